@@ -1,0 +1,77 @@
+//! What the log holds: entries and the hard state beside them (paper, Figure 2, "State").
+
+use bytes::Bytes;
+
+use crate::{LogId, LogIndex, Membership, NodeId, Term};
+
+/// One log entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name: term and index.
+    pub id: LogId,
+    /// What it does when it is committed.
+    pub payload: Payload,
+}
+
+impl Entry {
+    /// The size that limits and windows count, in bytes: the payload and a fixed allowance for the header.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        const HEADER: usize = 32;
+        HEADER
+            + match &self.payload {
+                Payload::Noop => 0,
+                Payload::Command(bytes) => bytes.len(),
+                Payload::Membership(membership) => membership.encoded_len(),
+            }
+    }
+}
+
+/// What an entry does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// Nothing: a new leader's first entry, through which it learns what is committed (paper, section 8).
+    Noop,
+    /// A command for the state machine; opaque here.
+    Command(Bytes),
+    /// A new membership. It acts as soon as it is appended, committed or not (thesis, section 4.1).
+    Membership(Membership),
+}
+
+impl Payload {
+    /// The payload as a kind byte and bytes: the one encoding that log, transport and snapshots share.
+    #[must_use]
+    pub fn to_parts(&self) -> (u8, Bytes) {
+        match self {
+            Self::Noop => (0, Bytes::new()),
+            Self::Command(bytes) => (1, bytes.clone()),
+            Self::Membership(membership) => (2, membership.encode()),
+        }
+    }
+
+    /// Reads what [`to_parts`](Self::to_parts) made.
+    ///
+    /// # Errors
+    /// The kind is unknown, or the bytes are not what that kind holds.
+    pub fn from_parts(kind: u8, bytes: Bytes) -> Result<Self, crate::DecodeError> {
+        match kind {
+            0 if bytes.is_empty() => Ok(Self::Noop),
+            0 => Err(crate::DecodeError::TrailingBytes { got: bytes.len() }),
+            1 => Ok(Self::Command(bytes)),
+            2 => Ok(Self::Membership(Membership::decode(&bytes)?)),
+            kind => Err(crate::DecodeError::UnknownKind { kind }),
+        }
+    }
+}
+
+/// What a node must not forget beside its entries (paper, Figure 2: `currentTerm`, `votedFor`), and the commit index,
+/// which need not be durable for safety but lets a restart apply at once what it knows to be committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HardState {
+    /// The latest term this node has seen.
+    pub term: Term,
+    /// Who got this node's vote in that term.
+    pub vote: Option<NodeId>,
+    /// The highest index known to be committed.
+    pub commit: LogIndex,
+}

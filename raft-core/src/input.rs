@@ -1,0 +1,103 @@
+//! What goes into the core: everything that can happen to a node.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::{Entry, LogId, LogIndex, Membership, Message, NodeId, Ticket, WriteSeq};
+
+/// Something that happened. Order matters, and the order given is the order taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Time has passed: give it when [`next_deadline`](crate::Node::next_deadline) is reached. Harmless at any time.
+    Tick,
+    /// A message came in. One that is not for this node, or from a store that it does not know, is ignored.
+    Message(Message),
+    /// Propose commands, in this order. On a node that is not the leader each is answered `NotLeader`.
+    Propose(Vec<Proposal>),
+    /// Ask from which index a read may be served.
+    Read {
+        /// The caller's name for it.
+        ticket: Ticket,
+        /// How fresh.
+        mode: ReadMode,
+    },
+    /// Hand leadership to `to`, or to the most up-to-date voter. Answered `Transferred` when another node leads.
+    Transfer {
+        /// The caller's name for it.
+        ticket: Ticket,
+        /// To whom.
+        to: Option<NodeId>,
+    },
+    /// Make the commit index durable by itself if no write that is under way does so.
+    PersistCommit,
+    /// Drop the log up to and including this index: the state machine holds it durably. Clipped to what is applied.
+    Compact(LogIndex),
+    /// Every write up to and including this one is durable (its fsync has returned).
+    Persisted(WriteSeq),
+    /// A write failed. The node stops taking part until it is restarted; nothing is retried.
+    WriteFailed,
+    /// The state machine has applied everything up to and including this index.
+    Applied(LogIndex),
+    /// The answer to a [`Fetch`](crate::Fetch).
+    Fetched {
+        /// As in the effect.
+        request: u64,
+        /// What the log said.
+        result: Fetched,
+    },
+    /// A snapshot was installed: the state machine has switched to it durably. The log is reset in answer.
+    SnapshotInstalled {
+        /// The last entry that the snapshot includes.
+        base: LogId,
+        /// The membership as of that entry.
+        membership: Membership,
+    },
+    /// A transfer that [`SnapshotEffect::Send`](crate::SnapshotEffect) asked for has ended.
+    SnapshotSent {
+        /// To whom.
+        to: NodeId,
+        /// How.
+        result: SnapshotSent,
+    },
+    /// The transport lost its connection to a peer: pipelined appends may be gone, so probe again.
+    Unreachable(NodeId),
+}
+
+/// A command to propose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// The caller's name for it.
+    pub ticket: Ticket,
+    /// The command.
+    pub command: Bytes,
+}
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadMode {
+    /// Linearizable while clocks keep the stated bound; no message while the lease holds, else as `Quorum`.
+    Lease,
+    /// Linearizable with no assumption on clocks: a quorum confirms the leader after the read came in.
+    Quorum,
+}
+
+/// What the log said to a fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// Consecutive entries from the first one asked for; fewer than asked for is fine, none is not.
+    Entries(Vec<Entry>),
+    /// They are compacted away.
+    Compacted,
+    /// They cannot be read. Never sent on as entries (openraft#1795).
+    Damaged,
+}
+
+/// How a snapshot transfer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotSent {
+    /// The peer has installed it, up to this entry.
+    Installed(LogId),
+    /// It did not work; the core asks again when the peer answers again.
+    Failed,
+}

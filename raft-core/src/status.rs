@@ -1,0 +1,64 @@
+//! What an operator wants to see of a node.
+
+use alloc::collections::BTreeMap;
+
+use crate::{LogId, LogIndex, Membership, NodeId, RoleName, Term, Time};
+
+/// A node's state at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// This node.
+    pub node: NodeId,
+    /// Its role.
+    pub role: RoleName,
+    /// Its term.
+    pub term: Term,
+    /// The leader it knows, itself included.
+    pub leader: Option<NodeId>,
+    /// Where its log starts.
+    pub base: LogId,
+    /// Its last entry, durable or not.
+    pub last: LogId,
+    /// The highest index known to be committed.
+    pub commit: LogIndex,
+    /// The highest commit index that is durable here.
+    pub durable_commit: LogIndex,
+    /// The highest index that the state machine has applied.
+    pub applied: LogIndex,
+    /// On the leader: until when its lease holds; none without one.
+    pub lease_until: Option<Time>,
+    /// On others: when the leader was last heard.
+    pub leader_heard: Option<Time>,
+    /// The membership in force.
+    pub membership: Membership,
+    /// The entry that it stands in.
+    pub membership_index: LogIndex,
+    /// On the leader: its view of each peer.
+    pub peers: BTreeMap<NodeId, PeerStatus>,
+}
+
+/// The leader's view of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// What the peer is known to hold durably.
+    pub match_index: LogIndex,
+    /// The next entry to send.
+    pub next_index: LogIndex,
+    /// How it is being served.
+    pub state: PeerState,
+    /// Bytes of entries on their way.
+    pub inflight_bytes: usize,
+    /// When it last answered in this term.
+    pub heard: Option<Time>,
+}
+
+/// How a peer is being served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerState {
+    /// One append at a time, until logs are known to agree.
+    Probe,
+    /// Appends are pipelined.
+    Replicate,
+    /// It is being sent a snapshot.
+    Snapshot,
+}
