@@ -1,0 +1,178 @@
+//! What commands do to the tables: the semantics of Consul's KV store.
+
+use raftkit_core::LogId;
+use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
+
+use crate::command::{Command, Condition, Response};
+use crate::entry::Header;
+use crate::fault::Fault;
+use crate::tables::{ENTRIES, GRAVES, META, META_KEY, Meta, TOMBSTONES};
+
+/// So many tombstones are kept, the newest ones. Part of the state: every node keeps the same.
+pub(crate) const TOMBSTONES_MAX: u64 = 65_536;
+
+/// A tree is deleted so many keys at a time, which bounds the memory for it.
+const TREE_STEP: usize = 1024;
+
+/// The tables, open in one write transaction.
+pub(crate) struct State<'txn> {
+    entries: Table<'txn, &'static str, &'static [u8]>,
+    tombstones: Table<'txn, (u64, &'static str), u64>,
+    graves: Table<'txn, &'static str, u64>,
+    pub(crate) meta: Meta,
+    tombstones_max: u64,
+}
+
+impl<'txn> State<'txn> {
+    /// Opens the tables, making those that are not there. `meta` is what the transaction starts from.
+    pub(crate) fn open(txn: &'txn WriteTransaction, meta: Meta, tombstones_max: u64) -> Result<Self, Fault> {
+        Ok(Self {
+            entries: txn.open_table(ENTRIES)?,
+            tombstones: txn.open_table(TOMBSTONES)?,
+            graves: txn.open_table(GRAVES)?,
+            meta,
+            tombstones_max,
+        })
+    }
+
+    /// Applies one command as the log entry `id`.
+    pub(crate) fn apply(&mut self, id: LogId, command: &Command) -> Result<Response, Fault> {
+        let index = id.index.0;
+        let done = match command {
+            Command::Put { key, value, flags, condition } => {
+                self.put(index, key, value, *flags, *condition)?
+            }
+            Command::Delete { key, condition } => self.delete(index, key, *condition)?,
+            Command::DeleteTree { prefix } => self.delete_tree(index, prefix)?,
+        };
+        self.trim()?;
+        Ok(Response::Done(done))
+    }
+
+    /// Writes the meta record; the last step before the commit.
+    pub(crate) fn finish(self, txn: &WriteTransaction) -> Result<Meta, Fault> {
+        let Self { meta, .. } = self;
+        txn.open_table(META)?.insert(META_KEY, meta.encode().as_slice())?;
+        Ok(meta)
+    }
+
+    fn put(
+        &mut self,
+        index: u64,
+        key: &str,
+        value: &[u8],
+        flags: u64,
+        when: Condition,
+    ) -> Result<bool, Fault> {
+        let stored = self.entries.get(key)?;
+        let before = stored.as_ref().map(|stored| Header::of(key, stored.value())).transpose()?;
+        let modified = before.map(|(header, _)| header.modify_index);
+        let holds = match when {
+            Condition::Always => true,
+            Condition::Cas(0) => modified.is_none(),
+            Condition::Cas(wanted) => modified == Some(wanted),
+        };
+        if !holds {
+            return Ok(false);
+        }
+        // What is not changed keeps its ModifyIndex, so that writing the same again wakes nobody.
+        if before.is_some_and(|(header, old)| header.flags == flags && old == value) {
+            return Ok(true);
+        }
+        // A plain put keeps the lock: both its count and its holder.
+        let (created, lock_index, session) = before
+            .map_or((index, 0, String::new()), |(h, _)| (h.create_index, h.lock_index, h.session.to_owned()));
+        drop(stored);
+        let header =
+            Header { flags, create_index: created, modify_index: index, lock_index, session: &session };
+        let mut slot = self.entries.insert_reserve(key, header.len() + value.len())?;
+        header.write(value, slot.as_mut());
+        self.meta.changed = index;
+        Ok(true)
+    }
+
+    fn delete(&mut self, index: u64, key: &str, when: Condition) -> Result<bool, Fault> {
+        let stored = self.entries.get(key)?;
+        let Some((header, _)) = stored.as_ref().map(|stored| Header::of(key, stored.value())).transpose()?
+        else {
+            // Deleting what is not there succeeds, whatever the condition.
+            return Ok(true);
+        };
+        let holds = match when {
+            Condition::Always => true,
+            Condition::Cas(wanted) => wanted != 0 && header.modify_index == wanted,
+        };
+        if !holds {
+            return Ok(false);
+        }
+        let created = header.create_index;
+        drop(stored);
+        self.bury(index, key, created)?;
+        Ok(true)
+    }
+
+    fn delete_tree(&mut self, index: u64, prefix: &str) -> Result<bool, Fault> {
+        loop {
+            let keys = self.first_under(prefix)?;
+            if keys.is_empty() {
+                return Ok(true);
+            }
+            for (key, created) in &keys {
+                self.bury(index, key, *created)?;
+            }
+            self.trim()?;
+        }
+    }
+
+    /// The first keys under a prefix, with their create indexes; as many as are deleted in one step.
+    fn first_under(&self, prefix: &str) -> Result<Vec<(String, u64)>, Fault> {
+        let mut keys = Vec::new();
+        for found in self.entries.range(prefix..)? {
+            let (key, stored) = found?;
+            let key = key.value();
+            if !key.starts_with(prefix) || keys.len() == TREE_STEP {
+                break;
+            }
+            let (header, _) = Header::of(key, stored.value())?;
+            keys.push((key.to_owned(), header.create_index));
+        }
+        Ok(keys)
+    }
+
+    /// Removes a key and remembers that it was there.
+    fn bury(&mut self, index: u64, key: &str, created: u64) -> Result<(), Fault> {
+        self.entries.remove(key)?;
+        self.tombstones.insert((index, key), created)?;
+        self.graves.insert(key, index)?;
+        self.meta.changed = index;
+        Ok(())
+    }
+
+    /// Drops the oldest tombstones above the limit and raises the floor to them.
+    fn trim(&mut self) -> Result<(), Fault> {
+        while self.tombstones.len()? > self.tombstones_max {
+            let Some((oldest, _)) = self.tombstones.pop_first()? else {
+                return Ok(());
+            };
+            let (index, key) = oldest.value();
+            if self.graves.get(key)?.is_some_and(|newest| newest.value() == index) {
+                self.graves.remove(key)?;
+            }
+            self.meta.floor = index;
+        }
+        Ok(())
+    }
+
+    /// Stores an entry of a snapshot as it stands there.
+    pub(crate) fn restore_entry(&mut self, key: &str, stored: &[u8]) -> Result<(), Fault> {
+        self.entries.insert(key, stored)?;
+        Ok(())
+    }
+
+    /// Stores a tombstone of a snapshot; they come oldest first, so that the newest of a key stays.
+    pub(crate) fn restore_tombstone(&mut self, index: u64, key: &str, created: u64) -> Result<(), Fault> {
+        self.tombstones.insert((index, key), created)?;
+        self.graves.insert(key, index)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! The tables in `state.redb`, and the meta record.
+
+use raftkit_core::LogId;
+use raftkit_replica::MachineError;
+use redb::{ReadableTable, TableDefinition};
+
+use crate::fault::{Fault, damaged};
+
+/// Key to header and value, see [`Header`](crate::entry::Header).
+pub(crate) const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entries");
+/// Deleted keys: (index of the deletion, key) to the create index that the key had.
+pub(crate) const TOMBSTONES: TableDefinition<'_, (u64, &str), u64> = TableDefinition::new("tombstones");
+/// The newest of the tombstones of a key: key to the index of the deletion. Follows from [`TOMBSTONES`].
+pub(crate) const GRAVES: TableDefinition<'_, &str, u64> = TableDefinition::new("graves");
+/// One record: [`Meta`].
+pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+
+/// The key of the one record in [`META`].
+pub(crate) const META_KEY: &str = "meta";
+
+/// The newest format of the tables that this version reads and writes.
+pub(crate) const FORMAT: u32 = 1;
+
+const MAGIC: [u8; 4] = *b"RKKV";
+const LENGTH: usize = 4 + 4 + 4 * 8 + 4;
+
+/// What is known of the state as a whole; written in the transaction of the change.
+///
+/// As bytes, little-endian:
+/// `"RKKV" | format u32 | applied term u64 | applied index u64 | changed u64 | floor u64 | CRC-32 of all before u32`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Meta {
+    /// The last entry whose effects the state shows.
+    pub(crate) applied: LogId,
+    /// The index of the last entry that changed a key: what Consul calls the table's index.
+    pub(crate) changed: u64,
+    /// Tombstones at or below this index may have been dropped.
+    pub(crate) floor: u64,
+}
+
+impl Meta {
+    /// The table's index as readers see it: never 0, which would mean "do not block".
+    pub(crate) fn visible(&self) -> u64 {
+        self.changed.max(1)
+    }
+
+    /// Reads the record.
+    pub(crate) fn load(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Self, Fault> {
+        let stored = table.get(META_KEY)?.ok_or_else(|| damaged("the meta record is missing"))?;
+        Self::decode(stored.value()).map_err(Fault)
+    }
+
+    pub(crate) fn encode(&self) -> [u8; LENGTH] {
+        let mut out = [0; LENGTH];
+        out[..4].copy_from_slice(&MAGIC);
+        out[4..8].copy_from_slice(&FORMAT.to_le_bytes());
+        let numbers = [self.applied.term.0, self.applied.index.0, self.changed, self.floor];
+        for (slot, number) in out[8..LENGTH - 4].chunks_exact_mut(8).zip(numbers) {
+            slot.copy_from_slice(&number.to_le_bytes());
+        }
+        let checksum = crc32fast::hash(&out[..LENGTH - 4]);
+        out[LENGTH - 4..].copy_from_slice(&checksum.to_le_bytes());
+        out
+    }
+
+    pub(crate) fn decode(stored: &[u8]) -> Result<Self, MachineError> {
+        let damaged = |what: String| MachineError::Damaged { what };
+        if stored.get(..4) != Some(&MAGIC[..]) {
+            return Err(damaged("the meta record does not begin with its magic bytes".into()));
+        }
+        // The format before length and checksum: a newer one may have another layout.
+        let found =
+            stored.get(4..8).and_then(|bytes| bytes.first_chunk::<4>()).map_or(0, |b| u32::from_le_bytes(*b));
+        if found > FORMAT {
+            return Err(MachineError::NewerFormat { found, supported: FORMAT });
+        }
+        let record: &[u8; LENGTH] = stored
+            .try_into()
+            .map_err(|_| damaged(format!("the meta record has {} bytes, not {LENGTH}", stored.len())))?;
+        let (body, checksum) = record.split_at(LENGTH - 4);
+        if crc32fast::hash(body).to_le_bytes() != checksum || found != FORMAT {
+            return Err(damaged("the meta record's checksum does not match".into()));
+        }
+        let mut numbers = body[8..]
+            .chunks_exact(8)
+            .map(|chunk| u64::from_le_bytes(*chunk.first_chunk().expect("a chunk has eight bytes")));
+        let mut next = || numbers.next().expect("the record holds four numbers");
+        Ok(Self { applied: LogId::new(next(), next()), changed: next(), floor: next() })
+    }
+}
