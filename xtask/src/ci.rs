@@ -1,0 +1,194 @@
+//! `cargo xtask ci`: the gate. Each step by its name and time; the first that fails ends it.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::console::{self, complain, say};
+use crate::flags::CiFlags;
+use crate::workspace::{self, Failure};
+use crate::{layers, tidy};
+
+const BARE_METAL: &str = "x86_64-unknown-none";
+
+/// One step of the gate. To add one, add it to [`steps`].
+struct Step {
+    name: &'static str,
+    work: Work,
+}
+
+enum Work {
+    /// Cargo with these arguments, and these variables in its environment.
+    Cargo { args: Vec<&'static str>, env: Vec<(&'static str, &'static str)> },
+    /// Cargo as above, where the compiler has this target; skipped elsewhere.
+    CargoForTarget { args: Vec<&'static str>, target: &'static str },
+    /// A check of this program's own.
+    Own(fn() -> Result<(), Failure>),
+}
+
+fn cargo(args: &'static str) -> Work {
+    Work::Cargo { args: args.split(' ').collect(), env: Vec::new() }
+}
+
+/// The steps, cheap ones first. All builds have the same features, so that most is compiled once.
+fn steps() -> Vec<Step> {
+    let step = |name, work| Step { name, work };
+    let doc = "doc --workspace --no-deps --all-features".split(' ').collect();
+    let bare_metal = ["check", "-p", "raftkit-core", "--target", BARE_METAL].to_vec();
+    vec![
+        step("fmt", cargo("fmt --all --check")),
+        step("tidy", Work::Own(tidy::run)),
+        step("layers", Work::Own(layers::run)),
+        step("clippy", cargo("clippy --workspace --all-targets --all-features -- -D warnings")),
+        step("test", cargo("test --workspace --all-features")),
+        step("doc", Work::Cargo { args: doc, env: vec![("RUSTDOCFLAGS", "-Dwarnings")] }),
+        step("no-std", Work::CargoForTarget { args: bare_metal, target: BARE_METAL }),
+        step("release", cargo("build --release -p raftkit-node")),
+    ]
+}
+
+enum Outcome {
+    Passed,
+    Skipped(String),
+    Failed(String),
+    NotRun,
+}
+
+/// Runs the steps, or lists them.
+///
+/// # Errors
+/// The first step that fails, or a name that no step has.
+pub(crate) fn run(flags: &CiFlags) -> Result<(), Failure> {
+    let steps = choose(steps(), &flags.only)?;
+    if flags.list {
+        let rows: Vec<Vec<String>> =
+            steps.iter().map(|step| vec![step.name.to_owned(), step.work.shown()]).collect();
+        return say(&console::table(&["step", "does"], &rows)).map_err(Failure::of("cannot print"));
+    }
+    let mut rows = Vec::new();
+    let mut failed = None;
+    let start = Instant::now();
+    for step in &steps {
+        let (outcome, time) =
+            if failed.is_some() { (Outcome::NotRun, Duration::ZERO) } else { run_step(step) };
+        let words = match outcome {
+            Outcome::Passed => "passed".to_owned(),
+            Outcome::Skipped(why) => format!("skipped: {why}"),
+            Outcome::Failed(why) => {
+                complain(&format!("{why}\n==> {}: FAILED", step.name));
+                failed = Some(step.name);
+                "FAILED".to_owned()
+            }
+            Outcome::NotRun => "not run".to_owned(),
+        };
+        rows.push(vec![step.name.to_owned(), console::seconds(time), words]);
+    }
+    rows.push(vec!["in all".to_owned(), console::seconds(start.elapsed())]);
+    complain(&format!("\n{}", console::table(&["step", "time", "result"], &rows)));
+    match failed {
+        Some(name) => {
+            Err(Failure::new(format!("{name} failed; by itself it runs with: cargo xtask ci --only {name}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The steps of these names, in the steps' order; all, if no name is given.
+fn choose(steps: Vec<Step>, only: &[String]) -> Result<Vec<Step>, Failure> {
+    if let Some(unknown) = only.iter().find(|name| steps.iter().all(|step| step.name != name.as_str())) {
+        let names: Vec<&str> = steps.iter().map(|step| step.name).collect();
+        return Err(Failure::new(format!("no step is called {unknown}; there are {}", names.join(", "))));
+    }
+    Ok(steps
+        .into_iter()
+        .filter(|step| only.is_empty() || only.iter().any(|name| name == step.name))
+        .collect())
+}
+
+fn run_step(step: &Step) -> (Outcome, Duration) {
+    complain(&format!("==> {}: {}", step.name, step.work.shown()));
+    let start = Instant::now();
+    let outcome = step.work.run();
+    let time = start.elapsed();
+    match &outcome {
+        Outcome::Passed => complain(&format!("==> {}: passed in {}", step.name, console::seconds(time))),
+        Outcome::Skipped(why) => complain(&format!("==> {}: skipped: {why}", step.name)),
+        Outcome::Failed(_) | Outcome::NotRun => {}
+    }
+    (outcome, time)
+}
+
+impl Work {
+    fn run(&self) -> Outcome {
+        let done = match self {
+            Work::Cargo { args, env } => run_cargo(args, env),
+            Work::CargoForTarget { args, target } => match has_target(target) {
+                Ok(true) => run_cargo(args, &[]),
+                Ok(false) => return Outcome::Skipped(format!("the target {target} is not installed")),
+                Err(failure) => Err(failure),
+            },
+            Work::Own(check) => check(),
+        };
+        match done {
+            Ok(()) => Outcome::Passed,
+            Err(failure) => Outcome::Failed(failure.to_string()),
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Work::Cargo { args, env } => {
+                let env: String = env.iter().map(|(name, value)| format!("{name}={value} ")).collect();
+                format!("{env}cargo {}", args.join(" "))
+            }
+            Work::CargoForTarget { args, .. } => format!("cargo {}, where it is installed", args.join(" ")),
+            Work::Own(_) => "a check of its own".to_owned(),
+        }
+    }
+}
+
+fn run_cargo(args: &[&str], env: &[(&str, &str)]) -> Result<(), Failure> {
+    let mut cargo = workspace::cargo();
+    cargo.args(args).envs(env.iter().copied());
+    if std::env::var_os("CI").is_some() {
+        // A machine that builds once has no use for incremental files, and they are large.
+        cargo.env("CARGO_INCREMENTAL", "0");
+    }
+    let status = cargo.status().map_err(Failure::of("cannot run cargo"))?;
+    if status.success() { Ok(()) } else { Err(Failure::new(format!("cargo ended with {status}"))) }
+}
+
+/// Whether the compiler has a standard library for `target`.
+fn has_target(target: &str) -> Result<bool, Failure> {
+    let mut rustc = Command::new("rustc");
+    rustc.current_dir(workspace::root()).args(["--print", "target-libdir", "--target", target]);
+    Ok(Path::new(workspace::output_of(rustc)?.trim()).exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{choose, steps};
+
+    fn names(only: &[&str]) -> Option<Vec<&'static str>> {
+        let only: Vec<String> = only.iter().map(|&name| name.to_owned()).collect();
+        choose(steps(), &only).ok().map(|steps| steps.iter().map(|step| step.name).collect())
+    }
+
+    #[test]
+    fn every_step_has_a_name_of_its_own() {
+        let all = names(&[]).expect("all");
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+    }
+
+    #[test]
+    fn chosen_steps_run_in_the_order_of_the_gate() {
+        assert_eq!(names(&["test", "fmt"]), Some(vec!["fmt", "test"]));
+    }
+
+    #[test]
+    fn an_unknown_step_is_refused() {
+        assert_eq!(names(&["fmt", "tset"]), None);
+    }
+}

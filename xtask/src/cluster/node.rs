@@ -1,0 +1,148 @@
+//! The process of one node: started with a pipe from us as its standard input, which it outlives by no more
+//! than the time that a clean stop takes.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+
+use super::setup::Plan;
+use crate::workspace::Failure;
+
+/// Lines of a log that are shown when its node fails.
+const TAIL_LINES: usize = 25;
+/// As much of the log's end is looked at for them.
+const TAIL_BYTES: u64 = 16 * 1024;
+
+/// A node that was started here.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) plan: Plan,
+    binary: PathBuf,
+    child: Child,
+    /// Held open: its end is what tells the node to stop, also when this process is killed.
+    pipe: Option<ChildStdin>,
+    exit: Option<ExitStatus>,
+    /// Where in the log this start begins.
+    log_start: u64,
+}
+
+impl Node {
+    /// Starts the node. What it prints goes to the end of its log.
+    ///
+    /// # Errors
+    /// The log or the binary cannot be opened.
+    pub(super) fn start(binary: &Path, plan: Plan) -> Result<Self, Failure> {
+        let shown = plan.log.display().to_string();
+        let log_failed = || Failure::of(format!("cannot open {shown}"));
+        let mut log = OpenOptions::new().create(true).append(true).open(&plan.log).map_err(log_failed())?;
+        let log_start = log.seek(SeekFrom::End(0)).map_err(log_failed())?;
+        let mut command = Command::new(binary);
+        command.arg("serve").arg("--config").arg(&plan.config).arg("--stop-on-stdin-eof");
+        command.stdin(Stdio::piped()).stdout(log.try_clone().map_err(log_failed())?).stderr(log);
+        // In a process group of its own it gets no Ctrl-C from the terminal: stopping is decided here alone.
+        command.process_group(0);
+        let mut child = command.spawn().map_err(Failure::of(format!("cannot run {}", binary.display())))?;
+        let pipe = child.stdin.take();
+        Ok(Self { plan, binary: binary.to_owned(), child, pipe, exit: None, log_start })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How the process ended, if it did.
+    pub(super) fn exit(&mut self) -> Option<ExitStatus> {
+        if self.exit.is_none() {
+            // The only error is that there is no such child, which is an end of unknown kind; it cannot come,
+            // as only this handle waits for it.
+            self.exit = self.child.try_wait().ok().flatten();
+        }
+        self.exit
+    }
+
+    /// Tells the node to stop, by closing its standard input.
+    pub(super) fn ask_to_stop(&mut self) {
+        self.pipe = None;
+    }
+
+    /// Ends the process at once.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub(super) fn kill(&mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.exit = Some(self.child.wait()?);
+        Ok(())
+    }
+
+    /// What starts this node again by hand.
+    pub(super) fn restart_command(&self) -> String {
+        format!("{} serve --config {}", shell_word(&self.binary), shell_word(&self.plan.config))
+    }
+
+    /// The last lines that the node printed since it was started.
+    pub(super) fn log_tail(&self) -> String {
+        match self.read_log_end() {
+            Ok(text) if text.trim().is_empty() => "(it printed nothing)".to_owned(),
+            Ok(text) => {
+                let lines: Vec<&str> = text.trim_end().lines().collect();
+                lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+            }
+            Err(error) => format!("(cannot read {}: {error})", self.plan.log.display()),
+        }
+    }
+
+    fn read_log_end(&self) -> io::Result<String> {
+        let mut log = File::open(&self.plan.log)?;
+        let end = log.seek(SeekFrom::End(0))?;
+        log.seek(SeekFrom::Start(self.log_start.max(end.saturating_sub(TAIL_BYTES))))?;
+        let mut bytes = Vec::new();
+        log.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+/// How a process ended, in words.
+pub(super) fn exit_words(exit: ExitStatus) -> String {
+    match (exit.code(), exit.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => match signal_hook::low_level::signal_name(signal) {
+            Some(name) => format!("killed by {name}"),
+            None => format!("killed by signal {signal}"),
+        },
+        (None, None) => exit.to_string(),
+    }
+}
+
+/// A path as a shell reads it.
+fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@:,=".contains(c)) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::path::Path;
+    use std::process::ExitStatus;
+
+    use super::{exit_words, shell_word};
+
+    #[test]
+    fn an_end_is_told_in_words() {
+        assert_eq!(exit_words(ExitStatus::from_raw(0)), "exit code 0");
+        assert_eq!(exit_words(ExitStatus::from_raw(256)), "exit code 1");
+        assert_eq!(exit_words(ExitStatus::from_raw(9)), "killed by SIGKILL");
+    }
+
+    #[test]
+    fn paths_with_odd_characters_are_quoted() {
+        assert_eq!(shell_word(Path::new("/a-b/c.d_1")), "/a-b/c.d_1");
+        assert_eq!(shell_word(Path::new("/a b/it's")), r"'/a b/it'\''s'");
+    }
+}

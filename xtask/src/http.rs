@@ -1,0 +1,249 @@
+//! As much of HTTP/1.1 as asking a node takes: one request at a time on a connection that stays open.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// More than this is no answer to anything that is asked here (1 MiB).
+const RESPONSE_BYTES_MAX: usize = 1 << 20;
+
+/// An answer, its body decoded.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+    /// Whether the server closes the connection behind it.
+    pub(crate) close: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum HttpError {
+    /// The connection failed, or nothing came in time.
+    Io(io::Error),
+    /// The connection ended in the middle of an answer, or before it.
+    CutShort,
+    /// What came is no HTTP/1.1 answer that is understood here.
+    Malformed(&'static str),
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HttpError::Io(error) => write!(f, "{error}"),
+            HttpError::CutShort => f.write_str("the connection ended before the answer did"),
+            HttpError::Malformed(what) => write!(f, "malformed answer: {what}"),
+        }
+    }
+}
+
+impl From<io::Error> for HttpError {
+    fn from(error: io::Error) -> Self {
+        HttpError::Io(error)
+    }
+}
+
+/// A connection to one node.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects; `timeout` bounds that and every later read and write.
+    ///
+    /// # Errors
+    /// Nobody listens there, or does not answer in time.
+    pub(crate) fn open(addr: SocketAddr, timeout: Duration) -> Result<Self, HttpError> {
+        let stream = TcpStream::connect_timeout(&addr, timeout)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(timeout))?;
+        stream.set_write_timeout(Some(timeout))?;
+        Ok(Self { stream, buffer: Vec::with_capacity(4096) })
+    }
+
+    /// Sends a whole request and waits for its answer. After an error, or an answer with `close`, the
+    /// connection is of no further use.
+    ///
+    /// # Errors
+    /// The connection fails, is too slow, or brings something else than an answer.
+    pub(crate) fn ask(&mut self, request: &[u8]) -> Result<Response, HttpError> {
+        self.stream.write_all(request)?;
+        let mut chunk = [0; 4096];
+        loop {
+            let got = self.stream.read(&mut chunk)?;
+            self.buffer.extend_from_slice(&chunk[..got]);
+            if let Some((response, used)) = parse(&self.buffer)? {
+                self.buffer.drain(..used);
+                return Ok(response);
+            }
+            if got == 0 {
+                return Err(HttpError::CutShort);
+            }
+            if self.buffer.len() > RESPONSE_BYTES_MAX {
+                return Err(HttpError::Malformed("longer than 1 MiB"));
+            }
+        }
+    }
+}
+
+/// One GET on a connection of its own.
+///
+/// # Errors
+/// As [`Connection::open`] and [`Connection::ask`].
+pub(crate) fn get(addr: SocketAddr, path: &str, timeout: Duration) -> Result<Response, HttpError> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
+    Connection::open(addr, timeout)?.ask(request.as_bytes())
+}
+
+/// The answer at the start of `bytes` and how many of them it takes, or `None` while some are missing.
+fn parse(bytes: &[u8]) -> Result<Option<(Response, usize)>, HttpError> {
+    let Some(head_len) = find(bytes, b"\r\n\r\n") else { return Ok(None) };
+    let head =
+        std::str::from_utf8(&bytes[..head_len]).map_err(|_| HttpError::Malformed("head is no text"))?;
+    let head = Head::parse(head)?;
+    let body_start = head_len + 4;
+    let body = match head.body {
+        BodyLength::Known(length) => {
+            bytes.get(body_start..body_start + length).map(|body| (body.to_vec(), length))
+        }
+        BodyLength::Chunked => parse_chunks(&bytes[body_start..])?,
+    };
+    Ok(body
+        .map(|(body, used)| (Response { status: head.status, body, close: head.close }, body_start + used)))
+}
+
+enum BodyLength {
+    Known(usize),
+    Chunked,
+}
+
+struct Head {
+    status: u16,
+    body: BodyLength,
+    close: bool,
+}
+
+impl Head {
+    fn parse(head: &str) -> Result<Self, HttpError> {
+        let mut lines = head.split("\r\n");
+        let status = lines
+            .next()
+            .and_then(|line| line.strip_prefix("HTTP/1."))
+            .and_then(|rest| rest.split(' ').nth(1))
+            .and_then(|code| code.parse().ok())
+            .ok_or(HttpError::Malformed("no status line"))?;
+        let (mut length, mut chunked, mut close) = (None, false, false);
+        for line in lines {
+            let (name, value) = line.split_once(':').ok_or(HttpError::Malformed("header without colon"))?;
+            let value = value.trim();
+            if name.eq_ignore_ascii_case("content-length") {
+                let bytes: usize = value.parse().map_err(|_| HttpError::Malformed("length is no number"))?;
+                if bytes > RESPONSE_BYTES_MAX {
+                    return Err(HttpError::Malformed("longer than 1 MiB"));
+                }
+                length = Some(bytes);
+            } else if name.eq_ignore_ascii_case("transfer-encoding") {
+                chunked = value.eq_ignore_ascii_case("chunked");
+            } else if name.eq_ignore_ascii_case("connection") {
+                close = value.eq_ignore_ascii_case("close");
+            }
+        }
+        let body = match (chunked, length) {
+            (true, _) => BodyLength::Chunked,
+            (false, Some(length)) => BodyLength::Known(length),
+            (false, None) if status == 204 || status == 304 => BodyLength::Known(0),
+            (false, None) => return Err(HttpError::Malformed("no length")),
+        };
+        Ok(Self { status, body, close })
+    }
+}
+
+/// The body from `chunked` bytes and how many of them it takes, without trailers (nothing here sends any).
+fn parse_chunks(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, HttpError> {
+    let mut body = Vec::new();
+    let mut at = 0;
+    loop {
+        let Some(line_len) = find(&bytes[at..], b"\r\n") else { return Ok(None) };
+        let size = std::str::from_utf8(&bytes[at..at + line_len])
+            .ok()
+            .and_then(|line| {
+                usize::from_str_radix(line.split(';').next().unwrap_or_default().trim(), 16).ok()
+            })
+            .filter(|&size| size <= RESPONSE_BYTES_MAX)
+            .ok_or(HttpError::Malformed("bad chunk size"))?;
+        let start = at + line_len + 2;
+        let Some(chunk) = bytes.get(start..start + size + 2) else { return Ok(None) };
+        if !chunk.ends_with(b"\r\n") {
+            return Err(HttpError::Malformed("chunk without end"));
+        }
+        body.extend_from_slice(&chunk[..size]);
+        at = start + size + 2;
+        if size == 0 {
+            return Ok(Some((body, at)));
+        }
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HttpError, parse};
+
+    fn whole(bytes: &[u8]) -> (u16, Vec<u8>, usize) {
+        let (response, used) = parse(bytes).expect("well formed").expect("whole");
+        (response.status, response.body, used)
+    }
+
+    #[test]
+    fn an_answer_with_a_length_is_read_to_its_end_and_no_further() {
+        let bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX-Other: a:b\r\n\r\ntrueHTTP/1.1";
+        assert_eq!(whole(bytes), (200, b"true".to_vec(), bytes.len() - 8));
+    }
+
+    #[test]
+    fn every_prefix_of_an_answer_asks_for_more() {
+        for bytes in [
+            b"HTTP/1.1 500 No Luck\r\ncontent-length: 3\r\n\r\nabc".as_slice(),
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        ] {
+            for end in 0..bytes.len() {
+                assert!(parse(&bytes[..end]).expect("well formed so far").is_none(), "{end}");
+            }
+            assert_eq!(whole(bytes).1, b"abc");
+        }
+    }
+
+    #[test]
+    fn chunks_are_joined() {
+        let bytes =
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nA;x=1\r\n0123456789\r\n1\r\na\r\n0\r\n\r\n";
+        assert_eq!(whole(bytes), (200, b"0123456789a".to_vec(), bytes.len()));
+    }
+
+    #[test]
+    fn the_servers_wish_to_close_is_seen() {
+        let bytes = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
+        assert!(parse(bytes).expect("well formed").expect("whole").0.close);
+    }
+
+    #[test]
+    fn what_is_no_answer_is_refused() {
+        for bytes in [
+            b"SSH-2.0-x\r\n\r\n".as_slice(),
+            b"HTTP/1.1 abc\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc",
+        ] {
+            assert!(matches!(parse(bytes), Err(HttpError::Malformed(_))), "{}", bytes.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! `cargo xtask load`: clients that write small values as fast as a cluster takes them.
+//!
+//! A closed loop: each client sends its next write when the last one is answered, so latency is as one client
+//! sees it, and the rate is what so many clients make.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::console::{self, say};
+use crate::flags::LoadFlags;
+use crate::http::Connection;
+use crate::workspace::Failure;
+
+/// Longer than a server waits for a leader and a commit.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Pause after an error, lest a dead node is asked a hundred thousand times a second.
+const ERROR_PAUSE: Duration = Duration::from_millis(20);
+
+/// Runs the clients and prints what came out.
+///
+/// # Errors
+/// An address is none, or not a single write was answered.
+pub(crate) fn run(flags: &LoadFlags) -> Result<(), Failure> {
+    let addrs: Vec<SocketAddr> = flags.addrs.iter().map(|addr| resolve(addr)).collect::<Result<_, _>>()?;
+    let start = Instant::now();
+    let end = start + Duration::from_secs(flags.seconds);
+    let clients: Vec<_> = addrs
+        .iter()
+        .copied()
+        .cycle()
+        .take(usize::from(flags.clients))
+        .enumerate()
+        .map(|(number, addr)| {
+            let client = Client::new(number, addr, flags);
+            thread::spawn(move || client.write_until(end))
+        })
+        .collect();
+    let mut total = Tally::default();
+    for client in clients {
+        total.add(client.join().map_err(|_| Failure::new("a client panicked"))?);
+    }
+    let report = total.report(start.elapsed());
+    say(&report).map_err(Failure::of("cannot print"))?;
+    match (total.micros.is_empty(), total.first_error) {
+        (true, Some(error)) => Err(Failure::new(format!("no write was answered well: {error}"))),
+        (true, None) => Err(Failure::new("no write was answered in time")),
+        (false, Some(error)) => {
+            console::complain(&format!("first error: {error}"));
+            Ok(())
+        }
+        (false, None) => Ok(()),
+    }
+}
+
+fn resolve(addr: &str) -> Result<SocketAddr, Failure> {
+    let failed = || Failure::of(format!("{addr} is no address (HOST:PORT)"));
+    addr.to_socket_addrs()
+        .map_err(failed())?
+        .next()
+        .ok_or_else(|| Failure::new(format!("{addr} has no address")))
+}
+
+/// What clients count.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Latency of each write that was answered well, in microseconds.
+    micros: Vec<u64>,
+    errors: u64,
+    first_error: Option<String>,
+}
+
+impl Tally {
+    fn add(&mut self, other: Tally) {
+        self.micros.extend(other.micros);
+        self.errors += other.errors;
+        self.first_error = self.first_error.take().or(other.first_error);
+    }
+
+    fn error(&mut self, words: impl FnOnce() -> String) {
+        self.errors += 1;
+        self.first_error.get_or_insert_with(words);
+    }
+
+    fn report(&mut self, elapsed: Duration) -> String {
+        self.micros.sort_unstable();
+        let count = self.micros.len();
+        let header = ["writes", "errors", "writes/s", "p50 us", "p90 us", "p99 us", "max us"];
+        let row = vec![
+            count.to_string(),
+            self.errors.to_string(),
+            // A count below 2^52 is exact in a float.
+            format!("{:.0}", count as f64 / elapsed.as_secs_f64()),
+            percentile(&self.micros, 50).to_string(),
+            percentile(&self.micros, 90).to_string(),
+            percentile(&self.micros, 99).to_string(),
+            percentile(&self.micros, 100).to_string(),
+        ];
+        console::table(&header, &[row])
+    }
+}
+
+/// The smallest of the sorted values that `percent` of them do not exceed; 0 of none.
+fn percentile(sorted: &[u64], percent: usize) -> u64 {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied().unwrap_or(0)
+}
+
+struct Client {
+    addr: SocketAddr,
+    random: u64,
+    keys: u64,
+    value_bytes: usize,
+}
+
+impl Client {
+    fn new(number: usize, addr: SocketAddr, flags: &LoadFlags) -> Self {
+        // Any number but 0 starts the sequence; odd multiples of a large odd number are far apart.
+        let random = (number as u64 * 2 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Self { addr, random, keys: flags.keys, value_bytes: flags.value_bytes }
+    }
+
+    fn write_until(mut self, end: Instant) -> Tally {
+        let mut tally = Tally::default();
+        let mut connection = None;
+        while Instant::now() < end {
+            match self.write(&mut connection) {
+                Ok(micros) => tally.micros.push(micros),
+                Err(error) => {
+                    tally.error(|| error);
+                    thread::sleep(ERROR_PAUSE);
+                }
+            }
+        }
+        tally
+    }
+
+    /// One write; how long it took in microseconds, or what went wrong. The connection is kept for the next
+    /// while it works.
+    fn write(&mut self, kept: &mut Option<Connection>) -> Result<u64, String> {
+        let mut connection = match kept.take() {
+            Some(connection) => connection,
+            None => Connection::open(self.addr, ANSWER_TIMEOUT)
+                .map_err(|error| format!("{}: {error}", self.addr))?,
+        };
+        let request = self.request();
+        let start = Instant::now();
+        let response = connection.ask(&request).map_err(|error| format!("{}: {error}", self.addr))?;
+        let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        if !response.close {
+            *kept = Some(connection);
+        }
+        if response.status == 200 && response.body.trim_ascii() == b"true" {
+            return Ok(micros);
+        }
+        let body = String::from_utf8_lossy(&response.body);
+        Err(format!("{}: status {}: {}", self.addr, response.status, body.trim()))
+    }
+
+    fn request(&mut self) -> Vec<u8> {
+        let key = self.next_random() % self.keys;
+        let (addr, length) = (self.addr, self.value_bytes);
+        let head =
+            format!("PUT /v1/kv/load/{key} HTTP/1.1\r\nHost: {addr}\r\nContent-Length: {length}\r\n\r\n");
+        let mut request = head.into_bytes();
+        request.resize(request.len() + length, b'v');
+        request
+    }
+
+    /// xorshift64: fast, and good enough to choose keys.
+    fn next_random(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Tally, percentile};
+
+    #[test]
+    fn percentiles_are_values_that_occurred() {
+        let sorted: Vec<u64> = (1..=200).collect();
+        assert_eq!(percentile(&sorted, 50), 100);
+        assert_eq!(percentile(&sorted, 99), 198);
+        assert_eq!(percentile(&sorted, 100), 200);
+        assert_eq!(percentile(&[7], 50), 7);
+        assert_eq!(percentile(&[], 99), 0);
+    }
+
+    #[test]
+    fn tallies_of_clients_add_up() {
+        let mut total = Tally { micros: vec![30], errors: 1, first_error: Some("one".to_owned()) };
+        total.add(Tally { micros: vec![10, 20], errors: 2, first_error: Some("two".to_owned()) });
+        let report = total.report(Duration::from_secs(2));
+        let row = report.lines().last().expect("a row");
+        assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["3", "3", "2", "20", "30", "30", "30"]);
+        assert_eq!(total.first_error.as_deref(), Some("one"));
+    }
+}

@@ -1,0 +1,54 @@
+//! Where the workspace is, how cargo is called, and how a command fails.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::Path;
+use std::process::Command;
+
+/// Why a command ended badly, in words for the person at the terminal; nothing else ever handles it.
+#[derive(Debug)]
+pub(crate) struct Failure(String);
+
+impl Failure {
+    pub(crate) fn new(words: impl Into<String>) -> Self {
+        Self(words.into())
+    }
+
+    /// A failure of the system in doing `what`, for `map_err`.
+    pub(crate) fn of<E: fmt::Display>(what: impl fmt::Display) -> impl FnOnce(E) -> Self {
+        move |error| Self(format!("{what}: {error}"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The folder of the workspace that this xtask was built in.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in a folder of the workspace")
+}
+
+/// A cargo command in the workspace, by the cargo that runs this xtask.
+pub(crate) fn cargo() -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(program);
+    command.current_dir(root());
+    command
+}
+
+/// What `command` prints to its standard output.
+///
+/// # Errors
+/// The command cannot be started, fails (then with what it said), or prints no UTF-8.
+pub(crate) fn output_of(mut command: Command) -> Result<String, Failure> {
+    let shown = format!("{command:?}");
+    let output = command.output().map_err(Failure::of(format!("cannot run {shown}")))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(Failure::new(format!("{shown} failed ({}):\n{}", output.status, said.trim_end())));
+    }
+    String::from_utf8(output.stdout).map_err(Failure::of(format!("{shown} printed no UTF-8")))
+}
