@@ -1,0 +1,211 @@
+//! The bytes on disk.
+//!
+//! A *run* is a value of the table `runs`; its key is its first index. All numbers are little-endian.
+//!
+//! ```text
+//! version: u8 = 1   zero: [u8; 3]   count: u32   first: u64          the head, 16 bytes
+//! crc: u32   len: u32   term: u64   kind: u8   payload: [u8; len]    `count` times
+//! ```
+//!
+//! An entry's crc continues that of the entry before it (the first one's starts from [`CHAIN_START`]) over its index,
+//! len, term, kind and payload: so any prefix of a run is a run, and a truncation need not read what it keeps twice.
+//! `Payload::to_parts` of raftkit-core says what kind and payload are.
+//!
+//! A *record* is every other value: `crc: u32`, then a body; the crc is over the record's name, its key and the body.
+
+use bytes::Bytes;
+use crc32fast::Hasher;
+use raftkit_core::{Entry, LogId, LogIndex, Term};
+
+use crate::error::Damage;
+
+/// The largest payload of an entry, in bytes.
+pub(crate) const PAYLOAD_BYTES_MAX: usize = 1 << 30;
+const RUN_VERSION: u8 = 1;
+const RUN_HEAD: usize = 16;
+const ENTRY_HEAD: usize = 17;
+/// What the checksums of a run start from: "RUN1".
+const CHAIN_START: u32 = u32::from_le_bytes(*b"RUN1");
+
+/// Builds a run, entry by entry.
+#[derive(Debug)]
+pub(crate) struct RunBuilder {
+    first: LogIndex,
+    count: u32,
+    chain: u32,
+    bytes: Vec<u8>,
+}
+
+impl RunBuilder {
+    /// A run that is to start with the entry `first`.
+    pub(crate) fn new(first: LogIndex) -> Self {
+        let mut bytes = vec![RUN_VERSION, 0, 0, 0, 0, 0, 0, 0];
+        bytes.extend_from_slice(&first.0.to_le_bytes());
+        Self { first, count: 0, chain: CHAIN_START, bytes }
+    }
+
+    /// Adds an entry that follows the last one.
+    pub(crate) fn push(&mut self, id: LogId, kind: u8, payload: &[u8]) {
+        assert_eq!(id.index, self.first.plus(u64::from(self.count)), "a run has no gaps");
+        assert!(payload.len() <= PAYLOAD_BYTES_MAX, "the caller checks the size");
+        let len = u32::try_from(payload.len()).expect("the limit is below 4 GiB").to_le_bytes();
+        self.chain = chain(self.chain, id, kind, len, payload);
+        self.bytes.extend_from_slice(&self.chain.to_le_bytes());
+        self.bytes.extend_from_slice(&len);
+        self.bytes.extend_from_slice(&id.term.0.to_le_bytes());
+        self.bytes.push(kind);
+        self.bytes.extend_from_slice(payload);
+        self.count += 1;
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Its key and value.
+    pub(crate) fn finish(mut self) -> (u64, Vec<u8>) {
+        self.bytes[4..8].copy_from_slice(&self.count.to_le_bytes());
+        (self.first.0, self.bytes)
+    }
+}
+
+/// The last index of a run, from its head alone.
+pub(crate) fn run_last(key: u64, bytes: &[u8]) -> Result<LogIndex, Damage> {
+    let cursor = RunCursor::new(key, bytes)?;
+    Ok(cursor.next.plus(u64::from(cursor.left) - 1))
+}
+
+/// The part of a run up to and including `last`, which is in it and is not its last entry.
+pub(crate) fn run_prefix(key: u64, bytes: &[u8], last: LogIndex) -> Result<Vec<u8>, Damage> {
+    let mut cursor = RunCursor::new(key, bytes)?;
+    while let Some(entry) = cursor.next()? {
+        if entry.id.index == last {
+            let mut prefix = bytes[..entry.payload.end].to_vec();
+            let count = u32::try_from(last.0 - key + 1).expect("a prefix is no longer than its run");
+            prefix[4..8].copy_from_slice(&count.to_le_bytes());
+            return Ok(prefix);
+        }
+    }
+    Err(Damage::Hole { wanted: last })
+}
+
+/// Goes through a run and checks all of it on the way.
+#[derive(Debug)]
+pub(crate) struct RunCursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    first: LogIndex,
+    next: LogIndex,
+    left: u32,
+    chain: u32,
+    term: Term,
+}
+
+/// An entry in a run, still as bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RawEntry {
+    pub(crate) id: LogId,
+    pub(crate) kind: u8,
+    /// Where its payload is in the run.
+    pub(crate) payload: std::ops::Range<usize>,
+}
+
+impl<'a> RunCursor<'a> {
+    /// A cursor before the first entry.
+    pub(crate) fn new(key: u64, bytes: &'a [u8]) -> Result<Self, Damage> {
+        let first = LogIndex(key);
+        let shape = Damage::RunShape { first, got: bytes.len() };
+        let Some((head, _)) = bytes.split_first_chunk::<RUN_HEAD>() else { return Err(shape) };
+        let [version, z0, z1, z2, c0, c1, c2, c3, index @ ..] = *head;
+        let left = u32::from_le_bytes([c0, c1, c2, c3]);
+        let sound = version == RUN_VERSION && [z0, z1, z2] == [0; 3] && left > 0;
+        // The last index must be a number too.
+        if !sound || u64::from_le_bytes(index) != key || key.checked_add(u64::from(left)).is_none() {
+            return Err(shape);
+        }
+        Ok(Self { bytes, at: RUN_HEAD, first, next: first, left, chain: CHAIN_START, term: Term(0) })
+    }
+
+    /// The next entry; none after the last one.
+    pub(crate) fn next(&mut self) -> Result<Option<RawEntry>, Damage> {
+        let shape = || Damage::RunShape { first: self.first, got: self.bytes.len() };
+        let rest = &self.bytes[self.at..];
+        if self.left == 0 {
+            return if rest.is_empty() { Ok(None) } else { Err(shape()) };
+        }
+        let (head, rest) = rest.split_first_chunk::<ENTRY_HEAD>().ok_or_else(shape)?;
+        let [c0, c1, c2, c3, l0, l1, l2, l3, term @ .., kind] = *head;
+        let len = [l0, l1, l2, l3];
+        let payload_len = usize::try_from(u32::from_le_bytes(len)).map_err(|_| shape())?;
+        let payload = rest.get(..payload_len).ok_or_else(shape)?;
+        let id = LogId { term: Term(u64::from_le_bytes(term)), index: self.next };
+        let sum = chain(self.chain, id, kind, len, payload);
+        if sum != u32::from_le_bytes([c0, c1, c2, c3]) {
+            return Err(Damage::EntryChecksum { index: id.index });
+        }
+        if id.term < self.term {
+            return Err(Damage::TermWentBack { id, before: self.term });
+        }
+        let start = self.at + ENTRY_HEAD;
+        self.at = start + payload_len;
+        self.next = id.index.next();
+        self.left -= 1;
+        self.chain = sum;
+        self.term = id.term;
+        Ok(Some(RawEntry { id, kind, payload: start..self.at }))
+    }
+}
+
+impl RawEntry {
+    /// As `Entry::weight`, before the payload is decoded.
+    pub(crate) fn weight(&self) -> usize {
+        // A membership is weighed as what it is encoded to, so the kind makes no difference.
+        let empty = Entry { id: self.id, payload: raftkit_core::Payload::Noop };
+        empty.weight().saturating_add(self.payload.len())
+    }
+
+    /// The entry, with a payload that shares `buffer`, which starts `from` bytes into the run.
+    pub(crate) fn decode(&self, buffer: &Bytes, from: usize) -> Result<Entry, Damage> {
+        let payload = buffer.slice(self.payload.start - from..self.payload.end - from);
+        let payload = raftkit_core::Payload::from_parts(self.kind, payload)
+            .map_err(|source| Damage::Payload { index: self.id.index, source })?;
+        Ok(Entry { id: self.id, payload })
+    }
+}
+
+fn chain(before: u32, id: LogId, kind: u8, len: [u8; 4], payload: &[u8]) -> u32 {
+    let mut hasher = Hasher::new_with_initial(before);
+    hasher.update(&id.index.0.to_le_bytes());
+    hasher.update(&len);
+    hasher.update(&id.term.0.to_le_bytes());
+    hasher.update(&[kind]);
+    hasher.update(payload);
+    hasher.finalize()
+}
+
+/// A record: a checksum and `body`.
+pub(crate) fn seal(record: &'static str, key: u64, body: &[u8]) -> Vec<u8> {
+    let mut bytes = record_sum(record, key, body).to_le_bytes().to_vec();
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// The body of a record.
+pub(crate) fn unseal<'a>(record: &'static str, key: u64, bytes: &'a [u8]) -> Result<&'a [u8], Damage> {
+    let (sum, body) =
+        bytes.split_first_chunk::<4>().ok_or(Damage::Shape { record, key, got: bytes.len() })?;
+    if u32::from_le_bytes(*sum) == record_sum(record, key, body) {
+        Ok(body)
+    } else {
+        Err(Damage::Checksum { record, key })
+    }
+}
+
+fn record_sum(record: &'static str, key: u64, body: &[u8]) -> u32 {
+    let mut hasher = Hasher::new();
+    hasher.update(record.as_bytes());
+    hasher.update(&key.to_le_bytes());
+    hasher.update(body);
+    hasher.finalize()
+}

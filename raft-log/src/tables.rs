@@ -1,0 +1,210 @@
+//! The tables, and the records in them.
+//!
+//! ```text
+//! runs         first index -> a run of entries                               (codec.rs)
+//! terms        first index of a term after the base -> term: u64
+//! memberships  index after the base -> Membership::encode
+//! meta         "identity"   -> format: u32, node: u64, store: u128, formed: u8, cluster: u128, incarnation: u64
+//!              "hard state" -> term: u64, voted: u8, vote: u64, commit: u64
+//!              "ends"       -> base: (term: u64, index: u64), last: (term: u64, index: u64)
+//!              "base membership" -> Membership::encode
+//! ```
+
+use raftkit_core::{ClusterId, HardState, Incarnation, LogId, LogIndex, Membership, NodeId, StoreId, Term};
+use redb::{ReadableTable, Table, TableDefinition};
+
+use crate::codec::{seal, unseal};
+use crate::error::{Damage, Trouble};
+
+/// The format that this version writes, and the newest that it reads.
+pub(crate) const FORMAT: u32 = 1;
+
+pub(crate) const RUNS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("runs");
+pub(crate) const TERMS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("terms");
+pub(crate) const MEMBERSHIPS: TableDefinition<'static, u64, &'static [u8]> =
+    TableDefinition::new("memberships");
+pub(crate) const META: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("meta");
+
+pub(crate) type MetaTable<'txn> = Table<'txn, &'static str, &'static [u8]>;
+pub(crate) type IndexTable<'txn> = Table<'txn, u64, &'static [u8]>;
+
+/// Names of the records in `meta`.
+pub(crate) mod record {
+    pub(crate) const IDENTITY: &str = "identity";
+    pub(crate) const HARD_STATE: &str = "hard state";
+    pub(crate) const ENDS: &str = "ends";
+    pub(crate) const BASE_MEMBERSHIP: &str = "base membership";
+    pub(crate) const TERM: &str = "term";
+    pub(crate) const MEMBERSHIP: &str = "membership";
+}
+
+/// Whose log it is. Stored beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The node.
+    pub node: NodeId,
+    /// The store: random, made with the file.
+    pub store: StoreId,
+    /// The cluster, once there is one.
+    pub cluster: Option<ClusterId>,
+    /// How often the store was opened: raised durably at each open.
+    pub incarnation: Incarnation,
+    /// The format of the file.
+    pub format: u32,
+}
+
+/// Where the log starts and ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ends {
+    pub(crate) base: LogId,
+    pub(crate) last: LogId,
+}
+
+/// Puts a record into `meta`.
+pub(crate) fn put_meta(meta: &mut MetaTable<'_>, record: &'static str, body: &[u8]) -> Result<(), Trouble> {
+    meta.insert(record, seal(record, 0, body).as_slice())?;
+    Ok(())
+}
+
+/// Reads a record of `meta`.
+pub(crate) fn meta<T>(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+    record: &'static str,
+    decode: impl FnOnce(&[u8]) -> Result<T, Damage>,
+) -> Result<T, Trouble> {
+    let value = table.get(record)?.ok_or(Damage::Missing { record })?;
+    Ok(decode(unseal(record, 0, value.value())?)?)
+}
+
+pub(crate) fn encode_identity(identity: &Identity) -> Vec<u8> {
+    let mut body = identity.format.to_le_bytes().to_vec();
+    body.extend_from_slice(&identity.node.0.to_le_bytes());
+    body.extend_from_slice(&identity.store.0.to_le_bytes());
+    body.push(u8::from(identity.cluster.is_some()));
+    body.extend_from_slice(&identity.cluster.unwrap_or_default().0.to_le_bytes());
+    body.extend_from_slice(&identity.incarnation.0.to_le_bytes());
+    body
+}
+
+/// The identity, or the format alone where it is newer than this version.
+pub(crate) fn decode_identity(body: &[u8]) -> Result<Result<Identity, u32>, Damage> {
+    let mut fields = Fields::new(record::IDENTITY, body);
+    let format = fields.u32()?;
+    if format > FORMAT {
+        return Ok(Err(format));
+    }
+    let node = NodeId(fields.u64()?);
+    let store = StoreId(fields.u128()?);
+    let formed = fields.flag()?;
+    let cluster = ClusterId(fields.u128()?);
+    let incarnation = Incarnation(fields.u64()?);
+    fields.end()?;
+    Ok(Ok(Identity { node, store, cluster: formed.then_some(cluster), incarnation, format }))
+}
+
+pub(crate) fn encode_hard_state(state: &HardState) -> Vec<u8> {
+    let mut body = state.term.0.to_le_bytes().to_vec();
+    body.push(u8::from(state.vote.is_some()));
+    body.extend_from_slice(&state.vote.unwrap_or_default().0.to_le_bytes());
+    body.extend_from_slice(&state.commit.0.to_le_bytes());
+    body
+}
+
+pub(crate) fn decode_hard_state(body: &[u8]) -> Result<HardState, Damage> {
+    let mut fields = Fields::new(record::HARD_STATE, body);
+    let term = Term(fields.u64()?);
+    let voted = fields.flag()?;
+    let vote = NodeId(fields.u64()?);
+    let commit = LogIndex(fields.u64()?);
+    fields.end()?;
+    Ok(HardState { term, vote: voted.then_some(vote), commit })
+}
+
+pub(crate) fn encode_ends(ends: &Ends) -> Vec<u8> {
+    [ends.base, ends.last].iter().flat_map(|id| [id.term.0, id.index.0]).flat_map(u64::to_le_bytes).collect()
+}
+
+pub(crate) fn decode_ends(body: &[u8]) -> Result<Ends, Damage> {
+    let mut fields = Fields::new(record::ENDS, body);
+    let base = LogId::new(fields.u64()?, fields.u64()?);
+    let last = LogId::new(fields.u64()?, fields.u64()?);
+    fields.end()?;
+    if last.index < base.index || last.term < base.term {
+        return Err(Damage::Contradiction { what: "ends" });
+    }
+    Ok(Ends { base, last })
+}
+
+pub(crate) fn decode_membership(index: LogIndex, body: &[u8]) -> Result<Membership, Damage> {
+    Membership::decode(body).map_err(|source| Damage::Payload { index, source })
+}
+
+/// Puts a term's first index.
+pub(crate) fn put_term(terms: &mut IndexTable<'_>, first: LogIndex, term: Term) -> Result<(), Trouble> {
+    terms.insert(first.0, seal(record::TERM, first.0, &term.0.to_le_bytes()).as_slice())?;
+    Ok(())
+}
+
+pub(crate) fn decode_term(first: u64, bytes: &[u8]) -> Result<Term, Damage> {
+    let mut fields = Fields::new(record::TERM, unseal(record::TERM, first, bytes)?);
+    let term = Term(fields.u64()?);
+    fields.end()?;
+    Ok(term)
+}
+
+/// Puts a membership after the base.
+pub(crate) fn put_membership(
+    table: &mut IndexTable<'_>,
+    index: LogIndex,
+    membership: &Membership,
+) -> Result<(), Trouble> {
+    table.insert(index.0, seal(record::MEMBERSHIP, index.0, &membership.encode()).as_slice())?;
+    Ok(())
+}
+
+/// Takes a record's body apart.
+struct Fields<'a> {
+    record: &'static str,
+    len: usize,
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    fn new(record: &'static str, body: &'a [u8]) -> Self {
+        Self { record, len: body.len(), rest: body }
+    }
+
+    fn shape(&self) -> Damage {
+        Damage::Shape { record: self.record, key: 0, got: self.len }
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
+        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or_else(|| self.shape())?;
+        self.rest = rest;
+        Ok(*head)
+    }
+
+    fn u32(&mut self) -> Result<u32, Damage> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, Damage> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    fn u128(&mut self) -> Result<u128, Damage> {
+        self.take().map(u128::from_le_bytes)
+    }
+
+    fn flag(&mut self) -> Result<bool, Damage> {
+        match self.take()? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            [_] => Err(self.shape()),
+        }
+    }
+
+    fn end(self) -> Result<(), Damage> {
+        if self.rest.is_empty() { Ok(()) } else { Err(self.shape()) }
+    }
+}
