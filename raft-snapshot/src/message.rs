@@ -1,0 +1,261 @@
+//! What the two ends of a transfer say to each other.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use raftkit_core::{LogId, LogIndex};
+
+use crate::manifest::{CHUNK_BYTES_MAX, Manifest, ManifestError};
+
+const VERSION: u8 = 1;
+
+const OFFER: u8 = 1;
+const WANT: u8 = 2;
+const CHUNK: u8 = 3;
+const WORKING: u8 = 4;
+const INSTALLED: u8 = 5;
+const REFUSED: u8 = 6;
+
+const NOT_NEEDED: u8 = 1;
+const BUSY: u8 = 2;
+const FAILED: u8 = 3;
+const GONE: u8 = 4;
+
+/// A message of a transfer. Every one may be lost, doubled or overtaken.
+///
+/// As bytes, little-endian; `snapshot` is `term u64 | index u64`:
+///
+/// ```text
+/// offer      1 | 1 | manifest: the rest            installed  1 | 5 | snapshot
+/// want       1 | 2 | snapshot | chunk u32          refused    1 | 6 | snapshot | 1 | have u64   not needed
+/// chunk      1 | 3 | snapshot | chunk u32 | rest              1 | 6 | snapshot | 2, 3 or 4      busy, failed, gone
+/// working    1 | 4 | snapshot
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SnapshotMessage {
+    /// Sender: here is a snapshot. Said again while the receiver is silent.
+    Offer(Manifest),
+    /// Receiver: send me this chunk.
+    Want {
+        /// Of which snapshot.
+        snapshot: LogId,
+        /// Which.
+        chunk: u32,
+    },
+    /// Sender: a chunk.
+    Chunk {
+        /// Of which snapshot.
+        snapshot: LogId,
+        /// Which.
+        chunk: u32,
+        /// Its bytes; the receiver checks their hash.
+        bytes: Bytes,
+    },
+    /// Receiver: I am at it, and need nothing at the moment (checking what is there, storing, installing).
+    Working {
+        /// Which snapshot.
+        snapshot: LogId,
+    },
+    /// Receiver: it is installed, durably.
+    Installed {
+        /// Which snapshot.
+        snapshot: LogId,
+    },
+    /// Either: the transfer is over, or never began.
+    Refused {
+        /// Which snapshot.
+        snapshot: LogId,
+        /// Why.
+        reason: Refusal,
+    },
+}
+
+/// Why a transfer is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Receiver: the state machine has already applied so much.
+    NotNeeded {
+        /// Up to here; at least the snapshot's index.
+        have: LogIndex,
+    },
+    /// Receiver: another transfer is under way. Try again later.
+    Busy,
+    /// Receiver: it did not work; what was received stays for another try.
+    Failed,
+    /// Sender: the snapshot can no longer be read.
+    Gone,
+}
+
+/// Which end of a transfer a message is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// The [`Sender`](crate::Sender) of that snapshot.
+    Sender,
+    /// The [`Receiver`](crate::Receiver).
+    Receiver,
+}
+
+/// Why bytes are no message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// The bytes end early.
+    #[error("the message ends early: {wanted} more bytes were expected, {got} are there")]
+    Truncated {
+        /// How many the next field needs.
+        wanted: usize,
+        /// How many are left.
+        got: usize,
+    },
+    /// Bytes follow where none may.
+    #[error("{got} bytes follow after the message")]
+    TrailingBytes {
+        /// How many.
+        got: usize,
+    },
+    /// Written by another version.
+    #[error("the message has version {found}, only {VERSION} is known")]
+    OtherVersion {
+        /// What it says.
+        found: u8,
+    },
+    /// A kind byte without a meaning.
+    #[error("the {field} {found} is not known")]
+    UnknownKind {
+        /// Which field it stands in.
+        field: &'static str,
+        /// The byte.
+        found: u8,
+    },
+    /// A chunk above the limit.
+    #[error("a chunk has {got} bytes, the limit is {CHUNK_BYTES_MAX}")]
+    ChunkTooLong {
+        /// Its length.
+        got: usize,
+    },
+    /// The manifest cannot be read.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+}
+
+impl SnapshotMessage {
+    /// The snapshot that it is about.
+    #[must_use]
+    pub fn snapshot(&self) -> LogId {
+        match self {
+            Self::Offer(manifest) => manifest.id,
+            Self::Want { snapshot, .. }
+            | Self::Chunk { snapshot, .. }
+            | Self::Working { snapshot }
+            | Self::Installed { snapshot }
+            | Self::Refused { snapshot, .. } => *snapshot,
+        }
+    }
+
+    /// Which end it is for: a node may send to a peer and receive from it.
+    #[must_use]
+    pub fn audience(&self) -> Audience {
+        match self {
+            Self::Offer(_) | Self::Chunk { .. } | Self::Refused { reason: Refusal::Gone, .. } => {
+                Audience::Receiver
+            }
+            Self::Want { .. }
+            | Self::Working { .. }
+            | Self::Installed { .. }
+            | Self::Refused { reason: Refusal::NotNeeded { .. } | Refusal::Busy | Refusal::Failed, .. } => {
+                Audience::Sender
+            }
+        }
+    }
+
+    /// The message as bytes.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        out.put_u8(VERSION);
+        match self {
+            Self::Offer(manifest) => {
+                out.put_u8(OFFER);
+                out.put_slice(&manifest.encode());
+            }
+            Self::Want { snapshot, chunk } => {
+                put_head(&mut out, WANT, *snapshot);
+                out.put_u32_le(*chunk);
+            }
+            Self::Chunk { snapshot, chunk, bytes } => {
+                const HEAD: usize = 1 + 16 + 4;
+                out.reserve(HEAD + bytes.len());
+                put_head(&mut out, CHUNK, *snapshot);
+                out.put_u32_le(*chunk);
+                out.put_slice(bytes);
+            }
+            Self::Working { snapshot } => put_head(&mut out, WORKING, *snapshot),
+            Self::Installed { snapshot } => put_head(&mut out, INSTALLED, *snapshot),
+            Self::Refused { snapshot, reason } => {
+                put_head(&mut out, REFUSED, *snapshot);
+                match reason {
+                    Refusal::NotNeeded { have } => {
+                        out.put_u8(NOT_NEEDED);
+                        out.put_u64_le(have.0);
+                    }
+                    Refusal::Busy => out.put_u8(BUSY),
+                    Refusal::Failed => out.put_u8(FAILED),
+                    Refusal::Gone => out.put_u8(GONE),
+                }
+            }
+        }
+        out.freeze()
+    }
+
+    /// Reads what [`encode`](Self::encode) made. A chunk's bytes share `bytes`: they are not copied.
+    ///
+    /// # Errors
+    /// The bytes are no message of this version.
+    pub fn decode(bytes: Bytes) -> Result<Self, MessageError> {
+        let mut rest = bytes;
+        let [version, kind] = take(&mut rest)?;
+        if version != VERSION {
+            return Err(MessageError::OtherVersion { found: version });
+        }
+        let message = match kind {
+            OFFER => return Ok(Self::Offer(Manifest::decode(&rest)?)),
+            CHUNK => {
+                let (snapshot, chunk) = (take_id(&mut rest)?, u32::from_le_bytes(take(&mut rest)?));
+                if rest.len() > CHUNK_BYTES_MAX as usize {
+                    return Err(MessageError::ChunkTooLong { got: rest.len() });
+                }
+                return Ok(Self::Chunk { snapshot, chunk, bytes: rest });
+            }
+            WANT => Self::Want { snapshot: take_id(&mut rest)?, chunk: u32::from_le_bytes(take(&mut rest)?) },
+            WORKING => Self::Working { snapshot: take_id(&mut rest)? },
+            INSTALLED => Self::Installed { snapshot: take_id(&mut rest)? },
+            REFUSED => Self::Refused { snapshot: take_id(&mut rest)?, reason: take_reason(&mut rest)? },
+            found => return Err(MessageError::UnknownKind { field: "message", found }),
+        };
+        if rest.is_empty() { Ok(message) } else { Err(MessageError::TrailingBytes { got: rest.len() }) }
+    }
+}
+
+fn put_head(out: &mut BytesMut, kind: u8, snapshot: LogId) {
+    out.put_u8(kind);
+    out.put_u64_le(snapshot.term.0);
+    out.put_u64_le(snapshot.index.0);
+}
+
+fn take_id(rest: &mut Bytes) -> Result<LogId, MessageError> {
+    Ok(LogId::new(u64::from_le_bytes(take(rest)?), u64::from_le_bytes(take(rest)?)))
+}
+
+fn take_reason(rest: &mut Bytes) -> Result<Refusal, MessageError> {
+    match take(rest)? {
+        [NOT_NEEDED] => Ok(Refusal::NotNeeded { have: LogIndex(u64::from_le_bytes(take(rest)?)) }),
+        [BUSY] => Ok(Refusal::Busy),
+        [FAILED] => Ok(Refusal::Failed),
+        [GONE] => Ok(Refusal::Gone),
+        [found] => Err(MessageError::UnknownKind { field: "refusal", found }),
+    }
+}
+
+/// Takes the next `N` bytes.
+fn take<const N: usize>(rest: &mut Bytes) -> Result<[u8; N], MessageError> {
+    let head = *rest.first_chunk::<N>().ok_or(MessageError::Truncated { wanted: N, got: rest.len() })?;
+    drop(rest.split_to(N));
+    Ok(head)
+}
