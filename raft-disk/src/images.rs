@@ -123,11 +123,16 @@ impl FileImages {
     ///
     /// False when the medium holds no such byte.
     pub(crate) fn rot(&mut self, offset: u64, mask: u8) -> bool {
-        let Ok(offset) = usize::try_from(offset) else { return false };
-        if let Some(byte) = self.cached.get_mut(offset) {
-            *byte ^= mask;
+        let Some((at, durable)) =
+            usize::try_from(offset).ok().and_then(|at| Some((at, self.durable.get_mut(at)?)))
+        else {
+            return false;
+        };
+        *durable ^= mask;
+        if let Some(cached) = self.cached.get_mut(at) {
+            *cached ^= mask;
         }
-        self.durable.get_mut(offset).map(|byte| *byte ^= mask).is_some()
+        true
     }
 }
 

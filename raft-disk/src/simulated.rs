@@ -1,5 +1,6 @@
 //! A file system in memory that fails as real ones do: power cuts, torn and lost writes, failed and stuck syncs, rot.
 
+mod handle;
 mod state;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use crate::names::{Target, normal};
 use crate::{DirLock, Disk, DiskFile, OpenMode, RealDisk};
 
+use handle::{SimulatedFile, SimulatedLock};
 pub use state::Operation;
 use state::{State, Verdict};
 
@@ -231,114 +233,5 @@ impl fmt::Debug for SimulatedDisk {
             .field("files", &state.files.len())
             .field("calls", &state.calls)
             .finish()
-    }
-}
-
-/// An open file of one life of the disk.
-struct SimulatedFile {
-    disk: SimulatedDisk,
-    generation: u64,
-    id: u64,
-    path: PathBuf,
-}
-
-impl SimulatedFile {
-    /// Enters a call; fails when the disk crashed since the file was opened.
-    fn enter(&self, operation: Operation) -> io::Result<(MutexGuard<'_, State>, Verdict)> {
-        let mut state = self.disk.state();
-        state.alive(self.generation)?;
-        let verdict = state.enter(operation);
-        Ok((state, verdict))
-    }
-}
-
-impl DiskFile for SimulatedFile {
-    fn len(&self) -> io::Result<u64> {
-        let (mut state, verdict) = self.enter(Operation::Len)?;
-        verdict.pass()?;
-        Ok(state.file(self.id).len() as u64)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let (mut state, verdict) = self.enter(Operation::SetLen)?;
-        match verdict {
-            Verdict::Go => state.file(self.id).set_len(len),
-            Verdict::Fail(error) => Err(error),
-            Verdict::Cut(error) => state.file(self.id).set_len(len).and(Err(error)),
-        }
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let (mut state, verdict) = self.enter(Operation::Read)?;
-        verdict.pass()?;
-        state.file(self.id).read(offset, buffer)
-    }
-
-    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let (mut state, verdict) = self.enter(Operation::Write)?;
-        match verdict {
-            Verdict::Go => state.file(self.id).write(offset, data),
-            Verdict::Fail(error) => {
-                let written = state.short_write(offset, data.len());
-                state.file(self.id).write(offset, &data[..written]).and(Err(error))
-            }
-            Verdict::Cut(error) => state.file(self.id).write(offset, data).and(Err(error)),
-        }
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let (mut state, verdict) = self.enter(Operation::Sync)?;
-        let mark = state.file(self.id).mark();
-        match verdict {
-            Verdict::Go => {
-                self.disk.wait(state)?.file(self.id).sync(mark);
-                Ok(())
-            }
-            Verdict::Fail(error) => {
-                state.file(self.id).fail_sync(mark);
-                Err(error)
-            }
-            Verdict::Cut(error) => Err(error),
-        }
-    }
-
-    fn drop_cache(&self) -> io::Result<()> {
-        let (mut state, verdict) = self.enter(Operation::DropCache)?;
-        verdict.pass()?;
-        state.file(self.id).drop_cache();
-        Ok(())
-    }
-}
-
-impl fmt::Debug for SimulatedFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimulatedFile")
-            .field("path", &self.path)
-            .field("generation", &self.generation)
-            .finish()
-    }
-}
-
-/// A lock of one life of the disk.
-struct SimulatedLock {
-    disk: SimulatedDisk,
-    generation: u64,
-    path: PathBuf,
-}
-
-impl DirLock for SimulatedLock {}
-
-impl Drop for SimulatedLock {
-    fn drop(&mut self) {
-        let mut state = self.disk.state();
-        if state.generation == self.generation {
-            state.locks.remove(&self.path);
-        }
-    }
-}
-
-impl fmt::Debug for SimulatedLock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimulatedLock").field("path", &self.path).finish()
     }
 }

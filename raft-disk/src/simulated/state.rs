@@ -220,9 +220,9 @@ impl State {
 
     /// How much of a failing write is written: some whole sectors.
     pub(super) fn short_write(&mut self, offset: u64, len: usize) -> usize {
-        let sectors = len.div_ceil(SECTOR) as u64;
-        let kept = usize::try_from(self.rng.below(sectors + 1)).unwrap_or(0);
         let into = usize::try_from(offset % SECTOR as u64).unwrap_or(0);
+        let sectors = (into + len).div_ceil(SECTOR) as u64;
+        let kept = usize::try_from(self.rng.below(sectors + 1)).unwrap_or(0);
         (kept * SECTOR).saturating_sub(into).min(len)
     }
 

@@ -1,0 +1,387 @@
+//! What a simulated disk does when its power is cut, and which faults it can be told to have.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "test")]
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use proptest::prelude::*;
+use raftkit_disk::{Disk, DiskFile, OpenMode, Operation, RedbFile, SimulatedDisk, create_dir_all_durably};
+
+const FILE: &str = "/file";
+
+fn create(disk: &SimulatedDisk, name: &str) -> Arc<dyn DiskFile> {
+    let file = disk.open(Path::new(name), OpenMode::New).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    file
+}
+
+fn content(disk: &SimulatedDisk, name: &str) -> Option<Vec<u8>> {
+    let file = disk.open(Path::new(name), OpenMode::Existing).ok()?;
+    let mut buffer = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    file.read_at(0, &mut buffer).unwrap();
+    Some(buffer)
+}
+
+#[test]
+fn a_crash_keeps_what_was_synced_and_may_lose_the_rest() {
+    let disk = SimulatedDisk::new(1);
+    let file = create(&disk, FILE);
+    file.write_at(0, b"kept").unwrap();
+    file.sync().unwrap();
+    file.write_at(4, b" and lost").unwrap();
+    assert_eq!(disk.durable(Path::new(FILE)).unwrap(), b"kept");
+    disk.crash_losing_all_unsynced();
+    assert_eq!(content(&disk, FILE).unwrap(), b"kept");
+}
+
+#[test]
+fn an_unsynced_write_is_kept_lost_or_torn_between_sectors() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..100 {
+        let disk = SimulatedDisk::new(seed);
+        let file = create(&disk, FILE);
+        file.write_at(0, &[1; 1536]).unwrap();
+        file.sync().unwrap();
+        // Starts in the first sector and ends in the third.
+        file.write_at(100, &[2; 1000]).unwrap();
+        disk.crash();
+        let after = content(&disk, FILE).unwrap();
+        assert_eq!(after.len(), 1536);
+        let sectors: Vec<bool> =
+            [100..512, 512..1024, 1024..1100].map(|part| after[part].iter().all(|byte| *byte == 2)).to_vec();
+        let old =
+            [100..512, 512..1024, 1024..1100].map(|part| after[part].iter().all(|byte| *byte == 1)).to_vec();
+        assert!(sectors.iter().zip(&old).all(|(new, old)| new != old), "a sector was torn within");
+        assert!(
+            after[..100].iter().chain(&after[1100..]).all(|byte| *byte == 1),
+            "a byte beside the write changed"
+        );
+        seen.insert(sectors);
+    }
+    assert_eq!(seen.len(), 8, "every mixture of sectors happens");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Byte by byte: a crash shows what was synced or what was written since, never anything else.
+    #[test]
+    fn a_crash_invents_nothing(
+        seed in any::<u64>(),
+        writes in prop::collection::vec((0..2000_usize, 1..1500_usize, any::<bool>()), 1..20),
+    ) {
+        let disk = SimulatedDisk::new(seed);
+        let file = create(&disk, FILE);
+        let mut possible: Vec<BTreeSet<u8>> = Vec::new();
+        for (at, (offset, len, sync)) in writes.into_iter().enumerate() {
+            let fill = u8::try_from(at + 1).unwrap();
+            file.write_at(offset as u64, &vec![fill; len]).unwrap();
+            if possible.len() < offset + len {
+                possible.resize(offset + len, BTreeSet::from([0]));
+            }
+            possible[offset..offset + len].iter_mut().for_each(|byte| { byte.insert(fill); });
+            if sync {
+                file.sync().unwrap();
+                let image = disk.durable(Path::new(FILE)).unwrap();
+                possible = image.into_iter().map(|byte| BTreeSet::from([byte])).collect();
+            }
+        }
+        disk.crash();
+        let after = content(&disk, FILE).unwrap();
+        prop_assert!(after.len() <= possible.len());
+        for (at, byte) in after.iter().enumerate() {
+            prop_assert!(possible[at].contains(byte), "byte {} is {}, possible are {:?}", at, byte, possible[at]);
+        }
+    }
+
+    #[test]
+    fn the_same_seed_and_calls_give_the_same_disk(seed in any::<u64>()) {
+        let run = || {
+            let disk = SimulatedDisk::new(seed);
+            for name in ["/a", "/b", "/c"] {
+                let file = disk.open(Path::new(name), OpenMode::New).unwrap();
+                file.write_at(0, &[1; 3000]).unwrap();
+                disk.fail_next(Operation::Write, 0, ErrorKind::StorageFull);
+                file.write_at(1000, &[2; 3000]).unwrap_err();
+            }
+            disk.crash();
+            ["/a", "/b", "/c"].map(|name| content(&disk, name))
+        };
+        prop_assert_eq!(run(), run());
+    }
+}
+
+#[test]
+fn handles_and_locks_from_before_a_crash_are_dead() {
+    let disk = SimulatedDisk::new(1);
+    disk.create_dir_all(Path::new("/dir")).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    let old_lock = disk.lock_dir(Path::new("/dir")).unwrap();
+    let old = create(&disk, FILE);
+    disk.crash();
+    let mut buffer = [];
+    let calls = [
+        old.len().err(),
+        old.set_len(1).err(),
+        old.read_at(0, &mut buffer).err(),
+        old.write_at(0, b"x").err(),
+    ];
+    assert!(calls.into_iter().chain([old.sync().err(), old.drop_cache().err()]).all(|error| error.is_some()));
+    let _lock = disk.lock_dir(Path::new("/dir")).unwrap();
+    drop(old_lock);
+    assert!(disk.lock_dir(Path::new("/dir")).is_err(), "an old lock's end does not end a new one");
+    assert_eq!(content(&disk, FILE).unwrap(), b"");
+}
+
+#[test]
+fn unsynced_names_are_kept_or_lost_and_synced_ones_are_kept() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..200 {
+        let disk = SimulatedDisk::new(seed);
+        let old = create(&disk, "/name");
+        old.write_at(0, b"old").unwrap();
+        old.sync().unwrap();
+        let new = disk.open(Path::new("/new"), OpenMode::New).unwrap();
+        new.write_at(0, b"new").unwrap();
+        new.sync().unwrap();
+        disk.rename(Path::new("/new"), Path::new("/name")).unwrap();
+        disk.crash();
+        let after = (content(&disk, "/name").unwrap(), content(&disk, "/new"));
+        assert!(
+            [&b"old"[..], b"new"].contains(&after.0.as_slice()),
+            "the name always stands for one of both"
+        );
+        seen.insert(after);
+    }
+    assert_eq!(seen.len(), 3, "kept, lost, and only made: {seen:?}");
+
+    let disk = SimulatedDisk::new(0);
+    drop(create(&disk, "/name"));
+    disk.remove(Path::new("/name")).unwrap();
+    disk.crash_losing_all_unsynced();
+    assert!(disk.exists(Path::new("/name")).unwrap(), "the removal was not synced");
+    disk.rename(Path::new("/name"), Path::new("/other")).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    disk.crash_losing_all_unsynced();
+    assert_eq!(disk.list(Path::new("/")).unwrap(), [Path::new("/other")]);
+}
+
+#[test]
+fn a_folder_that_is_lost_takes_its_files_with_it() {
+    let disk = SimulatedDisk::new(0);
+    let deep = Path::new("/a/b");
+    disk.create_dir_all(deep).unwrap();
+    disk.open(&deep.join("file"), OpenMode::New).unwrap().sync().unwrap();
+    disk.sync_dir(deep).unwrap();
+    disk.crash_losing_all_unsynced();
+    assert!(!disk.exists(deep).unwrap());
+
+    create_dir_all_durably(&disk, deep).unwrap();
+    disk.open(&deep.join("file"), OpenMode::New).unwrap();
+    disk.sync_dir(deep).unwrap();
+    disk.crash_losing_all_unsynced();
+    assert!(disk.exists(&deep.join("file")).unwrap());
+}
+
+#[test]
+fn a_rename_into_another_folder_is_whole_after_a_sync_of_either() {
+    for synced in ["/a", "/b"] {
+        let disk = SimulatedDisk::new(0);
+        create_dir_all_durably(&disk, Path::new("/a")).unwrap();
+        create_dir_all_durably(&disk, Path::new("/b")).unwrap();
+        disk.open(Path::new("/a/x"), OpenMode::New).unwrap();
+        disk.rename(Path::new("/a/x"), Path::new("/b/x")).unwrap();
+        disk.sync_dir(Path::new(synced)).unwrap();
+        disk.crash();
+        let names = ["/a/x", "/b/x"].map(|name| disk.exists(Path::new(name)).unwrap());
+        assert_eq!(names, [false, true], "after a sync of {synced}");
+    }
+}
+
+#[test]
+fn a_failed_sync_loses_the_data_and_goes_on_showing_it() {
+    let disk = SimulatedDisk::new(0);
+    let file = create(&disk, FILE);
+    file.write_at(0, b"one").unwrap();
+    file.sync().unwrap();
+    file.write_at(0, b"two").unwrap();
+    disk.fail_next(Operation::Sync, 0, ErrorKind::Other);
+    file.sync().unwrap_err();
+    assert_eq!(
+        content(&disk, FILE).unwrap(),
+        b"two",
+        "the cache shows it, also to one who opens the file now"
+    );
+    file.write_at(3, b"!").unwrap();
+    file.sync().unwrap();
+    assert_eq!(disk.durable(Path::new(FILE)).unwrap(), b"one!", "a later sync does not bring it back");
+    assert_eq!(content(&disk, FILE).unwrap(), b"two!");
+    file.write_at(4, b"?").unwrap();
+    file.drop_cache().unwrap();
+    assert_eq!(content(&disk, FILE).unwrap(), b"one!?", "what is dirty stays, what only seemed clean goes");
+}
+
+#[test]
+fn a_sync_covers_what_was_written_before_it_began() {
+    let disk = SimulatedDisk::new(0);
+    let file = create(&disk, FILE);
+    file.write_at(0, b"before").unwrap();
+    disk.hold_syncs();
+    let syncing = thread::spawn({
+        let file = file.clone();
+        move || file.sync()
+    });
+    while disk.held_syncs() == 0 {
+        thread::yield_now();
+    }
+    file.write_at(6, b" after").unwrap();
+    assert_eq!(disk.durable(Path::new(FILE)).unwrap(), b"", "it is held");
+    disk.release_syncs();
+    syncing.join().unwrap().unwrap();
+    assert_eq!(disk.durable(Path::new(FILE)).unwrap(), b"before");
+    assert_eq!(disk.held_syncs(), 0);
+}
+
+#[test]
+fn held_syncs_fail_when_the_power_is_cut() {
+    for freeze in [false, true] {
+        let disk = SimulatedDisk::new(0);
+        let file = create(&disk, FILE);
+        file.write_at(0, b"text").unwrap();
+        disk.hold_syncs();
+        let syncing = [true, false].map(|folder| {
+            let (disk, file) = (disk.clone(), file.clone());
+            thread::spawn(move || if folder { disk.sync_dir(Path::new("/")) } else { file.sync() })
+        });
+        while disk.held_syncs() < 2 {
+            thread::yield_now();
+        }
+        if freeze {
+            disk.freeze()
+        } else {
+            disk.crash_losing_all_unsynced()
+        }
+        for thread in syncing {
+            thread.join().unwrap().unwrap_err();
+        }
+        assert_eq!(disk.durable(Path::new(FILE)).unwrap(), b"");
+    }
+}
+
+#[test]
+fn the_named_call_fails_and_only_that() {
+    let disk = SimulatedDisk::new(0);
+    let file = create(&disk, FILE);
+    disk.fail_call(1, ErrorKind::StorageFull);
+    file.set_len(10).unwrap();
+    assert_eq!(file.write_at(0, b"x").unwrap_err().kind(), ErrorKind::StorageFull);
+    file.write_at(0, b"x").unwrap();
+    disk.fail_next(Operation::Read, 1, ErrorKind::Other);
+    file.read_at(0, &mut [0]).unwrap();
+    file.sync().unwrap();
+    assert_eq!(file.read_at(0, &mut [0]).unwrap_err().kind(), ErrorKind::Other);
+    disk.fail_call(0, ErrorKind::Other);
+    disk.clear_faults();
+    assert_eq!(file.len().unwrap(), 10);
+    assert_eq!((disk.calls(), disk.mutations()), (9, 6));
+}
+
+#[test]
+fn a_failed_write_may_have_written_its_first_sectors() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..50 {
+        let disk = SimulatedDisk::new(seed);
+        let file = create(&disk, FILE);
+        disk.fail_call(0, ErrorKind::StorageFull);
+        file.write_at(500, &[7; 600]).unwrap_err();
+        seen.insert(file.len().unwrap());
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), [0, 512, 1024, 1100]);
+}
+
+#[test]
+fn a_crash_point_cuts_the_power_in_the_named_mutation() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..50 {
+        let disk = SimulatedDisk::new(seed);
+        let file = create(&disk, FILE);
+        disk.crash_at_call(1);
+        file.write_at(0, b"a").unwrap();
+        file.read_at(0, &mut [0]).unwrap();
+        assert!(!disk.is_frozen());
+        file.write_at(1, b"b").unwrap_err();
+        assert!(disk.is_frozen());
+        file.read_at(0, &mut [0]).unwrap_err();
+        file.write_at(2, b"c").unwrap_err();
+        file.sync().unwrap_err();
+        disk.exists(Path::new(FILE)).unwrap_err();
+        disk.crash();
+        assert!(!disk.is_frozen());
+        seen.insert(content(&disk, FILE).unwrap());
+    }
+    let possible = [&b""[..], b"\0b", b"a", b"ab"].map(<[u8]>::to_vec);
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), possible);
+}
+
+#[test]
+fn rot_flips_bits_of_what_is_durable() {
+    let disk = SimulatedDisk::new(0);
+    let file = create(&disk, FILE);
+    file.write_at(0, &[0b1010]).unwrap();
+    assert!(!disk.rot(Path::new(FILE), 0, 1), "not durable yet");
+    file.sync().unwrap();
+    assert!(disk.rot(Path::new(FILE), 0, 0b0011));
+    assert!(!disk.rot(Path::new(FILE), 1, 1) && !disk.rot(Path::new("/none"), 0, 1));
+    file.drop_cache().unwrap();
+    assert_eq!(content(&disk, FILE).unwrap(), disk.durable(Path::new(FILE)).unwrap());
+}
+
+const TABLE: redb::TableDefinition<'static, u64, u64> = redb::TableDefinition::new("table");
+
+/// Commits 0, 1, 2 and so on up to `commits`; answers how many returned without an error.
+fn commit(disk: &SimulatedDisk, commits: u64) -> u64 {
+    let open = || -> Result<redb::Database, redb::Error> {
+        let file = disk.open(Path::new(FILE), OpenMode::Either)?;
+        disk.sync_dir(Path::new("/"))?;
+        Ok(redb::Builder::new().create_with_backend(RedbFile::new(file))?)
+    };
+    let Ok(database) = open() else { return 0 };
+    let one = |number| -> Result<(), redb::Error> {
+        let txn = database.begin_write()?;
+        txn.open_table(TABLE)?.insert(0, number)?;
+        Ok(txn.commit()?)
+    };
+    let done = (0..commits).take_while(|number| one(*number).is_ok()).count() as u64;
+    // A crash stops the disk before it stops the program.
+    disk.freeze();
+    done
+}
+
+#[test]
+fn redb_keeps_its_commits_whichever_mutation_the_power_is_cut_in() {
+    use redb::ReadableDatabase;
+    for nth in 0.. {
+        let disk = SimulatedDisk::new(nth);
+        disk.crash_at_call(nth);
+        let done = commit(&disk, 5);
+        let finished = done == 5;
+        disk.crash();
+        let file = disk.open(Path::new(FILE), OpenMode::Either).unwrap();
+        match redb::Builder::new().create_with_backend(RedbFile::new(file)) {
+            Ok(database) => {
+                let txn = database.begin_read().unwrap();
+                let last = txn.open_table(TABLE).ok().map(|table| table.get(0).unwrap().unwrap().value());
+                let found = last.map_or(0, |last| last + 1);
+                assert!(found == done || found == done + 1, "{found} found, {done} done, crash point {nth}");
+            }
+            Err(error) => assert_eq!(done, 0, "crash point {nth}: {error}"),
+        }
+        if finished {
+            return;
+        }
+    }
+}
