@@ -74,7 +74,9 @@ impl Config {
             (!self.heartbeat_interval.is_zero(), ConfigError::ZeroHeartbeat),
             (self.batch_bytes_max > 0, ConfigError::ZeroBatch),
             (
-                self.inflight_bytes_max > 0 && self.inflight_messages_max > 0 && self.uncommitted_bytes_max > 0,
+                self.inflight_bytes_max > 0
+                    && self.inflight_messages_max > 0
+                    && self.uncommitted_bytes_max > 0,
                 ConfigError::ZeroWindow,
             ),
         ];

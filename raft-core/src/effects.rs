@@ -168,7 +168,9 @@ pub enum Fatal {
     #[error("a write to the log failed; restart the node when the disk is sound")]
     WriteFailed,
     /// A leader of this term contradicts what is committed here: one of the two lost data it had acknowledged.
-    #[error("node {leader} sends entries from {refused} on that contradict what is committed here up to {commit}")]
+    #[error(
+        "node {leader} sends entries from {refused} on that contradict what is committed here up to {commit}"
+    )]
     CommittedConflict {
         /// The leader that sent them.
         leader: NodeId,

@@ -72,10 +72,7 @@ impl Membership {
     ///
     /// # Errors
     /// A voter is not among the members.
-    pub fn new(
-        members: BTreeMap<NodeId, Member>,
-        voters: BTreeSet<NodeId>,
-    ) -> Result<Self, DecodeError> {
+    pub fn new(members: BTreeMap<NodeId, Member>, voters: BTreeSet<NodeId>) -> Result<Self, DecodeError> {
         Self::joint(members, voters, BTreeSet::new())
     }
 
@@ -186,7 +183,8 @@ impl Membership {
                 .split_at_checked(length)
                 .ok_or(DecodeError::Truncated { wanted: length, got: rest.len() })?;
             rest = after;
-            let address = core::str::from_utf8(address).map_err(|_| DecodeError::BadAddress { node })?.to_string();
+            let address =
+                core::str::from_utf8(address).map_err(|_| DecodeError::BadAddress { node })?.to_string();
             if flags > 3 {
                 return Err(DecodeError::UnknownKind { kind: flags });
             }
@@ -204,7 +202,8 @@ impl Membership {
 
 /// Takes the next `N` bytes.
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], DecodeError> {
-    let (head, after) = rest.split_first_chunk::<N>().ok_or(DecodeError::Truncated { wanted: N, got: rest.len() })?;
+    let (head, after) =
+        rest.split_first_chunk::<N>().ok_or(DecodeError::Truncated { wanted: N, got: rest.len() })?;
     *rest = after;
     Ok(*head)
 }

@@ -1,0 +1,87 @@
+//! The window of appends on their way to one peer, bounded in messages and in bytes (thesis, section 10.2.1).
+
+use alloc::collections::VecDeque;
+
+use crate::{LogIndex, Time};
+
+/// Appends sent and not yet acknowledged, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Inflights {
+    sent: VecDeque<Inflight>,
+    bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Inflight {
+    last: LogIndex,
+    bytes: usize,
+    at: Time,
+}
+
+impl Inflights {
+    /// Notes an append whose last entry is `last`.
+    pub(crate) fn add(&mut self, last: LogIndex, bytes: usize, at: Time) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.sent.push_back(Inflight { last, bytes, at });
+    }
+
+    /// Forgets what an acknowledgement up to `index` covers.
+    pub(crate) fn free_to(&mut self, index: LogIndex) {
+        while let Some(first) = self.sent.front().filter(|first| first.last <= index) {
+            self.bytes -= first.bytes;
+            self.sent.pop_front();
+        }
+    }
+
+    /// Forgets all: they are taken for lost.
+    pub(crate) fn clear(&mut self) {
+        self.sent.clear();
+        self.bytes = 0;
+    }
+
+    /// Bytes on their way.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Appends on their way.
+    pub(crate) fn len(&self) -> usize {
+        self.sent.len()
+    }
+
+    /// True when nothing is on its way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sent.is_empty()
+    }
+
+    /// When the oldest was sent.
+    pub(crate) fn oldest(&self) -> Option<Time> {
+        self.sent.front().map(|first| first.at)
+    }
+
+    /// True when the sum of bytes is what it says, for the invariants.
+    pub(crate) fn is_consistent(&self) -> bool {
+        self.bytes == self.sent.iter().map(|inflight| inflight.bytes).sum::<usize>()
+            && self.sent.iter().zip(self.sent.iter().skip(1)).all(|(a, b)| a.last < b.last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_acknowledgement_frees_all_that_it_covers_and_no_more() {
+        let mut window = Inflights::default();
+        for (last, bytes) in [(3, 10), (5, 20), (9, 40)] {
+            window.add(LogIndex(last), bytes, Time(last));
+        }
+        window.free_to(LogIndex(4));
+        assert_eq!((window.len(), window.bytes(), window.oldest()), (2, 60, Some(Time(5))));
+        window.free_to(LogIndex(2));
+        assert_eq!((window.len(), window.bytes()), (2, 60));
+        assert!(window.is_consistent());
+        window.free_to(LogIndex(9));
+        assert!(window.is_empty() && window.bytes() == 0 && window.oldest().is_none());
+    }
+}

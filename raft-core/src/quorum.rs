@@ -1,0 +1,91 @@
+//! What a quorum agrees on: a majority of the voters, and while a change is joint also a majority of the outgoing ones
+//! (paper, section 6; thesis, section 4.3). Groups are small, so counting is quadratic and allocates nothing.
+
+use alloc::collections::BTreeSet;
+
+use crate::{Membership, NodeId, Vote};
+
+/// How an election stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tally {
+    /// A quorum granted.
+    Won,
+    /// A quorum can no longer grant.
+    Lost,
+    /// Neither yet.
+    Open,
+}
+
+/// The greatest value that a quorum reaches: every member of some quorum has at least this one. None without voters.
+pub fn agreed<T: Ord + Copy>(membership: &Membership, value: impl Fn(NodeId) -> T) -> Option<T> {
+    let incoming = majority(membership.voters(), &value)?;
+    if !membership.is_joint() {
+        return Some(incoming);
+    }
+    majority(membership.outgoing(), &value).map(|outgoing| incoming.min(outgoing))
+}
+
+/// Whether `holds` is true for a quorum.
+pub fn holds(membership: &Membership, holds: impl Fn(NodeId) -> bool) -> bool {
+    agreed(membership, holds) == Some(true)
+}
+
+/// How an election stands with these votes; none is "not answered".
+pub fn tally(membership: &Membership, vote: impl Fn(NodeId) -> Option<Vote>) -> Tally {
+    if holds(membership, |node| vote(node) == Some(Vote::Granted)) {
+        Tally::Won
+    } else if !holds(membership, |node| vote(node) != Some(Vote::Refused)) {
+        Tally::Lost
+    } else {
+        Tally::Open
+    }
+}
+
+/// The greatest value that a majority of `half` reaches.
+fn majority<T: Ord + Copy>(half: &BTreeSet<NodeId>, value: impl Fn(NodeId) -> T) -> Option<T> {
+    let needed = half.len() / 2 + 1;
+    half.iter()
+        .map(|node| value(*node))
+        .filter(|candidate| half.iter().filter(|node| value(**node) >= *candidate).count() >= needed)
+        .max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Member, StoreId};
+    use alloc::string::String;
+
+    fn membership(voters: &[u64], outgoing: &[u64]) -> Membership {
+        let set = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<BTreeSet<_>>();
+        let members = set(voters)
+            .union(&set(outgoing))
+            .map(|id| (*id, Member { store: StoreId(0), address: String::new() }))
+            .collect();
+        Membership::joint(members, set(voters), set(outgoing)).expect("voters are members")
+    }
+
+    #[test]
+    fn a_majority_reaches_the_middle_value() {
+        assert_eq!(agreed(&membership(&[1, 2, 3], &[]), |n| n.0), Some(2));
+        assert_eq!(agreed(&membership(&[1, 2, 3, 4], &[]), |n| n.0), Some(2));
+        assert_eq!(agreed(&membership(&[7], &[]), |n| n.0), Some(7));
+        assert_eq!(agreed(&membership(&[], &[]), |n| n.0), None);
+    }
+
+    #[test]
+    fn a_joint_quorum_needs_both_halves() {
+        let joint = membership(&[1, 2, 3], &[3, 4, 5]);
+        assert!(!holds(&joint, |n| n.0 <= 3), "one half alone is no quorum");
+        assert!(holds(&joint, |n| n.0 != 1 && n.0 != 5));
+    }
+
+    #[test]
+    fn an_election_is_lost_once_a_quorum_can_no_longer_grant() {
+        let four = membership(&[1, 2, 3, 4], &[]);
+        assert_eq!(tally(&four, |n| (n.0 == 1).then_some(Vote::Refused)), Tally::Open);
+        assert_eq!(tally(&four, |n| (n.0 <= 2).then_some(Vote::Refused)), Tally::Lost);
+        assert_eq!(tally(&four, |n| (n.0 <= 3).then_some(Vote::Granted)), Tally::Won);
+        assert_eq!(tally(&membership(&[], &[]), |_| None), Tally::Lost);
+    }
+}

@@ -1,0 +1,571 @@
+//! The node: what it holds, and which input goes where. What happens then is told in the file of that concern.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::log::Log;
+use crate::membership_history::MembershipHistory;
+use crate::read_index::ForwardedReads;
+use crate::rng::Rng;
+use crate::role::{Following, Role};
+use crate::term_runs::TermRuns;
+use crate::transfer::Transfer;
+use crate::writes::Writes;
+use crate::{
+    Body, Config, Done, Effects, Fatal, HardState, Incarnation, Input, LogId, LogIndex, Membership, Message,
+    NodeId, Outcome, RequestId, RestoreError, Restored, RoleChange, RoleName, SnapshotEffect, Status, Term,
+    Ticket, Time,
+};
+
+/// Terms and indexes from outside above this are nonsense: counting on from them could overflow.
+pub(crate) const COUNT_MAX: u64 = 1 << 62;
+
+/// A commit index that no write carried goes to the disk by itself after so long without a write.
+const COMMIT_IDLE: Duration = Duration::from_millis(20);
+
+/// One member of a group: the whole protocol as a deterministic state machine.
+///
+/// `Clone` branches it: two nodes fed the same inputs emit the same effects, bit for bit.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub(crate) config: Config,
+    pub(crate) now: Time,
+    pub(crate) rng: Rng,
+    pub(crate) term: Term,
+    pub(crate) vote: Option<NodeId>,
+    pub(crate) log: Log,
+    pub(crate) memberships: MembershipHistory,
+    pub(crate) commit: LogIndex,
+    /// Handed to the state machine up to here.
+    pub(crate) handed: LogIndex,
+    pub(crate) applied: LogIndex,
+    pub(crate) writes: Writes,
+    pub(crate) commit_due: Option<Time>,
+    pub(crate) role: Role,
+    /// No vote is granted before this moment, except for a transfer.
+    pub(crate) sticky_until: Time,
+    pub(crate) leader_heard: Option<Time>,
+    /// When a node that does not lead does something about it.
+    pub(crate) campaign_at: Time,
+    /// A vote that waits for the disk.
+    pub(crate) grant: Option<Grant>,
+    /// The newest life seen of each member.
+    pub(crate) lives: BTreeMap<NodeId, Incarnation>,
+    pub(crate) last_number: u64,
+    pub(crate) last_round: u64,
+    pub(crate) transfer: Option<Transfer>,
+    pub(crate) forwarded: ForwardedReads,
+    pub(crate) told: RoleChange,
+    pub(crate) ended: bool,
+}
+
+/// A vote given and not durable yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grant {
+    pub(crate) to: NodeId,
+    pub(crate) request: RequestId,
+}
+
+/// The envelope of what this node says in its term.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Envelope {
+    from: NodeId,
+    store: crate::StoreId,
+    incarnation: Incarnation,
+    term: Term,
+}
+
+impl Envelope {
+    pub(crate) fn to(&self, to: NodeId, body: Body) -> Message {
+        Message {
+            from: self.from,
+            from_store: self.store,
+            from_incarnation: self.incarnation,
+            to,
+            term: self.term,
+            body,
+        }
+    }
+}
+
+impl Node {
+    /// A node that goes on from what the log says, as a follower, at `now`.
+    ///
+    /// # Errors
+    /// The configuration is not sound, or what the log says contradicts itself: something was lost.
+    pub fn restore(config: Config, state: Restored, now: Time) -> Result<Self, RestoreError> {
+        config.validate()?;
+        let (applied, commit) = check_restored(&state)?;
+        let Restored { base, term_runs, last, memberships, hard_state, .. } = state;
+        let log = Log::restore(base.id, TermRuns::new(term_runs), last, config.tail_bytes_max);
+        let mut node = Self {
+            rng: Rng::new(&config),
+            now,
+            // A cluster is founded with an entry of term 1 before any node has a hard state.
+            term: if base.id == LogId::GENESIS { hard_state.term.max(Term(1)) } else { hard_state.term },
+            vote: hard_state.vote,
+            log,
+            memberships: MembershipHistory::new((base.id.index, base.membership), memberships),
+            commit,
+            handed: applied,
+            applied,
+            writes: Writes::restore(hard_state),
+            commit_due: None,
+            role: Role::Follower(Following::default()),
+            // It may have promised not to vote right before it ended.
+            sticky_until: now.after(config.leader_timeout),
+            leader_heard: None,
+            campaign_at: now,
+            grant: None,
+            lives: BTreeMap::new(),
+            last_number: 0,
+            last_round: 0,
+            transfer: None,
+            forwarded: ForwardedReads::default(),
+            told: RoleChange { role: RoleName::Follower, term: hard_state.term, leader: None },
+            ended: false,
+            config,
+        };
+        node.told = node.role_change();
+        node.wait_for_leader();
+        Ok(node)
+    }
+
+    /// Takes one input and appends to `effects` what must be done. Never blocks and never fails half-way; a `now`
+    /// before the last one counts as the last one.
+    pub fn handle(&mut self, now: Time, input: Input, effects: &mut Effects) {
+        self.now = self.now.max(now);
+        if self.ended {
+            return answer_stopped(input, effects);
+        }
+        match input {
+            Input::Tick => self.on_tick(effects),
+            Input::Message(message) => self.on_message(message, effects),
+            Input::Propose(proposals) => self.on_propose(proposals, effects),
+            Input::Read { ticket, mode } => self.on_read(ticket, mode, effects),
+            Input::Transfer { ticket, to } => self.on_transfer(ticket, to, effects),
+            Input::PersistCommit => self.writes.persist_commit(),
+            Input::Compact(to) => self.on_compact(to),
+            Input::Persisted(seq) => self.on_persisted(seq, effects),
+            Input::WriteFailed => self.end(Fatal::WriteFailed, effects),
+            Input::Applied(index) => self.applied = self.applied.max(index.min(self.handed)),
+            Input::Fetched { request, result } => self.on_fetched(request, result, effects),
+            Input::SnapshotInstalled { base, membership } => {
+                self.on_snapshot_installed(base, membership, effects);
+            }
+            Input::SnapshotSent { to, result } => self.on_snapshot_sent(to, result),
+            Input::Unreachable(peer) => self.on_unreachable(peer),
+        }
+        self.finish(effects);
+    }
+
+    /// When to give a [`Tick`](Input::Tick) at the latest; the end of time when there is nothing to wait for.
+    #[must_use]
+    pub fn next_deadline(&self) -> Time {
+        if self.ended {
+            return Time(u64::MAX);
+        }
+        let own = match &self.role {
+            Role::Leader(leader) => self.leader_deadline(leader),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
+                self.campaign_at.min(self.forwarded.deadline())
+            }
+        };
+        let transfer = self.transfer.as_ref().map(|transfer| transfer.deadline);
+        [self.commit_deadline(), transfer].into_iter().flatten().fold(own, Time::min)
+    }
+
+    /// Everything whose time has come.
+    fn on_tick(&mut self, effects: &mut Effects) {
+        if self.commit_deadline().is_some_and(|due| due <= self.now) {
+            self.writes.persist_commit();
+        }
+        self.expire_transfer(effects);
+        if matches!(self.role, Role::Leader(_)) {
+            self.tick_leader(effects);
+        } else {
+            self.retry_forwarded_reads(effects);
+            if self.campaign_at <= self.now {
+                self.on_campaign_time(effects);
+            }
+        }
+    }
+
+    /// Decides whether a message is heard at all, settles the term, and passes it on (paper, section 5.1).
+    fn on_message(&mut self, message: Message, effects: &mut Effects) {
+        if !self.is_heard(&message) {
+            return;
+        }
+        self.note_life(message.from, message.from_incarnation);
+        if message.term > self.term && !self.settle_term(&message, effects) {
+            return;
+        }
+        let Message { from, from_incarnation, term, body, .. } = message;
+        let current = term == self.term;
+        match body {
+            Body::PreVote(body) => self.on_pre_vote(from, body, effects),
+            // Its term may be lower than ours: whoever campaigned in vain is ahead of those it asks.
+            Body::PreVoteResponse(body) => self.on_pre_vote_response(from, body, effects),
+            Body::RequestVote(body) => self.on_request_vote(from, term, body, effects),
+            Body::RequestVoteResponse(body) if current => self.on_vote_response(from, body, effects),
+            Body::AppendEntries(body) => self.on_append_entries(from, from_incarnation, term, body, effects),
+            Body::AppendEntriesResponse(body) if current => {
+                self.on_append_response(from, from_incarnation, body, effects);
+            }
+            Body::ReadIndex(body) => self.on_read_index(from, body, effects),
+            Body::ReadIndexResponse(body) if current => self.on_read_index_response(from, body, effects),
+            Body::TimeoutNow(_) if current => self.on_timeout_now(from, effects),
+            // Of an earlier term: it counts for nothing in this one.
+            Body::RequestVoteResponse(_)
+            | Body::AppendEntriesResponse(_)
+            | Body::ReadIndexResponse(_)
+            | Body::TimeoutNow(_) => {}
+        }
+    }
+
+    /// False for what is not for this node, from another data folder than the membership names, from an earlier life
+    /// of its sender, or nonsense.
+    fn is_heard(&self, message: &Message) -> bool {
+        if message.to != self.config.node || message.from == self.config.node || message.term.0 > COUNT_MAX {
+            return false;
+        }
+        match self.memberships.current().store(message.from) {
+            Some(store) => {
+                store == message.from_store
+                    && self.lives.get(&message.from).is_none_or(|life| *life <= message.from_incarnation)
+            }
+            // A leader may have been added by entries that this node still lacks.
+            None => matches!(message.body, Body::AppendEntries(_)),
+        }
+    }
+
+    /// Remembers the newest life of a member. What was on its way to an earlier one is lost.
+    fn note_life(&mut self, from: NodeId, incarnation: Incarnation) {
+        if !self.memberships.current().contains(from) {
+            return;
+        }
+        let known = self.lives.insert(from, incarnation);
+        if known.is_some_and(|known| known < incarnation) {
+            self.probe_again(from, false);
+        }
+    }
+
+    /// A message of a higher term: follow into it, where that is due. False when the message is to be ignored.
+    fn settle_term(&mut self, message: &Message, effects: &mut Effects) -> bool {
+        match &message.body {
+            // Asking changes nothing (thesis, section 9.6).
+            Body::PreVote(_) => true,
+            Body::RequestVote(body) => {
+                let sticky = self.is_sticky() && body.reason == crate::CampaignReason::LeaderTimeout;
+                if !sticky {
+                    self.become_follower(message.term, None, effects);
+                }
+                !sticky
+            }
+            Body::AppendEntries(body) => {
+                let sound = well_formed(body, message.term);
+                if sound {
+                    self.become_follower(
+                        message.term,
+                        Some((message.from, message.from_incarnation)),
+                        effects,
+                    );
+                }
+                sound
+            }
+            Body::PreVoteResponse(_)
+            | Body::RequestVoteResponse(_)
+            | Body::AppendEntriesResponse(_)
+            | Body::ReadIndex(_)
+            | Body::ReadIndexResponse(_)
+            | Body::TimeoutNow(_) => {
+                self.become_follower(message.term, None, effects);
+                true
+            }
+        }
+    }
+
+    /// Follows `leader`, or waits for one, in `term`, which is not below the current one.
+    pub(crate) fn become_follower(
+        &mut self,
+        term: Term,
+        leader: Option<(NodeId, Incarnation)>,
+        effects: &mut Effects,
+    ) {
+        let (known, led_term) = (self.leader(), self.term);
+        if term > self.term {
+            self.term = term;
+            self.vote = None;
+            self.grant = None;
+        }
+        let (leader, incarnation) = leader.unzip();
+        let following =
+            Following { leader, incarnation: incarnation.unwrap_or_default(), ..Following::default() };
+        let before = core::mem::replace(&mut self.role, Role::Follower(following));
+        if let Role::Leader(led) = before {
+            self.last_round = led.rounds.current();
+            led.leave(led_term, leader, effects);
+        }
+        if leader != known {
+            self.forwarded.fail(leader, effects);
+        }
+        self.settle_transfer(effects);
+        self.wait_for_leader();
+    }
+
+    /// The end of every call: send what can be sent, hand out the write, and what may be applied.
+    fn finish(&mut self, effects: &mut Effects) {
+        if self.ended {
+            return;
+        }
+        self.replicate(effects);
+        let hard = self.hard_state();
+        let written = effects.writes.len();
+        self.writes.flush(self.now, hard, self.log.last_index(), effects);
+        if hard.commit > self.writes.queued().commit {
+            if self.commit_due.is_none() || effects.writes.len() > written {
+                self.commit_due = Some(self.now.after(COMMIT_IDLE));
+            }
+        } else {
+            self.commit_due = None;
+        }
+        self.hand_out_committed(effects);
+        self.tell_role(effects);
+    }
+
+    /// Ends the node: it takes part no more, and everyone who waits is told (a failed fsync is never retried).
+    pub(crate) fn end(&mut self, why: Fatal, effects: &mut Effects) {
+        self.ended = true;
+        self.writes.abandon();
+        let before = core::mem::replace(&mut self.role, Role::Follower(Following::default()));
+        if let Role::Leader(led) = before {
+            led.stop(self.term, effects);
+        }
+        self.forwarded.stop(effects);
+        if let Some(transfer) = self.transfer.take() {
+            effects.done.push(Done { ticket: transfer.ticket, outcome: Outcome::Stopped });
+        }
+        self.grant = None;
+        effects.fatal = Some(why);
+        self.tell_role(effects);
+    }
+
+    fn tell_role(&mut self, effects: &mut Effects) {
+        let now = self.role_change();
+        if now != self.told {
+            self.told = now;
+            effects.role = Some(now);
+        }
+    }
+
+    /// When the commit index goes to the disk by itself: not while a write is under way.
+    fn commit_deadline(&self) -> Option<Time> {
+        self.commit_due.filter(|_| self.writes.is_idle())
+    }
+
+    fn role_change(&self) -> RoleChange {
+        RoleChange { role: self.role(), term: self.term, leader: self.leader() }
+    }
+
+    pub(crate) fn hard_state(&self) -> HardState {
+        HardState { term: self.term, vote: self.vote, commit: self.commit }
+    }
+
+    pub(crate) fn envelope(&self) -> Envelope {
+        Envelope {
+            from: self.config.node,
+            store: self.config.store,
+            incarnation: self.config.incarnation,
+            term: self.term,
+        }
+    }
+
+    /// A name for a new request.
+    pub(crate) fn next_request(&mut self) -> RequestId {
+        self.last_number += 1;
+        RequestId { incarnation: self.config.incarnation, number: self.last_number }
+    }
+
+    /// The leader it knows, itself included.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Follower(following) => following.leader,
+            Role::PreCandidate(_) | Role::Candidate(_) => None,
+            Role::Leader(_) => Some(self.config.node),
+        }
+    }
+
+    /// Its role. A follower that does not vote is a learner.
+    #[must_use]
+    pub fn role(&self) -> RoleName {
+        match &self.role {
+            Role::Follower(_) if self.memberships.current().is_voter(self.config.node) => RoleName::Follower,
+            Role::Follower(_) => RoleName::Learner,
+            Role::PreCandidate(_) => RoleName::PreCandidate,
+            Role::Candidate(_) => RoleName::Candidate,
+            Role::Leader(_) => RoleName::Leader,
+        }
+    }
+
+    /// True when it leads.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
+    /// Its term.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
+    /// The highest index known to be committed.
+    #[must_use]
+    pub fn commit(&self) -> LogIndex {
+        self.commit
+    }
+
+    /// The highest commit index that is durable here: what a restart starts from.
+    #[must_use]
+    pub fn durable_commit(&self) -> LogIndex {
+        self.writes.durable().commit
+    }
+
+    /// The highest index that the state machine has applied.
+    #[must_use]
+    pub fn applied(&self) -> LogIndex {
+        self.applied
+    }
+
+    /// The membership in force.
+    #[must_use]
+    pub fn membership(&self) -> &Membership {
+        self.memberships.current()
+    }
+
+    /// The membership that was in force right after `index`: what a snapshot at that index names. For an index before
+    /// the log's base it is the base's.
+    #[must_use]
+    pub fn membership_as_of(&self, index: LogIndex) -> &Membership {
+        self.memberships.as_of(index)
+    }
+
+    /// What an operator sees.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let peers = match &self.role {
+            Role::Leader(leader) => leader.progress.iter().map(|(id, peer)| (*id, peer.status())).collect(),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => BTreeMap::new(),
+        };
+        Status {
+            node: self.config.node,
+            role: self.role(),
+            term: self.term,
+            leader: self.leader(),
+            base: self.log.base(),
+            last: self.log.last(),
+            commit: self.commit,
+            durable_commit: self.durable_commit(),
+            applied: self.applied,
+            lease_until: self.lease_until(),
+            leader_heard: self.leader_heard,
+            membership: self.memberships.current().clone(),
+            membership_index: self.memberships.index(),
+            peers,
+        }
+    }
+}
+
+/// True when the entries follow `prev` one by one, in terms that rise up to the sender's.
+pub(crate) fn well_formed(append: &crate::AppendEntries, term: Term) -> bool {
+    let mut prev = append.prev;
+    if prev.index.0 > COUNT_MAX || prev.term > term {
+        return false;
+    }
+    append.entries.iter().all(|entry| {
+        let follows = entry.id.index == prev.index.next() && (prev.term..=term).contains(&entry.id.term);
+        prev = entry.id;
+        follows && prev.index.0 <= COUNT_MAX
+    })
+}
+
+/// Everyone who asks an ended node is told so.
+fn answer_stopped(input: Input, effects: &mut Effects) {
+    let tickets: Vec<Ticket> = match input {
+        Input::Propose(proposals) => proposals.into_iter().map(|proposal| proposal.ticket).collect(),
+        Input::Read { ticket, .. } | Input::Transfer { ticket, .. } => alloc::vec![ticket],
+        Input::Tick
+        | Input::Message(_)
+        | Input::PersistCommit
+        | Input::Compact(_)
+        | Input::Persisted(_)
+        | Input::WriteFailed
+        | Input::Applied(_)
+        | Input::Fetched { .. }
+        | Input::SnapshotInstalled { .. }
+        | Input::SnapshotSent { .. }
+        | Input::Unreachable(_) => Vec::new(),
+    };
+    effects.done.extend(tickets.into_iter().map(|ticket| Done { ticket, outcome: Outcome::Stopped }));
+}
+
+/// Checks what the log says; returns the applied and the commit index to start with.
+fn check_restored(state: &Restored) -> Result<(LogIndex, LogIndex), RestoreError> {
+    let (base, last, term) = (state.base.id, state.last, state.hard_state.term);
+    if last.0 > COUNT_MAX || term.0 > COUNT_MAX {
+        return Err(RestoreError::TooLarge { term, last });
+    }
+    if last < base.index {
+        return Err(RestoreError::LastBelowBase { last, base });
+    }
+    let mut log_term = base.term;
+    let mut next = base.index.next();
+    for (at, run) in state.term_runs.iter().enumerate() {
+        let in_place = if at == 0 {
+            run.first == next && run.term >= log_term
+        } else {
+            run.first > next && run.term > log_term
+        };
+        if !in_place || run.first > last {
+            return Err(RestoreError::TermRuns { base, last, at: run.first });
+        }
+        (log_term, next) = (run.term, run.first);
+    }
+    if state.term_runs.is_empty() && last > base.index {
+        return Err(RestoreError::TermRuns { base, last, at: next });
+    }
+    let mut before = base.index;
+    for (at, _) in &state.memberships {
+        if *at <= before || *at > last {
+            return Err(RestoreError::Memberships { at: *at, last });
+        }
+        before = *at;
+    }
+    let founded = base == LogId::GENESIS && last == base.index;
+    if term < log_term && !founded {
+        return Err(RestoreError::TermBelowLog { term, log: log_term });
+    }
+    if state.hard_state.commit > last {
+        return Err(RestoreError::CommitBeyondLog { commit: state.hard_state.commit, last });
+    }
+    if state.applied > last {
+        return Err(RestoreError::AppliedBeyondLog { applied: state.applied, last });
+    }
+    // The founding entry changes nothing in the state machine.
+    let applied = if base == LogId::GENESIS { state.applied.max(base.index) } else { state.applied };
+    if applied < base.index {
+        return Err(RestoreError::AppliedBelowBase { applied, base });
+    }
+    Ok((applied, state.hard_state.commit.max(applied)))
+}
+
+/// Cancels the snapshots that a leader asked for.
+pub(crate) fn cancel_snapshots(leader: &crate::role::Leader, effects: &mut Effects) {
+    for (to, progress) in &leader.progress {
+        if matches!(progress.state, crate::progress::ProgressState::Snapshot { asked: true, .. }) {
+            effects.snapshots.push(SnapshotEffect::Cancel { to: *to });
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Reads that are linearizable without an entry in the log (thesis, section 6.4): by lease, or by a round that a
+//! quorum confirms after the read came in. Followers ask the leader.
+
+use alloc::vec::Vec;
+
+use crate::raft::Node;
+use crate::role::{Leader, Role};
+use crate::{
+    Body, Done, Effects, LogIndex, NodeId, Outcome, ReadIndex, ReadIndexResponse, ReadMode, RequestId,
+    Ticket, Time, quorum,
+};
+
+/// So many reads may wait on one node; more are refused (`Overloaded`).
+const WAITING_READS_MAX: usize = 1 << 16;
+
+/// Who reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// A caller of this node.
+    Local(Ticket),
+    /// A follower.
+    Peer(NodeId, RequestId),
+}
+
+/// Reads on the leader. A read never joins the round that is on its way: that was sent before the read came in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LeaderReads {
+    /// They wait for the next round, or for the term's first commit.
+    waiting: Vec<(Reader, ReadMode)>,
+    /// They wait for the round on its way.
+    confirming: Vec<Reader>,
+    /// That round, and the commit index when it was sent.
+    round: Option<(u64, LogIndex)>,
+}
+
+impl LeaderReads {
+    /// True when reads wait and no round is on its way.
+    pub(crate) fn awaits_commit(&self) -> bool {
+        self.round.is_none() && !self.waiting.is_empty()
+    }
+
+    /// Nobody gets an index: leadership is lost.
+    pub(crate) fn fail(self, outcome: Outcome, effects: &mut Effects) {
+        let all = self.confirming.into_iter().chain(self.waiting.into_iter().map(|(reader, _)| reader));
+        for reader in all {
+            // A follower notices by itself that the leader has changed.
+            if let Reader::Local(ticket) = reader {
+                effects.done.push(Done { ticket, outcome });
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.waiting.len() + self.confirming.len()
+    }
+
+    fn contains(&self, reader: Reader) -> bool {
+        self.confirming.contains(&reader) || self.waiting.iter().any(|(waiting, _)| *waiting == reader)
+    }
+}
+
+/// Reads on a follower: for each mode one question is on its way, and those that came later wait for the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ForwardedReads {
+    lease: Forwarded,
+    quorum: Forwarded,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Forwarded {
+    asked: Option<Asked>,
+    waiting: Vec<Ticket>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Asked {
+    request: RequestId,
+    again_at: Time,
+    tickets: Vec<Ticket>,
+}
+
+impl ForwardedReads {
+    /// Answers all: the leader has changed.
+    pub(crate) fn fail(&mut self, leader: Option<NodeId>, effects: &mut Effects) {
+        self.end(Outcome::NotLeader(leader), effects);
+    }
+
+    /// Answers all: the node has ended.
+    pub(crate) fn stop(&mut self, effects: &mut Effects) {
+        self.end(Outcome::Stopped, effects);
+    }
+
+    fn end(&mut self, outcome: Outcome, effects: &mut Effects) {
+        for of_mode in [&mut self.lease, &mut self.quorum] {
+            let Forwarded { asked, waiting } = core::mem::take(of_mode);
+            let asked = asked.map(|asked| asked.tickets).unwrap_or_default();
+            effects.done.extend(asked.into_iter().chain(waiting).map(|ticket| Done { ticket, outcome }));
+        }
+    }
+
+    /// When a question is to be asked again.
+    pub(crate) fn deadline(&self) -> Time {
+        let at = |of_mode: &Forwarded| of_mode.asked.as_ref().map_or(Time(u64::MAX), |asked| asked.again_at);
+        at(&self.lease).min(at(&self.quorum))
+    }
+
+    fn of(&mut self, mode: ReadMode) -> &mut Forwarded {
+        match mode {
+            ReadMode::Lease => &mut self.lease,
+            ReadMode::Quorum => &mut self.quorum,
+        }
+    }
+}
+
+impl Forwarded {
+    fn len(&self) -> usize {
+        self.waiting.len() + self.asked.as_ref().map_or(0, |asked| asked.tickets.len())
+    }
+}
+
+impl Node {
+    pub(crate) fn on_read(&mut self, ticket: Ticket, mode: ReadMode, effects: &mut Effects) {
+        if self.is_leader() {
+            return self.read_as_leader(Reader::Local(ticket), mode, effects);
+        }
+        let Some(leader) = self.leader() else {
+            return effects.done.push(Done { ticket, outcome: Outcome::NotLeader(None) });
+        };
+        let of_mode = self.forwarded.of(mode);
+        if of_mode.len() >= WAITING_READS_MAX {
+            return effects.done.push(Done { ticket, outcome: Outcome::Overloaded });
+        }
+        of_mode.waiting.push(ticket);
+        self.ask_leader(leader, mode, effects);
+    }
+
+    /// A follower asks.
+    pub(crate) fn on_read_index(&mut self, from: NodeId, ask: ReadIndex, effects: &mut Effects) {
+        let reader = Reader::Peer(from, ask.request);
+        match &self.role {
+            Role::Leader(leader) if leader.reads.contains(reader) => {}
+            Role::Leader(_) => self.read_as_leader(reader, ask.mode, effects),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
+                self.answer_read(reader, None, effects)
+            }
+        }
+    }
+
+    /// The leader answers.
+    pub(crate) fn on_read_index_response(
+        &mut self,
+        from: NodeId,
+        answer: ReadIndexResponse,
+        effects: &mut Effects,
+    ) {
+        if self.leader() != Some(from) {
+            return;
+        }
+        for mode in [ReadMode::Lease, ReadMode::Quorum] {
+            let of_mode = self.forwarded.of(mode);
+            if let Some(asked) = of_mode.asked.take_if(|asked| asked.request == answer.request) {
+                let outcome = answer.index.map_or(Outcome::NotLeader(None), Outcome::ReadAt);
+                effects.done.extend(asked.tickets.into_iter().map(|ticket| Done { ticket, outcome }));
+                self.ask_leader(from, mode, effects);
+            }
+        }
+    }
+
+    /// A question or its answer may be lost: ask again.
+    pub(crate) fn retry_forwarded_reads(&mut self, effects: &mut Effects) {
+        let Some(leader) = self.leader() else { return };
+        let (envelope, now, again_at) =
+            (self.envelope(), self.now, self.now.after(self.config.heartbeat_interval));
+        for mode in [ReadMode::Lease, ReadMode::Quorum] {
+            if let Some(asked) = self.forwarded.of(mode).asked.as_mut().filter(|asked| asked.again_at <= now)
+            {
+                asked.again_at = again_at;
+                let ask = ReadIndex { mode, request: asked.request };
+                effects.messages.push(envelope.to(leader, Body::ReadIndex(ask)));
+            }
+        }
+    }
+
+    /// Asks for all that wait, unless a question is on its way.
+    fn ask_leader(&mut self, leader: NodeId, mode: ReadMode, effects: &mut Effects) {
+        let of_mode = self.forwarded.of(mode);
+        if of_mode.asked.is_some() || of_mode.waiting.is_empty() {
+            return;
+        }
+        let tickets = core::mem::take(&mut of_mode.waiting);
+        let request = self.next_request();
+        let again_at = self.now.after(self.config.heartbeat_interval);
+        self.forwarded.of(mode).asked = Some(Asked { request, again_at, tickets });
+        effects.messages.push(self.envelope().to(leader, Body::ReadIndex(ReadIndex { mode, request })));
+    }
+
+    fn read_as_leader(&mut self, reader: Reader, mode: ReadMode, effects: &mut Effects) {
+        if mode == ReadMode::Lease && self.holds_lease() {
+            return self.answer_read(reader, Some(self.commit), effects);
+        }
+        let Role::Leader(leader) = &mut self.role else { return };
+        if leader.reads.len() >= WAITING_READS_MAX {
+            return match reader {
+                Reader::Local(ticket) => effects.done.push(Done { ticket, outcome: Outcome::Overloaded }),
+                Reader::Peer(..) => self.answer_read(reader, None, effects),
+            };
+        }
+        leader.reads.waiting.push((reader, mode));
+        if leader.reads.round.is_none() && self.commit >= leader.term_start {
+            self.begin_read_round(effects);
+        }
+    }
+
+    /// The term's first entry is committed: only now does the leader know what else is (thesis, section 6.4).
+    pub(crate) fn begin_held_reads(&mut self, effects: &mut Effects) {
+        if self.holds_lease()
+            && let Role::Leader(leader) = &mut self.role
+        {
+            let waiting = core::mem::take(&mut leader.reads.waiting);
+            let (now, later): (Vec<_>, Vec<_>) =
+                waiting.into_iter().partition(|(_, mode)| *mode == ReadMode::Lease);
+            leader.reads.waiting = later;
+            now.into_iter().for_each(|(reader, _)| self.answer_read(reader, Some(self.commit), effects));
+        }
+        self.begin_read_round(effects);
+    }
+
+    /// Sends a round for all reads that wait.
+    fn begin_read_round(&mut self, effects: &mut Effects) {
+        let (now, commit) = (self.now, self.commit);
+        let Role::Leader(leader) = &mut self.role else { return };
+        if leader.reads.waiting.is_empty() {
+            return;
+        }
+        leader.reads.confirming = leader.reads.waiting.drain(..).map(|(reader, _)| reader).collect();
+        let round = leader.rounds.begin(now);
+        leader.reads.round = Some((round, commit));
+        if !self.is_round_confirmed(round) {
+            return self.beat_voters(effects);
+        }
+        self.confirm_reads(effects); // A single voter confirms to itself.
+    }
+
+    /// Answers the reads whose round a quorum has confirmed, and sends the next round.
+    pub(crate) fn confirm_reads(&mut self, effects: &mut Effects) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some((round, index)) = leader.reads.round else { return };
+        if !self.is_round_confirmed(round) {
+            return;
+        }
+        let Role::Leader(leader) = &mut self.role else { return };
+        leader.reads.round = None;
+        let confirmed = core::mem::take(&mut leader.reads.confirming);
+        confirmed.into_iter().for_each(|reader| self.answer_read(reader, Some(index), effects));
+        self.begin_read_round(effects);
+    }
+
+    fn is_round_confirmed(&self, round: u64) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        quorum::holds(self.memberships.current(), |node| {
+            node == self.config.node || confirmed_round(leader, node).is_some_and(|acked| acked >= round)
+        })
+    }
+
+    fn answer_read(&self, reader: Reader, index: Option<LogIndex>, effects: &mut Effects) {
+        match reader {
+            Reader::Local(ticket) => {
+                let outcome = index.map_or(Outcome::NotLeader(None), Outcome::ReadAt);
+                effects.done.push(Done { ticket, outcome });
+            }
+            Reader::Peer(to, request) => {
+                let answer = ReadIndexResponse { index, request };
+                effects.messages.push(self.envelope().to(to, Body::ReadIndexResponse(answer)));
+            }
+        }
+    }
+}
+
+fn confirmed_round(leader: &Leader, node: NodeId) -> Option<u64> {
+    leader.progress.get(&node).filter(|peer| peer.answered.is_some()).map(|peer| peer.acked_round)
+}

@@ -1,0 +1,382 @@
+//! The leader's side of replication: who gets what, and what an answer says (paper, section 5.3; thesis, sections
+//! 10.2.1 and 6.2).
+
+use alloc::vec::Vec;
+
+use crate::progress::{Progress, ProgressState};
+use crate::raft::{Envelope, Node};
+use crate::role::{Leader, Role};
+use crate::{
+    AppendEntries, AppendEntriesResponse, AppendOutcome, Body, Effects, Entry, Fetch, Fetched, Incarnation,
+    LogId, LogIndex, NodeId, Time, quorum,
+};
+
+/// A probe carries at most so many bytes: it may well be refused.
+const PROBE_BYTES_MAX: usize = 64 << 10;
+
+impl Node {
+    /// Sends every peer what it can be sent. Called at the end of each input: a batch is what came in together.
+    pub(crate) fn replicate(&mut self, effects: &mut Effects) {
+        self.sync_progress(effects);
+        let peers = Peers::of(self);
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Leader { progress, rounds, .. } = &mut **leader;
+        for (to, peer) in progress {
+            let mut next_request = || {
+                self.last_number += 1;
+                self.last_number
+            };
+            let mut sender =
+                Sender { log: &self.log, config: &self.config, peers, to: *to, peer, rounds, effects };
+            sender.send(&mut next_request);
+        }
+    }
+
+    /// Keeps one progress for every other member.
+    fn sync_progress(&mut self, effects: &mut Effects) {
+        let (own, last, now) = (self.config.node, self.log.last_index(), self.now);
+        let members = self.memberships.current().members();
+        let Role::Leader(leader) = &mut self.role else { return };
+        if leader.progress.len() + 1 == members.len()
+            && leader.progress.keys().all(|id| members.contains_key(id))
+        {
+            return;
+        }
+        leader.progress.retain(|id, peer| {
+            let stays = members.contains_key(id);
+            if !stays && matches!(peer.state, ProgressState::Snapshot { asked: true, .. }) {
+                effects.snapshots.push(crate::SnapshotEffect::Cancel { to: *id });
+            }
+            stays
+        });
+        for id in members.keys().filter(|id| **id != own) {
+            leader.progress.entry(*id).or_insert_with(|| Progress::new(last, now));
+        }
+    }
+
+    /// Says to every voter at once that this node leads, in the newest round.
+    pub(crate) fn beat_voters(&mut self, effects: &mut Effects) {
+        let voters = self.memberships.current().clone();
+        self.send_beats(false, |id, _| voters.is_voter(id), effects);
+    }
+
+    /// What a leader does when its time has come.
+    pub(crate) fn tick_leader(&mut self, effects: &mut Effects) {
+        if self.quorum_deadline().is_some_and(|at| at <= self.now) {
+            // A leader that no quorum hears may have been replaced (thesis, section 6.2).
+            return self.become_follower(self.term, None, effects);
+        }
+        if self.writes.oldest().is_some_and(|oldest| oldest.after(self.config.write_stall) <= self.now) {
+            return self.hand_over_stalled(effects);
+        }
+        let Role::Leader(leader) = &self.role else { return };
+        if leader.progress.values().any(|peer| peer.beat_at <= self.now) {
+            // Who is due soon gets it too: one wake-up for all.
+            let soon = self.now.after(self.config.heartbeat_interval / 8);
+            self.send_beats(true, |_, peer| peer.beat_at <= soon, effects);
+        }
+    }
+
+    /// When a leader has something to do without an input.
+    pub(crate) fn leader_deadline(&self, leader: &Leader) -> Time {
+        let beat = leader.progress.values().map(|peer| peer.beat_at).min();
+        let stall = self.writes.oldest().map(|oldest| oldest.after(self.config.write_stall));
+        [beat, stall, self.quorum_deadline()].into_iter().flatten().min().unwrap_or(Time(u64::MAX))
+    }
+
+    /// When a leader that hears nothing more steps down: after its followers may have asked for votes. None when it
+    /// needs nobody.
+    fn quorum_deadline(&self) -> Option<Time> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let heard = quorum::agreed(self.memberships.current(), |node| {
+            if node == self.config.node {
+                return Time(u64::MAX);
+            }
+            leader.progress.get(&node).and_then(|peer| peer.answered).unwrap_or(leader.since)
+        })?;
+        let timeout = self.config.leader_timeout;
+        let limit = (timeout + timeout / 2).min(self.config.election_timeout);
+        (heard != Time(u64::MAX)).then(|| heard.after(limit))
+    }
+
+    /// A follower answers.
+    pub(crate) fn on_append_response(
+        &mut self,
+        from: NodeId,
+        incarnation: Incarnation,
+        answer: AppendEntriesResponse,
+        effects: &mut Effects,
+    ) {
+        if answer.to_incarnation != self.config.incarnation {
+            return; // Meant for an earlier life, whose rounds are not ours.
+        }
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Leader { progress, rounds, .. } = &mut **leader;
+        let Some(peer) = progress.get_mut(&from).filter(|_| answer.round <= rounds.current()) else { return };
+        peer.answered = Some(self.now);
+        peer.acked_round = peer.acked_round.max(answer.round);
+        if let Some(sent) = rounds.sent_at(answer.round) {
+            // Counted from the sending of the round, never from the receipt of its answer.
+            peer.promised_until = peer.promised_until.max(sent.after(answer.promise));
+            peer.beat_at = peer.beat_at.max(sent.after(self.config.heartbeat_interval));
+        }
+        match answer.outcome {
+            AppendOutcome::Heard => {}
+            AppendOutcome::Match(index) if index <= self.log.last_index() => {
+                self.on_match(from, index, incarnation, effects);
+            }
+            AppendOutcome::Match(_) => {} // More than there is.
+            AppendOutcome::Conflict { refused, hint } => self.on_conflict(from, refused, hint, incarnation),
+        }
+        self.ask_snapshot_again(from);
+        self.confirm_reads(effects);
+        self.continue_transfer(from, effects);
+    }
+
+    fn on_match(&mut self, from: NodeId, index: LogIndex, incarnation: Incarnation, effects: &mut Effects) {
+        let base = self.log.base().index;
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(peer) = leader.progress.get_mut(&from) else { return };
+        if let ProgressState::Snapshot { at_least, asked } = peer.state
+            && index >= base
+            && index >= at_least
+        {
+            if asked {
+                effects.snapshots.push(crate::SnapshotEffect::Cancel { to: from });
+            }
+            peer.probe_from(index.next(), false);
+        }
+        if peer.acknowledge(index, incarnation) {
+            self.advance_leader_commit(effects);
+        }
+    }
+
+    /// Looks for the last entry that could still agree, by terms, and probes there.
+    fn on_conflict(&mut self, from: NodeId, refused: LogIndex, hint: LogId, incarnation: Incarnation) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(peer) = leader.progress.get_mut(&from).filter(|peer| peer.concerns(refused, incarnation))
+        else {
+            return;
+        };
+        let limit = hint.index.min(refused.previous().unwrap_or_default());
+        let agrees = self.log.last_not_above(limit, hint.term).map_or(LogIndex::ZERO, |found| found.index);
+        if refused <= peer.match_index {
+            peer.regressed = true; // It acknowledged this in an earlier life, and has lost it.
+        }
+        let floor = if peer.regressed { LogIndex::ZERO } else { peer.match_index };
+        peer.probe_from(agrees.max(floor).next(), false);
+    }
+
+    /// What was on its way to this peer is lost.
+    pub(crate) fn probe_again(&mut self, from: NodeId, paused: bool) {
+        if let Role::Leader(leader) = &mut self.role
+            && let Some(peer) = leader.progress.get_mut(&from)
+            && !matches!(peer.state, ProgressState::Snapshot { .. })
+        {
+            let next = if peer.regressed { peer.next_index } else { peer.match_index.next() };
+            peer.probe_from(next, paused);
+        }
+    }
+
+    /// The connection is gone: probe with the next heartbeat, not before.
+    pub(crate) fn on_unreachable(&mut self, from: NodeId) {
+        self.probe_again(from, true);
+    }
+
+    /// The log answers a fetch.
+    pub(crate) fn on_fetched(&mut self, request: u64, result: Fetched, effects: &mut Effects) {
+        let peers = Peers::of(self);
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Leader { progress, rounds, .. } = &mut **leader;
+        let Some((to, peer)) = progress.iter_mut().find(|(_, peer)| peer.fetch == Some(request)) else {
+            return;
+        };
+        peer.fetch = None;
+        let mut sender =
+            Sender { log: &self.log, config: &self.config, peers, to: *to, peer, rounds, effects };
+        match result {
+            Fetched::Entries(entries) => sender.send_fetched(entries),
+            // What cannot be read is never sent on: a snapshot replaces it.
+            Fetched::Compacted | Fetched::Damaged => {
+                let next = sender.peer.next_index;
+                sender.send_snapshot(next);
+            }
+        }
+    }
+
+    /// Sends heartbeats to those peers that `due` chooses; in a new round or in the newest one.
+    pub(crate) fn send_beats(
+        &mut self,
+        new_round: bool,
+        due: impl Fn(NodeId, &Progress) -> bool,
+        effects: &mut Effects,
+    ) {
+        let peers = Peers::of(self);
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Leader { progress, rounds, .. } = &mut **leader;
+        if new_round {
+            rounds.begin(self.now);
+        }
+        for (to, peer) in progress.iter_mut().filter(|(id, peer)| due(**id, peer)) {
+            let mut sender =
+                Sender { log: &self.log, config: &self.config, peers, to: *to, peer, rounds, effects };
+            sender.beat();
+        }
+    }
+}
+
+/// What all appends of one call have in common.
+#[derive(Clone, Copy)]
+struct Peers {
+    envelope: Envelope,
+    now: Time,
+    commit: LogIndex,
+}
+
+impl Peers {
+    fn of(node: &Node) -> Self {
+        Self { envelope: node.envelope(), now: node.now, commit: node.commit }
+    }
+}
+
+/// Sends to one peer.
+struct Sender<'a> {
+    log: &'a crate::log::Log,
+    config: &'a crate::Config,
+    peers: Peers,
+    to: NodeId,
+    peer: &'a mut Progress,
+    rounds: &'a mut crate::lease::Rounds,
+    effects: &'a mut Effects,
+}
+
+impl Sender<'_> {
+    /// Everything that this peer can be sent now.
+    fn send(&mut self, next_request: &mut impl FnMut() -> u64) {
+        match self.peer.state {
+            ProgressState::Probe { paused: true } => {}
+            ProgressState::Probe { paused: false } => self.probe(),
+            ProgressState::Replicate => self.pipeline(next_request),
+            ProgressState::Snapshot { asked: true, .. } | ProgressState::Snapshot { asked: false, .. } => {}
+        }
+    }
+
+    /// One append to find where the logs agree, with a few entries where memory has them.
+    fn probe(&mut self) {
+        let Some(prev) = self.prev() else { return };
+        self.peer.state = ProgressState::Probe { paused: true };
+        let bytes_max = PROBE_BYTES_MAX.min(self.config.batch_bytes_max);
+        let last = self.log.last_index();
+        let entries = self.log.slice(prev.index.next(), last, bytes_max).map(|(entries, _)| entries);
+        self.rounds.begin(self.peers.now);
+        self.append(prev, entries.unwrap_or_default());
+    }
+
+    /// Appends as far as the window reaches.
+    fn pipeline(&mut self, next_request: &mut impl FnMut() -> u64) {
+        let last = self.log.last_index();
+        while self.peer.next_index <= last && self.peer.fetch.is_none() {
+            let (Some(prev), Some(bytes_max)) = (self.prev(), self.peer.window(self.config)) else { return };
+            let first = self.peer.next_index;
+            let is_idle = self.peer.inflights.is_empty();
+            if !is_idle && self.log.weight(first).is_some_and(|weight| weight > bytes_max) {
+                return;
+            }
+            match self.log.slice(first, last, bytes_max) {
+                Some((entries, bytes)) => self.append_tracked(prev, entries, bytes),
+                None => {
+                    let request = next_request();
+                    self.peer.fetch = Some(request);
+                    self.effects.fetches.push(Fetch { request, first, last, bytes_max });
+                }
+            }
+        }
+        self.tell_commit();
+    }
+
+    /// Entries that were read from the log, if they are still what comes next.
+    fn send_fetched(&mut self, entries: Vec<Entry>) {
+        let Some(prev) = self.prev().filter(|_| self.peer.state == ProgressState::Replicate) else { return };
+        let mut next = self.peer.next_index;
+        let fits = entries.iter().all(|entry| {
+            let fits = entry.id.index == next && self.log.holds(entry.id);
+            next = next.next();
+            fits
+        });
+        if fits && !entries.is_empty() {
+            let bytes = entries.iter().map(Entry::weight).sum();
+            self.append_tracked(prev, entries, bytes);
+        }
+    }
+
+    fn append_tracked(&mut self, prev: LogId, entries: Vec<Entry>, bytes: usize) {
+        let last = prev.index.plus(entries.len() as u64);
+        self.peer.inflights.add(last, bytes, self.peers.now);
+        self.peer.next_index = last.next();
+        self.append(prev, entries);
+    }
+
+    /// The last commit of a burst goes out at once; while more is on its way, that carries it.
+    fn tell_commit(&mut self) {
+        let last = self.log.last_index();
+        if self.peers.commit == last
+            && self.peer.match_index == last
+            && self.peer.sent_commit < self.peers.commit
+        {
+            let round = self.peer.sent_round; // Of no new round, so it asks for no answer.
+            if let Some(prev) = self.log.id(last) {
+                self.push(prev, Vec::new(), round);
+            }
+        }
+    }
+
+    /// Says that this node leads.
+    fn beat(&mut self) {
+        let base = self.log.base();
+        let prev = match self.peer.state {
+            ProgressState::Probe { .. } => self.prev(),
+            // Appends that are long on their way may be lost: ask. Otherwise ask nothing that could be refused only
+            // because it overtook them.
+            ProgressState::Replicate
+                if self.peer.is_overdue(self.peers.now, self.config.heartbeat_interval) =>
+            {
+                self.prev()
+            }
+            ProgressState::Replicate => self.log.id(self.peer.match_index.max(base.index)),
+            ProgressState::Snapshot { .. } => Some(base),
+        };
+        self.peer.beat_at = self.peers.now.after(self.config.heartbeat_interval);
+        self.append(prev.unwrap_or(base), Vec::new());
+    }
+
+    /// The entry before the next one; asks for a snapshot when it is compacted away.
+    fn prev(&mut self) -> Option<LogId> {
+        let next = self.peer.next_index;
+        let prev = next.previous().and_then(|prev| self.log.id(prev));
+        if prev.is_none() {
+            self.send_snapshot(next);
+        }
+        prev
+    }
+
+    fn send_snapshot(&mut self, next: LogIndex) {
+        let at_least = next.max(self.log.base().index);
+        self.peer.inflights.clear();
+        self.peer.fetch = None;
+        self.peer.state = ProgressState::Snapshot { at_least, asked: true };
+        self.effects.snapshots.push(crate::SnapshotEffect::Send { to: self.to, at_least });
+    }
+
+    fn append(&mut self, prev: LogId, entries: Vec<Entry>) {
+        let round = self.rounds.for_append(self.peers.now);
+        self.push(prev, entries, round);
+    }
+
+    fn push(&mut self, prev: LogId, entries: Vec<Entry>, round: u64) {
+        let commit = self.peers.commit;
+        self.peer.sent_round = self.peer.sent_round.max(round);
+        self.peer.sent_commit = self.peer.sent_commit.max(commit.min(prev.index.plus(entries.len() as u64)));
+        let body = AppendEntries { prev, entries, commit, round };
+        self.effects.messages.push(self.peers.envelope.to(self.to, Body::AppendEntries(body)));
+    }
+}

@@ -1,0 +1,137 @@
+//! Which term an index is of, without its entry: one record a term answers for the whole log.
+
+use alloc::vec::Vec;
+
+use crate::{LogId, LogIndex, Term, TermRun};
+
+/// The runs of one term in the log after its base, in order; terms and first indexes both rise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TermRuns {
+    runs: Vec<TermRun>,
+}
+
+impl TermRuns {
+    /// Runs that were checked to rise.
+    pub(crate) fn new(runs: Vec<TermRun>) -> Self {
+        Self { runs }
+    }
+
+    /// The term of `index`, none when it is before the first run. The caller knows the last index.
+    pub(crate) fn term(&self, index: LogIndex) -> Option<Term> {
+        let after = self.runs.partition_point(|run| run.first <= index);
+        self.runs[..after].last().map(|run| run.term)
+    }
+
+    /// Notes that `id` was appended.
+    pub(crate) fn push(&mut self, id: LogId) {
+        if self.runs.last().is_none_or(|run| run.term < id.term) {
+            self.runs.push(TermRun { term: id.term, first: id.index });
+        }
+    }
+
+    /// Forgets `index` and all after it.
+    pub(crate) fn truncate_from(&mut self, index: LogIndex) {
+        while self.runs.last().is_some_and(|run| run.first >= index) {
+            self.runs.pop();
+        }
+    }
+
+    /// Forgets everything up to and including `to`; `last` is the log's last index.
+    pub(crate) fn compact(&mut self, to: LogIndex, last: LogIndex) {
+        let after = self.runs.partition_point(|run| run.first <= to);
+        if after == 0 {
+            return;
+        }
+        // The run that `to` stands in goes on behind it, unless the next run or the log's end begins there.
+        let next = to.next();
+        let goes_on = next <= last && self.runs.get(after).is_none_or(|run| run.first > next);
+        let drop_to = if goes_on { after - 1 } else { after };
+        self.runs.drain(..drop_to);
+        if goes_on && let Some(first) = self.runs.first_mut() {
+            first.first = next;
+        }
+    }
+
+    /// Forgets all.
+    pub(crate) fn clear(&mut self) {
+        self.runs.clear();
+    }
+
+    /// The last entry at or below `limit` whose term is not above `term`; none when that is before the first run.
+    pub(crate) fn last_not_above(&self, limit: LogIndex, term: Term) -> Option<LogId> {
+        let mut end = limit;
+        for run in self.runs.iter().rev() {
+            if run.first > end {
+                continue;
+            }
+            if run.term <= term {
+                return Some(LogId { term: run.term, index: end });
+            }
+            end = run.first.previous()?;
+        }
+        None
+    }
+
+    /// The runs, for the invariants.
+    pub(crate) fn as_slice(&self) -> &[TermRun] {
+        &self.runs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runs(of: &[(u64, u64)]) -> TermRuns {
+        TermRuns::new(
+            of.iter().map(|(term, first)| TermRun { term: Term(*term), first: LogIndex(*first) }).collect(),
+        )
+    }
+
+    #[test]
+    fn a_term_reaches_from_its_first_index_to_the_next_run() {
+        let runs = runs(&[(1, 3), (4, 6)]);
+        let terms: [Option<u64>; 6] =
+            core::array::from_fn(|i| runs.term(LogIndex(i as u64 + 2)).map(|term| term.0));
+        assert_eq!(terms, [None, Some(1), Some(1), Some(1), Some(4), Some(4)]);
+    }
+
+    #[test]
+    fn truncation_takes_back_whole_runs_and_keeps_a_cut_one() {
+        let mut cut = runs(&[(1, 3), (4, 6)]);
+        cut.truncate_from(LogIndex(7));
+        assert_eq!(cut, runs(&[(1, 3), (4, 6)]));
+        cut.truncate_from(LogIndex(6));
+        assert_eq!(cut, runs(&[(1, 3)]));
+        cut.push(LogId::new(1, 6));
+        cut.push(LogId::new(5, 7));
+        assert_eq!(cut, runs(&[(1, 3), (5, 7)]));
+    }
+
+    #[test]
+    fn compaction_moves_the_start_of_the_run_it_cuts() {
+        let full = runs(&[(1, 3), (4, 6)]);
+        for (to, last, left) in [
+            (2, 9, runs(&[(1, 3), (4, 6)])),
+            (3, 9, runs(&[(1, 4), (4, 6)])),
+            (5, 9, runs(&[(4, 6)])),
+            (7, 9, runs(&[(4, 8)])),
+            (9, 9, runs(&[])),
+        ] {
+            let mut cut = full.clone();
+            cut.compact(LogIndex(to), LogIndex(last));
+            assert_eq!(cut, left, "compacted to {to}");
+        }
+    }
+
+    #[test]
+    fn the_last_entry_not_above_a_term_skips_runs_of_greater_terms() {
+        let runs = runs(&[(1, 3), (4, 6), (6, 9)]);
+        let find = |limit, term| runs.last_not_above(LogIndex(limit), Term(term));
+        assert_eq!(find(10, 6), Some(LogId::new(6, 10)));
+        assert_eq!(find(10, 5), Some(LogId::new(4, 8)));
+        assert_eq!(find(7, 5), Some(LogId::new(4, 7)));
+        assert_eq!(find(7, 3), Some(LogId::new(1, 5)));
+        assert_eq!(find(7, 0), None);
+    }
+}

@@ -1,0 +1,120 @@
+//! Leadership transfer (thesis, section 3.10), on request or because the disk is stuck.
+
+use crate::progress::ProgressState;
+use crate::raft::Node;
+use crate::role::Role;
+use crate::{Body, CampaignReason, Done, Effects, LogIndex, NodeId, Outcome, Ticket, Time, TimeoutNow};
+
+/// A transfer that was asked for. It outlives the leader's role: it ends when another node is known to lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Transfer {
+    /// Who asked.
+    pub(crate) ticket: Ticket,
+    /// To whom.
+    pub(crate) to: NodeId,
+    /// When it has failed.
+    pub(crate) deadline: Time,
+}
+
+impl Node {
+    /// True while leadership is being handed over: nothing new is taken, and there is no lease.
+    pub(crate) fn is_transferring(&self) -> bool {
+        self.transfer.is_some()
+    }
+
+    pub(crate) fn on_transfer(&mut self, ticket: Ticket, to: Option<NodeId>, effects: &mut Effects) {
+        let outcome = if !self.is_leader() {
+            Outcome::NotLeader(self.leader())
+        } else if self.is_transferring() {
+            Outcome::Overloaded
+        } else {
+            match to.or_else(|| self.best_successor()) {
+                Some(to) if to == self.config.node => Outcome::Transferred(to),
+                Some(to) if self.memberships.current().voters().contains(&to) => {
+                    let deadline = self.now.after(self.config.election_timeout);
+                    self.transfer = Some(Transfer { ticket, to, deadline });
+                    return self.continue_transfer(to, effects);
+                }
+                Some(_) | None => Outcome::TransferFailed,
+            }
+        };
+        effects.done.push(Done { ticket, outcome });
+    }
+
+    /// The voter that holds most of the log, of those lately heard.
+    fn best_successor(&self) -> Option<NodeId> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let voters = self.memberships.current().voters();
+        let lately = self.now.before(self.config.leader_timeout);
+        leader
+            .progress
+            .iter()
+            .filter(|(id, peer)| voters.contains(id) && peer.answered.is_some_and(|at| at >= lately))
+            .max_by_key(|(id, peer)| (peer.counted_match(), core::cmp::Reverse(**id)))
+            .map(|(id, _)| *id)
+    }
+
+    /// Tells the target to campaign once it holds the whole log; again with each of its answers, as a message may be
+    /// lost.
+    pub(crate) fn continue_transfer(&mut self, from: NodeId, effects: &mut Effects) {
+        if self.transfer.as_ref().is_some_and(|transfer| transfer.to == from) {
+            self.send_timeout_now(from, self.log.last_index(), effects);
+        }
+    }
+
+    /// From here on another node may be elected at any time, whatever followers promised: the lease is over for good.
+    fn send_timeout_now(&mut self, to: NodeId, at_least: LogIndex, effects: &mut Effects) {
+        let envelope = self.envelope();
+        let Role::Leader(leader) = &mut self.role else { return };
+        if leader.progress.get(&to).is_some_and(|peer| peer.counted_match() >= at_least) {
+            leader.lease_over = true;
+            effects.messages.push(envelope.to(to, Body::TimeoutNow(TimeoutNow {})));
+        }
+    }
+
+    /// Leadership is handed to this node.
+    pub(crate) fn on_timeout_now(&mut self, from: NodeId, effects: &mut Effects) {
+        if self.leader() == Some(from) && self.memberships.current().is_voter(self.config.node) {
+            self.become_candidate(CampaignReason::Transfer, effects);
+        }
+    }
+
+    /// The transfer is over once a leader is known: it may be another one than was wanted.
+    pub(crate) fn settle_transfer(&mut self, effects: &mut Effects) {
+        let Some(leader) = self.leader() else { return };
+        if let Some(transfer) = self.transfer.take() {
+            let outcome = if leader == self.config.node {
+                Outcome::TransferFailed
+            } else {
+                Outcome::Transferred(leader)
+            };
+            effects.done.push(Done { ticket: transfer.ticket, outcome });
+        }
+    }
+
+    /// The transfer has taken too long: lead on.
+    pub(crate) fn expire_transfer(&mut self, effects: &mut Effects) {
+        if let Some(transfer) = self.transfer.take_if(|transfer| transfer.deadline <= self.now) {
+            effects.done.push(Done { ticket: transfer.ticket, outcome: Outcome::TransferFailed });
+        }
+    }
+
+    /// The disk is stuck: let another node lead. It steps down whether that works or not, as it can commit nothing of
+    /// its own any more.
+    pub(crate) fn hand_over_stalled(&mut self, effects: &mut Effects) {
+        if let Some(to) = self.best_successor() {
+            self.send_timeout_now(to, LogIndex::ZERO, effects);
+        }
+        self.become_follower(self.term, None, effects);
+    }
+
+    /// A snapshot that failed is asked for again once its peer answers.
+    pub(crate) fn ask_snapshot_again(&mut self, from: NodeId) {
+        if let Role::Leader(leader) = &mut self.role
+            && let Some(peer) = leader.progress.get_mut(&from)
+            && matches!(peer.state, ProgressState::Snapshot { asked: false, .. })
+        {
+            peer.probe_from(peer.next_index, false);
+        }
+    }
+}
