@@ -1,5 +1,35 @@
-//! The assembly: protocol, log, snapshots and a state machine.
+//! The assembly: protocol, log, snapshots and a state machine of your own, synchronous, events in, actions out.
+//!
+//! ```text
+//!   clients, peers, time           Replica            three workers, each in its own time
+//!   ------------------- Event --> core  +-- Action::Log ------> LogWorker       log.redb     --+
+//!                                 waits +-- Action::Machine --> Applier         your state     | Event
+//!   <------------ Action::Send -- sends +-- Action::Snapshot -> SnapshotWorker  snapshots/   --+
+//! ```
+//!
+//! Nothing here reads a clock, starts a thread or opens a socket. A shell gives each worker a thread (raft-node does,
+//! on tokio), a simulator makes each an event at a later virtual time; both run this very code.
+//!
+//! To replicate something of your own, implement [`StateMachine`], or [`Application`] for a small one that lives in
+//! memory: [`InMemory`] does the rest.
 
+mod applier;
+mod compaction;
+mod event;
+mod log_worker;
+mod memory;
+mod open;
+mod replica;
+mod snapshot_worker;
 mod state_machine;
+mod transfers;
 
+pub use applier::Applier;
+pub use compaction::CompactionOptions;
+pub use event::{Action, Answer, Answers, AppliedBatch, Ended, Event, MachineWork, SnapshotWork};
+pub use log_worker::{LogWorker, fetch};
+pub use memory::{Application, InMemory, InMemoryReader, TypedError};
+pub use open::{OpenReplicaError, Opened, Repair};
+pub use replica::{Replica, ReplicaOptions, founding_base};
+pub use snapshot_worker::SnapshotWorker;
 pub use state_machine::{Applied, MachineError, SnapshotView, StateMachine};

@@ -1,0 +1,157 @@
+//! How much of the log is kept: automatic, while writes go on, and never above the state machine's durable state.
+
+use std::collections::VecDeque;
+
+use raftkit_core::{LogIndex, Write};
+
+/// What to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompactionOptions {
+    /// Entries kept below the durable state, so that a peer that was away for a moment needs no snapshot.
+    pub trailing_logs: u64,
+    /// Of those, at most so many bytes.
+    pub trailing_bytes_max: u64,
+    /// While a snapshot is on its way the log after it is kept, unless it grows above so many bytes.
+    pub transfer_bytes_max: u64,
+}
+
+impl Default for CompactionOptions {
+    fn default() -> Self {
+        Self { trailing_logs: 10_240, trailing_bytes_max: 64 << 20, transfer_bytes_max: 1 << 30 }
+    }
+}
+
+/// The log's size by index, in coarse marks, and from it how far to cut.
+#[derive(Clone, Debug)]
+pub(crate) struct CompactionPolicy {
+    options: CompactionOptions,
+    /// (last index, bytes appended up to and including it), one mark for each [`MARK_BYTES`] or so.
+    marks: VecDeque<(LogIndex, u64)>,
+    appended: u64,
+    unmarked: u64,
+    cut: LogIndex,
+}
+
+/// How fine the marks are, in bytes.
+const MARK_BYTES: u64 = 1 << 20;
+
+impl CompactionPolicy {
+    pub(crate) fn new(options: CompactionOptions, base: LogIndex) -> Self {
+        Self { options, marks: VecDeque::new(), appended: 0, unmarked: 0, cut: base }
+    }
+
+    /// Takes note of what a write adds and drops.
+    pub(crate) fn written(&mut self, write: &Write) {
+        if let Some(base) = &write.reset_to {
+            self.marks.clear();
+            self.cut = base.id.index;
+        }
+        if let Some(from) = write.truncate_from {
+            while self.marks.back().is_some_and(|(index, _)| *index >= from) {
+                self.marks.pop_back();
+            }
+        }
+        for entry in &write.append {
+            let weight = entry.weight() as u64;
+            self.appended += weight;
+            self.unmarked += weight;
+            if self.unmarked >= MARK_BYTES {
+                self.unmarked = 0;
+                self.marks.push_back((entry.id.index, self.appended));
+            }
+        }
+    }
+
+    /// Where to cut now, if it is worth it. `durable` is what the state machine holds durably; `needed` is the lowest
+    /// index from which a snapshot on its way, or one being made, must find the log continued.
+    pub(crate) fn target(&mut self, durable: LogIndex, needed: Option<LogIndex>) -> Option<LogIndex> {
+        let by_count = LogIndex(durable.0.saturating_sub(self.options.trailing_logs));
+        let wanted = by_count.max(self.index_with_bytes_behind(self.options.trailing_bytes_max)).min(durable);
+        let allowed = match needed {
+            Some(needed) => {
+                wanted.min(needed.max(self.index_with_bytes_behind(self.options.transfer_bytes_max)))
+            }
+            None => wanted,
+        };
+        // Cutting costs a write: not for a handful of entries, unless they are all that is kept.
+        let step = (self.options.trailing_logs / 8).clamp(1, 1024);
+        let worth = allowed.0 >= self.cut.0.saturating_add(step)
+            || (allowed > self.cut && self.marks.front().is_some_and(|(index, _)| *index <= allowed));
+        worth.then(|| {
+            self.cut = allowed;
+            while self.marks.front().is_some_and(|(index, _)| *index <= allowed) {
+                self.marks.pop_front();
+            }
+            allowed
+        })
+    }
+
+    /// The lowest mark behind which at most `bytes` were appended; zero when all fits.
+    fn index_with_bytes_behind(&self, bytes: u64) -> LogIndex {
+        let floor = self.appended.saturating_sub(bytes);
+        let above = self.marks.partition_point(|(_, appended)| *appended <= floor);
+        above.checked_sub(1).and_then(|at| self.marks.get(at)).map_or(LogIndex::ZERO, |(index, _)| *index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use raftkit_core::{Entry, LogId, Payload};
+
+    use super::*;
+
+    fn append(policy: &mut CompactionPolicy, indexes: std::ops::RangeInclusive<u64>, bytes: usize) {
+        let append = indexes
+            .map(|index| Entry {
+                id: LogId::new(1, index),
+                payload: Payload::Command(Bytes::from(vec![0; bytes])),
+            })
+            .collect();
+        policy.written(&Write { append, ..Write::default() });
+    }
+
+    fn policy(trailing_logs: u64) -> CompactionPolicy {
+        let options = CompactionOptions {
+            trailing_logs,
+            trailing_bytes_max: 8 * MARK_BYTES,
+            transfer_bytes_max: 32 * MARK_BYTES,
+        };
+        CompactionPolicy::new(options, LogIndex(1))
+    }
+
+    #[test]
+    fn keeps_the_trailing_entries_below_what_is_durable() {
+        let mut policy = policy(100);
+        append(&mut policy, 2..=1000, 10);
+        assert_eq!(policy.target(LogIndex(90), None), None);
+        assert_eq!(policy.target(LogIndex(500), None), Some(LogIndex(400)));
+        assert_eq!(policy.target(LogIndex(501), None), None, "one entry is not worth a write");
+    }
+
+    #[test]
+    fn never_cuts_above_what_is_durable_however_large_the_entries() {
+        let mut policy = policy(100);
+        append(&mut policy, 2..=200, 1 << 20);
+        let cut = policy.target(LogIndex(50), None).expect("there is something to cut");
+        assert!(cut <= LogIndex(50), "cut at {cut}");
+    }
+
+    #[test]
+    fn large_entries_are_kept_by_bytes_and_not_by_count() {
+        let mut policy = policy(10_000);
+        append(&mut policy, 2..=101, 1 << 20);
+        let cut = policy.target(LogIndex(101), None).expect("there is something to cut");
+        assert!((92..=94).contains(&cut.0), "cut at {cut}");
+    }
+
+    #[test]
+    fn the_log_behind_a_snapshot_on_its_way_is_kept_up_to_its_cap() {
+        let mut policy = policy(10);
+        append(&mut policy, 2..=1000, 10);
+        assert_eq!(policy.target(LogIndex(1000), Some(LogIndex(300))), Some(LogIndex(300)));
+        append(&mut policy, 1001..=1100, 1 << 20);
+        let cut = policy.target(LogIndex(1100), Some(LogIndex(300))).expect("the cap is exceeded");
+        assert!(cut > LogIndex(1000), "cut at {cut}");
+    }
+}

@@ -1,0 +1,296 @@
+//! The replica: the protocol with a log, a state machine and snapshots around it. Events in, actions out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use raftkit_core::{
+    Base, Done, Effects, Input, LogId, LogIndex, Membership, Node, Outcome, SnapshotEffect, Status, Term,
+    Ticket, Time, WriteSeq,
+};
+
+use crate::compaction::CompactionPolicy;
+use crate::transfers::{self, Transfers};
+use crate::{Action, Answer, Answers, AppliedBatch, CompactionOptions, Ended, Event, MachineWork, SnapshotWork};
+
+/// What a replica is told beside the protocol's own settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaOptions {
+    /// How much of the log is kept.
+    pub compaction: CompactionOptions,
+    /// The state machine is made durable at least so often while commands are applied; what a restart replays.
+    pub persist_interval: Duration,
+}
+
+impl Default for ReplicaOptions {
+    fn default() -> Self {
+        Self { compaction: CompactionOptions::default(), persist_interval: Duration::from_secs(1) }
+    }
+}
+
+/// One node's protocol, and what is waited for around it. It knows no clock, thread or socket: whoever drives it gives
+/// it time with each event and does what it asks for, through the three workers
+/// ([`LogWorker`](crate::LogWorker), [`Applier`](crate::Applier), [`SnapshotWorker`](crate::SnapshotWorker)).
+#[derive(Debug)]
+pub struct Replica {
+    node: Node,
+    options: ReplicaOptions,
+    effects: Effects,
+    /// Proposals that are committed or in doubt, until the entry of that index is applied here.
+    awaiting: BTreeMap<(LogIndex, Term), Ticket>,
+    transfers: Transfers,
+    compaction: CompactionPolicy,
+    durable: LogIndex,
+    /// The state machine has applied something that is not durable, since when; none while it is being made durable.
+    unpersisted_since: Option<Time>,
+    persisting: bool,
+    /// The write that resets the log to an installed snapshot.
+    resetting: Option<WriteSeq>,
+    ended: bool,
+}
+
+impl Replica {
+    /// A replica around a restored node, whose state machine holds everything up to `durable` durably.
+    #[must_use]
+    pub fn new(node: Node, durable: LogIndex, options: ReplicaOptions) -> Self {
+        let base = node.status().base.index;
+        Self {
+            node,
+            options,
+            effects: Effects::default(),
+            awaiting: BTreeMap::new(),
+            transfers: Transfers::new(),
+            compaction: CompactionPolicy::new(options.compaction, base),
+            durable,
+            unpersisted_since: None,
+            persisting: false,
+            resetting: None,
+            ended: false,
+        }
+    }
+
+    /// The protocol's state.
+    #[must_use]
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Everything that an operator wants to see.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.node.status()
+    }
+
+    /// What the state machine holds durably.
+    #[must_use]
+    pub fn durable(&self) -> LogIndex {
+        self.durable
+    }
+
+    /// When [`Event::Tick`] is due, if nothing else comes before.
+    #[must_use]
+    pub fn next_deadline(&self) -> Time {
+        let persist = match (self.unpersisted_since, self.persisting) {
+            (Some(since), false) => Some(since.after(self.options.persist_interval)),
+            (Some(_), true) | (None, _) => None,
+        };
+        let others = persist.into_iter().chain(self.transfers.next_deadline()).min();
+        others.map_or_else(|| self.node.next_deadline(), |at| at.min(self.node.next_deadline()))
+    }
+
+    /// Takes one event and appends what is to be done. `now` is read after the event was taken in, never before.
+    pub fn handle(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
+        match event {
+            Event::Tick => self.tick(now, out),
+            Event::Message(message) => self.core(now, Input::Message(message), out),
+            Event::Propose(proposals) => self.core(now, Input::Propose(proposals), out),
+            Event::Read { ticket, mode } => self.core(now, Input::Read { ticket, mode }, out),
+            Event::Transfer { ticket, to } => self.core(now, Input::Transfer { ticket, to }, out),
+            Event::PersistCommit => self.core(now, Input::PersistCommit, out),
+            Event::Unreachable(node) => self.core(now, Input::Unreachable(node), out),
+            Event::Fetched { request, result } => self.core(now, Input::Fetched { request, result }, out),
+            Event::Persisted(seq) => self.persisted(now, seq, out),
+            Event::WriteFailed(reason) => self.end(now, Ended::Log(reason), out),
+            Event::MachineFailed(reason) => self.end(now, Ended::Machine(reason), out),
+            Event::Applied(batch) => self.applied(now, batch, out),
+            Event::MachineDurable(id) => self.machine_durable(now, id.index, out),
+            Event::Restored { id, membership } => self.restored(now, id, membership, out),
+            Event::View { view, membership } => {
+                out.push(Action::Snapshot(SnapshotWork::Build { view, membership }));
+            }
+            Event::Bulk { from, body } => {
+                let ended = self.transfers.message(now, from, body, self.node.applied(), out);
+                self.sent(now, ended, out);
+            }
+            Event::SnapshotBuilt(result) => {
+                let ended = self.transfers.built(now, result, self.node.applied(), out);
+                self.sent(now, ended, out);
+            }
+            Event::ChunkRead { to, snapshot, chunk, bytes } => {
+                let ended = self.transfers.chunk_read(now, to, snapshot, chunk, bytes, out);
+                self.sent(now, ended, out);
+            }
+            Event::PartialOpened(result) => self.transfers.partial_opened(now, result, out),
+            Event::ChunkStored(result) => self.transfers.chunk_stored(now, result, out),
+            Event::SnapshotReceived(result) => self.transfers.whole(now, result, out),
+        }
+    }
+
+    fn tick(&mut self, now: Time, out: &mut Vec<Action>) {
+        let due = self.unpersisted_since.is_some_and(|since| since.after(self.options.persist_interval) <= now);
+        if due && !self.persisting {
+            self.persisting = true;
+            out.push(Action::Machine(MachineWork::Persist));
+        }
+        let ended = self.transfers.tick(now, out);
+        self.sent(now, ended, out);
+        if self.node.next_deadline() <= now {
+            self.core(now, Input::Tick, out);
+        }
+    }
+
+    /// One input for the core, and everything that follows from it.
+    fn core(&mut self, now: Time, input: Input, out: &mut Vec<Action>) {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.node.handle(now, input, &mut effects);
+        // Messages first: they leave while the disk works (thesis, section 10.2.1).
+        out.extend(effects.messages.drain(..).map(Action::Send));
+        for write in effects.writes.drain(..) {
+            self.compaction.written(&write);
+            if write.reset_to.is_some() {
+                self.resetting = Some(write.seq);
+            }
+            out.push(Action::Log(write));
+        }
+        for done in effects.done.drain(..) {
+            self.done(done, out);
+        }
+        for apply in effects.apply.drain(..) {
+            let waited = self.awaiting.range((apply.first, Term(0))..=(apply.last, Term(u64::MAX)));
+            let answers = if waited.count() > 0 { Answers::Wanted } else { Answers::Unwanted };
+            out.push(Action::Machine(MachineWork::Apply { apply, answers }));
+        }
+        out.extend(effects.fetches.drain(..).map(Action::Fetch));
+        out.extend(effects.role.take().map(Action::Role));
+        if let Some(fatal) = effects.fatal.take() {
+            self.say_ended(Ended::Protocol(fatal), out);
+        }
+        let snapshots = std::mem::take(&mut effects.snapshots);
+        self.effects = effects;
+        for effect in snapshots {
+            let ended = match effect {
+                SnapshotEffect::Send { to, at_least } => {
+                    self.transfers.wanted(now, to, at_least, self.node.applied(), out)
+                }
+                SnapshotEffect::Cancel { to } => {
+                    self.transfers.cancelled(to, out);
+                    transfers::Ended::new()
+                }
+            };
+            self.sent(now, ended, out);
+        }
+    }
+
+    fn sent(&mut self, now: Time, ended: transfers::Ended, out: &mut Vec<Action>) {
+        for (to, result) in ended {
+            self.core(now, Input::SnapshotSent { to, result }, out);
+        }
+    }
+
+    fn done(&mut self, Done { ticket, outcome }: Done, out: &mut Vec<Action>) {
+        let answer = match outcome {
+            // Answered once it is applied. In doubt: the log itself tells what became of it, when that index commits.
+            Outcome::Committed(id) | Outcome::Unknown(id) => {
+                if self.ended {
+                    Answer::Unknown
+                } else {
+                    self.awaiting.insert((id.index, id.term), ticket);
+                    return;
+                }
+            }
+            Outcome::ReadAt(index) => Answer::ReadAt(index),
+            Outcome::Transferred(node) => Answer::Transferred(node),
+            Outcome::NotLeader(hint) => Answer::NotLeader(hint),
+            Outcome::Overloaded => Answer::Overloaded,
+            Outcome::TransferFailed => Answer::TransferFailed,
+            Outcome::Stopped => Answer::Stopped,
+        };
+        out.push(Action::Answer { ticket, answer });
+    }
+
+    fn persisted(&mut self, now: Time, seq: WriteSeq, out: &mut Vec<Action>) {
+        self.core(now, Input::Persisted(seq), out);
+        if self.resetting.is_some_and(|resetting| resetting <= seq) {
+            self.resetting = None;
+            self.transfers.installed(out);
+        }
+    }
+
+    fn applied(&mut self, now: Time, batch: AppliedBatch, out: &mut Vec<Action>) {
+        self.unpersisted_since.get_or_insert(now);
+        let mut responses = batch.responses.into_iter().peekable();
+        while let Some(entry) = self.awaiting.first_entry() {
+            let (index, term) = *entry.key();
+            if index > batch.through.index {
+                break;
+            }
+            let ticket = entry.remove();
+            while responses.next_if(|(id, _)| id.index < index).is_some() {}
+            let answer = match responses.peek() {
+                Some((id, response)) if id.index == index && id.term == term => {
+                    Answer::Committed { id: *id, response: response.clone() }
+                }
+                // Another leader's entry is committed there: ours is not in the log and never will be.
+                Some((id, _)) if id.index == index => Answer::NotLeader(self.node.leader()),
+                Some(_) | None => Answer::Unknown,
+            };
+            out.push(Action::Answer { ticket, answer });
+        }
+        self.core(now, Input::Applied(batch.through.index), out);
+    }
+
+    fn machine_durable(&mut self, now: Time, durable: LogIndex, out: &mut Vec<Action>) {
+        self.persisting = false;
+        self.unpersisted_since = (durable < self.node.applied()).then_some(now);
+        self.durable = self.durable.max(durable);
+        if let Some(to) = self.compaction.target(self.durable, self.transfers.needed()) {
+            self.core(now, Input::Compact(to), out);
+        }
+    }
+
+    /// The state machine has switched; now the log follows (design: snapshot, state machine, log, in this order).
+    fn restored(&mut self, now: Time, id: LogId, membership: Membership, out: &mut Vec<Action>) {
+        self.durable = self.durable.max(id.index);
+        self.skip_answers(id.index, out);
+        self.core(now, Input::SnapshotInstalled { base: id, membership }, out);
+        self.transfers.restored(now, out);
+        if self.resetting.is_none() {
+            self.transfers.installed(out);
+        }
+    }
+
+    /// What a snapshot jumped over cannot be told apart any more.
+    fn skip_answers(&mut self, through: LogIndex, out: &mut Vec<Action>) {
+        let later = self.awaiting.split_off(&(through.next(), Term(0)));
+        for ticket in std::mem::replace(&mut self.awaiting, later).into_values() {
+            out.push(Action::Answer { ticket, answer: Answer::Unknown });
+        }
+    }
+
+    fn end(&mut self, now: Time, why: Ended, out: &mut Vec<Action>) {
+        self.say_ended(why, out);
+        self.core(now, Input::WriteFailed, out);
+    }
+
+    fn say_ended(&mut self, why: Ended, out: &mut Vec<Action>) {
+        if !std::mem::replace(&mut self.ended, true) {
+            out.push(Action::Ended(why));
+            self.skip_answers(LogIndex(u64::MAX - 1), out);
+        }
+    }
+}
+
+/// Where a log starts, for a cluster's founding members.
+#[must_use]
+pub fn founding_base(membership: Membership) -> Base {
+    Base { id: LogId::GENESIS, membership }
+}

@@ -1,0 +1,337 @@
+//! Whole nodes in one thread: shipping replicas and workers over simulated disks, under virtual time, step by step.
+//!
+//! What each worker has to do waits in its inbox until a step is taken, so a test decides when a sync returns, and a
+//! disk that freezes at its k-th call falls between any two steps.
+
+#![allow(dead_code, clippy::unwrap_used, missing_docs, unreachable_pub, reason = "shared by several tests")]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use raftkit_core::{
+    ClusterId, Config, Fetch, LogId, LogIndex, Member, Membership, Message, NodeId, Proposal, StoreId, Ticket,
+    Time, Write,
+};
+use raftkit_disk::{Disk, SimulatedDisk};
+use raftkit_log::{OpenOptions, Reader, Store};
+use raftkit_replica::{
+    Action, Answer, Applier, CompactionOptions, Ended, Event, LogWorker, MachineError, MachineWork, Opened,
+    Replica, ReplicaOptions, SnapshotWork, SnapshotWorker, StateMachine, fetch, founding_base,
+};
+use raftkit_snapshot::SnapshotDir;
+
+/// Opens a state machine in a folder.
+pub type Open<M> = fn(Arc<dyn Disk>, &Path) -> Result<M, MachineError>;
+
+/// Nodes, the network between them, and what was answered.
+pub struct Cluster<M: StateMachine> {
+    pub nodes: BTreeMap<NodeId, TestNode<M>>,
+    pub now: Time,
+    pub answers: BTreeMap<Ticket, Answer>,
+    /// Links that lose everything, (from, to).
+    pub cut: BTreeSet<(NodeId, NodeId)>,
+    messages: VecDeque<Message>,
+    bulk: VecDeque<(NodeId, NodeId, Bytes)>,
+    next_ticket: u64,
+}
+
+/// One node: a disk that outlives it, and what runs on it between two crashes.
+pub struct TestNode<M: StateMachine> {
+    pub id: NodeId,
+    pub disk: SimulatedDisk,
+    pub running: Option<Running<M>>,
+    /// The log worker does nothing: as if a sync did not return.
+    pub log_frozen: bool,
+    pub ended: Option<Ended>,
+    options: ReplicaOptions,
+    membership: Membership,
+    open: Open<M>,
+}
+
+pub struct Running<M: StateMachine> {
+    pub replica: Replica,
+    log: LogWorker,
+    reader: Reader,
+    applier: Applier<M>,
+    snapshots: SnapshotWorker,
+    writes: Vec<Write>,
+    machine: Vec<MachineWork>,
+    fetches: Vec<Fetch>,
+    snapshot: VecDeque<SnapshotWork>,
+}
+
+pub const DIR: &str = "/data";
+
+/// Little is kept, so that compaction and snapshots happen all the time.
+pub fn small_options() -> ReplicaOptions {
+    ReplicaOptions {
+        compaction: CompactionOptions { trailing_logs: 4, ..CompactionOptions::default() },
+        persist_interval: Duration::from_millis(200),
+    }
+}
+
+impl<M: StateMachine> TestNode<M> {
+    fn new(id: NodeId, open: Open<M>, options: ReplicaOptions, membership: Membership) -> Self {
+        let disk = SimulatedDisk::new(id.0);
+        Self { id, disk, running: None, log_frozen: false, ended: None, options, membership, open }
+    }
+
+    fn store(&self) -> StoreId {
+        StoreId(u128::from(self.id.0) + 100)
+    }
+
+    /// Opens everything from the disk, as a process that starts does. False when the disk failed meanwhile.
+    pub fn start(&mut self, now: Time) -> Result<(), String> {
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let dir = Path::new(DIR);
+        let options = OpenOptions::new(self.id, self.store());
+        let (mut store, _) = Store::open(Arc::clone(&disk), dir, options).map_err(|error| error.to_string())?;
+        let base = founding_base(self.membership.clone());
+        store.form(ClusterId(7), base).map_err(|error| error.to_string())?;
+        let restored = store.restored();
+        let machine = (self.open)(Arc::clone(&disk), dir).map_err(|error| error.to_string())?;
+        let snapshots =
+            SnapshotDir::new(disk, dir.join("snapshots")).map_err(|error| error.to_string())?.with_chunk_bytes(4096);
+        let config = Config::new(self.id, store.identity().store, store.identity().incarnation, 1);
+        let opened = Opened::new(config, self.options, now, (store, restored), machine, snapshots)
+            .map_err(|error| error.to_string())?;
+        self.ended = None;
+        self.running = Some(Running {
+            reader: opened.log.reader(),
+            replica: opened.replica,
+            log: opened.log,
+            applier: opened.applier,
+            snapshots: opened.snapshots,
+            writes: Vec::new(),
+            machine: Vec::new(),
+            fetches: Vec::new(),
+            snapshot: VecDeque::new(),
+        });
+        Ok(())
+    }
+
+    /// Cuts the power: the disk first, then the process.
+    pub fn crash(&mut self, lose_all: bool) {
+        self.disk.freeze();
+        self.running = None;
+        if lose_all {
+            self.disk.crash_losing_all_unsynced();
+        } else {
+            self.disk.crash();
+        }
+    }
+}
+
+impl<M: StateMachine> Cluster<M> {
+    /// A founded cluster of `count` running nodes.
+    pub fn new(count: u64, open: Open<M>, options: ReplicaOptions) -> Self {
+        let ids: Vec<NodeId> = (1..=count).map(NodeId).collect();
+        let member = |id: &NodeId| Member { store: StoreId(u128::from(id.0) + 100), address: format!("node-{id}") };
+        let membership = Membership::founding(ids.iter().map(|id| (*id, member(id))).collect());
+        let nodes =
+            ids.iter().map(|id| (*id, TestNode::new(*id, open, options, membership.clone()))).collect();
+        let mut cluster = Self {
+            nodes,
+            now: Time(1_000_000),
+            answers: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            messages: VecDeque::new(),
+            bulk: VecDeque::new(),
+            next_ticket: 0,
+        };
+        for node in cluster.nodes.values_mut() {
+            node.start(cluster.now).expect("an empty disk makes a node");
+        }
+        cluster
+    }
+
+    pub fn replica(&self, id: NodeId) -> &Replica {
+        &self.nodes[&id].running.as_ref().expect("the node runs").replica
+    }
+
+    pub fn reader(&self, id: NodeId) -> M::Reader {
+        self.nodes[&id].running.as_ref().expect("the node runs").applier.reader()
+    }
+
+    /// A running node that leads in the highest term.
+    pub fn leader(&self) -> Option<NodeId> {
+        let leading = self.nodes.values().filter_map(|node| {
+            let replica = &node.running.as_ref()?.replica;
+            replica.node().is_leader().then(|| (replica.node().term(), node.id))
+        });
+        leading.max().map(|(_, id)| id)
+    }
+
+    pub fn propose(&mut self, id: NodeId, command: Bytes) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.give(id, Event::Propose(vec![Proposal { ticket, command }]));
+        ticket
+    }
+
+    /// The entry that a ticket was committed as.
+    pub fn committed(&self, ticket: Ticket) -> Option<LogId> {
+        match self.answers.get(&ticket)? {
+            Answer::Committed { id, .. } => Some(*id),
+            _ => None,
+        }
+    }
+
+    fn give(&mut self, id: NodeId, event: Event) {
+        let node = self.nodes.get_mut(&id).expect("there is such a node");
+        let Some(running) = node.running.as_mut() else { return };
+        let mut actions = Vec::new();
+        running.replica.handle(self.now, event, &mut actions);
+        for action in actions {
+            match action {
+                Action::Send(message) => self.messages.push_back(message),
+                Action::SendBulk { to, body } => self.bulk.push_back((id, to, body)),
+                Action::Log(write) => running.writes.push(write),
+                Action::Fetch(work) => running.fetches.push(work),
+                Action::Machine(work) => running.machine.push(work),
+                Action::Snapshot(work) => running.snapshot.push_back(work),
+                Action::Answer { ticket, answer } => {
+                    let twice = self.answers.insert(ticket, answer);
+                    assert_eq!(twice, None, "ticket {ticket} was answered twice");
+                }
+                Action::Role(_) => {}
+                Action::Ended(why) => node.ended = Some(why),
+            }
+        }
+    }
+
+    /// One round: everything that is on its way arrives, every worker that is not frozen does what it has.
+    pub fn round(&mut self) {
+        for message in std::mem::take(&mut self.messages) {
+            if !self.cut.contains(&(message.from, message.to)) {
+                self.give(message.to, Event::Message(message));
+            }
+        }
+        for (from, to, body) in std::mem::take(&mut self.bulk) {
+            if !self.cut.contains(&(from, to)) {
+                self.give(to, Event::Bulk { from, body });
+            }
+        }
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for id in ids {
+            for event in self.work(id) {
+                self.give(id, event);
+            }
+            if self.nodes[&id].disk.is_frozen() && self.nodes[&id].running.is_some() {
+                // The power went in one of these steps.
+                self.nodes.get_mut(&id).unwrap().crash(false);
+            }
+        }
+    }
+
+    fn work(&mut self, id: NodeId) -> Vec<Event> {
+        let node = self.nodes.get_mut(&id).unwrap();
+        let frozen = node.log_frozen;
+        let Some(running) = node.running.as_mut() else { return Vec::new() };
+        let mut events = Vec::new();
+        if !frozen && !running.writes.is_empty() {
+            events.extend(running.log.flush(std::mem::take(&mut running.writes)));
+        }
+        if !frozen && running.log.has_idle_work() {
+            events.extend(running.log.idle());
+        }
+        let works = std::mem::take(&mut running.machine);
+        running.applier.run(works, &mut |event| events.push(event));
+        for work in std::mem::take(&mut running.fetches) {
+            events.push(fetch(&running.reader, work));
+        }
+        while let Some(work) = running.snapshot.pop_front() {
+            events.extend(running.snapshots.run(work));
+        }
+        events
+    }
+
+    /// Lets time pass in steps, with a round in each.
+    pub fn run(&mut self, span: Duration) {
+        let end = self.now.after(span);
+        while self.now < end {
+            self.now = self.now.after(Duration::from_millis(5));
+            let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+            for id in ids {
+                let due = self.nodes[&id]
+                    .running
+                    .as_ref()
+                    .is_some_and(|running| running.replica.next_deadline() <= self.now);
+                if due {
+                    self.give(id, Event::Tick);
+                }
+            }
+            self.round();
+        }
+    }
+
+    /// Runs until `condition` holds, or panics after so long.
+    pub fn until(&mut self, what: &str, condition: impl Fn(&Self) -> bool) {
+        let end = self.now.after(Duration::from_secs(30));
+        while !condition(self) {
+            assert!(self.now < end, "within 30 s of virtual time: {what}");
+            self.run(Duration::from_millis(5));
+        }
+    }
+
+    pub fn until_leader(&mut self) -> NodeId {
+        self.until("a leader is elected", |cluster| {
+            cluster.leader().is_some_and(|leader| {
+                cluster.nodes.values().filter(|node| node.running.is_some()).all(|node| {
+                    node.running.as_ref().unwrap().replica.node().leader() == Some(leader)
+                })
+            })
+        });
+        self.leader().unwrap()
+    }
+
+    /// Proposes on the leader until it is committed; none if the cluster cannot within some seconds.
+    pub fn commit(&mut self, command: &Bytes) -> Option<LogId> {
+        let end = self.now.after(Duration::from_secs(20));
+        while self.now < end {
+            if let Some(leader) = self.leader() {
+                let ticket = self.propose(leader, command.clone());
+                while !self.answers.contains_key(&ticket)
+                    && self.now < end
+                    && self.nodes[&leader].running.is_some()
+                {
+                    self.run(Duration::from_millis(5));
+                }
+                if let Some(id) = self.committed(ticket) {
+                    return Some(id);
+                }
+            }
+            self.run(Duration::from_millis(50));
+        }
+        None
+    }
+
+    /// Starts every node that is down.
+    pub fn start_all(&mut self) {
+        let now = self.now;
+        for node in self.nodes.values_mut().filter(|node| node.running.is_none()) {
+            if node.disk.is_frozen() {
+                node.disk.crash();
+            }
+            node.start(now).expect("a node starts on what a crash left");
+        }
+    }
+
+    /// Runs until every node has applied all that is in the leader's log: a new leader knows what is committed only once
+    /// an entry of its own term is.
+    pub fn settle(&mut self) {
+        self.until_leader();
+        self.until("all nodes have applied all that there is", |cluster| {
+            let Some(leader) = cluster.leader() else { return false };
+            let last = cluster.replica(leader).status().last.index;
+            cluster.nodes.keys().all(|id| cluster.replica(*id).node().applied() >= last)
+        });
+    }
+
+    pub fn bases(&self) -> BTreeMap<NodeId, LogIndex> {
+        self.nodes.keys().map(|id| (*id, self.replica(*id).status().base.index)).collect()
+    }
+}
