@@ -1,0 +1,444 @@
+//! Frames: what is cut out of a stream of bytes, and what is in one. The layout stands in the crate's documentation.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use raftkit_core::{Body, DecodeError, Entry, LogId, Message, Payload};
+use rkyv::Serialize;
+use rkyv::api::low::LowValidator;
+use rkyv::api::serialize_using;
+use rkyv::bytecheck::CheckBytes;
+use rkyv::rancor::{Failure, Strategy};
+use rkyv::ser::{Positional, Writer};
+use rkyv::{Archive, Portable};
+
+use crate::refusal::{Hello, Refusal};
+use crate::wire::message::{ArchivedEntryHeader, ArchivedEnvelope, EntryHeader, Envelope};
+use crate::wire::session::{
+    ArchivedBulkHeader, ArchivedHelloHeader, ArchivedRefusalHeader, ArchivedRequestHeader,
+    ArchivedResponseHeader, ArchivedStatusHeader, BulkHeader, HelloHeader, RefusalHeader, RequestHeader,
+    ResponseHeader, StatusHeader,
+};
+use crate::{FRAME_BYTES_MAX, GROUP, PROTOCOL_VERSION};
+
+/// Bytes of a frame before its header: length, kind, group, header length.
+pub const PREFIX_BYTES: usize = 13;
+
+/// Bytes of the length itself, which it does not count.
+const LENGTH_BYTES: usize = 4;
+
+const HELLO: u8 = 1;
+const HELLO_ACK: u8 = 2;
+const REFUSED: u8 = 3;
+const MESSAGE: u8 = 4;
+const REQUEST: u8 = 5;
+const RESPONSE: u8 = 6;
+const BULK: u8 = 7;
+
+/// Why bytes are no frame, or something is too long for one. Except for [`TooLong`](Self::TooLong) on encoding, the
+/// sender is at fault and its connection should end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// The frame is longer than this node accepts. Nothing was allocated for it.
+    #[error("a frame of {got} bytes, the limit is {max}; raise the limit on all nodes or send less at once")]
+    TooLong {
+        /// Its length.
+        got: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// Too short for what it must hold.
+    #[error("a frame of {got} bytes, {wanted} were expected")]
+    TooShort {
+        /// Its length.
+        got: usize,
+        /// What its prefix or header asks for.
+        wanted: usize,
+    },
+    /// Not a kind that this version knows, or not one that belongs there.
+    #[error("a frame of kind {kind}, which is not expected here")]
+    UnexpectedKind {
+        /// The byte found.
+        kind: u8,
+    },
+    /// Another group than the one that this version serves.
+    #[error("a frame for group {group}; only group {GROUP} is served")]
+    UnknownGroup {
+        /// The group found.
+        group: u32,
+    },
+    /// A header of the wrong size or with an unknown tag.
+    #[error("a frame of kind {kind} with a malformed header of {got} bytes")]
+    BadHeader {
+        /// The frame's kind.
+        kind: u8,
+        /// The header's length.
+        got: usize,
+    },
+    /// The lengths in the header do not add up to the bytes behind it.
+    #[error("a frame whose header announces {announced} bytes, and {got} follow")]
+    PayloadMismatch {
+        /// The sum of the announced lengths.
+        announced: u64,
+        /// The bytes that follow the header.
+        got: usize,
+    },
+    /// An entry's payload is not what its kind holds.
+    #[error("entry {id} is malformed: {source}")]
+    BadEntry {
+        /// The entry.
+        id: LogId,
+        /// What is wrong with it.
+        source: DecodeError,
+    },
+    /// The greeting is of another protocol version.
+    #[error("a greeting of protocol version {got}; this is version {PROTOCOL_VERSION}")]
+    OtherVersion {
+        /// The version found.
+        got: u32,
+    },
+    /// An address is not UTF-8.
+    #[error("a greeting whose address is not UTF-8")]
+    BadAddress,
+}
+
+/// What a frame says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// The first frame of a connection, from the side that dialled; on the control lane also later, when the node has
+    /// joined a cluster.
+    Hello(Hello),
+    /// The answer to it.
+    HelloAck(Hello),
+    /// Why the connection ends.
+    Refused(Refusal),
+    /// A Raft message.
+    Message(Message),
+    /// A question, answered by the [`Response`](Self::Response) with the same id.
+    Request {
+        /// Unique on its stream.
+        id: u64,
+        /// The question.
+        body: Bytes,
+    },
+    /// The answer to a [`Request`](Self::Request).
+    Response {
+        /// As in the request.
+        id: u64,
+        /// The answer; none when the request was dropped without one.
+        body: Option<Bytes>,
+    },
+    /// A large body.
+    Bulk {
+        /// The body.
+        body: Bytes,
+    },
+}
+
+impl Frame {
+    /// The kind byte.
+    #[must_use]
+    pub fn kind(&self) -> u8 {
+        match self {
+            Self::Hello(_) => HELLO,
+            Self::HelloAck(_) => HELLO_ACK,
+            Self::Refused(_) => REFUSED,
+            Self::Message(_) => MESSAGE,
+            Self::Request { .. } => REQUEST,
+            Self::Response { .. } => RESPONSE,
+            Self::Bulk { .. } => BULK,
+        }
+    }
+}
+
+/// Cuts the first frame off `buffer`, its length included; none when it is not complete yet. Nothing is reserved for
+/// what has not arrived.
+///
+/// # Errors
+/// The frame that starts there announces more than `frame_bytes_max` bytes (which count all of the frame), or too few.
+pub fn split(buffer: &mut BytesMut, frame_bytes_max: usize) -> Result<Option<Bytes>, FrameError> {
+    let Some(length) = buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
+    let total = frame_length(*length, frame_bytes_max)?;
+    Ok((buffer.len() >= total).then(|| buffer.split_to(total).freeze()))
+}
+
+/// Reads a whole frame, as [`split`] returns it. Bodies and payloads are slices of it: nothing is copied.
+///
+/// # Errors
+/// The bytes are not exactly one well-formed frame.
+pub fn decode(frame: Bytes) -> Result<Frame, FrameError> {
+    let (prefix, _) = frame
+        .split_first_chunk::<PREFIX_BYTES>()
+        .ok_or(FrameError::TooShort { got: frame.len(), wanted: PREFIX_BYTES })?;
+    let [l0, l1, l2, l3, kind, g0, g1, g2, g3, h0, h1, h2, h3] = *prefix;
+    let total = frame_length([l0, l1, l2, l3], usize::MAX)?;
+    if total != frame.len() {
+        return Err(FrameError::TooShort { got: frame.len(), wanted: total });
+    }
+    let group = u32::from_le_bytes([g0, g1, g2, g3]);
+    if group != GROUP {
+        return Err(FrameError::UnknownGroup { group });
+    }
+    let wanted = PREFIX_BYTES.saturating_add(size(u32::from_le_bytes([h0, h1, h2, h3])));
+    if wanted > frame.len() {
+        return Err(FrameError::TooShort { got: frame.len(), wanted });
+    }
+    let header = frame.slice(PREFIX_BYTES..wanted);
+    let payload = frame.slice(wanted..);
+    match kind {
+        HELLO => Ok(Frame::Hello(decode_hello(kind, &header, &payload)?)),
+        HELLO_ACK => Ok(Frame::HelloAck(decode_hello(kind, &header, &payload)?)),
+        REFUSED => {
+            let refusal = access::<ArchivedRefusalHeader>(kind, &header)?.to_refusal();
+            whole(0, &payload)?;
+            Ok(Frame::Refused(refusal))
+        }
+        MESSAGE => Ok(Frame::Message(decode_body(&header, payload)?)),
+        REQUEST => {
+            let request = access::<ArchivedRequestHeader>(kind, &header)?;
+            whole(request.length.to_native(), &payload)?;
+            Ok(Frame::Request { id: request.id.to_native(), body: payload })
+        }
+        RESPONSE => {
+            let response = access::<ArchivedResponseHeader>(kind, &header)?;
+            whole(response.length.to_native(), &payload)?;
+            let body = match response.status {
+                ArchivedStatusHeader::Answered => Some(payload),
+                ArchivedStatusHeader::Unanswered => None,
+            };
+            Ok(Frame::Response { id: response.id.to_native(), body })
+        }
+        BULK => {
+            whole(access::<ArchivedBulkHeader>(kind, &header)?.length.to_native(), &payload)?;
+            Ok(Frame::Bulk { body: payload })
+        }
+        kind => Err(FrameError::UnexpectedKind { kind }),
+    }
+}
+
+/// Reads a whole frame that must hold a Raft message. Entries' payloads are slices of it: nothing is copied.
+///
+/// # Errors
+/// As [`decode`], or the frame holds something else.
+pub fn decode_message(frame: Bytes) -> Result<Message, FrameError> {
+    let frame = decode(frame)?;
+    let kind = frame.kind();
+    if let Frame::Message(message) = frame { Ok(message) } else { Err(FrameError::UnexpectedKind { kind }) }
+}
+
+/// Appends a Raft message as one frame.
+///
+/// # Errors
+/// It is longer than [`FRAME_BYTES_MAX`]; the buffer is as before.
+pub fn encode_message(message: &Message, buffer: &mut BytesMut) -> Result<(), FrameError> {
+    let envelope = Envelope::of(message);
+    let Body::AppendEntries(append) = &message.body else {
+        return encode(MESSAGE, &envelope, &[], buffer);
+    };
+    let parts: Vec<_> = append.entries.iter().map(|entry| (entry.id, entry.payload.to_parts())).collect();
+    let payload = parts.iter().fold(0usize, |sum, (_, (_, bytes))| sum.saturating_add(bytes.len()));
+    let headers = size_of::<ArchivedEnvelope>() + parts.len() * size_of::<ArchivedEntryHeader>();
+    let start = begin(MESSAGE, headers, payload, buffer)?;
+    put(&envelope, buffer);
+    for (id, (kind, bytes)) in &parts {
+        let length = length_of(bytes).into();
+        put(&EntryHeader { term: id.term.0.into(), index: id.index.0.into(), kind: *kind, length }, buffer);
+    }
+    for (_, (_, bytes)) in &parts {
+        buffer.put_slice(bytes);
+    }
+    debug_assert_eq!(buffer.len() - start, PREFIX_BYTES + headers + payload);
+    Ok(())
+}
+
+/// Appends a frame of any kind.
+///
+/// # Errors
+/// It is longer than [`FRAME_BYTES_MAX`]; the buffer is as before.
+pub fn encode_frame(frame: &Frame, buffer: &mut BytesMut) -> Result<(), FrameError> {
+    match frame {
+        Frame::Hello(hello) => encode_hello(HELLO, hello, buffer),
+        Frame::HelloAck(hello) => encode_hello(HELLO_ACK, hello, buffer),
+        Frame::Refused(refusal) => encode(REFUSED, &RefusalHeader::of(refusal), &[], buffer),
+        Frame::Message(message) => encode_message(message, buffer),
+        Frame::Request { id, body } => {
+            let header = RequestHeader { id: (*id).into(), length: length_of(body).into() };
+            encode(REQUEST, &header, &[body], buffer)
+        }
+        Frame::Response { id, body } => {
+            let status = if body.is_some() { StatusHeader::Answered } else { StatusHeader::Unanswered };
+            let body = body.as_deref().unwrap_or_default();
+            let header = ResponseHeader { id: (*id).into(), status, length: length_of(body).into() };
+            encode(RESPONSE, &header, &[body], buffer)
+        }
+        Frame::Bulk { body } => encode(BULK, &BulkHeader { length: length_of(body).into() }, &[body], buffer),
+    }
+}
+
+/// The bytes that go before the body of a bulk frame, so that a large body need not be copied behind them.
+///
+/// # Errors
+/// The frame would be longer than [`FRAME_BYTES_MAX`].
+pub fn encode_bulk_prefix(body_length: usize, buffer: &mut BytesMut) -> Result<(), FrameError> {
+    begin(BULK, size_of::<ArchivedBulkHeader>(), body_length, buffer)?;
+    // `begin` has checked the length against a limit that fits.
+    put(&BulkHeader { length: u32::try_from(body_length).unwrap_or(u32::MAX).into() }, buffer);
+    Ok(())
+}
+
+fn encode_hello(kind: u8, hello: &Hello, buffer: &mut BytesMut) -> Result<(), FrameError> {
+    let address = hello.address.as_bytes();
+    let header = HelloHeader::of(hello, length_of(address), length_of(&hello.attributes));
+    encode(kind, &header, &[address, &hello.attributes], buffer)
+}
+
+fn decode_hello(kind: u8, header: &[u8], payload: &Bytes) -> Result<Hello, FrameError> {
+    // The version comes first and is read alone: what follows it may be laid out differently in another version.
+    let version = header.first_chunk().ok_or(FrameError::BadHeader { kind, got: header.len() })?;
+    let got = u32::from_le_bytes(*version);
+    if got != PROTOCOL_VERSION {
+        return Err(FrameError::OtherVersion { got });
+    }
+    let header = access::<ArchivedHelloHeader>(kind, header)?;
+    let (address, attributes) = (header.address_length.to_native(), header.attributes_length.to_native());
+    let announced = u64::from(address) + u64::from(attributes);
+    if announced != payload.len() as u64 {
+        return Err(FrameError::PayloadMismatch { announced, got: payload.len() });
+    }
+    let mut hello = header.to_hello();
+    hello.address =
+        core::str::from_utf8(&payload[..size(address)]).map_err(|_| FrameError::BadAddress)?.to_owned();
+    hello.attributes = payload.slice(size(address)..);
+    Ok(hello)
+}
+
+fn decode_body(header: &[u8], mut payload: Bytes) -> Result<Message, FrameError> {
+    let malformed = FrameError::BadHeader { kind: MESSAGE, got: header.len() };
+    let (envelope, rest) = header.split_at_checked(size_of::<ArchivedEnvelope>()).ok_or(malformed.clone())?;
+    let mut message = access::<ArchivedEnvelope>(MESSAGE, envelope)?.to_message();
+    let Body::AppendEntries(append) = &mut message.body else {
+        whole(0, &payload)?;
+        return if rest.is_empty() { Ok(message) } else { Err(malformed) };
+    };
+    let headers = rest.chunks_exact(size_of::<ArchivedEntryHeader>());
+    if !headers.remainder().is_empty() {
+        return Err(malformed);
+    }
+    let headers =
+        headers.map(|chunk| access::<ArchivedEntryHeader>(MESSAGE, chunk)).collect::<Result<Vec<_>, _>>()?;
+    // At most 2^32 / 21 lengths below 2^32: the sum fits.
+    let announced: u64 = headers.iter().map(|header| u64::from(header.length.to_native())).sum();
+    if announced != payload.len() as u64 {
+        return Err(FrameError::PayloadMismatch { announced, got: payload.len() });
+    }
+    append.entries.reserve_exact(headers.len());
+    for header in headers {
+        let id = LogId::new(header.term.to_native(), header.index.to_native());
+        let bytes = payload.split_to(size(header.length.to_native()));
+        let payload =
+            Payload::from_parts(header.kind, bytes).map_err(|source| FrameError::BadEntry { id, source })?;
+        append.entries.push(Entry { id, payload });
+    }
+    Ok(message)
+}
+
+/// The length of the whole frame, from its first bytes.
+fn frame_length(length: [u8; LENGTH_BYTES], max: usize) -> Result<usize, FrameError> {
+    let total = size(u32::from_le_bytes(length)).saturating_add(LENGTH_BYTES);
+    if total > max {
+        return Err(FrameError::TooLong { got: total, max });
+    }
+    if total < PREFIX_BYTES {
+        return Err(FrameError::TooShort { got: total, wanted: PREFIX_BYTES });
+    }
+    Ok(total)
+}
+
+/// Checks that a payload is as long as its header says.
+fn whole(announced: u32, payload: &Bytes) -> Result<(), FrameError> {
+    if u64::from(announced) == payload.len() as u64 {
+        Ok(())
+    } else {
+        Err(FrameError::PayloadMismatch { announced: announced.into(), got: payload.len() })
+    }
+}
+
+/// Checks a header and looks at it in place.
+fn access<T>(kind: u8, header: &[u8]) -> Result<&T, FrameError>
+where
+    T: Portable + for<'a> CheckBytes<LowValidator<'a, Failure>>,
+{
+    let malformed = FrameError::BadHeader { kind, got: header.len() };
+    if header.len() != size_of::<T>() {
+        return Err(malformed);
+    }
+    rkyv::api::low::access::<T, Failure>(header).map_err(|Failure| malformed)
+}
+
+fn encode<H>(kind: u8, header: &H, payloads: &[&[u8]], buffer: &mut BytesMut) -> Result<(), FrameError>
+where
+    H: for<'a> Serialize<Strategy<Sink<'a>, Failure>>,
+{
+    let payload = payloads.iter().fold(0usize, |sum, bytes| sum.saturating_add(bytes.len()));
+    begin(kind, size_of::<H::Archived>(), payload, buffer)?;
+    put(header, buffer);
+    payloads.iter().for_each(|bytes| buffer.put_slice(bytes));
+    Ok(())
+}
+
+/// Writes the prefix of a frame with so much header and payload, and reserves room for all of it.
+fn begin(kind: u8, header: usize, payload: usize, buffer: &mut BytesMut) -> Result<usize, FrameError> {
+    let total = PREFIX_BYTES.saturating_add(header).saturating_add(payload);
+    if total > FRAME_BYTES_MAX {
+        return Err(FrameError::TooLong { got: total, max: FRAME_BYTES_MAX });
+    }
+    let short = |length: usize| u32::try_from(length).expect("FRAME_BYTES_MAX is below 4 GiB");
+    let start = buffer.len();
+    buffer.reserve(total);
+    buffer.put_u32_le(short(total - LENGTH_BYTES));
+    buffer.put_u8(kind);
+    buffer.put_u32_le(GROUP);
+    buffer.put_u32_le(short(header));
+    Ok(start)
+}
+
+/// Appends an archived header.
+fn put<H>(header: &H, buffer: &mut BytesMut)
+where
+    H: for<'a> Serialize<Strategy<Sink<'a>, Failure>>,
+{
+    let start = buffer.len();
+    let mut sink = Sink { buffer, start };
+    serialize_using::<_, Failure>(header, &mut sink)
+        .expect("headers hold numbers only, and the buffer grows");
+    debug_assert_eq!(buffer.len() - start, size_of::<<H as Archive>::Archived>());
+}
+
+/// Where rkyv writes a header: the end of a buffer, counted from the header's own start.
+struct Sink<'a> {
+    buffer: &'a mut BytesMut,
+    start: usize,
+}
+
+impl Positional for Sink<'_> {
+    fn pos(&self) -> usize {
+        self.buffer.len() - self.start
+    }
+}
+
+impl Writer<Failure> for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.buffer.put_slice(bytes);
+        Ok(())
+    }
+}
+
+/// A length as the wire has it. What does not fit is refused by `begin`, which sees the true length.
+fn length_of(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
+}
+
+/// A wire length in memory; on a 16-bit machine it saturates and fails the next length check.
+fn size(length: u32) -> usize {
+    usize::try_from(length).unwrap_or(usize::MAX)
+}
+
+const _: () = assert!(FRAME_BYTES_MAX <= 0xffff_ffff, "a frame's length must fit its field");

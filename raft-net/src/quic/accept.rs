@@ -1,0 +1,197 @@
+//! Connections that others dial: who may come in, and what comes out of them.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use quinn::{Connection, Incoming};
+use raftkit_core::{Message, NodeId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
+
+use super::config::RemoteIdentity;
+use super::error::{Cause, VIOLATION, cause, refuse};
+use super::handshake::{check, heed, remote};
+use super::inner::Inner;
+use super::link::describe;
+use super::serve::serve;
+use crate::frame::{Frame, FrameError, encode_frame};
+use crate::refusal::{Hello, Lane, Refusal};
+
+/// At most so many connections greet at once; others wait their turn.
+const GREETINGS_MAX: usize = 128;
+
+/// What came in, or happened.
+#[derive(Debug)]
+pub enum Inbound {
+    /// A Raft message. Its sender and store are those of the connection, which is of the same cluster.
+    Message(Message),
+    /// A question that wants an answer.
+    Request {
+        /// Who asks.
+        from: Arc<RemoteIdentity>,
+        /// The question.
+        body: Bytes,
+        /// Where the answer goes. Dropped without one, it tells the asker so.
+        reply: Reply,
+    },
+    /// A bulk body, from a node of the same cluster. It counts against
+    /// [`bulk_bytes_max`](super::TransportConfig::bulk_bytes_max) as long as any part of it is alive.
+    Bulk {
+        /// Who sent it.
+        from: NodeId,
+        /// The body.
+        body: Bytes,
+    },
+    /// The connection to a peer was lost, could not be made, or dropped an append: what was on its way may be gone.
+    Unreachable(NodeId),
+    /// A connection stands: one that this node dialled, or one that another node dialled for Raft messages.
+    Connected(RemoteIdentity),
+}
+
+/// Where the answer to a request goes.
+#[derive(Debug)]
+pub struct Reply {
+    id: u64,
+    answers: Option<mpsc::UnboundedSender<(u64, Option<Bytes>)>>,
+    /// The request's bytes, as long as it is not answered.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Reply {
+    pub(crate) fn new(
+        id: u64,
+        answers: mpsc::UnboundedSender<(u64, Option<Bytes>)>,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        Self { id, answers: Some(answers), _permit: permit }
+    }
+
+    /// Sends the answer. When the connection is gone, so is the answer; the asker knows that it does not know.
+    pub fn send(mut self, body: Bytes) {
+        if let Some(answers) = self.answers.take() {
+            let _ = answers.send((self.id, Some(body)));
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(answers) = self.answers.take() {
+            let _ = answers.send((self.id, None));
+        }
+    }
+}
+
+/// Accepts until the endpoint closes.
+pub(crate) async fn run(inner: Arc<Inner>) {
+    let greetings = Arc::new(Semaphore::new(GREETINGS_MAX));
+    while let Some(incoming) = inner.endpoint.accept().await {
+        let Ok(permit) = Arc::clone(&greetings).acquire_owned().await else { return };
+        let inner = Arc::clone(&inner);
+        tokio::spawn(async move {
+            let greeted = greet(&inner, incoming).await;
+            drop(permit);
+            if let Some((connection, lane, remote)) = greeted {
+                if lane == Lane::Control {
+                    // Nobody reads any more only when the node is stopping.
+                    let _ = inner.inbound.send(Inbound::Connected(remote.clone())).await;
+                }
+                serve(inner, connection, lane, remote).await;
+            }
+        });
+    }
+}
+
+/// Takes a connection through TLS and greeting; none when it was refused, which is logged.
+async fn greet(inner: &Inner, incoming: Incoming) -> Option<(Connection, Lane, RemoteIdentity)> {
+    let address = incoming.remote_address();
+    let accepted = match inner.quic.server(address.ip()) {
+        Some(config) => incoming.accept_with(config),
+        None => incoming.accept(),
+    };
+    let patience = inner.config.dial_timeout * 4;
+    let subject = || format!("from {address}");
+    let connection = match timeout(patience, async { accepted?.await }).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
+            warn_tls(inner, &subject(), &inner.name_address(address), &error);
+            return None;
+        }
+        Err(_) => return None,
+    };
+    let heard = timeout(patience, heed(&connection)).await.ok().flatten();
+    let Some((frame, mut answer)) = heard else {
+        // A node that trusts us not, or a dialler that found whom it looked for to be somebody else.
+        let reason =
+            connection.close_reason().map_or_else(|| "it said nothing".to_owned(), |error| describe(&error));
+        inner.warn(
+            &subject(),
+            &format_args!("{} connected and left without a greeting: {reason}", inner.name_address(address)),
+        );
+        connection.close(VIOLATION, b"no greeting came");
+        return None;
+    };
+    let judged = match frame {
+        Ok(Frame::Hello(hello)) => judge(inner, &connection, hello),
+        Ok(other) => Err(Objection::Violation(FrameError::UnexpectedKind { kind: other.kind() })),
+        Err(FrameError::OtherVersion { got }) => Err(Objection::Refusal(Refusal::version(got))),
+        Err(error) => Err(Objection::Violation(error)),
+    };
+    match judged {
+        Ok((lane, remote)) => {
+            let mut ack = BytesMut::new();
+            // It is as long as the greeting that `start` has checked.
+            encode_frame(&Frame::HelloAck(inner.hello(lane)), &mut ack).ok()?;
+            answer.write_chunk(ack.freeze()).await.ok()?;
+            answer.finish().ok()?;
+            Some((connection, lane, remote))
+        }
+        Err(Objection::Refusal(refusal)) => {
+            refuse(&connection, &refusal);
+            if !matches!(refusal, Refusal::Myself { .. }) {
+                inner.warn(&subject(), &format_args!("refused the node at {address}: {refusal}"));
+            }
+            None
+        }
+        Err(Objection::Violation(error)) => {
+            connection.close(VIOLATION, error.to_string().as_bytes());
+            inner.warn(&subject(), &format_args!("refused {}: it sent {error}", inner.name_address(address)));
+            None
+        }
+    }
+}
+
+enum Objection {
+    Refusal(Refusal),
+    Violation(FrameError),
+}
+
+fn judge(inner: &Inner, connection: &Connection, hello: Hello) -> Result<(Lane, RemoteIdentity), Objection> {
+    let lane = hello.lane;
+    check(inner, connection, &hello, None).map_err(Objection::Refusal)?;
+    let remote = remote(hello, connection);
+    if lane != Lane::Discovery {
+        inner.admit(&remote, connection).map_err(Objection::Refusal)?;
+    }
+    Ok((lane, remote))
+}
+
+/// One line for a connection that TLS did not let in; silence where nobody is to blame.
+fn warn_tls(inner: &Inner, subject: &str, who: &str, error: &quinn::ConnectionError) {
+    const ADVICE: &str = "give both nodes certificates that the same CA signed";
+    match cause(error) {
+        Cause::TheirCertificate(reason) => {
+            inner.warn(
+                subject,
+                &format_args!("refused {who}: its certificate is not good under our CA ({reason}); {ADVICE}"),
+            );
+        }
+        Cause::OurCertificate(reason) => {
+            inner.warn(subject, &format_args!("{who} refused our certificate ({reason}); {ADVICE}"));
+        }
+        Cause::Refused(refusal) => inner.warn(subject, &refusal),
+        Cause::Other(reason) => {
+            tracing::debug!(node = inner.node().0, who, reason, "a connection did not come about")
+        }
+    }
+}

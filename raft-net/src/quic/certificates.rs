@@ -1,0 +1,95 @@
+//! Makes certificates: an authority for a cluster, and one certificate a node. They do not expire.
+
+use raftkit_core::NodeId;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+
+use super::tls::{GENERIC_NAME, node_name};
+
+/// A certificate authority: who holds its key can make nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaPem {
+    /// Its certificate, for every node.
+    pub cert: String,
+    /// Its private key, for nobody but the operator.
+    pub key: String,
+}
+
+/// A node's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodePem {
+    /// The certificate.
+    pub cert: String,
+    /// Its private key, for that node alone.
+    pub key: String,
+}
+
+/// Why no certificate was made.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// The authority's certificate or key cannot be used.
+    #[error("the CA's {part} cannot be used: {reason}")]
+    BadCa {
+        /// `certificate` or `key`.
+        part: &'static str,
+        /// What is wrong with it.
+        reason: rcgen::Error,
+    },
+    /// A host is neither a DNS name nor an IP address.
+    #[error("{host:?} is neither a DNS name nor an IP address: {reason}")]
+    BadHost {
+        /// The host.
+        host: String,
+        /// What is wrong with it.
+        reason: rcgen::Error,
+    },
+    /// The key or the certificate could not be made.
+    #[error("a certificate could not be made: {0}")]
+    Failed(#[from] rcgen::Error),
+}
+
+/// Makes an authority with this common name.
+///
+/// # Errors
+/// The machine's random source or signing failed.
+pub fn create_ca(name: &str) -> Result<CaPem, CertificateError> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let cert = params.self_signed(&key)?;
+    Ok(CaPem { cert: cert.pem(), key: key.serialize_pem() })
+}
+
+/// Makes the certificate of `node`. Besides `hosts` (DNS names or IP addresses, for tools that check them) it names
+/// `raft-node.raftkit`, which every node answers to, and `node-<id>.raftkit`, which proves the id that it claims.
+///
+/// # Errors
+/// The authority's PEM cannot be used, a host is malformed, or the random source failed.
+pub fn create_node_certificate(
+    ca: &CaPem,
+    node: NodeId,
+    hosts: &[String],
+) -> Result<NodePem, CertificateError> {
+    let ca_key =
+        KeyPair::from_pem(&ca.key).map_err(|reason| CertificateError::BadCa { part: "key", reason })?;
+    let issuer = Issuer::from_ca_cert_pem(&ca.cert, ca_key)
+        .map_err(|reason| CertificateError::BadCa { part: "certificate", reason })?;
+    let mut params = CertificateParams::new(vec![GENERIC_NAME.to_owned(), node_name(node)])?;
+    for host in hosts {
+        let named = CertificateParams::new(vec![host.clone()])
+            .map_err(|reason| CertificateError::BadHost { host: host.clone(), reason })?;
+        params.subject_alt_names.extend(named.subject_alt_names);
+    }
+    params.distinguished_name.push(DnType::CommonName, node_name(node));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.use_authority_key_identifier_extension = true;
+    let key = KeyPair::generate()?;
+    let cert = params.signed_by(&key, &issuer)?;
+    Ok(NodePem { cert: cert.pem(), key: key.serialize_pem() })
+}

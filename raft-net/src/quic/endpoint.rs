@@ -1,0 +1,152 @@
+//! The UDP socket and QUIC's settings.
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::io;
+use std::net::UdpSocket;
+use std::sync::Arc;
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{
+    ClientConfig, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout, ServerConfig,
+    TokioRuntime, VarInt,
+};
+use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::config::TransportConfig;
+use super::error::StartError;
+
+/// Asked of the kernel for each direction; smaller buffers lose packets on loopback (measured).
+const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+
+/// Size of packets between nodes on one machine. Ten of them, which one call may carry, stay below UDP's 64 KiB.
+const LOOPBACK_MTU: u16 = 6000;
+
+/// What a stream, and a connection, may have on its way unread.
+const STREAM_WINDOW_BYTES: u32 = 16 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 48 << 20;
+
+/// Streams that a peer may have open at once, each kind: one of each is used, and a greeting.
+const STREAMS_MAX: u32 = 8;
+
+/// Assumed before it is measured. A first packet that got lost is repeated after three times this: a peer that just
+/// starts is found soon.
+const INITIAL_RTT: Duration = Duration::from_millis(33);
+
+const CID_BYTES: usize = 8;
+
+/// QUIC's settings towards peers on this machine and elsewhere.
+pub(crate) struct QuicConfigs {
+    client: ClientConfig,
+    client_loopback: ClientConfig,
+    server_loopback: Arc<ServerConfig>,
+}
+
+impl QuicConfigs {
+    /// How to dial an address.
+    pub(crate) fn client(&self, remote: IpAddr) -> ClientConfig {
+        if is_loopback(remote) { self.client_loopback.clone() } else { self.client.clone() }
+    }
+
+    /// How to accept from an address; none for the endpoint's own setting.
+    pub(crate) fn server(&self, remote: IpAddr) -> Option<Arc<ServerConfig>> {
+        is_loopback(remote).then(|| Arc::clone(&self.server_loopback))
+    }
+}
+
+/// Binds the socket and makes the endpoint on it. Must be called within tokio.
+pub(crate) fn open(config: &TransportConfig) -> Result<(Endpoint, QuicConfigs), StartError> {
+    let addr = config.listen;
+    let failed = |source: io::Error| {
+        if source.kind() == io::ErrorKind::AddrInUse {
+            StartError::AddressInUse { addr }
+        } else {
+            StartError::Socket { addr, source }
+        }
+    };
+    let socket = bind(addr).map_err(failed)?;
+
+    let key = hmac::Key::new(hmac::HMAC_SHA256, config.tls.secret());
+    // The key is the same after a restart, so that the new process can tell peers that the old one's connections are
+    // over (RFC 9000, section 10.3.2). Otherwise they would find out by silence.
+    let reset = hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&key, b"raftkit stateless reset").as_ref());
+    let mut endpoint = EndpointConfig::new(Arc::new(reset));
+    endpoint.max_udp_payload_size(LOOPBACK_MTU).expect("a legal size");
+    endpoint.cid_generator(|| Box::new(RandomIds(SystemRandom::new())));
+
+    let (plain, loopback) =
+        (Arc::new(transport(config, None)), Arc::new(transport(config, Some(LOOPBACK_MTU))));
+    let crypto =
+        Arc::new(QuicServerConfig::try_from(config.tls.server()).expect("ring has QUIC's initial cipher"));
+    let mut server = ServerConfig::with_crypto(crypto);
+    let mut server_loopback = server.clone();
+    server.transport_config(Arc::clone(&plain));
+    server_loopback.transport_config(Arc::clone(&loopback));
+    let crypto =
+        Arc::new(QuicClientConfig::try_from(config.tls.client()).expect("ring has QUIC's initial cipher"));
+    let mut client = ClientConfig::new(crypto);
+    let mut client_loopback = client.clone();
+    client.transport_config(plain);
+    client_loopback.transport_config(loopback);
+
+    let endpoint = Endpoint::new(endpoint, Some(server), socket, Arc::new(TokioRuntime)).map_err(failed)?;
+    Ok((endpoint, QuicConfigs { client, client_loopback, server_loopback: Arc::new(server_loopback) }))
+}
+
+fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    if addr.is_ipv6() {
+        // Both families on one socket where the system can; where it cannot, IPv6 alone works.
+        let _ = socket.set_only_v6(false);
+    }
+    // The kernel gives what it permits; less costs speed only.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    socket.bind(&addr.into())?;
+    Ok(socket.into())
+}
+
+fn transport(config: &TransportConfig, mtu: Option<u16>) -> quinn::TransportConfig {
+    let mut transport = quinn::TransportConfig::default();
+    let idle = IdleTimeout::try_from(config.peer_timeout).unwrap_or(VarInt::MAX.into());
+    transport
+        .max_idle_timeout(Some(idle))
+        .keep_alive_interval(Some(config.peer_timeout / 4))
+        .initial_rtt(INITIAL_RTT)
+        .stream_receive_window(STREAM_WINDOW_BYTES.into())
+        .receive_window(CONNECTION_WINDOW_BYTES.into())
+        .send_window(u64::from(CONNECTION_WINDOW_BYTES))
+        .max_concurrent_uni_streams(STREAMS_MAX.into())
+        .max_concurrent_bidi_streams(STREAMS_MAX.into())
+        .datagram_receive_buffer_size(None);
+    if let Some(mtu) = mtu {
+        transport.initial_mtu(mtu).min_mtu(mtu).mtu_discovery_config(None);
+    }
+    transport
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// Names of connections: random, and valid to every later process on this address, which answers an unknown one with a
+/// stateless reset. (quinn's own generator drops names that an earlier process gave.)
+struct RandomIds(SystemRandom);
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut id = [0; CID_BYTES];
+        self.0.fill(&mut id).expect("the system's random source works once TLS has started");
+        ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        CID_BYTES
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}

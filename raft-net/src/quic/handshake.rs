@@ -1,0 +1,136 @@
+//! Who are you? Both sides greet, check, and either go on or say why not.
+
+use quinn::{Connection, RecvStream};
+use raftkit_core::{NodeId, StoreId};
+use rustls::pki_types::CertificateDer;
+
+use super::config::RemoteIdentity;
+use super::error::{HelloError, dial_error, refuse};
+use super::inner::Inner;
+use super::tls::names_node;
+use crate::frame::{Frame, FrameError, decode, encode_frame};
+use crate::refusal::{Hello, Lane, Refusal};
+
+/// A greeting is no longer.
+pub(crate) const HELLO_BYTES_MAX: usize = 64 << 10;
+
+/// The dialling side: greet, and check who answers.
+pub(crate) async fn greet(
+    inner: &Inner,
+    address: &str,
+    connection: &Connection,
+    lane: Lane,
+    expected: Option<NodeId>,
+) -> Result<RemoteIdentity, HelloError> {
+    let lost = |error: &quinn::ConnectionError| dial_error(address, inner.config.dial_timeout, error);
+    let protocol = |source| HelloError::Protocol { address: address.to_owned(), source };
+    let (mut send, recv) = connection.open_bi().await.map_err(|error| lost(&error))?;
+    let mut greeting = bytes::BytesMut::new();
+    encode_frame(&Frame::Hello(inner.hello(lane)), &mut greeting).map_err(protocol)?;
+    let sent = send.write_all(&greeting).await;
+    // When writing or reading fails, the connection knows why better than the stream does.
+    if sent.is_err() || send.finish().is_err() {
+        return Err(ended(address, inner, connection));
+    }
+    let Some(frame) = read_one(recv).await else { return Err(ended(address, inner, connection)) };
+    let hello = match frame {
+        Ok(Frame::HelloAck(hello)) => hello,
+        Ok(other) => return Err(protocol(FrameError::UnexpectedKind { kind: other.kind() })),
+        Err(FrameError::OtherVersion { got }) => return Err(refused(connection, Refusal::version(got))),
+        Err(error) => return Err(protocol(error)),
+    };
+    check(inner, connection, &hello, expected).map_err(|refusal| refused(connection, refusal))?;
+    Ok(remote(hello, connection))
+}
+
+/// The accepting side's first step: the other's greeting, and where the answer goes.
+pub(crate) async fn heed(connection: &Connection) -> Option<(Result<Frame, FrameError>, quinn::SendStream)> {
+    let (send, recv) = connection.accept_bi().await.ok()?;
+    Some((read_one(recv).await?, send))
+}
+
+/// Checks a greeting against the certificate, this node and the membership.
+pub(crate) fn check(
+    inner: &Inner,
+    connection: &Connection,
+    hello: &Hello,
+    expected: Option<NodeId>,
+) -> Result<(), Refusal> {
+    let own = &inner.config.identity;
+    if !certificate_names(connection, hello.node) {
+        return Err(Refusal::Certificate { refuser: own.node, refused: hello.node });
+    }
+    if hello.process == inner.process && hello.node == own.node {
+        return Err(Refusal::Myself { node: own.node });
+    }
+    if hello.node == own.node {
+        return Err(Refusal::Twin { node: own.node, refuser_store: own.store, refused_store: hello.store });
+    }
+    check_cluster(inner, hello)?;
+    if let Some(expected) = expected
+        && expected != hello.node
+    {
+        return Err(Refusal::OtherNode { refuser: own.node, expected, refused: hello.node });
+    }
+    match inner.peer(hello.node).map(|peer| peer.store) {
+        Some(expected) if expected != hello.store => Err(Refusal::OtherStore {
+            refuser: own.node,
+            refused: hello.node,
+            expected,
+            claimed: hello.store,
+        }),
+        Some(StoreId(_)) | None => Ok(()),
+    }
+}
+
+/// Two nodes that each have a cluster must have the same.
+pub(crate) fn check_cluster(inner: &Inner, hello: &Hello) -> Result<(), Refusal> {
+    match (inner.cluster(), hello.cluster) {
+        (Some(ours), Some(theirs)) if ours != theirs => Err(Refusal::OtherCluster {
+            refuser: inner.node(),
+            refuser_cluster: ours,
+            refused: hello.node,
+            refused_cluster: theirs,
+        }),
+        (_, _) => Ok(()),
+    }
+}
+
+/// Who sent the greeting.
+pub(crate) fn remote(hello: Hello, connection: &Connection) -> RemoteIdentity {
+    RemoteIdentity {
+        node: hello.node,
+        store: hello.store,
+        incarnation: hello.incarnation,
+        cluster: hello.cluster,
+        address: hello.address,
+        attributes: hello.attributes,
+        observed: connection.remote_address(),
+    }
+}
+
+fn refused(connection: &Connection, refusal: Refusal) -> HelloError {
+    refuse(connection, &refusal);
+    HelloError::Refused(refusal)
+}
+
+fn ended(address: &str, inner: &Inner, connection: &Connection) -> HelloError {
+    match connection.close_reason() {
+        Some(error) => dial_error(address, inner.config.dial_timeout, &error),
+        None => HelloError::Lost { address: address.to_owned(), reason: "no greeting came back".to_owned() },
+    }
+}
+
+/// The one frame that a stream holds; none when the stream broke.
+async fn read_one(mut stream: RecvStream) -> Option<Result<Frame, FrameError>> {
+    stream.read_to_end(HELLO_BYTES_MAX).await.ok().map(|bytes| decode(bytes.into()))
+}
+
+fn certificate_names(connection: &Connection, node: NodeId) -> bool {
+    let identity =
+        connection.peer_identity().and_then(|it| it.downcast::<Vec<CertificateDer<'static>>>().ok());
+    identity
+        .as_deref()
+        .and_then(|chain| chain.first())
+        .is_some_and(|certificate| names_node(certificate, node))
+}

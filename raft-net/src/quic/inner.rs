@@ -1,0 +1,182 @@
+//! What all tasks of a transport share.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::{Arc, Mutex};
+
+use quinn::{Connection, Endpoint};
+use raftkit_core::{ClusterId, Incarnation, NodeId, StoreId};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use super::accept::Inbound;
+use super::config::{RemoteIdentity, TransportConfig};
+use super::endpoint::QuicConfigs;
+use super::error::REPLACED;
+use super::lock;
+use super::peer::Peer;
+use super::warnings::Warnings;
+use crate::refusal::{Hello, Lane, Refusal};
+
+pub(crate) struct Inner {
+    pub(crate) config: TransportConfig,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) quic: QuicConfigs,
+    pub(crate) runtime: Handle,
+    /// Drawn at the start; see [`Hello::process`].
+    pub(crate) process: u64,
+    pub(crate) cluster: watch::Sender<Option<ClusterId>>,
+    pub(crate) stopping: watch::Sender<bool>,
+    pub(crate) inbound: mpsc::Sender<Inbound>,
+    /// Bytes of bulk bodies that came in and are alive.
+    pub(crate) bulk_budget: Arc<Semaphore>,
+    pub(crate) warnings: Warnings,
+    peers: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
+    lives: Mutex<BTreeMap<NodeId, Life>>,
+}
+
+/// The newest life of a node that was met, and the connections that it dialled.
+struct Life {
+    store: StoreId,
+    incarnation: Incarnation,
+    connections: Vec<Connection>,
+}
+
+impl Inner {
+    pub(crate) fn new(
+        config: TransportConfig,
+        endpoint: Endpoint,
+        quic: QuicConfigs,
+        runtime: Handle,
+        inbound: mpsc::Sender<Inbound>,
+    ) -> Self {
+        let bulk_budget = Arc::new(Semaphore::new(config.bulk_bytes_max.min(Semaphore::MAX_PERMITS)));
+        Self {
+            process: random(),
+            cluster: watch::Sender::new(config.identity.cluster),
+            stopping: watch::Sender::new(false),
+            config,
+            endpoint,
+            quic,
+            runtime,
+            inbound,
+            bulk_budget,
+            warnings: Warnings::default(),
+            peers: Mutex::default(),
+            lives: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn node(&self) -> NodeId {
+        self.config.identity.node
+    }
+
+    pub(crate) fn cluster(&self) -> Option<ClusterId> {
+        *self.cluster.borrow()
+    }
+
+    /// This node's greeting.
+    pub(crate) fn hello(&self, lane: Lane) -> Hello {
+        let identity = &self.config.identity;
+        Hello {
+            lane,
+            cluster: self.cluster(),
+            node: identity.node,
+            store: identity.store,
+            incarnation: identity.incarnation,
+            process: self.process,
+            address: identity.address.clone(),
+            attributes: identity.attributes.clone(),
+        }
+    }
+
+    pub(crate) fn peer(&self, node: NodeId) -> Option<Arc<Peer>> {
+        lock(&self.peers).get(&node).cloned()
+    }
+
+    pub(crate) fn peers(&self) -> Vec<Arc<Peer>> {
+        lock(&self.peers).values().cloned().collect()
+    }
+
+    /// Puts a peer in place, or takes it out; returns the one that was there.
+    pub(crate) fn replace_peer(&self, node: NodeId, peer: Option<Arc<Peer>>) -> Option<Arc<Peer>> {
+        let mut peers = lock(&self.peers);
+        match peer {
+            Some(peer) => peers.insert(node, peer),
+            None => peers.remove(&node),
+        }
+    }
+
+    /// Remembers a connection that `remote` dialled. Those of its earlier lives are closed, and if the connection that
+    /// was dialled to it leads to an earlier life, it is dialled anew.
+    pub(crate) fn admit(&self, remote: &RemoteIdentity, connection: &Connection) -> Result<(), Refusal> {
+        let mut lives = lock(&self.lives);
+        let life = lives.entry(remote.node).or_insert_with(|| Life {
+            store: remote.store,
+            incarnation: remote.incarnation,
+            connections: Vec::new(),
+        });
+        if life.store == remote.store && remote.incarnation < life.incarnation {
+            return Err(Refusal::Stale {
+                refuser: self.node(),
+                refused: remote.node,
+                newest: life.incarnation,
+                claimed: remote.incarnation,
+            });
+        }
+        if (life.store, life.incarnation) != (remote.store, remote.incarnation) {
+            life.connections
+                .drain(..)
+                .for_each(|old| old.close(REPLACED, b"a later life of this node has come"));
+            (life.store, life.incarnation) = (remote.store, remote.incarnation);
+        }
+        life.connections.retain(|connection| connection.close_reason().is_none());
+        life.connections.push(connection.clone());
+        drop(lives);
+        if let Some(peer) = self.peer(remote.node) {
+            peer.proven_alive(remote);
+        }
+        Ok(())
+    }
+
+    /// Closes what a node dialled with another store than the one that it must have now.
+    pub(crate) fn expect_store(&self, node: NodeId, store: StoreId) {
+        if let Some(life) = lock(&self.lives).get_mut(&node)
+            && life.store != store
+        {
+            life.connections
+                .drain(..)
+                .for_each(|old| old.close(REPLACED, b"this node id has another store now"));
+        }
+    }
+
+    /// An address for messages to people: with the node id where the address is a peer's.
+    pub(crate) fn name_address(&self, address: SocketAddr) -> String {
+        match self.peers().iter().find(|peer| peer.resolves_to(address)) {
+            Some(peer) => format!("node {} at {address}", peer.node),
+            None => address.to_string(),
+        }
+    }
+
+    /// Warns, unless it was said a moment ago.
+    pub(crate) fn warn(&self, subject: &str, text: &dyn core::fmt::Display) {
+        if self.warnings.due(subject) {
+            tracing::warn!(node = self.node().0, "{text}");
+        }
+    }
+
+    /// How long to wait after so many failures in a row: 20 ms, doubled up to 500 ms, less up to a quarter so that
+    /// nodes that failed together do not return together.
+    pub(crate) fn backoff(failures: u32) -> Duration {
+        let full = Duration::from_millis(20).saturating_mul(1 << failures.saturating_sub(1).min(10));
+        let full = full.min(Duration::from_millis(500));
+        full - full.mul_f64(0.25 * f64::from(u8::try_from(random() & 0xff).unwrap_or(0)) / 255.0)
+    }
+}
+
+/// A random number, good enough to tell processes apart and to spread retries.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,172 @@
+//! A connection that this node dialled, while it lives: messages out, requests out, answers in.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use quinn::{Connection, SendStream};
+use raftkit_core::ClusterId;
+use tokio::sync::watch;
+
+use super::config::RemoteIdentity;
+use super::error::{Cause, STOPPING, cause};
+use super::inner::Inner;
+use super::peer::Peer;
+use super::requests::Requests;
+use crate::frame::{Frame, encode_frame, encode_message};
+use crate::refusal::Lane;
+
+/// Raft messages go before requests where both wait.
+const MESSAGE_PRIORITY: i32 = 1;
+
+/// A live connection to a peer.
+pub(crate) struct Link {
+    pub(crate) connection: Connection,
+    pub(crate) remote: RemoteIdentity,
+    pub(crate) requests: Requests,
+}
+
+impl Link {
+    pub(crate) fn new(inner: &Inner, connection: Connection, remote: RemoteIdentity) -> Self {
+        let requests = Requests::new(remote.node, inner.config.request_bytes_max);
+        Self { connection, remote, requests }
+    }
+}
+
+/// Serves a link until it ends, and says why it did. `said` is the cluster that our greeting named.
+pub(crate) async fn drive(
+    inner: &Inner,
+    peer: &Peer,
+    link: &Arc<Link>,
+    said: Option<ClusterId>,
+    mut stop: watch::Receiver<bool>,
+) -> String {
+    let connection = &link.connection;
+    let opened = async {
+        let messages = connection.open_uni().await?;
+        let requests = connection.open_bi().await?;
+        // Fails only on a stream that is closed already, which the first write reports.
+        let _ = messages.set_priority(MESSAGE_PRIORITY);
+        Ok((messages, requests))
+    };
+    let (messages, (requests_out, answers_in)) = match opened.await {
+        Ok(streams) => streams,
+        Err(error) => return describe(&error),
+    };
+    let patience = inner.config.close_timeout;
+    let stopped = async {
+        let _ = stop.wait_for(|stop| *stop).await;
+        // The message loop flushes and closes; this is for one that cannot.
+        tokio::time::sleep(patience).await;
+        connection.close(STOPPING, b"the node is stopping");
+        "this node let go of it".to_owned()
+    };
+    let flushed = {
+        let stop = peer.stopped();
+        async {
+            let mut writer = MessageWriter { stream: messages, buffer: BytesMut::new(), said };
+            match writer.run(inner, peer, stop).await {
+                Ok(()) => {
+                    connection.close(STOPPING, b"the node is stopping");
+                    "this node let go of it".to_owned()
+                }
+                Err(_) => describe(&connection.closed().await),
+            }
+        }
+    };
+    let (batch, frame) = (inner.config.batch_bytes_max, inner.config.frame_bytes_max);
+    tokio::select! {
+        reason = flushed => reason,
+        _ = link.requests.write(requests_out, batch) => describe(&connection.closed().await),
+        error = link.requests.read(answers_in, frame) => {
+            let text = error.to_string();
+            connection.close(super::error::VIOLATION, text.as_bytes());
+            connection.close_reason().map_or(text, |error| describe(&error))
+        }
+        error = connection.closed() => describe(&error),
+        () = overflow(inner, peer) => "this node is stopping".to_owned(),
+        reason = stopped => reason,
+    }
+}
+
+/// Tells the core when an append was dropped because the queue was full. Ends when nobody listens any more.
+async fn overflow(inner: &Inner, peer: &Peer) {
+    loop {
+        peer.overflowed.notified().await;
+        if inner.inbound.send(super::Inbound::Unreachable(peer.node)).await.is_err() {
+            return;
+        }
+    }
+}
+
+struct MessageWriter {
+    stream: SendStream,
+    buffer: BytesMut,
+    /// The cluster that the other side knows of us.
+    said: Option<ClusterId>,
+}
+
+impl MessageWriter {
+    /// Writes what is queued, as it comes; when told to stop, what is left, and waits until it has arrived.
+    async fn run(
+        &mut self,
+        inner: &Inner,
+        peer: &Peer,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), quinn::WriteError> {
+        let mut cluster = inner.cluster.subscribe();
+        loop {
+            let stopping = *stop.borrow_and_update();
+            let current = *cluster.borrow_and_update();
+            if current != self.said {
+                self.said = current;
+                // A greeting fit once and is as long as it was.
+                let _ = encode_frame(&Frame::Hello(inner.hello(Lane::Control)), &mut self.buffer);
+            }
+            self.encode_queued(inner, peer);
+            if !self.buffer.is_empty() {
+                self.stream.write_chunk(self.buffer.split().freeze()).await?;
+            } else if stopping {
+                // Already finished or stopped by the other side: nothing to wait for.
+                if self.stream.finish().is_ok() {
+                    let _ = self.stream.stopped().await;
+                }
+                return Ok(());
+            } else {
+                tokio::select! {
+                    () = peer.queued.notified() => {}
+                    _ = cluster.changed() => {}
+                    _ = stop.changed() => {}
+                }
+            }
+        }
+    }
+
+    fn encode_queued(&mut self, inner: &Inner, peer: &Peer) {
+        for message in peer.take_batch(inner.config.batch_bytes_max) {
+            if let Err(error) = encode_message(&message, &mut self.buffer) {
+                inner.warn(
+                    "message too long",
+                    &format_args!("a message to node {} was dropped: {error}", peer.node),
+                );
+                peer.overflowed.notify_one();
+            }
+        }
+    }
+}
+
+/// A connection's end in words.
+pub(crate) fn describe(error: &quinn::ConnectionError) -> String {
+    match cause(error) {
+        Cause::Refused(refusal) => refusal.to_string(),
+        Cause::TheirCertificate(reason) | Cause::OurCertificate(reason) | Cause::Other(reason) => reason,
+    }
+}
+
+/// What a bulk link writes: the prefix and the body, without copying the body.
+pub(crate) async fn write_parts(
+    stream: &mut SendStream,
+    prefix: Bytes,
+    body: Bytes,
+) -> Result<(), quinn::WriteError> {
+    stream.write_all_chunks(&mut [prefix, body]).await
+}

@@ -1,0 +1,34 @@
+//! The transport: Raft messages, requests and bulk bodies over QUIC with mutual TLS.
+//!
+//! Every node dials every peer and sends only on connections that it dialled itself; it receives on those that it
+//! accepted. So each direction has one owner, and a peer that restarts replaces what it dialled by itself.
+
+mod accept;
+mod bulk;
+pub mod certificates;
+mod config;
+mod dial;
+mod endpoint;
+mod error;
+mod handshake;
+mod inner;
+mod link;
+mod peer;
+mod queue;
+mod requests;
+mod serve;
+mod stream;
+mod tls;
+mod transport;
+mod warnings;
+
+pub use accept::{Inbound, Reply};
+pub use config::{LocalIdentity, RemoteIdentity, TransportConfig};
+pub use error::{BulkError, HelloError, NotSent, RequestError, StartError};
+pub use tls::{TlsError, TlsFiles, TlsIdentity};
+pub use transport::{PeerStats, Transport};
+
+/// Locks; a panic elsewhere while the lock was held leaves nothing half done that matters here.
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,137 @@
+//! Messages that wait for one peer, bounded in bytes.
+
+use std::collections::VecDeque;
+
+use raftkit_core::{Body, Entry, Message};
+
+/// What a message without entries counts for, and what one with entries counts besides them.
+const MESSAGE_BYTES: usize = 128;
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// It waits.
+    Queued,
+    /// It is lost, and the core must know: it carried entries.
+    Dropped,
+}
+
+/// What a message is about: a newer one about the same makes an older one worthless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subject {
+    PreVote,
+    PreVoteResponse,
+    RequestVote,
+    RequestVoteResponse,
+    Heartbeat,
+    Append,
+    AppendResponse,
+    ReadIndex,
+    ReadIndexResponse,
+    TimeoutNow,
+}
+
+/// The queue. Holds at most `bytes_max`, or one message of any size; besides, one small message of each subject.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    messages: VecDeque<Message>,
+    bytes: usize,
+    bytes_max: usize,
+    /// The peer is down: of each subject only the newest is worth keeping.
+    newest_only: bool,
+}
+
+impl Queue {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { messages: VecDeque::new(), bytes: 0, bytes_max, newest_only: false }
+    }
+
+    /// The bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn push(&mut self, message: Message) -> Pushed {
+        let (subject, weight) = (subject(&message.body), weight(&message));
+        let crowded = self.bytes + weight > self.bytes_max;
+        let append = subject == Subject::Append;
+        if self.newest_only || (crowded && !append) {
+            self.forget(subject);
+        }
+        if append && self.bytes + weight > self.bytes_max && !self.messages.is_empty() {
+            return Pushed::Dropped;
+        }
+        self.bytes += weight;
+        self.messages.push_back(message);
+        Pushed::Queued
+    }
+
+    /// The next messages in order, up to so many bytes but at least one.
+    pub(crate) fn take(&mut self, batch_bytes_max: usize) -> Vec<Message> {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while let Some(message) = self.messages.front() {
+            bytes += weight(message);
+            if bytes > batch_bytes_max && !batch.is_empty() {
+                break;
+            }
+            batch.extend(self.messages.pop_front());
+        }
+        self.bytes -= batch.iter().map(weight).sum::<usize>();
+        batch
+    }
+
+    /// The peer is down, or up again. When it goes down, what has waited for it shrinks to the newest of each subject.
+    pub(crate) fn set_newest_only(&mut self, newest_only: bool) {
+        self.newest_only = newest_only;
+        if newest_only {
+            let messages = core::mem::take(&mut self.messages);
+            self.bytes = 0;
+            for message in messages {
+                // An append that no longer fits is lost with the connection, of which the core hears anyway.
+                let _ = self.push(message);
+            }
+        }
+    }
+
+    fn forget(&mut self, unwanted: Subject) {
+        let bytes = &mut self.bytes;
+        self.messages.retain(|message| {
+            let keep = subject(&message.body) != unwanted;
+            if !keep {
+                *bytes -= weight(message);
+            }
+            keep
+        });
+    }
+}
+
+fn weight(message: &Message) -> usize {
+    let entries = match &message.body {
+        Body::AppendEntries(append) => append.entries.iter().map(Entry::weight).sum(),
+        Body::PreVote(_)
+        | Body::PreVoteResponse(_)
+        | Body::RequestVote(_)
+        | Body::RequestVoteResponse(_)
+        | Body::AppendEntriesResponse(_)
+        | Body::ReadIndex(_)
+        | Body::ReadIndexResponse(_)
+        | Body::TimeoutNow(_) => 0,
+    };
+    MESSAGE_BYTES + entries
+}
+
+fn subject(body: &Body) -> Subject {
+    match body {
+        Body::PreVote(_) => Subject::PreVote,
+        Body::PreVoteResponse(_) => Subject::PreVoteResponse,
+        Body::RequestVote(_) => Subject::RequestVote,
+        Body::RequestVoteResponse(_) => Subject::RequestVoteResponse,
+        Body::AppendEntries(append) if append.entries.is_empty() => Subject::Heartbeat,
+        Body::AppendEntries(_) => Subject::Append,
+        Body::AppendEntriesResponse(_) => Subject::AppendResponse,
+        Body::ReadIndex(_) => Subject::ReadIndex,
+        Body::ReadIndexResponse(_) => Subject::ReadIndexResponse,
+        Body::TimeoutNow(_) => Subject::TimeoutNow,
+    }
+}

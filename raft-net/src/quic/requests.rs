@@ -1,0 +1,205 @@
+//! Requests to one peer, many at once on one pair of streams, and who waits for their answers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Mutex;
+
+use bytes::{Bytes, BytesMut};
+use quinn::{ConnectionError, RecvStream, SendStream, WriteError};
+use raftkit_core::NodeId;
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+use super::error::{NotSent, RequestError};
+use super::lock;
+use super::stream::{FrameReader, StreamError};
+use crate::frame::{Frame, FrameError, decode, encode_frame};
+
+/// What a request counts for besides its body.
+pub(crate) const REQUEST_BYTES: usize = 256;
+
+/// The requests of one connection.
+pub(crate) struct Requests {
+    node: NodeId,
+    bytes_max: usize,
+    /// Bytes of requests that may still be on their way; closed with the connection.
+    budget: Semaphore,
+    state: Mutex<State>,
+    queued: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    queued: VecDeque<(u64, Bytes)>,
+    waiting: BTreeMap<u64, Waiting>,
+    ended: Option<String>,
+}
+
+struct Waiting {
+    answer: oneshot::Sender<Result<Bytes, RequestError>>,
+    sent: bool,
+}
+
+impl Requests {
+    pub(crate) fn new(node: NodeId, bytes_max: usize) -> Self {
+        let bytes_max = bytes_max.min(permits(usize::MAX));
+        Self {
+            node,
+            bytes_max,
+            budget: Semaphore::new(bytes_max),
+            state: Mutex::default(),
+            queued: Notify::new(),
+        }
+    }
+
+    /// Sends `body` and waits for the answer.
+    pub(crate) async fn request(&self, body: Bytes) -> Result<Bytes, RequestError> {
+        let weight = REQUEST_BYTES.saturating_add(body.len());
+        if weight > self.bytes_max {
+            let (got, max) = (body.len(), self.bytes_max.saturating_sub(REQUEST_BYTES));
+            return Err(RequestError::NotSent(NotSent::TooLong { got, max }));
+        }
+        let permits = u32::try_from(weight).unwrap_or(u32::MAX);
+        let _permit = self.budget.acquire_many(permits).await.map_err(|_| self.disconnected())?;
+        let (answer, answered) = oneshot::channel();
+        let id = {
+            let mut state = lock(&self.state);
+            if state.ended.is_some() {
+                return Err(self.disconnected());
+            }
+            state.next += 1;
+            let id = state.next;
+            state.queued.push_back((id, body));
+            state.waiting.insert(id, Waiting { answer, sent: false });
+            id
+        };
+        self.queued.notify_one();
+        // The caller may lose patience: then nobody waits any more.
+        let _forget = Forget { requests: self, id };
+        answered.await.unwrap_or_else(|_| Err(self.disconnected()))
+    }
+
+    /// Writes what is queued, as it comes. Ends only with an error.
+    pub(crate) async fn write(&self, mut stream: SendStream, batch_bytes_max: usize) -> WriteError {
+        let mut buffer = BytesMut::new();
+        loop {
+            self.encode_queued(&mut buffer, batch_bytes_max);
+            if buffer.is_empty() {
+                self.queued.notified().await;
+            } else if let Err(error) = stream.write_chunk(buffer.split().freeze()).await {
+                return error;
+            }
+        }
+    }
+
+    /// Takes answers, as they come. Ends only with an error.
+    pub(crate) async fn read(&self, stream: RecvStream, frame_bytes_max: usize) -> StreamError {
+        let mut reader = FrameReader::new(stream, frame_bytes_max);
+        loop {
+            let answer = match reader.next().await {
+                Ok(Some(frame)) => decode(frame),
+                Ok(None) => return StreamError::Truncated,
+                Err(error) => return error,
+            };
+            match answer {
+                Ok(Frame::Response { id, body }) => self.answer(id, body),
+                Ok(other) => return FrameError::UnexpectedKind { kind: other.kind() }.into(),
+                Err(error) => return error.into(),
+            }
+        }
+    }
+
+    /// The connection has ended: tells everybody who waits.
+    pub(crate) fn end(&self, reason: &str) {
+        self.budget.close();
+        let mut state = lock(&self.state);
+        state.ended = Some(reason.to_owned());
+        state.queued.clear();
+        for (_, waiting) in core::mem::take(&mut state.waiting) {
+            let error = if waiting.sent {
+                RequestError::Lost { reason: reason.to_owned() }
+            } else {
+                self.disconnected()
+            };
+            // Whoever stopped waiting needs no answer.
+            let _ = waiting.answer.send(Err(error));
+        }
+    }
+
+    fn answer(&self, id: u64, body: Option<Bytes>) {
+        let Some(waiting) = lock(&self.state).waiting.remove(&id) else { return };
+        let reason = || format!("node {} let go of it without an answer", self.node);
+        // Whoever stopped waiting needs no answer.
+        let _ = waiting.answer.send(body.ok_or_else(|| RequestError::Lost { reason: reason() }));
+    }
+
+    fn encode_queued(&self, buffer: &mut BytesMut, batch_bytes_max: usize) {
+        let mut state = lock(&self.state);
+        while buffer.len() < batch_bytes_max
+            && let Some((id, body)) = state.queued.pop_front()
+        {
+            match encode_frame(&Frame::Request { id, body: body.clone() }, buffer) {
+                Ok(()) => {
+                    if let Some(waiting) = state.waiting.get_mut(&id) {
+                        waiting.sent = true;
+                    }
+                }
+                Err(_) => {
+                    let error = NotSent::TooLong { got: body.len(), max: crate::FRAME_BYTES_MAX };
+                    if let Some(waiting) = state.waiting.remove(&id) {
+                        let _ = waiting.answer.send(Err(RequestError::NotSent(error)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn disconnected(&self) -> RequestError {
+        RequestError::NotSent(NotSent::Disconnected { node: self.node })
+    }
+}
+
+/// Takes a request out of the books when its caller no longer waits.
+struct Forget<'a> {
+    requests: &'a Requests,
+    id: u64,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.requests.state);
+        let abandoned = state.waiting.remove(&self.id);
+        if abandoned.is_some_and(|waiting| !waiting.sent) {
+            state.queued.retain(|(id, _)| *id != self.id);
+        }
+    }
+}
+
+/// A number of bytes as permits of a semaphore, which counts in 32 bits.
+pub(crate) fn permits(bytes: usize) -> usize {
+    bytes.min(0xffff_ffff).min(Semaphore::MAX_PERMITS)
+}
+
+/// One request on a stream pair of its own, for a connection that serves nothing else.
+pub(crate) async fn request_once(
+    connection: &quinn::Connection,
+    body: Bytes,
+    frame_bytes_max: usize,
+) -> Result<Bytes, RequestError> {
+    let got = body.len();
+    let lost = |reason: String| RequestError::Lost { reason };
+    let mut frame = BytesMut::new();
+    encode_frame(&Frame::Request { id: 0, body }, &mut frame)
+        .map_err(|_| RequestError::NotSent(NotSent::TooLong { got, max: crate::FRAME_BYTES_MAX }))?;
+    let opened: Result<_, ConnectionError> = connection.open_bi().await;
+    let (mut send, recv) = opened.map_err(|error| lost(error.to_string()))?;
+    send.write_chunk(frame.freeze()).await.map_err(|error| lost(error.to_string()))?;
+    match FrameReader::new(recv, frame_bytes_max).next().await {
+        Ok(Some(frame)) => match decode(frame) {
+            Ok(Frame::Response { body: Some(body), .. }) => Ok(body),
+            Ok(_) => Err(lost("the other node let go of it without an answer".to_owned())),
+            Err(error) => Err(lost(error.to_string())),
+        },
+        Ok(None) => Err(lost("the stream ended without an answer".to_owned())),
+        Err(error) => Err(lost(error.to_string())),
+    }
+}

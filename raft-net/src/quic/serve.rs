@@ -1,0 +1,261 @@
+//! A connection that a peer dialled, while it lives: its messages, requests and bulk bodies come in.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::{Bytes, BytesMut};
+use quinn::{Connection, RecvStream, SendStream};
+use raftkit_core::{ClusterId, Message};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::accept::{Inbound, Reply};
+use super::config::RemoteIdentity;
+use super::error::{VIOLATION, refuse};
+use super::handshake::check_cluster;
+use super::inner::Inner;
+use super::lock;
+use super::requests::{REQUEST_BYTES, permits};
+use super::stream::{FrameReader, StreamError};
+use crate::frame::{Frame, FrameError, decode, encode_frame};
+use crate::refusal::{Hello, Lane, Refusal};
+
+/// What a peer did that ends its connection.
+#[derive(Debug, thiserror::Error)]
+enum Violation {
+    #[error("{0}")]
+    Stream(#[from] StreamError),
+    #[error("a message in the name of node {node} with store {store}")]
+    Forged { node: raftkit_core::NodeId, store: raftkit_core::StoreId },
+    #[error("a message for node {0}")]
+    Misdirected(raftkit_core::NodeId),
+    #[error("a greeting that does not fit its first one")]
+    ChangedIdentity,
+    #[error("{0}")]
+    Refused(Refusal),
+    /// Nobody reads what comes in: the node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+impl From<FrameError> for Violation {
+    fn from(error: FrameError) -> Self {
+        Self::Stream(error.into())
+    }
+}
+
+struct Session {
+    inner: Arc<Inner>,
+    connection: Connection,
+    lane: Lane,
+    /// Replaced when the peer says that it has joined a cluster.
+    remote: Mutex<Arc<RemoteIdentity>>,
+}
+
+/// Serves until the connection ends.
+pub(crate) async fn serve(inner: Arc<Inner>, connection: Connection, lane: Lane, remote: RemoteIdentity) {
+    let session = Arc::new(Session { inner, connection, lane, remote: Mutex::new(Arc::new(remote)) });
+    loop {
+        let served = Arc::clone(&session);
+        tokio::select! {
+            stream = session.connection.accept_uni() => match stream {
+                Ok(stream) => { tokio::spawn(async move { let end = served.one_way(stream).await; served.end(end); }); }
+                Err(_) => return,
+            },
+            streams = session.connection.accept_bi() => match streams {
+                Ok((send, recv)) => {
+                    tokio::spawn(async move { let end = served.requests(send, recv).await; served.end(end); });
+                }
+                Err(_) => return,
+            },
+        }
+    }
+}
+
+impl Session {
+    fn remote(&self) -> Arc<RemoteIdentity> {
+        Arc::clone(&lock(&self.remote))
+    }
+
+    /// Messages or bulk bodies, until the stream ends.
+    async fn one_way(&self, stream: RecvStream) -> Result<(), Violation> {
+        let mut reader = FrameReader::new(stream, self.inner.config.frame_bytes_max);
+        while let Some(frame) = reader.next().await? {
+            match (self.lane, decode(frame)?) {
+                (Lane::Control, Frame::Message(message)) => self.message(message).await?,
+                (Lane::Control, Frame::Hello(hello)) => self.joined(hello)?,
+                (Lane::Bulk, Frame::Bulk { body }) => self.bulk(body).await?,
+                (_, other) => return Err(FrameError::UnexpectedKind { kind: other.kind() }.into()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn message(&self, message: Message) -> Result<(), Violation> {
+        let remote = self.remote();
+        if (message.from, message.from_store) != (remote.node, remote.store) {
+            return Err(Violation::Forged { node: message.from, store: message.from_store });
+        }
+        if message.to != self.inner.node() {
+            return Err(Violation::Misdirected(message.to));
+        }
+        if self.same_cluster(remote.cluster)? {
+            self.deliver(Inbound::Message(message)).await?;
+        }
+        Ok(())
+    }
+
+    async fn bulk(&self, body: Bytes) -> Result<(), Violation> {
+        let remote = self.remote();
+        if !self.same_cluster(remote.cluster)? {
+            return Ok(());
+        }
+        let permit = acquire(&self.inner.bulk_budget, body.len(), self.inner.config.bulk_bytes_max).await?;
+        let body = Bytes::from_owner(Counted { body, _permit: permit });
+        self.deliver(Inbound::Bulk { from: remote.node, body }).await
+    }
+
+    /// True when both nodes are of one cluster; false while one of them has none yet.
+    fn same_cluster(&self, theirs: Option<ClusterId>) -> Result<bool, Violation> {
+        match (self.inner.cluster(), theirs) {
+            (Some(ours), Some(theirs)) if ours == theirs => Ok(true),
+            (Some(ours), Some(theirs)) => Err(Violation::Refused(Refusal::OtherCluster {
+                refuser: self.inner.node(),
+                refuser_cluster: ours,
+                refused: self.remote().node,
+                refused_cluster: theirs,
+            })),
+            (_, None) | (None, _) => Ok(false),
+        }
+    }
+
+    /// The peer greets again: it has joined a cluster.
+    fn joined(&self, hello: Hello) -> Result<(), Violation> {
+        check_cluster(&self.inner, &hello).map_err(Violation::Refused)?;
+        let mut remote = lock(&self.remote);
+        let same =
+            (remote.node, remote.store, remote.incarnation) == (hello.node, hello.store, hello.incarnation);
+        if !same || remote.cluster.is_some_and(|cluster| hello.cluster != Some(cluster)) {
+            return Err(Violation::ChangedIdentity);
+        }
+        let mut changed = RemoteIdentity::clone(&remote);
+        changed.cluster = hello.cluster;
+        *remote = Arc::new(changed);
+        Ok(())
+    }
+
+    /// Requests in, answers out, until the asker ends the stream and everything is answered.
+    async fn requests(&self, send: SendStream, recv: RecvStream) -> Result<(), Violation> {
+        if self.lane == Lane::Bulk {
+            return Err(FrameError::UnexpectedKind { kind: 0 }.into());
+        }
+        let (answers, answered) = mpsc::unbounded_channel();
+        let both = async {
+            let (read, ()) =
+                tokio::join!(self.read_requests(recv, answers), self.write_answers(send, answered));
+            read
+        };
+        tokio::select! {
+            result = both => result,
+            _ = self.connection.closed() => Ok(()),
+        }
+    }
+
+    async fn read_requests(
+        &self,
+        recv: RecvStream,
+        answers: mpsc::UnboundedSender<(u64, Option<Bytes>)>,
+    ) -> Result<(), Violation> {
+        let bytes_max = self.inner.config.request_bytes_max;
+        let budget = Arc::new(Semaphore::new(permits(bytes_max)));
+        let mut reader = FrameReader::new(recv, self.inner.config.frame_bytes_max);
+        while let Some(frame) = reader.next().await? {
+            match decode(frame)? {
+                Frame::Request { id, body } => {
+                    let permit =
+                        acquire(&budget, body.len().saturating_add(REQUEST_BYTES), bytes_max).await?;
+                    let reply = Reply::new(id, answers.clone(), permit);
+                    self.deliver(Inbound::Request { from: self.remote(), body, reply }).await?;
+                }
+                other => return Err(FrameError::UnexpectedKind { kind: other.kind() }.into()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_answers(
+        &self,
+        mut send: SendStream,
+        mut answered: mpsc::UnboundedReceiver<(u64, Option<Bytes>)>,
+    ) {
+        let mut buffer = BytesMut::new();
+        while let Some(first) = answered.recv().await {
+            let mut next = Some(first);
+            while let Some((id, body)) = next.take() {
+                if encode_frame(&Frame::Response { id, body }, &mut buffer).is_err() {
+                    self.inner.warn(
+                        "answer too long",
+                        &"an answer was too long for a frame; the asker is told of its loss",
+                    );
+                    let _ = encode_frame(&Frame::Response { id, body: None }, &mut buffer);
+                }
+                if buffer.len() < self.inner.config.batch_bytes_max {
+                    next = answered.try_recv().ok();
+                }
+            }
+            if send.write_chunk(buffer.split().freeze()).await.is_err() {
+                return;
+            }
+        }
+        // The asker may have gone already.
+        let _ = send.finish();
+    }
+
+    async fn deliver(&self, inbound: Inbound) -> Result<(), Violation> {
+        self.inner.inbound.send(inbound).await.map_err(|_| Violation::Stopping)
+    }
+
+    /// Ends the connection when the peer did what it must not.
+    fn end(&self, result: Result<(), Violation>) {
+        let Err(violation) = result else { return };
+        match &violation {
+            // The connection has ended by itself, and whoever dialled it takes care.
+            Violation::Stream(StreamError::Read(_) | StreamError::Truncated) => return,
+            Violation::Stopping => {
+                return self.connection.close(super::error::STOPPING, b"the node is stopping");
+            }
+            Violation::Refused(refusal) => refuse(&self.connection, refusal),
+            Violation::Stream(StreamError::Frame(_))
+            | Violation::Forged { .. }
+            | Violation::Misdirected(_)
+            | Violation::ChangedIdentity => {
+                self.connection.close(VIOLATION, violation.to_string().as_bytes())
+            }
+        }
+        let remote = self.remote();
+        self.inner.warn(
+            &format!("node {}", remote.node),
+            &format_args!("ended the connection of node {} at {}: {violation}", remote.node, remote.observed),
+        );
+    }
+}
+
+/// Bytes of a budget; more than all of it counts as all of it, so that nothing waits for ever.
+async fn acquire(
+    budget: &Arc<Semaphore>,
+    bytes: usize,
+    max: usize,
+) -> Result<OwnedSemaphorePermit, Violation> {
+    let wanted = u32::try_from(permits(bytes.min(max))).unwrap_or(u32::MAX);
+    Arc::clone(budget).acquire_many_owned(wanted).await.map_err(|_| Violation::Stopping)
+}
+
+/// A body that holds its share of a budget until its last slice is dropped.
+struct Counted {
+    body: Bytes,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}

@@ -1,0 +1,227 @@
+//! The handle that the rest of a node holds.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use raftkit_core::{ClusterId, Message, NodeId, StoreId};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::accept::{self, Inbound};
+use super::bulk;
+use super::config::{RemoteIdentity, TransportConfig};
+use super::dial::{dial, resolve};
+use super::endpoint;
+use super::error::{BulkError, DONE, HelloError, NotSent, RequestError, STOPPING, StartError};
+use super::handshake::HELLO_BYTES_MAX;
+use super::inner::Inner;
+use super::lock;
+use super::peer::{LinkState, Peer};
+use super::requests::request_once;
+use crate::refusal::Lane;
+
+/// What the rest of a greeting may take at most.
+const GREETING_OVERHEAD_BYTES: usize = 1 << 10;
+
+/// A running transport. Cheap to clone; when the last handle is dropped, it ends without waiting for anything.
+#[derive(Clone)]
+pub struct Transport {
+    inner: Arc<Inner>,
+    _guard: Arc<Guard>,
+}
+
+/// How a connection to a peer is doing.
+#[derive(Clone, Debug)]
+pub struct PeerStats {
+    /// The peer.
+    pub node: NodeId,
+    /// Where it is dialled.
+    pub address: String,
+    /// Why there is no connection; none while there is one, or one is being made for the first time.
+    pub down: Option<HelloError>,
+    /// True while there is a connection.
+    pub connected: bool,
+    /// Bytes of messages that wait for it.
+    pub queued_bytes: usize,
+    /// The round trip, as QUIC estimates it; zero without a connection.
+    pub rtt: Duration,
+}
+
+impl Transport {
+    /// Starts to listen. What comes in goes to `inbound`; when that is full, peers are made to wait.
+    ///
+    /// # Errors
+    /// The address is taken or cannot be listened on, the certificate is another node's, the attributes are too long,
+    /// or there is no tokio runtime.
+    pub fn start(config: TransportConfig, inbound: mpsc::Sender<Inbound>) -> Result<Self, StartError> {
+        let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        let identity = &config.identity;
+        if !config.tls.names(identity.node) {
+            return Err(StartError::OtherNodesCertificate { node: identity.node });
+        }
+        let (got, max) =
+            (identity.address.len() + identity.attributes.len(), HELLO_BYTES_MAX - GREETING_OVERHEAD_BYTES);
+        if got > max {
+            return Err(StartError::GreetingTooLong { got, max });
+        }
+        let (endpoint, quic) = endpoint::open(&config)?;
+        let inner = Arc::new(Inner::new(config, endpoint, quic, runtime, inbound));
+        tokio::spawn(accept::run(Arc::clone(&inner)));
+        Ok(Self { _guard: Arc::new(Guard(Arc::clone(&inner))), inner })
+    }
+
+    /// Where it listens, with the port that the system chose.
+    ///
+    /// # Panics
+    /// Never: a bound socket has an address.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.inner.endpoint.local_addr().expect("a bound socket has an address")
+    }
+
+    /// This node has formed or joined a cluster. Connections live on; peers are told on them.
+    pub fn set_cluster(&self, cluster: ClusterId) {
+        self.inner.cluster.send_replace(Some(cluster));
+    }
+
+    /// Keeps a connection to `node`, which has `store` and is reached at `address` (`host:port`). Under another store
+    /// it is refused. The same call again changes nothing; with another store or address it starts anew.
+    pub fn set_peer(&self, node: NodeId, store: StoreId, address: &str) {
+        if node == self.inner.node() || *self.inner.stopping.borrow() {
+            return;
+        }
+        if self.inner.peer(node).is_some_and(|peer| peer.store == store && peer.address == address) {
+            return;
+        }
+        let peer = Arc::new(Peer::new(node, store, address, self.inner.config.queue_bytes_max));
+        if let Some(old) = self.inner.replace_peer(node, Some(Arc::clone(&peer))) {
+            old.stop();
+        }
+        self.inner.expect_store(node, store);
+        let task = self.inner.runtime.spawn(Arc::clone(&peer).run(Arc::clone(&self.inner)));
+        *lock(&peer.task) = Some(task);
+    }
+
+    /// Lets go of `node`: what is queued for it is sent if it can be. What it dials is still served.
+    pub fn remove_peer(&self, node: NodeId) {
+        if let Some(old) = self.inner.replace_peer(node, None) {
+            old.stop();
+        }
+    }
+
+    /// Queues a message for `message.to`; never blocks. It is dropped when that is no peer, or when this node has no
+    /// cluster; see also [`TransportConfig::queue_bytes_max`].
+    pub fn send(&self, message: Message) {
+        match self.inner.peer(message.to) {
+            Some(peer) if self.inner.cluster().is_some() => peer.push(message),
+            Some(_) | None => {
+                tracing::debug!(to = message.to.0, "no such peer, or no cluster yet: a message is dropped")
+            }
+        }
+    }
+
+    /// Asks `to` and waits for the answer. The caller gives up when it likes, by dropping the future: then nothing is
+    /// known about the request.
+    ///
+    /// # Errors
+    /// Whether it was certainly not delivered, or its fate is unknown.
+    pub async fn request(&self, to: NodeId, body: Bytes) -> Result<Bytes, RequestError> {
+        let peer = self.inner.peer(to).ok_or(RequestError::NotSent(NotSent::UnknownPeer { node: to }))?;
+        let link = peer.link().await.map_err(RequestError::NotSent)?;
+        link.requests.request(body).await
+    }
+
+    /// Sends a large body beside everything else. Bodies to one peer arrive in order. Returns when QUIC has taken it,
+    /// which it does as fast as the peer reads: await it before making the next.
+    ///
+    /// # Errors
+    /// Nothing was sent, or the connection ended half-way.
+    pub async fn send_bulk(&self, to: NodeId, body: Bytes) -> Result<(), BulkError> {
+        let peer = self.inner.peer(to).ok_or(BulkError::NotSent(NotSent::UnknownPeer { node: to }))?;
+        bulk::send(&self.inner, &peer, body).await
+    }
+
+    /// Dials an address and says who is there.
+    ///
+    /// # Errors
+    /// Nobody answers, or one of the two nodes refuses the other.
+    pub async fn hello(&self, address: &str) -> Result<RemoteIdentity, HelloError> {
+        let (connection, remote) = self.discover(address).await?;
+        connection.close(DONE, b"done");
+        Ok(remote)
+    }
+
+    /// Asks whoever is at an address, which need not be a peer.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub async fn request_at(
+        &self,
+        address: &str,
+        body: Bytes,
+    ) -> Result<(RemoteIdentity, Bytes), RequestError> {
+        let down = |error| RequestError::NotSent(NotSent::Down(error));
+        let (connection, remote) = self.discover(address).await.map_err(down)?;
+        let answer = request_once(&connection, body, self.inner.config.frame_bytes_max).await;
+        connection.close(DONE, b"done");
+        Ok((remote, answer?))
+    }
+
+    /// How the connections to all peers are doing.
+    #[must_use]
+    pub fn stats(&self) -> Vec<PeerStats> {
+        let stats = |peer: Arc<Peer>| {
+            let (down, connected, rtt) = match peer.state() {
+                LinkState::Connecting => (None, false, Duration::ZERO),
+                LinkState::Up(link) => (None, true, link.connection.rtt()),
+                LinkState::Down(error) => (Some(error), false, Duration::ZERO),
+            };
+            let queued_bytes = peer.queued_bytes();
+            PeerStats { node: peer.node, address: peer.address.clone(), down, connected, queued_bytes, rtt }
+        };
+        self.inner.peers().into_iter().map(stats).collect()
+    }
+
+    /// Ends: sends what is queued, tells peers, and waits a moment for both
+    /// ([`close_timeout`](TransportConfig::close_timeout), twice).
+    pub async fn close(&self) {
+        if self.inner.stopping.send_replace(true) {
+            return;
+        }
+        let peers = self.inner.peers();
+        peers.iter().for_each(|peer| peer.stop());
+        let patience = self.inner.config.close_timeout;
+        let flushed = async {
+            for peer in peers {
+                let task = lock(&peer.task).take();
+                if let Some(task) = task {
+                    // A task that panicked has nothing left to send.
+                    let _ = task.await;
+                }
+            }
+        };
+        let _ = timeout(patience, flushed).await;
+        self.inner.endpoint.close(STOPPING, b"the node is stopping");
+        let _ = timeout(patience, self.inner.endpoint.wait_idle()).await;
+    }
+
+    async fn discover(&self, address: &str) -> Result<(quinn::Connection, RemoteIdentity), HelloError> {
+        let resolved = resolve(&self.inner, address).await?;
+        let patience = self.inner.config.dial_timeout;
+        dial(&self.inner, address, resolved, Lane::Discovery, None, patience).await
+    }
+}
+
+/// Ends everything with the last handle.
+struct Guard(Arc<Inner>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.stopping.send_replace(true);
+        self.0.peers().iter().for_each(|peer| peer.stop());
+        self.0.endpoint.close(STOPPING, b"the node is stopping");
+    }
+}

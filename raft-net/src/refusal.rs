@@ -1,0 +1,151 @@
+//! Who a node says it is, and why another one will not talk to it.
+
+use bytes::Bytes;
+use raftkit_core::{ClusterId, Incarnation, NodeId, StoreId};
+
+use crate::PROTOCOL_VERSION;
+
+/// The first thing that either side of a connection says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// What the connection is for; the answer repeats it.
+    pub lane: Lane,
+    /// The cluster that the node belongs to; none before it has joined or formed one.
+    pub cluster: Option<ClusterId>,
+    /// The node. Its certificate must name it.
+    pub node: NodeId,
+    /// Its data folder.
+    pub store: StoreId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// Random, drawn at the start of the process: tells a node that dialled itself from a twin on a copied folder.
+    pub process: u64,
+    /// Where its transport is reached, `host:port`.
+    pub address: String,
+    /// The node's own words to its peers; not interpreted here.
+    pub attributes: Bytes,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Raft messages and requests.
+    Control,
+    /// Large bodies, so that they do not delay the control lane.
+    Bulk,
+    /// One question to an address whose node may not be known yet.
+    Discovery,
+}
+
+/// Why a node refuses another: `refuser` speaks, `refused` is told. Both sides see the same words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The nodes speak different protocols.
+    #[error(
+        "the nodes speak different protocols: version {refuser} refused version {refused}; \
+         run releases that share a protocol version"
+    )]
+    Version {
+        /// The refusing side's version.
+        refuser: u32,
+        /// The other side's.
+        refused: u32,
+    },
+    /// The nodes belong to different clusters.
+    #[error(
+        "node {refuser} of cluster {refuser_cluster} refused node {refused} of cluster {refused_cluster}: \
+         they belong to different clusters; check the peer addresses, or start the node that is in the wrong \
+         cluster with an empty data folder"
+    )]
+    OtherCluster {
+        /// The refusing node.
+        refuser: NodeId,
+        /// Its cluster.
+        refuser_cluster: ClusterId,
+        /// The node that is refused.
+        refused: NodeId,
+        /// Its cluster.
+        refused_cluster: ClusterId,
+    },
+    /// The membership knows this node id under another data folder.
+    #[error(
+        "node {refuser} refused node {refused}: the cluster knows it with store {expected}, and it came with store \
+         {claimed}; start it with its own data folder, or remove node {refused} and add it as a new member"
+    )]
+    OtherStore {
+        /// The refusing node.
+        refuser: NodeId,
+        /// The node that is refused.
+        refused: NodeId,
+        /// The store that the membership names.
+        expected: StoreId,
+        /// The store that it came with.
+        claimed: StoreId,
+    },
+    /// Two processes claim one node id.
+    #[error(
+        "two nodes with one id: node {node} with store {refuser_store} refused another node {node}, with store \
+         {refused_store}; give each node an id and a data folder of its own"
+    )]
+    Twin {
+        /// The id that both claim.
+        node: NodeId,
+        /// The refusing node's store.
+        refuser_store: StoreId,
+        /// The other's store.
+        refused_store: StoreId,
+    },
+    /// The node dialled its own address.
+    #[error("node {node} reached itself")]
+    Myself {
+        /// The node.
+        node: NodeId,
+    },
+    /// The certificate does not name the node that is claimed.
+    #[error(
+        "node {refuser} refused a node that calls itself {refused}: its certificate does not name node-{refused}.raftkit; \
+         give it a certificate made for node {refused}"
+    )]
+    Certificate {
+        /// The refusing node.
+        refuser: NodeId,
+        /// The node id that was claimed.
+        refused: NodeId,
+    },
+    /// A later life of the node was seen.
+    #[error(
+        "node {refuser} refused node {refused} in incarnation {claimed}: it has already met incarnation {newest} of it; \
+         either an older process is still running, or an older copy of its data folder was put back"
+    )]
+    Stale {
+        /// The refusing node.
+        refuser: NodeId,
+        /// The node that is refused.
+        refused: NodeId,
+        /// The newest life seen.
+        newest: Incarnation,
+        /// The life that was claimed.
+        claimed: Incarnation,
+    },
+    /// Another node answers at the address.
+    #[error(
+        "node {refuser} expected node {expected} at this address and met node {refused}; correct the address of node \
+         {expected}"
+    )]
+    OtherNode {
+        /// The refusing (dialling) node.
+        refuser: NodeId,
+        /// Whom it wanted.
+        expected: NodeId,
+        /// Who answered.
+        refused: NodeId,
+    },
+}
+
+impl Refusal {
+    /// The refusal of a node that speaks another protocol version than this one.
+    #[must_use]
+    pub fn version(refused: u32) -> Self {
+        Self::Version { refuser: PROTOCOL_VERSION, refused }
+    }
+}
