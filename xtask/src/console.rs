@@ -82,7 +82,7 @@ impl Progress {
     /// Shows the time that went by, with `detail`; to be called often.
     pub(crate) fn tick(&mut self, detail: &str) {
         let every = if self.terminal { Duration::from_millis(100) } else { Duration::from_secs(5) };
-        if self.shown.is_some_and(|shown| shown.elapsed() < every) {
+        if self.shown.unwrap_or(self.start).elapsed() < every {
             return;
         }
         self.shown = Some(Instant::now());

@@ -193,7 +193,45 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{HttpError, parse};
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpListener};
+    use std::thread;
+    use std::time::Duration;
+
+    use super::{Connection, HttpError, get, parse};
+
+    /// A server that reads something and answers it with the next of `answers`, all on one connection.
+    fn server(answers: Vec<&'static [u8]>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let addr = listener.local_addr().expect("an address");
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            for answer in answers {
+                let got = stream.read(&mut [0; 4096]).expect("a request");
+                assert!(got > 0, "the client left");
+                stream.write_all(answer).expect("the client listens");
+            }
+        });
+        addr
+    }
+
+    #[test]
+    fn a_connection_serves_one_request_after_the_other() {
+        let addr = server(vec![
+            b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue",
+            b"HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\nno",
+        ]);
+        let mut connection = Connection::open(addr, Duration::from_secs(10)).expect("it listens");
+        assert_eq!(connection.ask(b"PUT 1").expect("an answer").body, b"true");
+        assert_eq!(connection.ask(b"PUT 2").expect("an answer").status, 500);
+        assert!(matches!(connection.ask(b"PUT 3"), Err(HttpError::CutShort | HttpError::Io(_))));
+    }
+
+    #[test]
+    fn an_answer_that_ends_early_is_none() {
+        let addr = server(vec![b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\ntrue"]);
+        assert!(matches!(get(addr, "/x", Duration::from_secs(10)), Err(HttpError::CutShort)));
+    }
 
     fn whole(bytes: &[u8]) -> (u16, Vec<u8>, usize) {
         let (response, used) = parse(bytes).expect("well formed").expect("whole");

@@ -34,8 +34,9 @@ impl fmt::Display for Event {
         match self {
             Event::Leader { id, term } => write!(f, "node {id} leads (term {term})"),
             Event::NoLeader { answering, nodes } => {
+                write!(f, "no leader: {answering} of {nodes} nodes answer")?;
                 let quorum = nodes / 2 + 1;
-                write!(f, "no leader: {answering} of {nodes} nodes answer, {quorum} are needed")
+                if *answering < quorum { write!(f, ", {quorum} are needed") } else { Ok(()) }
             }
             Event::Died { id, exit } => write!(f, "node {id} died ({exit})"),
             Event::Silent { id, ours: true } => write!(f, "node {id} does not answer, its process is there"),
@@ -242,6 +243,7 @@ mod tests {
         let lines = [
             Event::Leader { id: 1, term: 2 }.to_string(),
             Event::NoLeader { answering: 1, nodes: 3 }.to_string(),
+            Event::NoLeader { answering: 2, nodes: 3 }.to_string(),
             Event::Died { id: 3, exit: "exit code 1".to_owned() }.to_string(),
         ];
         assert_eq!(
@@ -249,6 +251,7 @@ mod tests {
             [
                 "node 1 leads (term 2)",
                 "no leader: 1 of 3 nodes answer, 2 are needed",
+                "no leader: 2 of 3 nodes answer",
                 "node 3 died (exit code 1)"
             ]
         );

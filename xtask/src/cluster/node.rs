@@ -14,6 +14,21 @@ use crate::workspace::Failure;
 const TAIL_LINES: usize = 25;
 /// As much of the log's end is looked at for them.
 const TAIL_BYTES: u64 = 16 * 1024;
+/// Variables that would set in every node what its own file sets. Others (time-outs, say) are left for whoever
+/// wants to try them.
+const NOT_INHERITED: &[&str] = &[
+    "RAFT_NODE_NODE_ID",
+    "RAFT_NODE_DATA_DIR",
+    "RAFT_NODE_HTTP_ADDR",
+    "RAFT_NODE_RAFT_ADDR",
+    "RAFT_NODE_RAFT_ADVERTISE_ADDR",
+    "RAFT_NODE_BOOTSTRAP",
+    "RAFT_NODE_BOOTSTRAP_EXPECT",
+    "RAFT_NODE_JOIN",
+    "RAFT_NODE_TLS_CA",
+    "RAFT_NODE_TLS_CERT",
+    "RAFT_NODE_TLS_KEY",
+];
 
 /// A node that was started here.
 #[derive(Debug)]
@@ -41,6 +56,9 @@ impl Node {
         let mut command = Command::new(binary);
         command.arg("serve").arg("--config").arg(&plan.config).arg("--stop-on-stdin-eof");
         command.stdin(Stdio::piped()).stdout(log.try_clone().map_err(log_failed())?).stderr(log);
+        for name in NOT_INHERITED {
+            command.env_remove(name);
+        }
         // In a process group of its own it gets no Ctrl-C from the terminal: stopping is decided here alone.
         command.process_group(0);
         let mut child = command.spawn().map_err(Failure::of(format!("cannot run {}", binary.display())))?;
