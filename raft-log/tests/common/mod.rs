@@ -1,4 +1,4 @@
-//! What several tests use.
+//! What several tests use: short names, a naive model of a log, and the comparison of a store with it.
 
 #![allow(dead_code, reason = "each test uses some of it")]
 
@@ -12,8 +12,9 @@ use raftkit_log::*;
 pub(crate) const DIR: &str = "/data/log";
 pub(crate) const FILE: &str = "/data/log/log.redb";
 
+/// No cache: what is read is what the disk holds.
 pub(crate) fn options() -> OpenOptions {
-    OpenOptions::new(NodeId(1), StoreId(11))
+    OpenOptions { cache_bytes: 0, ..OpenOptions::new(NodeId(1), StoreId(11)) }
 }
 
 pub(crate) fn open(disk: &SimulatedDisk) -> Result<(Store, Restored), OpenError> {
@@ -38,6 +39,150 @@ pub(crate) fn base(term: u64, index: u64) -> Base {
     Base { id: LogId::new(term, index), membership: membership(term * 1000 + index) }
 }
 
+pub(crate) fn append(seq: u64, entries: Vec<Entry>) -> Write {
+    Write { seq: WriteSeq(seq), append: entries, ..Write::default() }
+}
+
 pub(crate) fn read(store: &Store, first: u64, last: u64) -> ReadResult {
     store.reader().read(LogIndex(first), LogIndex(last), usize::MAX).unwrap()
+}
+
+/// A log as a vector.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Model {
+    pub(crate) cluster: Option<ClusterId>,
+    pub(crate) base: Base,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) hard_state: HardState,
+}
+
+impl Model {
+    pub(crate) fn last(&self) -> LogId {
+        self.entries.last().map_or(self.base.id, |entry| entry.id)
+    }
+
+    pub(crate) fn form(&mut self, cluster: ClusterId, base: Base) {
+        self.cluster = Some(cluster);
+        self.hard_state = HardState { term: base.id.term, vote: None, commit: base.id.index };
+        self.base = base;
+    }
+
+    pub(crate) fn apply(&mut self, write: &Write) {
+        if let Some(base) = &write.reset_to {
+            self.base = base.clone();
+            self.entries.clear();
+        }
+        if let Some(from) = write.truncate_from {
+            self.entries.retain(|entry| entry.id.index < from);
+        }
+        self.entries.extend(write.append.iter().cloned());
+        if let Some(hard_state) = write.hard_state {
+            self.hard_state = hard_state;
+        }
+        if let Some(to) = write.compact_to {
+            let kept =
+                self.entries.iter().position(|entry| entry.id.index > to).unwrap_or(self.entries.len());
+            for entry in self.entries.drain(..kept) {
+                self.base.id = entry.id;
+                if let Payload::Membership(membership) = entry.payload {
+                    self.base.membership = membership;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn restored(&self) -> Restored {
+        let mut term_runs: Vec<TermRun> = Vec::new();
+        for entry in &self.entries {
+            if term_runs.last().is_none_or(|run| run.term != entry.id.term) {
+                term_runs.push(TermRun { term: entry.id.term, first: entry.id.index });
+            }
+        }
+        let memberships = self.entries.iter().filter_map(|entry| match &entry.payload {
+            Payload::Membership(membership) => Some((entry.id.index, membership.clone())),
+            Payload::Noop | Payload::Command(_) => None,
+        });
+        Restored {
+            base: self.base.clone(),
+            term_runs,
+            last: self.last().index,
+            memberships: memberships.collect(),
+            hard_state: self.hard_state,
+            applied: LogIndex::ZERO,
+        }
+    }
+
+    /// What a read should answer; none beyond the end.
+    pub(crate) fn read(&self, first: u64, last: u64, bytes_max: usize) -> Option<ReadResult> {
+        if first <= self.base.id.index.0 {
+            return Some(ReadResult::Compacted);
+        }
+        let mut bytes = 0;
+        let range = self.entries.iter().filter(|entry| (first..=last).contains(&entry.id.index.0));
+        let entries: Vec<_> = range
+            .enumerate()
+            .take_while(|(at, entry)| {
+                bytes += entry.weight();
+                *at == 0 || bytes <= bytes_max
+            })
+            .map(|(_, entry)| entry.clone())
+            .collect();
+        (first <= self.last().index.0).then_some(ReadResult::Entries(entries))
+    }
+
+    /// Compares everything that a store shows with what it should.
+    pub(crate) fn check(&self, store: &Store) {
+        assert_eq!(store.identity().cluster, self.cluster);
+        assert_eq!(store.restored(), self.restored());
+        let (base, last) = (self.base.id.index.0, self.last().index.0);
+        let middle = base.midpoint(last);
+        for (first, to) in
+            [(base, last), (base + 1, last), (base + 1, base + 2), (middle, middle + 1), (last, last + 9)]
+        {
+            for bytes_max in [0, 100, 1000, usize::MAX] {
+                self.check_read(store, first, to, bytes_max);
+            }
+        }
+        self.check_read(store, last + 1, last + 1, 1);
+    }
+
+    fn check_read(&self, store: &Store, first: u64, last: u64, bytes_max: usize) {
+        match (
+            store.reader().read(LogIndex(first), LogIndex(last), bytes_max),
+            self.read(first, last, bytes_max),
+        ) {
+            (Ok(got), Some(wanted)) => {
+                assert!(got == wanted, "{first} to {last}, {bytes_max} bytes: {got:?}")
+            }
+            (Err(ReadError::BeyondEnd { .. }), None) => {}
+            (got, wanted) => panic!("{first} to {last}: {got:?} instead of {wanted:?}"),
+        }
+    }
+
+    /// True when the store shows this state.
+    pub(crate) fn is_shown_by(&self, store: &Store) -> bool {
+        let (first, last) = (self.base.id.index.next().0, self.last().index.0);
+        let read = store.reader().read(LogIndex(first), LogIndex(last), usize::MAX).ok();
+        store.restored() == self.restored()
+            && store.identity().cluster == self.cluster
+            && read == self.read(first, last, usize::MAX)
+    }
+}
+
+/// Checks that a store that crashed in a flush shows the state before it or after it, and nothing between.
+pub(crate) fn check_either(store: &Store, acknowledged: &Model, attempted: &Model) -> Model {
+    let found = if attempted.is_shown_by(store) { attempted } else { acknowledged };
+    found.check(store);
+    found.clone()
+}
+
+/// A store's error must be an error of the disk, not a panic that was caught nor a claim of damage.
+pub(crate) fn assert_honest<E: std::error::Error>(error: &E) {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    assert!(!text.contains("panicked") && !text.contains("damaged"), "{text}");
 }

@@ -1,0 +1,264 @@
+//! Random writes, crashes, faults and reopenings against the naive model.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "test")]
+
+mod common;
+
+use std::io::ErrorKind;
+
+use common::*;
+use proptest::prelude::*;
+use raftkit_core::*;
+use raftkit_disk::{Operation, SimulatedDisk};
+use raftkit_log::*;
+
+/// A write, told relative to the log that it meets.
+#[derive(Clone, Debug)]
+struct Plan {
+    /// Terms and indexes above the last entry at which the log starts anew.
+    reset: Option<(u64, u64)>,
+    /// Which part of the log to drop, in 256ths.
+    truncate: Option<u8>,
+    /// For each entry: terms above the one before, and what it is.
+    append: Vec<(u64, Body)>,
+    hard_state: Option<(u64, Option<u64>)>,
+    /// Which part of the log to compact, in 256ths.
+    compact: Option<u8>,
+}
+
+#[derive(Clone, Debug)]
+enum Body {
+    Noop,
+    Command(usize),
+    Membership(u64),
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Queue(Plan),
+    Flush,
+    Compact,
+    Reopen,
+    /// The power is cut while nothing is under way.
+    Crash {
+        losing_all: bool,
+    },
+    /// The power is cut in the n-th mutation of a flush, and in the n-th of the opening after it.
+    CrashIn {
+        flush: u64,
+        open: Option<u64>,
+        losing_all: bool,
+    },
+    /// The n-th call, or a sync, of a flush fails; then the process starts again, or the machine does.
+    Fail {
+        call: Option<u64>,
+        power_cut: bool,
+    },
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    let size = prop_oneof![10 => 0..300_usize, 1 => 90_000..400_000_usize];
+    let body = prop_oneof![
+        1 => Just(Body::Noop),
+        8 => size.prop_map(Body::Command),
+        1 => (1..9_u64).prop_map(Body::Membership),
+    ];
+    let delta = prop_oneof![8 => Just(0), 1 => 1..3_u64];
+    let option = prop::option::weighted::<BoxedStrategy<u8>>;
+    (
+        prop::option::weighted(0.03, (0..3_u64, 0..20_u64)),
+        option(0.2, any::<u8>().boxed()),
+        prop::collection::vec((delta, body), 0..12),
+        prop::option::weighted(0.3, (0..5_u64, prop::option::of(1..4_u64))),
+        option(0.2, any::<u8>().boxed()),
+    )
+        .prop_map(|(reset, truncate, append, hard_state, compact)| Plan {
+            reset,
+            truncate,
+            append,
+            hard_state,
+            compact,
+        })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let losing_all = any::<bool>();
+    prop_oneof![
+        12 => plan().prop_map(Step::Queue),
+        6 => Just(Step::Flush),
+        2 => Just(Step::Compact),
+        1 => Just(Step::Reopen),
+        1 => losing_all.prop_map(|losing_all| Step::Crash { losing_all }),
+        2 => (0..40_u64, prop::option::of(0..12_u64), losing_all)
+            .prop_map(|(flush, open, losing_all)| Step::CrashIn { flush, open, losing_all }),
+        1 => (prop::option::of(0..40_u64), any::<bool>()).prop_map(|(call, power_cut)| Step::Fail { call, power_cut }),
+    ]
+}
+
+impl Plan {
+    fn write(&self, seq: u64, log: &Model) -> Write {
+        let mut log = log.clone();
+        let mut write = Write { seq: WriteSeq(seq), ..Write::default() };
+        if let Some((terms, indexes)) = self.reset {
+            let last = log.last();
+            write.reset_to = Some(base(last.term.0 + terms, last.index.0.saturating_sub(10) + indexes));
+            log.apply(&write);
+        }
+        let part =
+            |log: &Model, of: u8| log.base.id.index.plus(log.entries.len() as u64 * u64::from(of) / 256);
+        if let Some(of) = self.truncate {
+            write.truncate_from = Some(part(&log, of).next());
+            log.apply(&Write { truncate_from: write.truncate_from, ..Write::default() });
+        }
+        for (terms, body) in &self.append {
+            let (term, index) = (log.last().term.0 + terms, log.last().index.0 + 1);
+            let entry = match body {
+                Body::Noop => Entry { id: LogId::new(term, index), payload: Payload::Noop },
+                Body::Command(len) => command(term, index, *len),
+                Body::Membership(node) => member(term, index, *node),
+            };
+            log.entries.push(entry.clone());
+            write.append.push(entry);
+        }
+        write.hard_state = self.hard_state.map(|(term, vote)| HardState {
+            term: Term(log.hard_state.term.0 + term),
+            vote: vote.map(NodeId),
+            commit: log.base.id.index,
+        });
+        write.compact_to = self.compact.map(|of| part(&log, of));
+        write
+    }
+}
+
+/// A store, what it has acknowledged, and what is queued on top of that.
+struct Run {
+    disk: SimulatedDisk,
+    store: Option<Store>,
+    acknowledged: Model,
+    queued: Model,
+    seq: u64,
+    incarnation: u64,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let disk = SimulatedDisk::new(seed);
+        let (mut store, _) = open(&disk).unwrap();
+        let mut model = Model::default();
+        store.form(ClusterId(5), base(1, 1)).unwrap();
+        model.form(ClusterId(5), base(1, 1));
+        Self { disk, store: Some(store), acknowledged: model.clone(), queued: model, seq: 0, incarnation: 1 }
+    }
+
+    fn store(&mut self) -> &mut Store {
+        self.store.as_mut().unwrap()
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Queue(plan) => {
+                self.seq += 1;
+                let write = plan.write(self.seq, &self.queued);
+                self.queued.apply(&write);
+                self.store().queue(write);
+            }
+            Step::Flush => {
+                let wanted = (self.store().queued() > 0).then_some(WriteSeq(self.seq));
+                assert_eq!(self.store().flush().unwrap(), wanted);
+                self.acknowledged = self.queued.clone();
+                self.acknowledged.check(self.store.as_ref().unwrap());
+            }
+            Step::Compact => {
+                while self.store().compact_step().unwrap() == Compaction::More {}
+                self.acknowledged.check(self.store.as_ref().unwrap());
+            }
+            Step::Reopen => self.start_again(false),
+            Step::Crash { losing_all } => {
+                self.disk.freeze();
+                self.store = None;
+                self.crash(*losing_all);
+                self.start_again(false);
+            }
+            Step::CrashIn { flush, open: nth, losing_all } => {
+                self.disk.crash_at_call(*flush);
+                let tried = self.try_flush();
+                self.disk.freeze();
+                self.store = None;
+                self.crash(*losing_all);
+                if let Some(nth) = nth {
+                    self.disk.crash_at_call(*nth);
+                    // It may get through and count as an opening.
+                    self.incarnation += u64::from(open(&self.disk).is_ok());
+                    self.disk.freeze();
+                    self.crash(*losing_all);
+                }
+                self.start_again(tried);
+            }
+            Step::Fail { call, power_cut } => {
+                match call {
+                    Some(nth) => self.disk.fail_call(*nth, ErrorKind::StorageFull),
+                    None => self.disk.fail_next(Operation::Sync, 0, ErrorKind::Other),
+                }
+                let tried = self.try_flush();
+                if *power_cut {
+                    self.disk.freeze();
+                    self.store = None;
+                    self.crash(false);
+                }
+                self.disk.clear_faults();
+                self.start_again(tried);
+            }
+        }
+    }
+
+    /// Flushes; true when that failed, so that what became of it is open.
+    fn try_flush(&mut self) -> bool {
+        match self.store().flush() {
+            Ok(_) => {
+                self.acknowledged = self.queued.clone();
+                false
+            }
+            Err(error) => {
+                assert_honest(&error);
+                assert!(matches!(self.store().flush(), Err(StoreError::Ended)));
+                assert!(matches!(self.store().compact_step(), Err(StoreError::Ended)));
+                true
+            }
+        }
+    }
+
+    fn crash(&self, losing_all: bool) {
+        if losing_all {
+            self.disk.crash_losing_all_unsynced();
+        } else {
+            self.disk.crash();
+        }
+    }
+
+    fn start_again(&mut self, tried: bool) {
+        self.store = None;
+        let (store, restored) = open(&self.disk).unwrap();
+        assert_eq!(restored, store.restored());
+        // An opening that crashed may have raised it or not.
+        assert!(store.identity().incarnation.0 > self.incarnation);
+        self.incarnation = store.identity().incarnation.0;
+        let attempted = if tried { &self.queued } else { &self.acknowledged };
+        self.acknowledged = check_either(&store, &self.acknowledged, attempted);
+        self.queued = self.acknowledged.clone();
+        self.store = Some(store);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_store_is_a_vector_that_survives(seed in any::<u64>(), steps in prop::collection::vec(step(), 1..60)) {
+        let mut run = Run::new(seed);
+        for step in &steps {
+            run.step(step);
+        }
+        run.step(&Step::Flush);
+        run.step(&Step::Crash { losing_all: true });
+    }
+}
