@@ -5,6 +5,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 /// The longest key that a command may name, in bytes.
 pub const KEY_BYTES_MAX: usize = 16 * 1024;
 
+/// The longest value that a command may carry, in bytes. Logs and servers have lower limits of their own; this one keeps
+/// what is stored within what a snapshot can hold.
+pub const VALUE_BYTES_MAX: usize = 256 << 20;
+
 /// The version byte that every command and answer begins with.
 const VERSION: u8 = 1;
 
@@ -33,7 +37,7 @@ pub enum Command {
     Put {
         /// Under this key: not empty, at most [`KEY_BYTES_MAX`] bytes.
         key: String,
-        /// The value.
+        /// The value: at most [`VALUE_BYTES_MAX`] bytes.
         value: Bytes,
         /// A number of the client's own, stored beside the value.
         flags: u64,
@@ -112,6 +116,12 @@ pub enum CodecError {
         /// Its length in bytes.
         got: usize,
     },
+    /// A value that is too long.
+    #[error("a value has {got} bytes; at most {VALUE_BYTES_MAX} are allowed")]
+    ValueLength {
+        /// Its length in bytes.
+        got: usize,
+    },
     /// Bytes follow where none may.
     #[error("{got} bytes follow where none may")]
     TrailingBytes {
@@ -165,7 +175,8 @@ impl Command {
     /// Reads what [`encode`](Self::encode) made. The value shares `bytes`: it is not copied.
     ///
     /// # Errors
-    /// The bytes are no command of this version, or name a key that is empty or too long.
+    /// The bytes are no command of this version, name a key that is empty or too long, or carry a value
+    /// that is too long.
     pub fn decode(bytes: Bytes) -> Result<Self, CodecError> {
         let mut rest = bytes;
         version(&mut rest)?;
@@ -179,6 +190,9 @@ impl Command {
                     return Err(CodecError::Truncated { wanted: length, got: rest.len() });
                 }
                 let key = key(&rest.split_to(length), 1)?;
+                if rest.len() > VALUE_BYTES_MAX {
+                    return Err(CodecError::ValueLength { got: rest.len() });
+                }
                 Ok(Self::Put { key, value: rest, flags, condition })
             }
             DELETE => {

@@ -17,7 +17,7 @@ use raftkit_core::LogId;
 use raftkit_replica::{MachineError, SnapshotView};
 use redb::{ReadTransaction, ReadableTable};
 
-use crate::command::KEY_BYTES_MAX;
+use crate::command::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::entry::Header;
 use crate::fault::{Fault, damaged, guard};
 use crate::state::State;
@@ -28,8 +28,8 @@ const END: u8 = 0;
 const ENTRY: u8 = 1;
 const TOMBSTONE: u8 = 2;
 
-/// An entry is at most so long; no command that the log takes comes near it.
-const ENTRY_BYTES_MAX: usize = 1 << 30;
+/// A stored entry is at most so long: the value and what stands before it.
+const ENTRY_BYTES_MAX: usize = VALUE_BYTES_MAX + 1024;
 
 /// The bytes that go between the stream and the target or source at once.
 const BUFFER_BYTES: usize = 64 << 10;

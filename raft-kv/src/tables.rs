@@ -88,3 +88,33 @@ impl Meta {
         Ok(Self { applied: LogId::new(next(), next()), changed: next(), floor: next() })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "test")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meta_comes_back_and_any_changed_bit_is_seen() {
+        let meta = Meta { applied: LogId::new(2, 30), changed: 29, floor: 4 };
+        let bytes = meta.encode();
+        assert_eq!(Meta::decode(&bytes).unwrap(), meta);
+        for bit in 0..bytes.len() * 8 {
+            let mut changed = bytes;
+            changed[bit / 8] ^= 1 << (bit % 8);
+            Meta::decode(&changed).unwrap_err();
+        }
+        for length in 0..bytes.len() {
+            Meta::decode(&bytes[..length]).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn newer_format_is_named_whatever_follows() {
+        let mut bytes = Meta::default().encode().to_vec();
+        bytes[4] = 2;
+        bytes.push(0);
+        let error = Meta::decode(&bytes).unwrap_err();
+        assert!(matches!(error, MachineError::NewerFormat { found: 2, supported: FORMAT }), "{error}");
+    }
+}
