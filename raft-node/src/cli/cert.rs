@@ -1,0 +1,147 @@
+//! `raft-node cert`: the authority and the nodes' certificates.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use raftkit_core::NodeId;
+use raftkit_net::certificates::{CaPem, create_ca, create_node_certificate};
+
+use super::{Failure, output};
+
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make the authority that all nodes of a cluster trust
+    #[command(
+        long_about = "Make the authority that all nodes of a cluster trust: DIR/ca.pem, which every node gets, and \
+                      DIR/ca-key.pem, which none does. Who has that key can make nodes. Nothing is overwritten.",
+        after_help = "Example:\n\n  raft-node cert ca --out tls"
+    )]
+    Ca {
+        /// The folder to write to; made if it is not there
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// The name that the authority's certificate bears
+        #[arg(long, value_name = "NAME", default_value = "raft-node authority")]
+        name: String,
+    },
+    /// Make a node's certificate and key
+    #[command(
+        long_about = "Make a node's certificate and key, signed by the authority in --ca-dir: DIR/node-N.pem and \
+                      DIR/node-N-key.pem. Earlier ones of this node are replaced.",
+        after_help = "Example:\n\n  raft-node cert node --ca-dir tls --node-id 1 --host 10.0.0.1 --host node1.example --out tls"
+    )]
+    Node {
+        /// The folder with ca.pem and ca-key.pem
+        #[arg(long, value_name = "DIR")]
+        ca_dir: PathBuf,
+        /// The node's id, as in its settings
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        node_id: u64,
+        /// A host name or IP address of the node; may be repeated
+        #[arg(long = "host", value_name = "HOST", required = true)]
+        hosts: Vec<String>,
+        /// The folder to write to; made if it is not there
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+/// Who may read a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Readers {
+    Everyone,
+    Owner,
+}
+
+/// Whether a file that is there is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Existing {
+    Refused,
+    Replaced,
+}
+
+pub(super) fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Ca { out, name } => ca(&out, &name),
+        Command::Node { ca_dir, node_id, hosts, out } => node(&ca_dir, NodeId(node_id), &hosts, &out),
+    }
+}
+
+fn ca(out: &Path, name: &str) -> Result<(), Failure> {
+    let (cert, key) = (out.join("ca.pem"), out.join("ca-key.pem"));
+    // Both before either is written: half of an authority would be worse than none.
+    for path in [&cert, &key] {
+        if path.symlink_metadata().is_ok() {
+            return Err(refused(path));
+        }
+    }
+    let made = create_ca(name).map_err(|error| Failure::Failed(format!("no authority was made: {error}")))?;
+    make_dir(out)?;
+    write(&key, &made.key, Readers::Owner, Existing::Refused)?;
+    write(&cert, &made.cert, Readers::Everyone, Existing::Refused)?;
+    output::line(&format!("{}\n{}", cert.display(), key.display()))
+}
+
+fn node(ca_dir: &Path, node: NodeId, hosts: &[String], out: &Path) -> Result<(), Failure> {
+    let read = |name: &str| {
+        let path = ca_dir.join(name);
+        fs::read_to_string(&path).map_err(|error| {
+            let hint = "`raft-node cert ca` makes an authority";
+            Failure::Failed(format!("{} cannot be read: {error}; {hint}", path.display()))
+        })
+    };
+    let ca = CaPem { cert: read("ca.pem")?, key: read("ca-key.pem")? };
+    let made = create_node_certificate(&ca, node, hosts)
+        .map_err(|error| Failure::Failed(format!("no certificate was made: {error}")))?;
+    make_dir(out)?;
+    let (cert, key) = (out.join(format!("node-{node}.pem")), out.join(format!("node-{node}-key.pem")));
+    write(&key, &made.key, Readers::Owner, Existing::Replaced)?;
+    write(&cert, &made.cert, Readers::Everyone, Existing::Replaced)?;
+    output::line(&format!("{}\n{}", cert.display(), key.display()))
+}
+
+fn make_dir(dir: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(dir).map_err(|error| Failure::Failed(format!("{} cannot be made: {error}", dir.display())))
+}
+
+/// Writes a file so that it is there whole or not at all, and never readable by more than `readers`.
+fn write(path: &Path, text: &str, readers: Readers, existing: Existing) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::Failed(format!("{} cannot be written: {error}", path.display()));
+    let mode = match readers {
+        Readers::Everyone => 0o644,
+        Readers::Owner => 0o600,
+    };
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
+    let unfinished = PathBuf::from(unfinished);
+    // What an interrupted run left behind may have other permissions.
+    if let Err(error) = fs::remove_file(&unfinished)
+        && error.kind() != ErrorKind::NotFound
+    {
+        return Err(failed(error));
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&unfinished).map_err(failed)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    match existing {
+        Existing::Replaced => fs::rename(&unfinished, path).map_err(failed),
+        // A link, unlike a rename, fails where something is.
+        Existing::Refused => {
+            let linked = fs::hard_link(&unfinished, path);
+            fs::remove_file(&unfinished).map_err(failed)?;
+            linked.map_err(|error| match error.kind() {
+                ErrorKind::AlreadyExists => refused(path),
+                _ => failed(error),
+            })
+        }
+    }
+}
+
+fn refused(path: &Path) -> Failure {
+    Failure::Failed(format!(
+        "{} is there already and is not overwritten: nodes with certificates of that authority would be cut off",
+        path.display()
+    ))
+}

@@ -1,0 +1,205 @@
+//! The command line: `raft-node serve | cert | kv | status`.
+//!
+//! | file | duty |
+//! | --- | --- |
+//! | `serve.rs` | a node, from its settings to its end |
+//! | `cert.rs` | certificates |
+//! | `kv.rs` | keys and values of a running cluster |
+//! | `status.rs` | the cluster as a table |
+//! | `output.rs` | stdout, also when nobody reads it any more |
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::client::{Client, ClientError};
+use crate::config::{ConfigError, Flags};
+
+mod cert;
+mod kv;
+mod output;
+mod serve;
+mod status;
+
+/// A strongly consistent key-value server: three or five of these are one cluster.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "raft-node",
+    version,
+    arg_required_else_help = true,
+    after_help = "A cluster of one, to try it out:
+
+  raft-node cert ca --out tls
+  raft-node cert node --ca-dir tls --node-id 1 --host 127.0.0.1 --out tls
+  raft-node serve --node-id 1 --data-dir data --bootstrap \\
+      --tls-ca tls/ca.pem --tls-cert tls/node-1.pem --tls-key tls/node-1-key.pem
+
+  raft-node kv put greeting hello
+  raft-node kv get greeting
+  raft-node status
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Command {
+    /// Run a node until it is stopped (Ctrl-C or SIGTERM)
+    #[command(
+        long_about = "Run a node until it is stopped (Ctrl-C or SIGTERM); a leader hands leadership over first.
+
+Each setting can be given as a flag, as an environment variable, or as a key of the same name in the file; a flag goes
+before a variable, a variable before the file. Relative paths start at the working directory.",
+        after_help = "Example of a file, for the first of three nodes:
+
+  node-id = 1
+  data-dir = \"/var/lib/raft-node\"
+  http-addr = \"10.0.0.1:8500\"
+  raft-addr = \"10.0.0.1:8300\"
+  bootstrap-expect = 3
+  join = [\"10.0.0.1:8300\", \"10.0.0.2:8300\", \"10.0.0.3:8300\"]
+
+  [tls]
+  ca = \"/etc/raft-node/ca.pem\"
+  cert = \"/etc/raft-node/node-1.pem\"
+  key = \"/etc/raft-node/node-1-key.pem\"
+
+Started with:
+
+  raft-node serve --config /etc/raft-node/node.toml"
+    )]
+    Serve(Box<Flags>),
+    /// Make the certificates by which nodes know each other
+    #[command(subcommand)]
+    Cert(cert::Command),
+    /// Read and write keys of a running cluster
+    #[command(subcommand)]
+    Kv(kv::Command),
+    /// Show all nodes of a running cluster
+    Status(status::Command),
+}
+
+/// Which node a command talks to.
+#[derive(Clone, Debug, Args)]
+struct Target {
+    /// The HTTP address of any node of the cluster
+    #[arg(long, value_name = "HOST:PORT", env = "RAFT_NODE_HTTP_ADDR", default_value = "127.0.0.1:8500")]
+    addr: String,
+}
+
+impl Target {
+    fn client(&self) -> Result<Client, Failure> {
+        Ok(Client::new(&self.addr)?)
+    }
+}
+
+/// Why a command did not do what it was to do.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The settings or arguments are wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// It did not work.
+    #[error("{0}")]
+    Failed(String),
+    /// Whoever read the output has had enough of it, which is no failure.
+    #[error("nobody reads the output any more")]
+    OutputClosed,
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Address { .. } => Self::Usage(error.to_string()),
+            ClientError::NobodyThere { .. }
+            | ClientError::TooLate { .. }
+            | ClientError::Broken { .. }
+            | ClientError::Request(_) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// Carries a command out; says on stderr what went wrong. Must be called within a tokio runtime.
+pub async fn run(cli: Cli) -> ExitCode {
+    let result = match cli.command {
+        Command::Serve(flags) => serve::run(&flags).await,
+        Command::Cert(command) => cert::run(command),
+        Command::Kv(command) => kv::run(command).await,
+        Command::Status(command) => status::run(command).await,
+    };
+    let (failure, code) = match result {
+        Ok(()) | Err(Failure::OutputClosed) => return ExitCode::SUCCESS,
+        Err(failure @ Failure::Usage(_)) => (failure, 2),
+        Err(failure @ Failure::Failed(_)) => (failure, 1),
+    };
+    output::complain(&failure.to_string());
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "test")]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::config::keys::{Default, KEYS};
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_setting_stands_in_the_help_with_its_variable_and_default() {
+        let mut command = Cli::command();
+        let serve = command.find_subcommand_mut("serve").unwrap();
+        for key in KEYS {
+            let arg = serve.get_arguments().find(|arg| arg.get_long() == Some(key.name));
+            let help = arg.unwrap_or_else(|| panic!("no flag for {}", key.name)).get_help().unwrap().to_string();
+            assert!(help.contains(&key.env()), "{help}");
+            let default = match key.default {
+                Default::Required => "[required]".to_owned(),
+                Default::Text(text) => format!("[default: {text}]"),
+                Default::Unset(meaning) => format!("[default: {meaning}]"),
+            };
+            assert!(help.contains(&default), "{help}");
+        }
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        fn check(command: &clap::Command, path: &str) {
+            if command.has_subcommands() {
+                for inner in command.get_subcommands() {
+                    check(inner, &format!("{path} {}", inner.get_name()));
+                }
+            } else {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains(path), "{path} has no example in its help");
+            }
+        }
+        check(&Cli::command(), "raft-node");
+    }
+
+    #[test]
+    fn flags_are_read_into_settings() {
+        let line = ["raft-node", "serve", "--config", "n.toml", "--node-id", "3", "--bootstrap", "--join", "a:1,b:2"];
+        let cli = Cli::try_parse_from(line.into_iter().chain(["--join", "c:3"])).unwrap();
+        let Command::Serve(flags) = cli.command else { panic!("serve was asked for") };
+        assert_eq!(flags.config.as_deref(), Some(std::path::Path::new("n.toml")));
+        assert!(!flags.stop_on_stdin_eof);
+        assert_eq!(flags.settings["node-id"], ["3"]);
+        assert_eq!(flags.settings["bootstrap"], ["true"]);
+        assert_eq!(flags.settings["join"], ["a:1,b:2", "c:3"]);
+        assert_eq!(flags.settings.len(), 3);
+    }
+}

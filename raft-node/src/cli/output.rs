@@ -1,0 +1,78 @@
+//! What commands print: stdout is written through here, because a reader may go away at any moment (`| head`).
+
+use std::io::{self, ErrorKind, Write};
+
+use super::Failure;
+
+/// Writes bytes to stdout.
+pub(super) fn write(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Failure::OutputClosed,
+        _ => Failure::Failed(format!("stdout cannot be written: {error}")),
+    })
+}
+
+/// Writes a line to stdout.
+pub(super) fn line(text: &str) -> Result<(), Failure> {
+    write(format!("{text}\n").as_bytes())
+}
+
+/// Says on stderr what went wrong.
+pub(super) fn complain(text: &str) {
+    // Where stderr is closed too there is nobody left to tell.
+    drop(writeln!(io::stderr().lock(), "raft-node: {text}"));
+}
+
+/// A value as text in one line: what does not print is escaped.
+pub(super) fn printable(value: &[u8]) -> String {
+    let mut out = String::with_capacity(value.len());
+    for chunk in value.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\n' => out.push_str("\\n"),
+                '\r' => out.push_str("\\r"),
+                '\t' => out.push_str("\\t"),
+                '\\' => out.push_str("\\\\"),
+                c if c.is_control() => out.extend(c.escape_default()),
+                c => out.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            out.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    out
+}
+
+/// Rows as a table: columns aligned, the first row is the heading.
+pub(super) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut out = String::new();
+    for row in rows {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        out.push_str(cells.join("  ").trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_printed_in_one_line() {
+        assert_eq!(printable(b"a\tb\n\\"), "a\\tb\\n\\\\");
+        assert_eq!(printable("ä\u{1b}[0m".as_bytes()), "ä\\u{1b}[0m");
+        assert_eq!(printable(b"\xffx\x00"), "\\xffx\\u{0}");
+    }
+
+    #[test]
+    fn columns_are_aligned_and_lines_have_no_blanks_at_their_end() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        assert_eq!(table(&[row(["node", "role", ""]), row(["1", "follower", "x"])]), "node  role\n1     follower  x\n");
+    }
+}

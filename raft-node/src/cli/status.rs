@@ -1,0 +1,81 @@
+//! `raft-node status`: the cluster as a table.
+
+use bytes::Bytes;
+use clap::Args;
+use hyper::Method;
+use serde_json::Value;
+
+use super::{Failure, Target, kv, output};
+use crate::NodeStatus;
+use crate::http::Member;
+
+#[derive(Clone, Debug, Args)]
+#[command(
+    long_about = "Show all nodes of a running cluster, as the node that is asked hears of them.
+
+  node      its id
+  role      leader, follower or candidate; `silent` when it did not answer in time
+  term      the election that it knows last
+  last      the last entry in its log
+  commit    the last entry that it knows to be committed
+  applied   the last entry that its state shows
+  lag       how many committed entries its state does not show yet
+  address   where other nodes reach it
+  http      where clients reach it",
+    after_help = "Examples:\n\n  raft-node status\n  raft-node status --addr 10.0.0.2:8500\n  raft-node status --json | jq '.[].Applied'"
+)]
+pub(super) struct Command {
+    /// Print what the nodes say of themselves as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(super) async fn run(command: Command) -> Result<(), Failure> {
+    let client = command.target.client()?;
+    let answer = client.send(Method::GET, "/v1/raft/status?all", Bytes::new()).await?;
+    if command.json {
+        let value: Value = kv::parsed(&answer)?;
+        return output::line(&format!("{value:#}"));
+    }
+    let members: Vec<Member> = kv::parsed(&answer)?;
+    output::write(render(&members).as_bytes())
+}
+
+fn render(members: &[Member]) -> String {
+    let commit = members.iter().filter_map(Member::status).map(|status| status.commit.0).max().unwrap_or(0);
+    let heading = ["node", "role", "term", "last", "commit", "applied", "lag", "address", "http"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    let mut silent = String::new();
+    for member in members {
+        match member {
+            Member::Answered(status) => rows.push(answered(status, commit)),
+            Member::Silent { node, error, raft_addr } => {
+                let mut row = vec!["-".to_owned(); heading.len()];
+                row[0] = node.to_string();
+                row[1] = "silent".to_owned();
+                row[7] = raft_addr.clone().unwrap_or_else(|| "-".to_owned());
+                rows.push(row);
+                silent.push_str(&format!("node {node} did not answer: {error}\n"));
+            }
+        }
+    }
+    let leaderless = members.iter().filter_map(Member::status).all(|status| status.leader.is_none());
+    let note = if leaderless { "no node knows a leader\n" } else { "" };
+    format!("{}{silent}{note}", output::table(&rows))
+}
+
+fn answered(status: &NodeStatus, commit: u64) -> Vec<String> {
+    vec![
+        status.node.to_string(),
+        format!("{:?}", status.role).to_lowercase(),
+        status.term.to_string(),
+        status.last.to_string(),
+        status.commit.to_string(),
+        status.applied.to_string(),
+        commit.saturating_sub(status.applied.0).to_string(),
+        status.raft_addr.clone(),
+        status.attributes.get("http-addr").cloned().unwrap_or_else(|| "-".to_owned()),
+    ]
+}

@@ -1,0 +1,392 @@
+//! A node's settings: from flags, the environment, a file and defaults, in this order.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use raftkit_core::{Incarnation, NodeId, StoreId};
+
+pub mod duration;
+mod file;
+mod flags;
+pub mod keys;
+mod value;
+
+pub use flags::Flags;
+use keys::{Default, KEYS, find};
+use value::Raw;
+
+/// A node's settings, checked. The table in [`keys`] says what each is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `node-id`.
+    pub node_id: NodeId,
+    /// `data-dir`.
+    pub data_dir: PathBuf,
+    /// `datacenter`.
+    pub datacenter: String,
+    /// `http-addr`.
+    pub http_addr: SocketAddr,
+    /// `raft-addr`.
+    pub raft_addr: SocketAddr,
+    /// `raft-advertise-addr`, or `raft-addr` where it is not set.
+    pub raft_advertise_addr: String,
+    /// Which of `bootstrap`, `bootstrap-expect` and `join` hold.
+    pub found: Found,
+    /// `raft-leader-timeout`.
+    pub leader_timeout: Duration,
+    /// `raft-election-timeout`.
+    pub election_timeout: Duration,
+    /// `raft-heartbeat-interval`.
+    pub heartbeat_interval: Duration,
+    /// `raft-commit-timeout`.
+    pub commit_timeout: Duration,
+    /// `raft-hold-timeout`.
+    pub hold_timeout: Duration,
+    /// `raft-write-stall`.
+    pub write_stall: Duration,
+    /// `clock-error`.
+    pub clock_error: Duration,
+    /// `raft-batch-max`, in bytes.
+    pub batch_bytes_max: usize,
+    /// `raft-trailing-logs`, in entries.
+    pub trailing_logs: u64,
+    /// `kv-value-max`, in bytes.
+    pub value_bytes_max: usize,
+    /// `log-level`.
+    pub log_level: String,
+    /// `tls-ca`.
+    pub tls_ca: PathBuf,
+    /// `tls-cert`.
+    pub tls_cert: PathBuf,
+    /// `tls-key`.
+    pub tls_key: PathBuf,
+    /// What is probably not meant, in words; for the log.
+    pub warnings: Vec<String>,
+}
+
+/// How a node with a new data folder comes into a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It waits to be added to one.
+    Nothing,
+    /// It is a new cluster (`bootstrap`).
+    Alone,
+    /// It forms one with others (`bootstrap-expect`, `join`).
+    Together {
+        /// So many servers in all.
+        servers: u32,
+        /// Where they are.
+        join: Vec<String>,
+    },
+}
+
+/// Where a setting was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// On the command line.
+    Flag,
+    /// In the environment, by this variable.
+    Environment(String),
+    /// In the file.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// Nowhere.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("on the command line"),
+            Self::Environment(name) => write!(f, "in the environment ({name})"),
+            Self::File { path, line } => write!(f, "in {} line {line}", path.display()),
+            Self::Default => f.write_str("by default"),
+        }
+    }
+}
+
+/// A setting as it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Given {
+    raw: Raw,
+    origin: Origin,
+}
+
+/// Values above this would fill what may be uncommitted at a time; large objects need a way of their own.
+const VALUE_BYTES_MAX: usize = 32 << 20;
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration file {} cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no TOML.
+    #[error("{} line {line} is not TOML: {message}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What the parser says.
+        message: String,
+    },
+    /// The file has a key that is no setting.
+    #[error("{} line {line}: there is no setting `{key}`; {}", path.display(), meant(*hint))]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The key.
+        key: String,
+        /// What it was probably meant to be.
+        hint: Option<&'static str>,
+    },
+    /// The file has a setting in two ways.
+    #[error("{} line {line}: {key} is set twice in this file", path.display())]
+    Twice {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The setting.
+        key: &'static str,
+    },
+    /// A value is not of the kind that the setting takes.
+    #[error("{key} must be {allowed}; {origin} it is {got}")]
+    Invalid {
+        /// The setting.
+        key: &'static str,
+        /// What was given.
+        got: String,
+        /// Where.
+        origin: Origin,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// A setting without a default is not given.
+    #[error("{key} is not set; set it by --{key}, by {env}, or by {in_file} in the configuration file{hint}")]
+    Missing {
+        /// The setting.
+        key: &'static str,
+        /// Its variable.
+        env: String,
+        /// Its place in the file.
+        in_file: String,
+        /// What else helps.
+        hint: &'static str,
+    },
+    /// Two settings exclude each other, or one needs another.
+    #[error("{0}")]
+    Contradiction(&'static str),
+    /// The protocol's settings do not make sense together.
+    #[error("the settings do not fit together: {source} ({settings})")]
+    Rule {
+        /// The rule.
+        source: raftkit_core::ConfigError,
+        /// The settings that the rules are about, with their values.
+        settings: String,
+    },
+}
+
+fn meant(hint: Option<&str>) -> String {
+    match hint {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => "`raft-node serve --help` lists all settings".to_owned(),
+    }
+}
+
+impl Config {
+    /// The settings that flags, this process' environment, the file and the defaults come to.
+    ///
+    /// # Errors
+    /// The first setting that is missing, unknown or wrong, with where it stands and what is allowed.
+    pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
+        Self::load_from(flags, &|name| std::env::var_os(name))
+    }
+
+    /// As [`load`](Self::load), with another environment. A variable that is empty counts as not set.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_from(flags: &Flags, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
+        let mut given = match &flags.config {
+            Some(path) => file::read(path)?,
+            None => BTreeMap::new(),
+        };
+        for key in KEYS {
+            let name = key.env();
+            if let Some(text) = env(&name).filter(|text| !text.is_empty()) {
+                let origin = Origin::Environment(name);
+                let text = text.into_string().map_err(|text| ConfigError::Invalid {
+                    key: key.name,
+                    got: format!("{text:?}, which is not UTF-8"),
+                    origin: origin.clone(),
+                    allowed: key.kind.allowed(),
+                })?;
+                given.insert(key.name, Given { raw: Raw::One(text), origin });
+            }
+        }
+        for (name, texts) in &flags.settings {
+            let raw = match texts.as_slice() {
+                [text] => Raw::One(text.clone()),
+                several => Raw::Many(several.to_vec()),
+            };
+            given.insert(name, Given { raw, origin: Origin::Flag });
+        }
+        Settings { given }.check()
+    }
+
+    /// The core's settings for these, for the checks that are its own.
+    fn core(&self) -> raftkit_core::Config {
+        raftkit_core::Config {
+            leader_timeout: self.leader_timeout,
+            election_timeout: self.election_timeout,
+            heartbeat_interval: self.heartbeat_interval,
+            clock_error: self.clock_error,
+            write_stall: self.write_stall,
+            batch_bytes_max: self.batch_bytes_max,
+            ..raftkit_core::Config::new(self.node_id, StoreId(0), Incarnation(0), 0)
+        }
+    }
+}
+
+/// All that was given, by setting.
+struct Settings {
+    given: BTreeMap<&'static str, Given>,
+}
+
+impl Settings {
+    fn check(&self) -> Result<Config, ConfigError> {
+        let raft_addr: SocketAddr = self.required("raft-addr", value::address)?;
+        let config = Config {
+            node_id: NodeId(self.required("node-id", value::id)?),
+            data_dir: self.required("data-dir", value::path)?,
+            datacenter: self.required("datacenter", value::name)?,
+            http_addr: self.required("http-addr", value::address)?,
+            raft_addr,
+            raft_advertise_addr: self.advertised(raft_addr)?,
+            found: self.found()?,
+            leader_timeout: self.required("raft-leader-timeout", value::span)?,
+            election_timeout: self.required("raft-election-timeout", value::span)?,
+            heartbeat_interval: self.required("raft-heartbeat-interval", value::span)?,
+            commit_timeout: self.required("raft-commit-timeout", value::span)?,
+            hold_timeout: self.required("raft-hold-timeout", value::span)?,
+            write_stall: self.required("raft-write-stall", value::span)?,
+            clock_error: self.required("clock-error", value::span)?,
+            batch_bytes_max: self.required("raft-batch-max", value::size)?,
+            trailing_logs: self.required("raft-trailing-logs", value::entries)?,
+            value_bytes_max: self.required("kv-value-max", value::size)?,
+            log_level: self.required("log-level", value::level)?,
+            tls_ca: self.required("tls-ca", value::path)?,
+            tls_cert: self.required("tls-cert", value::path)?,
+            tls_key: self.required("tls-key", value::path)?,
+            warnings: self.warnings()?,
+        };
+        config.core().validate().map_err(|source| ConfigError::Rule { source, settings: shown(&config) })?;
+        if config.value_bytes_max > config.batch_bytes_max.min(VALUE_BYTES_MAX) {
+            return Err(ConfigError::Contradiction("kv-value-max must be at most raft-batch-max, and at most 32 MiB"));
+        }
+        Ok(config)
+    }
+
+    /// What was given, or the default, or nothing.
+    fn optional<T>(&self, name: &'static str, read: impl Fn(&Raw) -> Option<T>) -> Result<Option<T>, ConfigError> {
+        let key = find(name).expect("every setting that is read stands in the table");
+        let by_default;
+        let given = match (self.given.get(name), key.default) {
+            (Some(given), _) => given,
+            (None, Default::Text(text)) => {
+                by_default = Given { raw: Raw::One(text.to_owned()), origin: Origin::Default };
+                &by_default
+            }
+            (None, Default::Required | Default::Unset(_)) => return Ok(None),
+        };
+        read(&given.raw).map(Some).ok_or_else(|| ConfigError::Invalid {
+            key: key.name,
+            got: given.raw.shown(),
+            origin: given.origin.clone(),
+            allowed: key.kind.allowed(),
+        })
+    }
+
+    fn required<T>(&self, name: &'static str, read: impl Fn(&Raw) -> Option<T>) -> Result<T, ConfigError> {
+        self.optional(name, read)?.ok_or_else(|| {
+            let key = find(name).expect("every setting that is read stands in the table");
+            let hint = if name.starts_with("tls-") {
+                " (`raft-node cert ca`, then `raft-node cert node` for each node, make the certificates)"
+            } else {
+                ""
+            };
+            ConfigError::Missing { key: key.name, env: key.env(), in_file: key.in_file(), hint }
+        })
+    }
+
+    fn advertised(&self, raft_addr: SocketAddr) -> Result<String, ConfigError> {
+        let advertised = self.optional("raft-advertise-addr", value::place)?;
+        match advertised {
+            Some(place) => Ok(place),
+            None if raft_addr.ip().is_unspecified() => Err(ConfigError::Contradiction(
+                "raft-addr listens on every address of this machine, so raft-advertise-addr must name the one that \
+                 the other nodes are to use",
+            )),
+            None => Ok(raft_addr.to_string()),
+        }
+    }
+
+    fn found(&self) -> Result<Found, ConfigError> {
+        let alone = self.required("bootstrap", value::switch)?;
+        let servers = self.optional("bootstrap-expect", value::servers)?;
+        let join = self.optional("join", value::places)?.unwrap_or_default();
+        match (alone, servers) {
+            (true, Some(_)) => Err(ConfigError::Contradiction(
+                "bootstrap and bootstrap-expect exclude each other: bootstrap forms a cluster of this node alone, \
+                 bootstrap-expect one of several",
+            )),
+            (false, Some(2..)) if join.is_empty() => Err(ConfigError::Contradiction(
+                "bootstrap-expect needs join: the raft addresses of the servers that form the cluster",
+            )),
+            (true, None) => Ok(Found::Alone),
+            (false, Some(servers)) => Ok(Found::Together { servers, join }),
+            (false, None) => Ok(Found::Nothing),
+        }
+    }
+
+    fn warnings(&self) -> Result<Vec<String>, ConfigError> {
+        let mut warnings = Vec::new();
+        let expects = self.given.contains_key("bootstrap-expect");
+        let join = self.optional("join", value::places)?.unwrap_or_default();
+        if !expects && !join.is_empty() {
+            warnings.push("join is set without bootstrap-expect and has no effect".to_owned());
+        }
+        Ok(warnings)
+    }
+}
+
+/// The settings that the core's rules are about.
+fn shown(config: &Config) -> String {
+    format!(
+        "raft-heartbeat-interval {:?}, raft-leader-timeout {:?}, raft-election-timeout {:?}, clock-error {:?}, \
+         raft-batch-max {}",
+        config.heartbeat_interval,
+        config.leader_timeout,
+        config.election_timeout,
+        config.clock_error,
+        config.batch_bytes_max
+    )
+}
+

@@ -1,0 +1,122 @@
+//! What Consul clients ask about the cluster: leader, peers, configuration, datacenters.
+
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
+use axum::response::Response;
+use raftkit_core::LogIndex;
+use serde::Serialize;
+
+use super::HttpState;
+use super::answer::{Problem, json, options, to_json};
+use super::options::Options;
+use super::query::Query;
+use crate::NodeStatus;
+
+/// The methods of everything that can only be looked at.
+pub(crate) const ALLOW: &str = "OPTIONS,GET";
+
+/// What a request for something that can only be looked at asks.
+pub(crate) enum Look {
+    /// To see it.
+    At(Query, Options),
+    /// Something that is answered without it.
+    Answered(Response),
+}
+
+/// Reads such a request.
+pub(crate) fn look(state: &HttpState, request: &Request) -> Result<Look, Problem> {
+    match *request.method() {
+        Method::GET | Method::HEAD => {
+            let query = Query::parse(request.uri().query().unwrap_or(""))?;
+            let options = Options::parse(&query, &state.datacenter)?;
+            Ok(Look::At(query, options))
+        }
+        Method::OPTIONS => Ok(Look::Answered(options(ALLOW))),
+        ref method => Err(Problem::method(method, ALLOW)),
+    }
+}
+
+/// Answers with what `show` makes of this node's status.
+fn shown<T: Serialize>(
+    state: &HttpState,
+    request: &Request,
+    show: impl FnOnce(&NodeStatus) -> T,
+) -> Result<Response, Problem> {
+    match look(state, request)? {
+        Look::At(_, options) => Ok(json(StatusCode::OK, to_json(&show(&state.handle.status()), options.layout)?)),
+        Look::Answered(response) => Ok(response),
+    }
+}
+
+/// `GET /v1/status/leader`: the leader's address, `""` when none is known.
+pub(crate) async fn leader(State(state): State<HttpState>, request: Request) -> Response {
+    shown(&state, &request, leader_address).unwrap_or_else(Problem::into_response)
+}
+
+fn leader_address(status: &NodeStatus) -> String {
+    let leader = status.members.iter().find(|member| Some(member.node) == status.leader);
+    leader.map(|member| member.address.clone()).unwrap_or_default()
+}
+
+/// `GET /v1/status/peers`: the members' addresses.
+pub(crate) async fn peers(State(state): State<HttpState>, request: Request) -> Response {
+    let addresses = |status: &NodeStatus| -> Vec<String> {
+        status.members.iter().map(|member| member.address.clone()).collect()
+    };
+    shown(&state, &request, addresses).unwrap_or_else(Problem::into_response)
+}
+
+/// `GET /v1/catalog/datacenters`: there is one.
+pub(crate) async fn datacenters(State(state): State<HttpState>, request: Request) -> Response {
+    shown(&state, &request, |_| [state.datacenter.to_string()]).unwrap_or_else(Problem::into_response)
+}
+
+/// `GET /v1/operator/raft/configuration`: the members, as the leader sees them unless `?stale`.
+pub(crate) async fn configuration(State(state): State<HttpState>, request: Request) -> Response {
+    let looked = look(&state, &request);
+    let answer = async {
+        let options = match looked? {
+            Look::At(_, options) => options,
+            Look::Answered(response) => return Ok(response),
+        };
+        // Once this read may be served, this node has every change of membership that was made before it came in.
+        state.handle.read(options.consistency, |reader| Ok(((), reader.applied()?))).await?;
+        let configuration = Configuration::of(&state.handle.status());
+        Ok(json(StatusCode::OK, to_json(&configuration, options.layout)?))
+    };
+    answer.await.unwrap_or_else(Problem::into_response)
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Configuration {
+    servers: Vec<ServerJson>,
+    index: LogIndex,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ServerJson {
+    #[serde(rename = "ID")]
+    id: String,
+    node: String,
+    address: String,
+    leader: bool,
+    protocol_version: &'static str,
+    voter: bool,
+}
+
+impl Configuration {
+    fn of(status: &NodeStatus) -> Self {
+        let servers = status.members.iter().map(|member| ServerJson {
+            id: member.node.to_string(),
+            node: format!("node-{}", member.node),
+            address: member.address.clone(),
+            leader: Some(member.node) == status.leader,
+            // Clients look for 3, the version from which members have ids.
+            protocol_version: "3",
+            voter: member.voter,
+        });
+        Self { servers: servers.collect(), index: status.membership_index }
+    }
+}

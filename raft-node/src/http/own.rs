@@ -1,0 +1,127 @@
+//! What is ours: `/v1/raft/status` and `/health`.
+
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use raftkit_core::{LogIndex, NodeId};
+use serde::{Deserialize, Serialize};
+
+use super::HttpState;
+use super::answer::{Layout, Problem, json, to_json};
+use super::cluster::{Look, look};
+use crate::NodeStatus;
+
+/// How long `?all` waits for the other nodes.
+const ALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A node is healthy while at most so many committed entries wait to be applied.
+const BEHIND_MAX: u64 = 10_000;
+
+/// `GET /v1/raft/status`: this node's state; with `?all` that of every member.
+pub(crate) async fn status(State(state): State<HttpState>, request: Request) -> Response {
+    let looked = look(&state, &request);
+    let answer = async {
+        let (query, options) = match looked? {
+            Look::At(query, options) => (query, options),
+            Look::Answered(response) => return Ok(response),
+        };
+        let body = if query.has("all") {
+            all(&state, options.layout).await?
+        } else {
+            to_json(&state.handle.status(), options.layout)?
+        };
+        Ok(json(StatusCode::OK, body))
+    };
+    answer.await.unwrap_or_else(Problem::into_response)
+}
+
+/// A member's state, or why there is none: what `?all` answers for each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Member {
+    /// It says this of itself.
+    Answered(Box<NodeStatus>),
+    /// It did not answer.
+    #[serde(rename_all = "PascalCase")]
+    Silent {
+        /// Who.
+        node: NodeId,
+        /// Why not.
+        error: String,
+        /// Where it should be.
+        raft_addr: Option<String>,
+    },
+}
+
+impl Member {
+    /// What it says of itself, if it does.
+    pub(crate) fn status(&self) -> Option<&NodeStatus> {
+        match self {
+            Self::Answered(status) => Some(status),
+            Self::Silent { .. } => None,
+        }
+    }
+}
+
+async fn all(state: &HttpState, layout: Layout) -> Result<bytes::Bytes, Problem> {
+    let known = state.handle.status().members;
+    let answers = state.handle.cluster_status(ALL_TIMEOUT).await;
+    let members = answers.into_iter().map(|(node, answer)| match answer {
+        Ok(status) => Member::Answered(Box::new(status)),
+        Err(error) => {
+            let raft_addr = known.iter().find(|member| member.node == node).map(|member| member.address.clone());
+            Member::Silent { node, error, raft_addr }
+        }
+    });
+    to_json(&members.collect::<Vec<_>>(), layout)
+}
+
+/// `GET /health`: 200 while a leader is known and the state keeps up with it, 503 with the reason otherwise.
+pub(crate) async fn health(State(state): State<HttpState>, request: Request) -> Response {
+    let answer = || {
+        let options = match look(&state, &request)? {
+            Look::At(_, options) => options,
+            Look::Answered(response) => return Ok(response),
+        };
+        let health = Health::of(&state.handle.status());
+        let status = if health.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        Ok(json(status, to_json(&health, options.layout)?))
+    };
+    answer().unwrap_or_else(Problem::into_response)
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Health {
+    healthy: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    node: NodeId,
+    leader: Option<NodeId>,
+    commit: LogIndex,
+    applied: LogIndex,
+}
+
+impl Health {
+    fn of(status: &NodeStatus) -> Self {
+        let behind = status.commit.0.saturating_sub(status.applied.0);
+        let reason = if status.leader.is_none() {
+            Some("no leader is known".to_owned())
+        } else if behind > BEHIND_MAX {
+            Some(format!("{behind} committed entries are not applied yet"))
+        } else {
+            None
+        };
+        Self {
+            healthy: reason.is_none(),
+            reason,
+            node: status.node,
+            leader: status.leader,
+            commit: status.commit,
+            applied: status.applied,
+        }
+    }
+}

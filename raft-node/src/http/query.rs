@@ -1,0 +1,157 @@
+//! The query of a request: what stands behind the `?`.
+
+use super::answer::Problem;
+
+/// A request's parameters, decoded, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Query {
+    pairs: Vec<(String, String)>,
+}
+
+impl Query {
+    /// Reads a query. A malformed one is refused as a whole: a condition that was dropped would be worse than an error.
+    pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
+        let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Some((decode_plus(name)?, decode_plus(value)?))
+        });
+        let pairs = pairs.collect::<Option<_>>();
+        pairs.map(|pairs| Self { pairs }).ok_or_else(|| Problem::bad_request("Invalid query: not percent-encoded UTF-8"))
+    }
+
+    /// Whether a parameter is there, with or without a value.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.value(name).is_some()
+    }
+
+    /// A parameter's value; empty for one that has none; the first if it is there more than once.
+    pub(crate) fn value(&self, name: &str) -> Option<&str> {
+        self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A parameter's value, where an empty one counts as absent.
+    pub(crate) fn filled(&self, name: &str) -> Option<&str> {
+        self.value(name).filter(|value| !value.is_empty())
+    }
+
+    /// A parameter that is a number.
+    pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, Problem> {
+        let Some(text) = self.value(name) else { return Ok(None) };
+        // Rust takes a leading plus, Go does not.
+        let number = text.parse().ok().filter(|_| !text.starts_with('+'));
+        number.map(Some).ok_or_else(|| {
+            Problem::bad_request(format!("Invalid {name} value {text:?}: it must be a whole number from 0 to 2^64-1"))
+        })
+    }
+
+    /// Refuses more than one of the parameters `names`, in the words that clients know.
+    pub(crate) fn conflict(&self, names: &[&str]) -> Result<(), Problem> {
+        if names.iter().filter(|name| self.has(name)).count() > 1 {
+            return Err(Problem::bad_request(format!("Conflicting flags: {}", self.encode())));
+        }
+        Ok(())
+    }
+
+    /// All parameters, sorted by name.
+    fn encode(&self) -> String {
+        let mut pairs: Vec<_> = self.pairs.iter().collect();
+        pairs.sort_by(|one, other| one.0.cmp(&other.0));
+        let pairs: Vec<_> = pairs.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+        pairs.join("&")
+    }
+}
+
+/// Decodes `%41`; none if it is malformed or does not come to UTF-8.
+pub(crate) fn decode(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    if !bytes.contains(&b'%') {
+        return Some(text.to_owned());
+    }
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte == b'%' {
+            let (high, low) = (hex(*rest.first()?)?, hex(*rest.get(1)?)?);
+            out.push(high << 4 | low);
+            rest = &rest[2..];
+        } else {
+            out.push(byte);
+        }
+    }
+    String::from_utf8(out).ok()
+}
+
+/// As [`decode`], where `+` is a space.
+fn decode_plus(text: &str) -> Option<String> {
+    if text.contains('+') { decode(&text.replace('+', " ")) } else { decode(text) }
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+/// Encodes all that is not a letter, a digit or one of `-_.~`; a space becomes `+`.
+fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            b' ' => out.push('+'),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "test")]
+mod tests {
+    use super::*;
+
+    fn query(text: &str) -> Query {
+        Query::parse(text).unwrap()
+    }
+
+    #[test]
+    fn parameters_are_found_with_and_without_values() {
+        let query = query("recurse&separator=%2F&dc=&a=1&a=2&x+y=p%20q");
+        assert!(query.has("recurse") && !query.has("raw"));
+        assert_eq!(query.value("separator"), Some("/"));
+        assert_eq!((query.value("dc"), query.filled("dc")), (Some(""), None));
+        assert_eq!(query.value("a"), Some("1"));
+        assert_eq!(query.value("x y"), Some("p q"));
+    }
+
+    #[test]
+    fn a_malformed_query_is_refused() {
+        for text in ["cas=%", "cas=%4", "cas=%zz", "%ff=1"] {
+            assert!(Query::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_refused_with_the_name_of_the_parameter() {
+        assert_eq!(query("cas=18446744073709551615").number("cas").unwrap(), Some(u64::MAX));
+        assert_eq!(query("").number("cas").unwrap(), None);
+        for text in ["cas", "cas=", "cas=x", "cas=-1", "cas=%2B1", "cas=18446744073709551616", "cas=1.0"] {
+            let problem = query(text).number("cas").unwrap_err();
+            assert!(problem.text().contains("Invalid cas value"), "{text}");
+        }
+    }
+
+    #[test]
+    fn conflicts_name_all_parameters_in_order() {
+        let problem = query("release=y&cas=1&acquire=x&p=a%20b/").conflict(&["cas", "acquire", "release"]).unwrap_err();
+        assert_eq!(problem.text(), "Conflicting flags: acquire=x&cas=1&p=a+b%2F&release=y");
+        assert!(query("cas=1").conflict(&["cas", "recurse"]).is_ok());
+    }
+
+    #[test]
+    fn percent_encoding_is_decoded_once() {
+        assert_eq!(decode("a%2Fb%252F+c").as_deref(), Some("a/b%2F+c"));
+        assert_eq!(decode("%c3%A4").as_deref(), Some("ä"));
+        assert_eq!(decode("%ff"), None);
+        assert_eq!(decode("a%"), None);
+    }
+}

@@ -1,0 +1,91 @@
+//! Connections: accepted up to a bound, with time-outs, ended in order.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::{HttpState, router};
+
+/// At most so many connections at a time; more wait to be accepted.
+pub const CONNECTIONS_MAX: usize = 4096;
+/// How long a client may take for a request's headers; also how long an idle connection is kept.
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long requests under way may go on once the server is to end.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long accepting rests after it failed, e.g. for want of file descriptors.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// Serves `state` on `listener` until `shutdown` resolves; then takes no more requests, answers blocking queries at
+/// once, and returns when the others are done or [`GRACE`] is over.
+pub async fn serve(listener: TcpListener, state: HttpState, shutdown: impl Future<Output = ()>) {
+    let stopping = Arc::clone(&state.stopping);
+    let router = router(state);
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let accept = async {
+            let permit = Arc::clone(&permits).acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        tokio::select! {
+            () = &mut shutdown => break,
+            (permit, accepted) = accept => match accepted {
+                Ok((stream, _)) => {
+                    let (router, stopping) = (router.clone(), stopping.subscribe());
+                    connections.spawn(async move {
+                        connection(stream, router, stopping).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(ACCEPT_REST).await;
+                }
+            },
+            // So that the set does not grow with every connection that ever was.
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+        }
+    }
+    drop(listener);
+    stopping.send_replace(true);
+    let ended = timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
+    if ended.is_err() {
+        tracing::warn!(left = connections.len(), "connections were cut off with requests under way");
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, mut stopping: watch::Receiver<bool>) {
+    // Without this an answer that does not fill a packet waits for the acknowledgement of the one before it: 40 ms.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection ended before it began");
+        return;
+    }
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_TIMEOUT)
+        // `X-Consul-Index`, as clients see it elsewhere; some look for it as if case mattered.
+        .title_case_headers(true)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    let stop = async { drop(stopping.wait_for(|stopping| *stopping).await) };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended with an error");
+    }
+}

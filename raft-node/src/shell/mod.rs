@@ -1,0 +1,197 @@
+//! The tokio shell: gives a replica a clock, threads for its workers, and a transport. All decisions are elsewhere.
+
+mod clock;
+mod config;
+mod formation;
+mod node_loop;
+mod requests;
+mod routing;
+mod server;
+mod workers;
+
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use raftkit_core::{ClusterId, Incarnation, LogIndex, Member, NodeId, RoleName, StoreId};
+use raftkit_net::Transport;
+use raftkit_replica::{Ended, Replica, StateMachine};
+use tokio::sync::{mpsc, watch};
+
+pub use config::{Formation, ServerConfig};
+pub use server::{Server, StartError, Stopped};
+
+use crate::{ClusterName, MemberStatus, NodeStatus};
+use node_loop::LoopEvent;
+use requests::Founding;
+
+/// What handles, the loop and requests of other nodes share.
+pub(crate) struct Shared<M: StateMachine> {
+    pub(crate) config: ServerConfig,
+    pub(crate) store: StoreId,
+    incarnation: Incarnation,
+    pub(crate) transport: Transport,
+    /// Where others reach this node.
+    address: String,
+    pub(crate) reader: M::Reader,
+    pub(crate) events: mpsc::UnboundedSender<LoopEvent>,
+    pub(crate) view: watch::Sender<View>,
+    applied: watch::Sender<LogIndex>,
+    /// Filled once the node belongs to a cluster.
+    running: OnceLock<Running>,
+    end: watch::Sender<Option<Option<Ended>>>,
+}
+
+struct Running {
+    cluster: ClusterId,
+    replica: Mutex<Replica>,
+}
+
+/// What requests wait on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) leader: Option<NodeId>,
+    pub(crate) durable_commit: LogIndex,
+    pub(crate) applied: LogIndex,
+    /// What was known to be committed when the node started: a stale read shows no less.
+    pub(crate) committed_at_start: LogIndex,
+}
+
+impl<M: StateMachine> Shared<M> {
+    /// Lets `use_it` have the replica. Only the loop and status take it, each for a moment.
+    pub(crate) fn with_replica<T>(&self, use_it: impl FnOnce(&mut Replica) -> T) -> T {
+        let running = self.running.get().expect("the loop starts after the replica is there");
+        use_it(&mut running.replica.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Shows readers what has changed; returns where the membership in force stands.
+    pub(crate) fn publish(&self) -> LogIndex {
+        let (leader, durable_commit, applied, membership_index) = self.with_replica(|replica| {
+            let node = replica.node();
+            (node.leader(), node.durable_commit(), node.applied(), node.membership_index())
+        });
+        self.view.send_if_modified(|view| {
+            let committed_at_start = view.committed_at_start;
+            let now = View { leader, durable_commit, applied, committed_at_start };
+            let changed = *view != now;
+            *view = now;
+            changed
+        });
+        self.applied.send_if_modified(|shown| {
+            let risen = applied > *shown;
+            *shown = applied.max(*shown);
+            risen
+        });
+        membership_index
+    }
+
+    pub(crate) fn applied(&self) -> watch::Receiver<LogIndex> {
+        self.applied.subscribe()
+    }
+
+    /// Ends the node: by itself with a reason, or because it was told to.
+    pub(crate) fn end(&self, why: Option<Ended>) {
+        self.end.send_if_modified(|end| {
+            let first = end.is_none();
+            if first {
+                *end = Some(why);
+            }
+            first
+        });
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.end.borrow().is_some()
+    }
+
+    pub(crate) fn as_member(&self) -> (NodeId, Member) {
+        (self.config.node, Member { store: self.store, address: self.address.clone() })
+    }
+
+    pub(crate) fn founding(&self) -> Founding {
+        let Some(running) = self.running.get() else { return Founding::None };
+        let cluster = running.cluster;
+        self.with_replica(|replica| {
+            if replica.node().membership_index() == raftkit_core::LogId::GENESIS.index {
+                Founding::Members { cluster, membership: replica.node().membership().clone() }
+            } else {
+                Founding::Changed { cluster }
+            }
+        })
+    }
+
+    /// How long ago the leader was heard: zero on the leader itself, the longest time where it never was.
+    pub(crate) fn last_contact(&self) -> Duration {
+        if self.running.get().is_none() {
+            return Duration::MAX;
+        }
+        let status = self.with_replica(|replica| replica.status());
+        if status.leader == Some(self.config.node) {
+            return Duration::ZERO;
+        }
+        status.leader_heard.map_or(Duration::MAX, |heard| clock::now().since(heard))
+    }
+
+    pub(crate) fn status(&self) -> NodeStatus {
+        let mut status = NodeStatus {
+            node: self.config.node,
+            store: self.store,
+            cluster: self.running.get().map(|running| ClusterName(running.cluster)),
+            incarnation: self.incarnation.0,
+            role: RoleName::Follower,
+            term: raftkit_core::Term(0),
+            leader: None,
+            last_contact_ms: None,
+            base: LogIndex::ZERO,
+            last: LogIndex::ZERO,
+            commit: LogIndex::ZERO,
+            applied: LogIndex::ZERO,
+            durable: LogIndex::ZERO,
+            raft_addr: self.address.clone(),
+            attributes: self.config.attributes.clone(),
+            members: Vec::new(),
+            membership_index: LogIndex::ZERO,
+        };
+        if self.running.get().is_some() {
+            let (core, durable) = self.with_replica(|replica| (replica.status(), replica.durable()));
+            let contact = self.last_contact();
+            status.role = core.role;
+            status.term = core.term;
+            status.leader = core.leader;
+            status.last_contact_ms =
+                (contact != Duration::MAX).then(|| u64::try_from(contact.as_millis()).unwrap_or(u64::MAX));
+            status.base = core.base.index;
+            status.last = core.last.index;
+            status.commit = core.commit;
+            status.applied = core.applied;
+            status.durable = durable;
+            status.membership_index = core.membership_index;
+            status.members = members(&core);
+        }
+        status
+    }
+}
+
+fn members(core: &raftkit_core::Status) -> Vec<MemberStatus> {
+    core.membership
+        .members()
+        .iter()
+        .map(|(node, member)| MemberStatus {
+            node: *node,
+            address: member.address.clone(),
+            voter: core.membership.is_voter(*node),
+            matched: core.peers.get(node).map(|peer| peer.match_index),
+        })
+        .collect()
+}
+
+/// A random number for ids and seeds.
+fn random() -> u128 {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the operating system has random numbers");
+    u128::from_le_bytes(bytes)
+}
+
+/// A handle's part of a server that was just started.
+fn handle<M: StateMachine>(shared: &Arc<Shared<M>>) -> crate::Handle<M> {
+    crate::Handle { shared: Arc::clone(shared) }
+}

@@ -1,0 +1,276 @@
+//! A running node: start, watch, stop.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use raftkit_core::{LogIndex, NodeId, StoreId};
+use raftkit_disk::{DirLock, Disk};
+use raftkit_log::{FolderLock, OpenOptions, Store};
+use raftkit_net::{Inbound, LocalIdentity, TlsIdentity, Transport, TransportConfig};
+use raftkit_replica::{Ended, MachineError, Opened, Repair, StateMachine};
+use raftkit_snapshot::SnapshotDir;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::node_loop::{LoopEvent, NodeLoop};
+use super::workers::Workers;
+use super::{Running, ServerConfig, Shared, View, clock, formation, handle, random};
+use crate::Handle;
+
+/// A node of a cluster, running in this process. Dropping it ends it without a farewell, as a crash would.
+pub struct Server<M: StateMachine> {
+    shared: Arc<Shared<M>>,
+    running: JoinHandle<()>,
+    end: watch::Receiver<Option<Option<Ended>>>,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be used.
+    #[error("the data folder {} cannot be used: {error}", dir.display())]
+    DataDir {
+        /// Which.
+        dir: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Another process uses the data folder.
+    #[error("the data folder {} is in use by another process: stop that one, or give this node a folder of its own", dir.display())]
+    InUse {
+        /// Which.
+        dir: PathBuf,
+    },
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Log(#[from] raftkit_log::OpenError),
+    /// The cluster's identity cannot be stored.
+    #[error(transparent)]
+    Form(#[from] raftkit_log::FormError),
+    /// The state machine cannot be opened.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// Log, state machine and snapshots do not fit together.
+    #[error(transparent)]
+    Replica(#[from] raftkit_replica::OpenReplicaError),
+    /// CA, certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] raftkit_net::TlsError),
+    /// The transport cannot be started.
+    #[error(transparent)]
+    Transport(#[from] raftkit_net::StartError),
+    /// A thread cannot be started.
+    #[error("a thread cannot be started: {0}")]
+    Thread(std::io::Error),
+    /// The node was stopped before it belonged to a cluster.
+    #[error("the node was stopped before it belonged to a cluster")]
+    Stopped,
+}
+
+/// Why a node is not running any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// It was told to.
+    OnRequest,
+    /// By itself; why, in words.
+    Failed(String),
+}
+
+/// How many events of the transport may wait before it pushes back on the peers.
+const INBOUND_MAX: usize = 4_096;
+
+impl<M: StateMachine> Server<M> {
+    /// Opens the data folder, starts the transport, and returns as soon as requests are taken; the node then joins or
+    /// forms its cluster by itself. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The folder is in use, belongs to another node, is damaged, or cannot be written; the address is in use; the
+    /// certificates do not fit.
+    pub async fn start(
+        config: ServerConfig,
+        disk: Arc<dyn Disk>,
+        open: impl FnOnce(Arc<dyn Disk>, &Path) -> Result<M, MachineError>,
+    ) -> Result<Self, StartError> {
+        let dir = config.data_dir.clone();
+        let lock = lock(&disk, &dir)?;
+        let (store, restored) = Store::open(
+            Arc::clone(&disk),
+            &dir,
+            OpenOptions {
+                lock: FolderLock::HeldByCaller,
+                ..OpenOptions::new(config.node, StoreId(random()))
+            },
+        )?;
+        let machine = open(Arc::clone(&disk), &dir)?;
+        let snapshots = SnapshotDir::new(Arc::clone(&disk), dir.join("snapshots"))
+            .map_err(|error| StartError::DataDir { dir: dir.join("snapshots"), error })?;
+        let (transport, inbound, address) = transport(&config, &store)?;
+        let identity = store.identity().clone();
+        let (events_sender, events) = mpsc::unbounded_channel();
+        let (view, _) = watch::channel(View::default());
+        let (applied, _) = watch::channel(LogIndex::ZERO);
+        let (end, ended) = watch::channel(None);
+        let shared = Arc::new(Shared {
+            config,
+            store: identity.store,
+            incarnation: identity.incarnation,
+            transport,
+            address,
+            reader: machine.reader(),
+            events: events_sender,
+            view,
+            applied,
+            running: OnceLock::new(),
+            end,
+        });
+        let parts = Parts { store, restored, machine, snapshots, events, inbound, lock };
+        let running = match parts.store.identity().cluster {
+            Some(_) => {
+                let node_loop = begin(&shared, parts)?;
+                tokio::spawn(node_loop)
+            }
+            None => tokio::spawn(form_and_run(Arc::clone(&shared), parts)),
+        };
+        Ok(Self { shared, running, end: ended })
+    }
+
+    /// A handle for requests.
+    #[must_use]
+    pub fn handle(&self) -> Handle<M> {
+        handle(&self.shared)
+    }
+
+    /// Where the transport listens.
+    #[must_use]
+    pub fn raft_addr(&self) -> std::net::SocketAddr {
+        self.shared.transport.local_addr()
+    }
+
+    /// Returns when the node has ended, by itself or on request.
+    pub async fn stopped(&self) -> Stopped {
+        let mut end = self.end.clone();
+        match end.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(Some(why))) => Stopped::Failed(why.to_string()),
+            Ok(Some(None) | None) | Err(_) => Stopped::OnRequest,
+        }
+    }
+
+    /// Stops the node cleanly: leadership is handed over, what is applied is made durable, peers are told.
+    pub async fn stop(self) {
+        if self.shared.view.borrow().leader == Some(self.shared.config.node) {
+            // The lease ends with the transfer; if nobody can take over, the others elect by themselves.
+            let _ = self.shared.transfer_here(None).await;
+        }
+        if self.shared.events.send(LoopEvent::Stop).is_err() || self.shared.running.get().is_none() {
+            self.running.abort();
+        }
+        let _ = self.running.await;
+        self.shared.transport.close().await;
+    }
+
+    /// Ends the node at once, as a crash would: nothing is handed over and nothing more is made durable.
+    pub fn abort(&self) {
+        self.running.abort();
+    }
+}
+
+/// What a node is made of until it runs.
+struct Parts<M> {
+    store: Store,
+    restored: raftkit_core::Restored,
+    machine: M,
+    snapshots: SnapshotDir,
+    events: mpsc::UnboundedReceiver<LoopEvent>,
+    inbound: mpsc::Receiver<Inbound>,
+    lock: Box<dyn DirLock>,
+}
+
+fn lock(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Box<dyn DirLock>, StartError> {
+    let unusable = |error| StartError::DataDir { dir: dir.to_owned(), error };
+    disk.create_dir_all(dir).map_err(unusable)?;
+    disk.lock_dir(dir).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => StartError::InUse { dir: dir.to_owned() },
+        _ => unusable(error),
+    })
+}
+
+fn transport(
+    config: &ServerConfig,
+    store: &Store,
+) -> Result<(Transport, mpsc::Receiver<Inbound>, String), StartError> {
+    let identity = store.identity();
+    let (sender, inbound) = mpsc::channel(INBOUND_MAX);
+    let address = config.advertise.clone().unwrap_or_else(|| config.listen.to_string());
+    let local = LocalIdentity {
+        node: config.node,
+        store: identity.store,
+        incarnation: identity.incarnation,
+        cluster: identity.cluster,
+        address: address.clone(),
+        attributes: bytes::Bytes::new(),
+    };
+    let mut settings = TransportConfig::new(config.listen, TlsIdentity::parse(&config.tls)?, local);
+    settings.batch_bytes_max = config.batch_bytes_max;
+    settings.peer_timeout = config.election_timeout;
+    let transport = Transport::start(settings, sender)?;
+    Ok((transport, inbound, address))
+}
+
+async fn form_and_run<M: StateMachine>(shared: Arc<Shared<M>>, mut parts: Parts<M>) {
+    let formed = formation::form(&shared, &mut parts.store, &mut parts.inbound).await;
+    let begun = formed.and_then(|()| {
+        let identity = parts.store.identity().clone();
+        tracing::debug!(?identity, "formed");
+        // What opening found is older than what was just formed.
+        parts.restored = parts.store.restored();
+        begin(&shared, parts)
+    });
+    match begun {
+        Ok(node_loop) => node_loop.await,
+        Err(StartError::Stopped) => shared.end(None),
+        Err(error) => {
+            tracing::error!("the node cannot start: {error}");
+            shared.end(Some(Ended::Log(error.to_string())));
+        }
+    }
+}
+
+/// Puts the node together; the future runs it.
+fn begin<M: StateMachine>(
+    shared: &Arc<Shared<M>>,
+    parts: Parts<M>,
+) -> Result<impl Future<Output = ()> + Send + use<M>, StartError> {
+    let Parts { store, restored, machine, snapshots, events, inbound, lock } = parts;
+    let identity = store.identity().clone();
+    let cluster = identity.cluster.ok_or(StartError::Stopped)?;
+    #[expect(clippy::cast_possible_truncation, reason = "any 64 of the random bits will do")]
+    let seed = random() as u64;
+    let core = shared.config.core(identity.store, identity.incarnation, seed);
+    let committed = restored.hard_state.commit;
+    let opened =
+        Opened::new(core, shared.config.replica, clock::now(), (store, restored), machine, snapshots)?;
+    if let Some(Repair::LogReset(id)) = opened.repaired {
+        tracing::warn!("an interrupted snapshot install was finished: the log starts after {id}");
+    }
+    shared.view.send_modify(|view| view.committed_at_start = committed);
+    let workers = Workers::start(opened.log, opened.applier, opened.snapshots, &shared.events)
+        .map_err(StartError::Thread)?;
+    let running = Running { cluster, replica: Mutex::new(opened.replica) };
+    assert!(shared.running.set(running).is_ok(), "a node begins once");
+    shared.publish();
+    let node_loop = NodeLoop::new(Arc::clone(shared), workers, events, inbound);
+    Ok(async move {
+        node_loop.run().await;
+        // Only now may another process have the folder.
+        drop(lock);
+    })
+}
+
+/// The id that a server runs under.
+impl<M: StateMachine> Server<M> {
+    /// This node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.shared.config.node
+    }
+}

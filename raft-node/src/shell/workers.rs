@@ -1,0 +1,140 @@
+//! A thread for each of a replica's workers, and nothing else: what they do is in raftkit-replica.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{Builder, JoinHandle};
+
+use raftkit_core::{Fetch, Write};
+use raftkit_log::Reader;
+use raftkit_replica::{
+    Applier, Event, LogWorker, MachineWork, SnapshotWork, SnapshotWorker, StateMachine, fetch,
+};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::node_loop::LoopEvent;
+
+/// The workers' inboxes. Dropping it lets them finish what they have and end.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    log: Sender<Write>,
+    machine: Sender<MachineWork>,
+    io: Sender<IoWork>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Work for the thread that reads the log and handles snapshots.
+enum IoWork {
+    Fetch(Fetch),
+    Snapshot(SnapshotWork),
+}
+
+/// A worker's thread is gone: it panicked.
+#[derive(Debug)]
+pub(crate) struct WorkerGone;
+
+impl Workers {
+    /// Starts the threads. Reports go to `events`.
+    pub(crate) fn start<M: StateMachine>(
+        log: LogWorker,
+        applier: Applier<M>,
+        snapshots: SnapshotWorker,
+        events: &UnboundedSender<LoopEvent>,
+    ) -> std::io::Result<Self> {
+        let reader = log.reader();
+        let (log_inbox, log_work) = channel();
+        let (machine_inbox, machine_work) = channel();
+        let (io_inbox, io_work) = channel();
+        let (to_log, to_machine, to_io) = (events.clone(), events.clone(), events.clone());
+        let threads = vec![
+            Builder::new().name("raft-log".into()).spawn(move || run_log(log, &log_work, &to_log))?,
+            Builder::new().name("raft-apply".into()).spawn(move || run_machine(applier, &machine_work, &to_machine))?,
+            Builder::new().name("raft-io".into()).spawn(move || run_io(snapshots, &reader, &io_work, &to_io))?,
+        ];
+        Ok(Self { log: log_inbox, machine: machine_inbox, io: io_inbox, threads })
+    }
+
+    pub(crate) fn log(&self, write: Write) -> Result<(), WorkerGone> {
+        self.log.send(write).map_err(|_| WorkerGone)
+    }
+
+    pub(crate) fn machine(&self, work: MachineWork) -> Result<(), WorkerGone> {
+        self.machine.send(work).map_err(|_| WorkerGone)
+    }
+
+    pub(crate) fn fetch(&self, work: Fetch) -> Result<(), WorkerGone> {
+        self.io.send(IoWork::Fetch(work)).map_err(|_| WorkerGone)
+    }
+
+    pub(crate) fn snapshot(&self, work: SnapshotWork) -> Result<(), WorkerGone> {
+        self.io.send(IoWork::Snapshot(work)).map_err(|_| WorkerGone)
+    }
+
+    /// Lets the workers finish what they have, and waits for them. Blocks.
+    pub(crate) fn finish(self) {
+        let Self { log, machine, io, threads } = self;
+        drop((log, machine, io));
+        for thread in threads {
+            // A panic was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Everything that waits in an inbox; blocks for the first. None when nobody can send any more.
+fn batch<T>(inbox: &Receiver<T>) -> Option<Vec<T>> {
+    let first = inbox.recv().ok()?;
+    Some(std::iter::once(first).chain(inbox.try_iter()).collect())
+}
+
+fn report(events: &UnboundedSender<LoopEvent>, event: Event) {
+    // The loop has ended: nobody wants to know any more.
+    let _ = events.send(LoopEvent::Worker(event));
+}
+
+fn run_log(mut worker: LogWorker, inbox: &Receiver<Write>, events: &UnboundedSender<LoopEvent>) {
+    let mut next = batch(inbox);
+    while let Some(writes) = next {
+        let event = worker.flush(writes);
+        let failed = matches!(event, Some(Event::WriteFailed(_)));
+        event.into_iter().for_each(|event| report(events, event));
+        if failed {
+            return;
+        }
+        next = None;
+        while next.is_none() && worker.has_idle_work() {
+            let waiting: Vec<Write> = inbox.try_iter().collect();
+            if waiting.is_empty() {
+                worker.idle().into_iter().for_each(|event| report(events, event));
+            } else {
+                next = Some(waiting);
+            }
+        }
+        if next.is_none() {
+            next = batch(inbox);
+        }
+    }
+}
+
+fn run_machine<M: StateMachine>(
+    mut applier: Applier<M>,
+    inbox: &Receiver<MachineWork>,
+    events: &UnboundedSender<LoopEvent>,
+) {
+    while let Some(works) = batch(inbox) {
+        applier.run(works, &mut |event| report(events, event));
+    }
+}
+
+fn run_io(
+    mut snapshots: SnapshotWorker,
+    log: &Reader,
+    inbox: &Receiver<IoWork>,
+    events: &UnboundedSender<LoopEvent>,
+) {
+    while let Ok(work) = inbox.recv() {
+        let event = match work {
+            IoWork::Fetch(work) => Some(fetch(log, work)),
+            IoWork::Snapshot(work) => snapshots.run(work),
+        };
+        event.into_iter().for_each(|event| report(events, event));
+    }
+}

@@ -1,0 +1,254 @@
+//! Clusters of real processes: killed, stopped, restarted. What was acknowledged stays, and errors say what is true.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "test")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use support::{Cluster, eventually, request};
+
+/// What one writer did: for each key the last value acknowledged, and the last one tried.
+type Written = BTreeMap<String, (Option<u64>, u64)>;
+
+/// Writes rising numbers to keys of its own, to whichever node answers, until told to stop.
+fn writer(name: usize, addresses: Vec<String>, stop: Arc<AtomicBool>) -> Written {
+    let mut written = Written::new();
+    let mut target = name;
+    for number in 1.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let key = format!("writer-{name}/{}", number % 20);
+        let entry = written.entry(key.clone()).or_insert((None, 0));
+        entry.1 = number;
+        let body = format!("{name}:{number}");
+        let address = &addresses[target % addresses.len()];
+        match request(address, "PUT", &format!("/v1/kv/{key}"), body.as_bytes(), Duration::from_secs(6)) {
+            Ok(answer) if answer.status == 200 => {
+                assert_eq!(answer.text(), "true");
+                entry.0 = Some(number);
+            }
+            // In doubt, or refused: the next node may do better.
+            Ok(_) | Err(_) => target += 1,
+        }
+    }
+    written
+}
+
+/// Every acknowledged write is on every node, nothing is there that nobody wrote, and all nodes agree on each entry.
+fn check(cluster: &Cluster, written: &Written) {
+    for node in &cluster.nodes {
+        for (key, (acknowledged, tried)) in written {
+            let answer = node.get(&format!("/v1/kv/{key}?raw&stale"));
+            let Some(acknowledged) = acknowledged else { continue };
+            assert_eq!(answer.status, 200, "node {}: {key} was acknowledged and is gone", node.id);
+            let text = answer.text();
+            let (writer, number) = text.split_once(':').unwrap();
+            assert!(key.starts_with(&format!("writer-{writer}/")), "node {}: {key} holds {text}", node.id);
+            let number: u64 = number.parse().unwrap();
+            assert!(
+                number >= *acknowledged && number <= *tried && number % 20 == acknowledged % 20,
+                "node {}: {key} holds {number}, {acknowledged} was acknowledged and {tried} tried last",
+                node.id
+            );
+        }
+    }
+    let all = |node: &support::Node| node.get("/v1/kv/?recurse&stale").json();
+    let first = all(&cluster.nodes[0]);
+    for node in &cluster.nodes[1..] {
+        assert_eq!(all(node), first, "node {} differs from node 1, ModifyIndex included", node.id);
+    }
+}
+
+/// How long until a write to one of the nodes is acknowledged.
+fn time_to_write(cluster: &Cluster, but: u64) -> Duration {
+    let since = Instant::now();
+    let others: Vec<&support::Node> = cluster.nodes.iter().filter(|node| node.id != but).collect();
+    eventually("writes resume", || {
+        others.iter().any(|node| {
+            node.put("/v1/kv/probe", b"x").is_ok_and(|answer| answer.status == 200)
+        })
+    });
+    since.elapsed()
+}
+
+#[test]
+fn kill_9_of_every_node_in_turn_loses_nothing_that_was_acknowledged() {
+    let mut cluster = Cluster::start(3);
+    let addresses: Vec<String> = cluster.nodes.iter().map(|node| node.http.clone()).collect();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..3)
+        .map(|name| {
+            let (addresses, stop) = (addresses.clone(), Arc::clone(&stop));
+            std::thread::spawn(move || writer(name, addresses, stop))
+        })
+        .collect();
+    eventually("the writers are at work", || {
+        cluster.nodes[0].status().is_some_and(|status| status["Commit"].as_u64() > Some(100))
+    });
+
+    let leader = cluster.wait_for_leader();
+    let mut victims = vec![leader];
+    victims.extend((1..=3).filter(|id| *id != leader));
+    victims.push(0);
+    for victim in victims {
+        // Last of all, whoever leads then.
+        let victim = if victim == 0 { cluster.wait_for_leader() } else { victim };
+        cluster.node(victim).kill();
+        let gap = time_to_write(&cluster, victim);
+        assert!(gap < Duration::from_millis(1500), "writes resumed {gap:?} after node {victim} was killed");
+        cluster.node(victim).start();
+        cluster.wait_for_leader();
+        eventually("the restarted node catches up", || {
+            let statuses: Vec<_> = cluster.nodes.iter().filter_map(support::Node::status).collect();
+            let highest = statuses.iter().filter_map(|status| status["Commit"].as_u64()).max();
+            let own = statuses.iter().find(|status| status["Node"] == victim);
+            own.is_some_and(|own| own["Applied"].as_u64().unwrap() + 200 > highest.unwrap())
+        });
+    }
+
+    stop.store(true, Ordering::Relaxed);
+    let mut written = Written::new();
+    for writer in writers {
+        written.extend(writer.join().unwrap());
+    }
+    cluster.settle();
+    check(&cluster, &written);
+    assert!(written.values().any(|(acknowledged, _)| acknowledged.is_some()));
+}
+
+#[test]
+fn without_a_majority_errors_say_what_is_true_and_stale_reads_go_on() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.wait_for_leader();
+    assert_eq!(cluster.node(leader).put("/v1/kv/before", b"kept").unwrap().text(), "true");
+    cluster.settle();
+    let others: Vec<u64> = (1..=3).filter(|id| *id != leader).collect();
+    for id in &others {
+        cluster.node(*id).signal("-STOP");
+    }
+
+    // The leader does not know yet: the write is proposed, and nobody can say what becomes of it.
+    let since = Instant::now();
+    let answer = cluster.node(leader).put("/v1/kv/doubt", b"maybe").unwrap();
+    let took = since.elapsed();
+    assert_eq!(answer.status, 500, "{}", answer.text());
+    assert!(answer.text().contains("serverPartialFail"), "{}", answer.text());
+    assert!(took >= Duration::from_millis(1000) && took < Duration::from_millis(1400), "after {took:?}");
+
+    // It has stepped down by now: the write is held, then refused, and certainly not applied.
+    let since = Instant::now();
+    let answer = cluster.node(leader).put("/v1/kv/refused", b"never").unwrap();
+    let took = since.elapsed();
+    assert_eq!((answer.status, answer.text().as_str()), (500, "No cluster leader"));
+    assert!(took >= Duration::from_millis(3000) && took < Duration::from_millis(3400), "after {took:?}");
+
+    let stale = cluster.node(leader).get("/v1/kv/before?raw&stale");
+    assert_eq!((stale.status, stale.text().as_str()), (200, "kept"));
+    assert_eq!(stale.header("X-Consul-KnownLeader"), Some("false"));
+    let contact: u64 = stale.header("X-Consul-LastContact").unwrap().parse().unwrap();
+    assert!(contact > 500, "the leader was last heard {contact} ms ago");
+    let default = cluster.node(leader).get("/v1/kv/before?raw");
+    assert_eq!((default.status, default.text().as_str()), (500, "No cluster leader"));
+
+    for id in &others {
+        cluster.node(*id).signal("-CONT");
+    }
+    cluster.settle();
+    for node in &cluster.nodes {
+        assert_eq!(node.get("/v1/kv/before?raw").text(), "kept");
+        assert_eq!(node.get("/v1/kv/refused?raw").status, 404, "what was refused is not applied");
+        let doubt = node.get("/v1/kv/doubt?raw");
+        assert!(doubt.status == 404 || doubt.text() == "maybe");
+    }
+}
+
+#[test]
+fn all_nodes_are_killed_at_once_and_a_restart_serves_what_was_stored() {
+    let mut cluster = Cluster::start(3);
+    for number in 0..20 {
+        let node = &cluster.nodes[number % 3];
+        assert_eq!(node.put(&format!("/v1/kv/all/{number}"), b"value").unwrap().text(), "true");
+    }
+    let before = cluster.nodes[0].get("/v1/kv/all/?recurse&consistent").json();
+    for id in 1..=3 {
+        cluster.node(id).kill();
+    }
+    for id in 1..=3 {
+        cluster.node(id).start();
+    }
+    cluster.wait_for_leader();
+    for node in &cluster.nodes {
+        assert_eq!(node.get("/v1/kv/all/?recurse&consistent").json(), before, "on node {}", node.id);
+    }
+}
+
+#[test]
+fn a_clean_stop_of_the_leader_hands_leadership_over_at_once() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.wait_for_leader();
+    let term = cluster.node(leader).status().unwrap()["Term"].as_u64().unwrap();
+    let status = cluster.node(leader).stop();
+    assert!(status.success(), "a clean stop exits with 0: {status}");
+    let gap = time_to_write(&cluster, leader);
+    let next = cluster.wait_for_leader();
+    let new_term = cluster.node(next).status().unwrap()["Term"].as_u64().unwrap();
+    assert_ne!(next, leader);
+    assert_eq!(new_term, term + 1, "one election was enough");
+    assert!(gap < Duration::from_millis(400), "no election time-out had to pass: {gap:?}");
+}
+
+#[test]
+fn any_node_takes_any_request() {
+    let cluster = Cluster::start(3);
+    for (number, node) in cluster.nodes.iter().enumerate() {
+        let path = format!("/v1/kv/any/{number}");
+        assert_eq!(node.put(&path, b"value").unwrap().text(), "true");
+        for other in &cluster.nodes {
+            for mode in ["", "&consistent"] {
+                let answer = other.get(&format!("{path}?raw{mode}"));
+                assert_eq!((answer.status, answer.text().as_str()), (200, "value"), "node {} {mode}", other.id);
+            }
+        }
+        assert_eq!(node.put(&format!("{path}?cas=0"), b"again").unwrap().text(), "false");
+        let deleted = request(&node.http, "DELETE", &path, b"", Duration::from_secs(5)).unwrap();
+        assert_eq!(deleted.text(), "true");
+        for other in &cluster.nodes {
+            assert_eq!(other.get(&path).status, 404);
+        }
+    }
+    let leaders: Vec<String> = cluster.nodes.iter().map(|node| node.get("/v1/status/leader").text()).collect();
+    assert!(leaders.iter().all(|leader| *leader == leaders[0] && leader.contains(':')), "{leaders:?}");
+    let peers = cluster.nodes[1].get("/v1/status/peers").json();
+    assert_eq!(peers.as_array().unwrap().len(), 3);
+    let servers = cluster.nodes[2].get("/v1/operator/raft/configuration").json();
+    assert_eq!(servers["Servers"].as_array().unwrap().len(), 3);
+    assert_eq!(servers["Servers"].as_array().unwrap().iter().filter(|one| one["Leader"] == true).count(), 1);
+}
+
+#[test]
+fn the_data_folder_stays_bounded_under_endless_overwrites() {
+    let cluster = Cluster::start_with(1, "raft-trailing-logs = 100");
+    let node = &cluster.nodes[0];
+    let data = cluster.dir.path().join("data-1");
+    let size = || -> u64 {
+        let files = std::fs::read_dir(&data).unwrap();
+        files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+    };
+    let value = vec![b'x'; 100_000];
+    let mut largest = 0;
+    for number in 0..1200 {
+        assert_eq!(node.put(&format!("/v1/kv/over/{}", number % 4), &value).unwrap().status, 200);
+        if number == 400 {
+            largest = size();
+        }
+    }
+    let end = size();
+    assert!(end <= largest + largest / 2, "{largest} bytes after 400 writes, {end} after 1200 (120 MB in all)");
+    let status = node.status().unwrap();
+    assert!(status["Base"].as_u64().unwrap() > 900, "the log is compacted: {status}");
+}
