@@ -177,7 +177,7 @@ pub(crate) fn check_either(store: &Store, acknowledged: &Model, attempted: &Mode
 }
 
 /// A store's error must be an error of the disk, not a panic that was caught nor a claim of damage.
-pub(crate) fn assert_honest<E: std::error::Error>(error: &E) {
+pub(crate) fn assert_honest(error: &(dyn std::error::Error + 'static)) {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

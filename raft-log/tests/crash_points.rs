@@ -1,0 +1,165 @@
+//! One short life of a store, with the power cut in each of its mutations, and with each of its calls failing once.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "test")]
+
+mod common;
+
+use std::io::ErrorKind;
+
+use common::*;
+use raftkit_core::*;
+use raftkit_disk::SimulatedDisk;
+use raftkit_log::*;
+
+/// How far a life has come.
+#[derive(Default)]
+struct Told {
+    /// What the store has acknowledged.
+    acknowledged: Model,
+    /// What it was trying.
+    attempted: Model,
+    /// The incarnation that it has told.
+    incarnation: u64,
+    finished: bool,
+}
+
+/// The flushes of the life: every kind of write, and several in one.
+fn flushes() -> Vec<Vec<Write>> {
+    let hard_state =
+        |term, commit| Some(HardState { term: Term(term), vote: None, commit: LogIndex(commit) });
+    let entries =
+        |term, range: std::ops::RangeInclusive<u64>| range.map(|index| command(term, index, 200)).collect();
+    vec![
+        vec![Write { hard_state: hard_state(1, 1), ..append(1, entries(1, 2..=20)) }],
+        vec![append(2, vec![member(2, 21, 7), command(2, 22, 9000)]), append(3, entries(2, 23..=30))],
+        // Truncates, in the middle of a run, and appends in one write: both or nothing.
+        vec![Write {
+            truncate_from: Some(LogIndex(10)),
+            hard_state: hard_state(3, 5),
+            ..append(4, vec![command(3, 10, 50), member(3, 11, 8), command(3, 12, 70_000)])
+        }],
+        // Compacts past a membership and moves the base into a run.
+        vec![append(5, entries(3, 13..=20)), Write { compact_to: Some(LogIndex(15)), ..append(6, vec![]) }],
+        vec![append(7, entries(4, 21..=24))],
+        vec![Write {
+            reset_to: Some(base(6, 40)),
+            hard_state: hard_state(6, 40),
+            ..append(8, entries(6, 41..=42))
+        }],
+        vec![append(9, entries(7, 43..=45))],
+    ]
+}
+
+/// Lives until the first error, which must be an honest one.
+fn live(disk: &SimulatedDisk) -> Told {
+    let mut told = Told::default();
+    if let Err(error) = try_to_live(disk, &mut told) {
+        assert_honest(&*error);
+    } else {
+        told.finished = true;
+    }
+    told
+}
+
+fn try_to_live(disk: &SimulatedDisk, told: &mut Told) -> Result<(), Box<dyn std::error::Error>> {
+    let (mut store, _) = open(disk)?;
+    told.incarnation = store.identity().incarnation.0;
+    told.attempted.form(ClusterId(5), base(1, 1));
+    store.form(ClusterId(5), base(1, 1))?;
+    told.acknowledged = told.attempted.clone();
+    for (at, writes) in flushes().into_iter().enumerate() {
+        for write in writes {
+            told.attempted.apply(&write);
+            store.queue(write);
+        }
+        store.flush().inspect_err(|_| assert!(matches!(store.flush(), Err(StoreError::Ended))))?;
+        told.acknowledged = told.attempted.clone();
+        store.compact_step()?;
+        if at == 3 {
+            // Another life, cleanly ended before.
+            drop(store);
+            (store, _) = open(disk)?;
+            told.incarnation = store.identity().incarnation.0;
+        }
+    }
+    store.reader().read(LogIndex(41), LogIndex(45), usize::MAX)?;
+    Ok(())
+}
+
+/// Opens the store again: what it told is there, and of what it was trying all or nothing. It works on.
+fn check_after(disk: &SimulatedDisk, told: &Told) {
+    let (mut store, _) = open(disk).expect("it opens again");
+    assert!(store.identity().incarnation.0 > told.incarnation);
+    let found = check_either(&store, &told.acknowledged, &told.attempted);
+    let next = found.last().index.0 + 1;
+    store.queue(append(100, vec![command(9, next, 1)]));
+    store.flush().expect("it works on");
+}
+
+#[test]
+fn wherever_the_power_is_cut_what_was_flushed_is_there_and_a_flush_is_whole() {
+    let clean = SimulatedDisk::new(0);
+    assert!(live(&clean).finished);
+    let mutations = clean.mutations();
+    assert!(mutations > 50, "{mutations}");
+    for nth in 0..=mutations {
+        for losing_all in [true, false, false] {
+            let disk = SimulatedDisk::new(nth);
+            disk.crash_at_call(nth);
+            let told = live(&disk);
+            disk.freeze();
+            if losing_all {
+                disk.crash_losing_all_unsynced()
+            } else {
+                disk.crash()
+            }
+            check_after(&disk, &told);
+        }
+    }
+}
+
+#[test]
+fn the_power_may_be_cut_again_in_each_mutation_of_the_opening_after() {
+    // In the making of the file, and in each of some flushes.
+    for nth in [3, 10, 17, 25, 33, 41, 50] {
+        for again in 0.. {
+            let disk = SimulatedDisk::new(nth * 100 + again);
+            disk.crash_at_call(nth);
+            let told = live(&disk);
+            disk.freeze();
+            disk.crash();
+            disk.crash_at_call(again);
+            let opened = open(&disk);
+            let finished = !disk.is_frozen();
+            disk.freeze();
+            drop(opened);
+            disk.crash();
+            check_after(&disk, &told);
+            if finished {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn whichever_call_fails_the_store_says_so_and_has_what_it_told() {
+    let clean = SimulatedDisk::new(0);
+    assert!(live(&clean).finished);
+    let calls = clean.calls();
+    for nth in 0..calls {
+        for power_cut in [false, true] {
+            for kind in [ErrorKind::StorageFull, ErrorKind::Other] {
+                let disk = SimulatedDisk::new(nth);
+                disk.fail_call(nth, kind);
+                let told = live(&disk);
+                if power_cut {
+                    disk.freeze();
+                    disk.crash();
+                }
+                disk.clear_faults();
+                check_after(&disk, &told);
+            }
+        }
+    }
+}
