@@ -168,9 +168,11 @@ impl<M: StateMachine> Server<M> {
         self.shared.transport.close().await;
     }
 
-    /// Ends the node at once, as a crash would: nothing is handed over and nothing more is made durable.
-    pub fn abort(&self) {
+    /// Ends the node at once, as a crash would: nothing is handed over and nothing more is made durable. For tests.
+    pub async fn crash(self) {
         self.running.abort();
+        let _ = self.running.await;
+        self.shared.transport.close().await;
     }
 }
 

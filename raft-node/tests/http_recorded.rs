@@ -1,0 +1,134 @@
+//! What a real Consul 1.8.7 answered, request by request, in order: the same requests get the same answers here.
+//!
+//! The indexes of the recording are another cluster's. The first time that one is seen it is bound to the index that
+//! stands in its place here; from then on the two must go together.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "test")]
+
+mod http_support;
+
+use std::collections::BTreeMap;
+
+use http_support::{Answer, Served};
+use serde::Deserialize;
+use serde_json::Value;
+
+const RECORDED: &str = include_str!("recorded/consul-1.8.7.json");
+
+#[derive(Debug, Deserialize)]
+struct Exchange {
+    request: String,
+    #[serde(default)]
+    body: String,
+    status: u16,
+    headers: BTreeMap<String, String>,
+    answer: String,
+}
+
+/// What is different on purpose: the request, the status, and how the body begins.
+const DIFFERENT: &[(&str, u16, &str)] = &[
+    // A follower had not applied the newest write there; a node alone has.
+    ("GET /v1/kv/rec/a?stale", 200, "[{\"LockIndex\":0,\"Key\":\"rec/a\",\"Flags\":42,\"Value\":\"dHdv\""),
+    ("PUT /v1/kv/rec/a?cas=x", 400, "Invalid cas value \"x\""),
+    ("PUT /v1/kv/rec/a?flags=x", 400, "Invalid flags value \"x\""),
+    ("PUT /v1/kv/rec/a?acquire=nosuch", 500, "invalid session \"nosuch\": sessions are not supported yet"),
+    ("HEAD /v1/kv/rec/a", 200, ""),
+    // Other members, other addresses: what they look like is tested in http_api.rs.
+    ("GET /v1/status/leader", 200, "\"127.0.0.1:"),
+    ("GET /v1/status/peers", 200, "[\"127.0.0.1:"),
+    ("GET /v1/operator/raft/configuration", 200, "{\"Servers\":[{\"ID\":\"1\",\"Node\":\"node-1\",\"Address\":\"127.0.0.1:"),
+];
+
+/// Recorded index to index here.
+#[derive(Debug, Default)]
+struct Indexes(BTreeMap<u64, u64>);
+
+impl Indexes {
+    fn bind(&mut self, recorded: u64, here: u64, what: &str) {
+        let bound = *self.0.entry(recorded).or_insert(here);
+        assert_eq!(bound, here, "{what}: index {recorded} was {bound} before");
+        let order: Vec<_> = self.0.values().collect();
+        assert!(order.is_sorted(), "{what}: indexes do not rise together: {self:?}");
+    }
+
+    /// Puts the indexes of this cluster into a request.
+    fn replace(&self, request: &str) -> String {
+        self.0.iter().fold(request.to_owned(), |request, (recorded, here)| {
+            request.replace(&format!("={recorded}"), &format!("={here}"))
+        })
+    }
+
+    /// Compares JSON, and binds the indexes in it.
+    fn compare(&mut self, recorded: &Value, here: &Value, what: &str) {
+        match (recorded, here) {
+            (Value::Array(recorded), Value::Array(here)) => {
+                assert_eq!(recorded.len(), here.len(), "{what}");
+                for (recorded, here) in recorded.iter().zip(here) {
+                    self.compare(recorded, here, what);
+                }
+            }
+            (Value::Object(recorded), Value::Object(here)) => {
+                assert!(recorded.keys().eq(here.keys()), "{what}: {here:?}");
+                for (key, value) in recorded {
+                    match key.as_str() {
+                        "CreateIndex" | "ModifyIndex" => {
+                            self.bind(value.as_u64().unwrap(), here[key].as_u64().unwrap(), what);
+                        }
+                        _ => self.compare(value, &here[key], what),
+                    }
+                }
+            }
+            _ => assert_eq!(recorded, here, "{what}"),
+        }
+    }
+}
+
+fn body_of(exchange: &Exchange) -> Vec<u8> {
+    let repeated = exchange.body.strip_prefix('<').and_then(|body| body.strip_suffix(" bytes>"));
+    repeated.map_or_else(|| exchange.body.clone().into_bytes(), |count| vec![b'x'; count.parse().unwrap()])
+}
+
+fn check(exchange: &Exchange, answer: &Answer, indexes: &mut Indexes) {
+    let what = exchange.request.as_str();
+    assert_eq!(answer.status, exchange.status, "{what}: {answer:?}");
+    for (name, value) in &exchange.headers {
+        let here = answer.header(name).unwrap_or_else(|| panic!("{what}: {name} is missing: {answer:?}"));
+        if name == "X-Consul-Index" {
+            indexes.bind(value.parse().unwrap(), here.parse().unwrap(), what);
+        } else {
+            assert_eq!(here, value, "{what}: {name}");
+        }
+    }
+    match serde_json::from_str::<Value>(&exchange.answer) {
+        Ok(recorded) => {
+            indexes.compare(&recorded, &answer.json(), what);
+            // The same layout, and the same order of fields: only the digits of indexes may differ.
+            let shape = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+            assert_eq!(shape(answer.text()), shape(&exchange.answer), "{what}");
+        }
+        Err(_) => assert_eq!(answer.text(), exchange.answer, "{what}"),
+    }
+}
+
+#[tokio::test]
+async fn recorded_requests_get_the_recorded_answers() {
+    let exchanges: Vec<Exchange> = serde_json::from_str(RECORDED).unwrap();
+    let served = Served::alone().await;
+    let mut indexes = Indexes::default();
+    let mut different = 0;
+    for exchange in &exchanges {
+        let request = indexes.replace(&exchange.request);
+        let (method, target) = request.split_once(' ').unwrap();
+        let answer = served.request(method, target, &body_of(exchange)).await;
+        match DIFFERENT.iter().find(|(request, ..)| *request == exchange.request) {
+            Some((request, status, begin)) => {
+                different += 1;
+                assert_eq!(answer.status, *status, "{request}: {answer:?}");
+                assert!(answer.text().starts_with(begin), "{request}: {}", answer.text());
+            }
+            None => check(exchange, &answer, &mut indexes),
+        }
+    }
+    assert_eq!(different, DIFFERENT.len(), "every difference is met once");
+    served.stop().await;
+}
