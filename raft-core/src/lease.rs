@@ -69,8 +69,10 @@ impl Rounds {
 }
 
 impl Node {
-    /// Until when this leader's lease holds, not taking transfers into account; none when it does not lead.
-    pub(crate) fn lease_until(&self) -> Option<Time> {
+    /// On the leader: until when, on this node's clock, no other node can lead; none without a lease. A driver that
+    /// publishes it can answer reads without asking, as long as it reads the clock after the commit index.
+    #[must_use]
+    pub fn lease_until(&self) -> Option<Time> {
         let Role::Leader(leader) = &self.role else { return None };
         if leader.lease_over || self.commit < leader.term_start || self.is_transferring() {
             return None;

@@ -99,23 +99,32 @@ impl Progress {
 
     /// The peer acknowledged everything up to `index` in this life. True when that was news.
     pub(crate) fn acknowledge(&mut self, index: LogIndex, incarnation: Incarnation) -> bool {
-        if index < self.match_index {
+        if index < self.match_index && !self.regressed {
             if incarnation > self.match_incarnation {
                 self.regressed = true;
                 self.probe_from(index.next(), false);
             }
             return false; // Otherwise it was overtaken by a later answer.
         }
+        if index < self.match_index {
+            self.settle(index); // On its way back to what it had.
+            return false;
+        }
         let news = index > self.match_index || self.regressed;
         self.match_index = index;
         self.match_incarnation = self.match_incarnation.max(incarnation);
         self.regressed = false;
+        self.settle(index);
+        news
+    }
+
+    /// The logs agree up to `index`: go on from there.
+    fn settle(&mut self, index: LogIndex) {
         self.next_index = self.next_index.max(index.next());
         self.inflights.free_to(index);
         if matches!(self.state, ProgressState::Probe { .. }) && self.next_index == index.next() {
             self.state = ProgressState::Replicate;
         }
-        news
     }
 
     /// Whether a conflict at `refused` answers what was sent last; an older one says nothing any more.
@@ -183,6 +192,8 @@ mod tests {
         assert!(!progress.acknowledge(LogIndex(7), Incarnation(2)));
         assert_eq!((progress.match_index, progress.counted_match()), (LogIndex(10), LogIndex::ZERO));
         assert_eq!(progress.next_index, LogIndex(8));
+        assert!(!progress.acknowledge(LogIndex(7), Incarnation(2)));
+        assert_eq!(progress.state, ProgressState::Replicate, "it is sent what it lost");
         assert!(progress.acknowledge(LogIndex(10), Incarnation(2)));
         assert_eq!(progress.counted_match(), LogIndex(10));
     }

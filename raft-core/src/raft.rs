@@ -445,6 +445,12 @@ impl Node {
         self.memberships.current()
     }
 
+    /// The entry that the membership in force stands in.
+    #[must_use]
+    pub fn membership_index(&self) -> LogIndex {
+        self.memberships.index()
+    }
+
     /// The membership that was in force right after `index`: what a snapshot at that index names. For an index before
     /// the log's base it is the base's.
     #[must_use]

@@ -1,0 +1,137 @@
+//! A disk that forgets: writes are durable only once they were flushed, in order.
+
+use std::collections::VecDeque;
+
+use raftkit_core::{Base, Entry, HardState, LogId, LogIndex, Payload, Restored, TermRun, Write, WriteSeq};
+
+/// A log as some point of time left it.
+#[derive(Clone, Default)]
+pub struct Image {
+    pub base: Base,
+    pub entries: Vec<Entry>,
+    pub hard: HardState,
+}
+
+impl Image {
+    pub fn last(&self) -> LogId {
+        self.entries.last().map_or(self.base.id, |entry| entry.id)
+    }
+
+    pub fn entry(&self, index: LogIndex) -> Option<&Entry> {
+        let at = index.0.checked_sub(self.base.id.index.0 + 1)?;
+        self.entries.get(usize::try_from(at).expect("small"))
+    }
+
+    /// True when the entry is here, or compacted away (only what is committed is).
+    pub fn holds(&self, id: LogId) -> bool {
+        id.index < self.base.id.index
+            || id == self.base.id
+            || self.entry(id.index).is_some_and(|entry| entry.id == id)
+    }
+
+    pub fn apply(&mut self, write: &Write) {
+        if let Some(base) = &write.reset_to {
+            self.base = base.clone();
+            self.entries.clear();
+        }
+        if let Some(from) = write.truncate_from {
+            assert!(from > self.base.id.index && from <= self.last().index, "truncates what is there");
+            self.entries.retain(|entry| entry.id.index < from);
+        }
+        for entry in &write.append {
+            assert_eq!(entry.id.index, self.last().index.next(), "a write leaves no gap");
+            assert!(entry.id.term >= self.last().term, "terms rise along the log");
+            self.entries.push(entry.clone());
+        }
+        if let Some(hard) = write.hard_state {
+            assert!(hard.term >= self.hard.term && hard.commit >= self.hard.commit, "hard state goes back");
+            self.hard = hard;
+        }
+        if let Some(to) = write.compact_to {
+            let term = self.entry(to).expect("compacts what is there").id.term;
+            for entry in self.entries.iter().filter(|entry| entry.id.index <= to) {
+                if let Payload::Membership(membership) = &entry.payload {
+                    self.base.membership = membership.clone();
+                }
+            }
+            self.entries.retain(|entry| entry.id.index > to);
+            self.base.id = LogId { term, index: to };
+        }
+    }
+
+    pub fn restored(&self, applied: LogIndex) -> Restored {
+        let mut term_runs: Vec<TermRun> = Vec::new();
+        let mut memberships = Vec::new();
+        for entry in &self.entries {
+            if term_runs.last().is_none_or(|run| run.term < entry.id.term) {
+                term_runs.push(TermRun { term: entry.id.term, first: entry.id.index });
+            }
+            if let Payload::Membership(membership) = &entry.payload {
+                memberships.push((entry.id.index, membership.clone()));
+            }
+        }
+        Restored {
+            base: self.base.clone(),
+            term_runs,
+            last: self.last().index,
+            memberships,
+            hard_state: self.hard,
+            applied,
+        }
+    }
+}
+
+/// What is durable, what the node sees, and the writes in between.
+#[derive(Clone, Default)]
+pub struct Disk {
+    pub durable: Image,
+    pub view: Image,
+    queue: VecDeque<Write>,
+}
+
+impl Disk {
+    pub fn founded(base: Base) -> Self {
+        let image = Image { base, ..Image::default() };
+        Self { durable: image.clone(), view: image, queue: VecDeque::new() }
+    }
+
+    pub fn queue(&mut self, write: Write) {
+        self.view.apply(&write);
+        self.queue.push_back(write);
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Makes the first `count` writes durable; the last one's name.
+    pub fn flush(&mut self, count: usize) -> Option<WriteSeq> {
+        let mut last = None;
+        for write in self.queue.drain(..count) {
+            self.durable.apply(&write);
+            last = Some(write.seq);
+        }
+        last
+    }
+
+    /// Power is lost: the first `kept` writes had reached the disk, the others are gone.
+    pub fn crash(&mut self, kept: usize) {
+        self.flush(kept);
+        self.queue.clear();
+        self.view = self.durable.clone();
+    }
+
+    /// What an interrupted install of a snapshot left undone.
+    pub fn finish_install(&mut self, base: &Base) {
+        if self.durable.base.id.index < base.id.index && !self.durable.holds(base.id) {
+            self.durable.base = base.clone();
+            self.durable.entries.clear();
+        }
+        self.durable.hard.term = self.durable.hard.term.max(base.id.term);
+        self.view = self.durable.clone();
+    }
+}
