@@ -209,3 +209,94 @@ fn record_sum(record: &'static str, key: u64, body: &[u8]) -> u32 {
     hasher.update(body);
     hasher.finalize()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run() -> (u64, Vec<u8>) {
+        let mut run = RunBuilder::new(LogIndex(0x0102));
+        run.push(LogId::new(7, 0x0102), 0, b"");
+        run.push(LogId::new(7, 0x0103), 1, b"hello");
+        run.push(LogId::new(9, 0x0104), 1, b"");
+        run.finish()
+    }
+
+    fn entries(key: u64, bytes: &[u8]) -> Result<Vec<RawEntry>, Damage> {
+        let mut cursor = RunCursor::new(key, bytes)?;
+        let mut entries = Vec::new();
+        while let Some(entry) = cursor.next()? {
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Data folders hold these bytes: a change here is a new format.
+    #[test]
+    fn the_bytes_of_a_run_are_these() {
+        let (key, bytes) = run();
+        assert_eq!(key, 0x0102);
+        let parts = [
+            "01000000030000000201000000000000",
+            "42bf714400000000070000000000000000",
+            "f93763170500000007000000000000000168656c6c6f",
+            "6106415100000000090000000000000001",
+        ];
+        assert_eq!(hex(&bytes), parts.concat());
+    }
+
+    #[test]
+    fn the_bytes_of_a_record_are_these() {
+        assert_eq!(hex(&seal("term", 5, &[1, 2, 3])), "080c72e4010203");
+    }
+
+    #[test]
+    fn a_run_is_read_back_and_so_is_each_prefix() {
+        let (key, bytes) = run();
+        let all = entries(key, &bytes).expect("it is sound");
+        let ids: Vec<_> = all.iter().map(|entry| entry.id).collect();
+        assert_eq!(ids, [LogId::new(7, 0x0102), LogId::new(7, 0x0103), LogId::new(9, 0x0104)]);
+        assert_eq!(&bytes[all[1].payload.clone()], b"hello");
+        assert_eq!(run_last(key, &bytes).expect("it is sound"), LogIndex(0x0104));
+        for (at, id) in ids.iter().enumerate().take(2) {
+            let prefix = run_prefix(key, &bytes, id.index).expect("it is sound");
+            assert_eq!(entries(key, &prefix).expect("a prefix is a run"), all[..=at]);
+            assert_eq!(run_last(key, &prefix).expect("a prefix is a run"), id.index);
+        }
+    }
+
+    #[test]
+    fn any_flipped_bit_cut_or_extension_of_a_run_is_damage() {
+        let (key, bytes) = run();
+        for bit in 0..bytes.len() * 8 {
+            let mut rotten = bytes.clone();
+            rotten[bit / 8] ^= 1 << (bit % 8);
+            assert!(entries(key, &rotten).is_err(), "bit {bit}");
+        }
+        for len in 0..bytes.len() {
+            assert!(entries(key, &bytes[..len]).is_err(), "{len} bytes");
+        }
+        let mut longer = bytes.clone();
+        longer.push(0);
+        assert!(entries(key, &longer).is_err());
+        assert!(entries(key + 1, &bytes).is_err(), "a run under another key");
+    }
+
+    #[test]
+    fn a_record_is_read_under_its_name_and_key_only() {
+        let bytes = seal("term", 5, b"body");
+        assert_eq!(unseal("term", 5, &bytes).expect("it is sound"), b"body");
+        assert!(unseal("term", 6, &bytes).is_err());
+        assert!(unseal("membership", 5, &bytes).is_err());
+        for bit in 0..bytes.len() * 8 {
+            let mut rotten = bytes.clone();
+            rotten[bit / 8] ^= 1 << (bit % 8);
+            assert!(unseal("term", 5, &rotten).is_err(), "bit {bit}");
+        }
+        assert!(unseal("term", 5, &bytes[..3]).is_err());
+    }
+}

@@ -139,3 +139,72 @@ impl Taker {
         Ok(taken)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use raftkit_core::{LogId, NodeId, Payload, StoreId, Write};
+    use raftkit_disk::SimulatedDisk;
+
+    use super::*;
+    use crate::codec::RunBuilder;
+    use crate::{OpenOptions, Store};
+
+    /// A store with runs 1 to 2, 3 to 4 and 5 to 6, after something was done to them behind its back.
+    fn spoiled(spoil: impl FnOnce(&mut redb::Table<'_, u64, &'static [u8]>)) -> Store {
+        let disk = Arc::new(SimulatedDisk::new(0));
+        let options = OpenOptions::new(NodeId(1), StoreId(1));
+        let (mut store, _) = Store::open(disk, Path::new("/log"), options).expect("it is made");
+        for first in [1, 3, 5] {
+            let entry = |index| Entry { id: LogId::new(4, index), payload: Payload::Noop };
+            store.queue(Write { append: vec![entry(first), entry(first + 1)], ..Write::default() });
+            store.flush().expect("the disk is sound");
+        }
+        let act = |database: &redb::Database| {
+            let txn = database.begin_write()?;
+            spoil(&mut txn.open_table(RUNS)?);
+            Ok(txn.commit()?)
+        };
+        store.reader().shared.with(act).expect("the disk is sound");
+        store
+    }
+
+    fn damage(store: &Store, first: u64, last: u64) -> Damage {
+        match store.reader().read(LogIndex(first), LogIndex(last), usize::MAX) {
+            Err(ReadError::Damaged { damage, .. }) => damage,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_missing_is_damage_wherever_a_read_meets_it() {
+        for missing in [1, 3, 5] {
+            let store = spoiled(|runs| drop(runs.remove(missing).expect("the disk is sound")));
+            for first in 1..=missing + 1 {
+                let wanted = LogIndex(first.max(missing));
+                let found = damage(&store, first, 6);
+                assert!(
+                    matches!(found, Damage::Hole { wanted: hole } if hole == wanted),
+                    "{first}: {found:?}"
+                );
+            }
+            let before = store.reader().read(LogIndex(1), LogIndex(missing - 1), usize::MAX);
+            assert!(missing == 1 || matches!(before, Ok(ReadResult::Entries(_))), "{before:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_in_another_ones_place_or_of_an_earlier_term_is_damage() {
+        let run = |first, term| {
+            let mut run = RunBuilder::new(LogIndex(first));
+            run.push(LogId::new(term, first), 0, b"");
+            run.push(LogId::new(term, first + 1), 0, b"");
+            run.finish().1
+        };
+        let put =
+            |value: Vec<u8>| spoiled(move |runs| drop(runs.insert(3, value.as_slice()).expect("sound")));
+        assert!(matches!(damage(&put(run(5, 4)), 1, 6), Damage::RunShape { first: LogIndex(3), .. }));
+        assert!(matches!(damage(&put(run(3, 3)), 1, 6), Damage::TermWentBack { .. }));
+    }
+}

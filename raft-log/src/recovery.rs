@@ -259,3 +259,57 @@ fn in_opening(trouble: Trouble, path: PathBuf) -> OpenError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use raftkit_core::{LogId, Membership, Term};
+    use raftkit_disk::SimulatedDisk;
+
+    use super::*;
+
+    #[test]
+    fn a_log_of_a_newer_format_is_refused_and_both_formats_are_named() {
+        let disk = SimulatedDisk::new(0);
+        let (dir, options) = (Path::new("/log"), OpenOptions::new(NodeId(1), StoreId(1)));
+        make_dir(&disk, dir).expect("the disk is sound");
+        let opened = open(&disk, dir, &options).map_err(|error| error.to_string()).expect("it is made");
+        let newer = Identity { format: FORMAT + 1, ..opened.identity };
+        let write = || -> Result<(), Trouble> {
+            let txn = opened.database.begin_write()?;
+            put_meta(&mut txn.open_table(META)?, record::IDENTITY, &encode_identity(&newer))?;
+            Ok(txn.commit()?)
+        };
+        write().expect("the disk is sound");
+        drop(opened);
+        let Err(error) = open(&disk, dir, &options) else { panic!("it must be refused") };
+        assert_eq!(error.to_string(), "the log /log/log.redb has format 2, this version reads up to 1");
+    }
+
+    #[test]
+    fn records_that_contradict_each_other_are_damage() {
+        let sound = LogState {
+            base: Base { id: LogId::new(2, 10), membership: Membership::default() },
+            last: LogId::new(4, 20),
+            terms: [(LogIndex(11), Term(2)), (LogIndex(15), Term(4))].into(),
+            memberships: [(LogIndex(11), Membership::default()), (LogIndex(20), Membership::default())]
+                .into(),
+            hard_state: HardState::default(),
+        };
+        check(&sound).expect("it is sound");
+        let unsound: [fn(&mut LogState); 8] = [
+            |log| log.terms = log.terms.split_off(&LogIndex(15)),
+            |log| drop(log.terms.split_off(&LogIndex(15))),
+            |log| log.terms.extend([(LogIndex(10), Term(2))]),
+            |log| log.terms.extend([(LogIndex(13), Term(2))]),
+            |log| log.terms.extend([(LogIndex(13), Term(5))]),
+            |log| log.terms.extend([(LogIndex(21), Term(4))]),
+            |log| log.memberships.extend([(LogIndex(10), Membership::default())]),
+            |log| log.memberships.extend([(LogIndex(21), Membership::default())]),
+        ];
+        for (at, spoil) in unsound.iter().enumerate() {
+            let mut log = sound.clone();
+            spoil(&mut log);
+            assert!(check(&log).is_err(), "{at}");
+        }
+    }
+}

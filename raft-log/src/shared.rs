@@ -62,3 +62,17 @@ pub(crate) fn contain<T>(act: impl FnOnce() -> Result<T, Trouble>) -> Result<T, 
         Err(Trouble::Damaged(Damage::Panicked { message }))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_an_error_with_its_message() {
+        let number = 7;
+        let trouble = contain::<()>(|| panic!("page {number} is odd")).expect_err("it panicked");
+        assert!(
+            matches!(trouble, Trouble::Damaged(Damage::Panicked { message }) if message == "page 7 is odd")
+        );
+    }
+}

@@ -208,3 +208,61 @@ impl<'a> Fields<'a> {
         if self.rest.is_empty() { Ok(()) } else { Err(self.shape()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn identity() -> Identity {
+        Identity {
+            node: NodeId(2),
+            store: StoreId(0x0304),
+            cluster: Some(ClusterId(5)),
+            incarnation: Incarnation(6),
+            format: 1,
+        }
+    }
+
+    /// Data folders hold these bytes: a change here is a new format.
+    #[test]
+    fn the_bytes_of_the_meta_records_are_these() {
+        let body = encode_identity(&identity());
+        let parts = [
+            "01000000",
+            "0200000000000000",
+            "04030000000000000000000000000000",
+            "01",
+            "05000000000000000000000000000000",
+            "0600000000000000",
+        ];
+        assert_eq!(hex(&body), parts.concat());
+        assert_eq!(decode_identity(&body).expect("sound").expect("known"), identity());
+
+        let state = HardState { term: Term(1), vote: Some(NodeId(2)), commit: LogIndex(3) };
+        let body = encode_hard_state(&state);
+        assert_eq!(hex(&body), "01000000000000000102000000000000000300000000000000");
+        assert_eq!(decode_hard_state(&body).expect("sound"), state);
+
+        let ends = Ends { base: LogId::new(1, 2), last: LogId::new(3, 4) };
+        let body = encode_ends(&ends);
+        assert_eq!(hex(&body), "0100000000000000020000000000000003000000000000000400000000000000");
+        assert_eq!(decode_ends(&body).expect("sound"), ends);
+    }
+
+    #[test]
+    fn a_newer_format_is_told_whatever_follows_it() {
+        let newer = decode_identity(&[2, 0, 0, 0, 99]).expect("its first field is what it always is");
+        assert_eq!(newer, Err(2));
+        assert!(decode_identity(&[1, 0, 0, 0, 99]).is_err());
+    }
+
+    #[test]
+    fn ends_that_go_back_are_damage() {
+        assert!(decode_ends(&encode_ends(&Ends { base: LogId::new(1, 2), last: LogId::new(1, 1) })).is_err());
+        assert!(decode_ends(&encode_ends(&Ends { base: LogId::new(2, 2), last: LogId::new(1, 3) })).is_err());
+    }
+}
