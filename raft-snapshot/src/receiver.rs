@@ -1,6 +1,6 @@
 //! The receiving end of a transfer: a pure state machine.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +8,7 @@ use raftkit_core::{LogId, LogIndex, NodeId, Time};
 
 use crate::manifest::Manifest;
 use crate::message::{Refusal, SnapshotMessage};
+use crate::transfer::{Chunks, Phase, Transfer, refused, working};
 
 /// Settings of a [`Receiver`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,39 +113,6 @@ pub struct Receiver {
     transfer: Option<Transfer>,
     /// What this node's state machine has applied, as far as inputs said.
     applied: LogIndex,
-}
-
-#[derive(Clone, Debug)]
-struct Transfer {
-    from: NodeId,
-    manifest: Manifest,
-    phase: Phase,
-    /// When this node last said something to the sender.
-    spoke: Time,
-}
-
-#[derive(Clone, Debug)]
-enum Phase {
-    Opening,
-    Fetching(Chunks),
-    /// As Fetching, but the transfer is over once the driver has stored what it was given.
-    Closing(Chunks),
-    Finishing,
-    Installing,
-}
-
-#[derive(Clone, Debug)]
-struct Chunks {
-    /// Not asked for yet.
-    missing: BTreeSet<u32>,
-    /// Asked for, and when.
-    asked: BTreeMap<u32, Time>,
-    /// Handed to the driver.
-    storing: BTreeSet<u32>,
-    /// How often each came with a wrong hash.
-    bad: BTreeMap<u32, u32>,
-    /// When a good chunk last came or was stored.
-    progress: Time,
 }
 
 impl Receiver {
@@ -289,13 +257,7 @@ impl Receiver {
             return;
         }
         let missing = (0..transfer.manifest.count()).filter(|chunk| !have.contains(chunk)).collect();
-        transfer.phase = Phase::Fetching(Chunks {
-            missing,
-            asked: BTreeMap::new(),
-            storing: BTreeSet::new(),
-            bad: BTreeMap::new(),
-            progress: now,
-        });
+        transfer.phase = Phase::Fetching(Chunks::new(now, missing));
         transfer.advance(now, self.options, out);
     }
 
@@ -349,15 +311,7 @@ impl Receiver {
                 self.close(Some(Refusal::Failed), out);
                 return;
             }
-            let late: Vec<u32> = chunks
-                .asked
-                .iter_mut()
-                .filter(|(_, asked)| now >= asked.after(options.ask_again))
-                .map(|(chunk, asked)| {
-                    *asked = now;
-                    *chunk
-                })
-                .collect();
+            let late = chunks.late(now, options);
             for chunk in late {
                 transfer.want(now, chunk, out);
             }
@@ -398,82 +352,4 @@ impl Receiver {
             }
         }
     }
-}
-
-impl Transfer {
-    /// True when an offer of another snapshot may take this one's place: it is newer, and the driver is not at work.
-    fn gives_way_to(&self, offered: LogId) -> bool {
-        match &self.phase {
-            Phase::Fetching(chunks) | Phase::Closing(chunks) => {
-                self.manifest.id < offered && chunks.storing.is_empty()
-            }
-            Phase::Opening | Phase::Finishing | Phase::Installing => false,
-        }
-    }
-
-    /// True when the driver is at work and needs nothing from the sender.
-    fn is_working(&self) -> bool {
-        match &self.phase {
-            Phase::Opening | Phase::Finishing | Phase::Installing => true,
-            Phase::Fetching(_) | Phase::Closing(_) => false,
-        }
-    }
-
-    /// The same snapshot is offered, again or by another node: go on with that one.
-    fn resume(&mut self, now: Time, from: NodeId, options: ReceiverOptions, out: &mut Vec<ReceiverOutput>) {
-        let same = self.from == from;
-        self.from = from;
-        match &mut self.phase {
-            Phase::Fetching(_) if same => self.say_working(now, out),
-            Phase::Fetching(chunks) | Phase::Closing(chunks) => {
-                // What was asked of the other one, or before it went, is asked anew.
-                let mut chunks = chunks.clone();
-                chunks.missing.extend(std::mem::take(&mut chunks.asked).into_keys());
-                chunks.bad.clear();
-                chunks.progress = now;
-                self.phase = Phase::Fetching(chunks);
-                self.say_working(now, out);
-                self.advance(now, options, out);
-            }
-            Phase::Opening | Phase::Finishing | Phase::Installing => self.say_working(now, out),
-        }
-    }
-
-    /// Fills the window; with every chunk stored, goes on to finish.
-    fn advance(&mut self, now: Time, options: ReceiverOptions, out: &mut Vec<ReceiverOutput>) {
-        let Phase::Fetching(chunks) = &mut self.phase else { return };
-        if chunks.missing.is_empty() && chunks.asked.is_empty() && chunks.storing.is_empty() {
-            self.phase = Phase::Finishing;
-            out.push(ReceiverOutput::Finish);
-            return;
-        }
-        let mut next = Vec::new();
-        while chunks.asked.len() + chunks.storing.len() < options.window.max(1) {
-            let Some(chunk) = chunks.missing.pop_first() else { break };
-            chunks.asked.insert(chunk, now);
-            next.push(chunk);
-        }
-        for chunk in next {
-            self.want(now, chunk, out);
-        }
-    }
-
-    fn want(&mut self, now: Time, chunk: u32, out: &mut Vec<ReceiverOutput>) {
-        self.spoke = now;
-        let message = SnapshotMessage::Want { snapshot: self.manifest.id, chunk };
-        out.push(ReceiverOutput::Send { to: self.from, message });
-    }
-
-    fn say_working(&mut self, now: Time, out: &mut Vec<ReceiverOutput>) {
-        self.spoke = now;
-        out.push(working(self.from, self.manifest.id));
-    }
-}
-
-fn working(to: NodeId, snapshot: LogId) -> ReceiverOutput {
-    ReceiverOutput::Send { to, message: SnapshotMessage::Working { snapshot } }
-}
-
-fn refused(to: NodeId, snapshot: LogId, reason: Refusal) -> ReceiverOutput {
-    ReceiverOutput::Send { to, message: SnapshotMessage::Refused { snapshot, reason } }
 }

@@ -1,0 +1,385 @@
+//! The rules of sender and receiver, one by one.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "test")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::{data, manifest, source};
+use raftkit_core::{LogId, LogIndex, NodeId, SnapshotSent, Time};
+use raftkit_snapshot::{
+    Manifest, Receiver, ReceiverInput, ReceiverOptions, ReceiverOutput, Refusal, Sender, SenderInput,
+    SenderOptions, SenderOutput, SnapshotFile, SnapshotMessage,
+};
+
+const A: NodeId = NodeId(1);
+const B: NodeId = NodeId(2);
+
+fn id(index: u64) -> LogId {
+    LogId::new(1, index)
+}
+
+fn seconds(count: u64) -> Time {
+    Time::default().after(Duration::from_secs(count))
+}
+
+/// A receiver and what it said last.
+struct Bench {
+    receiver: Receiver,
+    now: Time,
+    applied: LogIndex,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            receiver: Receiver::new(ReceiverOptions::default()),
+            now: Time::default(),
+            applied: LogIndex(3),
+        }
+    }
+
+    fn give(&mut self, input: ReceiverInput) -> Vec<ReceiverOutput> {
+        let mut out = Vec::new();
+        self.receiver.handle(self.now, input, &mut out);
+        out
+    }
+
+    fn hear(&mut self, from: NodeId, message: SnapshotMessage) -> Vec<ReceiverOutput> {
+        let applied = self.applied;
+        self.give(ReceiverInput::Message { from, message, applied })
+    }
+
+    fn offer(&mut self, from: NodeId, manifest: &Manifest) -> Vec<ReceiverOutput> {
+        self.hear(from, SnapshotMessage::Offer(manifest.clone()))
+    }
+
+    fn chunk(&mut self, from: NodeId, file: &SnapshotFile, chunk: u32) -> Vec<ReceiverOutput> {
+        let (snapshot, bytes) = (file.manifest().id, file.read_chunk(chunk).unwrap());
+        self.hear(from, SnapshotMessage::Chunk { snapshot, chunk, bytes })
+    }
+
+    fn tick(&mut self, after: u64) -> Vec<ReceiverOutput> {
+        self.now = self.now.after(Duration::from_secs(after));
+        self.give(ReceiverInput::Tick)
+    }
+}
+
+fn say(to: NodeId, message: SnapshotMessage) -> ReceiverOutput {
+    ReceiverOutput::Send { to, message }
+}
+
+fn want(to: NodeId, snapshot: LogId, chunk: u32) -> ReceiverOutput {
+    say(to, SnapshotMessage::Want { snapshot, chunk })
+}
+
+fn working(to: NodeId, snapshot: LogId) -> ReceiverOutput {
+    say(to, SnapshotMessage::Working { snapshot })
+}
+
+fn refused(to: NodeId, snapshot: LogId, reason: Refusal) -> ReceiverOutput {
+    say(to, SnapshotMessage::Refused { snapshot, reason })
+}
+
+fn store(file: &SnapshotFile, chunk: u32) -> ReceiverOutput {
+    ReceiverOutput::Store { chunk, bytes: file.read_chunk(chunk).unwrap() }
+}
+
+fn opened(have: &[u32]) -> ReceiverInput {
+    ReceiverInput::Opened { have: have.iter().copied().collect::<BTreeSet<_>>() }
+}
+
+fn snapshot(index: u64, chunks: usize) -> SnapshotFile {
+    source(id(index), &data(chunks * common::CHUNK as usize, index))
+}
+
+#[test]
+fn receiver_takes_a_snapshot_from_offer_to_install() {
+    let (mut bench, file) = (Bench::new(), snapshot(9, 6));
+    let manifest = file.manifest().clone();
+    assert_eq!(bench.offer(A, &manifest), [ReceiverOutput::Open(manifest.clone()), working(A, id(9))]);
+    assert_eq!(bench.give(opened(&[1])), [0, 2, 3, 4].map(|chunk| want(A, id(9), chunk)), "a window of four");
+    assert_eq!(bench.chunk(A, &file, 3), [store(&file, 3)]);
+    assert_eq!(bench.chunk(A, &file, 3), [], "a second copy");
+    assert_eq!(bench.give(ReceiverInput::Stored { chunk: 3 }), [want(A, id(9), 5)]);
+    for chunk in [0, 2, 4, 5] {
+        bench.chunk(A, &file, chunk);
+    }
+    for chunk in [0, 2, 4] {
+        assert_eq!(bench.give(ReceiverInput::Stored { chunk }), []);
+    }
+    assert_eq!(bench.give(ReceiverInput::Stored { chunk: 5 }), [ReceiverOutput::Finish]);
+    assert_eq!(bench.give(ReceiverInput::Finished), [ReceiverOutput::Install(manifest)]);
+    assert_eq!(bench.tick(1), [working(A, id(9))], "a long install is no silence");
+    assert_eq!(
+        bench.give(ReceiverInput::Installed),
+        [say(A, SnapshotMessage::Installed { snapshot: id(9) })]
+    );
+    assert_eq!((bench.receiver.receiving(), bench.receiver.next_deadline()), (None, None));
+}
+
+#[test]
+fn what_is_not_needed_is_refused_with_what_is_there() {
+    let mut bench = Bench::new();
+    for index in [2, 3] {
+        let expected = refused(A, id(index), Refusal::NotNeeded { have: LogIndex(3) });
+        assert_eq!(bench.offer(A, &manifest(id(index), 2)), [expected]);
+    }
+    assert_eq!(bench.receiver.receiving(), None);
+}
+
+#[test]
+fn other_offers_are_refused_while_one_is_older_or_work_is_in_hand() {
+    let (mut bench, file) = (Bench::new(), snapshot(9, 3));
+    bench.offer(A, file.manifest());
+    let newer = manifest(id(10), 2);
+    let busy = |index| refused(B, id(index), Refusal::Busy);
+    assert_eq!(bench.offer(B, &newer), [busy(10)], "while opening");
+    bench.give(opened(&[]));
+    assert_eq!(bench.offer(B, &manifest(id(8), 2)), [busy(8)]);
+    assert_eq!(bench.offer(B, &manifest(id(9), 2)), [busy(9)], "the same name with other bytes");
+    bench.chunk(A, &file, 0);
+    assert_eq!(bench.offer(B, &newer), [busy(10)], "while storing");
+    bench.give(ReceiverInput::Stored { chunk: 0 });
+    let expected = [
+        ReceiverOutput::Discard,
+        refused(A, id(9), Refusal::Busy),
+        ReceiverOutput::Open(newer.clone()),
+        working(B, id(10)),
+    ];
+    assert_eq!(bench.offer(B, &newer), expected, "a newer one takes over");
+}
+
+#[test]
+fn same_snapshot_of_another_node_goes_on_with_that_one() {
+    let (mut bench, file) = (Bench::new(), snapshot(9, 3));
+    bench.offer(A, file.manifest());
+    bench.give(opened(&[0]));
+    assert_eq!(bench.offer(A, file.manifest()), [working(A, id(9))], "the same offer again changes nothing");
+    let expected = [working(B, id(9)), want(B, id(9), 1), want(B, id(9), 2)];
+    assert_eq!(bench.offer(B, file.manifest()), expected);
+    assert_eq!(bench.chunk(A, &file, 1), [store(&file, 1)], "a good chunk is taken from anyone");
+}
+
+#[test]
+fn chunk_with_a_wrong_hash_is_asked_for_again_and_then_given_up() {
+    let (mut bench, file) = (Bench::new(), snapshot(9, 2));
+    bench.offer(A, file.manifest());
+    bench.give(opened(&[]));
+    let bad = |chunk| SnapshotMessage::Chunk { snapshot: id(9), chunk, bytes: Bytes::from_static(b"no") };
+    assert_eq!(bench.hear(B, bad(1)), [], "not from whom it was asked of");
+    for _ in 0..3 {
+        assert_eq!(bench.hear(A, bad(1)), [want(A, id(9), 1)]);
+    }
+    assert_eq!(bench.hear(A, bad(1)), [ReceiverOutput::Discard, refused(A, id(9), Refusal::Failed)]);
+}
+
+#[test]
+fn chunk_that_was_not_asked_for_is_dropped() {
+    let (mut bench, file) = (Bench::new(), snapshot(9, 6));
+    assert_eq!(bench.chunk(A, &file, 0), [], "no transfer");
+    bench.offer(A, file.manifest());
+    assert_eq!(bench.chunk(A, &file, 0), [], "not open yet");
+    bench.give(opened(&[]));
+    assert_eq!(bench.chunk(A, &file, 5), [], "outside of the window");
+    let other = snapshot(8, 6);
+    assert_eq!(bench.chunk(A, &other, 0), [], "of another snapshot");
+    let (snapshot, bytes) = (id(9), Bytes::new());
+    assert_eq!(bench.hear(A, SnapshotMessage::Chunk { snapshot, chunk: 99, bytes }), [], "no such chunk");
+}
+
+#[test]
+fn late_chunks_are_asked_for_again_and_no_progress_is_the_end() {
+    let (mut bench, file) = (Bench::new(), snapshot(9, 3));
+    bench.offer(A, file.manifest());
+    bench.give(opened(&[]));
+    assert_eq!(bench.tick(1), [working(A, id(9))]);
+    bench.chunk(A, &file, 1);
+    bench.give(ReceiverInput::Stored { chunk: 1 });
+    assert_eq!(bench.tick(3), [want(A, id(9), 0), want(A, id(9), 2)]);
+    assert_eq!(bench.receiver.next_deadline(), Some(seconds(5)));
+    assert_eq!(bench.tick(4), [want(A, id(9), 0), want(A, id(9), 2)]);
+    assert_eq!(bench.receiver.next_deadline(), Some(seconds(9)));
+    assert_eq!(bench.tick(3), [ReceiverOutput::Discard, refused(A, id(9), Refusal::Failed)]);
+    assert_eq!(bench.receiver.next_deadline(), None);
+}
+
+#[test]
+fn slow_disk_of_our_own_is_no_lack_of_progress() {
+    let (mut bench, file) = (Bench::new(), snapshot(9, 1));
+    bench.offer(A, file.manifest());
+    bench.give(opened(&[]));
+    bench.chunk(A, &file, 0);
+    for _ in 0..30 {
+        assert_eq!(bench.tick(1), [working(A, id(9))]);
+    }
+    assert_eq!(bench.give(ReceiverInput::Stored { chunk: 0 }), [ReceiverOutput::Finish]);
+}
+
+#[test]
+fn sender_that_is_gone_ends_the_transfer_once_chunks_in_hand_are_stored() {
+    let (mut bench, file) = (Bench::new(), snapshot(9, 3));
+    let gone = |index| SnapshotMessage::Refused { snapshot: id(index), reason: Refusal::Gone };
+    bench.offer(A, file.manifest());
+    bench.give(opened(&[]));
+    bench.chunk(A, &file, 0);
+    assert_eq!(bench.hear(B, gone(9)), [], "another node's");
+    assert_eq!(bench.hear(A, gone(8)), [], "another snapshot's");
+    assert_eq!(bench.hear(A, gone(9)), []);
+    assert_eq!(bench.receiver.next_deadline(), None);
+    assert_eq!(bench.chunk(A, &file, 1), [], "it is over");
+    assert_eq!(bench.give(ReceiverInput::Stored { chunk: 0 }), [ReceiverOutput::Discard]);
+    assert_eq!(bench.receiver.receiving(), None);
+}
+
+#[test]
+fn offer_of_the_same_snapshot_revives_a_transfer_that_was_ending() {
+    let (mut bench, file) = (Bench::new(), snapshot(9, 3));
+    bench.offer(A, file.manifest());
+    bench.give(opened(&[]));
+    bench.chunk(A, &file, 0);
+    bench.hear(A, SnapshotMessage::Refused { snapshot: id(9), reason: Refusal::Gone });
+    let expected = [working(B, id(9)), want(B, id(9), 1), want(B, id(9), 2)];
+    assert_eq!(bench.offer(B, file.manifest()), expected);
+    assert_eq!(bench.give(ReceiverInput::Stored { chunk: 0 }), []);
+}
+
+#[test]
+fn transfer_that_the_log_has_overtaken_is_dropped() {
+    let (mut bench, file) = (Bench::new(), snapshot(9, 2));
+    bench.offer(A, file.manifest());
+    bench.give(opened(&[]));
+    bench.applied = LogIndex(9);
+    let not_needed = refused(A, id(9), Refusal::NotNeeded { have: LogIndex(9) });
+    assert_eq!(bench.chunk(A, &file, 0), [ReceiverOutput::Discard, not_needed.clone()]);
+
+    let mut bench = Bench::new();
+    bench.offer(A, file.manifest());
+    assert_eq!(bench.give(opened(&[0, 1])), [ReceiverOutput::Finish]);
+    bench.applied = LogIndex(12);
+    assert_eq!(bench.offer(A, file.manifest()), [working(A, id(9))]);
+    let not_needed = refused(A, id(9), Refusal::NotNeeded { have: LogIndex(12) });
+    assert_eq!(
+        bench.give(ReceiverInput::Finished),
+        [ReceiverOutput::Discard, not_needed],
+        "nothing is installed"
+    );
+}
+
+#[test]
+fn failure_of_our_own_is_told_in_every_phase() {
+    let file = snapshot(9, 1);
+    for phase in 0..4 {
+        let mut bench = Bench::new();
+        bench.offer(A, file.manifest());
+        let inputs = [opened(&[]), opened(&[0]), ReceiverInput::Finished];
+        for input in inputs.into_iter().skip(usize::from(phase > 1)).take(phase.min(2)) {
+            bench.give(input);
+        }
+        let expected = [ReceiverOutput::Discard, refused(A, id(9), Refusal::Failed)];
+        assert_eq!(bench.give(ReceiverInput::Failed), expected, "phase {phase}");
+        assert_eq!(bench.give(ReceiverInput::Failed), [], "said once");
+        assert_eq!(bench.give(ReceiverInput::Installed), [], "too late");
+    }
+}
+
+/// A sender that has started, and what it said.
+fn sender(manifest: &Manifest) -> (Sender, Vec<SenderOutput>) {
+    let mut sender = Sender::new(B, manifest.clone(), SenderOptions::default());
+    let out = give(&mut sender, 0, SenderInput::Start);
+    (sender, out)
+}
+
+fn give(sender: &mut Sender, at: u64, input: SenderInput) -> Vec<SenderOutput> {
+    let mut out = Vec::new();
+    sender.handle(seconds(at), input, &mut out);
+    out
+}
+
+fn hear(sender: &mut Sender, at: u64, message: SnapshotMessage) -> Vec<SenderOutput> {
+    give(sender, at, SenderInput::Message(message))
+}
+
+#[test]
+fn sender_offers_reads_what_is_wanted_and_ends() {
+    let manifest = manifest(id(9), 2);
+    let (mut sender, out) = sender(&manifest);
+    assert_eq!(out, [SenderOutput::Send(SnapshotMessage::Offer(manifest))]);
+    let want = SnapshotMessage::Want { snapshot: id(9), chunk: 1 };
+    assert_eq!(hear(&mut sender, 0, want.clone()), [SenderOutput::ReadChunk { chunk: 1 }]);
+    assert_eq!(hear(&mut sender, 0, want), [], "it is being read");
+    let bytes = Bytes::from_static(b"x");
+    let chunk = SnapshotMessage::Chunk { snapshot: id(9), chunk: 1, bytes: bytes.clone() };
+    let read = SenderInput::ChunkRead { chunk: 1, bytes };
+    assert_eq!(give(&mut sender, 0, read.clone()), [SenderOutput::Send(chunk)]);
+    assert_eq!(give(&mut sender, 0, read), [], "read once, sent once");
+    assert_eq!(
+        hear(&mut sender, 0, SnapshotMessage::Want { snapshot: id(9), chunk: 2 }),
+        [],
+        "no such chunk"
+    );
+    assert_eq!(hear(&mut sender, 0, SnapshotMessage::Installed { snapshot: id(8) }), [], "another snapshot");
+    let installed = SnapshotMessage::Installed { snapshot: id(9) };
+    assert_eq!(hear(&mut sender, 0, installed.clone()), [SenderOutput::Done(SnapshotSent::Installed(id(9)))]);
+    assert_eq!(hear(&mut sender, 0, installed), [], "said once");
+    assert_eq!(sender.next_deadline(), None);
+}
+
+#[test]
+fn sender_offers_again_and_fails_after_silence() {
+    let manifest = manifest(id(9), 2);
+    let (mut sender, _) = sender(&manifest);
+    assert_eq!(sender.next_deadline(), Some(seconds(2)));
+    assert_eq!(give(&mut sender, 1, SenderInput::Tick), []);
+    assert_eq!(give(&mut sender, 2, SenderInput::Tick).len(), 1, "the offer");
+    hear(&mut sender, 3, SnapshotMessage::Working { snapshot: id(9) });
+    assert_eq!(sender.next_deadline(), Some(seconds(5)));
+    assert_eq!(give(&mut sender, 12, SenderInput::Tick).len(), 1, "not before ten seconds of silence");
+    assert_eq!(give(&mut sender, 13, SenderInput::Tick), [SenderOutput::Done(SnapshotSent::Failed)]);
+}
+
+#[test]
+fn sender_understands_refusals() {
+    let manifest = manifest(id(9), 2);
+    let not_needed = |have| Refusal::NotNeeded { have: LogIndex(have) };
+    let table = [
+        (not_needed(9), Some(SnapshotSent::Installed(id(9)))),
+        (not_needed(100), Some(SnapshotSent::Installed(id(9)))),
+        (not_needed(8), Some(SnapshotSent::Failed)),
+        (Refusal::Busy, Some(SnapshotSent::Failed)),
+        (Refusal::Failed, Some(SnapshotSent::Failed)),
+        (Refusal::Gone, None),
+    ];
+    for (reason, expected) in table {
+        let (mut sender, _) = sender(&manifest);
+        let out = hear(&mut sender, 1, SnapshotMessage::Refused { snapshot: id(9), reason });
+        assert_eq!(out, expected.map(SenderOutput::Done).into_iter().collect::<Vec<_>>(), "{reason:?}");
+    }
+}
+
+#[test]
+fn sender_that_cannot_read_says_so() {
+    let (mut sender, _) = sender(&manifest(id(9), 2));
+    let gone = SnapshotMessage::Refused { snapshot: id(9), reason: Refusal::Gone };
+    let expected = [SenderOutput::Send(gone), SenderOutput::Done(SnapshotSent::Failed)];
+    assert_eq!(give(&mut sender, 0, SenderInput::ReadFailed), expected);
+}
+
+#[test]
+fn sender_reads_a_bounded_number_of_chunks_at_a_time() {
+    let (mut sender, _) = sender(&manifest(id(9), 200));
+    let reads: usize = (0..200)
+        .map(|chunk| hear(&mut sender, 0, SnapshotMessage::Want { snapshot: id(9), chunk }).len())
+        .sum();
+    assert_eq!(reads, 64);
+}
+
+#[test]
+fn sender_does_nothing_before_its_start() {
+    let mut sender = Sender::new(B, manifest(id(9), 1), SenderOptions::default());
+    assert_eq!(hear(&mut sender, 0, SnapshotMessage::Want { snapshot: id(9), chunk: 0 }), []);
+    assert_eq!((sender.next_deadline(), sender.to()), (None, B));
+}
