@@ -135,3 +135,91 @@ fn subject(body: &Body) -> Subject {
         Body::TimeoutNow(_) => Subject::TimeoutNow,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "test")]
+mod tests {
+    use bytes::Bytes;
+    use raftkit_core::{
+        AppendEntries, Incarnation, LogId, LogIndex, NodeId, Payload, StoreId, Term, TimeoutNow,
+    };
+
+    use super::*;
+
+    fn message(body: Body) -> Message {
+        Message {
+            from: NodeId(1),
+            from_store: StoreId(1),
+            from_incarnation: Incarnation(1),
+            to: NodeId(2),
+            term: Term(1),
+            body,
+        }
+    }
+
+    /// An append with one entry of so many bytes, or a heartbeat.
+    fn append(round: u64, bytes: Option<usize>) -> Message {
+        let entry = |bytes| Entry { id: LogId::ZERO, payload: Payload::Command(Bytes::from(vec![0; bytes])) };
+        let entries = bytes.into_iter().map(entry).collect();
+        message(Body::AppendEntries(AppendEntries {
+            prev: LogId::ZERO,
+            entries,
+            commit: LogIndex::ZERO,
+            round,
+        }))
+    }
+
+    fn rounds(messages: &[Message]) -> Vec<u64> {
+        let round = |message: &Message| {
+            if let Body::AppendEntries(append) = &message.body { Some(append.round) } else { None }
+        };
+        messages.iter().filter_map(round).collect()
+    }
+
+    #[test]
+    fn what_fits_comes_out_in_order_batch_by_batch() {
+        let mut queue = Queue::new(1 << 20);
+        (0..5).for_each(|round| assert_eq!(queue.push(append(round, Some(1000))), Pushed::Queued));
+        assert_eq!(rounds(&queue.take(2500)), [0, 1]);
+        assert_eq!(rounds(&queue.take(1)), [2], "at least one");
+        assert_eq!(rounds(&queue.take(usize::MAX)), [3, 4]);
+        assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn when_full_the_newest_heartbeat_wins_and_appends_are_dropped() {
+        let mut queue = Queue::new(2500);
+        assert_eq!(queue.push(append(1, Some(1000))), Pushed::Queued);
+        assert_eq!(queue.push(append(2, Some(1000))), Pushed::Queued);
+        assert_eq!(queue.push(append(3, Some(1000))), Pushed::Dropped);
+        (4..100).for_each(|round| assert_eq!(queue.push(append(round, None)), Pushed::Queued));
+        assert!(queue.bytes() <= 2500 + MESSAGE_BYTES);
+        assert_eq!(rounds(&queue.take(usize::MAX)), [1, 2, 99]);
+    }
+
+    #[test]
+    fn a_message_above_the_limit_goes_alone() {
+        let mut queue = Queue::new(100);
+        assert_eq!(queue.push(append(1, Some(1000))), Pushed::Queued);
+        assert_eq!(queue.push(append(2, Some(1000))), Pushed::Dropped);
+        assert_eq!(rounds(&queue.take(10)), [1]);
+        assert_eq!(queue.push(append(3, Some(1000))), Pushed::Queued);
+    }
+
+    #[test]
+    fn for_a_peer_that_is_down_only_the_newest_of_each_subject_is_kept() {
+        let mut queue = Queue::new(1 << 20);
+        for round in 0..10 {
+            queue.push(append(round, None));
+            queue.push(append(100 + round, Some(10)));
+            queue.push(message(Body::TimeoutNow(TimeoutNow {})));
+        }
+        queue.set_newest_only(true);
+        queue.push(append(10, None));
+        queue.set_newest_only(false);
+        queue.push(append(11, None));
+        let messages = queue.take(usize::MAX);
+        assert_eq!((messages.len(), rounds(&messages)), (4, vec![109, 10, 11]));
+        assert_eq!(queue.bytes(), 0);
+    }
+}

@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::accept::{Inbound, Reply};
 use super::config::RemoteIdentity;
-use super::error::{VIOLATION, refuse};
+use super::error::{Cause, VIOLATION, cause, refuse};
 use super::handshake::check_cluster;
 use super::inner::Inner;
 use super::lock;
@@ -29,6 +29,8 @@ enum Violation {
     Misdirected(raftkit_core::NodeId),
     #[error("a greeting that does not fit its first one")]
     ChangedIdentity,
+    #[error("a request on the bulk connection")]
+    RequestOnBulk,
     #[error("{0}")]
     Refused(Refusal),
     /// Nobody reads what comes in: the node is stopping.
@@ -58,13 +60,13 @@ pub(crate) async fn serve(inner: Arc<Inner>, connection: Connection, lane: Lane,
         tokio::select! {
             stream = session.connection.accept_uni() => match stream {
                 Ok(stream) => { tokio::spawn(async move { let end = served.one_way(stream).await; served.end(end); }); }
-                Err(_) => return,
+                Err(error) => return session.ended(&error),
             },
             streams = session.connection.accept_bi() => match streams {
                 Ok((send, recv)) => {
                     tokio::spawn(async move { let end = served.requests(send, recv).await; served.end(end); });
                 }
-                Err(_) => return,
+                Err(error) => return session.ended(&error),
             },
         }
     }
@@ -145,7 +147,7 @@ impl Session {
     /// Requests in, answers out, until the asker ends the stream and everything is answered.
     async fn requests(&self, send: SendStream, recv: RecvStream) -> Result<(), Violation> {
         if self.lane == Lane::Bulk {
-            return Err(FrameError::UnexpectedKind { kind: 0 }.into());
+            return Err(Violation::RequestOnBulk);
         }
         let (answers, answered) = mpsc::unbounded_channel();
         let both = async {
@@ -168,15 +170,14 @@ impl Session {
         let budget = Arc::new(Semaphore::new(permits(bytes_max)));
         let mut reader = FrameReader::new(recv, self.inner.config.frame_bytes_max);
         while let Some(frame) = reader.next().await? {
-            match decode(frame)? {
-                Frame::Request { id, body } => {
-                    let permit =
-                        acquire(&budget, body.len().saturating_add(REQUEST_BYTES), bytes_max).await?;
-                    let reply = Reply::new(id, answers.clone(), permit);
-                    self.deliver(Inbound::Request { from: self.remote(), body, reply }).await?;
-                }
-                other => return Err(FrameError::UnexpectedKind { kind: other.kind() }.into()),
-            }
+            let frame = decode(frame)?;
+            let kind = frame.kind();
+            let Frame::Request { id, body } = frame else {
+                return Err(FrameError::UnexpectedKind { kind }.into());
+            };
+            let permit = acquire(&budget, body.len().saturating_add(REQUEST_BYTES), bytes_max).await?;
+            let reply = Reply::new(id, answers.clone(), permit);
+            self.deliver(Inbound::Request { from: self.remote(), body, reply }).await?;
         }
         Ok(())
     }
@@ -213,6 +214,15 @@ impl Session {
         self.inner.inbound.send(inbound).await.map_err(|_| Violation::Stopping)
     }
 
+    /// The connection has ended; a dialler that found us to be somebody else than it wanted is worth a line.
+    fn ended(&self, error: &quinn::ConnectionError) {
+        if let Cause::Refused(refusal) = cause(error) {
+            let remote = self.remote();
+            self.inner
+                .warn(&format!("node {}", remote.node), &format_args!("at {}: {refusal}", remote.observed));
+        }
+    }
+
     /// Ends the connection when the peer did what it must not.
     fn end(&self, result: Result<(), Violation>) {
         let Err(violation) = result else { return };
@@ -226,6 +236,7 @@ impl Session {
             Violation::Stream(StreamError::Frame(_))
             | Violation::Forged { .. }
             | Violation::Misdirected(_)
+            | Violation::RequestOnBulk
             | Violation::ChangedIdentity => {
                 self.connection.close(VIOLATION, violation.to_string().as_bytes())
             }

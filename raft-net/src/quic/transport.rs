@@ -67,6 +67,15 @@ impl Transport {
         if got > max {
             return Err(StartError::GreetingTooLong { got, max });
         }
+        Self::launch(config, runtime, inbound)
+    }
+
+    /// Starts with an identity that has been checked.
+    fn launch(
+        config: TransportConfig,
+        runtime: Handle,
+        inbound: mpsc::Sender<Inbound>,
+    ) -> Result<Self, StartError> {
         let (endpoint, quic) = endpoint::open(&config)?;
         let inner = Arc::new(Inner::new(config, endpoint, quic, runtime, inbound));
         tokio::spawn(accept::run(Arc::clone(&inner)));
@@ -223,5 +232,45 @@ impl Drop for Guard {
         self.0.stopping.send_replace(true);
         self.0.peers().iter().for_each(|peer| peer.stop());
         self.0.endpoint.close(STOPPING, b"the node is stopping");
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "test")]
+mod tests {
+    use raftkit_core::Incarnation;
+
+    use super::*;
+    use crate::quic::certificates::{CaPem, create_ca, create_node_certificate};
+    use crate::quic::{LocalIdentity, TlsFiles, TlsIdentity};
+    use crate::refusal::Refusal;
+
+    /// A node that claims an id, with the certificate of another, past the check at the start.
+    fn claiming(ca: &CaPem, node: u64, certificate_of: u64) -> Transport {
+        let own = create_node_certificate(ca, NodeId(certificate_of), &[]).unwrap();
+        let files =
+            TlsFiles { ca_pem: ca.cert.clone().into(), cert_pem: own.cert.into(), key_pem: own.key.into() };
+        let identity = LocalIdentity {
+            node: NodeId(node),
+            store: StoreId(1),
+            incarnation: Incarnation(1),
+            cluster: None,
+            address: String::new(),
+            attributes: Bytes::new(),
+        };
+        let listen = ([127, 0, 0, 1], 0).into();
+        let config = TransportConfig::new(listen, TlsIdentity::parse(&files).unwrap(), identity);
+        Transport::launch(config, Handle::current(), mpsc::channel(8).0).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_claimed_node_id_that_is_not_in_the_certificate_is_refused_by_either_side() {
+        let ca = create_ca("test").unwrap();
+        let (honest, liar) = (claiming(&ca, 1, 1), claiming(&ca, 2, 3));
+        let expected = Refusal::Certificate { refuser: NodeId(1), refused: NodeId(2) };
+        for (dialler, address) in [(&honest, liar.local_addr()), (&liar, honest.local_addr())] {
+            let error = dialler.hello(&address.to_string()).await.unwrap_err();
+            assert!(matches!(error, HelloError::Refused(refusal) if refusal == expected), "{error}");
+        }
     }
 }

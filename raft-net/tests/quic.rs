@@ -1,0 +1,470 @@
+//! Two and three transports on loopback: what is sent arrives, and a peer that comes and goes is found again.
+#![cfg(feature = "quic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    missing_docs,
+    unreachable_pub,
+    reason = "test"
+)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use raftkit_core::{Body, Incarnation, NodeId, StoreId};
+use raftkit_net::{BulkError, Inbound, NotSent, RequestError, StartError, Transport, TransportConfig};
+use support::{CLUSTER, append, authority, heartbeat, heartbeat_of, plan, round, store, within};
+use tokio::sync::mpsc;
+
+#[tokio::test]
+async fn a_message_arrives_as_it_was_sent() {
+    let ca = authority();
+    let (one, mut two) = (plan(&ca, 1).start(), plan(&ca, 2).start());
+    one.knows(&two);
+    let message = append(&one, 2, 1, 300);
+    one.transport.send(message.clone());
+    assert_eq!(two.message().await, message);
+}
+
+#[tokio::test]
+async fn thousands_of_messages_arrive_in_order() {
+    const COUNT: u64 = 5000;
+    let ca = authority();
+    let (one, mut two) = (plan(&ca, 1).start(), plan(&ca, 2).start());
+    one.knows(&two);
+    for number in 0..COUNT {
+        one.transport.send(append(&one, 2, number, 256));
+    }
+    for number in 0..COUNT {
+        assert_eq!(round(&two.message().await), number);
+    }
+}
+
+#[tokio::test]
+async fn a_large_entry_arrives_whole() {
+    let ca = authority();
+    let (one, mut two) = (plan(&ca, 1).start(), plan(&ca, 2).start());
+    one.knows(&two);
+    let message = append(&one, 2, 9, 8 << 20);
+    one.transport.send(message.clone());
+    assert!(two.message().await == message, "the large entry differs");
+}
+
+#[tokio::test]
+async fn bulk_bodies_arrive_in_order_beside_small_messages() {
+    let ca = authority();
+    let (one, mut two) = (plan(&ca, 1).start(), plan(&ca, 2).start());
+    one.knows(&two);
+    let bulk = {
+        let transport = one.transport.clone();
+        tokio::spawn(async move {
+            for number in 0..20u8 {
+                transport.send_bulk(NodeId(2), Bytes::from(vec![number; 1 << 20])).await.unwrap();
+            }
+        })
+    };
+    for number in 0..50 {
+        one.transport.send(heartbeat(&one, 2, number));
+        assert_eq!(round(&two.message().await), number);
+    }
+    for number in 0..20u8 {
+        let (from, body) = two.bulk().await;
+        assert_eq!((from, body.len(), body[0]), (NodeId(1), 1 << 20, number));
+    }
+    within("the bulk sender", bulk).await.unwrap();
+}
+
+#[tokio::test]
+async fn bulk_bodies_that_are_kept_make_the_sender_wait() {
+    let ca = authority();
+    let one = plan(&ca, 1).start();
+    let mut config = plan(&ca, 2).config();
+    config.bulk_bytes_max = 2 << 20;
+    let (inbound, mut events) = mpsc::channel(1024);
+    let two = Transport::start(config, inbound).unwrap();
+    one.transport.set_peer(NodeId(2), store(2), &two.local_addr().to_string());
+    let transport = one.transport.clone();
+    let sender = tokio::spawn(async move {
+        for _ in 0..200u8 {
+            transport.send_bulk(NodeId(2), Bytes::from(vec![7; 1 << 20])).await.unwrap();
+        }
+    });
+    // Only as many bodies as the limit allows are ever alive here, however many are sent.
+    let mut kept = Vec::new();
+    for _ in 0..200 {
+        loop {
+            match within("a bulk body", events.recv()).await.unwrap() {
+                Inbound::Bulk { body, .. } => break kept.push(body),
+                _other => {}
+            }
+        }
+        if kept.len() == 2 {
+            assert!(events.is_empty(), "a third body came in beside two that are alive");
+            kept.clear();
+        }
+    }
+    within("the sender", sender).await.unwrap();
+}
+
+#[tokio::test]
+async fn requests_are_answered_each_by_its_own_answer() {
+    let ca = authority();
+    let (one, mut two) = (plan(&ca, 1).start(), plan(&ca, 2).start());
+    one.knows(&two);
+    let asked: Vec<_> = (0..100u8)
+        .map(|number| {
+            let transport = one.transport.clone();
+            tokio::spawn(async move { transport.request(NodeId(2), Bytes::from(vec![number; 10])).await })
+        })
+        .collect();
+    let mut open = Vec::new();
+    for _ in 0..100 {
+        let (from, body, reply) = two.request().await;
+        assert_eq!((from.node, from.store, from.cluster), (NodeId(1), store(1), Some(CLUSTER)));
+        open.push((body, reply));
+    }
+    while let Some((body, reply)) = open.pop() {
+        reply.send(body.slice(..1));
+    }
+    for (number, task) in (0..100u8).zip(asked) {
+        let answer = within("an answer", task).await.unwrap().unwrap();
+        assert_eq!(answer, Bytes::from(vec![number]));
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_dropped_unanswered_is_lost() {
+    let ca = authority();
+    let (one, mut two) = (plan(&ca, 1).start(), plan(&ca, 2).start());
+    one.knows(&two);
+    let (answer, ()) = tokio::join!(one.transport.request(NodeId(2), Bytes::from_static(b"?")), async {
+        drop(two.request().await);
+    });
+    assert!(matches!(answer, Err(RequestError::Lost { .. })), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_request_whose_peer_stops_is_lost() {
+    let ca = authority();
+    let (one, mut two) = (plan(&ca, 1).start(), plan(&ca, 2).start());
+    one.knows(&two);
+    let asked = {
+        let transport = one.transport.clone();
+        tokio::spawn(async move { transport.request(NodeId(2), Bytes::from_static(b"?")).await })
+    };
+    let (_from, _body, reply) = two.request().await;
+    two.transport.close().await;
+    let answer = within("an end", asked).await.unwrap();
+    assert!(matches!(answer, Err(RequestError::Lost { .. })), "{answer:?}");
+    drop(reply);
+}
+
+#[tokio::test]
+async fn a_request_to_a_peer_that_is_down_is_not_sent() {
+    let ca = authority();
+    let one = plan(&ca, 1).start();
+    let gone = plan(&ca, 2).start();
+    one.knows(&gone);
+    gone.transport.close().await;
+    drop(gone);
+    let answer = within("a failure", one.transport.request(NodeId(2), Bytes::from_static(b"?"))).await;
+    assert!(matches!(answer, Err(RequestError::NotSent(NotSent::Down(_)))), "{answer:?}");
+    let unknown = one.transport.request(NodeId(9), Bytes::new()).await;
+    assert!(matches!(unknown, Err(RequestError::NotSent(NotSent::UnknownPeer { node: NodeId(9) }))));
+    let bulk = within("a failure", one.transport.send_bulk(NodeId(2), Bytes::new())).await;
+    assert!(matches!(bulk, Err(BulkError::NotSent(_))), "{bulk:?}");
+}
+
+#[tokio::test]
+async fn an_address_says_who_is_there_and_answers() {
+    let ca = authority();
+    let mut one_plan = plan(&ca, 1);
+    one_plan.cluster = None;
+    let (one, mut two) = (one_plan.start(), plan(&ca, 2).start());
+    let remote = within("a greeting", one.transport.hello(&two.address())).await.unwrap();
+    assert_eq!((remote.node, remote.store, remote.cluster), (NodeId(2), store(2), Some(CLUSTER)));
+    assert_eq!(remote.address, "node-2.example:1");
+    assert_eq!(remote.attributes, Bytes::from_static(b"attributes of 2"));
+    let address = two.address();
+    let (answer, ()) = tokio::join!(one.transport.request_at(&address, Bytes::from_static(b"join")), async {
+        let (from, body, reply) = two.request().await;
+        assert_eq!((from.node, from.cluster, &body[..]), (NodeId(1), None, &b"join"[..]));
+        reply.send(Bytes::from_static(b"welcome"));
+    });
+    let (remote, answer) = answer.unwrap();
+    assert_eq!((remote.node, &answer[..]), (NodeId(2), &b"welcome"[..]));
+}
+
+#[tokio::test]
+async fn a_node_without_a_cluster_takes_part_once_it_has_one() {
+    let ca = authority();
+    let mut joining = plan(&ca, 2);
+    joining.cluster = None;
+    let (mut one, mut two) = (plan(&ca, 1).start(), joining.start());
+    one.knows(&two);
+    two.knows(&one);
+    one.connected(2).await;
+    // A request passes, and shows that the message before it was taken off the wire and dropped.
+    one.transport.send(heartbeat(&one, 2, 1));
+    let (answer, ()) =
+        tokio::join!(one.transport.request(NodeId(2), Bytes::from_static(b"join us")), async {
+            let (_, _, reply) = two.request().await;
+            two.transport.set_cluster(CLUSTER);
+            reply.send(Bytes::new());
+        });
+    answer.unwrap();
+    let mut number = 2;
+    let received = loop {
+        one.transport.send(heartbeat(&one, 2, number));
+        two.transport.send(heartbeat(&two, 1, number));
+        number += 1;
+        tokio::select! {
+            message = two.message() => break message,
+            () = tokio::task::yield_now() => {}
+        }
+    };
+    assert!(round(&received) >= 2, "a message from before the node had a cluster was delivered");
+    assert_eq!(one.message().await.from, NodeId(2), "the other direction works on the same connection");
+}
+
+#[tokio::test]
+async fn a_peer_that_restarts_is_reached_again() {
+    let ca = authority();
+    let mut one = plan(&ca, 1).start();
+    let mut restarting = plan(&ca, 2);
+    let (port, address) = {
+        let mut two = restarting.start();
+        two.knows(&one);
+        one.knows(&two);
+        one.transport.send(heartbeat(&one, 2, 1));
+        assert_eq!(round(&two.message().await), 1);
+        (two.transport.local_addr().port(), two.address())
+        // Dropped without a word to anybody but QUIC's close.
+    };
+    assert_eq!(one.unreachable().await, NodeId(2));
+    restarting.port = port;
+    restarting.incarnation = 2;
+    let mut two = start_again(&restarting).await;
+    assert_eq!(two.address(), address);
+    two.knows(&one);
+    let remote = loop {
+        let remote = one.connected(2).await;
+        if remote.incarnation.0 == 2 {
+            break remote;
+        }
+    };
+    assert_eq!(remote.store, store(2));
+    one.transport.send(heartbeat(&one, 2, 2));
+    while round(&two.message().await) != 2 {}
+}
+
+/// A node in a thread of its own, which can end as a killed process does: without a word to anybody.
+struct Mortal {
+    address: std::net::SocketAddr,
+    kill: tokio::sync::oneshot::Sender<()>,
+    thread: std::thread::JoinHandle<()>,
+    rounds: mpsc::UnboundedReceiver<u64>,
+}
+
+impl Mortal {
+    /// Starts it; it keeps a connection to `peer` if there is one.
+    fn start(config: TransportConfig, peer: Option<(NodeId, StoreId, String)>) -> Self {
+        let (started, address) = std::sync::mpsc::channel();
+        let (kill, killed) = tokio::sync::oneshot::channel();
+        let (seen, rounds) = mpsc::unbounded_channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let (inbound, mut events) = mpsc::channel(1024);
+            let transport = runtime.block_on(async move {
+                let transport = Transport::start(config, inbound).unwrap();
+                if let Some((node, store, address)) = peer {
+                    transport.set_peer(node, store, &address);
+                }
+                started.send(transport.local_addr()).unwrap();
+                let read = async {
+                    while let Some(event) = events.recv().await {
+                        if let Inbound::Message(message) = event {
+                            seen.send(round(&message)).unwrap();
+                        }
+                    }
+                };
+                tokio::select! { () = read => {}, _ = killed => {} }
+                transport
+            });
+            // With the runtime ends whatever could send a last packet.
+            drop(runtime);
+            drop(transport);
+        });
+        Self { address: address.recv().unwrap(), kill, thread, rounds }
+    }
+
+    fn kill(self) {
+        self.kill.send(()).unwrap();
+        self.thread.join().unwrap();
+    }
+
+    async fn round(&mut self) -> u64 {
+        within("a message", self.rounds.recv()).await.unwrap()
+    }
+}
+
+/// One node that would wait for ten minutes before it gives up a silent connection.
+fn patient(plan: &support::Plan) -> (Transport, mpsc::Receiver<Inbound>) {
+    let mut config = plan.config();
+    config.peer_timeout = Duration::from_secs(600);
+    let (inbound, events) = mpsc::channel(1024);
+    (Transport::start(config, inbound).unwrap(), events)
+}
+
+#[tokio::test]
+async fn a_killed_process_that_is_back_says_that_old_connections_are_over() {
+    let ca = authority();
+    let one_plan = plan(&ca, 1);
+    let (one, mut events) = patient(&one_plan);
+    let mut config = plan(&ca, 2).config();
+    config.peer_timeout = Duration::from_secs(600);
+    let mut two = Mortal::start(config.clone(), None);
+    one.set_peer(NodeId(2), store(2), &two.address.to_string());
+    one.send(heartbeat_of(&one_plan, 2, 1));
+    assert_eq!(two.round().await, 1);
+    config.listen = two.address;
+    two.kill();
+    // It does not dial node 1, so only its answer to the old connection's packets can tell.
+    let mut two = Mortal::start(config, None);
+    one.send(heartbeat_of(&one_plan, 2, 2));
+    while !matches!(within("the loss", events.recv()).await.unwrap(), Inbound::Unreachable(NodeId(2))) {}
+    one.send(heartbeat_of(&one_plan, 2, 3));
+    assert_eq!(two.round().await, 3);
+    two.kill();
+}
+
+#[tokio::test]
+async fn a_later_life_of_a_peer_is_proof_that_old_connections_are_over() {
+    let ca = authority();
+    let one_plan = plan(&ca, 1);
+    let (one, mut events) = patient(&one_plan);
+    let mut config = plan(&ca, 2).config();
+    config.peer_timeout = Duration::from_secs(600);
+    let mut two = Mortal::start(config.clone(), None);
+    one.set_peer(NodeId(2), store(2), &two.address.to_string());
+    one.send(heartbeat_of(&one_plan, 2, 1));
+    assert_eq!(two.round().await, 1);
+    config.listen = two.address;
+    two.kill();
+    // Another certificate: its stateless resets mean nothing to node 1, which is idle besides.
+    config.tls = plan(&ca, 2).config().tls;
+    config.identity.incarnation = Incarnation(2);
+    let to_one = (NodeId(1), store(1), one.local_addr().to_string());
+    let mut two = Mortal::start(config, Some(to_one));
+    while !matches!(within("the loss", events.recv()).await.unwrap(), Inbound::Unreachable(NodeId(2))) {}
+    one.send(heartbeat_of(&one_plan, 2, 2));
+    assert_eq!(two.round().await, 2);
+    two.kill();
+}
+
+#[tokio::test]
+async fn a_peer_that_falls_silent_is_noticed() {
+    let ca = authority();
+    let one_plan = plan(&ca, 1);
+    let mut config = one_plan.config();
+    config.peer_timeout = Duration::from_millis(300);
+    let (inbound, mut events) = mpsc::channel(1024);
+    let one = Transport::start(config, inbound).unwrap();
+    let mut two = Mortal::start(plan(&ca, 2).config(), None);
+    one.set_peer(NodeId(2), store(2), &two.address.to_string());
+    one.send(heartbeat_of(&one_plan, 2, 1));
+    assert_eq!(two.round().await, 1);
+    two.kill();
+    let killed = Instant::now();
+    while !matches!(within("the loss", events.recv()).await.unwrap(), Inbound::Unreachable(NodeId(2))) {}
+    assert!(killed.elapsed() < Duration::from_secs(5), "{:?}", killed.elapsed());
+}
+
+/// The port of a transport that was dropped is free once its tasks have ended.
+async fn start_again(plan: &support::Plan) -> support::Node {
+    within("a free port", async {
+        loop {
+            let (inbound, events) = mpsc::channel(16);
+            match Transport::start(plan.config(), inbound) {
+                Err(StartError::AddressInUse { .. }) => tokio::task::yield_now().await,
+                Err(other) => panic!("{other}"),
+                Ok(probe) => {
+                    drop((probe, events));
+                    break;
+                }
+            }
+        }
+        loop {
+            match std::net::UdpSocket::bind(("127.0.0.1", plan.port)) {
+                Ok(socket) => break drop(socket),
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+        plan.start()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_queue_for_a_peer_that_is_down_stays_bounded() {
+    const LIMIT: usize = 1 << 20;
+    let ca = authority();
+    let mut bounded = plan(&ca, 1);
+    bounded.queue_bytes_max = LIMIT;
+    let mut one = bounded.start();
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    one.transport.set_peer(NodeId(2), store(2), &silent.local_addr().unwrap().to_string());
+    for number in 0..10_000 {
+        one.transport.send(append(&one, 2, number, 1000));
+        one.transport.send(heartbeat(&one, 2, number));
+        // One small message of each kind may stand above the limit.
+        assert!(one.transport.stats()[0].queued_bytes <= LIMIT + 2048);
+    }
+    assert_eq!(one.unreachable().await, NodeId(2), "the core hears that appends were dropped");
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_said_so() {
+    let ca = authority();
+    let one = plan(&ca, 1).start();
+    let mut other = plan(&ca, 2);
+    other.port = one.transport.local_addr().port();
+    let error = Transport::start(other.config(), mpsc::channel(1).0).err().unwrap();
+    assert!(
+        matches!(error, StartError::AddressInUse { addr } if addr == one.transport.local_addr()),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn closing_sends_what_is_queued() {
+    let ca = authority();
+    let (mut one, mut two) = (plan(&ca, 1).start(), plan(&ca, 2).start());
+    one.knows(&two);
+    one.connected(2).await;
+    for number in 0..100 {
+        one.transport.send(heartbeat(&one, 2, number));
+    }
+    one.transport.close().await;
+    for number in 0..100 {
+        assert_eq!(round(&two.message().await), number);
+    }
+}
+
+#[tokio::test]
+async fn a_forged_sender_ends_the_connection() {
+    let ca = authority();
+    let (mut one, mut two) = (plan(&ca, 1).start(), plan(&ca, 2).start());
+    one.knows(&two);
+    one.connected(2).await;
+    let mut forged = heartbeat(&one, 2, 1);
+    forged.from = NodeId(3);
+    one.transport.send(forged);
+    assert_eq!(one.unreachable().await, NodeId(2));
+    one.transport.send(heartbeat(&one, 2, 2));
+    let message = two.message().await;
+    assert_eq!(message.from, NodeId(1));
+    assert!(matches!(message.body, Body::AppendEntries(_)));
+}

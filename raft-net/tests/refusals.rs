@@ -1,0 +1,179 @@
+//! Who is not let in, and what both sides say about it.
+#![cfg(feature = "quic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    missing_docs,
+    unreachable_pub,
+    reason = "test"
+)]
+
+mod support;
+
+use raftkit_core::{ClusterId, Incarnation, NodeId, StoreId};
+use raftkit_net::certificates::create_node_certificate;
+use raftkit_net::{HelloError, Refusal, StartError, TlsError, TlsFiles, TlsIdentity, Transport};
+use support::{CLUSTER, Log, authority, plan, store, within};
+use tokio::sync::mpsc;
+
+#[tokio::test]
+async fn a_certificate_of_another_ca_is_refused_and_both_sides_say_so() {
+    let (log, _guard) = Log::listen();
+    let (one, two) = (plan(&authority(), 1).start(), plan(&authority(), 2).start());
+    one.knows(&two);
+    let advice = "the same CA signed";
+    log.line(&["node=1", "no connection to node 2", &two.address(), advice]).await;
+    log.line(&["node=2", &one.address(), "refused our certificate", advice]).await;
+    let error = within("a failure", one.transport.hello(&two.address())).await.unwrap_err();
+    assert!(matches!(error, HelloError::TheirCertificate { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_dialler_with_a_certificate_of_another_ca_is_refused_and_both_sides_say_so() {
+    let (log, _guard) = Log::listen();
+    let (ours, theirs) = (authority(), authority());
+    let two = plan(&ours, 2).start();
+    // Node 1 trusts both authorities; node 2 trusts its own alone. So only node 2 refuses.
+    let certificate = create_node_certificate(&theirs, NodeId(1), &[]).unwrap();
+    let mut config = plan(&theirs, 1).config();
+    config.tls = TlsIdentity::parse(&TlsFiles {
+        ca_pem: format!("{}{}", theirs.cert, ours.cert).into_bytes(),
+        cert_pem: certificate.cert.into_bytes(),
+        key_pem: certificate.key.into_bytes(),
+    })
+    .unwrap();
+    let one = Transport::start(config, mpsc::channel(16).0).unwrap();
+    let error = within("a failure", one.hello(&two.address())).await.unwrap_err();
+    assert!(matches!(error, HelloError::OurCertificate { .. }), "{error}");
+    log.line(&["node=2", "refused", &one.local_addr().to_string(), "not good under our CA"]).await;
+}
+
+#[tokio::test]
+async fn another_cluster_is_refused_and_both_are_named_on_both_sides() {
+    let (log, _guard) = Log::listen();
+    let ca = authority();
+    let mut other = plan(&ca, 2);
+    other.cluster = Some(ClusterId(0xbad));
+    let (one, two) = (plan(&ca, 1).start(), other.start());
+    one.knows(&two);
+    let (ours, theirs) = (format!("cluster {CLUSTER}"), format!("cluster {}", 0xbad));
+    log.line(&["node=1", &ours, &theirs, "different clusters"]).await;
+    log.line(&["node=2", &ours, &theirs, "different clusters"]).await;
+    let error = within("a refusal", one.transport.hello(&two.address())).await.unwrap_err();
+    let expected = Refusal::OtherCluster {
+        refuser: NodeId(2),
+        refuser_cluster: ClusterId(0xbad),
+        refused: NodeId(1),
+        refused_cluster: CLUSTER,
+    };
+    assert!(matches!(error, HelloError::Refused(refusal) if refusal == expected), "{error}");
+}
+
+#[tokio::test]
+async fn a_peer_that_returns_with_another_store_is_refused_by_either_side() {
+    let (log, _guard) = Log::listen();
+    let ca = authority();
+    let mut wiped = plan(&ca, 2);
+    wiped.store = StoreId(77);
+    let (one, two) = (plan(&ca, 1).start(), wiped.start());
+    one.transport.set_peer(NodeId(2), store(2), &two.address());
+    let parts = ["node 2", "store 200", "store 77"];
+    log.line(&[&["node=1", "no connection"][..], &parts].concat()).await;
+    log.line(&[&["node=2"][..], &parts].concat()).await;
+    let error = within("a refusal", two.transport.hello(&one.address())).await.unwrap_err();
+    let expected = Refusal::OtherStore {
+        refuser: NodeId(1),
+        refused: NodeId(2),
+        expected: store(2),
+        claimed: StoreId(77),
+    };
+    assert!(matches!(error, HelloError::Refused(refusal) if refusal == expected), "{error}");
+}
+
+#[tokio::test]
+async fn a_node_id_that_is_not_in_the_certificate_is_refused_at_the_start() {
+    let ca = authority();
+    let mut claimed = plan(&ca, 1);
+    claimed.certificate_of = 3;
+    let error = Transport::start(claimed.config(), mpsc::channel(1).0).err().unwrap();
+    assert!(matches!(error, StartError::OtherNodesCertificate { node: NodeId(1) }), "{error}");
+}
+
+#[tokio::test]
+async fn another_node_at_a_peers_address_is_refused() {
+    let (log, _guard) = Log::listen();
+    let ca = authority();
+    let (one, three) = (plan(&ca, 1).start(), plan(&ca, 3).start());
+    one.transport.set_peer(NodeId(2), store(2), &three.address());
+    log.line(&["node=1", "expected node 2", "met node 3"]).await;
+}
+
+#[tokio::test]
+async fn two_nodes_with_one_id_refuse_each_other() {
+    let ca = authority();
+    let mut twin = plan(&ca, 1);
+    twin.store = StoreId(5);
+    let (one, two) = (plan(&ca, 1).start(), twin.start());
+    let error = within("a refusal", one.transport.hello(&two.address())).await.unwrap_err();
+    let expected = Refusal::Twin { node: NodeId(1), refuser_store: StoreId(5), refused_store: store(1) };
+    assert!(matches!(error, HelloError::Refused(refusal) if refusal == expected), "{error}");
+    assert!(error.to_string().contains("two nodes with one id"), "{error}");
+}
+
+#[tokio::test]
+async fn a_node_that_dials_itself_is_told_so() {
+    let ca = authority();
+    let one = plan(&ca, 1).start();
+    let error = within("a refusal", one.transport.hello(&one.address())).await.unwrap_err();
+    assert!(matches!(error, HelloError::Refused(Refusal::Myself { node: NodeId(1) })), "{error}");
+}
+
+#[tokio::test]
+async fn an_earlier_life_of_a_node_is_refused_once_a_later_one_was_met() {
+    let (log, _guard) = Log::listen();
+    let ca = authority();
+    let mut one = plan(&ca, 1).start();
+    let mut later = plan(&ca, 2);
+    later.incarnation = 5;
+    let five = later.start();
+    five.knows(&one);
+    one.connected(2).await;
+    let mut earlier = plan(&ca, 2);
+    earlier.incarnation = 4;
+    let four = earlier.start();
+    four.knows(&one);
+    let line = log.line(&["node=1", "incarnation 4", "incarnation 5"]).await;
+    assert!(line.contains(&format!("node {}", 2)), "{line}");
+    assert_eq!(Incarnation(5).to_string(), "5");
+}
+
+#[tokio::test]
+async fn the_same_refusal_is_logged_once_in_a_while_only() {
+    let (log, _guard) = Log::listen();
+    let (one, two) = (plan(&authority(), 1).start(), plan(&authority(), 2).start());
+    for _ in 0..20 {
+        let error = within("a failure", one.transport.hello(&two.address())).await.unwrap_err();
+        assert!(matches!(error, HelloError::TheirCertificate { .. }), "{error}");
+    }
+    log.line(&["node=2", "refused our certificate"]).await;
+    assert_eq!(log.lines().iter().filter(|line| line.contains("node=2")).count(), 1, "{:?}", log.lines());
+}
+
+#[test]
+fn each_wrong_file_is_named() {
+    let (ca, other) = (authority(), authority());
+    let node = create_node_certificate(&ca, NodeId(1), &[]).unwrap();
+    let twin = create_node_certificate(&ca, NodeId(1), &[]).unwrap();
+    let parse = |ca: &str, cert: &str, key: &str| {
+        let files = TlsFiles { ca_pem: ca.into(), cert_pem: cert.into(), key_pem: key.into() };
+        TlsIdentity::parse(&files).map(|_| ()).unwrap_err()
+    };
+    assert!(matches!(parse("", &node.cert, &node.key), TlsError::Ca { .. }));
+    assert!(matches!(parse(&ca.key, &node.cert, &node.key), TlsError::Ca { .. }));
+    assert!(matches!(parse(&ca.cert, "nonsense", &node.key), TlsError::Certificate { .. }));
+    assert!(matches!(parse(&ca.cert, &node.cert, ""), TlsError::Key { .. }));
+    assert!(matches!(parse(&ca.cert, &node.cert, &node.cert), TlsError::Key { .. }));
+    assert!(matches!(parse(&ca.cert, &node.cert, &twin.key), TlsError::KeyMismatch { .. }));
+    assert!(matches!(parse(&other.cert, &node.cert, &node.key), TlsError::NotSigned { .. }));
+    assert!(matches!(parse(&ca.cert, &ca.cert, &ca.key), TlsError::NotSigned { .. }));
+}
