@@ -5,6 +5,9 @@ use core::time::Duration;
 
 macro_rules! number {
     ($(#[$meta:meta])* $name:ident($inner:ty)) => {
+        number! { $(#[$meta])* $name($inner) as "{}" }
+    };
+    ($(#[$meta:meta])* $name:ident($inner:ty) as $format:literal) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -13,7 +16,7 @@ macro_rules! number {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
+                write!(f, $format, self.0)
             }
         }
     };
@@ -26,12 +29,12 @@ number! {
 number! {
     /// A data folder: random, made with the folder. A node that lost its disk returns with another one, so that it
     /// is not mistaken for what it was (a wiped voter could otherwise vote twice in one term).
-    StoreId(u128)
+    StoreId(u128) as "{:032x}"
 }
 number! {
     /// A cluster: random, made when the cluster is formed. The protocol never looks at it; it is here because the log
     /// and the transport, which do not know each other, both name it.
-    ClusterId(u128)
+    ClusterId(u128) as "{:032x}"
 }
 number! {
     /// How often a data folder was opened: raised durably at each start, so that an answer to an earlier life of this

@@ -39,25 +39,32 @@ impl Application for Counter {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [node, dir, first] = args.as_slice() else { return Err("usage: counter NODE DIR FIRST_ADDRESS".into()) };
+    let [node, dir, first] = args.as_slice() else {
+        return Err("usage: counter NODE DIR FIRST_ADDRESS".into());
+    };
     let (node, dir, first) = (node.parse()?, PathBuf::from(dir), first.parse::<std::net::SocketAddr>()?);
-    let address = |id: u64| std::net::SocketAddr::new(first.ip(), first.port() + u16::try_from(id - 1).unwrap_or(0));
+    let address =
+        |id: u64| std::net::SocketAddr::new(first.ip(), first.port() + u16::try_from(id - 1).unwrap_or(0));
     let join = (1..=3).map(|id| address(id).to_string()).collect();
     let formation = Formation::Expect { servers: 3, join };
     let tls = tls(&dir, NodeId(node))?;
-    let config = ServerConfig::new(NodeId(node), dir.join(format!("node-{node}")), address(node), tls, formation);
+    let config =
+        ServerConfig::new(NodeId(node), dir.join(format!("node-{node}")), address(node), tls, formation);
 
     let server = Server::start(config, Arc::new(RealDisk), InMemory::<Counter>::open).await?;
     let counter = server.handle();
     let mut lines = BufReader::new(stdin()).lines();
     while let Some(line) = lines.next_line().await? {
         if line.trim() == "=" {
-            let sum = counter.read(Consistency::Default, |state| Ok(state.read(|counter| counter.sum))).await?;
+            let sum =
+                counter.read(Consistency::Default, |state| Ok(state.read(|counter| counter.sum))).await?;
             println!("sum {}", sum.value);
         } else {
             let add = InMemory::<Counter>::encode(&line.trim().parse()?)?;
             match counter.propose(add).await {
-                Ok(done) => println!("sum {} at {}", InMemory::<Counter>::decode(&done.response)?, done.id.index),
+                Ok(done) => {
+                    println!("sum {} at {}", InMemory::<Counter>::decode(&done.response)?, done.id.index)
+                }
                 Err(error) => println!("error {error}"),
             }
         }

@@ -62,7 +62,9 @@ pub enum ClientError {
         after: Duration,
     },
     /// The connection broke, or what came is no HTTP.
-    #[error("the connection to {addr} broke before the answer was there ({source}): is it a raft-node's HTTP address?")]
+    #[error(
+        "the connection to {addr} broke before the answer was there ({source}): is it a raft-node's HTTP address?"
+    )]
     Broken {
         /// Where.
         addr: String,
@@ -81,7 +83,8 @@ impl Client {
     /// `addr` is no address.
     pub fn new(addr: &str) -> Result<Self, ClientError> {
         let bare = addr.strip_prefix("http://").unwrap_or(addr).trim_end_matches('/');
-        let port = bare.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.contains(['/', '@', ' ']));
+        let port =
+            bare.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.contains(['/', '@', ' ']));
         let port = port.and_then(|(_, port)| port.parse::<u16>().ok());
         if port.is_none() && bare.parse::<SocketAddr>().is_err() {
             return Err(ClientError::Address { addr: addr.to_owned() });

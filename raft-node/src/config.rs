@@ -299,13 +299,19 @@ impl Settings {
         };
         config.core().validate().map_err(|source| ConfigError::Rule { source, settings: shown(&config) })?;
         if config.value_bytes_max > config.batch_bytes_max.min(VALUE_BYTES_MAX) {
-            return Err(ConfigError::Contradiction("kv-value-max must be at most raft-batch-max, and at most 32 MiB"));
+            return Err(ConfigError::Contradiction(
+                "kv-value-max must be at most raft-batch-max, and at most 32 MiB",
+            ));
         }
         Ok(config)
     }
 
     /// What was given, or the default, or nothing.
-    fn optional<T>(&self, name: &'static str, read: impl Fn(&Raw) -> Option<T>) -> Result<Option<T>, ConfigError> {
+    fn optional<T>(
+        &self,
+        name: &'static str,
+        read: impl Fn(&Raw) -> Option<T>,
+    ) -> Result<Option<T>, ConfigError> {
         let key = find(name).expect("every setting that is read stands in the table");
         let by_default;
         let given = match (self.given.get(name), key.default) {
@@ -389,4 +395,3 @@ fn shown(config: &Config) -> String {
         config.batch_bytes_max
     )
 }
-

@@ -65,8 +65,8 @@ impl Given {
 fn defaults_are_what_the_table_says() {
     let config = Given::sound().load().unwrap();
     assert_eq!(config.datacenter, "dc1");
-    assert_eq!(config.http_addr, "127.0.0.1:8500".parse().unwrap());
-    assert_eq!(config.raft_addr, "127.0.0.1:8300".parse().unwrap());
+    assert_eq!(config.http_addr.to_string(), "127.0.0.1:8500");
+    assert_eq!(config.raft_addr.to_string(), "127.0.0.1:8300");
     assert_eq!(config.raft_advertise_addr, "127.0.0.1:8300");
     assert_eq!(config.found, Found::Nothing);
     assert_eq!(config.leader_timeout, Duration::from_millis(500));
@@ -119,7 +119,8 @@ fn every_setting_is_taken_from_flag_variable_and_file_alike() {
             given.flags.settings.remove(key.name);
             with(given)
         };
-        let by_flag = base().flag(key.name, text).load().unwrap_or_else(|error| panic!("{}: {error}", key.name));
+        let by_flag =
+            base().flag(key.name, text).load().unwrap_or_else(|error| panic!("{}: {error}", key.name));
         let by_env = base().env(&key.env(), text).load().unwrap();
         let line = match key.name.strip_prefix("tls-") {
             Some(name) => format!("[tls]\n{name} = {toml}\n"),
@@ -240,11 +241,17 @@ fn what_is_missing_is_named_with_all_ways_to_give_it() {
 #[test]
 fn settings_that_do_not_go_together_are_refused() {
     let cases: &[(&[(&'static str, &str)], &str)] = &[
-        (&[("bootstrap", "true"), ("bootstrap-expect", "3"), ("join", "a:1")], "bootstrap and bootstrap-expect exclude"),
+        (
+            &[("bootstrap", "true"), ("bootstrap-expect", "3"), ("join", "a:1")],
+            "bootstrap and bootstrap-expect exclude",
+        ),
         (&[("bootstrap-expect", "3")], "bootstrap-expect needs join"),
         (&[("raft-addr", "0.0.0.0:8300")], "raft-addr listens on every address of this machine"),
         (&[("raft-addr", "[::]:8300")], "raft-addr listens on every address of this machine"),
-        (&[("raft-heartbeat-interval", "400ms")], "the heartbeat interval must be at most half of the leader time-out"),
+        (
+            &[("raft-heartbeat-interval", "400ms")],
+            "the heartbeat interval must be at most half of the leader time-out",
+        ),
         (&[("clock-error", "250ms")], "the clock error must be below half of the leader time-out"),
         (&[("raft-election-timeout", "400ms")], "the election time-out must be at least the leader time-out"),
         (&[("kv-value-max", "20MiB")], "kv-value-max must be at most raft-batch-max"),
@@ -270,7 +277,10 @@ fn forming_a_cluster_is_read_from_three_settings() {
         (&[], Found::Nothing),
         (&[("bootstrap", "true")], Found::Alone),
         (&[("bootstrap-expect", "1")], together(1, &[])),
-        (&[("bootstrap-expect", "3"), ("join", "a:1,b:2"), ("join", "c:3")], together(3, &["a:1", "b:2", "c:3"])),
+        (
+            &[("bootstrap-expect", "3"), ("join", "a:1,b:2"), ("join", "c:3")],
+            together(3, &["a:1", "b:2", "c:3"]),
+        ),
     ];
     for (flags, expected) in cases {
         let given = flags.iter().fold(Given::sound(), |given, (name, value)| given.flag(name, value));
@@ -282,6 +292,7 @@ fn forming_a_cluster_is_read_from_three_settings() {
 
 #[test]
 fn a_wildcard_address_goes_with_an_advertised_one() {
-    let given = Given::sound().flag("raft-addr", "0.0.0.0:8300").flag("raft-advertise-addr", "node1.example:8300");
+    let given =
+        Given::sound().flag("raft-addr", "0.0.0.0:8300").flag("raft-advertise-addr", "node1.example:8300");
     assert_eq!(given.load().unwrap().raft_advertise_addr, "node1.example:8300");
 }

@@ -44,7 +44,8 @@ impl Nodes {
         let pid = std::process::id();
         let ip = format!("127.{}.{}.{}", 1 + (pid >> 14) % 250, 1 + (pid >> 7) % 127, 130 + pid % 120);
         let ca = certificates::create_ca("test").unwrap();
-        let addresses: Vec<SocketAddr> = (0..3).map(|at| format!("{ip}:{}", port + at).parse().unwrap()).collect();
+        let addresses: Vec<SocketAddr> =
+            (0..3).map(|at| format!("{ip}:{}", port + at).parse().unwrap()).collect();
         let join: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         let configs: Vec<ServerConfig> = (1..=3u64)
             .zip(&addresses)
@@ -63,7 +64,8 @@ impl Nodes {
                 config
             })
             .collect();
-        let mut nodes = Self { configs, disks: (1..=3).map(SimulatedDisk::new).collect(), servers: Vec::new() };
+        let mut nodes =
+            Self { configs, disks: (1..=3).map(SimulatedDisk::new).collect(), servers: Vec::new() };
         nodes.open().await;
         nodes
     }
@@ -123,7 +125,11 @@ async fn with_syncs_held_on_two_of_three_nodes_nothing_is_acknowledged() {
         nodes.disks[*at].hold_syncs();
     }
     let outcome = nodes.handle(leader).propose(put(1, 2)).await;
-    assert_eq!(outcome, Err(ProposeError::Unknown(Duration::from_millis(1000))), "one durable copy is no quorum");
+    assert_eq!(
+        outcome,
+        Err(ProposeError::Unknown(Duration::from_millis(1000))),
+        "one durable copy is no quorum"
+    );
     assert_eq!(nodes.handle(leader).status().leader, Some(NodeId(leader as u64 + 1)), "heartbeats go on");
 
     nodes.disks[others[0]].release_syncs();

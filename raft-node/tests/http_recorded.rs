@@ -36,7 +36,11 @@ const DIFFERENT: &[(&str, u16, &str)] = &[
     // Other members, other addresses: what they look like is tested in http_api.rs.
     ("GET /v1/status/leader", 200, "\"127.0.0.1:"),
     ("GET /v1/status/peers", 200, "[\"127.0.0.1:"),
-    ("GET /v1/operator/raft/configuration", 200, "{\"Servers\":[{\"ID\":\"1\",\"Node\":\"node-1\",\"Address\":\"127.0.0.1:"),
+    (
+        "GET /v1/operator/raft/configuration",
+        200,
+        "{\"Servers\":[{\"ID\":\"1\",\"Node\":\"node-1\",\"Address\":\"127.0.0.1:",
+    ),
 ];
 
 /// Recorded index to index here.

@@ -45,12 +45,19 @@ async fn headers_and_body_come_in_one_packet_and_under_their_canonical_names() {
         stream.write_all(b"GET /v1/kv/k HTTP/1.1\r\nHost: t\r\n\r\n").await.unwrap();
         let (answer, pieces) = answer_of(&mut stream).await;
         assert_eq!((answer.status, pieces), (200, 1));
-        for name in
-            ["X-Consul-Index", "X-Consul-Knownleader", "X-Consul-Lastcontact", "Content-Type", "Content-Length"]
-        {
+        for name in [
+            "X-Consul-Index",
+            "X-Consul-Knownleader",
+            "X-Consul-Lastcontact",
+            "Content-Type",
+            "Content-Length",
+        ] {
             assert!(answer.header(name).is_some(), "{name}: {answer:?}");
         }
-        stream.write_all(b"PUT /v1/kv/k HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nvalue").await.unwrap();
+        stream
+            .write_all(b"PUT /v1/kv/k HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nvalue")
+            .await
+            .unwrap();
         let (answer, pieces) = answer_of(&mut stream).await;
         assert_eq!((answer.status, answer.text(), pieces), (200, "true", 1));
     }
@@ -75,7 +82,8 @@ async fn the_largest_value_is_stored_and_one_byte_more_is_refused() {
 #[tokio::test]
 async fn a_client_that_asks_first_is_refused_before_it_sends() {
     let served = Served::alone().await;
-    let head = "PUT /v1/kv/k HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 999999999\r\n\r\n";
+    let head =
+        "PUT /v1/kv/k HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 999999999\r\n\r\n";
     let answer = served.exchange(head.as_bytes()).await;
     assert_eq!((answer.status, answer.text()), (413, too_large(999_999_999).as_str()));
     served.stop().await;
@@ -85,10 +93,13 @@ async fn a_client_that_asks_first_is_refused_before_it_sends() {
 async fn bodies_in_chunks_are_taken_up_to_the_limit() {
     let served = Served::alone().await;
     let chunked = |sizes: &[usize]| {
-        let head = "PUT /v1/kv/c HTTP/1.1\r\nHost: t\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let head =
+            "PUT /v1/kv/c HTTP/1.1\r\nHost: t\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
         let mut bytes = head.as_bytes().to_vec();
         for size in sizes {
-            bytes.extend(format!("{size:x}\r\n").bytes().chain(std::iter::repeat_n(b'c', *size)).chain(*b"\r\n"));
+            bytes.extend(
+                format!("{size:x}\r\n").bytes().chain(std::iter::repeat_n(b'c', *size)).chain(*b"\r\n"),
+            );
         }
         bytes.extend(b"0\r\n\r\n");
         bytes
@@ -120,7 +131,9 @@ async fn requests_in_a_row_are_answered_in_a_row() {
     let mut stream = TcpStream::connect(served.addr).await.unwrap();
     let mut requests = Vec::new();
     for number in 0..10 {
-        requests.extend(format!("PUT /v1/kv/p{number} HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\n{number}").bytes());
+        requests.extend(
+            format!("PUT /v1/kv/p{number} HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\n{number}").bytes(),
+        );
     }
     requests.extend(b"GET /v1/kv/p?keys HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
     stream.write_all(&requests).await.unwrap();
@@ -135,7 +148,11 @@ async fn requests_in_a_row_are_answered_in_a_row() {
 #[tokio::test]
 async fn what_is_no_http_is_refused_and_harms_nobody() {
     let served = Served::alone().await;
-    for bytes in [&b"\x16\x03\x01\x02\x00\x01\x00"[..], b"GET\r\n\r\n", b"GET /v1/kv/k HTTP/1.1\r\nContent-Length: x\r\n\r\n"] {
+    for bytes in [
+        &b"\x16\x03\x01\x02\x00\x01\x00"[..],
+        b"GET\r\n\r\n",
+        b"GET /v1/kv/k HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+    ] {
         let mut stream = TcpStream::connect(served.addr).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         stream.shutdown().await.unwrap();

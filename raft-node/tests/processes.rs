@@ -69,9 +69,7 @@ fn time_to_write(cluster: &Cluster, but: u64) -> Duration {
     let since = Instant::now();
     let others: Vec<&support::Node> = cluster.nodes.iter().filter(|node| node.id != but).collect();
     eventually("writes resume", || {
-        others.iter().any(|node| {
-            node.put("/v1/kv/probe", b"x").is_ok_and(|answer| answer.status == 200)
-        })
+        others.iter().any(|node| node.put("/v1/kv/probe", b"x").is_ok_and(|answer| answer.status == 200))
     });
     since.elapsed()
 }
@@ -211,7 +209,12 @@ fn any_node_takes_any_request() {
         for other in &cluster.nodes {
             for mode in ["", "&consistent"] {
                 let answer = other.get(&format!("{path}?raw{mode}"));
-                assert_eq!((answer.status, answer.text().as_str()), (200, "value"), "node {} {mode}", other.id);
+                assert_eq!(
+                    (answer.status, answer.text().as_str()),
+                    (200, "value"),
+                    "node {} {mode}",
+                    other.id
+                );
             }
         }
         assert_eq!(node.put(&format!("{path}?cas=0"), b"again").unwrap().text(), "false");
@@ -221,7 +224,8 @@ fn any_node_takes_any_request() {
             assert_eq!(other.get(&path).status, 404);
         }
     }
-    let leaders: Vec<String> = cluster.nodes.iter().map(|node| node.get("/v1/status/leader").text()).collect();
+    let leaders: Vec<String> =
+        cluster.nodes.iter().map(|node| node.get("/v1/status/leader").text()).collect();
     assert!(leaders.iter().all(|leader| *leader == leaders[0] && leader.contains(':')), "{leaders:?}");
     let peers = cluster.nodes[1].get("/v1/status/peers").json();
     assert_eq!(peers.as_array().unwrap().len(), 3);
@@ -248,7 +252,10 @@ fn the_data_folder_stays_bounded_under_endless_overwrites() {
         }
     }
     let end = size();
-    assert!(end <= largest + largest / 2, "{largest} bytes after 400 writes, {end} after 1200 (120 MB in all)");
+    assert!(
+        end <= largest + largest / 2,
+        "{largest} bytes after 400 writes, {end} after 1200 (120 MB in all)"
+    );
     let status = node.status().unwrap();
     assert!(status["Base"].as_u64().unwrap() > 900, "the log is compacted: {status}");
 }

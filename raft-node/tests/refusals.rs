@@ -12,7 +12,7 @@ fn refused(cluster: &mut Cluster, id: u64, change: impl Fn(String) -> String) ->
     let config = cluster.dir.path().join("changed.toml");
     std::fs::write(&config, change(text)).unwrap();
     let (status, out, err) = run(&["serve", "--config", config.to_str().unwrap()]);
-    assert_eq!(status.code(), Some(1), "it should not start: {out}{err}");
+    assert!(matches!(status.code(), Some(1 | 2)), "it should not start: {status}: {out}{err}");
     err
 }
 
@@ -33,9 +33,8 @@ fn a_folder_in_use_a_port_in_use_and_another_nodes_folder_are_refused() {
     assert!(http.contains("in use") && http.contains(&cluster.nodes[0].http), "{http}");
 
     let http_addr = cluster.nodes[0].http.clone();
-    let free = |text: String| {
-        text.replace("data-1", "fresh-2").replace(&http_addr, &http_addr.replace(":9", ":19"))
-    };
+    let free =
+        |text: String| text.replace("data-1", "fresh-2").replace(&http_addr, &http_addr.replace(":9", ":19"));
     let raft = refused(&mut cluster, 1, free);
     assert!(raft.contains("in use") && raft.contains(&cluster.nodes[0].raft), "{raft}");
 
@@ -117,7 +116,8 @@ fn a_value_over_the_limit_is_413_and_one_at_the_limit_is_taken() {
 #[test]
 fn a_broken_configuration_is_named_by_file_line_key_and_what_is_allowed() {
     let mut cluster = Cluster::prepare(1, "");
-    let wrong = refused(&mut cluster, 1, |text| text.replace("[tls]", "raft-election-timeout = \"soon\"\n[tls]"));
+    let wrong =
+        refused(&mut cluster, 1, |text| text.replace("[tls]", "raft-election-timeout = \"soon\"\n[tls]"));
     for part in ["changed.toml", "raft-election-timeout", "soon", "ms"] {
         assert!(wrong.contains(part), "{part} is missing: {wrong}");
     }
@@ -126,9 +126,12 @@ fn a_broken_configuration_is_named_by_file_line_key_and_what_is_allowed() {
         .lines()
         .position(|line| line.starts_with("raft-election-timeout"))
         .unwrap();
-    assert!(wrong.contains(&format!(":{}", line + 1)), "the line is {}: {wrong}", line + 1);
+    assert!(wrong.contains(&format!("line {}", line + 1)), "the line is {}: {wrong}", line + 1);
     let unknown = refused(&mut cluster, 1, |text| text.replace("[tls]", "raft-elektion-timeout = 1\n[tls]"));
-    assert!(unknown.contains("raft-elektion-timeout") && unknown.contains("raft-election-timeout"), "{unknown}");
+    assert!(
+        unknown.contains("raft-elektion-timeout") && unknown.contains("raft-election-timeout"),
+        "{unknown}"
+    );
 }
 
 #[test]

@@ -104,12 +104,14 @@ fn node(ca_dir: &Path, node: NodeId, hosts: &[String], out: &Path) -> Result<(),
 }
 
 fn make_dir(dir: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(dir).map_err(|error| Failure::Failed(format!("{} cannot be made: {error}", dir.display())))
+    fs::create_dir_all(dir)
+        .map_err(|error| Failure::Failed(format!("{} cannot be made: {error}", dir.display())))
 }
 
 /// Writes a file so that it is there whole or not at all, and never readable by more than `readers`.
 fn write(path: &Path, text: &str, readers: Readers, existing: Existing) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::Failed(format!("{} cannot be written: {error}", path.display()));
+    let failed =
+        |error: std::io::Error| Failure::Failed(format!("{} cannot be written: {error}", path.display()));
     let mode = match readers {
         Readers::Everyone => 0o644,
         Readers::Owner => 0o600,
@@ -123,7 +125,8 @@ fn write(path: &Path, text: &str, readers: Readers, existing: Existing) -> Resul
     {
         return Err(failed(error));
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&unfinished).map_err(failed)?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(mode).open(&unfinished).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
     match existing {
         Existing::Replaced => fs::rename(&unfinished, path).map_err(failed),

@@ -132,7 +132,9 @@ struct Entry {
 impl Entry {
     fn value(&self) -> Result<Vec<u8>, Failure> {
         let encoded = self.value.as_deref().unwrap_or("");
-        STANDARD.decode(encoded).map_err(|error| Failure::Failed(format!("the answer holds no base64: {error}")))
+        STANDARD
+            .decode(encoded)
+            .map_err(|error| Failure::Failed(format!("the answer holds no base64: {error}")))
     }
 }
 
@@ -140,7 +142,11 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Get { key, raw, detailed, freshness, target } => {
             let client = target.client()?;
-            if detailed { details(&client, &key, freshness).await } else { get(&client, &key, raw, freshness).await }
+            if detailed {
+                details(&client, &key, freshness).await
+            } else {
+                get(&client, &key, raw, freshness).await
+            }
         }
         Command::Put { key, value, flags, cas, target } => {
             let body = value_of(value)?;
@@ -188,7 +194,13 @@ async fn details(client: &Client, key: &str, freshness: Freshness) -> Result<(),
     Ok(())
 }
 
-async fn put(client: &Client, key: &str, value: Bytes, flags: Option<u64>, cas: Option<u64>) -> Result<(), Failure> {
+async fn put(
+    client: &Client,
+    key: &str,
+    value: Bytes,
+    flags: Option<u64>,
+    cas: Option<u64>,
+) -> Result<(), Failure> {
     let parameters = [flags.map(|flags| format!("flags={flags}")), cas.map(|index| format!("cas={index}"))];
     if truth(&ask(client, Method::PUT, key, parameters, value).await?)? {
         return Ok(());

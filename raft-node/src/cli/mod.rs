@@ -164,7 +164,8 @@ mod tests {
         let serve = command.find_subcommand_mut("serve").unwrap();
         for key in KEYS {
             let arg = serve.get_arguments().find(|arg| arg.get_long() == Some(key.name));
-            let help = arg.unwrap_or_else(|| panic!("no flag for {}", key.name)).get_help().unwrap().to_string();
+            let help =
+                arg.unwrap_or_else(|| panic!("no flag for {}", key.name)).get_help().unwrap().to_string();
             assert!(help.contains(&key.env()), "{help}");
             let default = match key.default {
                 Default::Required => "[required]".to_owned(),
@@ -192,7 +193,17 @@ mod tests {
 
     #[test]
     fn flags_are_read_into_settings() {
-        let line = ["raft-node", "serve", "--config", "n.toml", "--node-id", "3", "--bootstrap", "--join", "a:1,b:2"];
+        let line = [
+            "raft-node",
+            "serve",
+            "--config",
+            "n.toml",
+            "--node-id",
+            "3",
+            "--bootstrap",
+            "--join",
+            "a:1,b:2",
+        ];
         let cli = Cli::try_parse_from(line.into_iter().chain(["--join", "c:3"])).unwrap();
         let Command::Serve(flags) = cli.command else { panic!("serve was asked for") };
         assert_eq!(flags.config.as_deref(), Some(std::path::Path::new("n.toml")));

@@ -48,11 +48,13 @@ pub(super) fn printable(value: &[u8]) -> String {
 /// Rows as a table: columns aligned, the first row is the heading.
 pub(super) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let mut out = String::new();
     for row in rows {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         out.push_str(cells.join("  ").trim_end());
         out.push('\n');
     }
@@ -73,6 +75,9 @@ mod tests {
     #[test]
     fn columns_are_aligned_and_lines_have_no_blanks_at_their_end() {
         let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
-        assert_eq!(table(&[row(["node", "role", ""]), row(["1", "follower", "x"])]), "node  role\n1     follower  x\n");
+        assert_eq!(
+            table(&[row(["node", "role", ""]), row(["1", "follower", "x"])]),
+            "node  role\n1     follower  x\n"
+        );
     }
 }

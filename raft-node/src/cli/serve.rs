@@ -45,7 +45,8 @@ pub(super) async fn run(flags: &Flags) -> Result<(), Failure> {
             config.http_addr
         ))
     })?;
-    let http_addr = listener.local_addr().map_err(|error| Failure::Failed(format!("no HTTP address: {error}")))?;
+    let http_addr =
+        listener.local_addr().map_err(|error| Failure::Failed(format!("no HTTP address: {error}")))?;
     let settings = server_config(&config, tls, http_addr.port());
     let starting = Server::start(settings, Arc::new(RealDisk), |disk, dir| KvMachine::open(disk, dir));
     let server = tokio::select! {
@@ -55,7 +56,8 @@ pub(super) async fn run(flags: &Flags) -> Result<(), Failure> {
             return Ok(());
         }
     };
-    let state = HttpState::new(server.handle(), &config.datacenter).with_value_bytes_max(config.value_bytes_max);
+    let state =
+        HttpState::new(server.handle(), &config.datacenter).with_value_bytes_max(config.value_bytes_max);
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(http::serve(listener, state, async { drop(stopped.await) }));
     tracing::info!(
@@ -166,7 +168,8 @@ struct Ends {
 
 impl Ends {
     fn new(flags: &Flags) -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::Failed(format!("no signals are heard: {error}")));
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::Failed(format!("no signals are heard: {error}")));
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,

@@ -39,7 +39,10 @@ struct File<'a> {
 impl File<'_> {
     /// Takes the settings of a table; `[tls] ca` is the setting `tls-ca`.
     fn table(&mut self, prefix: &str, table: &DeTable<'_>) -> Result<(), ConfigError> {
-        for (key, value) in table {
+        // The table is sorted by name; errors are to come in the order of the file.
+        let mut entries: Vec<_> = table.iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in entries {
             let name = format!("{prefix}{}", key.get_ref());
             let line = line_at(self.text, key.span().start);
             if let (DeValue::Table(inner), "tls") = (value.get_ref(), name.as_str()) {
@@ -62,7 +65,9 @@ impl File<'_> {
         };
         let origin = Origin::File { path: self.path.to_owned(), line };
         let raw = match value.get_ref() {
-            DeValue::Array(items) => items.iter().map(|item| scalar(item.get_ref())).collect::<Option<_>>().map(Raw::Many),
+            DeValue::Array(items) => {
+                items.iter().map(|item| scalar(item.get_ref())).collect::<Option<_>>().map(Raw::Many)
+            }
             DeValue::String(_)
             | DeValue::Integer(_)
             | DeValue::Float(_)

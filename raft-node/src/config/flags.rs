@@ -68,11 +68,13 @@ fn flag(key: &Key) -> Arg {
         Default::Text(text) => format!("[default: {text}]"),
         Default::Unset(meaning) => format!("[default: {meaning}]"),
     };
-    let file = if key.name.starts_with("tls-") { format!(" [file: {}]", key.in_file()) } else { String::new() };
-    let arg = Arg::new(key.name)
-        .long(key.name)
-        .value_name(key.kind.placeholder())
-        .help(format!("{} {default} [env: {}]{file}", key.help, key.env()));
+    let file =
+        if key.name.starts_with("tls-") { format!(" [file: {}]", key.in_file()) } else { String::new() };
+    let arg = Arg::new(key.name).long(key.name).value_name(key.kind.placeholder()).help(format!(
+        "{} {default} [env: {}]{file}",
+        key.help,
+        key.env()
+    ));
     match key.kind {
         Kind::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
         Kind::Places => arg.action(ArgAction::Append),

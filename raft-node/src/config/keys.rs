@@ -63,10 +63,14 @@ impl Kind {
             Self::Name => "1 to 64 lower-case letters, digits, `-` or `_`",
             Self::Address => "an IP address with a port, such as 127.0.0.1:8500 or [::]:8500",
             Self::Place => "a host with a port, such as 10.0.0.1:8300 or node1.example:8300",
-            Self::Places => "hosts with ports, such as [\"node1:8300\", \"node2:8300\"] or node1:8300,node2:8300",
+            Self::Places => {
+                "hosts with ports, such as [\"node1:8300\", \"node2:8300\"] or node1:8300,node2:8300"
+            }
             Self::Switch => "true or false",
             Self::Servers => "a number of servers from 1 to 15",
-            Self::Span => "a span such as 500ms, 1s, 1.5s, or a bare number of milliseconds, from 1 ms to 1 hour",
+            Self::Span => {
+                "a span such as 500ms, 1s, 1.5s, or a bare number of milliseconds, from 1 ms to 1 hour"
+            }
             Self::Size => "a number of bytes from 1 to 1 GiB, such as 524288, 512KiB or 10MiB",
             Self::Entries => "a whole number of log entries",
             Self::Level => "error, warn, info, debug, trace, or a list such as info,raftkit_net=debug",

@@ -76,7 +76,8 @@ pub(super) fn places(raw: &Raw) -> Option<Vec<String>> {
         Raw::One(text) => vec![text.as_str()],
         Raw::Many(texts) => texts.iter().map(String::as_str).collect(),
     };
-    let places = texts.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|place| !place.is_empty());
+    let places =
+        texts.iter().flat_map(|text| text.split(',')).map(str::trim).filter(|place| !place.is_empty());
     places.map(|place| is_place(place).then(|| place.to_owned())).collect()
 }
 
@@ -121,7 +122,9 @@ pub(super) fn level(raw: &Raw) -> Option<String> {
     let level = raw.one()?;
     // A bare word that is no level would be taken for the name of a module, and nothing would be logged.
     let bare = |part: &str| {
-        part.contains('=') || part.contains('[') || ["off", "error", "warn", "info", "debug", "trace"].contains(&part)
+        part.contains('=')
+            || part.contains('[')
+            || ["off", "error", "warn", "info", "debug", "trace"].contains(&part)
     };
     let known = !level.is_empty() && level.split(',').all(|part| bare(part.trim()));
     (known && EnvFilter::try_new(level).is_ok()).then(|| level.to_owned())
@@ -148,7 +151,9 @@ mod tests {
 
     #[test]
     fn a_size_is_bytes_or_has_a_binary_unit() {
-        for (text, bytes) in [("524288", 524_288), ("512KiB", 524_288), ("10 MiB", 10 << 20), ("1GiB", 1 << 30)] {
+        for (text, bytes) in
+            [("524288", 524_288), ("512KiB", 524_288), ("10 MiB", 10 << 20), ("1GiB", 1 << 30)]
+        {
             assert_eq!(size(&one(text)), Some(bytes), "{text}");
         }
         for text in ["", "0", "KiB", "10MB", "2GiB", "-1", "1.5MiB", "99999999999999999999"] {
@@ -161,7 +166,17 @@ mod tests {
         for text in ["10.0.0.1:8300", "node-1.example:8300", "[::1]:8300", "localhost:1"] {
             assert_eq!(place(&one(text)).as_deref(), Some(text));
         }
-        for text in ["", "node1", "node1:", ":8300", "node1:0", "node1:99999", "0.0.0.0:8300", "300.1.1.1:80", "a b:1"] {
+        for text in [
+            "",
+            "node1",
+            "node1:",
+            ":8300",
+            "node1:0",
+            "node1:99999",
+            "0.0.0.0:8300",
+            "300.1.1.1:80",
+            "a b:1",
+        ] {
             assert_eq!(place(&one(text)), None, "{text}");
         }
     }

@@ -82,7 +82,9 @@ impl From<ProposeError> for Problem {
         let text = error.to_string();
         match error {
             // 500 for both, told apart by their words, because clients know them so.
-            ProposeError::NoLeader | ProposeError::Unknown(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, text),
+            ProposeError::NoLeader | ProposeError::Unknown(_) => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+            }
             // 503 and not 429: it is the cluster that is slow, whoever asks. Certainly not applied, so try again.
             ProposeError::Overloaded | ProposeError::Stopping => Self::unavailable(text),
             ProposeError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, text),
@@ -94,7 +96,9 @@ impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         let text = error.to_string();
         match error {
-            ReadError::NoLeader | ReadError::NotConfirmed => Self::new(StatusCode::INTERNAL_SERVER_ERROR, text),
+            ReadError::NoLeader | ReadError::NotConfirmed => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+            }
             ReadError::Machine(error) => {
                 tracing::error!(%error, "a read failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)

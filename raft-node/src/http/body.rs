@@ -34,7 +34,9 @@ pub(crate) async fn read(headers: &HeaderMap, mut body: Body, max: usize) -> Res
             let got = drain(body, read).await;
             Err(too_large(got, limit).closing())
         }
-        Ok(Err(Failed::Broken)) => Err(Problem::bad_request("the request body ended early or is malformed").closing()),
+        Ok(Err(Failed::Broken)) => {
+            Err(Problem::bad_request("the request body ended early or is malformed").closing())
+        }
         Err(_) => {
             let text = format!("the request body did not arrive within {} s", BODY_TIMEOUT.as_secs());
             Err(Problem::new(StatusCode::REQUEST_TIMEOUT, text).closing())

@@ -43,7 +43,9 @@ fn shown<T: Serialize>(
     show: impl FnOnce(&NodeStatus) -> T,
 ) -> Result<Response, Problem> {
     match look(state, request)? {
-        Look::At(_, options) => Ok(json(StatusCode::OK, to_json(&show(&state.handle.status()), options.layout)?)),
+        Look::At(_, options) => {
+            Ok(json(StatusCode::OK, to_json(&show(&state.handle.status()), options.layout)?))
+        }
         Look::Answered(response) => Ok(response),
     }
 }

@@ -10,12 +10,12 @@ use serde::Serialize;
 
 use super::HttpState;
 use super::answer::{Layout, Problem, empty, full, json, options, to_json, truth};
+use super::body;
 use super::entry::EntryJson;
 use super::meta::forbid_active_content;
 use super::options::Options;
 use super::query::{Query, decode};
 use super::reading::{Seen, Weight, read};
-use super::body;
 
 const ALLOW: &str = "OPTIONS,GET,PUT,DELETE";
 const PREFIX: &str = "/v1/kv/";
@@ -72,7 +72,8 @@ impl Asked {
     fn refuse_sessions(&self) -> Result<(), Problem> {
         let session = self.query.value("acquire").or_else(|| self.query.value("release"));
         session.map_or(Ok(()), |session| {
-            let text = format!("invalid session {session:?}: sessions are not supported yet, nothing was written");
+            let text =
+                format!("invalid session {session:?}: sessions are not supported yet, nothing was written");
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text))
         })
     }
@@ -85,7 +86,8 @@ impl Asked {
 /// The key that a path names.
 fn key(path: &str) -> Result<String, Problem> {
     let encoded = path.strip_prefix(PREFIX).unwrap_or("");
-    let key = decode(encoded).ok_or_else(|| Problem::bad_request("Invalid key name: not percent-encoded UTF-8"))?;
+    let key =
+        decode(encoded).ok_or_else(|| Problem::bad_request("Invalid key name: not percent-encoded UTF-8"))?;
     if key.chars().any(char::is_control) {
         return Err(Problem::bad_request(""));
     }

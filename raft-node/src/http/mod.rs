@@ -95,6 +95,7 @@ pub fn router(state: HttpState) -> Router {
 
 /// Nothing is here. The answer is empty, as clients know it.
 async fn unknown(request: Request) -> Response {
-    let sensible = query::decode(request.uri().path()).is_some_and(|path| !path.chars().any(char::is_control));
+    let sensible =
+        query::decode(request.uri().path()).is_some_and(|path| !path.chars().any(char::is_control));
     answer::empty(if sensible { StatusCode::NOT_FOUND } else { StatusCode::BAD_REQUEST })
 }

@@ -35,7 +35,10 @@ impl Options {
         let max_stale = match query.filled("max_stale") {
             Some(text) => {
                 let parsed = parse_go(text);
-                Some(parsed.ok_or_else(|| Problem::bad_request(format!("Invalid max_stale value {text:?}")))?)
+                Some(
+                    parsed
+                        .ok_or_else(|| Problem::bad_request(format!("Invalid max_stale value {text:?}")))?,
+                )
             }
             None => None,
         };
@@ -92,7 +95,10 @@ mod tests {
     #[test]
     fn max_stale_makes_a_read_stale_unless_it_is_zero() {
         let options = parse("max_stale=5s").unwrap();
-        assert_eq!((options.consistency, options.max_stale), (Consistency::Stale, Some(Duration::from_secs(5))));
+        assert_eq!(
+            (options.consistency, options.max_stale),
+            (Consistency::Stale, Some(Duration::from_secs(5)))
+        );
         assert_eq!(parse("max_stale=0s").unwrap().consistency, Consistency::Default);
         assert_eq!(parse("stale").unwrap().max_stale, None);
     }
@@ -101,7 +107,11 @@ mod tests {
     fn what_makes_no_sense_is_refused_in_known_words() {
         let cases = [
             ("stale&consistent", 400, "Cannot specify ?stale with ?consistent, conflicting semantics."),
-            ("max_stale=5s&consistent", 400, "Cannot specify ?stale with ?consistent, conflicting semantics."),
+            (
+                "max_stale=5s&consistent",
+                400,
+                "Cannot specify ?stale with ?consistent, conflicting semantics.",
+            ),
             ("max_stale=x", 400, "Invalid max_stale value \"x\""),
             ("index=x", 400, "Invalid index"),
             ("index=-1", 400, "Invalid index"),

@@ -71,7 +71,8 @@ async fn all(state: &HttpState, layout: Layout) -> Result<bytes::Bytes, Problem>
     let members = answers.into_iter().map(|(node, answer)| match answer {
         Ok(status) => Member::Answered(Box::new(status)),
         Err(error) => {
-            let raft_addr = known.iter().find(|member| member.node == node).map(|member| member.address.clone());
+            let raft_addr =
+                known.iter().find(|member| member.node == node).map(|member| member.address.clone());
             Member::Silent { node, error, raft_addr }
         }
     });

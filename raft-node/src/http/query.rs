@@ -16,7 +16,9 @@ impl Query {
             Some((decode_plus(name)?, decode_plus(value)?))
         });
         let pairs = pairs.collect::<Option<_>>();
-        pairs.map(|pairs| Self { pairs }).ok_or_else(|| Problem::bad_request("Invalid query: not percent-encoded UTF-8"))
+        pairs
+            .map(|pairs| Self { pairs })
+            .ok_or_else(|| Problem::bad_request("Invalid query: not percent-encoded UTF-8"))
     }
 
     /// Whether a parameter is there, with or without a value.
@@ -40,7 +42,9 @@ impl Query {
         // Rust takes a leading plus, Go does not.
         let number = text.parse().ok().filter(|_| !text.starts_with('+'));
         number.map(Some).ok_or_else(|| {
-            Problem::bad_request(format!("Invalid {name} value {text:?}: it must be a whole number from 0 to 2^64-1"))
+            Problem::bad_request(format!(
+                "Invalid {name} value {text:?}: it must be a whole number from 0 to 2^64-1"
+            ))
         })
     }
 
@@ -56,7 +60,8 @@ impl Query {
     fn encode(&self) -> String {
         let mut pairs: Vec<_> = self.pairs.iter().collect();
         pairs.sort_by(|one, other| one.0.cmp(&other.0));
-        let pairs: Vec<_> = pairs.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+        let pairs: Vec<_> =
+            pairs.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
         pairs.join("&")
     }
 }
@@ -142,7 +147,8 @@ mod tests {
 
     #[test]
     fn conflicts_name_all_parameters_in_order() {
-        let problem = query("release=y&cas=1&acquire=x&p=a%20b/").conflict(&["cas", "acquire", "release"]).unwrap_err();
+        let problem =
+            query("release=y&cas=1&acquire=x&p=a%20b/").conflict(&["cas", "acquire", "release"]).unwrap_err();
         assert_eq!(problem.text(), "Conflicting flags: acquire=x&cas=1&p=a+b%2F&release=y");
         assert!(query("cas=1").conflict(&["cas", "recurse"]).is_ok());
     }

@@ -83,7 +83,12 @@ where
 }
 
 /// Asks once, and once more where a stale answer is staler than allowed.
-async fn fresh<T, Q>(state: &HttpState, options: &Options, weight: Weight, query: &Q) -> Result<Seen<T>, Problem>
+async fn fresh<T, Q>(
+    state: &HttpState,
+    options: &Options,
+    weight: Weight,
+    query: &Q,
+) -> Result<Seen<T>, Problem>
 where
     T: Send + 'static,
     Q: Fn(&KvReader) -> Result<Read<T>, MachineError> + Clone + Send + Sync + 'static,
@@ -95,7 +100,12 @@ where
     Ok(seen)
 }
 
-async fn once<T, Q>(state: &HttpState, consistency: Consistency, weight: Weight, query: &Q) -> Result<Seen<T>, Problem>
+async fn once<T, Q>(
+    state: &HttpState,
+    consistency: Consistency,
+    weight: Weight,
+    query: &Q,
+) -> Result<Seen<T>, Problem>
 where
     T: Send + 'static,
     Q: Fn(&KvReader) -> Result<Read<T>, MachineError> + Clone + Send + Sync + 'static,
@@ -133,7 +143,11 @@ where
         let applied = read.applied;
         state.handle.read(consistency, |_| Ok(((), applied))).await?;
     }
-    Ok(Fresh { value: (read, ready.value), known_leader: ready.known_leader, last_contact: ready.last_contact })
+    Ok(Fresh {
+        value: (read, ready.value),
+        known_leader: ready.known_leader,
+        last_contact: ready.last_contact,
+    })
 }
 
 /// Asks this node's state as it is now.

@@ -67,7 +67,13 @@ pub enum Formation {
 impl ServerConfig {
     /// The defaults, for this node.
     #[must_use]
-    pub fn new(node: NodeId, data_dir: PathBuf, listen: SocketAddr, tls: TlsFiles, formation: Formation) -> Self {
+    pub fn new(
+        node: NodeId,
+        data_dir: PathBuf,
+        listen: SocketAddr,
+        tls: TlsFiles,
+        formation: Formation,
+    ) -> Self {
         let core = Config::new(node, StoreId(0), Incarnation(0), 0);
         Self {
             node,

@@ -56,7 +56,7 @@ pub(crate) async fn form<M: StateMachine>(
     store.form(decision.cluster, founding_base(decision.membership.clone()))?;
     shared.transport.set_cluster(decision.cluster);
     tracing::info!(
-        cluster = format!("{:032x}", decision.cluster.0),
+        cluster = decision.cluster.to_string(),
         members = decision.membership.members().len(),
         "this node belongs to a cluster now"
     );
@@ -68,11 +68,7 @@ fn found(members: BTreeMap<NodeId, Member>) -> Decision {
 }
 
 /// Looks for the others until there is something to found or to take over.
-async fn look_around<M: StateMachine>(
-    shared: &Arc<Shared<M>>,
-    servers: usize,
-    join: &[String],
-) -> Decision {
+async fn look_around<M: StateMachine>(shared: &Arc<Shared<M>>, servers: usize, join: &[String]) -> Decision {
     let mut said = usize::MAX;
     loop {
         let mut found_members = BTreeMap::from([shared.as_member()]);
@@ -94,7 +90,10 @@ async fn look_around<M: StateMachine>(
         if found_members.len() != said {
             said = found_members.len();
             let ids: Vec<String> = found_members.keys().map(ToString::to_string).collect();
-            tracing::info!("found {said} of {servers} servers that are to form a cluster: {}", ids.join(", "));
+            tracing::info!(
+                "found {said} of {servers} servers that are to form a cluster: {}",
+                ids.join(", ")
+            );
         }
         let lowest = found_members.keys().next() == Some(&shared.config.node);
         if found_members.len() >= servers && lowest {
@@ -120,10 +119,8 @@ async fn take_over<M: StateMachine>(shared: &Arc<Shared<M>>, address: &str) -> O
         }
         Founding::Members { cluster, .. } | Founding::Changed { cluster } => {
             tracing::warn!(
-                "the cluster {:032x} at {address} was formed without this node (id {node}, store {:032x}): \
-                 it must be added to that cluster, or pointed at another one by join",
-                cluster.0,
-                store.0
+                "the cluster {cluster} at {address} was formed without this node (id {node}, store {store}): \
+                 it must be added to that cluster, or pointed at another one by join"
             );
             None
         }

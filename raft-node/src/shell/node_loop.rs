@@ -91,10 +91,14 @@ impl<M: StateMachine> NodeLoop<M> {
                 () = &mut timer => {}
             }
             // Whatever else is there already goes into the same round: one write, one send.
-            while events.len() < BATCH_MAX && let Ok(event) = self.events.try_recv() {
+            while events.len() < BATCH_MAX
+                && let Ok(event) = self.events.try_recv()
+            {
                 events.push(event);
             }
-            while inbound.len() < BATCH_MAX && let Ok(event) = self.inbound.try_recv() {
+            while inbound.len() < BATCH_MAX
+                && let Ok(event) = self.inbound.try_recv()
+            {
                 inbound.push(event);
             }
             if matches!(self.round(&mut events, &mut inbound), Next::Stop) {

@@ -138,7 +138,11 @@ impl<M: StateMachine> Shared<M> {
         } else {
             let request = self.transport.request(leader, Request::Transfer(to).encode());
             let answer = timeout(self.config.election_timeout * 2, request).await;
-            answer.ok().and_then(Result::ok).and_then(requests::decode_answer).unwrap_or(Answer::TransferFailed)
+            answer
+                .ok()
+                .and_then(Result::ok)
+                .and_then(requests::decode_answer)
+                .unwrap_or(Answer::TransferFailed)
         };
         match answer {
             Answer::Transferred(node) => Ok(node),
@@ -166,7 +170,10 @@ impl<M: StateMachine> Shared<M> {
     }
 
     /// See [`Handle::cluster_status`](crate::Handle::cluster_status).
-    pub(crate) async fn cluster_status(&self, within: Duration) -> BTreeMap<NodeId, Result<NodeStatus, String>> {
+    pub(crate) async fn cluster_status(
+        &self,
+        within: Duration,
+    ) -> BTreeMap<NodeId, Result<NodeStatus, String>> {
         let own = self.status();
         let others: Vec<_> = own
             .members
@@ -206,11 +213,16 @@ impl<M: StateMachine> Shared<M> {
     async fn pause(&self, tried: NodeId, deadline: Instant) -> Option<()> {
         let mut view = self.view.subscribe();
         let soon = deadline.min(Instant::now() + RETRY);
-        let _ = timeout_at(soon, view.wait_for(|view| view.leader.is_some_and(|leader| leader != tried))).await;
+        let _ =
+            timeout_at(soon, view.wait_for(|view| view.leader.is_some_and(|leader| leader != tried))).await;
         (Instant::now() < deadline).then_some(())
     }
 
-    async fn reached(&self, deadline: Instant, condition: impl FnMut(&View) -> bool) -> Result<(), ReadError> {
+    async fn reached(
+        &self,
+        deadline: Instant,
+        condition: impl FnMut(&View) -> bool,
+    ) -> Result<(), ReadError> {
         let mut view = self.view.subscribe();
         match timeout_at(deadline, view.wait_for(condition)).await {
             Ok(Ok(_)) => Ok(()),

@@ -46,8 +46,12 @@ impl Workers {
         let (to_log, to_machine, to_io) = (events.clone(), events.clone(), events.clone());
         let threads = vec![
             Builder::new().name("raft-log".into()).spawn(move || run_log(log, &log_work, &to_log))?,
-            Builder::new().name("raft-apply".into()).spawn(move || run_machine(applier, &machine_work, &to_machine))?,
-            Builder::new().name("raft-io".into()).spawn(move || run_io(snapshots, &reader, &io_work, &to_io))?,
+            Builder::new()
+                .name("raft-apply".into())
+                .spawn(move || run_machine(applier, &machine_work, &to_machine))?,
+            Builder::new()
+                .name("raft-io".into())
+                .spawn(move || run_io(snapshots, &reader, &io_work, &to_io))?,
         ];
         Ok(Self { log: log_inbox, machine: machine_inbox, io: io_inbox, threads })
     }

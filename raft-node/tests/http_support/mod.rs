@@ -48,7 +48,8 @@ impl Served {
         let tls = TlsFiles { ca_pem: ca.cert.into(), cert_pem: node.cert.into(), key_pem: node.key.into() };
         let any = "127.0.0.1:0".parse().unwrap();
         let mut config = ServerConfig::new(NodeId(1), dir.path().join("data"), any, tls, formation);
-        config.hold_timeout = Duration::from_millis(if config.formation == Formation::Rejoin { 50 } else { 3000 });
+        config.hold_timeout =
+            Duration::from_millis(if config.formation == Formation::Rejoin { 50 } else { 3000 });
         let server =
             Server::start(config, Arc::new(RealDisk), |disk, dir| KvMachine::open(disk, dir)).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -110,7 +111,8 @@ impl Answer {
         let head = std::str::from_utf8(&bytes[..end]).unwrap();
         let mut lines = head.split("\r\n");
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let headers = lines.map(|line| line.split_once(": ").unwrap()).map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let headers =
+            lines.map(|line| line.split_once(": ").unwrap()).map(|(k, v)| (k.to_owned(), v.to_owned()));
         Self { status, headers: headers.collect(), body: bytes[end + 4..].to_vec() }
     }
 

@@ -64,7 +64,18 @@ pub fn certificates(dir: &Path, nodes: u64) {
 }
 
 pub fn certificate(dir: &str, id: u64) {
-    must_run(&["cert", "node", "--ca-dir", dir, "--node-id", &id.to_string(), "--host", "127.0.0.1", "--out", dir]);
+    must_run(&[
+        "cert",
+        "node",
+        "--ca-dir",
+        dir,
+        "--node-id",
+        &id.to_string(),
+        "--host",
+        "127.0.0.1",
+        "--out",
+        dir,
+    ]);
 }
 
 impl Cluster {
@@ -89,7 +100,8 @@ impl Cluster {
         let dir = tempfile::tempdir().unwrap();
         certificates(dir.path(), count);
         let (ip, port) = own_address();
-        let join: Vec<String> = (1..=count).map(|id| format!("\"{ip}:{}\"", 100 + port + id as u16)).collect();
+        let join: Vec<String> =
+            (1..=count).map(|id| format!("\"{ip}:{}\"", 100 + port + id as u16)).collect();
         let nodes = (1..=count)
             .map(|id| {
                 let http = format!("{ip}:{}", port + id as u16);
@@ -145,7 +157,9 @@ impl Cluster {
     pub fn logs(&self) -> String {
         self.nodes
             .iter()
-            .map(|node| format!("--- node {}\n{}", node.id, std::fs::read_to_string(&node.log).unwrap_or_default()))
+            .map(|node| {
+                format!("--- node {}\n{}", node.id, std::fs::read_to_string(&node.log).unwrap_or_default())
+            })
             .collect()
     }
 }
