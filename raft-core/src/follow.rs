@@ -86,7 +86,7 @@ impl Node {
                 return Accepted::Contradiction(prev.index);
             }
         } else if !self.log.holds(prev) {
-            let hint = self.log.last_not_above(prev.index.previous().unwrap_or_default(), prev.term);
+            let hint = self.log.last_not_above(prev_of(prev.index), prev.term);
             // What is committed cannot be refused.
             let hint = hint.filter(|hint| hint.index >= self.commit).or_else(|| self.log.id(self.commit));
             let hint = hint.unwrap_or(self.log.base());
@@ -98,7 +98,10 @@ impl Node {
             if verified <= self.log.base().index || self.log.holds(entry.id) {
                 continue;
             }
-            if verified <= self.commit {
+            // Behind a compacted entry, whose term alone is known, a lower term cannot follow.
+            if verified <= self.commit
+                || self.log.term(prev_of(verified)).is_some_and(|prev| prev > entry.id.term)
+            {
                 return Accepted::Contradiction(verified);
             }
             if verified <= self.log.last_index() {
@@ -115,7 +118,7 @@ impl Node {
         self.writes.truncate_from(index);
         self.memberships.truncate_from(index);
         if let Role::Follower(following) = &mut self.role {
-            let before = index.previous().unwrap_or_default();
+            let before = prev_of(index);
             following.verified = following.verified.min(before);
         }
     }
@@ -164,4 +167,9 @@ impl Node {
         let answer = AppendEntriesResponse { outcome, round, to_incarnation: following.incarnation, promise };
         effects.messages.push(envelope.to(leader, Body::AppendEntriesResponse(answer)));
     }
+}
+
+/// The index before `index`; before the first there is only zero.
+fn prev_of(index: LogIndex) -> LogIndex {
+    index.previous().unwrap_or_default()
 }

@@ -173,7 +173,9 @@ impl Node {
             && let Some(peer) = leader.progress.get_mut(&from)
             && !matches!(peer.state, ProgressState::Snapshot { .. })
         {
-            let next = if peer.regressed { peer.next_index } else { peer.match_index.next() };
+            // Where nothing is known to match, where to probe is still the best guess.
+            let known = peer.match_index > LogIndex::ZERO && !peer.regressed;
+            let next = if known { peer.match_index.next() } else { peer.next_index };
             peer.probe_from(next, paused);
         }
     }

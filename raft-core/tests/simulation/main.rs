@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "test")]
 
 mod chance;
+#[path = "../common/disk.rs"]
 mod disk;
 mod truth;
 mod world;
