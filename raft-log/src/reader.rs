@@ -54,7 +54,7 @@ impl Reader {
     }
 
     /// Reads entries from `first` to `last`, both included, or to the end of the log if that comes earlier. Stops before
-    /// the entry with which the [weight](Entry::weight) of all would exceed `bytes_max`, but returns at least one.
+    /// the entry with which the [weight](Entry::weight) of all would exceed `bytes_max`, but returns at least the first.
     ///
     /// Every entry is checked against its checksum, and that none is missing between them.
     ///
@@ -71,7 +71,7 @@ impl Reader {
             if first > ends.last.index {
                 return Ok(Err(ReadError::BeyondEnd { first, last: ends.last.index }));
             }
-            clipped = last.min(ends.last.index);
+            clipped = last.min(ends.last.index).max(first);
             let mut taker =
                 Taker { next: first, last: clipped, bytes_max, bytes: 0, term: Term(0), entries: Vec::new() };
             taker.take_all(&txn.open_table(RUNS)?)?;

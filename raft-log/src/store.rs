@@ -66,7 +66,7 @@ impl Store {
         &self.identity
     }
 
-    /// What a node needs to start on what is flushed; `applied` is left at 0.
+    /// What a node needs to start on what is flushed; `applied` is left at 0. Of no use once the store has ended.
     #[must_use]
     pub fn restored(&self) -> Restored {
         self.state.restored()

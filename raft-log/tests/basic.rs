@@ -50,7 +50,9 @@ fn what_was_flushed_is_read_back_and_restored() {
     let all = vec![command(1, 2, 10), command(1, 3, 10), command(2, 4, 0), member(2, 5, 9)];
     assert_eq!(read(&store, 2, 99), ReadResult::Entries(all.clone()));
     assert_eq!(read(&store, 3, 4), ReadResult::Entries(all[1..3].to_vec()));
+    assert_eq!(read(&store, 3, 2), ReadResult::Entries(all[1..2].to_vec()), "the first one at least");
     assert_eq!(read(&store, 1, 4), ReadResult::Compacted);
+    assert_eq!(read(&store, 0, 0), ReadResult::Compacted);
     assert!(matches!(
         store.reader().read(LogIndex(6), LogIndex(9), 1),
         Err(ReadError::BeyondEnd { last: LogIndex(5), .. })
