@@ -16,7 +16,7 @@ pub mod keys;
 mod value;
 
 pub use flags::Flags;
-use keys::{Default, KEYS, find};
+use keys::{Fallback, KEYS, find};
 use value::Raw;
 
 /// A node's settings, checked. The table in [`keys`] says what each is for.
@@ -316,11 +316,11 @@ impl Settings {
         let by_default;
         let given = match (self.given.get(name), key.default) {
             (Some(given), _) => given,
-            (None, Default::Text(text)) => {
+            (None, Fallback::Text(text)) => {
                 by_default = Given { raw: Raw::One(text.to_owned()), origin: Origin::Default };
                 &by_default
             }
-            (None, Default::Required | Default::Unset(_)) => return Ok(None),
+            (None, Fallback::Required | Fallback::Unset(_)) => return Ok(None),
         };
         read(&given.raw).map(Some).ok_or_else(|| ConfigError::Invalid {
             key: key.name,

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use raftkit_node::config::keys::{Default as Missing, KEYS, Kind};
+use raftkit_node::config::keys::{Fallback, KEYS, Kind};
 use raftkit_node::config::{Config, ConfigError, Flags, Found};
 
 /// Where settings are given.
@@ -129,7 +129,7 @@ fn every_setting_is_taken_from_flag_variable_and_file_alike() {
         let by_file = base().file(&line).load().unwrap();
         assert_eq!(by_flag, by_env, "{}", key.name);
         assert_eq!(by_flag, by_file, "{}", key.name);
-        if key.default != Missing::Required {
+        if key.default != Fallback::Required {
             assert_ne!(by_flag, with(Given::sound()).load().unwrap(), "{} has an effect", key.name);
         }
     }

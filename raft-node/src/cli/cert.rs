@@ -134,10 +134,8 @@ fn write(path: &Path, text: &str, readers: Readers, existing: Existing) -> Resul
         Existing::Refused => {
             let linked = fs::hard_link(&unfinished, path);
             fs::remove_file(&unfinished).map_err(failed)?;
-            linked.map_err(|error| match error.kind() {
-                ErrorKind::AlreadyExists => refused(path),
-                _ => failed(error),
-            })
+            let there = |error: &std::io::Error| error.kind() == ErrorKind::AlreadyExists;
+            linked.map_err(|error| if there(&error) { refused(path) } else { failed(error) })
         }
     }
 }

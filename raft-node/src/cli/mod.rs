@@ -151,7 +151,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::config::keys::{Default, KEYS};
+    use crate::config::keys::{Fallback, KEYS};
 
     #[test]
     fn the_command_line_is_sound() {
@@ -168,9 +168,9 @@ mod tests {
                 arg.unwrap_or_else(|| panic!("no flag for {}", key.name)).get_help().unwrap().to_string();
             assert!(help.contains(&key.env()), "{help}");
             let default = match key.default {
-                Default::Required => "[required]".to_owned(),
-                Default::Text(text) => format!("[default: {text}]"),
-                Default::Unset(meaning) => format!("[default: {meaning}]"),
+                Fallback::Required => "[required]".to_owned(),
+                Fallback::Text(text) => format!("[default: {text}]"),
+                Fallback::Unset(meaning) => format!("[default: {meaning}]"),
             };
             assert!(help.contains(&default), "{help}");
         }

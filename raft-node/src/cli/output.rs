@@ -7,9 +7,12 @@ use super::Failure;
 /// Writes bytes to stdout.
 pub(super) fn write(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
-        ErrorKind::BrokenPipe => Failure::OutputClosed,
-        _ => Failure::Failed(format!("stdout cannot be written: {error}")),
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| {
+        if error.kind() == ErrorKind::BrokenPipe {
+            Failure::OutputClosed
+        } else {
+            Failure::Failed(format!("stdout cannot be written: {error}"))
+        }
     })
 }
 

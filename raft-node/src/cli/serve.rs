@@ -1,7 +1,6 @@
 //! `raft-node serve`: a node, from its settings to its end.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -48,7 +47,7 @@ pub(super) async fn run(flags: &Flags) -> Result<(), Failure> {
     let http_addr =
         listener.local_addr().map_err(|error| Failure::Failed(format!("no HTTP address: {error}")))?;
     let settings = server_config(&config, tls, http_addr.port());
-    let starting = Server::start(settings, Arc::new(RealDisk), |disk, dir| KvMachine::open(disk, dir));
+    let starting = Server::start(settings, Arc::new(RealDisk), KvMachine::open);
     let server = tokio::select! {
         started = starting => started.map_err(|error| Failure::Failed(format!("the node does not start: {error}")))?,
         why = ends.next() => {
@@ -178,23 +177,20 @@ impl Ends {
     }
 
     /// Waits for the next one; says which.
-    fn next(&mut self) -> impl Future<Output = &'static str> {
-        async {
-            let stdin = async {
-                match self.stdin.as_mut() {
-                    Some(end) => drop(end.await),
-                    None => std::future::pending().await,
-                }
-            };
-            let why = tokio::select! {
-                _ = self.interrupt.recv() => "SIGINT",
-                _ = self.terminate.recv() => "SIGTERM",
-                () = stdin => "stdin has ended",
-            };
-            if why == "stdin has ended" {
-                self.stdin = None;
+    async fn next(&mut self) -> &'static str {
+        let stdin = async {
+            match self.stdin.as_mut() {
+                Some(end) => drop(end.await),
+                None => std::future::pending().await,
             }
-            why
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+            () = stdin => {
+                self.stdin = None;
+                "stdin has ended"
+            }
         }
     }
 }

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use clap::Args;
 use hyper::Method;
-use serde_json::Value;
 
 use super::{Failure, Target, kv, output};
 use crate::NodeStatus;
@@ -34,12 +33,11 @@ pub(super) struct Command {
 
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
     let client = command.target.client()?;
-    let answer = client.send(Method::GET, "/v1/raft/status?all", Bytes::new()).await?;
-    if command.json {
-        let value: Value = kv::parsed(&answer)?;
-        return output::line(&format!("{value:#}"));
-    }
+    let answer = client.send(Method::GET, "/v1/raft/status?all&pretty", Bytes::new()).await?;
     let members: Vec<Member> = kv::parsed(&answer)?;
+    if command.json {
+        return output::write(&answer.body);
+    }
     output::write(render(&members).as_bytes())
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, value_parser};
 
-use super::keys::{Default, KEYS, Key, Kind};
+use super::keys::{Fallback, KEYS, Key, Kind};
 
 /// What the command line of `raft-node serve` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,14 +64,14 @@ impl FromArgMatches for Flags {
 /// The flag of one setting. Environment and default stand in the help only: the file comes between them.
 fn flag(key: &Key) -> Arg {
     let default = match key.default {
-        Default::Required => "[required]".to_owned(),
-        Default::Text(text) => format!("[default: {text}]"),
-        Default::Unset(meaning) => format!("[default: {meaning}]"),
+        Fallback::Required => "[required]".to_owned(),
+        Fallback::Text(text) => format!("[default: {text}]"),
+        Fallback::Unset(meaning) => format!("[default: {meaning}]"),
     };
     let file =
         if key.name.starts_with("tls-") { format!(" [file: {}]", key.in_file()) } else { String::new() };
     let arg = Arg::new(key.name).long(key.name).value_name(key.kind.placeholder()).help(format!(
-        "{} {default} [env: {}]{file}",
+        "{}\n{default} [env: {}]{file}",
         key.help,
         key.env()
     ));

@@ -8,14 +8,14 @@ pub struct Key {
     /// What values it takes.
     pub kind: Kind,
     /// What it is when nobody sets it.
-    pub default: Default,
+    pub default: Fallback,
     /// What it is for, in one or two sentences.
     pub help: &'static str,
 }
 
 /// What a setting is when nobody sets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Default {
+pub enum Fallback {
     /// The node does not start without it.
     Required,
     /// This text, read as if it had been given.
@@ -127,139 +127,139 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "node-id",
         kind: Kind::Id,
-        default: Default::Required,
+        default: Fallback::Required,
         help: "This node's number: unique in its cluster, and never given to another machine later",
     },
     Key {
         name: "data-dir",
         kind: Kind::Path,
-        default: Default::Required,
+        default: Fallback::Required,
         help: "The folder that holds this node's log and state; made if it is not there",
     },
     Key {
         name: "datacenter",
         kind: Kind::Name,
-        default: Default::Text("dc1"),
+        default: Fallback::Text("dc1"),
         help: "The name that requests with ?dc= must use",
     },
     Key {
         name: "http-addr",
         kind: Kind::Address,
-        default: Default::Text("127.0.0.1:8500"),
+        default: Fallback::Text("127.0.0.1:8500"),
         help: "Where clients are served over HTTP; anyone who reaches it can read and write",
     },
     Key {
         name: "raft-addr",
         kind: Kind::Address,
-        default: Default::Text("127.0.0.1:8300"),
+        default: Fallback::Text("127.0.0.1:8300"),
         help: "Where the other nodes reach this one (UDP: QUIC with mutual TLS)",
     },
     Key {
         name: "raft-advertise-addr",
         kind: Kind::Place,
-        default: Default::Unset("the same as raft-addr"),
+        default: Fallback::Unset("the same as raft-addr"),
         help: "The address that the other nodes are told; needed when raft-addr is 0.0.0.0 or [::]",
     },
     Key {
         name: "bootstrap",
         kind: Kind::Switch,
-        default: Default::Text("false"),
+        default: Fallback::Text("false"),
         help: "Form a new cluster of this node alone, if its data folder is new",
     },
     Key {
         name: "bootstrap-expect",
         kind: Kind::Servers,
-        default: Default::Unset("no cluster is formed"),
+        default: Fallback::Unset("no cluster is formed"),
         help: "Form a new cluster once so many servers have found each other through join; the same on each of them",
     },
     Key {
         name: "join",
         kind: Kind::Places,
-        default: Default::Unset("none"),
+        default: Fallback::Unset("none"),
         help: "The raft addresses of the servers that form the cluster; the list may name this node too",
     },
     Key {
         name: "raft-leader-timeout",
         kind: Kind::Span,
-        default: Default::Text("500ms"),
+        default: Fallback::Text("500ms"),
         help: "A follower that heard no leader for 1.0 to 1.5 of this asks for an election",
     },
     Key {
         name: "raft-election-timeout",
         kind: Kind::Span,
-        default: Default::Text("1000ms"),
+        default: Fallback::Text("1000ms"),
         help: "An election that has not ended by 1.0 to 1.5 of this starts again",
     },
     Key {
         name: "raft-heartbeat-interval",
         kind: Kind::Span,
-        default: Default::Text("100ms"),
+        default: Fallback::Text("100ms"),
         help: "How often an idle leader says that it lives; at most half of raft-leader-timeout",
     },
     Key {
         name: "raft-commit-timeout",
         kind: Kind::Span,
-        default: Default::Text("1000ms"),
+        default: Fallback::Text("1000ms"),
         help: "How long a write that was proposed is waited for before its outcome is called unknown",
     },
     Key {
         name: "raft-hold-timeout",
         kind: Kind::Span,
-        default: Default::Text("3000ms"),
+        default: Fallback::Text("3000ms"),
         help: "How long a request waits for a leader before it is refused with `No cluster leader`",
     },
     Key {
         name: "raft-write-stall",
         kind: Kind::Span,
-        default: Default::Text("2000ms"),
+        default: Fallback::Text("2000ms"),
         help: "A leader whose disk has not finished a write for so long gives leadership away",
     },
     Key {
         name: "clock-error",
         kind: Kind::Span,
-        default: Default::Text("50ms"),
+        default: Fallback::Text("50ms"),
         help: "How far two nodes' clocks may drift apart over one raft-leader-timeout; below half of it",
     },
     Key {
         name: "raft-batch-max",
         kind: Kind::Size,
-        default: Default::Text("10485760"),
+        default: Fallback::Text("10485760"),
         help: "At most so many bytes of entries in one message to a follower",
     },
     Key {
         name: "raft-trailing-logs",
         kind: Kind::Entries,
-        default: Default::Text("10240"),
+        default: Fallback::Text("10240"),
         help: "So many entries are kept in the log after the state holds them, for followers that lag",
     },
     Key {
         name: "kv-value-max",
         kind: Kind::Size,
-        default: Default::Text("524288"),
+        default: Fallback::Text("524288"),
         help: "The largest value that a PUT may store; at most raft-batch-max and 32 MiB",
     },
     Key {
         name: "log-level",
         kind: Kind::Level,
-        default: Default::Text("info"),
+        default: Fallback::Text("info"),
         help: "What is logged to stderr",
     },
     Key {
         name: "tls-ca",
         kind: Kind::Path,
-        default: Default::Required,
+        default: Fallback::Required,
         help: "The certificate of the authority that all nodes trust (ca.pem of `raft-node cert ca`)",
     },
     Key {
         name: "tls-cert",
         kind: Kind::Path,
-        default: Default::Required,
+        default: Fallback::Required,
         help: "This node's certificate (node-N.pem of `raft-node cert node`)",
     },
     Key {
         name: "tls-key",
         kind: Kind::Path,
-        default: Default::Required,
+        default: Fallback::Required,
         help: "The key of this node's certificate (node-N-key.pem)",
     },
 ];

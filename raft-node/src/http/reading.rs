@@ -54,6 +54,9 @@ where
     T: Send + 'static,
     Q: Fn(&KvReader) -> Result<Read<T>, MachineError> + Clone + Send + Sync + 'static,
 {
+    if options.index == 0 {
+        return fresh(state, options, weight, &query).await;
+    }
     // Before the read: what is applied after it must not be missed.
     let mut applied = state.handle.applied();
     let deadline = Instant::now() + options.wait + jitter(options.wait);
@@ -62,7 +65,7 @@ where
     loop {
         applied.borrow_and_update();
         let seen = fresh(state, options, weight, &query).await?;
-        if over || options.index == 0 || seen.index > options.index {
+        if over || seen.index > options.index {
             return Ok(seen);
         }
         over = loop {

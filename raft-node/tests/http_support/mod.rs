@@ -50,8 +50,7 @@ impl Served {
         let mut config = ServerConfig::new(NodeId(1), dir.path().join("data"), any, tls, formation);
         config.hold_timeout =
             Duration::from_millis(if config.formation == Formation::Rejoin { 50 } else { 3000 });
-        let server =
-            Server::start(config, Arc::new(RealDisk), |disk, dir| KvMachine::open(disk, dir)).await.unwrap();
+        let server = Server::start(config, Arc::new(RealDisk), KvMachine::open).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let state = HttpState::new(server.handle(), "dc1");
