@@ -137,8 +137,7 @@ pub fn check_state(node: &Node) -> Result<(), Violation> {
         return Err(Violation::LastTerm { last: last.term, term: node.term });
     }
     let queued = node.writes.queued();
-    let restored = node.term == Term(1) && queued.term == Term(0) && node.vote.is_none();
-    if (queued.term, queued.vote) != (node.term, node.vote) && !restored && !node.ended {
+    if (queued.term, queued.vote) != (node.term, node.vote) && !node.ended {
         return Err(Violation::UnwrittenVote { term: node.term });
     }
     match &node.role {

@@ -98,12 +98,14 @@ impl Node {
         config.validate()?;
         let (applied, commit) = check_restored(&state)?;
         let Restored { base, term_runs, last, memberships, hard_state, .. } = state;
+        // A cluster is founded with an entry of term 1 before any node has a hard state: the entry says the term.
+        let term = if base.id == LogId::GENESIS { hard_state.term.max(Term(1)) } else { hard_state.term };
+        let hard_state = HardState { term, ..hard_state };
         let log = Log::restore(base.id, TermRuns::new(term_runs), last, config.tail_bytes_max);
         let mut node = Self {
             rng: Rng::new(&config),
             now,
-            // A cluster is founded with an entry of term 1 before any node has a hard state.
-            term: if base.id == LogId::GENESIS { hard_state.term.max(Term(1)) } else { hard_state.term },
+            term,
             vote: hard_state.vote,
             log,
             memberships: MembershipHistory::new((base.id.index, base.membership), memberships),

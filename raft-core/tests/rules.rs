@@ -1,0 +1,399 @@
+//! One node against hand-made messages: rules that take a forged or unlikely message to see.
+
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, missing_docs, reason = "test")]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use raftkit_core::invariants::check_state;
+use raftkit_core::*;
+
+const MS: u64 = 1000;
+
+fn members(ids: &[u64]) -> std::collections::BTreeMap<NodeId, Member> {
+    ids.iter()
+        .map(|id| (NodeId(*id), Member { store: StoreId(u128::from(*id)), address: String::new() }))
+        .collect()
+}
+
+fn voters(ids: &[u64]) -> Membership {
+    Membership::founding(members(ids))
+}
+
+fn joint(incoming: &[u64], outgoing: &[u64]) -> Membership {
+    let set = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<BTreeSet<_>>();
+    let all: Vec<u64> = incoming.iter().chain(outgoing).copied().collect();
+    Membership::joint(members(&all), set(incoming), set(outgoing)).unwrap()
+}
+
+struct Driven {
+    node: Node,
+    now: Time,
+    effects: Effects,
+}
+
+impl Driven {
+    fn new(base: Base) -> Self {
+        let last = base.id.index;
+        let config = Config::new(NodeId(1), StoreId(1), Incarnation(5), 1);
+        let restored = Restored { base, last, ..Restored::default() };
+        Self {
+            node: Node::restore(config, restored, Time(0)).unwrap(),
+            now: Time(0),
+            effects: Effects::default(),
+        }
+    }
+
+    fn founded(membership: Membership) -> Self {
+        Self::new(Base { id: LogId::GENESIS, membership })
+    }
+
+    /// One input; its effects alone are kept.
+    fn give(&mut self, input: Input) -> &mut Self {
+        self.effects = Effects::default();
+        self.node.handle(self.now, input, &mut self.effects);
+        check_state(&self.node).unwrap();
+        self
+    }
+
+    fn hear(&mut self, from: u64, term: u64, body: Body) -> &mut Self {
+        self.give(Input::Message(message(from, term, body)))
+    }
+
+    fn persist(&mut self) -> &mut Self {
+        let seq = self.effects.writes.last().expect("there is a write").seq;
+        self.give(Input::Persisted(seq))
+    }
+
+    fn bodies(&self) -> Vec<Body> {
+        self.effects.messages.iter().map(|message| message.body.clone()).collect()
+    }
+
+    fn outcomes(&self) -> Vec<AppendOutcome> {
+        let outcome = |message: &Message| match &message.body {
+            Body::AppendEntriesResponse(answer) => Some(answer.outcome),
+            _ => None,
+        };
+        self.effects.messages.iter().filter_map(outcome).collect()
+    }
+
+    /// Makes node 1 leader of term 2 with the votes of `from`, its first entry durable.
+    fn elect(&mut self, from: &[u64]) -> &mut Self {
+        self.now = self.node.next_deadline();
+        self.give(Input::Tick);
+        for _ in 0..2 {
+            let asked = self.bodies();
+            for id in from {
+                match asked.first() {
+                    Some(Body::PreVote(ask)) => {
+                        let PreVote { campaign_term, request, .. } = *ask;
+                        let answer = PreVoteResponse { vote: Vote::Granted, campaign_term, request };
+                        self.hear(*id, 1, Body::PreVoteResponse(answer));
+                    }
+                    Some(Body::RequestVote(ask)) => {
+                        let answer = RequestVoteResponse { vote: Vote::Granted, request: ask.request };
+                        self.hear(*id, 2, Body::RequestVoteResponse(answer));
+                    }
+                    other => panic!("{other:?} is no question"),
+                }
+                if !self.effects.messages.is_empty() {
+                    break;
+                }
+            }
+            if matches!(asked.first(), Some(Body::RequestVote(_))) {
+                self.give(Input::Persisted(WriteSeq(1)));
+            }
+        }
+        assert!(self.node.is_leader());
+        self.persist()
+    }
+}
+
+fn message(from: u64, term: u64, body: Body) -> Message {
+    Message {
+        from: NodeId(from),
+        from_store: StoreId(u128::from(from)),
+        from_incarnation: Incarnation(1),
+        to: NodeId(1),
+        term: Term(term),
+        body,
+    }
+}
+
+fn entry(term: u64, index: u64) -> Entry {
+    Entry { id: LogId::new(term, index), payload: Payload::Command(Bytes::from_static(b"x")) }
+}
+
+fn append(prev: LogId, entries: Vec<Entry>, commit: u64, round: u64) -> Body {
+    Body::AppendEntries(AppendEntries { prev, entries, commit: LogIndex(commit), round })
+}
+
+fn answer(outcome: AppendOutcome, round: u64) -> Body {
+    let promise = Duration::from_millis(500);
+    Body::AppendEntriesResponse(AppendEntriesResponse {
+        outcome,
+        round,
+        to_incarnation: Incarnation(5),
+        promise,
+    })
+}
+
+fn matches(index: u64) -> AppendOutcome {
+    AppendOutcome::Match(LogIndex(index))
+}
+
+/// The newest round among the messages.
+fn newest_round(effects: &Effects) -> u64 {
+    let round = |message: &Message| match &message.body {
+        Body::AppendEntries(append) => Some(append.round),
+        _ => None,
+    };
+    effects.messages.iter().filter_map(round).max().expect("an append was sent")
+}
+
+#[test]
+fn a_membership_acts_when_appended_and_goes_when_truncated() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    let payload = Payload::Membership(voters(&[1, 2, 3, 4]));
+    let change = Entry { id: LogId::new(2, 2), payload };
+    it.hear(2, 2, append(LogId::GENESIS, vec![change], 1, 1));
+    assert!(it.node.membership().contains(NodeId(4)), "not committed, but in force");
+    it.hear(3, 3, append(LogId::GENESIS, vec![entry(3, 2)], 1, 1));
+    assert!(!it.node.membership().contains(NodeId(4)));
+    assert_eq!(it.effects.writes[0].truncate_from, Some(LogIndex(2)));
+}
+
+#[test]
+fn another_store_under_a_known_id_is_not_heard() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    let mut wiped = message(2, 9, append(LogId::GENESIS, vec![entry(9, 2)], 1, 1));
+    wiped.from_store = StoreId(99);
+    it.give(Input::Message(wiped));
+    assert_eq!((it.effects.is_empty(), it.node.term()), (true, Term(1)));
+}
+
+#[test]
+fn an_earlier_life_of_a_member_is_not_heard() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    let mut newer = message(2, 2, append(LogId::GENESIS, vec![], 1, 1));
+    newer.from_incarnation = Incarnation(2);
+    it.give(Input::Message(newer));
+    it.hear(2, 3, append(LogId::GENESIS, vec![], 1, 1));
+    assert_eq!((it.effects.is_empty(), it.node.term()), (true, Term(2)));
+}
+
+#[test]
+fn an_answer_to_an_earlier_life_of_this_node_counts_for_nothing() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.elect(&[2]);
+    let mut old = answer(matches(2), 1);
+    if let Body::AppendEntriesResponse(old) = &mut old {
+        old.to_incarnation = Incarnation(4);
+    }
+    it.hear(2, 2, old);
+    assert_eq!(it.node.commit(), LogIndex(1));
+    it.hear(2, 2, answer(matches(2), 1));
+    assert_eq!(it.node.commit(), LogIndex(2));
+}
+
+#[test]
+fn who_is_no_member_gets_no_vote_but_may_lead() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.now = Time(600 * MS);
+    let request = RequestId::default();
+    let ask = RequestVote { last: LogId::new(9, 9), reason: CampaignReason::Transfer, request };
+    it.hear(7, 9, Body::RequestVote(ask));
+    assert_eq!((it.effects.is_empty(), it.node.term()), (true, Term(1)));
+    it.hear(7, 2, append(LogId::GENESIS, vec![], 1, 1));
+    assert_eq!(it.node.leader(), Some(NodeId(7)), "it may have been added by entries that are not here yet");
+}
+
+#[test]
+fn a_leader_that_contradicts_what_is_committed_ends_the_node() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.hear(2, 2, append(LogId::GENESIS, vec![entry(2, 2)], 2, 1));
+    assert_eq!(it.node.commit(), LogIndex(2));
+    it.hear(3, 3, append(LogId::GENESIS, vec![entry(3, 2)], 2, 1));
+    let conflict = Fatal::CommittedConflict { leader: NodeId(3), refused: LogIndex(2), commit: LogIndex(2) };
+    assert_eq!(it.effects.fatal, Some(conflict));
+    assert!(it.effects.writes.is_empty() && it.effects.messages.is_empty());
+    it.hear(2, 9, append(LogId::GENESIS, vec![], 1, 1));
+    assert!(it.effects.is_empty());
+    assert_eq!(it.node.next_deadline(), Time(u64::MAX));
+}
+
+#[test]
+fn a_follower_commits_no_further_than_the_message_proves() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.hear(2, 2, append(LogId::GENESIS, vec![entry(2, 2), entry(2, 3)], 1, 1)).persist();
+    // The next leader does not hold 2.2 and 2.3, and its commit index is about its own log.
+    it.hear(3, 3, append(LogId::GENESIS, vec![], 3, 1));
+    assert_eq!(it.node.commit(), LogIndex(1));
+}
+
+#[test]
+fn a_compacted_prev_is_no_conflict() {
+    let mut it = Driven::new(Base { id: LogId::GENESIS, membership: voters(&[1, 2, 3]) });
+    let log: Vec<Entry> = (2..=5).map(|index| entry(2, index)).collect();
+    it.hear(2, 2, append(LogId::GENESIS, log.clone(), 5, 1)).persist();
+    it.give(Input::Applied(LogIndex(5)));
+    it.give(Input::Compact(LogIndex(9)));
+    assert_eq!(it.effects.writes[0].compact_to, Some(LogIndex(5)), "clipped to what is applied");
+    it.hear(2, 2, append(LogId::GENESIS, log, 5, 2));
+    assert_eq!(it.outcomes(), [matches(5)]);
+    it.hear(2, 2, append(LogId::new(2, 3), vec![entry(2, 4)], 5, 2));
+    assert_eq!(it.outcomes(), [matches(5)]);
+}
+
+#[test]
+fn nothing_is_compacted_before_it_is_applied_and_durable() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.hear(2, 2, append(LogId::GENESIS, vec![entry(2, 2)], 2, 1));
+    it.give(Input::Compact(LogIndex(2)));
+    assert!(it.effects.writes.is_empty());
+}
+
+#[test]
+fn a_node_of_no_cluster_asks_for_a_snapshot_and_never_campaigns() {
+    let mut it = Driven::new(Base::default());
+    it.now = Time(10_000 * MS);
+    it.give(Input::Tick);
+    assert!(it.effects.is_empty());
+    it.hear(2, 2, append(LogId::new(2, 40), vec![], 40, 1));
+    let refused = AppendOutcome::Conflict { refused: LogIndex(40), hint: LogId::ZERO };
+    assert_eq!(it.outcomes(), [refused]);
+    let (base, membership) = (LogId::new(2, 40), voters(&[1, 2, 3]));
+    it.give(Input::SnapshotInstalled { base, membership: membership.clone() });
+    assert_eq!(it.effects.writes[0].reset_to, Some(Base { id: base, membership }));
+    assert!(it.outcomes().is_empty(), "the reset is not durable yet");
+    assert_eq!((it.node.commit(), it.node.applied()), (LogIndex(40), LogIndex(40)));
+    it.persist();
+    assert_eq!(it.outcomes(), [matches(40)]);
+}
+
+#[test]
+fn an_older_snapshot_is_not_installed() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.hear(2, 2, append(LogId::GENESIS, vec![entry(2, 2), entry(2, 3)], 3, 1)).persist();
+    it.give(Input::SnapshotInstalled { base: LogId::new(2, 2), membership: voters(&[1]) });
+    assert_eq!((it.node.status().last, it.node.membership().voters().len()), (LogId::new(2, 3), 3));
+}
+
+#[test]
+fn a_snapshot_of_what_the_log_holds_keeps_the_tail() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.hear(2, 2, append(LogId::GENESIS, vec![entry(2, 2), entry(2, 3)], 1, 1)).persist();
+    it.give(Input::SnapshotInstalled { base: LogId::new(2, 2), membership: voters(&[1, 2, 3]) });
+    assert!(it.effects.writes.is_empty() && it.effects.apply.is_empty());
+    let status = it.node.status();
+    assert_eq!((status.last, status.commit, status.applied), (LogId::new(2, 3), LogIndex(2), LogIndex(2)));
+}
+
+#[test]
+fn a_lease_is_counted_from_the_sending_of_its_round() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.elect(&[2]);
+    let sent = it.now;
+    it.hear(2, 2, answer(matches(2), 1));
+    it.now = sent.after(Duration::from_millis(100));
+    it.give(Input::Tick);
+    let (round, beat) = (newest_round(&it.effects), it.now);
+    it.now = beat.after(Duration::from_millis(300));
+    it.hear(2, 2, answer(matches(2), round));
+    assert_eq!(it.node.lease_until(), Some(beat.after(Duration::from_millis(450))));
+}
+
+#[test]
+fn a_joint_commit_needs_both_halves() {
+    let mut it = Driven::founded(joint(&[1, 2, 3], &[1, 4, 5]));
+    it.elect(&[2, 4]);
+    it.hear(2, 2, answer(matches(2), 1));
+    it.hear(3, 2, answer(matches(2), 1));
+    assert_eq!(it.node.commit(), LogIndex(1), "the outgoing half lacks it");
+    assert_eq!(it.node.lease_until(), None);
+    it.hear(5, 2, answer(matches(2), 1));
+    assert_eq!(it.node.commit(), LogIndex(2));
+}
+
+#[test]
+fn a_peer_that_lost_what_it_acknowledged_does_not_count() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.elect(&[2]);
+    it.hear(3, 2, answer(matches(2), 1));
+    let command = Bytes::from_static(b"y");
+    it.give(Input::Propose(vec![Proposal { ticket: Ticket(1), command }]));
+    let seq = it.effects.writes[0].seq;
+    it.hear(2, 2, answer(matches(3), 1));
+    let mut restarted = message(2, 2, answer(matches(1), 1));
+    restarted.from_incarnation = Incarnation(2);
+    it.give(Input::Message(restarted));
+    it.give(Input::Persisted(seq));
+    assert_eq!(it.node.commit(), LogIndex(2), "only node 1 holds entry 3");
+    let again = message(2, 2, answer(matches(3), 1));
+    it.give(Input::Message(Message { from_incarnation: Incarnation(2), ..again }));
+    assert_eq!(it.node.commit(), LogIndex(3));
+}
+
+#[test]
+fn a_match_beyond_the_log_is_nonsense() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.elect(&[2]);
+    it.hear(2, 2, answer(matches(77), 1));
+    assert_eq!(it.node.commit(), LogIndex(1));
+}
+
+#[test]
+fn damaged_entries_are_replaced_by_a_snapshot_and_never_sent() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.hear(2, 1, append(LogId::GENESIS, vec![entry(1, 2), entry(1, 3)], 1, 1)).persist();
+    let config = Config::new(NodeId(1), StoreId(1), Incarnation(5), 1);
+    let restored = Restored {
+        base: Base { id: LogId::GENESIS, membership: voters(&[1, 2, 3]) },
+        term_runs: vec![TermRun { term: Term(1), first: LogIndex(2) }],
+        last: LogIndex(3),
+        hard_state: HardState { term: Term(1), ..HardState::default() },
+        ..Restored::default()
+    };
+    it.node = Node::restore(config, restored, it.now).unwrap();
+    it.elect(&[2]);
+    let refused = AppendOutcome::Conflict { refused: LogIndex(3), hint: LogId::GENESIS };
+    it.hear(3, 2, answer(refused, 1));
+    it.hear(3, 2, answer(matches(1), 1));
+    let fetch = it.effects.fetches[0];
+    assert_eq!((fetch.first, fetch.last), (LogIndex(2), LogIndex(4)));
+    it.give(Input::Fetched { request: fetch.request, result: Fetched::Damaged });
+    assert!(it.effects.messages.is_empty());
+    assert_eq!(it.effects.snapshots, [SnapshotEffect::Send { to: NodeId(3), at_least: LogIndex(2) }]);
+}
+
+#[test]
+fn a_log_that_contradicts_itself_is_not_started_from() {
+    let restore = |change: fn(&mut Restored)| {
+        let mut restored = Restored {
+            base: Base { id: LogId::new(3, 10), membership: voters(&[1, 2, 3]) },
+            term_runs: vec![TermRun { term: Term(4), first: LogIndex(11) }],
+            last: LogIndex(12),
+            memberships: vec![(LogIndex(11), voters(&[1]))],
+            hard_state: HardState { term: Term(4), vote: None, commit: LogIndex(11) },
+            applied: LogIndex(10),
+        };
+        change(&mut restored);
+        Node::restore(Config::new(NodeId(1), StoreId(1), Incarnation(1), 1), restored, Time(0)).err()
+    };
+    assert_eq!(restore(|_| {}), None);
+    let refused: [fn(&mut Restored); 9] = [
+        |it| it.last = LogIndex(9),
+        |it| it.last = LogIndex(u64::MAX),
+        |it| it.term_runs.clear(),
+        |it| it.term_runs[0].first = LogIndex(12),
+        |it| it.memberships[0].0 = LogIndex(13),
+        |it| it.hard_state.term = Term(3),
+        |it| it.hard_state.commit = LogIndex(13),
+        |it| it.applied = LogIndex(13),
+        |it| it.applied = LogIndex(9),
+    ];
+    for (at, change) in refused.into_iter().enumerate() {
+        assert!(restore(change).is_some(), "contradiction {at} was taken");
+    }
+}
