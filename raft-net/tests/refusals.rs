@@ -10,7 +10,7 @@
 
 mod support;
 
-use raftkit_core::{ClusterId, Incarnation, NodeId, StoreId};
+use raftkit_core::{ClusterId, NodeId, StoreId};
 use raftkit_net::certificates::create_node_certificate;
 use raftkit_net::{HelloError, Refusal, StartError, TlsError, TlsFiles, TlsIdentity, Transport};
 use support::{CLUSTER, Log, authority, plan, store, within};
@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 #[tokio::test]
 async fn a_certificate_of_another_ca_is_refused_and_both_sides_say_so() {
-    let (log, _guard) = Log::listen();
+    let log = Log::listen();
     let (one, two) = (plan(&authority(), 1).start(), plan(&authority(), 2).start());
     one.knows(&two);
     let advice = "the same CA signed";
@@ -30,7 +30,7 @@ async fn a_certificate_of_another_ca_is_refused_and_both_sides_say_so() {
 
 #[tokio::test]
 async fn a_dialler_with_a_certificate_of_another_ca_is_refused_and_both_sides_say_so() {
-    let (log, _guard) = Log::listen();
+    let log = Log::listen();
     let (ours, theirs) = (authority(), authority());
     let two = plan(&ours, 2).start();
     // Node 1 trusts both authorities; node 2 trusts its own alone. So only node 2 refuses.
@@ -50,13 +50,13 @@ async fn a_dialler_with_a_certificate_of_another_ca_is_refused_and_both_sides_sa
 
 #[tokio::test]
 async fn another_cluster_is_refused_and_both_are_named_on_both_sides() {
-    let (log, _guard) = Log::listen();
+    let log = Log::listen();
     let ca = authority();
     let mut other = plan(&ca, 2);
     other.cluster = Some(ClusterId(0xbad));
     let (one, two) = (plan(&ca, 1).start(), other.start());
     one.knows(&two);
-    let (ours, theirs) = (format!("cluster {CLUSTER}"), format!("cluster {}", 0xbad));
+    let (ours, theirs) = (format!("cluster {CLUSTER}"), format!("cluster {}", ClusterId(0xbad)));
     log.line(&["node=1", &ours, &theirs, "different clusters"]).await;
     log.line(&["node=2", &ours, &theirs, "different clusters"]).await;
     let error = within("a refusal", one.transport.hello(&two.address())).await.unwrap_err();
@@ -71,13 +71,14 @@ async fn another_cluster_is_refused_and_both_are_named_on_both_sides() {
 
 #[tokio::test]
 async fn a_peer_that_returns_with_another_store_is_refused_by_either_side() {
-    let (log, _guard) = Log::listen();
+    let log = Log::listen();
     let ca = authority();
     let mut wiped = plan(&ca, 2);
     wiped.store = StoreId(77);
     let (one, two) = (plan(&ca, 1).start(), wiped.start());
     one.transport.set_peer(NodeId(2), store(2), &two.address());
-    let parts = ["node 2", "store 200", "store 77"];
+    let (expected, claimed) = (format!("store {}", store(2)), format!("store {}", StoreId(77)));
+    let parts = ["node 2", &expected, &claimed];
     log.line(&[&["node=1", "no connection"][..], &parts].concat()).await;
     log.line(&[&["node=2"][..], &parts].concat()).await;
     let error = within("a refusal", two.transport.hello(&one.address())).await.unwrap_err();
@@ -101,7 +102,7 @@ async fn a_node_id_that_is_not_in_the_certificate_is_refused_at_the_start() {
 
 #[tokio::test]
 async fn another_node_at_a_peers_address_is_refused() {
-    let (log, _guard) = Log::listen();
+    let log = Log::listen();
     let ca = authority();
     let (one, three) = (plan(&ca, 1).start(), plan(&ca, 3).start());
     one.transport.set_peer(NodeId(2), store(2), &three.address());
@@ -130,7 +131,7 @@ async fn a_node_that_dials_itself_is_told_so() {
 
 #[tokio::test]
 async fn an_earlier_life_of_a_node_is_refused_once_a_later_one_was_met() {
-    let (log, _guard) = Log::listen();
+    let log = Log::listen();
     let ca = authority();
     let mut one = plan(&ca, 1).start();
     let mut later = plan(&ca, 2);
@@ -143,13 +144,12 @@ async fn an_earlier_life_of_a_node_is_refused_once_a_later_one_was_met() {
     let four = earlier.start();
     four.knows(&one);
     let line = log.line(&["node=1", "incarnation 4", "incarnation 5"]).await;
-    assert!(line.contains(&format!("node {}", 2)), "{line}");
-    assert_eq!(Incarnation(5).to_string(), "5");
+    assert!(line.contains("node 2"), "{line}");
 }
 
 #[tokio::test]
 async fn the_same_refusal_is_logged_once_in_a_while_only() {
-    let (log, _guard) = Log::listen();
+    let log = Log::listen();
     let (one, two) = (plan(&authority(), 1).start(), plan(&authority(), 2).start());
     for _ in 0..20 {
         let error = within("a failure", one.transport.hello(&two.address())).await.unwrap_err();

@@ -7,7 +7,7 @@ use quinn::{Connection, SendStream};
 use super::dial::{dial, resolve};
 use super::error::{BulkError, DONE, NotSent};
 use super::inner::Inner;
-use super::link::{describe, write_parts};
+use super::link::{broken, write_parts};
 use super::lock;
 use super::peer::{LinkState, Peer};
 use crate::frame::{PREFIX_BYTES, encode_bulk_prefix};
@@ -35,7 +35,7 @@ pub(crate) async fn send(inner: &Inner, peer: &Peer, body: Bytes) -> Result<(), 
         None => open(inner, peer).await.map_err(BulkError::NotSent)?,
     };
     if write_parts(&mut link.stream, prefix.freeze(), body).await.is_err() {
-        return Err(BulkError::Lost { reason: describe(&link.connection.closed().await) });
+        return Err(BulkError::Lost { reason: broken(&link.connection) });
     }
     *slot = Some(link);
     Ok(())

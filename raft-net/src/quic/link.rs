@@ -8,7 +8,7 @@ use raftkit_core::ClusterId;
 use tokio::sync::watch;
 
 use super::config::RemoteIdentity;
-use super::error::{Cause, STOPPING, cause};
+use super::error::{Cause, STOPPING, VIOLATION, cause};
 use super::inner::Inner;
 use super::peer::Peer;
 use super::requests::Requests;
@@ -69,17 +69,17 @@ pub(crate) async fn drive(
                     connection.close(STOPPING, b"the node is stopping");
                     "this node let go of it".to_owned()
                 }
-                Err(_) => describe(&connection.closed().await),
+                Err(_) => broken(connection),
             }
         }
     };
     let (batch, frame) = (inner.config.batch_bytes_max, inner.config.frame_bytes_max);
     tokio::select! {
         reason = flushed => reason,
-        _ = link.requests.write(requests_out, batch) => describe(&connection.closed().await),
+        _ = link.requests.write(requests_out, batch) => broken(connection),
         error = link.requests.read(answers_in, frame) => {
             let text = error.to_string();
-            connection.close(super::error::VIOLATION, text.as_bytes());
+            connection.close(VIOLATION, text.as_bytes());
             connection.close_reason().map_or(text, |error| describe(&error))
         }
         error = connection.closed() => describe(&error),
@@ -159,6 +159,18 @@ pub(crate) fn describe(error: &quinn::ConnectionError) -> String {
     match cause(error) {
         Cause::Refused(refusal) => refusal.to_string(),
         Cause::TheirCertificate(reason) | Cause::OurCertificate(reason) | Cause::Other(reason) => reason,
+    }
+}
+
+/// A stream of ours broke: the connection's own end says why, or it ends now.
+pub(crate) fn broken(connection: &Connection) -> String {
+    const REASON: &str = "a stream was ended by the other side";
+    match connection.close_reason() {
+        Some(error) => describe(&error),
+        None => {
+            connection.close(VIOLATION, REASON.as_bytes());
+            REASON.to_owned()
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Nodes on loopback, and what is waited for: every wait has a time-out, none is a sleep.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::result_large_err, reason = "an event that is passed over is no error")]
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -213,6 +215,10 @@ pub fn round(message: &Message) -> u64 {
     }
 }
 
+thread_local! {
+    static LISTENER: RefCell<Log> = RefCell::default();
+}
+
 /// What was logged on this thread, at level warn and above.
 #[derive(Clone, Default)]
 pub struct Log {
@@ -221,17 +227,19 @@ pub struct Log {
 }
 
 impl Log {
-    /// Listens from now on, on this thread, until the guard is dropped.
-    pub fn listen() -> (Self, tracing::subscriber::DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::WARN)
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        let guard = tracing::subscriber::set_default(subscriber);
-        (log, guard)
+    /// Listens from now on, on this thread, where the test's runtime runs too.
+    pub fn listen() -> Self {
+        // One subscriber for the process: with one a thread, tracing may remember from another thread that nobody
+        // listens.
+        static SUBSCRIBER: Once = Once::new();
+        SUBSCRIBER.call_once(|| {
+            tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::WARN)
+                .with_ansi(false)
+                .with_writer(|| LISTENER.with_borrow(Self::clone))
+                .init();
+        });
+        LISTENER.with_borrow(Self::clone)
     }
 
     /// Waits for a line that holds all of `parts`, and returns it.
