@@ -1,7 +1,7 @@
 //! Two nodes fed the same inputs emit the same effects, bit for bit; a clone goes on like its original; and no input,
 //! however wild, makes a node panic or break an invariant.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "test")]
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, missing_docs, reason = "test")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;

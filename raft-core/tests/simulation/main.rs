@@ -2,6 +2,7 @@
 //! `SEED=<seed> cargo test -p raftkit-core --test simulation` replays it.
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "test")]
+#![allow(clippy::disallowed_methods, reason = "the core has no threads, its test uses both cores")]
 
 mod chance;
 #[path = "../common/disk.rs"]
