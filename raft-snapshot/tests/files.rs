@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Read, Write};
 
 use common::{CHUNK, content, data, folder, membership, open, source, write};
 use raftkit_core::LogId;
-use raftkit_disk::{Disk, OpenMode, SimulatedDisk};
+use raftkit_disk::{Disk, OpenMode, Operation, SimulatedDisk};
 use raftkit_snapshot::{Manifest, SnapshotDir, SnapshotError};
 
 fn id(index: u64) -> LogId {
@@ -237,6 +237,26 @@ fn any_call_of_the_disk_may_fail_once() {
         disk.crash_losing_all_unsynced();
         let file = open(&disk).unwrap().latest().unwrap().unwrap();
         assert_eq!(content(&file), bytes, "call {call}");
+    }
+}
+
+#[test]
+fn sync_that_fails_is_an_error_and_never_a_snapshot_that_may_vanish() {
+    let bytes = data(2500, 1);
+    let manifest = source(id(5), &bytes).manifest().clone();
+    for received in [false, true] {
+        let disk = SimulatedDisk::new(1);
+        let dir = open(&disk).unwrap();
+        disk.fail_next(Operation::Sync, 0, ErrorKind::Other);
+        let done = if received {
+            receive(&disk, &manifest, &bytes).map(|_| ())
+        } else {
+            let mut writer = dir.create(membership()).unwrap();
+            writer.write_all(&bytes).unwrap();
+            writer.finish(id(5)).map(|_| ()).map_err(Into::into)
+        };
+        assert!(done.is_err());
+        assert!(dir.latest().unwrap().is_none());
     }
 }
 

@@ -75,6 +75,8 @@ struct World {
     chunks_sent: u64,
     failed: u64,
     window: usize,
+    /// Ticks since time last moved.
+    idle: u32,
 }
 
 impl World {
@@ -114,6 +116,7 @@ impl World {
             chunks_sent: 0,
             failed: 0,
             window: 0,
+            idle: 0,
         }
     }
 
@@ -324,7 +327,9 @@ impl World {
                 }
                 _ => {
                     assert!(deadline >= self.now && deadline < u64::MAX, "nobody waits for anything");
-                    assert!(deadline > self.now || self.next < 10_000_000, "time stands still");
+                    // A deadline that stays in the past would keep a driver spinning.
+                    self.idle = if deadline == self.now { self.idle + 1 } else { 0 };
+                    assert!(self.idle < 10, "time stands still");
                     self.now = deadline;
                     Event::Tick
                 }
