@@ -52,7 +52,8 @@ impl Nodes {
         let join: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         let mut nodes = Self { handles: Vec::new(), stops: Vec::new(), threads: Vec::new(), _dir: dir };
         for (id, address) in (1..).zip(addresses) {
-            let own = certificates::create_node_certificate(&ca, NodeId(id), &["127.0.0.1".to_owned()]).unwrap();
+            let own =
+                certificates::create_node_certificate(&ca, NodeId(id), &["127.0.0.1".to_owned()]).unwrap();
             let tls = TlsFiles {
                 ca_pem: ca.cert.clone().into(),
                 cert_pem: own.cert.into(),

@@ -259,3 +259,31 @@ fn the_data_folder_stays_bounded_under_endless_overwrites() {
     let status = node.status().unwrap();
     assert!(status["Base"].as_u64().unwrap() > 900, "the log is compacted: {status}");
 }
+
+#[test]
+fn a_node_that_was_away_for_too_long_comes_back_by_a_snapshot() {
+    let mut cluster = Cluster::start_with(3, "raft-trailing-logs = 50");
+    let leader = cluster.wait_for_leader();
+    let away = (1..=3).find(|id| *id != leader).unwrap();
+    cluster.node(away).kill();
+    let value = vec![b'x'; 20_000];
+    for number in 0..600 {
+        let put = cluster.node(leader).put(&format!("/v1/kv/snap/{}", number % 200), &value).unwrap();
+        assert_eq!(put.status, 200, "{}", put.text());
+    }
+    eventually("the log is cut below what the other lacks", || {
+        cluster.nodes[usize::try_from(leader - 1).unwrap()]
+            .status()
+            .is_some_and(|status| status["Base"].as_u64() > Some(400))
+    });
+    cluster.node(away).start();
+    cluster.settle();
+    let base = cluster.node(away).status().unwrap()["Base"].as_u64().unwrap();
+    assert!(base > 400, "its log starts after the snapshot: {base}");
+    let all = |node: &support::Node| node.get("/v1/kv/?recurse&stale").json();
+    assert_eq!(all(cluster.node(away)), all(cluster.node(leader)), "ModifyIndex included");
+    let left = cluster.dir.path().join(format!("data-{away}/snapshots"));
+    eventually("the installed snapshot is removed", || std::fs::read_dir(&left).unwrap().count() == 0);
+    let offered = cluster.dir.path().join(format!("data-{leader}/snapshots"));
+    eventually("the sent snapshot is removed", || std::fs::read_dir(&offered).unwrap().count() == 0);
+}

@@ -83,10 +83,9 @@ impl<M: StateMachine> Applier<M> {
         let result = match work {
             MachineWork::Apply { apply, answers } => return self.apply((apply, answers), report),
             MachineWork::Persist => self.persist(),
-            MachineWork::View => self
-                .machine
-                .snapshot()
-                .map(|view| Event::View { view, membership: self.membership.clone() }),
+            MachineWork::View => {
+                self.machine.snapshot().map(|view| Event::View { view, membership: self.membership.clone() })
+            }
             MachineWork::Restore(file) => self.restore(&file),
         };
         report(result.unwrap_or_else(|error| Event::MachineFailed(error.to_string())));

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use raftkit_core::{
-    Apply, Fatal, Fetch, Fetched, LogId, LogIndex, Membership, Message, NodeId, Proposal, ReadMode, RoleChange,
-    Ticket, Write, WriteSeq,
+    Apply, Fatal, Fetch, Fetched, LogId, LogIndex, Membership, Message, NodeId, Proposal, ReadMode,
+    RoleChange, Ticket, Write, WriteSeq,
 };
 use raftkit_snapshot::{Manifest, SnapshotFile};
 

@@ -90,7 +90,12 @@ impl<A: Application> InMemory<A> {
             Versioned::default()
         };
         let durable = versioned.applied;
-        Ok(Self { disk, dir: dir.to_owned(), shared: InMemoryReader(Arc::new(RwLock::new(versioned))), durable })
+        Ok(Self {
+            disk,
+            dir: dir.to_owned(),
+            shared: InMemoryReader(Arc::new(RwLock::new(versioned))),
+            durable,
+        })
     }
 
     /// A command as bytes to propose.
@@ -160,7 +165,9 @@ fn decode<A: DeserializeOwned>(image: &[u8]) -> Result<Versioned<A>, MachineErro
 
 /// FNV-1a, 64 bits: finds rot; nobody forges a file in one's own data folder.
 fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn damaged(what: &str) -> MachineError {

@@ -5,9 +5,7 @@ use raftkit_core::{Base, Config, HardState, LogId, LogIndex, Membership, Node, R
 use raftkit_log::Store;
 use raftkit_snapshot::SnapshotDir;
 
-use crate::{
-    Applier, LogWorker, MachineError, Replica, ReplicaOptions, SnapshotWorker, StateMachine,
-};
+use crate::{Applier, LogWorker, MachineError, Replica, ReplicaOptions, SnapshotWorker, StateMachine};
 
 /// A replica and its three workers, ready to run.
 #[derive(Debug)]

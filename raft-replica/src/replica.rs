@@ -10,7 +10,9 @@ use raftkit_core::{
 
 use crate::compaction::CompactionPolicy;
 use crate::transfers::{self, Transfers};
-use crate::{Action, Answer, Answers, AppliedBatch, CompactionOptions, Ended, Event, MachineWork, SnapshotWork};
+use crate::{
+    Action, Answer, Answers, AppliedBatch, CompactionOptions, Ended, Event, MachineWork, SnapshotWork,
+};
 
 /// What a replica is told beside the protocol's own settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +138,8 @@ impl Replica {
     }
 
     fn tick(&mut self, now: Time, out: &mut Vec<Action>) {
-        let due = self.unpersisted_since.is_some_and(|since| since.after(self.options.persist_interval) <= now);
+        let due =
+            self.unpersisted_since.is_some_and(|since| since.after(self.options.persist_interval) <= now);
         if due && !self.persisting {
             self.persisting = true;
             out.push(Action::Machine(MachineWork::Persist));

@@ -90,7 +90,9 @@ pub enum MachineError {
         what: String,
     },
     /// Its files were written by a newer version.
-    #[error("the state machine's files have format {found}; this version reads up to {supported}: use a newer raftkit")]
+    #[error(
+        "the state machine's files have format {found}; this version reads up to {supported}: use a newer raftkit"
+    )]
     NewerFormat {
         /// What the files say.
         found: u32,

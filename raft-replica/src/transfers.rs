@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use raftkit_core::{LogId, LogIndex, NodeId, SnapshotSent, Time};
 use raftkit_snapshot::{
-    Audience, Manifest, Receiver, ReceiverInput, ReceiverOptions, ReceiverOutput, Sender, SenderInput, SenderOptions,
-    SenderOutput, SnapshotFile, SnapshotMessage,
+    Audience, Manifest, Receiver, ReceiverInput, ReceiverOptions, ReceiverOutput, Sender, SenderInput,
+    SenderOptions, SenderOutput, SnapshotFile, SnapshotMessage,
 };
 
 use crate::{Action, MachineWork, SnapshotWork};
@@ -67,10 +67,10 @@ impl Transfers {
             .collect();
         let mut ended = Ended::new();
         for to in due {
-            ended.extend(self.to_sender(now, to, SenderInput::Tick, out));
+            ended.extend(self.give_sender(now, to, SenderInput::Tick, out));
         }
         if self.receiver.next_deadline().is_some_and(|at| at <= now) {
-            self.to_receiver(now, ReceiverInput::Tick, out);
+            self.give_receiver(now, ReceiverInput::Tick, out);
         }
         ended
     }
@@ -140,7 +140,7 @@ impl Transfers {
         let snapshot = manifest.id;
         let sender = Sender::new(to, manifest, SenderOptions::default());
         self.senders.insert(to, Outgoing { snapshot, sender });
-        self.to_sender(now, to, SenderInput::Start, out)
+        self.give_sender(now, to, SenderInput::Start, out)
     }
 
     /// A frame came in. One that makes no sense is dropped: its sender asks again or gives up.
@@ -155,10 +155,10 @@ impl Transfers {
         let Ok(message) = SnapshotMessage::decode(body) else { return Ended::new() };
         match message.audience() {
             Audience::Receiver => {
-                self.to_receiver(now, ReceiverInput::Message { from, message, applied }, out);
+                self.give_receiver(now, ReceiverInput::Message { from, message, applied }, out);
                 Ended::new()
             }
-            Audience::Sender => self.to_sender(now, from, SenderInput::Message(message), out),
+            Audience::Sender => self.give_sender(now, from, SenderInput::Message(message), out),
         }
     }
 
@@ -178,10 +178,10 @@ impl Transfers {
             Ok(bytes) => SenderInput::ChunkRead { chunk, bytes },
             Err(_unreadable) => SenderInput::ReadFailed,
         };
-        self.to_sender(now, to, input, out)
+        self.give_sender(now, to, input, out)
     }
 
-    fn to_sender(&mut self, now: Time, to: NodeId, input: SenderInput, out: &mut Vec<Action>) -> Ended {
+    fn give_sender(&mut self, now: Time, to: NodeId, input: SenderInput, out: &mut Vec<Action>) -> Ended {
         let Some(outgoing) = self.senders.get_mut(&to) else { return Ended::new() };
         let snapshot = outgoing.snapshot;
         let mut outputs = Vec::new();
@@ -210,12 +210,12 @@ impl Transfers {
         out: &mut Vec<Action>,
     ) {
         let input = result.map_or(ReceiverInput::Failed, |have| ReceiverInput::Opened { have });
-        self.to_receiver(now, input, out);
+        self.give_receiver(now, input, out);
     }
 
     pub(crate) fn chunk_stored(&mut self, now: Time, result: Result<u32, String>, out: &mut Vec<Action>) {
         let input = result.map_or(ReceiverInput::Failed, |chunk| ReceiverInput::Stored { chunk });
-        self.to_receiver(now, input, out);
+        self.give_receiver(now, input, out);
     }
 
     pub(crate) fn whole(&mut self, now: Time, result: Result<SnapshotFile, String>, out: &mut Vec<Action>) {
@@ -226,12 +226,12 @@ impl Transfers {
             }
             Err(_reason) => ReceiverInput::Failed,
         };
-        self.to_receiver(now, input, out);
+        self.give_receiver(now, input, out);
     }
 
     /// The state machine has switched to the snapshot that came in.
     pub(crate) fn restored(&mut self, now: Time, out: &mut Vec<Action>) {
-        self.to_receiver(now, ReceiverInput::Installed, out);
+        self.give_receiver(now, ReceiverInput::Installed, out);
     }
 
     /// The log has been reset to the snapshot that came in, durably: its file is of no more use.
@@ -240,7 +240,7 @@ impl Transfers {
         self.keep(out);
     }
 
-    fn to_receiver(&mut self, now: Time, input: ReceiverInput, out: &mut Vec<Action>) {
+    fn give_receiver(&mut self, now: Time, input: ReceiverInput, out: &mut Vec<Action>) {
         let mut outputs = Vec::new();
         self.receiver.handle(now, input, &mut outputs);
         for output in outputs {

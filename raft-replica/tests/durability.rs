@@ -190,7 +190,10 @@ fn a_failed_sync_ends_the_node_and_a_restart_has_all_that_was_acknowledged() {
     let ticket = cluster.propose(leader, put(1, 2));
     cluster.run(Duration::from_millis(50));
     assert!(cluster.nodes[&leader].ended.is_some(), "the node has ended");
-    assert!(!matches!(cluster.answers.get(&ticket), Some(Answer::Committed { .. })), "and did not acknowledge it");
+    assert!(
+        !matches!(cluster.answers.get(&ticket), Some(Answer::Committed { .. })),
+        "and did not acknowledge it"
+    );
     cluster.nodes.get_mut(&leader).unwrap().crash(false);
     cluster.until_leader();
     let id = cluster.commit(&put(2, 3)).expect("the others go on");
@@ -198,7 +201,10 @@ fn a_failed_sync_ends_the_node_and_a_restart_has_all_that_was_acknowledged() {
     cluster.settle();
     let values = state(&cluster, leader).values;
     assert_eq!(values.get(&2), Some(&(3, id.index.0)));
-    assert!(values[&1].0 == 1 || values[&1].0 == 2, "what was in doubt is either there or not: {acknowledged:?}");
+    assert!(
+        values[&1].0 == 1 || values[&1].0 == 2,
+        "what was in doubt is either there or not: {acknowledged:?}"
+    );
     assert_all_hold(&cluster, &BTreeMap::from([(2, (3, id))]), "after the restart");
 }
 

@@ -190,9 +190,12 @@ struct Parts<M> {
 fn lock(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Box<dyn DirLock>, StartError> {
     let unusable = |error| StartError::DataDir { dir: dir.to_owned(), error };
     disk.create_dir_all(dir).map_err(unusable)?;
-    disk.lock_dir(dir).map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock => StartError::InUse { dir: dir.to_owned() },
-        _ => unusable(error),
+    disk.lock_dir(dir).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::WouldBlock {
+            StartError::InUse { dir: dir.to_owned() }
+        } else {
+            unusable(error)
+        }
     })
 }
 

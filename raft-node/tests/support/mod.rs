@@ -101,11 +101,11 @@ impl Cluster {
         certificates(dir.path(), count);
         let (ip, port) = own_address();
         let join: Vec<String> =
-            (1..=count).map(|id| format!("\"{ip}:{}\"", 100 + port + id as u16)).collect();
+            (1..=count).map(|id| format!("\"{ip}:{}\"", 100 + port + u16::try_from(id).unwrap())).collect();
         let nodes = (1..=count)
             .map(|id| {
-                let http = format!("{ip}:{}", port + id as u16);
-                let raft = format!("{ip}:{}", 100 + port + id as u16);
+                let http = format!("{ip}:{}", port + u16::try_from(id).unwrap());
+                let raft = format!("{ip}:{}", 100 + port + u16::try_from(id).unwrap());
                 let root = dir.path().display();
                 let text = format!(
                     "node-id = {id}\ndata-dir = \"{root}/data-{id}\"\nhttp-addr = \"{http}\"\n\

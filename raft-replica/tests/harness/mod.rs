@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raftkit_core::{
-    ClusterId, Config, Fetch, LogId, LogIndex, Member, Membership, Message, NodeId, Proposal, StoreId, Ticket,
-    Time, Write,
+    ClusterId, Config, Fetch, LogId, LogIndex, Member, Membership, Message, NodeId, Proposal, StoreId,
+    Ticket, Time, Write,
 };
 use raftkit_disk::{Disk, SimulatedDisk};
 use raftkit_log::{OpenOptions, Reader, Store};
@@ -88,13 +88,15 @@ impl<M: StateMachine> TestNode<M> {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let dir = Path::new(DIR);
         let options = OpenOptions::new(self.id, self.store());
-        let (mut store, _) = Store::open(Arc::clone(&disk), dir, options).map_err(|error| error.to_string())?;
+        let (mut store, _) =
+            Store::open(Arc::clone(&disk), dir, options).map_err(|error| error.to_string())?;
         let base = founding_base(self.membership.clone());
         store.form(ClusterId(7), base).map_err(|error| error.to_string())?;
         let restored = store.restored();
         let machine = (self.open)(Arc::clone(&disk), dir).map_err(|error| error.to_string())?;
-        let snapshots =
-            SnapshotDir::new(disk, dir.join("snapshots")).map_err(|error| error.to_string())?.with_chunk_bytes(4096);
+        let snapshots = SnapshotDir::new(disk, dir.join("snapshots"))
+            .map_err(|error| error.to_string())?
+            .with_chunk_bytes(4096);
         let config = Config::new(self.id, store.identity().store, store.identity().incarnation, 1);
         let opened = Opened::new(config, self.options, now, (store, restored), machine, snapshots)
             .map_err(|error| error.to_string())?;
@@ -129,7 +131,8 @@ impl<M: StateMachine> Cluster<M> {
     /// A founded cluster of `count` running nodes.
     pub fn new(count: u64, open: Open<M>, options: ReplicaOptions) -> Self {
         let ids: Vec<NodeId> = (1..=count).map(NodeId).collect();
-        let member = |id: &NodeId| Member { store: StoreId(u128::from(id.0) + 100), address: format!("node-{id}") };
+        let member =
+            |id: &NodeId| Member { store: StoreId(u128::from(id.0) + 100), address: format!("node-{id}") };
         let membership = Membership::founding(ids.iter().map(|id| (*id, member(id))).collect());
         let nodes =
             ids.iter().map(|id| (*id, TestNode::new(*id, open, options, membership.clone()))).collect();
@@ -280,9 +283,11 @@ impl<M: StateMachine> Cluster<M> {
     pub fn until_leader(&mut self) -> NodeId {
         self.until("a leader is elected", |cluster| {
             cluster.leader().is_some_and(|leader| {
-                cluster.nodes.values().filter(|node| node.running.is_some()).all(|node| {
-                    node.running.as_ref().unwrap().replica.node().leader() == Some(leader)
-                })
+                cluster
+                    .nodes
+                    .values()
+                    .filter(|node| node.running.is_some())
+                    .all(|node| node.running.as_ref().unwrap().replica.node().leader() == Some(leader))
             })
         });
         self.leader().unwrap()
