@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 
 use crate::raft::Node;
+use crate::replication::Beats;
 use crate::role::{Leader, Role};
 use crate::{
     Body, Done, Effects, LogIndex, NodeId, Outcome, ReadIndex, ReadIndexResponse, ReadMode, RequestId,
@@ -236,7 +237,7 @@ impl Node {
         let round = leader.rounds.begin(now);
         leader.reads.round = Some((round, commit));
         if !self.is_round_confirmed(round) {
-            return self.beat_voters(effects);
+            return self.send_beats(Beats::Voters, effects);
         }
         self.confirm_reads(effects); // A single voter confirms to itself.
     }

@@ -54,12 +54,6 @@ impl Node {
         }
     }
 
-    /// Says to every voter at once that this node leads, in the newest round.
-    pub(crate) fn beat_voters(&mut self, effects: &mut Effects) {
-        let voters = self.memberships.current().clone();
-        self.send_beats(false, |id, _| voters.is_voter(id), effects);
-    }
-
     /// What a leader does when its time has come.
     pub(crate) fn tick_leader(&mut self, effects: &mut Effects) {
         if self.quorum_deadline().is_some_and(|at| at <= self.now) {
@@ -73,7 +67,7 @@ impl Node {
         if leader.progress.values().any(|peer| peer.beat_at <= self.now) {
             // Who is due soon gets it too: one wake-up for all.
             let soon = self.now.after(self.config.heartbeat_interval / 8);
-            self.send_beats(true, |_, peer| peer.beat_at <= soon, effects);
+            self.send_beats(Beats::Due(soon), effects);
         }
     }
 
@@ -206,25 +200,34 @@ impl Node {
         }
     }
 
-    /// Sends heartbeats to those peers that `due` chooses; in a new round or in the newest one.
-    pub(crate) fn send_beats(
-        &mut self,
-        new_round: bool,
-        due: impl Fn(NodeId, &Progress) -> bool,
-        effects: &mut Effects,
-    ) {
+    /// Says that this node leads.
+    pub(crate) fn send_beats(&mut self, whom: Beats, effects: &mut Effects) {
         let peers = Peers::of(self);
+        let membership = self.memberships.current();
         let Role::Leader(leader) = &mut self.role else { return };
         let Leader { progress, rounds, .. } = &mut **leader;
-        if new_round {
+        if matches!(whom, Beats::Due(_)) {
             rounds.begin(self.now);
         }
-        for (to, peer) in progress.iter_mut().filter(|(id, peer)| due(**id, peer)) {
-            let mut sender =
-                Sender { log: &self.log, config: &self.config, peers, to: *to, peer, rounds, effects };
-            sender.beat();
+        for (to, peer) in progress {
+            let is_meant = match whom {
+                Beats::Due(soon) => peer.beat_at <= soon,
+                Beats::Voters => membership.is_voter(*to),
+            };
+            if is_meant {
+                Sender { log: &self.log, config: &self.config, peers, to: *to, peer, rounds, effects }.beat();
+            }
         }
     }
+}
+
+/// Who gets a heartbeat.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beats {
+    /// Those due by then, in a new round.
+    Due(Time),
+    /// Every voter, in the newest round.
+    Voters,
 }
 
 /// What all appends of one call have in common.

@@ -40,6 +40,9 @@ impl Node {
             self.memberships.reset(base.index, membership.clone());
             self.writes.reset_to(Base { id: base, membership });
             self.commit = base.index;
+            if let Role::Follower(following) = &mut self.role {
+                following.verified = base.index; // What was beyond is gone.
+            }
         }
         self.handed = self.handed.max(base.index);
         self.applied = self.applied.max(base.index);
