@@ -185,7 +185,18 @@ impl Node {
         {
             election.votes.entry(from).or_insert(answer.vote);
             self.count_votes(effects);
+            if answer.vote == Vote::Refused && matches!(self.role, Role::Candidate(_)) {
+                self.try_sooner();
+            }
         }
+    }
+
+    /// Refused by one voter while others are silent: with one of three nodes down, two that campaigned at the same
+    /// moment would wait for its vote for a whole election time-out. The next try comes as soon as after a lost one.
+    fn try_sooner(&mut self) {
+        let timeout = self.config.leader_timeout;
+        let sooner = self.now.after(self.rng.between(timeout / 2, timeout));
+        self.campaign_at = self.campaign_at.min(sooner);
     }
 
     fn count_votes(&mut self, effects: &mut Effects) {
