@@ -35,7 +35,10 @@ fn assert_all_hold(cluster: &Nodes, acknowledged: &BTreeMap<u64, (u64, LogId)>, 
             let entry = entry.unwrap_or_else(|| panic!("{why}: key {key} is gone on node {id}"));
             assert!(entry.value.starts_with(format!("{value}-").as_bytes()), "{why}: key {key} on node {id}");
             // Lower where an earlier try, of unknown outcome, had been applied: an unchanged PUT keeps its version.
-            assert!(entry.modify_index <= at.index.0, "{why}: the version is a log index, not above the last write");
+            assert!(
+                entry.modify_index <= at.index.0,
+                "{why}: the version is a log index, not above the last write"
+            );
         }
     }
 }

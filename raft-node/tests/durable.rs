@@ -50,7 +50,8 @@ impl Nodes {
         let configs: Vec<ServerConfig> = (1..=3u64)
             .zip(&addresses)
             .map(|(id, address)| {
-                let own = certificates::create_node_certificate(&ca, NodeId(id), &[ip.clone()]).unwrap();
+                let own = certificates::create_node_certificate(&ca, NodeId(id), std::slice::from_ref(&ip))
+                    .unwrap();
                 let tls = TlsFiles {
                     ca_pem: ca.cert.clone().into(),
                     cert_pem: own.cert.into(),

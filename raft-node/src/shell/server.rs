@@ -105,7 +105,7 @@ impl<M: StateMachine> Server<M> {
         let snapshots = SnapshotDir::new(Arc::clone(&disk), dir.join("snapshots"))
             .map_err(|error| StartError::DataDir { dir: dir.join("snapshots"), error })?;
         let (transport, inbound, address) = transport(&config, &store)?;
-        let identity = store.identity().clone();
+        let identity = *store.identity();
         let (events_sender, events) = mpsc::unbounded_channel();
         let (view, _) = watch::channel(View::default());
         let (applied, _) = watch::channel(LogIndex::ZERO);
@@ -224,7 +224,7 @@ fn transport(
 async fn form_and_run<M: StateMachine>(shared: Arc<Shared<M>>, mut parts: Parts<M>) {
     let formed = formation::form(&shared, &mut parts.store, &mut parts.inbound).await;
     let begun = formed.and_then(|()| {
-        let identity = parts.store.identity().clone();
+        let identity = *parts.store.identity();
         tracing::debug!(?identity, "formed");
         // What opening found is older than what was just formed.
         parts.restored = parts.store.restored();
@@ -246,7 +246,7 @@ fn begin<M: StateMachine>(
     parts: Parts<M>,
 ) -> Result<impl Future<Output = ()> + Send + use<M>, StartError> {
     let Parts { store, restored, machine, snapshots, events, inbound, lock } = parts;
-    let identity = store.identity().clone();
+    let identity = *store.identity();
     let cluster = identity.cluster.ok_or(StartError::Stopped)?;
     #[expect(clippy::cast_possible_truncation, reason = "any 64 of the random bits will do")]
     let seed = random() as u64;
