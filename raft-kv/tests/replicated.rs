@@ -45,7 +45,7 @@ fn assert_all_hold(cluster: &Nodes, acknowledged: &BTreeMap<u64, (u64, LogId)>, 
 
 /// True when the crash point was met.
 fn crash_at(victim: NodeId, point: u64, lose_all: bool) -> bool {
-    let mut cluster = Nodes::new(3, |disk, dir| KvMachine::open(disk, dir), small_options());
+    let mut cluster = Nodes::new(3, KvMachine::open, small_options());
     let leader = cluster.until_leader();
     let away = NodeId(if leader == NodeId(3) { 2 } else { 3 });
     let mut acknowledged = BTreeMap::new();

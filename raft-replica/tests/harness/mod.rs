@@ -177,10 +177,7 @@ impl<M: StateMachine> Cluster<M> {
 
     /// The entry that a ticket was committed as.
     pub fn committed(&self, ticket: Ticket) -> Option<LogId> {
-        match self.answers.get(&ticket)? {
-            Answer::Committed { id, .. } => Some(*id),
-            _ => None,
-        }
+        if let Answer::Committed { id, .. } = self.answers.get(&ticket)? { Some(*id) } else { None }
     }
 
     fn give(&mut self, id: NodeId, event: Event) {
