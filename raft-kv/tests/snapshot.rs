@@ -52,6 +52,22 @@ fn restored_machine_is_the_same_and_goes_on_alike() {
 }
 
 #[test]
+fn tombstones_of_the_state_before_a_restore_are_gone() {
+    let (_disk, mut source) = sample();
+    let (id, bytes) = (source.applied(), state_bytes(&mut source));
+    let (_disk, mut kv) = fresh(4);
+    for _ in 0..10 {
+        apply(&mut kv, &put("a/x", "1"));
+        apply(&mut kv, &delete("a/x", Condition::Always));
+    }
+    kv.restore(id, &mut bytes.as_slice()).unwrap();
+    for prefix in ["a", "a/", "gone", ""] {
+        assert_eq!(kv.reader().list(prefix).unwrap(), source.reader().list(prefix).unwrap(), "{prefix}");
+    }
+    assert_eq!(state_bytes(&mut kv), bytes);
+}
+
+#[test]
 fn empty_machine_has_a_snapshot() {
     let (_disk, mut kv) = fresh(1);
     let bytes = state_bytes(&mut kv);
