@@ -92,3 +92,38 @@ fn a_crash_between_any_two_steps_loses_nothing_and_mixes_nothing() {
     }
     assert!(points > 150, "only {points} crash points: the script does too little");
 }
+
+/// Every call that a node makes to its disk fails once, with its power left on: it goes on or it ends and says why, and
+/// after a restart it is whole.
+#[test]
+fn each_disk_call_fails_once_and_nothing_acknowledged_is_lost() {
+    let mut ended = 0;
+    for call in 0.. {
+        let mut cluster = Nodes::new(3, KvMachine::open, small_options());
+        let leader = cluster.until_leader();
+        let victim = NodeId(if call % 2 == 0 { leader.0 } else { leader.0 % 3 + 1 });
+        let mut acknowledged = BTreeMap::new();
+        let disk = cluster.nodes[&victim].disk.clone();
+        disk.fail_call(call, std::io::ErrorKind::Other);
+        let before = disk.calls();
+        for value in 0..12 {
+            if let Some(id) = cluster.commit(&put(value % 5, value)) {
+                acknowledged.insert(value % 5, (value, id));
+            }
+            cluster.run(Duration::from_millis(30));
+        }
+        assert_eq!(acknowledged.len(), 5, "the cluster goes on without node {victim} (call {call})");
+        if disk.calls() - before <= call {
+            break;
+        }
+        disk.clear_faults();
+        if cluster.nodes[&victim].ended.is_some() {
+            ended += 1;
+            cluster.nodes.get_mut(&victim).unwrap().crash(false);
+        }
+        cluster.start_all();
+        cluster.settle();
+        assert_all_hold(&cluster, &acknowledged, &format!("call {call} of node {victim} failed"));
+    }
+    assert!(ended > 50, "only {ended} failures ended a node: they are swallowed");
+}

@@ -1,11 +1,11 @@
 //! The replica: the protocol with a log, a state machine and snapshots around it. Events in, actions out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use raftkit_core::{
-    Base, Done, Effects, Input, LogId, LogIndex, Membership, Node, Outcome, SnapshotEffect, Status, Term,
-    Ticket, Time, WriteSeq,
+    Apply, Base, Done, Effects, Input, LogId, LogIndex, Membership, Node, Outcome, SnapshotEffect, Status,
+    Term, Ticket, Time, WriteSeq,
 };
 
 use crate::compaction::CompactionPolicy;
@@ -21,11 +21,18 @@ pub struct ReplicaOptions {
     pub compaction: CompactionOptions,
     /// The state machine is made durable at least so often while commands are applied; what a restart replays.
     pub persist_interval: Duration,
+    /// At most so many bytes of committed entries wait in memory to be applied; what comes on top is read back from the
+    /// log when its turn comes.
+    pub unapplied_bytes_max: usize,
 }
 
 impl Default for ReplicaOptions {
     fn default() -> Self {
-        Self { compaction: CompactionOptions::default(), persist_interval: Duration::from_secs(1) }
+        Self {
+            compaction: CompactionOptions::default(),
+            persist_interval: Duration::from_secs(1),
+            unapplied_bytes_max: 64 << 20,
+        }
     }
 }
 
@@ -39,6 +46,9 @@ pub struct Replica {
     effects: Effects,
     /// Proposals that are committed or in doubt, until the entry of that index is applied here.
     awaiting: BTreeMap<(LogIndex, Term), Ticket>,
+    /// What the applier was handed and has not reported: (last index, bytes in memory) of each run.
+    unapplied: VecDeque<(LogIndex, usize)>,
+    unapplied_bytes: usize,
     transfers: Transfers,
     compaction: CompactionPolicy,
     durable: LogIndex,
@@ -60,6 +70,8 @@ impl Replica {
             options,
             effects: Effects::default(),
             awaiting: BTreeMap::new(),
+            unapplied: VecDeque::new(),
+            unapplied_bytes: 0,
             transfers: Transfers::new(),
             compaction: CompactionPolicy::new(options.compaction, base),
             durable,
@@ -101,6 +113,9 @@ impl Replica {
 
     /// Takes one event and appends what is to be done. `now` is read after the event was taken in, never before.
     pub fn handle(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
+        if self.ended {
+            return self.refuse(now, event, out);
+        }
         match event {
             Event::Tick => self.tick(now, out),
             Event::Message(message) => self.core(now, Input::Message(message), out),
@@ -137,6 +152,34 @@ impl Replica {
         }
     }
 
+    /// After the end only requests are answered. Above all no snapshot goes on being installed: its log could not follow,
+    /// and its file must stay as it is for the restart that finishes the install.
+    fn refuse(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
+        match event {
+            Event::Propose(proposals) => self.core(now, Input::Propose(proposals), out),
+            Event::Read { ticket, mode } => self.core(now, Input::Read { ticket, mode }, out),
+            Event::Transfer { ticket, to } => self.core(now, Input::Transfer { ticket, to }, out),
+            Event::Tick
+            | Event::Message(_)
+            | Event::Bulk { .. }
+            | Event::PersistCommit
+            | Event::Unreachable(_)
+            | Event::Persisted(_)
+            | Event::WriteFailed(_)
+            | Event::Fetched { .. }
+            | Event::Applied(_)
+            | Event::MachineDurable(_)
+            | Event::MachineFailed(_)
+            | Event::View { .. }
+            | Event::SnapshotBuilt(_)
+            | Event::ChunkRead { .. }
+            | Event::PartialOpened(_)
+            | Event::ChunkStored(_)
+            | Event::SnapshotReceived(_)
+            | Event::Restored { .. } => {}
+        }
+    }
+
     fn tick(&mut self, now: Time, out: &mut Vec<Action>) {
         let due =
             self.unpersisted_since.is_some_and(|since| since.after(self.options.persist_interval) <= now);
@@ -168,6 +211,7 @@ impl Replica {
             self.done(done, out);
         }
         for apply in effects.apply.drain(..) {
+            let apply = self.bounded(apply);
             let waited = self.awaiting.range((apply.first, Term(0))..=(apply.last, Term(u64::MAX)));
             let answers = if waited.count() > 0 { Answers::Wanted } else { Answers::Unwanted };
             out.push(Action::Machine(MachineWork::Apply { apply, answers }));
@@ -191,6 +235,15 @@ impl Replica {
             };
             self.sent(now, ended, out);
         }
+    }
+
+    /// A state machine that is slower than the log must not fill the memory: the run is handed on without its entries.
+    fn bounded(&mut self, apply: Apply) -> Apply {
+        let entries = apply.entries.filter(|_| self.unapplied_bytes < self.options.unapplied_bytes_max);
+        let bytes = entries.iter().flatten().map(raftkit_core::Entry::weight).sum();
+        self.unapplied_bytes += bytes;
+        self.unapplied.push_back((apply.last, bytes));
+        Apply { entries, ..apply }
     }
 
     fn sent(&mut self, now: Time, ended: transfers::Ended, out: &mut Vec<Action>) {
@@ -230,6 +283,12 @@ impl Replica {
 
     fn applied(&mut self, now: Time, batch: AppliedBatch, out: &mut Vec<Action>) {
         self.unpersisted_since.get_or_insert(now);
+        while let Some((last, bytes)) = self.unapplied.front()
+            && *last <= batch.through.index
+        {
+            self.unapplied_bytes -= bytes;
+            self.unapplied.pop_front();
+        }
         let mut responses = batch.responses.into_iter().peekable();
         while let Some(entry) = self.awaiting.first_entry() {
             let (index, term) = *entry.key();

@@ -1,12 +1,14 @@
 //! Makes certificates: an authority for a cluster, and one certificate a node. They do not expire.
 
+use std::path::Path;
+
 use raftkit_core::NodeId;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
 
-use super::tls::{GENERIC_NAME, node_name};
+use super::tls::{GENERIC_NAME, TlsFiles, node_name};
 
 /// A certificate authority: who holds its key can make nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,9 +47,41 @@ pub enum CertificateError {
         /// What is wrong with it.
         reason: rcgen::Error,
     },
+    /// A file or folder cannot be used.
+    #[error("the folder for certificates cannot be used: {0}")]
+    Io(#[from] std::io::Error),
     /// The key or the certificate could not be made.
     #[error("a certificate could not be made: {0}")]
     Failed(#[from] rcgen::Error),
+}
+
+/// What nodes on one machine need to try something out: an authority in `dir`, made by whichever node comes first, and a
+/// certificate for `node`, made anew each time. For anything else make them apart and keep the authority's key away.
+///
+/// # Errors
+/// The folder cannot be used, or what it holds is no authority.
+pub fn for_trying_out(dir: &Path, node: NodeId) -> Result<TlsFiles, CertificateError> {
+    let path = dir.join("trial-ca.pem");
+    if !path.exists() {
+        std::fs::create_dir_all(dir)?;
+        let ca = create_ca("trial")?;
+        let aside = dir.join(format!("trial-ca-{node}.tmp"));
+        std::fs::write(&aside, ca.cert + &ca.key)?;
+        // A link appears whole, and only where there is none: another node may be doing the same now.
+        let linked = std::fs::hard_link(&aside, &path);
+        std::fs::remove_file(&aside)?;
+        if let Err(error) = linked
+            && error.kind() != std::io::ErrorKind::AlreadyExists
+        {
+            return Err(error.into());
+        }
+    }
+    let both = std::fs::read_to_string(path)?;
+    let key_at = both.find("-----BEGIN PRIVATE KEY").unwrap_or(both.len());
+    let (cert, key) = both.split_at(key_at);
+    let ca = CaPem { cert: cert.to_owned(), key: key.to_owned() };
+    let own = create_node_certificate(&ca, node, &["127.0.0.1".to_owned()])?;
+    Ok(TlsFiles { ca_pem: ca.cert.into(), cert_pem: own.cert.into(), key_pem: own.key.into() })
 }
 
 /// Makes an authority with this common name.

@@ -70,6 +70,7 @@ pub fn small_options() -> ReplicaOptions {
     ReplicaOptions {
         compaction: CompactionOptions { trailing_logs: 4, ..CompactionOptions::default() },
         persist_interval: Duration::from_millis(200),
+        unapplied_bytes_max: 5_000,
     }
 }
 
