@@ -220,3 +220,48 @@ fn the_harness_is_deterministic() {
     };
     assert_eq!(run(), run());
 }
+
+#[test]
+fn a_proposal_that_another_leaders_entry_replaced_is_answered_as_not_done() {
+    let mut cluster = cluster(ReplicaOptions::default());
+    let old = cluster.until_leader();
+    for other in [1, 2, 3].map(NodeId).into_iter().filter(|id| *id != old) {
+        cluster.cut.extend([(old, other), (other, old)]);
+    }
+    let ticket = cluster.propose(old, put(1, 666));
+    cluster.until("the others elect one of them", |cluster| {
+        cluster.leader().is_some_and(|leader| leader != old)
+    });
+    cluster.commit(&put(2, 2)).expect("two of three commit");
+    assert_eq!(cluster.answers.get(&ticket), None, "nobody can tell yet");
+    cluster.cut.clear();
+    cluster.settle();
+    assert!(
+        matches!(cluster.answers.get(&ticket), Some(Answer::NotLeader(_))),
+        "the log tells that it was not and will not be applied: {:?}",
+        cluster.answers.get(&ticket)
+    );
+    assert_eq!(state(&cluster, old).values.get(&1), None);
+}
+
+#[test]
+fn the_log_is_kept_while_a_snapshot_is_on_its_way_so_one_is_enough() {
+    let mut cluster = cluster(small_options());
+    let leader = cluster.until_leader();
+    let away = [1, 2, 3].map(NodeId).into_iter().find(|id| *id != leader).unwrap();
+    cluster.nodes.get_mut(&away).unwrap().crash(true);
+    for value in 0..40 {
+        cluster.commit(&put(value % 5, value)).expect("two of three commit");
+        cluster.run(Duration::from_millis(20));
+    }
+    // Frames of the transfer arrive one every 5 ms, and writes go on all the while.
+    cluster.bulk_per_round = 1;
+    cluster.nodes.get_mut(&away).unwrap().start(cluster.now).unwrap();
+    for value in 40..120 {
+        cluster.commit(&put(value % 5, value)).expect("two of three commit");
+    }
+    cluster.settle();
+    let offered: std::collections::BTreeSet<LogId> =
+        cluster.offered.iter().filter(|(to, _)| *to == away).map(|(_, id)| *id).collect();
+    assert_eq!(offered.len(), 1, "it came by one snapshot and the log after it: {offered:?}");
+}

@@ -21,7 +21,7 @@ use raftkit_replica::{
     Action, Answer, Applier, CompactionOptions, Ended, Event, LogWorker, MachineError, MachineWork, Opened,
     Replica, ReplicaOptions, SnapshotWork, SnapshotWorker, StateMachine, fetch, founding_base,
 };
-use raftkit_snapshot::SnapshotDir;
+use raftkit_snapshot::{SnapshotDir, SnapshotMessage};
 
 /// Opens a state machine in a folder.
 pub type Open<M> = fn(Arc<dyn Disk>, &Path) -> Result<M, MachineError>;
@@ -33,9 +33,14 @@ pub struct Cluster<M: StateMachine> {
     pub answers: BTreeMap<Ticket, Answer>,
     /// Links that lose everything, (from, to).
     pub cut: BTreeSet<(NodeId, NodeId)>,
+    /// At most so many bulk frames arrive in a round.
+    pub bulk_per_round: usize,
+    /// Every snapshot that was offered to a node.
+    pub offered: Vec<(NodeId, LogId)>,
     messages: VecDeque<Message>,
     bulk: VecDeque<(NodeId, NodeId, Bytes)>,
     next_ticket: u64,
+    rounds: u64,
 }
 
 /// One node: a disk that outlives it, and what runs on it between two crashes.
@@ -128,6 +133,28 @@ impl<M: StateMachine> TestNode<M> {
     }
 }
 
+impl<M: StateMachine> Running<M> {
+    fn work_on_log(&mut self, events: &mut Vec<Event>) {
+        if !self.writes.is_empty() {
+            events.extend(self.log.flush(std::mem::take(&mut self.writes)));
+        }
+        if self.log.has_idle_work() {
+            events.extend(self.log.idle());
+        }
+    }
+
+    fn work_on_machine(&mut self, events: &mut Vec<Event>) {
+        self.applier.run(std::mem::take(&mut self.machine), &mut |event| events.push(event));
+    }
+
+    fn work_on_snapshots(&mut self, events: &mut Vec<Event>) {
+        events.extend(std::mem::take(&mut self.fetches).into_iter().map(|work| fetch(&self.reader, work)));
+        while let Some(work) = self.snapshot.pop_front() {
+            events.extend(self.snapshots.run(work));
+        }
+    }
+}
+
 impl<M: StateMachine> Cluster<M> {
     /// A founded cluster of `count` running nodes.
     pub fn new(count: u64, open: Open<M>, options: ReplicaOptions) -> Self {
@@ -142,9 +169,12 @@ impl<M: StateMachine> Cluster<M> {
             now: Time(1_000_000),
             answers: BTreeMap::new(),
             cut: BTreeSet::new(),
+            bulk_per_round: usize::MAX,
+            offered: Vec::new(),
             messages: VecDeque::new(),
             bulk: VecDeque::new(),
             next_ticket: 0,
+            rounds: 0,
         };
         for node in cluster.nodes.values_mut() {
             node.start(cluster.now).expect("an empty disk makes a node");
@@ -206,13 +236,18 @@ impl<M: StateMachine> Cluster<M> {
 
     /// One round: everything that is on its way arrives, every worker that is not frozen does what it has.
     pub fn round(&mut self) {
+        self.rounds += 1;
         for message in std::mem::take(&mut self.messages) {
             if !self.cut.contains(&(message.from, message.to)) {
                 self.give(message.to, Event::Message(message));
             }
         }
-        for (from, to, body) in std::mem::take(&mut self.bulk) {
+        let arriving = self.bulk.len().min(self.bulk_per_round);
+        for (from, to, body) in self.bulk.drain(..arriving).collect::<Vec<_>>() {
             if !self.cut.contains(&(from, to)) {
+                if let Ok(SnapshotMessage::Offer(manifest)) = SnapshotMessage::decode(body.clone()) {
+                    self.offered.push((to, manifest.id));
+                }
                 self.give(to, Event::Bulk { from, body });
             }
         }
@@ -228,24 +263,21 @@ impl<M: StateMachine> Cluster<M> {
         }
     }
 
+    /// What a node's workers do in one round. They are threads of their own in a server, so which goes first changes from
+    /// round to round, and the log's takes every third round off.
     fn work(&mut self, id: NodeId) -> Vec<Event> {
+        let turn = self.rounds + id.0;
         let node = self.nodes.get_mut(&id).unwrap();
-        let frozen = node.log_frozen;
+        let log_rests = node.log_frozen || turn.is_multiple_of(3);
         let Some(running) = node.running.as_mut() else { return Vec::new() };
         let mut events = Vec::new();
-        if !frozen && !running.writes.is_empty() {
-            events.extend(running.log.flush(std::mem::take(&mut running.writes)));
-        }
-        if !frozen && running.log.has_idle_work() {
-            events.extend(running.log.idle());
-        }
-        let works = std::mem::take(&mut running.machine);
-        running.applier.run(works, &mut |event| events.push(event));
-        for work in std::mem::take(&mut running.fetches) {
-            events.push(fetch(&running.reader, work));
-        }
-        while let Some(work) = running.snapshot.pop_front() {
-            events.extend(running.snapshots.run(work));
+        for worker in (0..3).map(|worker| (worker + turn / 2) % 3) {
+            match worker {
+                0 if log_rests => {}
+                0 => running.work_on_log(&mut events),
+                1 => running.work_on_machine(&mut events),
+                _ => running.work_on_snapshots(&mut events),
+            }
         }
         events
     }

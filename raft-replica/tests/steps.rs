@@ -1,0 +1,174 @@
+//! Single steps by hand: what a replica asks for, and what its workers do with work that comes twice.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "test")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use raftkit_core::{
+    Apply, Base, ClusterId, Config, Entry, HardState, LogId, LogIndex, Member, Membership, NodeId, Payload,
+    Proposal, StoreId, Ticket, Time, Write,
+};
+use raftkit_disk::{Disk, SimulatedDisk};
+use raftkit_log::{OpenOptions, Store};
+use raftkit_replica::{
+    Action, Answer, Answers, Application, AppliedBatch, CompactionOptions, Event, InMemory, MachineWork,
+    Opened, ReplicaOptions, StateMachine, founding_base,
+};
+use raftkit_snapshot::SnapshotDir;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Sum {
+    sum: u64,
+}
+
+impl Application for Sum {
+    type Command = u64;
+    type Response = u64;
+
+    fn apply(&mut self, _id: LogId, add: u64) -> u64 {
+        self.sum += add;
+        self.sum
+    }
+}
+
+type Machine = InMemory<Sum>;
+
+const DIR: &str = "/data";
+
+fn membership(address: &str) -> Membership {
+    let member = Member { store: StoreId(9), address: address.to_owned() };
+    Membership::founding(BTreeMap::from([(NodeId(1), member)]))
+}
+
+fn open(disk: &SimulatedDisk, prepare: impl FnOnce(&mut Store)) -> Opened<Machine> {
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    let (mut store, _) =
+        Store::open(Arc::clone(&disk), Path::new(DIR), OpenOptions::new(NodeId(1), StoreId(9))).unwrap();
+    store.form(ClusterId(7), founding_base(membership("first"))).unwrap();
+    prepare(&mut store);
+    let restored = store.restored();
+    let machine = Machine::open(Arc::clone(&disk), Path::new(DIR)).unwrap();
+    let snapshots = SnapshotDir::new(disk, Path::new(DIR).join("snapshots")).unwrap();
+    let config = Config::new(NodeId(1), StoreId(9), store.identity().incarnation, 1);
+    let options = ReplicaOptions {
+        compaction: CompactionOptions { trailing_logs: 1, ..CompactionOptions::default() },
+        ..ReplicaOptions::default()
+    };
+    Opened::new(config, options, Time(0), (store, restored), machine, snapshots).unwrap()
+}
+
+fn command(index: u64) -> Entry {
+    Entry { id: LogId::new(2, index), payload: Payload::Command(Machine::encode(&1).unwrap()) }
+}
+
+#[test]
+fn the_log_is_cut_below_what_is_durable_and_not_below_what_is_applied() {
+    let mut opened = open(&SimulatedDisk::new(1), |_| {});
+    let mut now = Time(0);
+    let mut applied = LogId::ZERO;
+    let mut actions = Vec::new();
+    let mut cuts = Vec::new();
+    let mut tickets = 0..40u64;
+    // A single voter: it elects itself and commits by itself. The applier is this loop: it applies and never persists.
+    for _ in 0..400 {
+        now = now.after(Duration::from_millis(10));
+        opened.replica.handle(now, Event::Tick, &mut actions);
+        if opened.replica.node().is_leader()
+            && let Some(ticket) = tickets.next()
+        {
+            let command = Machine::encode(&1).unwrap();
+            let proposals = vec![Proposal { ticket: Ticket(ticket), command }];
+            opened.replica.handle(now, Event::Propose(proposals), &mut actions);
+        }
+        for action in std::mem::take(&mut actions) {
+            match action {
+                Action::Log(write) => {
+                    cuts.extend(write.compact_to);
+                    let event = opened.log.flush(vec![write]).unwrap();
+                    opened.replica.handle(now, event, &mut actions);
+                }
+                Action::Machine(MachineWork::Apply { apply, .. }) => {
+                    applied = apply.entries.unwrap().last().unwrap().id;
+                    let batch = AppliedBatch { through: applied, responses: Vec::new() };
+                    opened.replica.handle(now, Event::Applied(batch), &mut actions);
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(applied.index > LogIndex(30), "much is applied: {applied}");
+    opened.replica.handle(now, Event::MachineDurable(LogId::new(2, 12)), &mut actions);
+    cuts.extend(actions.iter().filter_map(|action| match action {
+        Action::Log(write) => write.compact_to,
+        _ => None,
+    }));
+    assert_eq!(cuts, [LogIndex(11)], "below 12, which is durable, less one trailing entry");
+}
+
+#[test]
+fn entries_that_come_twice_are_applied_once() {
+    let mut opened = open(&SimulatedDisk::new(1), |_| {});
+    let run = |first: u64, last: u64| {
+        let entries = Some((first..=last).map(command).collect());
+        let apply = Apply { first: LogIndex(first), last: LogIndex(last), entries };
+        MachineWork::Apply { apply, answers: Answers::Wanted }
+    };
+    let mut answered = Vec::new();
+    for works in [vec![run(2, 5)], vec![run(2, 5)], vec![run(4, 8)], vec![run(9, 9), run(9, 10)]] {
+        opened.applier.run(works, &mut |event| {
+            if let Event::Applied(batch) = event {
+                answered.extend(batch.responses.into_iter().map(|(id, _)| id.index.0));
+            }
+        });
+    }
+    assert_eq!(answered, [2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    assert_eq!(opened.applier.reader().read(|state| state.sum).0, 9);
+}
+
+#[test]
+fn a_snapshot_after_a_restart_names_the_membership_as_of_what_is_applied() {
+    let disk = SimulatedDisk::new(1);
+    let mut opened = open(&disk, |store| {
+        let second = Entry { id: LogId::new(2, 2), payload: Payload::Membership(membership("second")) };
+        let third = Entry { id: LogId::new(2, 4), payload: Payload::Membership(membership("third")) };
+        let hard_state = Some(HardState { term: raftkit_core::Term(2), ..HardState::default() });
+        store.queue(Write { append: vec![second, command(3), third], hard_state, ..Write::default() });
+        store.flush().unwrap();
+        let mut machine = Machine::open(Arc::new(disk.clone()), Path::new(DIR)).unwrap();
+        let noop = |index| raftkit_replica::Applied { id: LogId::new(2, index), command: None };
+        machine.apply(&[noop(2), noop(3)]).unwrap();
+        machine.persist().unwrap();
+    });
+    let mut named = None;
+    opened.applier.run(vec![MachineWork::View], &mut |event| {
+        if let Event::View { view, membership } = event {
+            named = Some((view.id(), membership));
+        }
+    });
+    assert_eq!(named, Some((LogId::new(2, 3), membership("second"))));
+}
+
+#[test]
+fn after_the_end_requests_are_refused_and_nothing_else_is_done() {
+    let mut opened = open(&SimulatedDisk::new(1), |_| {});
+    let mut actions = Vec::new();
+    opened.replica.handle(Time(1), Event::WriteFailed("no space".into()), &mut actions);
+    assert!(
+        actions
+            .iter()
+            .any(|action| matches!(action, Action::Ended(why) if why.to_string().contains("no space")))
+    );
+    actions.clear();
+    let base = Base { id: LogId::new(3, 50), membership: membership("other") };
+    let restored = Event::Restored { id: base.id, membership: base.membership };
+    opened.replica.handle(Time(2), restored, &mut actions);
+    opened.replica.handle(Time(3), Event::Tick, &mut actions);
+    assert!(actions.is_empty());
+    let proposals = vec![Proposal { ticket: Ticket(5), command: Machine::encode(&1).unwrap() }];
+    opened.replica.handle(Time(4), Event::Propose(proposals), &mut actions);
+    assert!(matches!(actions.as_slice(), [Action::Answer { ticket: Ticket(5), answer: Answer::Stopped }]));
+}
