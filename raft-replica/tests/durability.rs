@@ -254,8 +254,8 @@ fn the_log_is_kept_while_a_snapshot_is_on_its_way_so_one_is_enough() {
         cluster.commit(&put(value % 5, value)).expect("two of three commit");
         cluster.run(Duration::from_millis(20));
     }
-    // Frames of the transfer arrive one every 5 ms, and writes go on all the while.
-    cluster.bulk_per_round = 1;
+    // Frames of the transfer arrive one every 100 ms, and writes and cuts go on all the while.
+    cluster.bulk_slowness = Some(20);
     cluster.nodes.get_mut(&away).unwrap().start(cluster.now).unwrap();
     for value in 40..120 {
         cluster.commit(&put(value % 5, value)).expect("two of three commit");

@@ -33,8 +33,8 @@ pub struct Cluster<M: StateMachine> {
     pub answers: BTreeMap<Ticket, Answer>,
     /// Links that lose everything, (from, to).
     pub cut: BTreeSet<(NodeId, NodeId)>,
-    /// At most so many bulk frames arrive in a round.
-    pub bulk_per_round: usize,
+    /// Where it is set, one bulk frame arrives every so many rounds, and no more.
+    pub bulk_slowness: Option<u64>,
     /// Every snapshot that was offered to a node.
     pub offered: Vec<(NodeId, LogId)>,
     messages: VecDeque<Message>,
@@ -169,7 +169,7 @@ impl<M: StateMachine> Cluster<M> {
             now: Time(1_000_000),
             answers: BTreeMap::new(),
             cut: BTreeSet::new(),
-            bulk_per_round: usize::MAX,
+            bulk_slowness: None,
             offered: Vec::new(),
             messages: VecDeque::new(),
             bulk: VecDeque::new(),
@@ -242,7 +242,10 @@ impl<M: StateMachine> Cluster<M> {
                 self.give(message.to, Event::Message(message));
             }
         }
-        let arriving = self.bulk.len().min(self.bulk_per_round);
+        let arriving = match self.bulk_slowness {
+            None => self.bulk.len(),
+            Some(rounds) => self.bulk.len().min(usize::from(self.rounds.is_multiple_of(rounds))),
+        };
         for (from, to, body) in self.bulk.drain(..arriving).collect::<Vec<_>>() {
             if !self.cut.contains(&(from, to)) {
                 if let Ok(SnapshotMessage::Offer(manifest)) = SnapshotMessage::decode(body.clone()) {
