@@ -60,6 +60,7 @@ pub mod quorum;
 mod raft;
 mod read_index;
 mod replication;
+mod restore;
 mod rng;
 mod role;
 mod snapshot;
@@ -67,6 +68,7 @@ mod status;
 mod term_runs;
 mod transfer;
 mod types;
+mod view;
 mod writes;
 
 pub use config::{Config, ConfigError, Restored, TermRun};

@@ -9,13 +9,11 @@ use crate::membership_history::MembershipHistory;
 use crate::read_index::ForwardedReads;
 use crate::rng::Rng;
 use crate::role::{Following, Role};
-use crate::term_runs::TermRuns;
 use crate::transfer::Transfer;
 use crate::writes::Writes;
 use crate::{
-    Body, Config, Done, Effects, Fatal, HardState, Incarnation, Input, LogId, LogIndex, Membership, Message,
-    NodeId, Outcome, RequestId, RestoreError, Restored, RoleChange, RoleName, SnapshotEffect, Status, Term,
-    Ticket, Time,
+    Body, Config, Done, Effects, Fatal, HardState, Incarnation, Input, LogIndex, Message, NodeId, Outcome,
+    RequestId, RoleChange, SnapshotEffect, Term, Ticket, Time,
 };
 
 /// Terms and indexes from outside above this are nonsense: counting on from them could overflow.
@@ -90,50 +88,6 @@ impl Envelope {
 }
 
 impl Node {
-    /// A node that goes on from what the log says, as a follower, at `now`.
-    ///
-    /// # Errors
-    /// The configuration is not sound, or what the log says contradicts itself: something was lost.
-    pub fn restore(config: Config, state: Restored, now: Time) -> Result<Self, RestoreError> {
-        config.validate()?;
-        let (applied, commit) = check_restored(&state)?;
-        let Restored { base, term_runs, last, memberships, hard_state, .. } = state;
-        // A cluster is founded with an entry of term 1 before any node has a hard state: the entry says the term.
-        let term = if base.id == LogId::GENESIS { hard_state.term.max(Term(1)) } else { hard_state.term };
-        let hard_state = HardState { term, ..hard_state };
-        let log = Log::restore(base.id, TermRuns::new(term_runs), last, config.tail_bytes_max);
-        let mut node = Self {
-            rng: Rng::new(&config),
-            now,
-            term,
-            vote: hard_state.vote,
-            log,
-            memberships: MembershipHistory::new((base.id.index, base.membership), memberships),
-            commit,
-            handed: applied,
-            applied,
-            writes: Writes::restore(hard_state),
-            commit_due: None,
-            role: Role::Follower(Following::default()),
-            // It may have promised not to vote right before it ended.
-            sticky_until: now.after(config.leader_timeout),
-            leader_heard: None,
-            campaign_at: now,
-            grant: None,
-            lives: BTreeMap::new(),
-            last_number: 0,
-            last_round: 0,
-            transfer: None,
-            forwarded: ForwardedReads::default(),
-            told: RoleChange { role: RoleName::Follower, term: hard_state.term, leader: None },
-            ended: false,
-            config,
-        };
-        node.told = node.role_change();
-        node.wait_for_leader();
-        Ok(node)
-    }
-
     /// Takes one input and appends to `effects` what must be done. Never blocks and never fails half-way; a `now`
     /// before the last one counts as the last one.
     pub fn handle(&mut self, now: Time, input: Input, effects: &mut Effects) {
@@ -366,7 +320,7 @@ impl Node {
         self.commit_due.filter(|_| self.writes.is_idle())
     }
 
-    fn role_change(&self) -> RoleChange {
+    pub(crate) fn role_change(&self) -> RoleChange {
         RoleChange { role: self.role(), term: self.term, leader: self.leader() }
     }
 
@@ -387,102 +341,6 @@ impl Node {
     pub(crate) fn next_request(&mut self) -> RequestId {
         self.last_number += 1;
         RequestId { incarnation: self.config.incarnation, number: self.last_number }
-    }
-
-    /// The leader it knows, itself included.
-    #[must_use]
-    pub fn leader(&self) -> Option<NodeId> {
-        match &self.role {
-            Role::Follower(following) => following.leader,
-            Role::PreCandidate(_) | Role::Candidate(_) => None,
-            Role::Leader(_) => Some(self.config.node),
-        }
-    }
-
-    /// Its role. A follower that does not vote is a learner.
-    #[must_use]
-    pub fn role(&self) -> RoleName {
-        match &self.role {
-            Role::Follower(_) if self.memberships.current().is_voter(self.config.node) => RoleName::Follower,
-            Role::Follower(_) => RoleName::Learner,
-            Role::PreCandidate(_) => RoleName::PreCandidate,
-            Role::Candidate(_) => RoleName::Candidate,
-            Role::Leader(_) => RoleName::Leader,
-        }
-    }
-
-    /// True when it leads.
-    #[must_use]
-    pub fn is_leader(&self) -> bool {
-        matches!(self.role, Role::Leader(_))
-    }
-
-    /// Its term.
-    #[must_use]
-    pub fn term(&self) -> Term {
-        self.term
-    }
-
-    /// The highest index known to be committed.
-    #[must_use]
-    pub fn commit(&self) -> LogIndex {
-        self.commit
-    }
-
-    /// The highest commit index that is durable here: what a restart starts from.
-    #[must_use]
-    pub fn durable_commit(&self) -> LogIndex {
-        self.writes.durable().commit
-    }
-
-    /// The highest index that the state machine has applied.
-    #[must_use]
-    pub fn applied(&self) -> LogIndex {
-        self.applied
-    }
-
-    /// The membership in force.
-    #[must_use]
-    pub fn membership(&self) -> &Membership {
-        self.memberships.current()
-    }
-
-    /// The entry that the membership in force stands in.
-    #[must_use]
-    pub fn membership_index(&self) -> LogIndex {
-        self.memberships.index()
-    }
-
-    /// The membership that was in force right after `index`: what a snapshot at that index names. For an index before
-    /// the log's base it is the base's.
-    #[must_use]
-    pub fn membership_as_of(&self, index: LogIndex) -> &Membership {
-        self.memberships.as_of(index)
-    }
-
-    /// What an operator sees.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        let peers = match &self.role {
-            Role::Leader(leader) => leader.progress.iter().map(|(id, peer)| (*id, peer.status())).collect(),
-            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => BTreeMap::new(),
-        };
-        Status {
-            node: self.config.node,
-            role: self.role(),
-            term: self.term,
-            leader: self.leader(),
-            base: self.log.base(),
-            last: self.log.last(),
-            commit: self.commit,
-            durable_commit: self.durable_commit(),
-            applied: self.applied,
-            lease_until: self.lease_until(),
-            leader_heard: self.leader_heard,
-            membership: self.memberships.current().clone(),
-            membership_index: self.memberships.index(),
-            peers,
-        }
     }
 }
 
@@ -517,56 +375,6 @@ fn answer_stopped(input: Input, effects: &mut Effects) {
         | Input::Unreachable(_) => Vec::new(),
     };
     effects.done.extend(tickets.into_iter().map(|ticket| Done { ticket, outcome: Outcome::Stopped }));
-}
-
-/// Checks what the log says; returns the applied and the commit index to start with.
-fn check_restored(state: &Restored) -> Result<(LogIndex, LogIndex), RestoreError> {
-    let (base, last, term) = (state.base.id, state.last, state.hard_state.term);
-    if last.0 > COUNT_MAX || term.0 > COUNT_MAX {
-        return Err(RestoreError::TooLarge { term, last });
-    }
-    if last < base.index {
-        return Err(RestoreError::LastBelowBase { last, base });
-    }
-    let mut log_term = base.term;
-    let mut next = base.index.next();
-    for (at, run) in state.term_runs.iter().enumerate() {
-        let in_place = if at == 0 {
-            run.first == next && run.term >= log_term
-        } else {
-            run.first > next && run.term > log_term
-        };
-        if !in_place || run.first > last {
-            return Err(RestoreError::TermRuns { base, last, at: run.first });
-        }
-        (log_term, next) = (run.term, run.first);
-    }
-    if state.term_runs.is_empty() && last > base.index {
-        return Err(RestoreError::TermRuns { base, last, at: next });
-    }
-    let mut before = base.index;
-    for (at, _) in &state.memberships {
-        if *at <= before || *at > last {
-            return Err(RestoreError::Memberships { at: *at, last });
-        }
-        before = *at;
-    }
-    let founded = base == LogId::GENESIS && last == base.index;
-    if term < log_term && !founded {
-        return Err(RestoreError::TermBelowLog { term, log: log_term });
-    }
-    if state.hard_state.commit > last {
-        return Err(RestoreError::CommitBeyondLog { commit: state.hard_state.commit, last });
-    }
-    if state.applied > last {
-        return Err(RestoreError::AppliedBeyondLog { applied: state.applied, last });
-    }
-    // The founding entry changes nothing in the state machine.
-    let applied = if base == LogId::GENESIS { state.applied.max(base.index) } else { state.applied };
-    if applied < base.index {
-        return Err(RestoreError::AppliedBelowBase { applied, base });
-    }
-    Ok((applied, state.hard_state.commit.max(applied)))
 }
 
 /// Cancels the snapshots that a leader asked for.

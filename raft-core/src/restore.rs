@@ -1,0 +1,109 @@
+//! A node's start: from what the log says, in O(terms), and not from what contradicts itself.
+
+use alloc::collections::BTreeMap;
+
+use crate::log::Log;
+use crate::membership_history::MembershipHistory;
+use crate::raft::{COUNT_MAX, Node};
+use crate::read_index::ForwardedReads;
+use crate::rng::Rng;
+use crate::role::{Following, Role};
+use crate::term_runs::TermRuns;
+use crate::writes::Writes;
+use crate::{Config, HardState, LogId, LogIndex, RestoreError, Restored, RoleChange, RoleName, Term, Time};
+
+impl Node {
+    /// A node that goes on from what the log says, as a follower, at `now`.
+    ///
+    /// # Errors
+    /// The configuration is not sound, or what the log says contradicts itself: something was lost.
+    pub fn restore(config: Config, state: Restored, now: Time) -> Result<Self, RestoreError> {
+        config.validate()?;
+        let (applied, commit) = check_restored(&state)?;
+        let Restored { base, term_runs, last, memberships, hard_state, .. } = state;
+        // A cluster is founded with an entry of term 1 before any node has a hard state: the entry says the term.
+        let term = if base.id == LogId::GENESIS { hard_state.term.max(Term(1)) } else { hard_state.term };
+        let hard_state = HardState { term, ..hard_state };
+        let log = Log::restore(base.id, TermRuns::new(term_runs), last, config.tail_bytes_max);
+        let mut node = Self {
+            rng: Rng::new(&config),
+            now,
+            term,
+            vote: hard_state.vote,
+            log,
+            memberships: MembershipHistory::new((base.id.index, base.membership), memberships),
+            commit,
+            handed: applied,
+            applied,
+            writes: Writes::restore(hard_state),
+            commit_due: None,
+            role: Role::Follower(Following::default()),
+            // It may have promised not to vote right before it ended.
+            sticky_until: now.after(config.leader_timeout),
+            leader_heard: None,
+            campaign_at: now,
+            grant: None,
+            lives: BTreeMap::new(),
+            last_number: 0,
+            last_round: 0,
+            transfer: None,
+            forwarded: ForwardedReads::default(),
+            told: RoleChange { role: RoleName::Follower, term: hard_state.term, leader: None },
+            ended: false,
+            config,
+        };
+        node.told = node.role_change();
+        node.wait_for_leader();
+        Ok(node)
+    }
+}
+
+/// Checks what the log says; returns the applied and the commit index to start with.
+fn check_restored(state: &Restored) -> Result<(LogIndex, LogIndex), RestoreError> {
+    let (base, last, term) = (state.base.id, state.last, state.hard_state.term);
+    if last.0 > COUNT_MAX || term.0 > COUNT_MAX {
+        return Err(RestoreError::TooLarge { term, last });
+    }
+    if last < base.index {
+        return Err(RestoreError::LastBelowBase { last, base });
+    }
+    let mut log_term = base.term;
+    let mut next = base.index.next();
+    for (at, run) in state.term_runs.iter().enumerate() {
+        let in_place = if at == 0 {
+            run.first == next && run.term >= log_term
+        } else {
+            run.first > next && run.term > log_term
+        };
+        if !in_place || run.first > last {
+            return Err(RestoreError::TermRuns { base, last, at: run.first });
+        }
+        (log_term, next) = (run.term, run.first);
+    }
+    if state.term_runs.is_empty() && last > base.index {
+        return Err(RestoreError::TermRuns { base, last, at: next });
+    }
+    let mut before = base.index;
+    for (at, _) in &state.memberships {
+        if *at <= before || *at > last {
+            return Err(RestoreError::Memberships { at: *at, last });
+        }
+        before = *at;
+    }
+    let founded = base == LogId::GENESIS && last == base.index;
+    if term < log_term && !founded {
+        return Err(RestoreError::TermBelowLog { term, log: log_term });
+    }
+    if state.hard_state.commit > last {
+        return Err(RestoreError::CommitBeyondLog { commit: state.hard_state.commit, last });
+    }
+    if state.applied > last {
+        return Err(RestoreError::AppliedBeyondLog { applied: state.applied, last });
+    }
+    // The founding entry changes nothing in the state machine.
+    let applied = if base == LogId::GENESIS { state.applied.max(base.index) } else { state.applied };
+    if applied < base.index {
+        return Err(RestoreError::AppliedBelowBase { applied, base });
+    }
+    Ok((applied, state.hard_state.commit.max(applied)))
+}
