@@ -11,7 +11,8 @@ use crate::{
 
 impl Node {
     pub(crate) fn on_propose(&mut self, proposals: Vec<Proposal>, effects: &mut Effects) {
-        let transferring = self.is_transferring();
+        // Whoever waits a moment and asks again finds the successor, or this node still leading.
+        let successor = self.transfer.as_ref().map(|transfer| Outcome::NotLeader(Some(transfer.to)));
         for Proposal { ticket, command } in proposals {
             let payload = Payload::Command(command);
             let refused = match &self.role {
@@ -19,7 +20,8 @@ impl Node {
                     let weight = Entry { id: LogId::ZERO, payload: payload.clone() }.weight();
                     let full = leader.open_bytes.saturating_add(weight) > self.config.uncommitted_bytes_max;
                     // Something larger than the limit may pass alone, or it never could.
-                    (transferring || (full && !leader.open.is_empty())).then_some(Outcome::Overloaded)
+                    let overloaded = full && !leader.open.is_empty();
+                    successor.or(overloaded.then_some(Outcome::Overloaded))
                 }
                 Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
                     Some(Outcome::NotLeader(self.leader()))

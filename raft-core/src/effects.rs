@@ -90,9 +90,9 @@ pub enum Outcome {
     ReadAt(LogIndex),
     /// Leadership has gone to this node.
     Transferred(NodeId),
-    /// This node does not lead: nothing was done. Ask the one named.
+    /// This node does not lead, or is handing leadership to the one named: nothing was done. Ask that one.
     NotLeader(Option<NodeId>),
-    /// Too much is uncommitted, or a transfer is under way: nothing was done. Try again later.
+    /// Too much is uncommitted, or a transfer is asked for while one is under way: nothing was done. Try again later.
     Overloaded,
     /// A transfer did not come about; this node leads on, or cannot.
     TransferFailed,

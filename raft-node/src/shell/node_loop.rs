@@ -48,7 +48,12 @@ pub(crate) struct NodeLoop<M: StateMachine> {
     proposals: Vec<Proposal>,
     /// The membership that the transport knows.
     membership_index: Option<LogIndex>,
+    /// Set once the node is to stop: until when open requests may still be answered.
+    drain_until: Option<Instant>,
 }
+
+/// A node that stops answers what it has taken, for at most so long.
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// Whether the loop goes on.
 enum Next {
@@ -73,6 +78,7 @@ impl<M: StateMachine> NodeLoop<M> {
             actions: Vec::new(),
             proposals: Vec::new(),
             membership_index: None,
+            drain_until: None,
         }
     }
 
@@ -84,7 +90,8 @@ impl<M: StateMachine> NodeLoop<M> {
         tokio::pin!(timer);
         loop {
             let wait = self.shared.with_replica(|replica| replica.next_deadline()).since(clock::now());
-            timer.as_mut().reset(Instant::now() + wait.min(Duration::from_secs(3600)));
+            let wake = Instant::now() + wait.min(Duration::from_secs(3600));
+            timer.as_mut().reset(self.drain_until.map_or(wake, |until| wake.min(until)));
             tokio::select! {
                 count = self.events.recv_many(&mut events, BATCH_MAX) => if count == 0 { break },
                 count = self.inbound.recv_many(&mut inbound, BATCH_MAX) => if count == 0 { break },
@@ -109,14 +116,11 @@ impl<M: StateMachine> NodeLoop<M> {
     }
 
     fn round(&mut self, events: &mut Vec<LoopEvent>, inbound: &mut Vec<Inbound>) -> Next {
-        let mut next = Next::GoOn;
         for event in inbound.drain(..) {
             self.take_inbound(event);
         }
         for event in events.drain(..) {
-            if matches!(self.take(event), Next::Stop) {
-                next = Next::Stop;
-            }
+            self.take(event);
         }
         self.propose_collected();
         let now = clock::now();
@@ -127,11 +131,9 @@ impl<M: StateMachine> NodeLoop<M> {
         if self.act().is_err() {
             self.ended(Ended::Machine("a worker thread is gone".into()));
         }
-        match next {
-            Next::Stop => Next::Stop,
-            Next::GoOn if self.shared.has_ended() => Next::Stop,
-            Next::GoOn => Next::GoOn,
-        }
+        let drained =
+            self.drain_until.is_some_and(|until| self.waiters.is_empty() || until <= Instant::now());
+        if drained || self.shared.has_ended() { Next::Stop } else { Next::GoOn }
     }
 
     fn take_inbound(&mut self, event: Inbound) {
@@ -158,7 +160,7 @@ impl<M: StateMachine> NodeLoop<M> {
         }
     }
 
-    fn take(&mut self, event: LoopEvent) -> Next {
+    fn take(&mut self, event: LoopEvent) {
         match event {
             LoopEvent::Worker(event) => self.give(event),
             LoopEvent::Propose { command, reply } => {
@@ -177,12 +179,15 @@ impl<M: StateMachine> NodeLoop<M> {
                 }
             }
             LoopEvent::PersistCommit => self.give(Event::PersistCommit),
-            LoopEvent::Stop => return Next::Stop,
+            LoopEvent::Stop => self.drain_until = Some(Instant::now() + DRAIN),
         }
-        Next::GoOn
     }
 
     fn ticket(&mut self, reply: oneshot::Sender<Answer>) -> Option<Ticket> {
+        if self.drain_until.is_some() {
+            let _ = reply.send(Answer::Stopped);
+            return None;
+        }
         if self.waiters.len() >= WAITERS_MAX {
             let _ = reply.send(Answer::Overloaded);
             return None;

@@ -66,12 +66,24 @@ impl<M: StateMachine> Shared<M> {
 
     async fn propose_there(&self, leader: NodeId, command: &Bytes) -> Answer {
         let request = self.transport.request(leader, Request::Propose(command.clone()).encode());
-        match timeout(self.config.commit_timeout + WAY_BACK, request).await {
-            Ok(Ok(answer)) => requests::decode_answer(answer).unwrap_or(Answer::Unknown),
-            Ok(Err(RequestError::NotSent { .. })) => Answer::NotLeader(None),
-            Ok(Err(_lost)) => Answer::Unknown,
-            Err(_too_late) => Answer::Unknown,
+        let answered = timeout(self.config.commit_timeout + WAY_BACK, request);
+        tokio::select! {
+            answer = answered => match answer {
+                Ok(Ok(answer)) => requests::decode_answer(answer).unwrap_or(Answer::Unknown),
+                Ok(Err(RequestError::NotSent { .. })) => Answer::NotLeader(None),
+                Ok(Err(_lost)) => Answer::Unknown,
+                Err(_too_late) => Answer::Unknown,
+            },
+            // It may have died with the request; nothing more is to be learned by waiting.
+            () = self.deposed(leader) => Answer::Unknown,
         }
+    }
+
+    /// Returns when another node has led for as long as an answer of the old leader could still be on its way.
+    async fn deposed(&self, old: NodeId) {
+        let mut view = self.view.subscribe();
+        let _ = view.wait_for(|view| view.leader.is_some_and(|leader| leader != old)).await;
+        tokio::time::sleep(WAY_BACK).await;
     }
 
     /// See [`Handle::read`](crate::Handle::read).
