@@ -120,6 +120,11 @@ impl<M: StateMachine> Applier<M> {
         answers: Answers,
         report: &mut dyn FnMut(Event),
     ) -> Result<(), ApplyError> {
+        if apply.last <= self.machine.applied().index {
+            // A snapshot was faster: the state holds all of it, and whoever waits for it is told so.
+            report(Event::Applied(AppliedBatch { through: apply.last, responses: Vec::new() }));
+            return Ok(());
+        }
         if let Some(entries) = apply.entries {
             return self.step(entries, answers, report);
         }
@@ -146,7 +151,7 @@ impl<M: StateMachine> Applier<M> {
         let applied = self.machine.applied().index;
         let fresh: Vec<Entry> = entries.into_iter().filter(|entry| entry.id.index > applied).collect();
         let Some(last) = fresh.last() else { return Ok(()) };
-        let through = last.id;
+        let through = last.id.index;
         let bytes: u64 = fresh.iter().map(|entry| entry.weight() as u64).sum();
         let batch: Vec<Applied> = fresh.iter().map(|entry| self.command(entry)).collect();
         let responses = self.machine.apply(&batch)?;

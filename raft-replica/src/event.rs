@@ -99,8 +99,8 @@ pub enum Event {
 /// What the applier reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppliedBatch {
-    /// Everything up to this entry is applied.
-    pub through: LogId,
+    /// Everything up to this index is applied.
+    pub through: LogIndex,
     /// The state machine's answers, where the work asked for them.
     pub responses: Vec<(LogId, Bytes)>,
 }

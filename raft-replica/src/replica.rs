@@ -284,7 +284,7 @@ impl Replica {
     fn applied(&mut self, now: Time, batch: AppliedBatch, out: &mut Vec<Action>) {
         self.unpersisted_since.get_or_insert(now);
         while let Some((last, bytes)) = self.unapplied.front()
-            && *last <= batch.through.index
+            && *last <= batch.through
         {
             self.unapplied_bytes -= bytes;
             self.unapplied.pop_front();
@@ -292,7 +292,7 @@ impl Replica {
         let mut responses = batch.responses.into_iter().peekable();
         while let Some(entry) = self.awaiting.first_entry() {
             let (index, term) = *entry.key();
-            if index > batch.through.index {
+            if index > batch.through {
                 break;
             }
             let ticket = entry.remove();
@@ -307,7 +307,7 @@ impl Replica {
             };
             out.push(Action::Answer { ticket, answer });
         }
-        self.core(now, Input::Applied(batch.through.index), out);
+        self.core(now, Input::Applied(batch.through), out);
     }
 
     fn machine_durable(&mut self, now: Time, durable: LogIndex, out: &mut Vec<Action>) {

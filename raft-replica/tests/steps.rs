@@ -93,7 +93,7 @@ fn the_log_is_cut_below_what_is_durable_and_not_below_what_is_applied() {
                 }
                 Action::Machine(MachineWork::Apply { apply, .. }) => {
                     applied = apply.entries.unwrap().last().unwrap().id;
-                    let batch = AppliedBatch { through: applied, responses: Vec::new() };
+                    let batch = AppliedBatch { through: applied.index, responses: Vec::new() };
                     opened.replica.handle(now, Event::Applied(batch), &mut actions);
                 }
                 _ => {}
@@ -117,15 +117,17 @@ fn entries_that_come_twice_are_applied_once() {
         let apply = Apply { first: LogIndex(first), last: LogIndex(last), entries };
         MachineWork::Apply { apply, answers: Answers::Wanted }
     };
-    let mut answered = Vec::new();
+    let (mut answered, mut through) = (Vec::new(), Vec::new());
     for works in [vec![run(2, 5)], vec![run(2, 5)], vec![run(4, 8)], vec![run(9, 9), run(9, 10)]] {
         opened.applier.run(works, &mut |event| {
             if let Event::Applied(batch) = event {
+                through.push(batch.through.0);
                 answered.extend(batch.responses.into_iter().map(|(id, _)| id.index.0));
             }
         });
     }
     assert_eq!(answered, [2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    assert_eq!(through, [5, 5, 8, 9, 10], "each run is reported, also one that brings nothing new");
     assert_eq!(opened.applier.reader().read(|state| state.sum).0, 9);
 }
 
