@@ -136,14 +136,14 @@ fn without_a_majority_errors_say_what_is_true_and_stale_reads_go_on() {
     let took = since.elapsed();
     assert_eq!(answer.status, 500, "{}", answer.text());
     assert!(answer.text().contains("serverPartialFail"), "{}", answer.text());
-    assert!(took >= Duration::from_millis(1000) && took < Duration::from_millis(1400), "after {took:?}");
+    assert!(took >= Duration::from_millis(1000) && took < Duration::from_millis(2000), "after {took:?}");
 
     // It has stepped down by now: the write is held, then refused, and certainly not applied.
     let since = Instant::now();
     let answer = cluster.node(leader).put("/v1/kv/refused", b"never").unwrap();
     let took = since.elapsed();
     assert_eq!((answer.status, answer.text().as_str()), (500, "No cluster leader"));
-    assert!(took >= Duration::from_millis(3000) && took < Duration::from_millis(3400), "after {took:?}");
+    assert!(took >= Duration::from_millis(3000) && took < Duration::from_millis(4000), "after {took:?}");
 
     let stale = cluster.node(leader).get("/v1/kv/before?raw&stale");
     assert_eq!((stale.status, stale.text().as_str()), (200, "kept"));
@@ -190,14 +190,18 @@ fn a_clean_stop_of_the_leader_hands_leadership_over_at_once() {
     let mut cluster = Cluster::start(3);
     let leader = cluster.wait_for_leader();
     let term = cluster.node(leader).status().unwrap()["Term"].as_u64().unwrap();
+    let said: Vec<usize> = cluster.nodes.iter().map(|node| node.log_text().len()).collect();
     let status = cluster.node(leader).stop();
     assert!(status.success(), "a clean stop exits with 0: {status}");
-    let gap = time_to_write(&cluster, leader);
+    time_to_write(&cluster, leader);
     let next = cluster.wait_for_leader();
     let new_term = cluster.node(next).status().unwrap()["Term"].as_u64().unwrap();
     assert_ne!(next, leader);
     assert_eq!(new_term, term + 1, "one election was enough");
-    assert!(gap < Duration::from_millis(400), "no election time-out had to pass: {gap:?}");
+    for (node, said) in cluster.nodes.iter().zip(said) {
+        let since = &node.log_text()[said..];
+        assert!(!since.contains("PreCandidate"), "no leader time-out had to pass, node {}: {since}", node.id);
+    }
 }
 
 #[test]

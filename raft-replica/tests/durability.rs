@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use harness::{Cluster, small_options};
+use harness::{Acknowledged, Cluster, Subject, small_options};
 use raftkit_core::{LogId, LogIndex, NodeId};
 use raftkit_replica::{Answer, Application, InMemory, ReplicaOptions};
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ fn state(cluster: &Nodes, id: NodeId) -> Register {
 }
 
 /// Every acknowledged write is on every node, at its index, and all nodes are alike.
-fn assert_all_hold(cluster: &Nodes, acknowledged: &BTreeMap<u64, (u64, LogId)>, why: &str) {
+fn assert_all_hold(cluster: &Nodes, acknowledged: &Acknowledged, why: &str) {
     let first = state(cluster, NodeId(1));
     for id in cluster.nodes.keys() {
         let state = state(cluster, *id);
@@ -132,51 +132,14 @@ fn a_follower_that_lacks_the_log_gets_a_snapshot_and_the_log_stays_bounded() {
     assert_all_hold(&cluster, &acknowledged, "after the snapshot");
 }
 
-/// The whole of design.md's order rules: whatever step the power goes in, on the node that applies, persists, compacts
-/// and sends a snapshot, or on the one that receives it, the node comes back with the old or the new state and goes on.
+const REGISTER: Subject<InMemory<Register>> = Subject { open: InMemory::open, put, check: assert_all_hold };
+
+/// The order rules of log, state and snapshots: whatever step the power goes in, the node comes back with the old or the
+/// new state and goes on.
 #[test]
 fn a_crash_between_any_two_steps_of_apply_persist_compact_and_install_loses_nothing() {
-    let mut points = 0;
-    for victim in [1, 2, 3].map(NodeId) {
-        for point in 0.. {
-            let (met, _) = crash_at(victim, point);
-            if !met {
-                break;
-            }
-            points += 1;
-        }
-    }
+    let points = REGISTER.crash_everywhere();
     assert!(points > 150, "only {points} crash points: the script does too little");
-}
-
-fn crash_at(victim: NodeId, point: u64) -> (bool, u64) {
-    let mut cluster = cluster(small_options());
-    let leader = cluster.until_leader();
-    let away = NodeId(if leader == NodeId(3) { 2 } else { 3 });
-    let mut acknowledged = BTreeMap::new();
-    let mut write = |cluster: &mut Nodes, values: std::ops::Range<u64>| {
-        for value in values {
-            if let Some(id) = cluster.commit(&put(value % 5, value)) {
-                acknowledged.insert(value % 5, (value, id));
-            }
-            cluster.run(Duration::from_millis(30));
-        }
-    };
-    // One node is away until the others have compacted what it lacks; it comes back by a snapshot.
-    write(&mut cluster, 0..2);
-    cluster.nodes.get_mut(&away).unwrap().crash(true);
-    write(&mut cluster, 2..14);
-    cluster.nodes.get_mut(&away).unwrap().start(cluster.now).unwrap();
-    cluster.nodes[&victim].disk.crash_at_call(point);
-    cluster.run(Duration::from_millis(1500));
-    write(&mut cluster, 14..18);
-    let met = cluster.nodes[&victim].running.is_none();
-    cluster.nodes[&victim].disk.clear_faults();
-    cluster.start_all();
-    write(&mut cluster, 18..20);
-    cluster.settle();
-    assert_all_hold(&cluster, &acknowledged, &format!("node {victim} lost power at call {point}"));
-    (met, point)
 }
 
 #[test]

@@ -68,7 +68,7 @@ impl Asked {
         if self.key.is_empty() { Err(Problem::bad_request("Missing key name")) } else { Ok(()) }
     }
 
-    /// Sessions are another issue's; a lock that is not taken must never look as if it were.
+    /// There are no sessions yet; a lock that is not taken must never look as if it were.
     fn refuse_sessions(&self) -> Result<(), Problem> {
         let session = self.query.value("acquire").or_else(|| self.query.value("release"));
         session.map_or(Ok(()), |session| {
