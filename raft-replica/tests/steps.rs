@@ -85,27 +85,24 @@ fn the_log_is_cut_below_what_is_durable_and_not_below_what_is_applied() {
             opened.replica.handle(now, Event::Propose(proposals), &mut actions);
         }
         for action in std::mem::take(&mut actions) {
-            match action {
-                Action::Log(write) => {
-                    cuts.extend(write.compact_to);
-                    let event = opened.log.flush(vec![write]).unwrap();
-                    opened.replica.handle(now, event, &mut actions);
-                }
-                Action::Machine(MachineWork::Apply { apply, .. }) => {
-                    applied = apply.entries.unwrap().last().unwrap().id;
-                    let batch = AppliedBatch { through: applied.index, responses: Vec::new() };
-                    opened.replica.handle(now, Event::Applied(batch), &mut actions);
-                }
-                _ => {}
+            if let Action::Log(write) = action {
+                cuts.extend(write.compact_to);
+                let event = opened.log.flush(vec![write]).unwrap();
+                opened.replica.handle(now, event, &mut actions);
+            } else if let Action::Machine(MachineWork::Apply { apply, .. }) = action {
+                applied = apply.entries.unwrap().last().unwrap().id;
+                let batch = AppliedBatch { through: applied.index, responses: Vec::new() };
+                opened.replica.handle(now, Event::Applied(batch), &mut actions);
             }
         }
     }
     assert!(applied.index > LogIndex(30), "much is applied: {applied}");
     opened.replica.handle(now, Event::MachineDurable(LogId::new(2, 12)), &mut actions);
-    cuts.extend(actions.iter().filter_map(|action| match action {
-        Action::Log(write) => write.compact_to,
-        _ => None,
-    }));
+    cuts.extend(
+        actions
+            .iter()
+            .filter_map(|action| if let Action::Log(write) = action { write.compact_to } else { None }),
+    );
     assert_eq!(cuts, [LogIndex(11)], "below 12, which is durable, less one trailing entry");
 }
 
