@@ -25,7 +25,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// Serves `state` on `listener` until `shutdown` resolves; then takes no more requests, answers blocking queries at
-/// once, and returns when the others are done or [`GRACE`] is over.
+/// once, and returns when the others are done or five seconds are over.
 pub async fn serve(listener: TcpListener, state: HttpState, shutdown: impl Future<Output = ()>) {
     let stopping = Arc::clone(&state.stopping);
     let router = router(state);

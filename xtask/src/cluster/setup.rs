@@ -84,7 +84,7 @@ fn taken_port(plan: &Plan) -> Option<String> {
 /// # Errors
 /// It does not build.
 pub(super) fn build() -> Result<PathBuf, Failure> {
-    console::complain("building raft-node (release); the first time takes a minute or two");
+    console::complain("building raft-node (release); the first time takes a few minutes");
     let start = Instant::now();
     let args = ["build", "--release", "-p", "raftkit-node", "--bin", "raft-node"];
     let mut cargo = workspace::cargo();
