@@ -209,6 +209,39 @@ fn who_is_no_member_gets_no_vote_but_may_lead() {
     assert_eq!(it.node.leader(), Some(NodeId(7)), "it may have been added by entries that are not here yet");
 }
 
+/// Paper, section 5.4.1: the later term decides, and the length only between equal terms.
+#[test]
+fn a_longer_log_of_an_older_term_gets_no_vote() {
+    let granted = |last: LogId, term: u64| {
+        let mut it = Driven::founded(voters(&[1, 2, 3]));
+        it.hear(2, 3, append(LogId::GENESIS, vec![entry(2, 2), entry(3, 3)], 1, 1));
+        it.persist();
+        it.now = Time(2_000 * MS);
+        let request = RequestId::default();
+        let pre_vote = PreVote { campaign_term: Term(term), last, request };
+        it.hear(3, 3, Body::PreVote(pre_vote));
+        let [Body::PreVoteResponse(pre)] = it.bodies()[..] else { panic!("a pre-vote is answered") };
+        it.hear(
+            3,
+            term,
+            Body::RequestVote(RequestVote { last, reason: CampaignReason::LeaderTimeout, request }),
+        );
+        // A refusal is said at once, a grant when it is durable.
+        let mut said = it.bodies();
+        said.extend(it.persist().bodies());
+        let answered = said.into_iter().find_map(|body| match body {
+            Body::RequestVoteResponse(answer) => Some(answer.vote),
+            _ => None,
+        });
+        assert_eq!(answered, Some(pre.vote), "a pre-vote foretells the vote");
+        pre.vote
+    };
+    assert_eq!(granted(LogId::new(2, 9), 4), Vote::Refused);
+    assert_eq!(granted(LogId::new(3, 2), 4), Vote::Refused);
+    assert_eq!(granted(LogId::new(3, 3), 4), Vote::Granted);
+    assert_eq!(granted(LogId::new(4, 2), 5), Vote::Granted);
+}
+
 #[test]
 fn a_leader_that_contradicts_what_is_committed_ends_the_node() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));
