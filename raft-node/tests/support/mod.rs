@@ -44,8 +44,31 @@ pub struct Cluster {
 
 /// Runs `raft-node` with these arguments until it ends.
 pub fn run(args: &[&str]) -> (ExitStatus, String, String) {
-    let output = Command::new(BINARY).args(args).stdin(Stdio::null()).output().unwrap();
+    let mut child = Command::new(BINARY)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for_end(&mut child);
+    let output = child.wait_with_output().unwrap();
     (output.status, String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// Waits for a process that is to end by itself; one that does not is killed, and the test fails.
+fn wait_for_end(child: &mut Child) -> ExitStatus {
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if Instant::now() > end {
+            child.kill().unwrap();
+            panic!("the process did not end within 30 s");
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
 }
 
 pub fn must_run(args: &[&str]) -> String {
@@ -202,11 +225,7 @@ impl Node {
     pub fn stop(&mut self) -> ExitStatus {
         let mut child = self.child.take().unwrap();
         drop(child.stdin.take());
-        child.wait().unwrap()
-    }
-
-    pub fn wait(&mut self) -> ExitStatus {
-        self.child.take().unwrap().wait().unwrap()
+        wait_for_end(&mut child)
     }
 
     pub fn status(&self) -> Option<Value> {
