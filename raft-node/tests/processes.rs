@@ -191,9 +191,30 @@ fn a_clean_stop_of_the_leader_hands_leadership_over_at_once() {
     let leader = cluster.wait_for_leader();
     let term = cluster.node(leader).status().unwrap()["Term"].as_u64().unwrap();
     let said: Vec<usize> = cluster.nodes.iter().map(|node| node.log_text().len()).collect();
+    // Somebody writes through another node all the while, and never gets to know of it.
+    let other = cluster.node(leader % 3 + 1).http.clone();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = std::thread::spawn({
+        let stop = Arc::clone(&stop);
+        move || {
+            let mut answers = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                let answer =
+                    request(&other, "PUT", "/v1/kv/meanwhile", b"x", Duration::from_secs(5)).unwrap();
+                answers.push((answer.status, answer.text()));
+            }
+            answers
+        }
+    });
+    eventually("the writer is at work", || {
+        cluster.nodes[0].status().is_some_and(|status| status["Commit"].as_u64() > Some(20))
+    });
     let status = cluster.node(leader).stop();
     assert!(status.success(), "a clean stop exits with 0: {status}");
     time_to_write(&cluster, leader);
+    stop.store(true, Ordering::Relaxed);
+    let refused: Vec<_> = writer.join().unwrap().into_iter().filter(|(status, _)| *status != 200).collect();
+    assert!(refused.is_empty(), "{refused:?}");
     let next = cluster.wait_for_leader();
     let new_term = cluster.node(next).status().unwrap()["Term"].as_u64().unwrap();
     assert_ne!(next, leader);
