@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 
 use crate::raft::Node;
 use crate::role::Role;
-use crate::{LogIndex, Membership, NodeId, RoleName, Status, Term};
+use crate::{LogIndex, Membership, NodeId, RoleName, Status, Term, Time};
 
 impl Node {
     /// The leader it knows, itself included.
@@ -39,6 +39,12 @@ impl Node {
     #[must_use]
     pub fn term(&self) -> Term {
         self.term
+    }
+
+    /// When it last heard the leader that it follows or followed; none on a leader.
+    #[must_use]
+    pub fn leader_heard(&self) -> Option<Time> {
+        self.leader_heard
     }
 
     /// The highest index known to be committed.

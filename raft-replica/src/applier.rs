@@ -1,6 +1,6 @@
 //! The applier: owns the state machine and gives it what is committed, batch by batch, off the protocol's thread.
 
-use raftkit_core::{Apply, Entry, LogId, LogIndex, Membership, Payload};
+use raftkit_core::{Apply, Entry, LogIndex, Membership, Payload};
 use raftkit_log::{ReadResult, Reader};
 
 use crate::{Answers, Applied, AppliedBatch, Event, MachineError, MachineWork, StateMachine};
@@ -42,11 +42,6 @@ impl<M: StateMachine> Applier<M> {
     /// A handle for reads of the state.
     pub fn reader(&self) -> M::Reader {
         self.machine.reader()
-    }
-
-    /// What the state machine has applied.
-    pub fn applied(&self) -> LogId {
-        self.machine.applied()
     }
 
     /// Does all of `works` in order and reports each. Runs that follow each other are applied as one.

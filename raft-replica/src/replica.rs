@@ -212,8 +212,8 @@ impl Replica {
         }
         for apply in effects.apply.drain(..) {
             let apply = self.bounded(apply);
-            let waited = self.awaiting.range((apply.first, Term(0))..=(apply.last, Term(u64::MAX)));
-            let answers = if waited.count() > 0 { Answers::Wanted } else { Answers::Unwanted };
+            let mut waited = self.awaiting.range((apply.first, Term(0))..=(apply.last, Term(u64::MAX)));
+            let answers = if waited.next().is_some() { Answers::Wanted } else { Answers::Unwanted };
             out.push(Action::Machine(MachineWork::Apply { apply, answers }));
         }
         out.extend(effects.fetches.drain(..).map(Action::Fetch));
@@ -247,8 +247,13 @@ impl Replica {
     }
 
     fn sent(&mut self, now: Time, ended: transfers::Ended, out: &mut Vec<Action>) {
+        let any = !ended.is_empty();
         for (to, result) in ended {
             self.core(now, Input::SnapshotSent { to, result }, out);
+        }
+        if any {
+            // What was kept for it can go, also when no write comes any more.
+            self.compact(now, out);
         }
     }
 
@@ -314,6 +319,11 @@ impl Replica {
         self.persisting = false;
         self.unpersisted_since = (durable < self.node.applied()).then_some(now);
         self.durable = self.durable.max(durable);
+        self.compact(now, out);
+    }
+
+    /// Cuts the log where that is worth it and nothing needs what is cut.
+    fn compact(&mut self, now: Time, out: &mut Vec<Action>) {
         if let Some(to) = self.compaction.target(self.durable, self.transfers.needed()) {
             self.core(now, Input::Compact(to), out);
         }

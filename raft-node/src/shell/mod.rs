@@ -124,11 +124,12 @@ impl<M: StateMachine> Shared<M> {
         if self.running.get().is_none() {
             return Duration::MAX;
         }
-        let status = self.with_replica(|replica| replica.status());
-        if status.leader == Some(self.config.node) {
+        let (leads, heard) =
+            self.with_replica(|replica| (replica.node().is_leader(), replica.node().leader_heard()));
+        if leads {
             return Duration::ZERO;
         }
-        status.leader_heard.map_or(Duration::MAX, |heard| clock::now().since(heard))
+        heard.map_or(Duration::MAX, |heard| clock::now().since(heard))
     }
 
     pub(crate) fn status(&self) -> NodeStatus {

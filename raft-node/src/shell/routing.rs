@@ -1,7 +1,6 @@
 //! Where a request goes: to this node where it leads, else to the leader; held while there is none.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -246,10 +245,4 @@ impl<M: StateMachine> Shared<M> {
     fn unconfirmed(&self) -> ReadError {
         if self.view.borrow().leader.is_some() { ReadError::NotConfirmed } else { ReadError::NoLeader }
     }
-}
-
-/// A [`Shared`] is used from many tasks.
-#[allow(dead_code, reason = "checked by the compiler")]
-fn shared_is_sync<M: StateMachine>(shared: Arc<Shared<M>>) -> impl Send + Sync {
-    shared
 }

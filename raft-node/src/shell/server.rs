@@ -140,6 +140,12 @@ impl<M: StateMachine> Server<M> {
         handle(&self.shared)
     }
 
+    /// This node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.shared.config.node
+    }
+
     /// Where the transport listens.
     #[must_use]
     pub fn raft_addr(&self) -> std::net::SocketAddr {
@@ -224,8 +230,6 @@ fn transport(
 async fn form_and_run<M: StateMachine>(shared: Arc<Shared<M>>, mut parts: Parts<M>) {
     let formed = formation::form(&shared, &mut parts.store, &mut parts.inbound).await;
     let begun = formed.and_then(|()| {
-        let identity = *parts.store.identity();
-        tracing::debug!(?identity, "formed");
         // What opening found is older than what was just formed.
         parts.restored = parts.store.restored();
         begin(&shared, parts)
@@ -269,13 +273,4 @@ fn begin<M: StateMachine>(
         // Only now may another process have the folder.
         drop(lock);
     })
-}
-
-/// The id that a server runs under.
-impl<M: StateMachine> Server<M> {
-    /// This node.
-    #[must_use]
-    pub fn node(&self) -> NodeId {
-        self.shared.config.node
-    }
 }
