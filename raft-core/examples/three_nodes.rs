@@ -54,8 +54,7 @@ fn drive(server: &mut Server, now: Time, input: Input, wire: &mut VecDeque<Messa
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Every node is founded with the same membership; it counts as the first entry of the log.
-    let member =
-        |id: u64| (NodeId(id), Member { store: StoreId(u128::from(id)), address: format!("node{id}:7000") });
+    let member = |id: u64| (NodeId(id), Member::new(StoreId(u128::from(id)), format!("node{id}:7000")));
     let membership = Membership::founding((1..=3).map(member).collect());
     let mut servers = BTreeMap::new();
     for id in 1..=3 {

@@ -1,5 +1,6 @@
 //! Proposals, what is committed, and what may be applied (paper, sections 5.3 and 5.4.2).
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::raft::Node;
@@ -37,7 +38,7 @@ impl Node {
     /// Appends an entry that follows the last one, here and to the write of this call.
     pub(crate) fn append_entry(&mut self, entry: Entry) {
         if let Payload::Membership(membership) = &entry.payload {
-            self.memberships.append(entry.id.index, membership.clone());
+            self.memberships.append(entry.id.index, Arc::clone(membership));
         }
         self.writes.append(entry.clone());
         self.log.append(entry);
@@ -86,6 +87,7 @@ impl Node {
             if first_of_term {
                 self.begin_held_reads(effects);
             }
+            self.settle_membership(effects);
         }
     }
 
@@ -139,6 +141,9 @@ impl Leader {
     }
 
     fn leave_open(&self, term: Term, effects: &mut Effects) {
+        if let Some(change) = self.change {
+            effects.done.push(Done { ticket: change.ticket, outcome: Outcome::Unknown(change.first) });
+        }
         for open in &self.open {
             if let Some(ticket) = open.ticket {
                 let outcome = Outcome::Unknown(LogId { term, index: open.index });

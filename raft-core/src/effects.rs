@@ -15,7 +15,7 @@ pub struct Effects {
     pub messages: Vec<Message>,
     /// Give to the state machine, in this order; then answer [`Applied`](crate::Input::Applied).
     pub apply: Vec<Apply>,
-    /// Exactly one for every proposal, read and transfer, ever.
+    /// Exactly one for every proposal, read, change and transfer, ever.
     pub done: Vec<Done>,
     /// Read from the log; answer [`Fetched`](crate::Input::Fetched).
     pub fetches: Vec<Fetch>,
@@ -72,7 +72,7 @@ pub struct Apply {
     pub entries: Option<Vec<Entry>>,
 }
 
-/// The outcome of a proposal, read or transfer.
+/// The outcome of a proposal, read, change or transfer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Done {
     /// As given in.
@@ -81,10 +81,10 @@ pub struct Done {
     pub outcome: Outcome,
 }
 
-/// What became of a proposal, read or transfer.
+/// What became of a proposal, read, change or transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The proposal is committed as this entry.
+    /// The proposal is committed as this entry, the change with it.
     Committed(LogId),
     /// The read may be served once everything up to this index is applied.
     ReadAt(LogIndex),
@@ -96,10 +96,42 @@ pub enum Outcome {
     Overloaded,
     /// A transfer did not come about; this node leads on, or cannot.
     TransferFailed,
-    /// Leadership was lost while the proposal was in flight as this entry: it may or may not be applied.
+    /// Leadership was lost while the proposal, or the first entry of the change, was in flight as this entry: it may or
+    /// may not come about.
     Unknown(LogId),
+    /// The membership in force stands in this entry and is not the one that the caller saw: nothing was done. Look again.
+    Conflict(LogId),
+    /// The change is not possible: nothing was done.
+    Refused(ChangeRefused),
     /// The node has ended; nothing was done.
     Stopped,
+}
+
+/// Why a change of membership is not possible, now or ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeRefused {
+    /// An earlier change is under way.
+    #[error("an earlier change of membership is not finished; try again when it is")]
+    InProgress,
+    /// The leader has committed nothing in its term yet, so it does not know what is committed
+    /// (Ongaro 2015, "bug in single-server membership changes").
+    #[error("the leader has not committed an entry of its term yet; try again in a moment")]
+    NotReady,
+    /// The target is joint itself.
+    #[error("the target is a joint membership; name the one that it is to lead to")]
+    Joint,
+    /// Nobody would vote.
+    #[error("the target has no voters")]
+    NoVoters,
+    /// Nobody could lead.
+    #[error("all voters of the target have priority 0, so none of them would ever lead")]
+    NobodyMayLead,
+    /// A voter would vote under another data folder: votes of the two could not be told apart.
+    #[error("voter {node} would change its data folder; remove it first, then add it with the new one")]
+    StoreChanged {
+        /// Which.
+        node: NodeId,
+    },
 }
 
 /// Read a range of the log for replication.
@@ -167,6 +199,14 @@ pub enum Fatal {
     /// The disk failed; what it holds of the last writes is unknown.
     #[error("a write to the log failed; restart the node when the disk is sound")]
     WriteFailed,
+    /// An entry that was written cannot be read.
+    #[error(
+        "the log cannot be read from {first} on; let it be checked, and restart the node as damaged, to heal from its peers"
+    )]
+    LogDamaged {
+        /// The first index that was to be read.
+        first: LogIndex,
+    },
     /// A leader of this term contradicts what is committed here: one of the two lost data it had acknowledged.
     #[error(
         "node {leader} sends entries from {refused} on that contradict what is committed here up to {commit}"

@@ -12,7 +12,7 @@ use crate::read_index::LeaderReads;
 use crate::role::{Election, Leader, Role};
 use crate::{
     Body, CampaignReason, Effects, Entry, LogId, NodeId, Payload, PreVote, PreVoteResponse, RequestVote,
-    RequestVoteResponse, Term, Vote,
+    RequestVoteResponse, StoreId, Term, Vote,
 };
 
 impl Node {
@@ -21,7 +21,8 @@ impl Node {
         let timeout = self.config.leader_timeout;
         // A single voter ties with nobody, so it need not draw.
         let high = if self.is_only_voter() { timeout } else { timeout + timeout / 2 };
-        self.campaign_at = self.now.after(self.rng.between(timeout, high)).max(self.sticky_until);
+        let drawn = self.rng.between(timeout, high) + self.priority_delay();
+        self.campaign_at = self.now.after(drawn).max(self.sticky_until);
     }
 
     /// After a refusal it is tried again somewhat sooner: those who refused may have heard the leader a little later.
@@ -41,7 +42,7 @@ impl Node {
         let stalled =
             self.writes.oldest().is_some_and(|oldest| oldest.after(self.config.write_stall) <= self.now);
         // Who does not vote, or whose own vote could not become durable, would only disrupt.
-        if !self.memberships.current().is_voter(self.config.node) || stalled {
+        if !self.may_campaign() || stalled {
             if self.leader().is_some() {
                 self.become_follower(self.term, None, effects);
             } else {
@@ -68,6 +69,7 @@ impl Node {
     pub(crate) fn become_candidate(&mut self, reason: CampaignReason, effects: &mut Effects) {
         self.become_follower(self.term.next(), None, effects);
         self.vote = Some(self.config.node);
+        self.vote_store = Some(self.config.store);
         let request = self.next_request();
         self.role = Role::Candidate(Election { request, votes: BTreeMap::new() });
         let timeout = self.config.election_timeout;
@@ -89,6 +91,7 @@ impl Node {
         let granted = ask.campaign_term > self.term
             && ask.campaign_term.0 <= COUNT_MAX
             && ask.last >= self.log.last()
+            && self.is_sound()
             && !self.is_sticky();
         let vote = if granted { Vote::Granted } else { Vote::Refused };
         let answer = PreVoteResponse { vote, campaign_term: ask.campaign_term, request: ask.request };
@@ -124,6 +127,7 @@ impl Node {
     pub(crate) fn on_request_vote(
         &mut self,
         from: NodeId,
+        store: StoreId,
         term: Term,
         ask: RequestVote,
         effects: &mut Effects,
@@ -134,8 +138,13 @@ impl Node {
             Role::Candidate(_) | Role::Leader(_) => false,
         };
         let sticky = self.is_sticky() && ask.reason == CampaignReason::LeaderTimeout;
-        let free = self.vote.is_none_or(|vote| vote == from);
-        let granted = term == self.term && waits && free && !sticky && ask.last >= self.log.last();
+        // The one voted for may ask again, but only from the data folder that got the vote.
+        let free = match self.vote {
+            None => true,
+            Some(vote) => vote == from && self.vote_store == Some(store),
+        };
+        let current = ask.last >= self.log.last();
+        let granted = term == self.term && waits && free && !sticky && current && self.is_sound();
         if !granted {
             let answer = RequestVoteResponse { vote: Vote::Refused, request: ask.request };
             effects.messages.push(self.envelope().to(from, Body::RequestVoteResponse(answer)));
@@ -144,6 +153,7 @@ impl Node {
         // The one voted for gets its time before this node campaigns against it.
         self.become_follower(term, None, effects);
         self.vote = Some(from);
+        self.vote_store = Some(store);
         self.grant = Some(Grant { to: from, request: ask.request });
         self.release_grant(effects);
     }
@@ -224,16 +234,21 @@ impl Node {
         let last = self.log.last_index();
         let own = self.config.node;
         let members = self.memberships.current().members();
-        let progress =
-            members.keys().filter(|id| **id != own).map(|id| (*id, Progress::new(last, self.now))).collect();
+        let others = members.iter().filter(|(id, _)| **id != own);
+        let progress = others.map(|(id, it)| (*id, Progress::new(it.store, last, self.now))).collect();
         self.role = Role::Leader(Box::new(Leader {
             since: self.now,
             progress,
+            progress_of: None,
             term_start: last.next(),
             open: VecDeque::new(),
             open_bytes: 0,
             rounds: Rounds::new(self.last_round, self.config.leader_timeout),
             reads: LeaderReads::default(),
+            change: None,
+            resigns: false,
+            // It may have been elected because the preferred one is ill.
+            offer_at: self.now.after(self.config.election_timeout),
             lease_over: false,
         }));
         self.leader_heard = None;

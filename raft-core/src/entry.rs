@@ -1,5 +1,7 @@
 //! What the log holds: entries and the hard state beside them (paper, Figure 2, "State").
 
+use alloc::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::{LogId, LogIndex, Membership, NodeId, Term};
@@ -34,8 +36,9 @@ pub enum Payload {
     Noop,
     /// A command for the state machine; opaque here.
     Command(Bytes),
-    /// A new membership. It acts as soon as it is appended, committed or not (thesis, section 4.1).
-    Membership(Membership),
+    /// A new membership. It acts as soon as it is appended, committed or not (thesis, section 4.1). Shared, so that an
+    /// entry stays small.
+    Membership(Arc<Membership>),
 }
 
 impl Payload {
@@ -58,7 +61,7 @@ impl Payload {
             0 if bytes.is_empty() => Ok(Self::Noop),
             0 => Err(crate::DecodeError::TrailingBytes { got: bytes.len() }),
             1 => Ok(Self::Command(bytes)),
-            2 => Ok(Self::Membership(Membership::decode(&bytes)?)),
+            2 => Ok(Self::Membership(Arc::new(Membership::decode(&bytes)?))),
             kind => Err(crate::DecodeError::UnknownKind { kind }),
         }
     }
@@ -74,4 +77,30 @@ pub struct HardState {
     pub vote: Option<NodeId>,
     /// The highest index known to be committed.
     pub commit: LogIndex,
+    /// Whether the log lost something that it may have acknowledged.
+    pub health: Health,
+}
+
+/// Whether a node still holds everything that it ever acknowledged.
+///
+/// ```text
+///           rot found: the log is cut before it, `Damaged` is stored with the cut
+///   Sound -------------------------------------------------------------------------> Damaged
+///     ^                                                                                 |
+///     +--- durable up to a commit index that a quorum confirmed after the node asked ---+
+/// ```
+///
+/// A damaged node grants no vote, does not campaign and counts in no quorum: with its vote a leader could be elected
+/// that lacks what this node helped to commit. It refetches from the leader and becomes sound by itself. With the hard
+/// state itself lost it cannot know what it promised: then it returns only as a new member, under a new
+/// [`StoreId`](crate::StoreId).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+pub enum Health {
+    /// It does.
+    #[default]
+    Sound,
+    /// It may not, until it has healed.
+    Damaged,
 }

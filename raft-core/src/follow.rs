@@ -37,7 +37,7 @@ impl Node {
         let (round, is_beat, commit) = (append.round, append.entries.is_empty(), append.commit);
         let Role::Follower(following) = &mut self.role else { return };
         following.round = following.round.max(round);
-        match self.accept(append, effects) {
+        match self.accept(append) {
             Accepted::Contradiction(refused) => {
                 let fatal = Fatal::CommittedConflict { leader: from, refused, commit: self.commit };
                 self.end(fatal, effects);
@@ -57,7 +57,8 @@ impl Node {
     /// A leader of an earlier term learns of this one and steps down. Nothing is promised to it.
     fn refuse_old_leader(&self, to: NodeId, to_incarnation: Incarnation, round: u64, effects: &mut Effects) {
         let outcome = AppendOutcome::Heard;
-        let answer = AppendEntriesResponse { outcome, round, to_incarnation, promise: Duration::ZERO };
+        let (promise, health) = (Duration::ZERO, self.health.health());
+        let answer = AppendEntriesResponse { outcome, round, to_incarnation, promise, health };
         effects.messages.push(self.envelope().to(to, Body::AppendEntriesResponse(answer)));
     }
 
@@ -78,7 +79,7 @@ impl Node {
     }
 
     /// Brings the log in line with what the leader sent (paper, section 5.3).
-    fn accept(&mut self, append: AppendEntries, effects: &mut Effects) -> Accepted {
+    fn accept(&mut self, append: AppendEntries) -> Accepted {
         let prev = append.prev;
         if prev.index <= self.commit {
             // Every leader holds what is committed, so it matches, also where it is compacted away.
@@ -105,7 +106,7 @@ impl Node {
                 return Accepted::Contradiction(verified);
             }
             if verified <= self.log.last_index() {
-                self.truncate_from(verified, effects);
+                self.truncate_from(verified);
             }
             self.append_entry(entry);
         }
@@ -113,7 +114,7 @@ impl Node {
     }
 
     /// Drops a tail that another leader left.
-    fn truncate_from(&mut self, index: LogIndex, _effects: &mut Effects) {
+    fn truncate_from(&mut self, index: LogIndex) {
         self.log.truncate_from(index);
         self.writes.truncate_from(index);
         self.memberships.truncate_from(index);
@@ -154,9 +155,19 @@ impl Node {
         }
     }
 
+    /// This node counts again: says so at once, with what it holds.
+    pub(crate) fn acknowledge_healed(&mut self, effects: &mut Effects) {
+        let Role::Follower(following) = &self.role else { return };
+        if let Some(index) = self.durable_match(following) {
+            self.answer_leader(AppendOutcome::Match(index), effects);
+        }
+    }
+
     /// Answers the leader with the newest round heard of it.
     fn answer_leader(&mut self, outcome: AppendOutcome, effects: &mut Effects) {
-        let (envelope, promise) = (self.envelope(), self.config.leader_timeout);
+        let (envelope, health) = (self.envelope(), self.health.health());
+        // A damaged node does not vote anyway, and its promise is part of no lease.
+        let promise = if self.is_sound() { self.config.leader_timeout } else { Duration::ZERO };
         let Role::Follower(following) = &mut self.role else { return };
         let Some(leader) = following.leader else { return };
         following.answered = following.round;
@@ -164,7 +175,8 @@ impl Node {
             following.acked = following.acked.max(index);
         }
         let round = following.round;
-        let answer = AppendEntriesResponse { outcome, round, to_incarnation: following.incarnation, promise };
+        let to_incarnation = following.incarnation;
+        let answer = AppendEntriesResponse { outcome, round, to_incarnation, promise, health };
         effects.messages.push(envelope.to(leader, Body::AppendEntriesResponse(answer)));
     }
 }

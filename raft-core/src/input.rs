@@ -1,5 +1,6 @@
 //! What goes into the core: everything that can happen to a node.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -29,17 +30,22 @@ pub enum Input {
         /// To whom.
         to: Option<NodeId>,
     },
+    /// Change who takes part. Answered `Committed` with the last entry of the change once that is committed,
+    /// [`Conflict`](crate::Outcome::Conflict) when the membership is not the one that the caller saw.
+    Change(Box<MembershipChange>),
     /// Make the commit index durable by itself if no write that is under way does so.
     PersistCommit,
     /// Drop the log up to and including this index: the state machine holds it durably. Clipped to what is applied.
     Compact(LogIndex),
-    /// Every write up to and including this one is durable (its fsync has returned).
+    /// Every write up to and including this one is durable (its fsync has returned). A name that was never handed out
+    /// says nothing and is ignored.
     Persisted(WriteSeq),
     /// A write failed. The node stops taking part until it is restarted; nothing is retried.
     WriteFailed,
-    /// The state machine has applied everything up to and including this index.
+    /// The state machine has applied everything up to and including this index; clipped to what was handed out.
     Applied(LogIndex),
-    /// The answer to a [`Fetch`](crate::Fetch).
+    /// The answer to a [`Fetch`](crate::Fetch). One that nobody waits for, or whose entries are not what the log holds
+    /// there, is ignored.
     Fetched {
         /// As in the effect.
         request: u64,
@@ -73,6 +79,20 @@ pub struct Proposal {
     pub command: Bytes,
 }
 
+/// A change from the membership that the caller saw to any other one.
+///
+/// One voter more or less is one entry. More go through joint consensus (paper, section 6), which the leader leaves by
+/// itself, whoever leads by then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembershipChange {
+    /// The caller's name for it.
+    pub ticket: Ticket,
+    /// [`Membership::id`] of what the caller saw: if another one is in force by now, nothing is done.
+    pub seen: LogId,
+    /// The whole membership wanted, not joint. Its own id is of no interest.
+    pub target: Membership,
+}
+
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadMode {
@@ -89,7 +109,8 @@ pub enum Fetched {
     Entries(Vec<Entry>),
     /// They are compacted away.
     Compacted,
-    /// They cannot be read. Never sent on as entries (openraft#1795).
+    /// They cannot be read. Never sent on as entries (openraft#1795); the node ends with
+    /// [`Fatal::LogDamaged`](crate::Fatal).
     Damaged,
 }
 

@@ -4,7 +4,8 @@
 use crate::progress::ProgressState;
 use crate::raft::Node;
 use crate::role::{Leader, Role};
-use crate::{LogIndex, NodeId, Term};
+use crate::{LogId, LogIndex, NodeId, Term};
+use alloc::collections::BTreeSet;
 
 /// An invariant that does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +42,21 @@ pub enum Violation {
     /// The memberships are not in the log, in order.
     #[error("the memberships do not rise within the log")]
     Memberships,
+    /// A membership contradicts itself.
+    #[error("the membership of {at} contradicts itself: a voter or learner is no member, or is both")]
+    Membership {
+        /// Its entry.
+        at: LogId,
+    },
+    /// A leader has begun a change before the last one was committed.
+    #[error("the leader has more than one membership after its commit index {commit}")]
+    TwoChanges {
+        /// The commit index.
+        commit: LogIndex,
+    },
+    /// A node that is damaged campaigns or leads, or became damaged while it ran.
+    #[error("the node is damaged, and campaigns, leads, or was sound before")]
+    Damaged,
     /// Term and vote were changed without a write.
     #[error("term {term} and its vote are not in the newest write")]
     UnwrittenVote {
@@ -126,18 +142,15 @@ pub fn check_state(node: &Node) -> Result<(), Violation> {
     if !log.tail_is_consistent() {
         return Err(Violation::Tail);
     }
-    let mut before = base.index;
-    for at in node.memberships.later_indexes() {
-        if at <= before || at > last.index {
-            return Err(Violation::Memberships);
-        }
-        before = at;
-    }
+    check_memberships(node)?;
     if last.term > node.term && !node.ended {
         return Err(Violation::LastTerm { last: last.term, term: node.term });
     }
-    let queued = node.writes.queued();
-    if (queued.term, queued.vote) != (node.term, node.vote) && !node.ended {
+    if !node.is_sound() && !matches!(node.role, Role::Follower(_)) {
+        return Err(Violation::Damaged);
+    }
+    let (queued, health) = (node.writes.queued(), node.health.health());
+    if (queued.term, queued.vote, queued.health) != (node.term, node.vote, health) && !node.ended {
         return Err(Violation::UnwrittenVote { term: node.term });
     }
     match &node.role {
@@ -159,6 +172,9 @@ pub fn check_delta(before: &Node, after: &Node) -> Result<(), Violation> {
     rises("durable commit", before.durable_commit().0, after.durable_commit().0)?;
     rises("time", before.now.0, after.now.0)?;
     rises("promise not to vote", before.sticky_until.0, after.sticky_until.0)?;
+    if before.is_sound() && !after.is_sound() {
+        return Err(Violation::Damaged);
+    }
     if before.term == after.term && before.vote.is_some() && before.vote != after.vote {
         return Err(Violation::VoteChanged { term: after.term });
     }
@@ -196,6 +212,27 @@ fn check_leader_delta(before: &Node, after: &Node, was: &Leader, is: &Leader) ->
     Ok(())
 }
 
+fn check_memberships(node: &Node) -> Result<(), Violation> {
+    let mut before = node.log.base().index;
+    for at in node.memberships.later_indexes() {
+        if at <= before || at > node.log.last_index() {
+            return Err(Violation::Memberships);
+        }
+        before = at;
+    }
+    let current = node.memberships.current();
+    let known = |set: &BTreeSet<NodeId>| set.iter().all(|node| current.contains(*node));
+    let sets = [current.voters(), current.outgoing(), current.staging(), current.leaving()];
+    let apart = current.staging().iter().all(|node| !current.is_voter(*node))
+        && current.leaving().is_disjoint(current.voters())
+        && (current.is_joint() || current.leaving().is_empty());
+    if sets.into_iter().all(known) && apart {
+        Ok(())
+    } else {
+        Err(Violation::Membership { at: current.id() })
+    }
+}
+
 fn check_runs(node: &Node) -> Result<(), Violation> {
     let (base, last) = (node.log.base(), node.log.last_index());
     let runs = node.log.runs().as_slice();
@@ -212,6 +249,12 @@ fn check_leader(node: &Node, leader: &Leader) -> Result<(), Violation> {
     let durable = node.writes.durable();
     if (durable.term, durable.vote) != (node.term, node.vote) {
         return Err(Violation::VoteNotDurable { term: node.term });
+    }
+    // Those of earlier terms may be committed without its knowing.
+    let own = leader.term_start.max(node.commit.next());
+    let uncommitted = node.memberships.later_indexes().filter(|at| *at >= own).count();
+    if uncommitted > 1 {
+        return Err(Violation::TwoChanges { commit: node.commit });
     }
     let last = node.log.last_index();
     in_order("start of term", leader.term_start, "last", last)?;

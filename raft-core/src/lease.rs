@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use crate::raft::Node;
 use crate::role::{Leader, Role};
-use crate::{Time, quorum};
+use crate::{Health, Time, quorum};
 
 /// When the rounds of this term were sent.
 ///
@@ -91,7 +91,8 @@ impl Node {
 }
 
 fn promised_until(leader: &Leader, node: crate::NodeId) -> Time {
-    leader.progress.get(&node).map_or(Time(0), |progress| progress.promised_until)
+    let sound = leader.progress.get(&node).filter(|peer| peer.health == Health::Sound);
+    sound.map_or(Time(0), |peer| peer.promised_until)
 }
 
 #[cfg(test)]

@@ -47,15 +47,18 @@ mod election;
 mod entry;
 mod error;
 mod follow;
+mod heal;
 mod inflights;
 mod input;
 pub mod invariants;
 mod lease;
 mod log;
 mod membership;
-mod membership_history;
+mod membership_change;
 mod message;
+mod priority;
 mod progress;
+mod promotion;
 pub mod quorum;
 mod raft;
 mod read_index;
@@ -69,16 +72,18 @@ mod term_runs;
 mod transfer;
 mod types;
 mod view;
+mod what_if;
 mod writes;
 
 pub use config::{Config, ConfigError, Restored, TermRun};
 pub use effects::{
-    Apply, Base, Done, Effects, Fatal, Fetch, Outcome, RoleChange, RoleName, SnapshotEffect, Write,
+    Apply, Base, ChangeRefused, Done, Effects, Fatal, Fetch, Outcome, RoleChange, RoleName, SnapshotEffect,
+    Write,
 };
-pub use entry::{Entry, HardState, Payload};
+pub use entry::{Entry, HardState, Health, Payload};
 pub use error::RestoreError;
-pub use input::{Fetched, Input, Proposal, ReadMode, SnapshotSent};
-pub use membership::{DecodeError, Member, Membership};
+pub use input::{Fetched, Input, MembershipChange, Proposal, ReadMode, SnapshotSent};
+pub use membership::{DecodeError, Member, Membership, Suffrage};
 pub use message::{
     AppendEntries, AppendEntriesResponse, AppendOutcome, Body, CampaignReason, Message, PreVote,
     PreVoteResponse, ReadIndex, ReadIndexResponse, RequestId, RequestVote, RequestVoteResponse, TimeoutNow,
@@ -87,3 +92,4 @@ pub use message::{
 pub use raft::Node;
 pub use status::{PeerState, PeerStatus, Status};
 pub use types::{ClusterId, Incarnation, LogId, LogIndex, NodeId, StoreId, Term, Ticket, Time, WriteSeq};
+pub use what_if::{Loss, Stage, Survival, what_if};

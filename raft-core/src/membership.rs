@@ -1,12 +1,15 @@
-//! Who takes part: voters, outgoing voters while a change is joint, learners (thesis, chapter 4).
+//! Who takes part: voters, outgoing voters while a change is joint, and those that do not vote (thesis, chapter 4).
+
+mod codec;
+mod history;
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
+use alloc::string::String;
 
-use bytes::Bytes;
+use crate::{LogId, NodeId, StoreId};
 
-use crate::{NodeId, StoreId};
+pub use codec::DecodeError;
+pub(crate) use history::MembershipHistory;
 
 /// What is known of one member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,55 +19,75 @@ pub struct Member {
     pub store: StoreId,
     /// Where its transport is reached, `host:port`. The protocol never looks at it.
     pub address: String,
+    /// How much this voter is wanted as leader. One with a lower priority campaigns later, and hands leadership to one
+    /// with a higher one that has caught up; one of priority 0 votes and never leads. See [`Member::PRIORITY`].
+    #[cfg_attr(feature = "serde", serde(default = "Member::default_priority"))]
+    pub priority: u8,
+}
+
+impl Member {
+    /// The priority of members that nobody gave one.
+    pub const PRIORITY: u8 = 100;
+
+    /// A member of the usual priority.
+    pub fn new(store: StoreId, address: impl Into<String>) -> Self {
+        Self { store, address: address.into(), priority: Self::PRIORITY }
+    }
+
+    #[cfg(feature = "serde")]
+    fn default_priority() -> u8 {
+        Self::PRIORITY
+    }
+}
+
+/// Whether a member votes.
+///
+/// ```text
+///                      caught up (the leader sees to it)
+///   NonVoter <-> Staging -----------------------------> Voter       every other move is a change that someone asks for
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+pub enum Suffrage {
+    /// Votes and counts.
+    Voter,
+    /// A learner that becomes a voter by itself once it has caught up (thesis, section 4.2.1).
+    Staging,
+    /// A learner for good: it replicates and serves reads, and never counts.
+    NonVoter,
 }
 
 /// A group's membership. Every voter is a member; a member that is no voter is a learner.
 ///
 /// While `outgoing` is not empty the membership is joint: elections and commits need a majority of `voters` and a
 /// majority of `outgoing` (thesis, section 4.3).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// A change starts from a copy: `membership.clone().with(node, member, Suffrage::Staging)`, `.without(node)`; the result
+/// is the target of a [`MembershipChange`](crate::MembershipChange).
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Membership {
+    id: LogId,
     members: BTreeMap<NodeId, Member>,
     voters: BTreeSet<NodeId>,
     outgoing: BTreeSet<NodeId>,
+    staging: BTreeSet<NodeId>,
+    leaving: BTreeSet<NodeId>,
 }
 
-/// Why bytes are no membership or payload.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// The bytes end early.
-    #[error("the bytes end early: {wanted} more were expected, {got} are there")]
-    Truncated {
-        /// How many bytes the next field needs.
-        wanted: usize,
-        /// How many are left.
-        got: usize,
-    },
-    /// Bytes follow where none may.
-    #[error("{got} bytes follow where none may")]
-    TrailingBytes {
-        /// How many.
-        got: usize,
-    },
-    /// A kind byte that this version does not know.
-    #[error("kind {kind} is not known to this version")]
-    UnknownKind {
-        /// The byte found.
-        kind: u8,
-    },
-    /// An address is not UTF-8.
-    #[error("the address of node {node} is not UTF-8")]
-    BadAddress {
-        /// Whose.
-        node: NodeId,
-    },
-    /// A voter is not among the members.
-    #[error("node {node} is a voter but not a member")]
-    VoterIsNoMember {
-        /// Which.
-        node: NodeId,
-    },
+impl Default for Membership {
+    /// Nobody: that of a node which belongs to no cluster yet.
+    fn default() -> Self {
+        Self {
+            id: LogId::GENESIS,
+            members: BTreeMap::new(),
+            voters: BTreeSet::new(),
+            outgoing: BTreeSet::new(),
+            staging: BTreeSet::new(),
+            leaving: BTreeSet::new(),
+        }
+    }
 }
 
 impl Membership {
@@ -80,7 +103,7 @@ impl Membership {
     #[must_use]
     pub fn founding(members: BTreeMap<NodeId, Member>) -> Self {
         let voters = members.keys().copied().collect();
-        Self { members, voters, outgoing: BTreeSet::new() }
+        Self { members, voters, ..Self::default() }
     }
 
     /// A membership that may be joint.
@@ -94,8 +117,38 @@ impl Membership {
     ) -> Result<Self, DecodeError> {
         match voters.union(&outgoing).find(|node| !members.contains_key(node)) {
             Some(node) => Err(DecodeError::VoterIsNoMember { node: *node }),
-            None => Ok(Self { members, voters, outgoing }),
+            None => Ok(Self { members, voters, outgoing, ..Self::default() }),
         }
+    }
+
+    /// This membership with `node` in it, new or changed.
+    #[must_use]
+    pub fn with(self, node: NodeId, member: Member, suffrage: Suffrage) -> Self {
+        let mut changed = self.without(node);
+        changed.members.insert(node, member);
+        match suffrage {
+            Suffrage::Voter => changed.voters.insert(node),
+            Suffrage::Staging => changed.staging.insert(node),
+            Suffrage::NonVoter => false,
+        };
+        changed
+    }
+
+    /// This membership without `node`.
+    #[must_use]
+    pub fn without(mut self, node: NodeId) -> Self {
+        self.members.remove(&node);
+        for set in [&mut self.voters, &mut self.outgoing, &mut self.staging, &mut self.leaving] {
+            set.remove(&node);
+        }
+        self
+    }
+
+    /// The entry that it stands in; [`LogId::GENESIS`] for the founding one. Stays the same through compaction,
+    /// snapshots and restarts: what a [`MembershipChange`](crate::MembershipChange) compares.
+    #[must_use]
+    pub fn id(&self) -> LogId {
+        self.id
     }
 
     /// All members, by id.
@@ -116,6 +169,18 @@ impl Membership {
         &self.outgoing
     }
 
+    /// Learners that become voters once they have caught up.
+    #[must_use]
+    pub fn staging(&self) -> &BTreeSet<NodeId> {
+        &self.staging
+    }
+
+    /// While joint: outgoing voters that are no members any more once it ends. Others stay as learners.
+    #[must_use]
+    pub fn leaving(&self) -> &BTreeSet<NodeId> {
+        &self.leaving
+    }
+
     /// True while a change is joint.
     #[must_use]
     pub fn is_joint(&self) -> bool {
@@ -126,6 +191,17 @@ impl Membership {
     #[must_use]
     pub fn is_voter(&self, node: NodeId) -> bool {
         self.voters.contains(&node) || self.outgoing.contains(&node)
+    }
+
+    /// Whether `node` votes (in either half, while joint); none when it is no member.
+    #[must_use]
+    pub fn suffrage(&self, node: NodeId) -> Option<Suffrage> {
+        let member = self.members.contains_key(&node);
+        member.then(|| match (self.is_voter(node), self.staging.contains(&node)) {
+            (true, _) => Suffrage::Voter,
+            (false, true) => Suffrage::Staging,
+            (false, false) => Suffrage::NonVoter,
+        })
     }
 
     /// True when `node` is a member, voter or learner.
@@ -140,70 +216,85 @@ impl Membership {
         self.members.get(&node).map(|member| member.store)
     }
 
-    /// The number of bytes that [`encode`](Self::encode) makes.
+    /// How much `node` is wanted as leader; 0 when it is no member.
     #[must_use]
-    pub fn encoded_len(&self) -> usize {
-        let members: usize = self.members.values().map(|m| 8 + 1 + 16 + 4 + m.address.len()).sum();
-        4 + members
+    pub fn priority(&self, node: NodeId) -> u8 {
+        self.members.get(&node).map_or(0, |member| member.priority)
     }
 
-    /// The membership as bytes, little-endian: `count u32`, then for each member in order of id
-    /// `id u64, flags u8 (1 voter, 2 outgoing), store u128, address length u32, address`.
+    /// The same, as it stands in this entry.
     #[must_use]
-    pub fn encode(&self) -> Bytes {
-        let mut out = Vec::with_capacity(self.encoded_len());
-        let count = u32::try_from(self.members.len()).expect("a group has far fewer members than 2^32");
-        out.extend_from_slice(&count.to_le_bytes());
-        for (id, member) in &self.members {
-            let flags = u8::from(self.voters.contains(id)) | u8::from(self.outgoing.contains(id)) << 1;
-            let length = u32::try_from(member.address.len()).expect("an address is far shorter than 4 GiB");
-            out.extend_from_slice(&id.0.to_le_bytes());
-            out.push(flags);
-            out.extend_from_slice(&member.store.0.to_le_bytes());
-            out.extend_from_slice(&length.to_le_bytes());
-            out.extend_from_slice(member.address.as_bytes());
-        }
-        out.into()
+    pub(crate) fn at(self, id: LogId) -> Self {
+        Self { id, ..self }
     }
 
-    /// Reads what [`encode`](Self::encode) made.
-    ///
-    /// # Errors
-    /// The bytes are truncated, too long, or hold what no membership can.
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut rest = bytes;
-        let count = u32::from_le_bytes(take(&mut rest)?);
-        let mut membership = Self::default();
-        for _ in 0..count {
-            let node = NodeId(u64::from_le_bytes(take(&mut rest)?));
-            let [flags] = take(&mut rest)?;
-            let store = StoreId(u128::from_le_bytes(take(&mut rest)?));
-            let length = u32::from_le_bytes(take(&mut rest)?) as usize;
-            let (address, after) = rest
-                .split_at_checked(length)
-                .ok_or(DecodeError::Truncated { wanted: length, got: rest.len() })?;
-            rest = after;
-            let address =
-                core::str::from_utf8(address).map_err(|_| DecodeError::BadAddress { node })?.to_string();
-            if flags > 3 {
-                return Err(DecodeError::UnknownKind { kind: flags });
-            }
-            if flags & 1 != 0 {
-                membership.voters.insert(node);
-            }
-            if flags & 2 != 0 {
-                membership.outgoing.insert(node);
-            }
-            membership.members.insert(node, Member { store, address });
+    /// True when both say the same, whatever entries they stand in.
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        self.clone().at(other.id) == *other
+    }
+
+    /// What leads from this membership to `target`: both halves of voters, and the members of both.
+    pub(crate) fn join(&self, target: &Self) -> Self {
+        let mut members = self.members.clone();
+        members.extend(target.members.iter().map(|(node, member)| (*node, member.clone())));
+        let leaving = members.keys().filter(|node| !target.contains(**node)).copied().collect();
+        Self {
+            id: target.id,
+            members,
+            voters: target.voters.clone(),
+            outgoing: self.voters.clone(),
+            staging: target.staging.clone(),
+            leaving,
         }
-        if rest.is_empty() { Ok(membership) } else { Err(DecodeError::TrailingBytes { got: rest.len() }) }
+    }
+
+    /// What a joint membership leads to: the incoming half alone.
+    pub(crate) fn leave(&self) -> Self {
+        let mut members = self.members.clone();
+        members.retain(|node, _| !self.leaving.contains(node));
+        Self {
+            members,
+            outgoing: BTreeSet::new(),
+            leaving: BTreeSet::new(),
+            voters: self.voters.clone(),
+            staging: self.staging.clone(),
+            id: self.id,
+        }
     }
 }
 
-/// Takes the next `N` bytes.
-fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], DecodeError> {
-    let (head, after) =
-        rest.split_first_chunk::<N>().ok_or(DecodeError::Truncated { wanted: N, got: rest.len() })?;
-    *rest = after;
-    Ok(*head)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn founding(ids: &[u64]) -> Membership {
+        let member = |id: &u64| (NodeId(*id), Member::new(StoreId(u128::from(*id)), ""));
+        Membership::founding(ids.iter().map(member).collect())
+    }
+
+    #[test]
+    fn a_joint_membership_leads_to_its_target() {
+        let from = founding(&[1, 2, 3]);
+        let four = Member::new(StoreId(4), "four");
+        let target = from
+            .clone()
+            .without(NodeId(1))
+            .with(NodeId(2), Member::new(StoreId(2), ""), Suffrage::NonVoter)
+            .with(NodeId(4), four.clone(), Suffrage::Voter)
+            .with(NodeId(5), four, Suffrage::Staging);
+        let joint = from.join(&target);
+        assert!(joint.is_joint() && joint.contains(NodeId(1)) && joint.leaving().contains(&NodeId(1)));
+        assert_eq!(joint.suffrage(NodeId(2)), Some(Suffrage::Voter), "in the outgoing half");
+        assert_eq!(joint.suffrage(NodeId(5)), Some(Suffrage::Staging));
+        assert_eq!(joint.leave(), target);
+        assert_eq!(target.suffrage(NodeId(2)), Some(Suffrage::NonVoter));
+        assert_eq!(target.suffrage(NodeId(1)), None);
+    }
+
+    #[test]
+    fn two_that_differ_only_in_their_entry_say_the_same() {
+        let one = founding(&[1, 2]);
+        assert!(one.says_the_same(&one.clone().at(LogId::new(3, 7))));
+        assert!(!one.says_the_same(&one.clone().without(NodeId(2))));
+    }
 }

@@ -130,6 +130,8 @@ pub struct AppendEntriesResponse {
     pub to_incarnation: Incarnation,
     /// How long, from the receipt of that round, the follower grants no vote: what the leader's lease is made of.
     pub promise: Duration,
+    /// A damaged follower is served as any other, and counts in no quorum.
+    pub health: crate::Health,
 }
 
 /// How far a follower's log agrees with the leader's.
@@ -154,6 +156,9 @@ pub enum AppendOutcome {
 pub struct ReadIndex {
     /// How sure the leader must be.
     pub mode: crate::ReadMode,
+    /// A damaged asker wants to know how far it must heal: from here on it counts in no quorum, that of the answer
+    /// included.
+    pub asker: crate::Health,
     /// Echoed in the answer.
     pub request: RequestId,
 }

@@ -3,7 +3,8 @@
 use core::time::Duration;
 
 use crate::inflights::Inflights;
-use crate::{Config, Incarnation, LogIndex, PeerState, PeerStatus, Time};
+use crate::promotion::CatchUp;
+use crate::{Config, Health, Incarnation, LogIndex, PeerState, PeerStatus, StoreId, Time};
 
 /// A leader's view of one peer.
 ///
@@ -36,6 +37,12 @@ pub(crate) struct Progress {
     pub(crate) regressed: bool,
     /// A read of the log for it is under way, by this name.
     pub(crate) fetch: Option<u64>,
+    /// The data folder that its answers come from.
+    pub(crate) store: StoreId,
+    /// A damaged peer is served and does not count.
+    pub(crate) health: Health,
+    /// On a staging learner: the round of catching up under way.
+    pub(crate) catch_up: Option<CatchUp>,
 }
 
 /// How a peer is being served.
@@ -66,7 +73,7 @@ pub(crate) enum ProgressState {
 
 impl Progress {
     /// A peer of which nothing is known but where the leader's log ends.
-    pub(crate) fn new(last: LogIndex, now: Time) -> Self {
+    pub(crate) fn new(store: StoreId, last: LogIndex, now: Time) -> Self {
         Self {
             match_index: LogIndex::ZERO,
             next_index: last.next(),
@@ -81,12 +88,24 @@ impl Progress {
             match_incarnation: Incarnation(0),
             regressed: false,
             fetch: None,
+            store,
+            health: Health::Sound,
+            catch_up: None,
         }
     }
 
     /// What counts towards a commit.
     pub(crate) fn counted_match(&self) -> LogIndex {
-        if self.regressed { LogIndex::ZERO } else { self.match_index }
+        if self.regressed || self.health == Health::Damaged { LogIndex::ZERO } else { self.match_index }
+    }
+
+    /// Whether it counts. What a damaged peer acknowledged before, it may have lost: that counts again only once it is
+    /// acknowledged again.
+    pub(crate) fn note_health(&mut self, health: Health) {
+        if health == Health::Damaged && self.health == Health::Sound {
+            self.regressed = self.match_index > LogIndex::ZERO;
+        }
+        self.health = health;
     }
 
     /// Takes appends on their way for lost and asks where the logs agree.
@@ -161,6 +180,8 @@ impl Progress {
                 ProgressState::Snapshot { .. } => PeerState::Snapshot,
             },
             inflight_bytes: self.inflights.bytes(),
+            inflight_messages: self.inflights.len(),
+            health: self.health,
             heard: self.answered,
         }
     }
@@ -171,7 +192,7 @@ mod tests {
     use super::*;
 
     fn replicating(matched: u64, next: u64) -> Progress {
-        let mut progress = Progress::new(LogIndex(matched), Time(0));
+        let mut progress = Progress::new(StoreId(0), LogIndex(matched), Time(0));
         assert!(progress.acknowledge(LogIndex(matched), Incarnation(1)));
         assert_eq!(progress.state, ProgressState::Replicate);
         progress.next_index = LogIndex(next);

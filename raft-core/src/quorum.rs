@@ -54,14 +54,11 @@ fn majority<T: Ord + Copy>(half: &BTreeSet<NodeId>, value: impl Fn(NodeId) -> T)
 mod tests {
     use super::*;
     use crate::{Member, StoreId};
-    use alloc::string::String;
 
     fn membership(voters: &[u64], outgoing: &[u64]) -> Membership {
         let set = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<BTreeSet<_>>();
-        let members = set(voters)
-            .union(&set(outgoing))
-            .map(|id| (*id, Member { store: StoreId(0), address: String::new() }))
-            .collect();
+        let members =
+            set(voters).union(&set(outgoing)).map(|id| (*id, Member::new(StoreId(0), ""))).collect();
         Membership::joint(members, set(voters), set(outgoing)).expect("voters are members")
     }
 

@@ -1,11 +1,13 @@
 //! The node: what it holds, and which input goes where. What happens then is told in the file of that concern.
 
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::heal::Condition;
 use crate::log::Log;
-use crate::membership_history::MembershipHistory;
+use crate::membership::MembershipHistory;
 use crate::read_index::ForwardedReads;
 use crate::rng::Rng;
 use crate::role::{Following, Role};
@@ -13,7 +15,7 @@ use crate::transfer::Transfer;
 use crate::writes::Writes;
 use crate::{
     Body, Config, Done, Effects, Fatal, HardState, Incarnation, Input, LogIndex, Message, NodeId, Outcome,
-    RequestId, RoleChange, SnapshotEffect, Term, Ticket, Time,
+    RequestId, RoleChange, SnapshotEffect, StoreId, Term, Ticket, Time,
 };
 
 /// Terms and indexes from outside above this are nonsense: counting on from them could overflow.
@@ -41,6 +43,7 @@ pub struct Node {
     pub(crate) writes: Writes,
     pub(crate) commit_due: Option<Time>,
     pub(crate) role: Role,
+    pub(crate) health: Condition,
     /// No vote is granted before this moment, except for a transfer.
     pub(crate) sticky_until: Time,
     pub(crate) leader_heard: Option<Time>,
@@ -48,8 +51,10 @@ pub struct Node {
     pub(crate) campaign_at: Time,
     /// A vote that waits for the disk.
     pub(crate) grant: Option<Grant>,
-    /// The newest life seen of each member.
-    pub(crate) lives: BTreeMap<NodeId, Incarnation>,
+    /// The data folder that got this term's vote; none after a restart.
+    pub(crate) vote_store: Option<StoreId>,
+    /// The newest life seen of each member, of this data folder.
+    pub(crate) lives: BTreeMap<NodeId, (StoreId, Incarnation)>,
     pub(crate) last_number: u64,
     pub(crate) last_round: u64,
     pub(crate) transfer: Option<Transfer>,
@@ -69,7 +74,7 @@ pub(crate) struct Grant {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Envelope {
     from: NodeId,
-    store: crate::StoreId,
+    store: StoreId,
     incarnation: Incarnation,
     term: Term,
 }
@@ -101,6 +106,7 @@ impl Node {
             Input::Propose(proposals) => self.on_propose(proposals, effects),
             Input::Read { ticket, mode } => self.on_read(ticket, mode, effects),
             Input::Transfer { ticket, to } => self.on_transfer(ticket, to, effects),
+            Input::Change(change) => self.on_change(*change, effects),
             Input::PersistCommit => self.writes.persist_commit(),
             Input::Compact(to) => self.on_compact(to),
             Input::Persisted(seq) => self.on_persisted(seq, effects),
@@ -108,7 +114,7 @@ impl Node {
             Input::Applied(index) => self.applied = self.applied.max(index.min(self.handed)),
             Input::Fetched { request, result } => self.on_fetched(request, result, effects),
             Input::SnapshotInstalled { base, membership } => {
-                self.on_snapshot_installed(base, membership, effects);
+                self.on_snapshot_installed(base, Arc::new(membership), effects);
             }
             Input::SnapshotSent { to, result } => self.on_snapshot_sent(to, result),
             Input::Unreachable(peer) => self.on_unreachable(peer),
@@ -129,7 +135,7 @@ impl Node {
             }
         };
         let transfer = self.transfer.as_ref().map(|transfer| transfer.deadline);
-        [self.commit_deadline(), transfer].into_iter().flatten().fold(own, Time::min)
+        [self.commit_deadline(), transfer, self.heal_deadline()].into_iter().flatten().fold(own, Time::min)
     }
 
     /// Everything whose time has come.
@@ -153,17 +159,17 @@ impl Node {
         if !self.is_heard(&message) {
             return;
         }
-        self.note_life(message.from, message.from_incarnation);
+        self.note_life(&message);
         if message.term > self.term && !self.settle_term(&message, effects) {
             return;
         }
-        let Message { from, from_incarnation, term, body, .. } = message;
+        let Message { from, from_store, from_incarnation, term, body, .. } = message;
         let current = term == self.term;
         match body {
             Body::PreVote(body) => self.on_pre_vote(from, body, effects),
             // Its term may be lower than ours: whoever campaigned in vain is ahead of those it asks.
             Body::PreVoteResponse(body) => self.on_pre_vote_response(from, body, effects),
-            Body::RequestVote(body) => self.on_request_vote(from, term, body, effects),
+            Body::RequestVote(body) => self.on_request_vote(from, from_store, term, body, effects),
             Body::RequestVoteResponse(body) if current => self.on_vote_response(from, body, effects),
             Body::AppendEntries(body) => self.on_append_entries(from, from_incarnation, term, body, effects),
             Body::AppendEntriesResponse(body) if current => {
@@ -186,23 +192,34 @@ impl Node {
         if message.to != self.config.node || message.from == self.config.node || message.term.0 > COUNT_MAX {
             return false;
         }
-        match self.memberships.current().store(message.from) {
-            Some(store) => {
-                store == message.from_store
-                    && self.lives.get(&message.from).is_none_or(|life| *life <= message.from_incarnation)
-            }
-            // A leader may have been added by entries that this node still lacks.
-            None => matches!(message.body, Body::AppendEntries(_)),
+        if self.memberships.current().store(message.from) == Some(message.from_store) {
+            let known = self.lives.get(&message.from).filter(|(store, _)| *store == message.from_store);
+            return known.is_none_or(|(_, life)| *life <= message.from_incarnation);
+        }
+        match &message.body {
+            // A leader or candidate may have been added, or given another data folder, by entries that this node still
+            // lacks: whoever has the longer log decides (thesis, section 4.2.2).
+            Body::AppendEntries(_) | Body::PreVote(_) | Body::RequestVote(_) => true,
+            // From the leader that this node follows, for the same reason.
+            Body::ReadIndexResponse(_) | Body::TimeoutNow(_) => self.leader() == Some(message.from),
+            // What is counted is counted for members only, and for the data folder that the membership names.
+            Body::PreVoteResponse(_)
+            | Body::RequestVoteResponse(_)
+            | Body::AppendEntriesResponse(_)
+            | Body::ReadIndex(_) => false,
         }
     }
 
     /// Remembers the newest life of a member. What was on its way to an earlier one is lost.
-    fn note_life(&mut self, from: NodeId, incarnation: Incarnation) {
-        if !self.memberships.current().contains(from) {
+    fn note_life(&mut self, message: &Message) {
+        let (from, store, life) = (message.from, message.from_store, message.from_incarnation);
+        if self.memberships.current().store(from) != Some(store)
+            || self.lives.get(&from) == Some(&(store, life))
+        {
             return;
         }
-        let known = self.lives.insert(from, incarnation);
-        if known.is_some_and(|known| known < incarnation) {
+        let known = self.lives.insert(from, (store, life));
+        if known.is_some_and(|(known, _)| known == store) {
             self.probe_again(from, false);
         }
     }
@@ -213,6 +230,8 @@ impl Node {
             // Asking changes nothing (thesis, section 9.6).
             Body::PreVote(_) => true,
             Body::RequestVote(body) => {
+                // A node that has just heard its leader is not drawn away from it, least of all by one that was removed
+                // (thesis, section 4.2.3).
                 let sticky = self.is_sticky() && body.reason == crate::CampaignReason::LeaderTimeout;
                 if !sticky {
                     self.become_follower(message.term, None, effects);
@@ -253,6 +272,7 @@ impl Node {
         if term > self.term {
             self.term = term;
             self.vote = None;
+            self.vote_store = None;
             self.grant = None;
         }
         let (leader, incarnation) = leader.unzip();
@@ -265,6 +285,7 @@ impl Node {
         }
         if leader != known {
             self.forwarded.fail(leader, effects);
+            self.forget_heal_question();
         }
         self.settle_transfer(effects);
         self.wait_for_leader();
@@ -275,7 +296,13 @@ impl Node {
         if self.ended {
             return;
         }
-        self.replicate(effects);
+        if matches!(self.role, Role::Leader(_)) {
+            self.promote_staging();
+            self.replicate(effects);
+            self.resign(effects);
+        } else if !self.is_sound() {
+            self.heal(effects);
+        }
         let hard = self.hard_state();
         let written = effects.writes.len();
         self.writes.flush(self.now, hard, self.log.last_index(), effects);
@@ -300,7 +327,7 @@ impl Node {
         }
         self.forwarded.stop(effects);
         if let Some(transfer) = self.transfer.take() {
-            effects.done.push(Done { ticket: transfer.ticket, outcome: Outcome::Stopped });
+            effects.done.extend(transfer.ticket.map(|ticket| Done { ticket, outcome: Outcome::Stopped }));
         }
         self.grant = None;
         effects.fatal = Some(why);
@@ -325,7 +352,7 @@ impl Node {
     }
 
     pub(crate) fn hard_state(&self) -> HardState {
-        HardState { term: self.term, vote: self.vote, commit: self.commit }
+        HardState { term: self.term, vote: self.vote, commit: self.commit, health: self.health.health() }
     }
 
     pub(crate) fn envelope(&self) -> Envelope {
@@ -362,6 +389,7 @@ fn answer_stopped(input: Input, effects: &mut Effects) {
     let tickets: Vec<Ticket> = match input {
         Input::Propose(proposals) => proposals.into_iter().map(|proposal| proposal.ticket).collect(),
         Input::Read { ticket, .. } | Input::Transfer { ticket, .. } => alloc::vec![ticket],
+        Input::Change(change) => alloc::vec![change.ticket],
         Input::Tick
         | Input::Message(_)
         | Input::PersistCommit

@@ -3,12 +3,13 @@
 
 use alloc::vec::Vec;
 
+use crate::progress::Progress;
 use crate::raft::Node;
 use crate::replication::Beats;
 use crate::role::{Leader, Role};
 use crate::{
-    Body, Done, Effects, LogIndex, NodeId, Outcome, ReadIndex, ReadIndexResponse, ReadMode, RequestId,
-    Ticket, Time, quorum,
+    Body, Done, Effects, Health, LogIndex, NodeId, Outcome, ReadIndex, ReadIndexResponse, ReadMode,
+    RequestId, Ticket, Time, quorum,
 };
 
 /// So many reads may wait on one node; more are refused (`Overloaded`).
@@ -137,6 +138,10 @@ impl Node {
 
     /// A follower asks.
     pub(crate) fn on_read_index(&mut self, from: NodeId, ask: ReadIndex, effects: &mut Effects) {
+        if ask.asker == Health::Damaged {
+            // Before the index is looked at: from here on nothing is committed with its help.
+            self.note_health(from, Health::Damaged);
+        }
         let reader = Reader::Peer(from, ask.request);
         match &self.role {
             Role::Leader(leader) if leader.reads.contains(reader) => {}
@@ -157,6 +162,7 @@ impl Node {
         if self.leader() != Some(from) {
             return;
         }
+        self.on_heal_answer(answer);
         for mode in [ReadMode::Lease, ReadMode::Quorum] {
             let of_mode = self.forwarded.of(mode);
             if let Some(asked) = of_mode.asked.take_if(|asked| asked.request == answer.request) {
@@ -176,7 +182,7 @@ impl Node {
             if let Some(asked) = self.forwarded.of(mode).asked.as_mut().filter(|asked| asked.again_at <= now)
             {
                 asked.again_at = again_at;
-                let ask = ReadIndex { mode, request: asked.request };
+                let ask = ReadIndex { mode, asker: Health::Sound, request: asked.request };
                 effects.messages.push(envelope.to(leader, Body::ReadIndex(ask)));
             }
         }
@@ -192,7 +198,8 @@ impl Node {
         let request = self.next_request();
         let again_at = self.now.after(self.config.heartbeat_interval);
         self.forwarded.of(mode).asked = Some(Asked { request, again_at, tickets });
-        effects.messages.push(self.envelope().to(leader, Body::ReadIndex(ReadIndex { mode, request })));
+        let ask = ReadIndex { mode, asker: Health::Sound, request };
+        effects.messages.push(self.envelope().to(leader, Body::ReadIndex(ask)));
     }
 
     fn read_as_leader(&mut self, reader: Reader, mode: ReadMode, effects: &mut Effects) {
@@ -278,5 +285,6 @@ impl Node {
 }
 
 fn confirmed_round(leader: &Leader, node: NodeId) -> Option<u64> {
-    leader.progress.get(&node).filter(|peer| peer.answered.is_some()).map(|peer| peer.acked_round)
+    let counts = |peer: &&Progress| peer.answered.is_some() && peer.health == Health::Sound;
+    leader.progress.get(&node).filter(counts).map(|peer| peer.acked_round)
 }

@@ -7,8 +7,8 @@ use crate::progress::{Progress, ProgressState};
 use crate::raft::{Envelope, Node};
 use crate::role::{Leader, Role};
 use crate::{
-    AppendEntries, AppendEntriesResponse, AppendOutcome, Body, Effects, Entry, Fetch, Fetched, Incarnation,
-    LogId, LogIndex, NodeId, Time, quorum,
+    AppendEntries, AppendEntriesResponse, AppendOutcome, Body, Effects, Entry, Fatal, Fetch, Fetched, Health,
+    Incarnation, LogId, LogIndex, NodeId, Time, quorum,
 };
 
 /// A probe carries at most so many bytes: it may well be refused.
@@ -32,25 +32,33 @@ impl Node {
         }
     }
 
-    /// Keeps one progress for every other member.
+    /// Keeps one progress for every other member, and for those that a change removes until that is committed: so they
+    /// learn of it, and don't go on asking for votes.
     fn sync_progress(&mut self, effects: &mut Effects) {
         let (own, last, now) = (self.config.node, self.log.last_index(), self.now);
-        let members = self.memberships.current().members();
+        let peers = Peers::of(self);
+        let current = self.memberships.current();
+        let settled = self.memberships.is_committed(self.commit);
+        let parting = if settled { current } else { self.memberships.previous() };
         let Role::Leader(leader) = &mut self.role else { return };
-        if leader.progress.len() + 1 == members.len()
-            && leader.progress.keys().all(|id| members.contains_key(id))
-        {
+        if leader.progress_of == Some(current.id()) {
             return;
         }
-        leader.progress.retain(|id, peer| {
-            let stays = members.contains_key(id);
-            if !stays && matches!(peer.state, ProgressState::Snapshot { asked: true, .. }) {
-                effects.snapshots.push(crate::SnapshotEffect::Cancel { to: *id });
+        leader.progress_of = settled.then(|| current.id());
+        let Leader { progress, rounds, .. } = &mut **leader;
+        let stays = |id: &NodeId, peer: &Progress| {
+            current.store(*id).or(parting.store(*id)).is_some_and(|store| store == peer.store)
+        };
+        let gone: Vec<NodeId> =
+            progress.iter().filter(|(id, peer)| !stays(id, peer)).map(|(id, _)| *id).collect();
+        for to in gone {
+            if let Some(mut peer) = progress.remove(&to) {
+                let (log, config, peer) = (&self.log, &self.config, &mut peer);
+                Sender { log, config, peers, to, peer, rounds, effects }.part();
             }
-            stays
-        });
-        for id in members.keys().filter(|id| **id != own) {
-            leader.progress.entry(*id).or_insert_with(|| Progress::new(last, now));
+        }
+        for (id, member) in current.members().iter().filter(|(id, _)| **id != own) {
+            progress.entry(*id).or_insert_with(|| Progress::new(member.store, last, now));
         }
     }
 
@@ -68,6 +76,7 @@ impl Node {
             // Who is due soon gets it too: one wake-up for all.
             let soon = self.now.after(self.config.heartbeat_interval / 8);
             self.send_beats(Beats::Due(soon), effects);
+            self.yield_to_priority(effects);
         }
     }
 
@@ -86,7 +95,8 @@ impl Node {
             if node == self.config.node {
                 return Time(u64::MAX);
             }
-            leader.progress.get(&node).and_then(|peer| peer.answered).unwrap_or(leader.since)
+            let sound = leader.progress.get(&node).filter(|peer| peer.health == Health::Sound);
+            sound.and_then(|peer| peer.answered).unwrap_or(leader.since)
         })?;
         let timeout = self.config.leader_timeout;
         let limit = (timeout + timeout / 2).min(self.config.election_timeout);
@@ -108,6 +118,8 @@ impl Node {
         let Leader { progress, rounds, .. } = &mut **leader;
         let Some(peer) = progress.get_mut(&from).filter(|_| answer.round <= rounds.current()) else { return };
         peer.answered = Some(self.now);
+        let healed = (peer.health, answer.health) == (Health::Damaged, Health::Sound);
+        peer.note_health(answer.health);
         peer.acked_round = peer.acked_round.max(answer.round);
         if let Some(sent) = rounds.sent_at(answer.round) {
             // Counted from the sending of the round, never from the receipt of its answer.
@@ -121,6 +133,9 @@ impl Node {
             }
             AppendOutcome::Match(_) => {} // More than there is.
             AppendOutcome::Conflict { refused, hint } => self.on_conflict(from, refused, hint, incarnation),
+        }
+        if healed {
+            self.advance_leader_commit(effects);
         }
         self.ask_snapshot_again(from);
         self.confirm_reads(effects);
@@ -192,10 +207,14 @@ impl Node {
             Sender { log: &self.log, config: &self.config, peers, to: *to, peer, rounds, effects };
         match result {
             Fetched::Entries(entries) => sender.send_fetched(entries),
-            // What cannot be read is never sent on: a snapshot replaces it.
-            Fetched::Compacted | Fetched::Damaged => {
+            Fetched::Compacted => {
                 let next = sender.peer.next_index;
                 sender.send_snapshot(next);
+            }
+            // What cannot be read is never sent on, and a node that lost part of its log must not vote.
+            Fetched::Damaged => {
+                let first = sender.peer.next_index;
+                self.end(Fatal::LogDamaged { first }, effects);
             }
         }
     }
@@ -352,6 +371,15 @@ impl Sender<'_> {
         };
         self.peer.beat_at = self.peers.now.after(self.config.heartbeat_interval);
         self.append(prev.unwrap_or(base), Vec::new());
+    }
+
+    /// The last that this peer is told: the commit index of the change that removed it.
+    fn part(&mut self) {
+        if matches!(self.peer.state, ProgressState::Snapshot { asked: true, .. }) {
+            self.effects.snapshots.push(crate::SnapshotEffect::Cancel { to: self.to });
+        } else if let Some(prev) = self.peer.next_index.previous().and_then(|prev| self.log.id(prev)) {
+            self.append(prev, Vec::new());
+        }
     }
 
     /// The entry before the next one; asks for a snapshot when it is compacted away.

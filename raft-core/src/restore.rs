@@ -1,16 +1,21 @@
 //! A node's start: from what the log says, in O(terms), and not from what contradicts itself.
 
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 
+use crate::heal::Condition;
 use crate::log::Log;
-use crate::membership_history::MembershipHistory;
+use crate::membership::MembershipHistory;
 use crate::raft::{COUNT_MAX, Node};
 use crate::read_index::ForwardedReads;
 use crate::rng::Rng;
 use crate::role::{Following, Role};
 use crate::term_runs::TermRuns;
 use crate::writes::Writes;
-use crate::{Config, HardState, LogId, LogIndex, RestoreError, Restored, RoleChange, RoleName, Term, Time};
+use crate::{
+    Config, HardState, Health, LogId, LogIndex, RestoreError, Restored, RoleChange, RoleName, Term, Time,
+};
 
 impl Node {
     /// A node that goes on from what the log says, as a follower, at `now`.
@@ -21,9 +26,11 @@ impl Node {
         config.validate()?;
         let (applied, commit) = check_restored(&state)?;
         let Restored { base, term_runs, last, memberships, hard_state, .. } = state;
+        let memberships: Vec<_> = memberships.into_iter().map(|(at, it)| (at, Arc::new(it))).collect();
         // A cluster is founded with an entry of term 1 before any node has a hard state: the entry says the term.
         let term = if base.id == LogId::GENESIS { hard_state.term.max(Term(1)) } else { hard_state.term };
-        let hard_state = HardState { term, ..hard_state };
+        // A damaged log may have lost what is committed; how far it is committed is learnt again.
+        let hard_state = HardState { term, commit: hard_state.commit.min(last), ..hard_state };
         let log = Log::restore(base.id, TermRuns::new(term_runs), last, config.tail_bytes_max);
         let mut node = Self {
             rng: Rng::new(&config),
@@ -31,7 +38,7 @@ impl Node {
             term,
             vote: hard_state.vote,
             log,
-            memberships: MembershipHistory::new((base.id.index, base.membership), memberships),
+            memberships: MembershipHistory::new((base.id.index, Arc::new(base.membership)), memberships),
             commit,
             handed: applied,
             applied,
@@ -43,6 +50,8 @@ impl Node {
             leader_heard: None,
             campaign_at: now,
             grant: None,
+            vote_store: None,
+            health: Condition::new(hard_state.health),
             lives: BTreeMap::new(),
             last_number: 0,
             last_round: 0,
@@ -94,7 +103,7 @@ fn check_restored(state: &Restored) -> Result<(LogIndex, LogIndex), RestoreError
     if term < log_term && !founded {
         return Err(RestoreError::TermBelowLog { term, log: log_term });
     }
-    if state.hard_state.commit > last {
+    if state.hard_state.commit > last && state.hard_state.health == Health::Sound {
         return Err(RestoreError::CommitBeyondLog { commit: state.hard_state.commit, last });
     }
     if state.applied > last {
@@ -105,5 +114,5 @@ fn check_restored(state: &Restored) -> Result<(LogIndex, LogIndex), RestoreError
     if applied < base.index {
         return Err(RestoreError::AppliedBelowBase { applied, base });
     }
-    Ok((applied, state.hard_state.commit.max(applied)))
+    Ok((applied, state.hard_state.commit.min(last).max(applied)))
 }

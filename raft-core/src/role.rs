@@ -4,9 +4,10 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 
 use crate::lease::Rounds;
+use crate::membership_change::OpenChange;
 use crate::progress::Progress;
 use crate::read_index::LeaderReads;
-use crate::{Incarnation, LogIndex, NodeId, RequestId, Ticket, Time, Vote};
+use crate::{Incarnation, LogId, LogIndex, NodeId, RequestId, Ticket, Time, Vote};
 
 /// What a node is (paper, Figure 4, with pre-vote).
 ///
@@ -64,6 +65,8 @@ pub(crate) struct Leader {
     pub(crate) since: Time,
     /// Its view of every other member.
     pub(crate) progress: BTreeMap<NodeId, Progress>,
+    /// The membership whose members those are; none while a change of it is not committed.
+    pub(crate) progress_of: Option<LogId>,
     /// Its first entry of this term; nothing is known to be committed for readers before that one is.
     pub(crate) term_start: LogIndex,
     /// Its entries that are not committed yet, in order.
@@ -74,6 +77,12 @@ pub(crate) struct Leader {
     pub(crate) rounds: Rounds,
     /// Reads that wait for a round.
     pub(crate) reads: LeaderReads,
+    /// A change of membership that someone waits for.
+    pub(crate) change: Option<OpenChange>,
+    /// The change that removed this leader is committed: its last act is to step down.
+    pub(crate) resigns: bool,
+    /// Not before this moment is leadership offered to a peer of a higher priority.
+    pub(crate) offer_at: Time,
     /// A `TimeoutNow` was sent in this term: another node may be elected at once, so there is no lease any more.
     pub(crate) lease_over: bool,
 }

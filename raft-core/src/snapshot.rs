@@ -1,5 +1,7 @@
 //! Compaction and snapshots: where the log starts, and peers that need what is no longer in it (paper, section 7).
 
+use alloc::sync::Arc;
+
 use crate::progress::ProgressState;
 use crate::raft::{COUNT_MAX, Node};
 use crate::role::Role;
@@ -20,7 +22,7 @@ impl Node {
     pub(crate) fn on_snapshot_installed(
         &mut self,
         base: LogId,
-        membership: Membership,
+        membership: Arc<Membership>,
         effects: &mut Effects,
     ) {
         if base.index <= self.commit || base.index.0 > COUNT_MAX || base.term.0 > COUNT_MAX {
@@ -37,8 +39,8 @@ impl Node {
                 self.become_follower(self.term, None, effects);
             }
             self.log.reset(base);
-            self.memberships.reset(base.index, membership.clone());
-            self.writes.reset_to(Base { id: base, membership });
+            self.memberships.reset(base.index, Arc::clone(&membership));
+            self.writes.reset_to(Base { id: base, membership: Arc::unwrap_or_clone(membership) });
             self.commit = base.index;
             if let Role::Follower(following) = &mut self.role {
                 following.verified = base.index; // What was beyond is gone.

@@ -2,7 +2,7 @@
 
 use alloc::collections::BTreeMap;
 
-use crate::{LogId, LogIndex, Membership, NodeId, RoleName, Term, Time};
+use crate::{Health, LogId, LogIndex, Membership, NodeId, RoleName, Term, Time};
 
 /// A node's state at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,9 +29,11 @@ pub struct Status {
     pub lease_until: Option<Time>,
     /// On others: when the leader was last heard.
     pub leader_heard: Option<Time>,
-    /// The membership in force.
+    /// Whether it still holds everything that it ever acknowledged.
+    pub health: Health,
+    /// The membership in force; joint while a change is under way.
     pub membership: Membership,
-    /// The entry that it stands in.
+    /// The index of the entry that it stands in.
     pub membership_index: LogIndex,
     /// On the leader: its view of each peer.
     pub peers: BTreeMap<NodeId, PeerStatus>,
@@ -48,6 +50,10 @@ pub struct PeerStatus {
     pub state: PeerState,
     /// Bytes of entries on their way.
     pub inflight_bytes: usize,
+    /// Appends on their way.
+    pub inflight_messages: usize,
+    /// Whether it counts: a damaged one is served and does not.
+    pub health: Health,
     /// When it last answered in this term.
     pub heard: Option<Time>,
 }

@@ -3,13 +3,15 @@
 use crate::progress::ProgressState;
 use crate::raft::Node;
 use crate::role::Role;
-use crate::{Body, CampaignReason, Done, Effects, LogIndex, NodeId, Outcome, Ticket, Time, TimeoutNow};
+use crate::{
+    Body, CampaignReason, Done, Effects, Health, LogIndex, NodeId, Outcome, Ticket, Time, TimeoutNow,
+};
 
 /// A transfer that was asked for. It outlives the leader's role: it ends when another node is known to lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Transfer {
-    /// Who asked.
-    pub(crate) ticket: Ticket,
+    /// Who asked; none when the leader hands over by itself.
+    pub(crate) ticket: Option<Ticket>,
     /// To whom.
     pub(crate) to: NodeId,
     /// When it has failed.
@@ -30,9 +32,9 @@ impl Node {
         } else {
             match to.or_else(|| self.best_successor()) {
                 Some(to) if to == self.config.node => Outcome::Transferred(to),
-                Some(to) if self.memberships.current().voters().contains(&to) => {
+                Some(to) if self.may_lead(to) => {
                     let deadline = self.now.after(self.config.election_timeout);
-                    self.transfer = Some(Transfer { ticket, to, deadline });
+                    self.transfer = Some(Transfer { ticket: Some(ticket), to, deadline });
                     return self.continue_transfer(to, effects);
                 }
                 Some(_) | None => Outcome::TransferFailed,
@@ -41,16 +43,26 @@ impl Node {
         effects.done.push(Done { ticket, outcome });
     }
 
+    /// Whether leadership may go there: to a voter that stays one, and is not kept from leading.
+    fn may_lead(&self, node: NodeId) -> bool {
+        let membership = self.memberships.current();
+        membership.voters().contains(&node) && membership.priority(node) > 0
+    }
+
     /// The voter that holds most of the log, of those lately heard.
-    fn best_successor(&self) -> Option<NodeId> {
+    pub(crate) fn best_successor(&self) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else { return None };
-        let voters = self.memberships.current().voters();
+        let membership = self.memberships.current();
+        let voters = membership.voters();
         let lately = self.now.before(self.config.leader_timeout);
         leader
             .progress
             .iter()
             .filter(|(id, peer)| voters.contains(id) && peer.answered.is_some_and(|at| at >= lately))
-            .max_by_key(|(id, peer)| (peer.counted_match(), core::cmp::Reverse(**id)))
+            .filter(|(id, peer)| membership.priority(**id) > 0 && peer.health == Health::Sound)
+            .max_by_key(|(id, peer)| {
+                (peer.counted_match(), membership.priority(**id), core::cmp::Reverse(**id))
+            })
             .map(|(id, _)| *id)
     }
 
@@ -63,7 +75,7 @@ impl Node {
     }
 
     /// From here on another node may be elected at any time, whatever followers promised: the lease is over for good.
-    fn send_timeout_now(&mut self, to: NodeId, at_least: LogIndex, effects: &mut Effects) {
+    pub(crate) fn send_timeout_now(&mut self, to: NodeId, at_least: LogIndex, effects: &mut Effects) {
         let envelope = self.envelope();
         let Role::Leader(leader) = &mut self.role else { return };
         if leader.progress.get(&to).is_some_and(|peer| peer.counted_match() >= at_least) {
@@ -74,7 +86,7 @@ impl Node {
 
     /// Leadership is handed to this node.
     pub(crate) fn on_timeout_now(&mut self, from: NodeId, effects: &mut Effects) {
-        if self.leader() == Some(from) && self.memberships.current().is_voter(self.config.node) {
+        if self.leader() == Some(from) && self.may_campaign() {
             self.become_candidate(CampaignReason::Transfer, effects);
         }
     }
@@ -88,14 +100,15 @@ impl Node {
             } else {
                 Outcome::Transferred(leader)
             };
-            effects.done.push(Done { ticket: transfer.ticket, outcome });
+            effects.done.extend(transfer.ticket.map(|ticket| Done { ticket, outcome }));
         }
     }
 
     /// The transfer has taken too long: lead on.
     pub(crate) fn expire_transfer(&mut self, effects: &mut Effects) {
         if let Some(transfer) = self.transfer.take_if(|transfer| transfer.deadline <= self.now) {
-            effects.done.push(Done { ticket: transfer.ticket, outcome: Outcome::TransferFailed });
+            let outcome = Outcome::TransferFailed;
+            effects.done.extend(transfer.ticket.map(|ticket| Done { ticket, outcome }));
         }
     }
 

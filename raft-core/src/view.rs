@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 
 use crate::raft::Node;
 use crate::role::Role;
-use crate::{LogIndex, Membership, NodeId, RoleName, Status, Term, Time};
+use crate::{Health, LogIndex, Membership, NodeId, RoleName, Status, Term, Time};
 
 impl Node {
     /// The leader it knows, itself included.
@@ -71,10 +71,16 @@ impl Node {
         self.memberships.current()
     }
 
-    /// The entry that the membership in force stands in.
+    /// The index of the entry that the membership in force stands in.
     #[must_use]
     pub fn membership_index(&self) -> LogIndex {
-        self.memberships.index()
+        self.memberships.current().id().index
+    }
+
+    /// Whether it still holds everything that it ever acknowledged.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health.health()
     }
 
     /// The membership that was in force right after `index`: what a snapshot at that index names. For an index before
@@ -104,7 +110,8 @@ impl Node {
             lease_until: self.lease_until(),
             leader_heard: self.leader_heard,
             membership: self.memberships.current().clone(),
-            membership_index: self.memberships.index(),
+            health: self.health(),
+            membership_index: self.membership_index(),
             peers,
         }
     }

@@ -3,7 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, missing_docs, reason = "test")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,15 +13,17 @@ use raftkit_core::invariants::{check_delta, check_state};
 use raftkit_core::*;
 
 fn restored() -> Restored {
-    let member = |id: u64| (NodeId(id), Member { store: StoreId(u128::from(id)), address: String::new() });
+    let member = |id: u64| (NodeId(id), Member::new(StoreId(u128::from(id)), ""));
     let membership = Membership::founding((1..=3).map(member).collect());
     Restored { base: Base { id: LogId::GENESIS, membership }, last: LogIndex(1), ..Restored::default() }
 }
 
-fn node() -> Node {
+fn node(health: Health) -> Node {
     let mut config = Config::new(NodeId(1), StoreId(1), Incarnation(2), 3);
     config.tail_bytes_max = 100;
-    Node::restore(config, restored(), Time(0)).unwrap()
+    let mut state = restored();
+    state.hard_state.health = health;
+    Node::restore(config, state, Time(0)).unwrap()
 }
 
 /// A number that is mostly small and sometimes extreme.
@@ -40,17 +43,47 @@ fn vote() -> impl Strategy<Value = Vote> {
     prop_oneof![Just(Vote::Granted), Just(Vote::Refused)]
 }
 
+fn health() -> impl Strategy<Value = Health> {
+    prop_oneof![9 => Just(Health::Sound), 1 => Just(Health::Damaged)]
+}
+
+/// Any five servers, in any suffrage, joint or not.
+fn membership() -> impl Strategy<Value = Membership> {
+    let one = (0_u8..5, 0_u8..4, 1_u128..4);
+    (proptest::collection::vec(one, 1..5), any::<bool>()).prop_map(|(members, joint)| {
+        let mut membership = Membership::default();
+        let mut outgoing = BTreeSet::new();
+        for (id, (kind, priority, store)) in (1..).map(NodeId).zip(members) {
+            let suffrage = match kind {
+                0 => Suffrage::NonVoter,
+                1 => Suffrage::Staging,
+                _ => Suffrage::Voter,
+            };
+            if joint && kind == 4 {
+                outgoing.insert(id);
+            }
+            let store = if store == 3 { StoreId(9) } else { StoreId(u128::from(id.0)) };
+            let member = Member { priority: priority * 50, ..Member::new(store, "") };
+            membership = membership.with(id, member, suffrage);
+        }
+        if outgoing.is_empty() {
+            return membership;
+        }
+        Membership::joint(membership.members().clone(), membership.voters().clone(), outgoing).unwrap()
+    })
+}
+
 fn mode() -> impl Strategy<Value = ReadMode> {
     prop_oneof![Just(ReadMode::Lease), Just(ReadMode::Quorum)]
 }
 
 fn entries() -> impl Strategy<Value = Vec<Entry>> {
-    let entry = (log_id(), 0_u8..3).prop_map(|(id, kind)| Entry {
+    let entry = (log_id(), 0_u8..3, membership()).prop_map(|(id, kind, membership)| Entry {
         id,
         payload: match kind {
             0 => Payload::Noop,
             1 => Payload::Command(Bytes::from_static(b"x")),
-            _ => Payload::Membership(restored().base.membership),
+            _ => Payload::Membership(Arc::new(membership)),
         },
     });
     let consecutive = (log_id(), 0_u64..4).prop_map(|(first, count)| {
@@ -91,15 +124,22 @@ fn body() -> impl Strategy<Value = Body> {
                 Body::AppendEntries(AppendEntries { prev, entries, commit: LogIndex(commit), round })
             }
         ),
-        (outcome, number(), 0_u64..4, number()).prop_map(|(outcome, round, life, promise)| {
-            Body::AppendEntriesResponse(AppendEntriesResponse {
-                outcome,
-                round,
-                to_incarnation: Incarnation(life),
-                promise: Duration::from_micros(promise),
-            })
-        }),
-        (mode(), request()).prop_map(|(mode, request)| Body::ReadIndex(ReadIndex { mode, request })),
+        (outcome, number(), 0_u64..4, number(), health()).prop_map(
+            |(outcome, round, life, promise, health)| {
+                Body::AppendEntriesResponse(AppendEntriesResponse {
+                    outcome,
+                    round,
+                    to_incarnation: Incarnation(life),
+                    promise: Duration::from_micros(promise),
+                    health,
+                })
+            }
+        ),
+        (mode(), health(), request()).prop_map(|(mode, asker, request)| Body::ReadIndex(ReadIndex {
+            mode,
+            asker,
+            request
+        })),
         (proptest::option::of(number()), request()).prop_map(|(index, request)| {
             Body::ReadIndexResponse(ReadIndexResponse { index: index.map(LogIndex), request })
         }),
@@ -133,15 +173,17 @@ fn input() -> impl Strategy<Value = Input> {
         2 => mode().prop_map(|mode| Input::Read { ticket: Ticket(9), mode }),
         1 => proptest::option::of(0_u64..5)
             .prop_map(|to| Input::Transfer { ticket: Ticket(10), to: to.map(NodeId) }),
+        2 => (log_id(), any::<bool>(), membership()).prop_map(|(seen, fits, target)| {
+            let seen = if fits { LogId::GENESIS } else { seen };
+            Input::Change(Box::new(MembershipChange { ticket: Ticket(11), seen, target }))
+        }),
         1 => Just(Input::PersistCommit),
         1 => number().prop_map(|to| Input::Compact(LogIndex(to))),
         6 => number().prop_map(|seq| Input::Persisted(WriteSeq(seq))),
         2 => number().prop_map(|to| Input::Applied(LogIndex(to))),
         1 => (number(), fetched).prop_map(|(request, result)| Input::Fetched { request, result }),
-        1 => log_id().prop_map(|base| Input::SnapshotInstalled {
-            base,
-            membership: restored().base.membership
-        }),
+        1 => (log_id(), membership())
+            .prop_map(|(base, membership)| Input::SnapshotInstalled { base, membership }),
         1 => (0_u64..5, sent).prop_map(|(to, result)| Input::SnapshotSent { to: NodeId(to), result }),
         1 => (0_u64..5).prop_map(|to| Input::Unreachable(NodeId(to))),
     ]
@@ -183,6 +225,11 @@ fn elect(node: &mut Node, now: &mut Time) -> Vec<Message> {
     effects.messages
 }
 
+/// All of it, written out.
+fn bytes(effects: &Effects) -> Vec<u8> {
+    format!("{effects:?}").into_bytes()
+}
+
 fn sorted(effects: &Effects) -> BTreeMap<&'static str, usize> {
     [("done", effects.done.len()), ("messages", effects.messages.len())].into_iter().collect()
 }
@@ -193,12 +240,13 @@ proptest! {
     #[test]
     fn two_nodes_and_a_clone_do_the_same_and_nothing_panics(
         leads in any::<bool>(),
+        health in health(),
         branch_at in 0_usize..60,
         inputs in proptest::collection::vec((0_u64..400_000, input()), 1..120),
     ) {
-        let (mut one, mut two) = (node(), node());
+        let (mut one, mut two) = (node(health), node(health));
         let mut now = Time(0);
-        if leads {
+        if leads && health == Health::Sound {
             let mut again = Time(0);
             prop_assert_eq!(elect(&mut one, &mut now), elect(&mut two, &mut again));
         }
@@ -214,10 +262,11 @@ proptest! {
             one.handle(now, input.clone(), &mut first);
             two.handle(now, input.clone(), &mut second);
             prop_assert_eq!(&first, &second, "{:?}", sorted(&first));
+            prop_assert_eq!(bytes(&first), bytes(&second));
             if let Some(branch) = &mut branch {
                 let mut third = Effects::default();
                 branch.handle(now, input, &mut third);
-                prop_assert_eq!(&first, &third);
+                prop_assert_eq!(bytes(&first), bytes(&third));
                 prop_assert_eq!(branch.status(), one.status());
             }
             prop_assert_eq!(one.next_deadline(), two.next_deadline());

@@ -11,8 +11,7 @@ use raftkit_core::{Member, Membership, NodeId, StoreId, Vote};
 fn membership(voters: &BTreeSet<u64>, outgoing: &BTreeSet<u64>) -> Membership {
     let ids = |set: &BTreeSet<u64>| set.iter().copied().map(NodeId).collect::<BTreeSet<_>>();
     // Everyone is a member; some are learners, who must not count.
-    let members =
-        (1..=9).map(|id| (NodeId(id), Member { store: StoreId(0), address: String::new() })).collect();
+    let members = (1..=9).map(|id| (NodeId(id), Member::new(StoreId(0), ""))).collect();
     Membership::joint(members, ids(voters), ids(outgoing)).unwrap()
 }
 

@@ -12,9 +12,7 @@ use raftkit_core::*;
 const MS: u64 = 1000;
 
 fn members(ids: &[u64]) -> std::collections::BTreeMap<NodeId, Member> {
-    ids.iter()
-        .map(|id| (NodeId(*id), Member { store: StoreId(u128::from(*id)), address: String::new() }))
-        .collect()
+    ids.iter().map(|id| (NodeId(*id), Member::new(StoreId(u128::from(*id)), ""))).collect()
 }
 
 fn voters(ids: &[u64]) -> Membership {
@@ -136,6 +134,7 @@ fn answer(outcome: AppendOutcome, round: u64) -> Body {
         round,
         to_incarnation: Incarnation(5),
         promise,
+        health: Health::Sound,
     })
 }
 
@@ -155,7 +154,7 @@ fn newest_round(effects: &Effects) -> u64 {
 #[test]
 fn a_membership_acts_when_appended_and_goes_when_truncated() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));
-    let payload = Payload::Membership(voters(&[1, 2, 3, 4]));
+    let payload = Payload::Membership(std::sync::Arc::new(voters(&[1, 2, 3, 4])));
     let change = Entry { id: LogId::new(2, 2), payload };
     it.hear(2, 2, append(LogId::GENESIS, vec![change], 1, 1));
     assert!(it.node.membership().contains(NodeId(4)), "not committed, but in force");
@@ -165,12 +164,34 @@ fn a_membership_acts_when_appended_and_goes_when_truncated() {
 }
 
 #[test]
-fn another_store_under_a_known_id_is_not_heard() {
+fn what_another_store_says_under_a_known_id_does_not_count() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));
-    let mut wiped = message(2, 9, append(LogId::GENESIS, vec![entry(9, 2)], 1, 1));
+    it.elect(&[2]);
+    let mut wiped = message(3, 2, answer(matches(2), 1));
     wiped.from_store = StoreId(99);
     it.give(Input::Message(wiped));
-    assert_eq!((it.effects.is_empty(), it.node.term()), (true, Term(1)));
+    assert_eq!((it.effects.is_empty(), it.node.commit()), (true, LogIndex(1)));
+    it.hear(3, 2, answer(matches(2), 1));
+    assert_eq!(it.node.commit(), LogIndex(2));
+}
+
+/// The vote is for a node in one data folder: its twin in another one could otherwise lead the same term.
+#[test]
+fn two_stores_of_one_node_do_not_both_get_the_vote() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.now = Time(600 * MS);
+    let request = RequestId::default();
+    let ask = RequestVote { last: LogId::GENESIS, reason: CampaignReason::LeaderTimeout, request };
+    it.hear(2, 2, Body::RequestVote(ask)).persist();
+    assert_eq!(it.effects.messages.len(), 1, "granted");
+    let mut twin = message(2, 2, Body::RequestVote(ask));
+    twin.from_store = StoreId(99);
+    it.give(Input::Message(twin));
+    let refused = RequestVoteResponse { vote: Vote::Refused, request };
+    assert_eq!(it.bodies(), [Body::RequestVoteResponse(refused)]);
+    it.hear(2, 2, Body::RequestVote(ask));
+    let granted = RequestVoteResponse { vote: Vote::Granted, request };
+    assert_eq!(it.bodies(), [Body::RequestVoteResponse(granted)], "asked again, as an answer may be lost");
 }
 
 #[test]
@@ -198,15 +219,20 @@ fn an_answer_to_an_earlier_life_of_this_node_counts_for_nothing() {
 }
 
 #[test]
-fn who_is_no_member_gets_no_vote_but_may_lead() {
+fn who_is_not_known_yet_may_be_voted_for_and_lead() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));
     it.now = Time(600 * MS);
     let request = RequestId::default();
     let ask = RequestVote { last: LogId::new(9, 9), reason: CampaignReason::Transfer, request };
-    it.hear(7, 9, Body::RequestVote(ask));
-    assert_eq!((it.effects.is_empty(), it.node.term()), (true, Term(1)));
-    it.hear(7, 2, append(LogId::GENESIS, vec![], 1, 1));
-    assert_eq!(it.node.leader(), Some(NodeId(7)), "it may have been added by entries that are not here yet");
+    it.hear(7, 9, Body::RequestVote(ask)).persist();
+    let granted = RequestVoteResponse { vote: Vote::Granted, request };
+    assert_eq!(
+        it.bodies(),
+        [Body::RequestVoteResponse(granted)],
+        "it may have been added by entries that lack here"
+    );
+    it.hear(7, 9, append(LogId::GENESIS, vec![], 1, 1));
+    assert_eq!(it.node.leader(), Some(NodeId(7)));
 }
 
 /// Paper, section 5.4.1: the later term decides, and the length only between equal terms.
@@ -377,7 +403,7 @@ fn a_match_beyond_the_log_is_nonsense() {
 }
 
 #[test]
-fn damaged_entries_are_replaced_by_a_snapshot_and_never_sent() {
+fn entries_that_cannot_be_read_are_never_sent_and_end_the_node() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));
     it.hear(2, 1, append(LogId::GENESIS, vec![entry(1, 2), entry(1, 3)], 1, 1)).persist();
     let config = Config::new(NodeId(1), StoreId(1), Incarnation(5), 1);
@@ -397,7 +423,8 @@ fn damaged_entries_are_replaced_by_a_snapshot_and_never_sent() {
     assert_eq!((fetch.first, fetch.last), (LogIndex(2), LogIndex(4)));
     it.give(Input::Fetched { request: fetch.request, result: Fetched::Damaged });
     assert!(it.effects.messages.is_empty());
-    assert_eq!(it.effects.snapshots, [SnapshotEffect::Send { to: NodeId(3), at_least: LogIndex(2) }]);
+    assert_eq!(it.effects.fatal, Some(Fatal::LogDamaged { first: LogIndex(2) }));
+    assert_eq!(it.node.leader(), None);
 }
 
 #[test]
@@ -408,7 +435,7 @@ fn a_log_that_contradicts_itself_is_not_started_from() {
             term_runs: vec![TermRun { term: Term(4), first: LogIndex(11) }],
             last: LogIndex(12),
             memberships: vec![(LogIndex(11), voters(&[1]))],
-            hard_state: HardState { term: Term(4), vote: None, commit: LogIndex(11) },
+            hard_state: HardState { term: Term(4), commit: LogIndex(11), ..HardState::default() },
             applied: LogIndex(10),
         };
         change(&mut restored);

@@ -1,6 +1,6 @@
 //! Applies writes to the tables, in one transaction.
 
-use raftkit_core::{Base, Entry, LogIndex, Payload, Write};
+use raftkit_core::{Base, Entry, LogIndex, Membership, Payload, Write};
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::codec::{PAYLOAD_BYTES_MAX, RunBuilder, run_last, run_prefix};
@@ -157,7 +157,7 @@ impl<'txn> Batch<'txn> {
         }
         if let Payload::Membership(membership) = &entry.payload {
             put_membership(&mut self.memberships, id.index, membership)?;
-            self.state.memberships.insert(id.index, membership.clone());
+            self.state.memberships.insert(id.index, Membership::clone(membership));
         }
         self.state.last = id;
         self.ends_changed = true;

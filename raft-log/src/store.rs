@@ -103,6 +103,7 @@ impl Store {
                     term: old.term.max(base.id.term),
                     vote,
                     commit: old.commit.max(base.id.index),
+                    health: old.health,
                 };
                 let mut batch = Batch::new(&txn, state)?;
                 batch.apply(&Write {

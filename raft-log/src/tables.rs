@@ -5,12 +5,14 @@
 //! terms        first index of a term after the base -> term: u64
 //! memberships  index after the base -> Membership::encode
 //! meta         "identity"   -> format: u32, node: u64, store: u128, formed: u8, cluster: u128, incarnation: u64
-//!              "hard state" -> term: u64, voted: u8, vote: u64, commit: u64
+//!              "hard state" -> term: u64, flags: u8 (1 voted, 2 damaged), vote: u64, commit: u64
 //!              "ends"       -> base: (term: u64, index: u64), last: (term: u64, index: u64)
 //!              "base membership" -> Membership::encode
 //! ```
 
-use raftkit_core::{ClusterId, HardState, Incarnation, LogId, LogIndex, Membership, NodeId, StoreId, Term};
+use raftkit_core::{
+    ClusterId, HardState, Health, Incarnation, LogId, LogIndex, Membership, NodeId, StoreId, Term,
+};
 use redb::{ReadableTable, Table, TableDefinition};
 
 use crate::codec::{seal, unseal};
@@ -104,7 +106,7 @@ pub(crate) fn decode_identity(body: &[u8]) -> Result<Result<Identity, u32>, Dama
 
 pub(crate) fn encode_hard_state(state: &HardState) -> Vec<u8> {
     let mut body = state.term.0.to_le_bytes().to_vec();
-    body.push(u8::from(state.vote.is_some()));
+    body.push(u8::from(state.vote.is_some()) | u8::from(state.health == Health::Damaged) << 1);
     body.extend_from_slice(&state.vote.unwrap_or_default().0.to_le_bytes());
     body.extend_from_slice(&state.commit.0.to_le_bytes());
     body
@@ -113,11 +115,12 @@ pub(crate) fn encode_hard_state(state: &HardState) -> Vec<u8> {
 pub(crate) fn decode_hard_state(body: &[u8]) -> Result<HardState, Damage> {
     let mut fields = Fields::new(record::HARD_STATE, body);
     let term = Term(fields.u64()?);
-    let voted = fields.flag()?;
+    let flags = fields.flags(3)?;
     let vote = NodeId(fields.u64()?);
     let commit = LogIndex(fields.u64()?);
     fields.end()?;
-    Ok(HardState { term, vote: voted.then_some(vote), commit })
+    let health = if flags & 2 == 0 { Health::Sound } else { Health::Damaged };
+    Ok(HardState { term, vote: (flags & 1 != 0).then_some(vote), commit, health })
 }
 
 pub(crate) fn encode_ends(ends: &Ends) -> Vec<u8> {
@@ -197,11 +200,13 @@ impl<'a> Fields<'a> {
     }
 
     fn flag(&mut self) -> Result<bool, Damage> {
-        match self.take()? {
-            [0] => Ok(false),
-            [1] => Ok(true),
-            [_] => Err(self.shape()),
-        }
+        self.flags(1).map(|flags| flags == 1)
+    }
+
+    /// A byte of which no other bits than these are set.
+    fn flags(&mut self, known: u8) -> Result<u8, Damage> {
+        let [flags] = self.take()?;
+        if flags & !known == 0 { Ok(flags) } else { Err(self.shape()) }
     }
 
     fn end(self) -> Result<(), Damage> {
@@ -242,10 +247,17 @@ mod tests {
         assert_eq!(hex(&body), parts.concat());
         assert_eq!(decode_identity(&body).expect("sound").expect("known"), identity());
 
-        let state = HardState { term: Term(1), vote: Some(NodeId(2)), commit: LogIndex(3) };
-        let body = encode_hard_state(&state);
-        assert_eq!(hex(&body), "01000000000000000102000000000000000300000000000000");
-        assert_eq!(decode_hard_state(&body).expect("sound"), state);
+        let (term, vote, commit) = (Term(1), Some(NodeId(2)), LogIndex(3));
+        let golden = [
+            (Health::Sound, "01000000000000000102000000000000000300000000000000"),
+            (Health::Damaged, "01000000000000000302000000000000000300000000000000"),
+        ];
+        for (health, bytes) in golden {
+            let state = HardState { term, vote, commit, health };
+            let body = encode_hard_state(&state);
+            assert_eq!(hex(&body), bytes);
+            assert_eq!(decode_hard_state(&body).expect("sound"), state);
+        }
 
         let ends = Ends { base: LogId::new(1, 2), last: LogId::new(3, 4) };
         let body = encode_ends(&ends);

@@ -25,7 +25,8 @@ fn what_was_flushed_is_read_back_and_restored() {
         append: vec![command(1, 2, 10), command(1, 3, 10)],
         ..Write::default()
     });
-    let hard_state = HardState { term: Term(2), vote: Some(NodeId(3)), commit: LogIndex(2) };
+    let hard_state =
+        HardState { term: Term(2), vote: Some(NodeId(3)), commit: LogIndex(2), ..HardState::default() };
     store.queue(Write {
         seq: WriteSeq(2),
         append: vec![command(2, 4, 0), member(2, 5, 9)],
@@ -108,7 +109,10 @@ fn a_cluster_is_formed_once() {
     store.form(ClusterId(0xa), base(1, 1)).unwrap();
     let formed = store.restored();
     assert_eq!(formed.base, base(1, 1));
-    assert_eq!(formed.hard_state, HardState { term: Term(1), vote: None, commit: LogIndex(1) });
+    assert_eq!(
+        formed.hard_state,
+        HardState { term: Term(1), vote: None, commit: LogIndex(1), ..HardState::default() }
+    );
     store.form(ClusterId(0xa), base(9, 9)).unwrap();
     let error = store.form(ClusterId(0xb), base(1, 1)).unwrap_err();
     let text = format!("the store belongs to cluster {:032x}, it cannot join cluster {:032x}", 0xa, 0xb);

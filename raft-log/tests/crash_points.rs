@@ -25,8 +25,9 @@ struct Told {
 
 /// The flushes of the life: every kind of write, and several in one.
 fn flushes() -> Vec<Vec<Write>> {
-    let hard_state =
-        |term, commit| Some(HardState { term: Term(term), vote: None, commit: LogIndex(commit) });
+    let hard_state = |term, commit| {
+        Some(HardState { term: Term(term), vote: None, commit: LogIndex(commit), ..HardState::default() })
+    };
     let entries =
         |term, range: std::ops::RangeInclusive<u64>| range.map(|index| command(term, index, 200)).collect();
     vec![

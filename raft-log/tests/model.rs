@@ -124,6 +124,7 @@ impl Plan {
             term: Term(log.hard_state.term.0 + term),
             vote: vote.map(NodeId),
             commit: log.base.id.index,
+            ..HardState::default()
         });
         write.compact_to = self.compact.map(|of| part(&log, of));
         write

@@ -20,7 +20,12 @@ fn filled(disk: &SimulatedDisk, count: u64) -> (Store, Vec<Model>) {
     let mut models = vec![model.clone()];
     for first in (2..2 + count).step_by(2) {
         let entries = vec![command(1, first, 3000), member(1, first + 1, first)];
-        let hard_state = HardState { term: Term(first), vote: Some(NodeId(2)), commit: LogIndex(first) };
+        let hard_state = HardState {
+            term: Term(first),
+            vote: Some(NodeId(2)),
+            commit: LogIndex(first),
+            ..HardState::default()
+        };
         let write = Write { hard_state: Some(hard_state), ..append(first, entries) };
         model.apply(&write);
         store.queue(write);

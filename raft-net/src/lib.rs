@@ -61,7 +61,7 @@ pub use quic::*;
 pub use refusal::{Hello, Lane, Refusal};
 
 /// Nodes with different protocol versions refuse each other.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// The one group that is served; frames name it so that several can share a connection later.
 pub const GROUP: u32 = 0;

@@ -2,15 +2,16 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use raftkit_core::{
-    AppendEntries, AppendEntriesResponse, AppendOutcome, Body, CampaignReason, ClusterId, Entry, Incarnation,
-    LogId, LogIndex, Member, Membership, Message, NodeId, Payload, PreVote, PreVoteResponse, ReadIndex,
-    ReadIndexResponse, ReadMode, RequestId, RequestVote, RequestVoteResponse, StoreId, Term, TimeoutNow,
-    Vote,
+    AppendEntries, AppendEntriesResponse, AppendOutcome, Body, CampaignReason, ClusterId, Entry, Health,
+    Incarnation, LogId, LogIndex, Member, Membership, Message, NodeId, Payload, PreVote, PreVoteResponse,
+    ReadIndex, ReadIndexResponse, ReadMode, RequestId, RequestVote, RequestVoteResponse, StoreId, Term,
+    TimeoutNow, Vote,
 };
 use raftkit_net::frame::{PREFIX_BYTES, encode_bulk_prefix};
 use raftkit_net::{
@@ -30,6 +31,10 @@ fn vote() -> impl Strategy<Value = Vote> {
     prop_oneof![Just(Vote::Granted), Just(Vote::Refused)]
 }
 
+fn health() -> impl Strategy<Value = Health> {
+    prop_oneof![Just(Health::Sound), Just(Health::Damaged)]
+}
+
 fn bytes(max: usize) -> impl Strategy<Value = Bytes> {
     proptest::collection::vec(any::<u8>(), 0..max).prop_map(Bytes::from)
 }
@@ -39,9 +44,7 @@ fn membership() -> impl Strategy<Value = Membership> {
     proptest::collection::btree_map(any::<u64>(), member, 0..5).prop_map(|members| {
         let named: BTreeMap<_, _> = members
             .iter()
-            .map(|(id, (store, address, ..))| {
-                (NodeId(*id), Member { store: StoreId(*store), address: address.clone() })
-            })
+            .map(|(id, (store, address, ..))| (NodeId(*id), Member::new(StoreId(*store), address.clone())))
             .collect();
         let half = |pick: fn(&(u128, String, bool, bool)) -> bool| -> BTreeSet<_> {
             members.iter().filter(|(_, member)| pick(member)).map(|(id, _)| NodeId(*id)).collect()
@@ -54,7 +57,7 @@ fn entry() -> impl Strategy<Value = Entry> {
     let payload = prop_oneof![
         Just(Payload::Noop),
         bytes(300).prop_map(Payload::Command),
-        membership().prop_map(Payload::Membership),
+        membership().prop_map(|it| Payload::Membership(Arc::new(it))),
     ];
     (log_id(), payload).prop_map(|(id, payload)| Entry { id, payload })
 }
@@ -89,17 +92,19 @@ fn body() -> impl Strategy<Value = Body> {
                 round
             })
         ),
-        (outcome, any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(outcome, round, life, promise)| {
+        (outcome, any::<[u64; 3]>(), health()).prop_map(|(outcome, [round, life, promise], health)| {
             Body::AppendEntriesResponse(AppendEntriesResponse {
                 outcome,
                 round,
                 to_incarnation: Incarnation(life),
                 promise: Duration::from_nanos(promise),
+                health,
             })
         }),
-        (any::<bool>(), request_id()).prop_map(|(lease, request)| {
+        (any::<bool>(), health(), request_id()).prop_map(|(lease, asker, request)| {
             Body::ReadIndex(ReadIndex {
                 mode: if lease { ReadMode::Lease } else { ReadMode::Quorum },
+                asker,
                 request,
             })
         }),

@@ -168,7 +168,7 @@ impl<M: StateMachine> Applier<M> {
             Payload::Noop => None,
             Payload::Command(bytes) => Some(bytes.clone()),
             Payload::Membership(membership) => {
-                self.membership = membership.clone();
+                self.membership = Membership::clone(membership);
                 None
             }
         };

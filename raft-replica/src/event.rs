@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use raftkit_core::{
-    Apply, Fatal, Fetch, Fetched, LogId, LogIndex, Membership, Message, NodeId, Proposal, ReadMode,
-    RoleChange, Ticket, Write, WriteSeq,
+    Apply, ChangeRefused, Fatal, Fetch, Fetched, LogId, LogIndex, Membership, MembershipChange, Message,
+    NodeId, Proposal, ReadMode, RoleChange, Ticket, Write, WriteSeq,
 };
 use raftkit_snapshot::{Manifest, SnapshotFile};
 
@@ -40,6 +40,8 @@ pub enum Event {
         /// To whom; none: to the most up-to-date voter.
         to: Option<NodeId>,
     },
+    /// Change who takes part.
+    Change(Box<MembershipChange>),
     /// Make the commit index durable.
     PersistCommit,
     /// The transport lost a peer.
@@ -212,6 +214,12 @@ pub enum Answer {
     ReadAt(LogIndex),
     /// Leadership has gone to this node.
     Transferred(NodeId),
+    /// The membership is as wanted, since this entry.
+    Changed(LogId),
+    /// Nothing was done: the membership in force stands in this entry and is not the one that the caller saw.
+    Conflict(LogId),
+    /// Nothing was done: such a change is not possible.
+    Refused(ChangeRefused),
     /// Nothing was done and nothing will be: this node does not lead. Safe to try elsewhere.
     NotLeader(Option<NodeId>),
     /// Nothing was done: too much is on its way.

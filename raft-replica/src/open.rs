@@ -122,6 +122,7 @@ fn reset(base: Base, store: &mut Store, restored: &mut Restored) -> Result<(), O
     let hard_state = HardState {
         term: restored.hard_state.term.max(base.id.term),
         commit: base.id.index,
+        health: restored.hard_state.health,
         vote: restored.hard_state.vote.filter(|_| restored.hard_state.term >= base.id.term),
     };
     store.queue(Write { reset_to: Some(base.clone()), hard_state: Some(hard_state), ..Write::default() });

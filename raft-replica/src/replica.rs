@@ -1,6 +1,6 @@
 //! The replica: the protocol with a log, a state machine and snapshots around it. Events in, actions out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use raftkit_core::{
@@ -46,6 +46,8 @@ pub struct Replica {
     effects: Effects,
     /// Proposals that are committed or in doubt, until the entry of that index is applied here.
     awaiting: BTreeMap<(LogIndex, Term), Ticket>,
+    /// Changes of membership that are not answered.
+    changes: BTreeSet<Ticket>,
     /// What the applier was handed and has not reported: (last index, bytes in memory) of each run.
     unapplied: VecDeque<(LogIndex, usize)>,
     unapplied_bytes: usize,
@@ -70,6 +72,7 @@ impl Replica {
             options,
             effects: Effects::default(),
             awaiting: BTreeMap::new(),
+            changes: BTreeSet::new(),
             unapplied: VecDeque::new(),
             unapplied_bytes: 0,
             transfers: Transfers::new(),
@@ -122,6 +125,10 @@ impl Replica {
             Event::Propose(proposals) => self.core(now, Input::Propose(proposals), out),
             Event::Read { ticket, mode } => self.core(now, Input::Read { ticket, mode }, out),
             Event::Transfer { ticket, to } => self.core(now, Input::Transfer { ticket, to }, out),
+            Event::Change(change) => {
+                self.changes.insert(change.ticket);
+                self.core(now, Input::Change(change), out);
+            }
             Event::PersistCommit => self.core(now, Input::PersistCommit, out),
             Event::Unreachable(node) => self.core(now, Input::Unreachable(node), out),
             Event::Fetched { request, result } => self.core(now, Input::Fetched { request, result }, out),
@@ -159,6 +166,7 @@ impl Replica {
             Event::Propose(proposals) => self.core(now, Input::Propose(proposals), out),
             Event::Read { ticket, mode } => self.core(now, Input::Read { ticket, mode }, out),
             Event::Transfer { ticket, to } => self.core(now, Input::Transfer { ticket, to }, out),
+            Event::Change(change) => self.core(now, Input::Change(change), out),
             Event::Tick
             | Event::Message(_)
             | Event::Bulk { .. }
@@ -258,7 +266,11 @@ impl Replica {
     }
 
     fn done(&mut self, Done { ticket, outcome }: Done, out: &mut Vec<Action>) {
+        let is_change = self.changes.remove(&ticket);
         let answer = match outcome {
+            // The state machine has no part in it.
+            Outcome::Committed(id) if is_change => Answer::Changed(id),
+            Outcome::Unknown(_) if is_change => Answer::Unknown,
             // Answered once it is applied. In doubt: the log itself tells what became of it, when that index commits.
             Outcome::Committed(id) | Outcome::Unknown(id) => {
                 if self.ended {
@@ -274,6 +286,8 @@ impl Replica {
             Outcome::Overloaded => Answer::Overloaded,
             Outcome::TransferFailed => Answer::TransferFailed,
             Outcome::Stopped => Answer::Stopped,
+            Outcome::Conflict(id) => Answer::Conflict(id),
+            Outcome::Refused(why) => Answer::Refused(why),
         };
         out.push(Action::Answer { ticket, answer });
     }

@@ -40,7 +40,7 @@ type Machine = InMemory<Sum>;
 const DIR: &str = "/data";
 
 fn membership(address: &str) -> Membership {
-    let member = Member { store: StoreId(9), address: address.to_owned() };
+    let member = Member::new(StoreId(9), address.to_owned());
     Membership::founding(BTreeMap::from([(NodeId(1), member)]))
 }
 
@@ -132,8 +132,10 @@ fn entries_that_come_twice_are_applied_once() {
 fn a_snapshot_after_a_restart_names_the_membership_as_of_what_is_applied() {
     let disk = SimulatedDisk::new(1);
     let mut opened = open(&disk, |store| {
-        let second = Entry { id: LogId::new(2, 2), payload: Payload::Membership(membership("second")) };
-        let third = Entry { id: LogId::new(2, 4), payload: Payload::Membership(membership("third")) };
+        let second =
+            Entry { id: LogId::new(2, 2), payload: Payload::Membership(Arc::new(membership("second"))) };
+        let third =
+            Entry { id: LogId::new(2, 4), payload: Payload::Membership(Arc::new(membership("third"))) };
         let hard_state = Some(HardState { term: raftkit_core::Term(2), ..HardState::default() });
         store.queue(Write { append: vec![second, command(3), third], hard_state, ..Write::default() });
         store.flush().unwrap();

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use raftkit_core::{Base, Entry, HardState, LogId, LogIndex, Payload, Restored, TermRun, Write, WriteSeq};
+use raftkit_core::{
+    Base, Entry, HardState, LogId, LogIndex, Membership, Payload, Restored, TermRun, Write, WriteSeq,
+};
 
 /// A log as some point of time left it.
 #[derive(Clone, Default)]
@@ -51,7 +53,7 @@ impl Image {
             let term = self.entry(to).expect("compacts what is there").id.term;
             for entry in self.entries.iter().filter(|entry| entry.id.index <= to) {
                 if let Payload::Membership(membership) = &entry.payload {
-                    self.base.membership = membership.clone();
+                    self.base.membership = Membership::clone(membership);
                 }
             }
             self.entries.retain(|entry| entry.id.index > to);
@@ -67,7 +69,7 @@ impl Image {
                 term_runs.push(TermRun { term: entry.id.term, first: entry.id.index });
             }
             if let Payload::Membership(membership) = &entry.payload {
-                memberships.push((entry.id.index, membership.clone()));
+                memberships.push((entry.id.index, Membership::clone(membership)));
             }
         }
         Restored {

@@ -46,8 +46,7 @@ impl Cluster {
     }
 
     pub fn found(&mut self, count: u64, learners: &BTreeSet<NodeId>, template: &Config) {
-        let member =
-            |id: u64| (NodeId(id), Member { store: StoreId(u128::from(id)), address: String::new() });
+        let member = |id: u64| (NodeId(id), Member::new(StoreId(u128::from(id)), ""));
         let members: BTreeMap<_, _> = (1..=count).map(member).collect();
         let voters = members.keys().filter(|id| !learners.contains(id)).copied().collect();
         let membership = Membership::new(members, voters).unwrap();

@@ -27,6 +27,8 @@ pub fn outcome(outcome: Outcome) -> String {
         Outcome::TransferFailed => "failed".into(),
         Outcome::Unknown(id) => format!("unknown, was {id}"),
         Outcome::Stopped => "stopped".into(),
+        Outcome::Conflict(id) => format!("conflict, the membership is of {id}"),
+        Outcome::Refused(why) => format!("refused: {why}"),
     }
 }
 

@@ -124,8 +124,7 @@ impl World {
         let faults = Faults::draw(&mut chance);
         let count = chance.range(1, 6);
         let learners = u64::from(count > 2 && chance.happens(200));
-        let member =
-            |id: u64| (NodeId(id), Member { store: StoreId(u128::from(id)), address: String::new() });
+        let member = |id: u64| (NodeId(id), Member::new(StoreId(u128::from(id)), ""));
         let members: BTreeMap<_, _> = (1..=count).map(member).collect();
         let voters: BTreeSet<_> = (1..=count - learners).map(NodeId).collect();
         let membership = Membership::new(members, voters.clone()).expect("voters are members");

@@ -27,11 +27,11 @@ pub(crate) fn command(term: u64, index: u64, len: usize) -> Entry {
 }
 
 pub(crate) fn member(term: u64, index: u64, node: u64) -> Entry {
-    Entry { id: LogId::new(term, index), payload: Payload::Membership(membership(node)) }
+    Entry { id: LogId::new(term, index), payload: Payload::Membership(membership(node).into()) }
 }
 
 pub(crate) fn membership(node: u64) -> Membership {
-    let member = Member { store: StoreId(u128::from(node) * 100), address: format!("host{node}:1") };
+    let member = Member::new(StoreId(u128::from(node) * 100), format!("host{node}:1"));
     Membership::founding([(NodeId(node), member)].into())
 }
 
@@ -63,7 +63,8 @@ impl Model {
 
     pub(crate) fn form(&mut self, cluster: ClusterId, base: Base) {
         self.cluster = Some(cluster);
-        self.hard_state = HardState { term: base.id.term, vote: None, commit: base.id.index };
+        self.hard_state =
+            HardState { term: base.id.term, vote: None, commit: base.id.index, ..HardState::default() };
         self.base = base;
     }
 
@@ -85,7 +86,7 @@ impl Model {
             for entry in self.entries.drain(..kept) {
                 self.base.id = entry.id;
                 if let Payload::Membership(membership) = entry.payload {
-                    self.base.membership = membership;
+                    self.base.membership = Membership::clone(&membership);
                 }
             }
         }
@@ -99,7 +100,7 @@ impl Model {
             }
         }
         let memberships = self.entries.iter().filter_map(|entry| match &entry.payload {
-            Payload::Membership(membership) => Some((entry.id.index, membership.clone())),
+            Payload::Membership(membership) => Some((entry.id.index, Membership::clone(membership))),
             Payload::Noop | Payload::Command(_) => None,
         });
         Restored {

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use raftkit_core as core_types;
 use raftkit_core::{
-    AppendEntriesResponse, AppendOutcome, Body, CampaignReason, Incarnation, LogId, LogIndex, NodeId,
+    AppendEntriesResponse, AppendOutcome, Body, CampaignReason, Health, Incarnation, LogId, LogIndex, NodeId,
     PreVote, PreVoteResponse, ReadIndex, ReadIndexResponse, ReadMode, RequestId, RequestVote,
     RequestVoteResponse, StoreId, Term, TimeoutNow, Vote,
 };
@@ -49,10 +49,10 @@ enum BodyHeader {
     RequestVoteResponse(VoteHeader, RequestIdHeader),
     /// Entry before, commit index, round.
     AppendEntries(LogIdHeader, U64, U64),
-    /// Outcome, round, leader's incarnation, promise in nanoseconds.
-    AppendEntriesResponse(OutcomeHeader, U64, U64, U64),
-    /// Mode, request.
-    ReadIndex(ModeHeader, RequestIdHeader),
+    /// Outcome, round, leader's incarnation, promise in nanoseconds, health.
+    AppendEntriesResponse(OutcomeHeader, U64, U64, U64, HealthHeader),
+    /// Mode, the asker's health, request.
+    ReadIndex(ModeHeader, HealthHeader, RequestIdHeader),
     /// Index, request.
     ReadIndexResponse(IndexHeader, RequestIdHeader),
     /// Nothing more.
@@ -81,6 +81,12 @@ enum ReasonHeader {
 enum ModeHeader {
     Lease,
     Quorum,
+}
+
+#[derive(Archive, Serialize)]
+enum HealthHeader {
+    Sound,
+    Damaged,
 }
 
 #[derive(Archive, Serialize)]
@@ -160,6 +166,7 @@ impl BodyHeader {
                     it.round.into(),
                     it.to_incarnation.0.into(),
                     promise.into(),
+                    health(it.health),
                 )
             }
             Body::ReadIndex(it) => {
@@ -167,7 +174,7 @@ impl BodyHeader {
                     ReadMode::Lease => ModeHeader::Lease,
                     ReadMode::Quorum => ModeHeader::Quorum,
                 };
-                Self::ReadIndex(mode, request_id(it.request))
+                Self::ReadIndex(mode, health(it.asker), request_id(it.request))
             }
             Body::ReadIndexResponse(it) => {
                 let index =
@@ -209,7 +216,7 @@ impl ArchivedBodyHeader {
                 commit: LogIndex(commit.to_native()),
                 round: round.to_native(),
             }),
-            Self::AppendEntriesResponse(outcome, round, to_incarnation, promise) => {
+            Self::AppendEntriesResponse(outcome, round, to_incarnation, promise, health) => {
                 Body::AppendEntriesResponse(AppendEntriesResponse {
                     outcome: match outcome {
                         ArchivedOutcomeHeader::Match(index) => {
@@ -224,13 +231,15 @@ impl ArchivedBodyHeader {
                     round: round.to_native(),
                     to_incarnation: Incarnation(to_incarnation.to_native()),
                     promise: Duration::from_nanos(promise.to_native()),
+                    health: health.read(),
                 })
             }
-            Self::ReadIndex(mode, request) => Body::ReadIndex(ReadIndex {
+            Self::ReadIndex(mode, asker, request) => Body::ReadIndex(ReadIndex {
                 mode: match mode {
                     ArchivedModeHeader::Lease => ReadMode::Lease,
                     ArchivedModeHeader::Quorum => ReadMode::Quorum,
                 },
+                asker: asker.read(),
                 request: request.read(),
             }),
             Self::ReadIndexResponse(index, request) => Body::ReadIndexResponse(ReadIndexResponse {
@@ -257,6 +266,22 @@ fn vote(vote: Vote) -> VoteHeader {
     match vote {
         Vote::Granted => VoteHeader::Granted,
         Vote::Refused => VoteHeader::Refused,
+    }
+}
+
+fn health(health: Health) -> HealthHeader {
+    match health {
+        Health::Sound => HealthHeader::Sound,
+        Health::Damaged => HealthHeader::Damaged,
+    }
+}
+
+impl ArchivedHealthHeader {
+    fn read(&self) -> Health {
+        match self {
+            Self::Sound => Health::Sound,
+            Self::Damaged => Health::Damaged,
+        }
     }
 }
 

@@ -104,7 +104,7 @@ async fn look_around<M: StateMachine>(shared: &Arc<Shared<M>>, servers: usize, j
 }
 
 fn member(identity: &RemoteIdentity) -> Member {
-    Member { store: identity.store, address: identity.address.clone() }
+    Member::new(identity.store, identity.address.clone())
 }
 
 /// Takes over what the node at `address` was founded with, if this node is a part of it.

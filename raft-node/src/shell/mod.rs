@@ -104,7 +104,7 @@ impl<M: StateMachine> Shared<M> {
     }
 
     pub(crate) fn as_member(&self) -> (NodeId, Member) {
-        (self.config.node, Member { store: self.store, address: self.address.clone() })
+        (self.config.node, Member::new(self.store, self.address.clone()))
     }
 
     pub(crate) fn founding(&self) -> Founding {

@@ -97,7 +97,12 @@ pub(crate) fn encode_answer(answer: &Answer) -> Bytes {
         Answer::NotLeader(_) => out.put_u8(2),
         Answer::Overloaded => out.put_u8(3),
         Answer::TransferFailed => out.put_u8(4),
-        Answer::Unknown | Answer::ReadAt(_) => out.put_u8(5),
+        // Reads and changes are not asked for this way.
+        Answer::Unknown
+        | Answer::ReadAt(_)
+        | Answer::Changed(_)
+        | Answer::Conflict(_)
+        | Answer::Refused(_) => out.put_u8(5),
         Answer::Stopped => out.put_u8(6),
     }
     out.freeze()

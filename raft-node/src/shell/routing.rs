@@ -42,7 +42,13 @@ impl<M: StateMachine> Shared<M> {
                 Answer::NotLeader(_) => {}
                 Answer::Stopped if leader == self.config.node => return Err(ProposeError::Stopping),
                 Answer::Stopped => {}
-                Answer::Unknown | Answer::ReadAt(_) | Answer::Transferred(_) | Answer::TransferFailed => {
+                Answer::Unknown
+                | Answer::ReadAt(_)
+                | Answer::Transferred(_)
+                | Answer::TransferFailed
+                | Answer::Changed(_)
+                | Answer::Conflict(_)
+                | Answer::Refused(_) => {
                     return Err(ProposeError::Unknown(self.config.commit_timeout));
                 }
             }
@@ -164,7 +170,10 @@ impl<M: StateMachine> Shared<M> {
             | Answer::Unknown
             | Answer::Stopped
             | Answer::Committed { .. }
-            | Answer::ReadAt(_) => Err(TransferError::Failed),
+            | Answer::ReadAt(_)
+            | Answer::Changed(_)
+            | Answer::Conflict(_)
+            | Answer::Refused(_) => Err(TransferError::Failed),
         }
     }
 

@@ -160,8 +160,7 @@ impl<M: StateMachine> Cluster<M> {
     /// A founded cluster of `count` running nodes.
     pub fn new(count: u64, open: Open<M>, options: ReplicaOptions) -> Self {
         let ids: Vec<NodeId> = (1..=count).map(NodeId).collect();
-        let member =
-            |id: &NodeId| Member { store: StoreId(u128::from(id.0) + 100), address: format!("node-{id}") };
+        let member = |id: &NodeId| Member::new(StoreId(u128::from(id.0) + 100), format!("node-{id}"));
         let membership = Membership::founding(ids.iter().map(|id| (*id, member(id))).collect());
         let nodes =
             ids.iter().map(|id| (*id, TestNode::new(*id, open, options, membership.clone()))).collect();

@@ -26,7 +26,7 @@ pub(crate) fn open(disk: &SimulatedDisk) -> std::io::Result<SnapshotDir> {
 
 /// A membership of two, one of whom learns.
 pub(crate) fn membership() -> Membership {
-    let member = |store, address: &str| Member { store: StoreId(store), address: address.into() };
+    let member = |store, address: &str| Member::new(StoreId(store), address);
     let members = BTreeMap::from([(NodeId(1), member(7, "a:1")), (NodeId(2), member(8, "b:2"))]);
     Membership::new(members, [NodeId(1)].into()).expect("the voter is a member")
 }

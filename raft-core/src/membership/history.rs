@@ -1,20 +1,22 @@
 //! The memberships in the log: the newest one acts, committed or not, and truncation brings the one before back
 //! (thesis, section 4.1).
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::{LogIndex, Membership};
+use super::Membership;
+use crate::LogIndex;
 
 /// The membership as of the log's base, and those appended after it, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MembershipHistory {
-    base: (LogIndex, Membership),
-    later: Vec<(LogIndex, Membership)>,
+    base: (LogIndex, Arc<Membership>),
+    later: Vec<(LogIndex, Arc<Membership>)>,
 }
 
 impl MembershipHistory {
     /// `base` is in force from the log's start, `later` from their indexes on.
-    pub(crate) fn new(base: (LogIndex, Membership), later: Vec<(LogIndex, Membership)>) -> Self {
+    pub(crate) fn new(base: (LogIndex, Arc<Membership>), later: Vec<(LogIndex, Arc<Membership>)>) -> Self {
         Self { base, later }
     }
 
@@ -23,9 +25,15 @@ impl MembershipHistory {
         &self.newest().1
     }
 
-    /// The entry that the one in force stands in.
-    pub(crate) fn index(&self) -> LogIndex {
-        self.newest().0
+    /// True when the one in force cannot be truncated any more.
+    pub(crate) fn is_committed(&self, commit: LogIndex) -> bool {
+        self.newest().0 <= commit
+    }
+
+    /// The one that comes back if the one in force is truncated; itself where it is the oldest known.
+    pub(crate) fn previous(&self) -> &Membership {
+        let before = self.later.len().checked_sub(2).map(|at| &self.later[at]);
+        &before.unwrap_or(&self.base).1
     }
 
     /// The one that was in force right after `index`; the base's for an index before it.
@@ -34,7 +42,7 @@ impl MembershipHistory {
     }
 
     /// Notes one that was appended.
-    pub(crate) fn append(&mut self, index: LogIndex, membership: Membership) {
+    pub(crate) fn append(&mut self, index: LogIndex, membership: Arc<Membership>) {
         self.later.push((index, membership));
     }
 
@@ -55,7 +63,7 @@ impl MembershipHistory {
     }
 
     /// The log was reset to a snapshot.
-    pub(crate) fn reset(&mut self, index: LogIndex, membership: Membership) {
+    pub(crate) fn reset(&mut self, index: LogIndex, membership: Arc<Membership>) {
         self.base = (index, membership);
         self.later.clear();
     }
@@ -65,7 +73,7 @@ impl MembershipHistory {
         self.later.iter().map(|(index, _)| *index)
     }
 
-    fn newest(&self) -> &(LogIndex, Membership) {
+    fn newest(&self) -> &(LogIndex, Arc<Membership>) {
         self.later.last().unwrap_or(&self.base)
     }
 }
@@ -73,12 +81,11 @@ impl MembershipHistory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Member, NodeId, StoreId};
-    use alloc::string::String;
+    use crate::{LogId, Member, NodeId, StoreId};
 
-    fn only(node: u64) -> Membership {
-        let member = Member { store: StoreId(0), address: String::new() };
-        Membership::founding([(NodeId(node), member)].into_iter().collect())
+    fn only(node: u64) -> Arc<Membership> {
+        let member = [(NodeId(node), Member::new(StoreId(0), ""))];
+        Arc::new(Membership::founding(member.into_iter().collect()).at(LogId::new(1, node)))
     }
 
     #[test]
@@ -86,15 +93,16 @@ mod tests {
         let mut history = MembershipHistory::new((LogIndex(1), only(1)), Vec::new());
         history.append(LogIndex(4), only(4));
         history.append(LogIndex(6), only(6));
-        assert_eq!((history.index(), history.current()), (LogIndex(6), &only(6)));
-        assert_eq!(history.as_of(LogIndex(5)), &only(4));
+        assert_eq!(history.current(), &*only(6));
+        assert_eq!(history.previous(), &*only(4));
+        assert_eq!(history.as_of(LogIndex(5)), &*only(4));
         assert!(history.truncate_from(LogIndex(5)));
         assert!(!history.truncate_from(LogIndex(5)));
-        assert_eq!((history.index(), history.current()), (LogIndex(4), &only(4)));
+        assert_eq!((history.current(), history.previous()), (&*only(4), &*only(1)));
         history.compact(LogIndex(3));
-        assert_eq!(history.as_of(LogIndex(3)), &only(1));
+        assert_eq!(history.as_of(LogIndex(3)), &*only(1));
         history.compact(LogIndex(4));
-        assert_eq!((history.index(), history.current()), (LogIndex(4), &only(4)));
+        assert_eq!((history.current(), history.previous()), (&*only(4), &*only(4)));
         assert_eq!(history.later_indexes().count(), 0);
     }
 }

@@ -1,0 +1,53 @@
+//! Learners that are to vote once they have caught up (thesis, section 4.2.1): to add an empty voter at once would leave
+//! the cluster unable to commit until that one has the whole log.
+
+use crate::progress::{Progress, ProgressState};
+use crate::raft::Node;
+use crate::role::Role;
+use crate::{Health, LogIndex, NodeId, Suffrage, Time};
+
+/// A round of catching up: the peer is sent what the log held when the round began. It has caught up when a round took less
+/// than an election time-out: from there on it keeps up, or a write waits for it about as long as for an election.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CatchUp {
+    to: LogIndex,
+    since: Time,
+}
+
+impl Node {
+    /// Makes the first learner that has caught up a voter. Called at the end of each input.
+    pub(crate) fn promote_staging(&mut self) {
+        let membership = self.memberships.current();
+        if membership.staging().is_empty() || membership.is_joint() || self.is_transferring() {
+            return;
+        }
+        let (now, last, limit) = (self.now, self.log.last_index(), self.config.election_timeout);
+        let Role::Leader(leader) = &mut self.role else { return };
+        if self.commit < leader.term_start || !self.memberships.is_committed(self.commit) || leader.resigns {
+            return;
+        }
+        let caught_up = |node: &&NodeId| {
+            leader.progress.get_mut(node).is_some_and(|peer| has_caught_up(peer, last, now, limit))
+        };
+        let Some(node) = membership.staging().iter().find(caught_up).copied() else { return };
+        if let Some(member) = membership.members().get(&node).cloned() {
+            let promoted = membership.clone().with(node, member, Suffrage::Voter);
+            self.append_membership(promoted);
+        }
+    }
+}
+
+/// Whether a round of this peer has just ended in time; begins one where none is under way.
+fn has_caught_up(peer: &mut Progress, last: LogIndex, now: Time, limit: core::time::Duration) -> bool {
+    if peer.state != ProgressState::Replicate || peer.regressed || peer.health == Health::Damaged {
+        peer.catch_up = None;
+        return false;
+    }
+    let round = peer.catch_up.get_or_insert(CatchUp { to: last, since: now });
+    if peer.match_index < round.to {
+        return false;
+    }
+    let in_time = now.since(round.since) <= limit;
+    peer.catch_up = None;
+    in_time
+}
