@@ -17,12 +17,22 @@ impl TermRuns {
     }
 
     /// The term of `index`, none when it is before the first run. The caller knows the last index.
+    #[inline]
     pub(crate) fn term(&self, index: LogIndex) -> Option<Term> {
+        // Nearly every question is about the newest term.
+        match self.runs.last() {
+            Some(run) if run.first <= index => Some(run.term),
+            Some(_) | None => self.earlier_term(index),
+        }
+    }
+
+    fn earlier_term(&self, index: LogIndex) -> Option<Term> {
         let after = self.runs.partition_point(|run| run.first <= index);
         self.runs[..after].last().map(|run| run.term)
     }
 
     /// Notes that `id` was appended.
+    #[inline]
     pub(crate) fn push(&mut self, id: LogId) {
         if self.runs.last().is_none_or(|run| run.term < id.term) {
             self.runs.push(TermRun { term: id.term, first: id.index });
