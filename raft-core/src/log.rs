@@ -54,6 +54,7 @@ impl Log {
     }
 
     /// The term of `index`, from the base to the last.
+    #[inline]
     pub(crate) fn term(&self, index: LogIndex) -> Option<Term> {
         if index == self.base.index {
             Some(self.base.term)
@@ -70,6 +71,7 @@ impl Log {
     }
 
     /// True when the log holds this entry, or starts right after it.
+    #[inline]
     pub(crate) fn holds(&self, id: LogId) -> bool {
         self.term(id.index) == Some(id.term)
     }
@@ -87,6 +89,7 @@ impl Log {
     }
 
     /// Appends an entry that follows the last one.
+    #[inline]
     pub(crate) fn append(&mut self, entry: Entry) {
         debug_assert_eq!(entry.id.index, self.last.next(), "entries are consecutive");
         self.last = entry.id.index;
@@ -125,9 +128,11 @@ impl Log {
         let Some(base) = self.id(to) else { return };
         self.runs.compact(to, self.last);
         self.base = base;
-        while self.tail.front().is_some_and(|entry| entry.id.index <= to) {
-            self.pop_front();
-        }
+        // All at once: they are dropped where they lie.
+        let gone = to.next().0.saturating_sub(self.tail_first().0);
+        let gone = usize::try_from(gone).map_or(self.tail.len(), |gone| gone.min(self.tail.len()));
+        self.tail_bytes -= self.tail.range(..gone).map(Entry::weight).sum::<usize>();
+        self.tail.drain(..gone);
     }
 
     /// The first index whose entry is in memory; past the last when none is.
@@ -179,16 +184,17 @@ impl Log {
     }
 
     /// Keeps the tail below its bound. What is not on disk yet stays: nothing else could hand it out.
+    #[inline]
     fn evict(&mut self) {
-        while self.tail_bytes > self.tail_bytes_max
-            && self.tail.front().is_some_and(|entry| entry.id.index <= self.durable)
-        {
-            self.pop_front();
+        if self.tail_bytes > self.tail_bytes_max {
+            self.evict_durable();
         }
     }
 
-    fn pop_front(&mut self) {
-        if let Some(dropped) = self.tail.pop_front() {
+    fn evict_durable(&mut self) {
+        while self.tail_bytes > self.tail_bytes_max
+            && let Some(dropped) = self.tail.pop_front_if(|entry| entry.id.index <= self.durable)
+        {
             self.tail_bytes -= dropped.weight();
         }
     }
