@@ -1,7 +1,17 @@
 //! Two nodes fed the same inputs emit the same effects, bit for bit; a clone goes on like its original; and no input,
 //! however wild, makes a node panic or break an invariant.
 
-#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, missing_docs, reason = "test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    missing_docs,
+    unreachable_pub,
+    reason = "test"
+)]
+
+#[path = "common/members.rs"]
+#[allow(dead_code, reason = "shared with other tests, which use all of it")]
+mod members;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,9 +23,8 @@ use raftkit_core::invariants::{check_delta, check_state};
 use raftkit_core::*;
 
 fn restored() -> Restored {
-    let member = |id: u64| (NodeId(id), Member::new(StoreId(u128::from(id)), ""));
-    let membership = Membership::founding((1..=3).map(member).collect());
-    Restored { base: Base { id: LogId::GENESIS, membership }, last: LogIndex(1), ..Restored::default() }
+    let base = members::founding(members::voters(&[1, 2, 3]));
+    Restored { base, last: LogIndex(1), ..Restored::default() }
 }
 
 fn node(health: Health) -> Node {

@@ -1,18 +1,21 @@
 //! Quorum arithmetic against a twin that is too dumb to be wrong: it tries every subset of the voters.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "test")]
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "test")]
+
+#[path = "common/members.rs"]
+#[allow(dead_code, reason = "shared with other tests, which use all of it")]
+mod members;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use raftkit_core::quorum::{Tally, agreed, holds, tally};
-use raftkit_core::{Member, Membership, NodeId, StoreId, Vote};
+use raftkit_core::{Membership, NodeId, Vote};
 
 fn membership(voters: &BTreeSet<u64>, outgoing: &BTreeSet<u64>) -> Membership {
     let ids = |set: &BTreeSet<u64>| set.iter().copied().map(NodeId).collect::<BTreeSet<_>>();
     // Everyone is a member; some are learners, who must not count.
-    let members = (1..=9).map(|id| (NodeId(id), Member::new(StoreId(0), ""))).collect();
-    Membership::joint(members, ids(voters), ids(outgoing)).unwrap()
+    Membership::joint(members::members(1..=9), ids(voters), ids(outgoing)).unwrap()
 }
 
 /// All subsets of `set` that hold more than half of it.

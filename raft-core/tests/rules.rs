@@ -1,155 +1,31 @@
 //! One node against hand-made messages: rules that take a forged or unlikely message to see.
 
-#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, missing_docs, reason = "test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    missing_docs,
+    unreachable_pub,
+    reason = "test"
+)]
 
-use std::collections::BTreeSet;
+#[path = "common/driven.rs"]
+#[allow(dead_code, reason = "shared with other tests, which use all of it")]
+mod driven;
+#[path = "common/members.rs"]
+#[allow(dead_code, reason = "shared with other tests, which use all of it")]
+mod members;
+#[path = "common/messages.rs"]
+#[allow(dead_code, reason = "shared with other tests, which use all of it")]
+mod messages;
+
 use std::time::Duration;
 
-use bytes::Bytes;
-use raftkit_core::invariants::check_state;
+use driven::Driven;
+use members::{joint, voters};
+use messages::{LIFE, answer, append, conflict, entry, matches, message, newest_round};
 use raftkit_core::*;
 
 const MS: u64 = 1000;
-
-fn members(ids: &[u64]) -> std::collections::BTreeMap<NodeId, Member> {
-    ids.iter().map(|id| (NodeId(*id), Member::new(StoreId(u128::from(*id)), ""))).collect()
-}
-
-fn voters(ids: &[u64]) -> Membership {
-    Membership::founding(members(ids))
-}
-
-fn joint(incoming: &[u64], outgoing: &[u64]) -> Membership {
-    let set = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<BTreeSet<_>>();
-    let all: Vec<u64> = incoming.iter().chain(outgoing).copied().collect();
-    Membership::joint(members(&all), set(incoming), set(outgoing)).unwrap()
-}
-
-struct Driven {
-    node: Node,
-    now: Time,
-    effects: Effects,
-}
-
-impl Driven {
-    fn new(base: Base) -> Self {
-        let last = base.id.index;
-        let config = Config::new(NodeId(1), StoreId(1), Incarnation(5), 1);
-        let restored = Restored { base, last, ..Restored::default() };
-        Self {
-            node: Node::restore(config, restored, Time(0)).unwrap(),
-            now: Time(0),
-            effects: Effects::default(),
-        }
-    }
-
-    fn founded(membership: Membership) -> Self {
-        Self::new(Base { id: LogId::GENESIS, membership })
-    }
-
-    /// One input; its effects alone are kept.
-    fn give(&mut self, input: Input) -> &mut Self {
-        self.effects = Effects::default();
-        self.node.handle(self.now, input, &mut self.effects);
-        check_state(&self.node).unwrap();
-        self
-    }
-
-    fn hear(&mut self, from: u64, term: u64, body: Body) -> &mut Self {
-        self.give(Input::Message(message(from, term, body)))
-    }
-
-    fn persist(&mut self) -> &mut Self {
-        let seq = self.effects.writes.last().expect("there is a write").seq;
-        self.give(Input::Persisted(seq))
-    }
-
-    fn bodies(&self) -> Vec<Body> {
-        self.effects.messages.iter().map(|message| message.body.clone()).collect()
-    }
-
-    fn outcomes(&self) -> Vec<AppendOutcome> {
-        let outcome = |message: &Message| match &message.body {
-            Body::AppendEntriesResponse(answer) => Some(answer.outcome),
-            _ => None,
-        };
-        self.effects.messages.iter().filter_map(outcome).collect()
-    }
-
-    /// Makes node 1 leader of term 2 with the votes of `from`, its first entry durable.
-    fn elect(&mut self, from: &[u64]) -> &mut Self {
-        self.now = self.node.next_deadline();
-        self.give(Input::Tick);
-        for _ in 0..2 {
-            let asked = self.bodies();
-            for id in from {
-                match asked.first() {
-                    Some(Body::PreVote(ask)) => {
-                        let PreVote { campaign_term, request, .. } = *ask;
-                        let answer = PreVoteResponse { vote: Vote::Granted, campaign_term, request };
-                        self.hear(*id, 1, Body::PreVoteResponse(answer));
-                    }
-                    Some(Body::RequestVote(ask)) => {
-                        let answer = RequestVoteResponse { vote: Vote::Granted, request: ask.request };
-                        self.hear(*id, 2, Body::RequestVoteResponse(answer));
-                    }
-                    other => panic!("{other:?} is no question"),
-                }
-                if !self.effects.messages.is_empty() {
-                    break;
-                }
-            }
-            if matches!(asked.first(), Some(Body::RequestVote(_))) {
-                self.give(Input::Persisted(WriteSeq(1)));
-            }
-        }
-        assert!(self.node.is_leader());
-        self.persist()
-    }
-}
-
-fn message(from: u64, term: u64, body: Body) -> Message {
-    Message {
-        from: NodeId(from),
-        from_store: StoreId(u128::from(from)),
-        from_incarnation: Incarnation(1),
-        to: NodeId(1),
-        term: Term(term),
-        body,
-    }
-}
-
-fn entry(term: u64, index: u64) -> Entry {
-    Entry { id: LogId::new(term, index), payload: Payload::Command(Bytes::from_static(b"x")) }
-}
-
-fn append(prev: LogId, entries: Vec<Entry>, commit: u64, round: u64) -> Body {
-    Body::AppendEntries(AppendEntries { prev, entries, commit: LogIndex(commit), round })
-}
-
-fn answer(outcome: AppendOutcome, round: u64) -> Body {
-    let promise = Duration::from_millis(500);
-    Body::AppendEntriesResponse(AppendEntriesResponse {
-        outcome,
-        round,
-        to_incarnation: Incarnation(5),
-        promise,
-        health: Health::Sound,
-    })
-}
-
-fn matches(index: u64) -> AppendOutcome {
-    AppendOutcome::Match(LogIndex(index))
-}
-
-/// The newest round among the messages.
-fn newest_round(effects: &Effects) -> u64 {
-    let round = |message: &Message| match &message.body {
-        Body::AppendEntries(append) => Some(append.round),
-        _ => None,
-    };
-    effects.messages.iter().filter_map(round).max().expect("an append was sent")
-}
 
 #[test]
 fn a_membership_acts_when_appended_and_goes_when_truncated() {
@@ -235,39 +111,6 @@ fn who_is_not_known_yet_may_be_voted_for_and_lead() {
     assert_eq!(it.node.leader(), Some(NodeId(7)));
 }
 
-/// Paper, section 5.4.1: the later term decides, and the length only between equal terms.
-#[test]
-fn a_longer_log_of_an_older_term_gets_no_vote() {
-    let granted = |last: LogId, term: u64| {
-        let mut it = Driven::founded(voters(&[1, 2, 3]));
-        it.hear(2, 3, append(LogId::GENESIS, vec![entry(2, 2), entry(3, 3)], 1, 1));
-        it.persist();
-        it.now = Time(2_000 * MS);
-        let request = RequestId::default();
-        let pre_vote = PreVote { campaign_term: Term(term), last, request };
-        it.hear(3, 3, Body::PreVote(pre_vote));
-        let [Body::PreVoteResponse(pre)] = it.bodies()[..] else { panic!("a pre-vote is answered") };
-        it.hear(
-            3,
-            term,
-            Body::RequestVote(RequestVote { last, reason: CampaignReason::LeaderTimeout, request }),
-        );
-        // A refusal is said at once, a grant when it is durable.
-        let mut said = it.bodies();
-        said.extend(it.persist().bodies());
-        let answered = said.into_iter().find_map(|body| match body {
-            Body::RequestVoteResponse(answer) => Some(answer.vote),
-            _ => None,
-        });
-        assert_eq!(answered, Some(pre.vote), "a pre-vote foretells the vote");
-        pre.vote
-    };
-    assert_eq!(granted(LogId::new(2, 9), 4), Vote::Refused);
-    assert_eq!(granted(LogId::new(3, 2), 4), Vote::Refused);
-    assert_eq!(granted(LogId::new(3, 3), 4), Vote::Granted);
-    assert_eq!(granted(LogId::new(4, 2), 5), Vote::Granted);
-}
-
 #[test]
 fn a_leader_that_contradicts_what_is_committed_ends_the_node() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));
@@ -280,15 +123,6 @@ fn a_leader_that_contradicts_what_is_committed_ends_the_node() {
     it.hear(2, 9, append(LogId::GENESIS, vec![], 1, 1));
     assert!(it.effects.is_empty());
     assert_eq!(it.node.next_deadline(), Time(u64::MAX));
-}
-
-#[test]
-fn a_follower_commits_no_further_than_the_message_proves() {
-    let mut it = Driven::founded(voters(&[1, 2, 3]));
-    it.hear(2, 2, append(LogId::GENESIS, vec![entry(2, 2), entry(2, 3)], 1, 1)).persist();
-    // The next leader does not hold 2.2 and 2.3, and its commit index is about its own log.
-    it.hear(3, 3, append(LogId::GENESIS, vec![], 3, 1));
-    assert_eq!(it.node.commit(), LogIndex(1));
 }
 
 #[test]
@@ -320,8 +154,7 @@ fn a_node_of_no_cluster_asks_for_a_snapshot_and_never_campaigns() {
     it.give(Input::Tick);
     assert!(it.effects.is_empty());
     it.hear(2, 2, append(LogId::new(2, 40), vec![], 40, 1));
-    let refused = AppendOutcome::Conflict { refused: LogIndex(40), hint: LogId::ZERO };
-    assert_eq!(it.outcomes(), [refused]);
+    assert_eq!(it.outcomes(), [conflict(40, LogId::ZERO)]);
     let (base, membership) = (LogId::new(2, 40), voters(&[1, 2, 3]));
     it.give(Input::SnapshotInstalled { base, membership: membership.clone() });
     assert_eq!(it.effects.writes[0].reset_to, Some(Base { id: base, membership }));
@@ -329,24 +162,6 @@ fn a_node_of_no_cluster_asks_for_a_snapshot_and_never_campaigns() {
     assert_eq!((it.node.commit(), it.node.applied()), (LogIndex(40), LogIndex(40)));
     it.persist();
     assert_eq!(it.outcomes(), [matches(40)]);
-}
-
-#[test]
-fn an_older_snapshot_is_not_installed() {
-    let mut it = Driven::founded(voters(&[1, 2, 3]));
-    it.hear(2, 2, append(LogId::GENESIS, vec![entry(2, 2), entry(2, 3)], 3, 1)).persist();
-    it.give(Input::SnapshotInstalled { base: LogId::new(2, 2), membership: voters(&[1]) });
-    assert_eq!((it.node.status().last, it.node.membership().voters().len()), (LogId::new(2, 3), 3));
-}
-
-#[test]
-fn a_snapshot_of_what_the_log_holds_keeps_the_tail() {
-    let mut it = Driven::founded(voters(&[1, 2, 3]));
-    it.hear(2, 2, append(LogId::GENESIS, vec![entry(2, 2), entry(2, 3)], 1, 1)).persist();
-    it.give(Input::SnapshotInstalled { base: LogId::new(2, 2), membership: voters(&[1, 2, 3]) });
-    assert!(it.effects.writes.is_empty() && it.effects.apply.is_empty());
-    let status = it.node.status();
-    assert_eq!((status.last, status.commit, status.applied), (LogId::new(2, 3), LogIndex(2), LogIndex(2)));
 }
 
 #[test]
@@ -380,8 +195,7 @@ fn a_peer_that_lost_what_it_acknowledged_does_not_count() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));
     it.elect(&[2]);
     it.hear(3, 2, answer(matches(2), 1));
-    let command = Bytes::from_static(b"y");
-    it.give(Input::Propose(vec![Proposal { ticket: Ticket(1), command }]));
+    it.propose(1, "y");
     let seq = it.effects.writes[0].seq;
     it.hear(2, 2, answer(matches(3), 1));
     let mut restarted = message(2, 2, answer(matches(1), 1));
@@ -404,9 +218,6 @@ fn a_match_beyond_the_log_is_nonsense() {
 
 #[test]
 fn entries_that_cannot_be_read_are_never_sent_and_end_the_node() {
-    let mut it = Driven::founded(voters(&[1, 2, 3]));
-    it.hear(2, 1, append(LogId::GENESIS, vec![entry(1, 2), entry(1, 3)], 1, 1)).persist();
-    let config = Config::new(NodeId(1), StoreId(1), Incarnation(5), 1);
     let restored = Restored {
         base: Base { id: LogId::GENESIS, membership: voters(&[1, 2, 3]) },
         term_runs: vec![TermRun { term: Term(1), first: LogIndex(2) }],
@@ -414,10 +225,9 @@ fn entries_that_cannot_be_read_are_never_sent_and_end_the_node() {
         hard_state: HardState { term: Term(1), ..HardState::default() },
         ..Restored::default()
     };
-    it.node = Node::restore(config, restored, it.now).unwrap();
+    let mut it = Driven::restored(restored);
     it.elect(&[2]);
-    let refused = AppendOutcome::Conflict { refused: LogIndex(3), hint: LogId::GENESIS };
-    it.hear(3, 2, answer(refused, 1));
+    it.hear(3, 2, answer(conflict(3, LogId::GENESIS), 1));
     it.hear(3, 2, answer(matches(1), 1));
     let fetch = it.effects.fetches[0];
     assert_eq!((fetch.first, fetch.last), (LogIndex(2), LogIndex(4)));
@@ -439,7 +249,7 @@ fn a_log_that_contradicts_itself_is_not_started_from() {
             applied: LogIndex(10),
         };
         change(&mut restored);
-        Node::restore(Config::new(NodeId(1), StoreId(1), Incarnation(1), 1), restored, Time(0)).err()
+        Node::restore(Config::new(NodeId(1), StoreId(1), LIFE, 1), restored, Time(0)).err()
     };
     assert_eq!(restore(|_| {}), None);
     let refused: [fn(&mut Restored); 9] = [

@@ -7,6 +7,9 @@
 mod chance;
 #[path = "../common/disk.rs"]
 mod disk;
+#[path = "../common/members.rs"]
+#[allow(dead_code, reason = "shared with other tests, which use all of it")]
+mod members;
 mod truth;
 mod world;
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use raftkit_core::invariants::{check_delta, check_state};
 use raftkit_core::{
-    Base, Config, Effects, Fetched, Incarnation, Input, LogId, LogIndex, Member, Membership, Message, Node,
-    NodeId, Proposal, ReadMode, SnapshotEffect, SnapshotSent, StoreId, Ticket, Time,
+    Base, Config, Effects, Fetched, Incarnation, Input, LogId, LogIndex, Membership, Message, Node, NodeId,
+    Proposal, ReadMode, SnapshotEffect, SnapshotSent, StoreId, Ticket, Time,
 };
 
 use crate::chance::Chance;
 use crate::disk::Disk;
+use crate::members::members;
 use crate::truth::{Asked, Truth};
 
 const MS: u64 = 1000;
@@ -124,8 +125,7 @@ impl World {
         let faults = Faults::draw(&mut chance);
         let count = chance.range(1, 6);
         let learners = u64::from(count > 2 && chance.happens(200));
-        let member = |id: u64| (NodeId(id), Member::new(StoreId(u128::from(id)), ""));
-        let members: BTreeMap<_, _> = (1..=count).map(member).collect();
+        let members = members(1..=count);
         let voters: BTreeSet<_> = (1..=count - learners).map(NodeId).collect();
         let membership = Membership::new(members, voters.clone()).expect("voters are members");
         let base = Base { id: LogId::GENESIS, membership };
