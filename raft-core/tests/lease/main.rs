@@ -1,0 +1,98 @@
+//! Leases under clocks that drift as far apart as is allowed: thousands of small runs, none of them by chance.
+//!
+//! # The bound
+//!
+//! A follower promises to vote for nobody for `leader_timeout` (500 ms) of its own clock from when it heard a round. The
+//! leader's lease ends `leader_timeout - clock_error` (450 ms) of its own clock after it sent that round, which was
+//! before. So the lease has ended before the promise has, as long as the slower clock measures at least 450 ms while
+//! the faster one measures 500: rates of 9 to 10. Where the round arrives at once and a candidate asks for the vote at
+//! the very moment when it is free, the two meet: `the_bound_is_reached` sees it.
+//!
+//! # What differs from run to run
+//!
+//! Each node's clock (slow or fast), how long messages to the leader and to the others take, which driver pauses before
+//! or after it reads its clock and for how long, what happens to the leadership (`grid::Fault`), and when. In half
+//! of them the network holds questions for votes back until the very moment when who is asked is free to vote, or starts.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    missing_docs,
+    unreachable_pub,
+    reason = "test"
+)]
+
+#[path = "../common/disk.rs"]
+#[allow(dead_code, reason = "shared with other tests, which use all of it")]
+mod disk;
+mod grid;
+#[path = "../common/members.rs"]
+#[allow(dead_code, reason = "shared with other tests, which use all of it")]
+mod members;
+mod world;
+
+use grid::{Fault, Pause, PauseAt, Plan, plans, rates};
+use world::{Seen, run};
+
+/// While the fast clock measures one leader time-out, the slow one measures that less `clock_error`, exactly.
+const SLOW: u64 = 900;
+const FAST: u64 = 1000;
+
+/// Runs all; says what came of those that are broken.
+fn run_all(plans: &[Plan]) -> (Vec<Seen>, Vec<String>) {
+    let seen: Vec<Seen> = plans.iter().map(run).collect();
+    let broken = plans.iter().zip(&seen).filter(|(_, seen)| seen.violation.is_some());
+    let broken = broken.map(|(plan, seen)| format!("{:?} in {plan:?}", seen.violation)).collect();
+    (seen, broken)
+}
+
+/// Nothing is broken, and the runs show what they are for.
+fn check_all(plans: &[Plan]) {
+    let (seen, broken) = run_all(plans);
+    assert!(broken.is_empty(), "{} of {}, the first: {}", broken.len(), plans.len(), broken[0]);
+    let count = |of: fn(&Seen) -> bool| seen.iter().filter(|seen| of(seen)).count();
+    let (leases, replaced) = (count(|seen| seen.had_lease), count(|seen| seen.is_replaced));
+    println!("{} runs: {leases} with a lease at the fault, {replaced} with a later leader", plans.len());
+    assert!(leases * 2 > plans.len(), "{leases} of {} had a lease", plans.len());
+    assert!(replaced * 3 > plans.len(), "{replaced} of {} had a later leader", plans.len());
+}
+
+#[test]
+fn no_lease_of_two_nodes_outlives_its_leadership() {
+    check_all(&plans(&rates(2, SLOW, FAST)));
+}
+
+#[test]
+fn no_lease_of_three_nodes_outlives_its_leadership() {
+    check_all(&plans(&rates(3, SLOW, FAST)));
+}
+
+/// The grid touches the bound: some promise ends in the very microsecond in which the lease does.
+#[test]
+fn the_bound_is_reached() {
+    let (seen, _) = run_all(&plans(&[vec![SLOW, FAST, FAST]]));
+    let least = seen.iter().filter_map(|seen| seen.margin).min();
+    assert_eq!(least, Some(0), "microseconds between the end of a lease and the next leader");
+}
+
+/// The same grid with clocks that drift a little further: 55 ms over a leader time-out, where 50 are allowed.
+#[test]
+fn clocks_that_drift_further_than_allowed_are_found() {
+    let (_, broken) = run_all(&plans(&[vec![890, 1000, 1000]]));
+    assert!(!broken.is_empty(), "the checks see nothing");
+    let (_, broken) = run_all(&plans(&[vec![1000, 890, 890]]));
+    assert!(broken.is_empty(), "a fast leader only loses: {}", broken[0]);
+}
+
+/// A driver that reads its clock, pauses, and only then takes its inputs gives promises that ended too early.
+#[test]
+fn a_clock_that_is_read_before_the_inputs_are_taken_is_found() {
+    let early = |plan: &Plan| Plan {
+        pause: Some(Pause { of: 2, at: PauseAt::ClockFirst, length: 300_000, lead: 410_000 }),
+        fault: Fault::CutLast,
+        ..plan.clone()
+    };
+    let plans: Vec<Plan> = plans(&[vec![FAST, FAST, FAST]]).iter().map(early).collect();
+    let (_, broken) = run_all(&plans);
+    assert!(!broken.is_empty(), "the checks see nothing");
+}
