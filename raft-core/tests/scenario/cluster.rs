@@ -6,12 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use raftkit_core::invariants::{check_delta, check_state};
 use raftkit_core::{
-    Base, Config, Effects, Entry, Fetch, Fetched, Incarnation, Input, LogId, LogIndex, Member, Membership,
-    Message, Node, NodeId, Payload, Proposal, ReadMode, SnapshotEffect, SnapshotSent, StoreId, Ticket, Time,
-    Write,
+    Base, Config, Effects, Entry, Fetch, Fetched, Incarnation, Input, LogId, LogIndex, Membership, Message,
+    Node, NodeId, Payload, Proposal, ReadMode, SnapshotEffect, SnapshotSent, StoreId, Ticket, Time, Write,
 };
 
 use crate::disk::Disk;
+use crate::members::members;
 
 /// What a command keeps from moving.
 #[derive(Default)]
@@ -35,6 +35,8 @@ pub struct Cluster {
     pub hosts: BTreeMap<NodeId, Host>,
     pub wire: Vec<Message>,
     pub told: Vec<String>,
+    /// Messages sent since they were last counted, by sender and kind.
+    pub sent: BTreeMap<NodeId, BTreeMap<&'static str, usize>>,
     now: Time,
     tickets: BTreeMap<Ticket, String>,
     next_ticket: u64,
@@ -46,8 +48,7 @@ impl Cluster {
     }
 
     pub fn found(&mut self, count: u64, learners: &BTreeSet<NodeId>, template: &Config) {
-        let member = |id: u64| (NodeId(id), Member::new(StoreId(u128::from(id)), ""));
-        let members: BTreeMap<_, _> = (1..=count).map(member).collect();
+        let members = members(1..=count);
         let voters = members.keys().filter(|id| !learners.contains(id)).copied().collect();
         let membership = Membership::new(members, voters).unwrap();
         for id in 1..=count {
@@ -248,6 +249,10 @@ impl Cluster {
         host.inputs.extend(effects.apply.iter().map(|apply| Input::Applied(apply.last)));
         let fetched = effects.fetches.into_iter().map(|fetch| fetched(fetch, &host.disk));
         host.inputs.extend(fetched);
+        for message in &effects.messages {
+            let sent = self.sent.entry(id).or_default();
+            *sent.entry(crate::show::kind(&message.body)).or_default() += 1;
+        }
         self.wire.extend(effects.messages);
     }
 

@@ -120,6 +120,7 @@ pub fn run(cluster: &mut Cluster, line: &str) -> Result<(), String> {
             cluster.snapshot(words.node()?, to, words.plain.get(2) == Some(&"fails"));
         }
         "messages" => cluster.show_messages(),
+        "count" => cluster.show_count(),
         "logs" => cluster.show_logs(),
         "status" => cluster.show_status(words.node()?),
         other => return Err(format!("{other} is no command")),

@@ -9,6 +9,9 @@ mod command;
 #[path = "../common/disk.rs"]
 #[allow(dead_code, reason = "shared with the simulation, which uses all of it")]
 mod disk;
+#[path = "../common/members.rs"]
+#[allow(dead_code, reason = "shared with other tests, which use all of it")]
+mod members;
 mod show;
 
 use std::fs;

@@ -72,7 +72,32 @@ pub fn message(message: &Message) -> String {
     format!("{} -> {} term {}: {body}", message.from, message.to, message.term)
 }
 
+/// What kind of message it is, for counting.
+pub fn kind(body: &Body) -> &'static str {
+    match body {
+        Body::PreVote(_) | Body::PreVoteResponse(_) => "pre-vote",
+        Body::RequestVote(_) | Body::RequestVoteResponse(_) => "vote",
+        Body::AppendEntries(body) if body.entries.is_empty() => "empty append",
+        Body::AppendEntries(_) => "append",
+        Body::AppendEntriesResponse(answer) => match answer.outcome {
+            AppendOutcome::Match(_) => "match",
+            AppendOutcome::Heard => "heard",
+            AppendOutcome::Conflict { .. } => "conflict",
+        },
+        Body::ReadIndex(_) | Body::ReadIndexResponse(_) => "read index",
+        Body::TimeoutNow(_) => "time-out now",
+    }
+}
+
 impl Cluster {
+    /// How many messages each node sent since the last time, by kind.
+    pub fn show_count(&mut self) {
+        for (id, kinds) in std::mem::take(&mut self.sent) {
+            let kinds: Vec<_> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            self.told.push(format!("{id} sent {}", kinds.join(", ")));
+        }
+    }
+
     pub fn show_messages(&mut self) {
         self.told.extend(self.wire.iter().map(message));
     }
