@@ -178,6 +178,19 @@ fn a_lease_is_counted_from_the_sending_of_its_round() {
     assert_eq!(it.node.lease_until(), Some(beat.after(Duration::from_millis(450))));
 }
 
+/// Thesis, section 6.4: before that it may not know the newest entries that are committed.
+#[test]
+fn a_leader_has_no_lease_before_the_first_commit_of_its_term() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.elect(&[2]);
+    it.hear(2, 2, answer(AppendOutcome::Heard, 1));
+    assert_eq!(it.node.lease_until(), None, "node 2 promises, and has no entry of this term yet");
+    it.give(Input::Read { ticket: Ticket(1), mode: ReadMode::Lease });
+    assert_eq!(it.effects.done, []);
+    it.hear(2, 2, answer(matches(2), 1));
+    assert!(it.node.lease_until().is_some());
+}
+
 #[test]
 fn a_joint_commit_needs_both_halves() {
     let mut it = Driven::founded(joint(&[1, 2, 3], &[1, 4, 5]));

@@ -26,6 +26,7 @@
 #[allow(dead_code, reason = "shared with other tests, which use all of it")]
 mod disk;
 mod grid;
+mod host;
 #[path = "../common/members.rs"]
 #[allow(dead_code, reason = "shared with other tests, which use all of it")]
 mod members;

@@ -5,12 +5,11 @@
 use std::collections::BTreeMap;
 
 use raftkit_core::{
-    Body, CampaignReason, Config, Effects, Incarnation, Input, LogIndex, Message, Node, NodeId, StoreId,
-    Term, Ticket, Time,
+    Body, CampaignReason, Effects, Incarnation, Input, Message, Node, NodeId, Term, Ticket, Time,
 };
 
-use crate::disk::Disk;
-use crate::grid::{Delays, Fault, Pause, PauseAt, Plan};
+use crate::grid::{Delays, Fault, PauseAt, Plan};
+use crate::host::Host;
 use crate::members::{founding, voters};
 
 const SECOND: u64 = 1_000_000;
@@ -41,36 +40,6 @@ pub struct Seen {
     pub is_replaced: bool,
     /// The first leader had a lease when the fault came.
     pub had_lease: bool,
-}
-
-struct Host {
-    config: Config,
-    /// None while it is down.
-    node: Option<Node>,
-    disk: Disk,
-    applied: LogIndex,
-    /// Thousandths of real time.
-    rate: u64,
-    /// When its clock showed 0, in real time.
-    origin: u64,
-    pause: Option<Pause>,
-    busy_until: u64,
-    /// What the clock showed before the inputs were taken that are handled at `busy_until`.
-    read_early: Option<Time>,
-    armed: Time,
-    /// It grants no vote before that, on its own clock.
-    free_at: Time,
-}
-
-impl Host {
-    fn local(&self, real: u64) -> Time {
-        Time((real - self.origin) * self.rate / 1000)
-    }
-
-    /// The first real moment when the clock shows `local`.
-    fn real(&self, local: Time) -> u64 {
-        self.origin.saturating_add(local.0.saturating_mul(1000).div_ceil(self.rate))
-    }
 }
 
 #[derive(Clone)]
@@ -120,27 +89,13 @@ impl World {
     fn new(plan: Plan) -> Self {
         let ids: Vec<u64> = (1..).zip(&plan.rates).map(|(id, _)| id).collect();
         let base = founding(voters(&ids));
-        let host = |id: u64, rate: u64| {
-            let config = Config::new(NodeId(id), StoreId(u128::from(id)), Incarnation(1), 1);
-            let disk = Disk::founded(base.clone());
-            let node = Node::restore(config.clone(), disk.durable.restored(LogIndex(1)), Time(0)).unwrap();
-            Host {
-                config,
-                node: Some(node),
-                disk,
-                applied: LogIndex(1),
-                rate,
-                origin: 0,
-                pause: plan.pause.filter(|pause| pause.of == id),
-                busy_until: 0,
-                read_early: None,
-                armed: Time(0),
-                free_at: Time(0),
-            }
+        let host = |(id, rate): (&u64, &u64)| {
+            let pause = plan.pause.filter(|pause| pause.of == *id);
+            (*id, Host::new(*id, *rate, pause, base.clone()))
         };
         Self {
             delays: Delays { to_leader: 0, to_others: 0 },
-            hosts: ids.iter().zip(&plan.rates).map(|(id, rate)| (*id, host(*id, *rate))).collect(),
+            hosts: ids.iter().zip(&plan.rates).map(host).collect(),
             events: BTreeMap::new(),
             last_event: 0,
             now: SECOND, // Nobody is bound by what it may have promised before it started.
@@ -293,15 +248,10 @@ impl World {
         self.schedule(self.now + down, Event::Starts(id));
     }
 
-    /// The whole machine was off: its clock starts at 0.
     fn start(&mut self, id: u64) {
         let now = self.now;
         let host = self.hosts.get_mut(&id).expect("it is one of them");
-        host.config.incarnation.0 += 1;
-        (host.origin, host.busy_until, host.read_early) = (now, now, None);
-        (host.armed, host.free_at) = (Time(0), Time(0).after(host.config.leader_timeout));
-        let restored = host.disk.durable.restored(host.applied);
-        host.node = Some(Node::restore(host.config.clone(), restored, Time(0)).unwrap());
+        host.start(now);
         let free = host.real(host.free_at);
         self.schedule(free, Event::Free(id));
         self.ask(id);

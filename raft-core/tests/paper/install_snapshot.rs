@@ -23,10 +23,17 @@ fn installed(base: LogId, members: &[u64]) -> Input {
 /// way round: a snapshot that is older than what is committed here changes nothing.
 #[test]
 fn rule_5_an_older_snapshot_is_not_installed() {
-    let mut it = with_log(3);
-    it.give(installed(LogId::new(2, 2), &[1]));
-    assert!(it.effects.is_empty());
-    assert_eq!((it.node.status().last, it.node.membership().voters().len()), (LogId::new(2, 3), 3));
+    for is_compacted in [false, true] {
+        let mut it = with_log(3);
+        it.give(Input::Applied(LogIndex(3)));
+        if is_compacted {
+            it.give(Input::Compact(LogIndex(3))).persist();
+        }
+        it.give(installed(LogId::new(2, 2), &[1]));
+        assert!(it.effects.is_empty());
+        let status = it.node.status();
+        assert_eq!((status.last, status.membership.voters().len()), (LogId::new(2, 3), 3));
+    }
 }
 
 /// Figure 13, receiver 6: "If existing log entry has same index and term as snapshot's last included entry, retain log

@@ -89,9 +89,11 @@ fn followers_2_who_hears_no_leader_in_time_asks_to_be_elected() {
     assert_eq!(it.give(Input::Tick).node.role(), RoleName::Follower);
 
     it.now = Time(heard + 500 * MS);
+    it.hear(3, 3, vote_response(Vote::Refused, RequestId::default())).persist(); // It is in term 3 now.
+    it.now = Time(heard + 900 * MS);
     it.hear(3, 3, request_vote(LogId::GENESIS)).persist();
     let third = it.node.next_deadline();
-    assert!(third.0 >= heard + 1000 * MS, "a vote was granted");
+    assert!(third.0 >= heard + 1400 * MS, "a vote was granted");
 
     it.now = third;
     assert_eq!(it.give(Input::Tick).node.role(), RoleName::PreCandidate);

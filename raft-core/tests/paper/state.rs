@@ -33,6 +33,10 @@ fn entries_and_term_are_durable_before_they_are_acknowledged() {
     assert_eq!(write.hard_state.map(|hard| hard.term), Some(Term(2)));
     it.persist();
     assert_eq!(it.outcomes(), [matches(3)]);
+    it.hear(2, 2, append(LogId::new(2, 3), vec![entry(2, 4)], 1, 1));
+    assert_eq!(it.outcomes(), [], "the term is durable, the entry is not");
+    it.persist();
+    assert_eq!(it.outcomes(), [matches(4)]);
 }
 
 /// Figure 2, "State": "Persistent state on all servers". A server that comes back knows its term, its vote and its

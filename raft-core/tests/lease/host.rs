@@ -1,0 +1,64 @@
+//! A node, its disk, and its clock, which nobody else sees.
+
+use raftkit_core::{Base, Config, Incarnation, LogIndex, Node, NodeId, StoreId, Time};
+
+use crate::disk::Disk;
+use crate::grid::Pause;
+
+pub struct Host {
+    pub config: Config,
+    /// None while it is down.
+    pub node: Option<Node>,
+    pub disk: Disk,
+    pub applied: LogIndex,
+    /// Thousandths of real time.
+    pub rate: u64,
+    /// When its clock showed 0, in real time.
+    pub origin: u64,
+    pub pause: Option<Pause>,
+    pub busy_until: u64,
+    /// What the clock showed before the inputs were taken that are handled at `busy_until`.
+    pub read_early: Option<Time>,
+    pub armed: Time,
+    /// It grants no vote before that, on its own clock.
+    pub free_at: Time,
+}
+
+impl Host {
+    /// A node that started when its clock showed 0.
+    pub fn new(id: u64, rate: u64, pause: Option<Pause>, base: Base) -> Self {
+        let mut host = Self {
+            config: Config::new(NodeId(id), StoreId(u128::from(id)), Incarnation(0), 1),
+            node: None,
+            disk: Disk::founded(base),
+            applied: LogIndex(1),
+            rate,
+            origin: 0,
+            pause,
+            busy_until: 0,
+            read_early: None,
+            armed: Time(0),
+            free_at: Time(0),
+        };
+        host.start(0);
+        host
+    }
+
+    /// The machine was off until now, in real time: its clock starts at 0.
+    pub fn start(&mut self, now: u64) {
+        self.config.incarnation.0 += 1;
+        (self.origin, self.busy_until, self.read_early) = (now, now, None);
+        (self.armed, self.free_at) = (Time(0), Time(0).after(self.config.leader_timeout));
+        let restored = self.disk.durable.restored(self.applied);
+        self.node = Some(Node::restore(self.config.clone(), restored, Time(0)).unwrap());
+    }
+
+    pub fn local(&self, real: u64) -> Time {
+        Time((real - self.origin) * self.rate / 1000)
+    }
+
+    /// The first real moment when the clock shows `local`.
+    pub fn real(&self, local: Time) -> u64 {
+        self.origin.saturating_add(local.0.saturating_mul(1000).div_ceil(self.rate))
+    }
+}
