@@ -40,7 +40,8 @@ fn entries_and_term_are_durable_before_they_are_acknowledged() {
 }
 
 /// Figure 2, "State": "Persistent state on all servers". A server that comes back knows its term, its vote and its
-/// log, and so votes for nobody else in that term.
+/// log, and so votes for nobody else in that term. Nor, other than the paper, for the same one again: a vote is for a node
+/// in one data folder, and that one is not stored.
 #[test]
 fn a_restart_brings_back_term_vote_and_log() {
     let hard_state = HardState { term: Term(4), vote: Some(NodeId(2)), ..HardState::default() };
@@ -57,7 +58,7 @@ fn a_restart_brings_back_term_vote_and_log() {
     it.hear(3, 4, request_vote(LogId::new(3, 5)));
     assert_eq!(it.votes(), [Vote::Refused]);
     it.hear(2, 4, request_vote(LogId::new(3, 5)));
-    assert_eq!(it.votes(), [Vote::Granted], "it was durable before the restart");
+    assert_eq!(it.votes(), [Vote::Refused], "which data folder of node 2 got the vote is not remembered");
 }
 
 /// Figure 2, "State": "currentTerm: latest term server has seen (initialized to 0 on first boot, increases
