@@ -22,6 +22,8 @@ impl Node {
                     let full = leader.open_bytes.saturating_add(weight) > self.config.uncommitted_bytes_max;
                     // Something larger than the limit may pass alone, or it never could.
                     let overloaded = full && !leader.open.is_empty();
+                    let successor = mutant!(self.config, ProposalsInTransfer, None, successor);
+                    let overloaded = overloaded && !mutant!(self.config, UncommittedIgnored);
                     successor.or(overloaded.then_some(Outcome::Overloaded))
                 }
                 Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
@@ -47,6 +49,7 @@ impl Node {
     /// A write is durable: what waited for it goes on.
     pub(crate) fn on_persisted(&mut self, seq: WriteSeq, effects: &mut Effects) {
         let Some(last) = self.writes.persisted(seq) else { return };
+        let last = mutant!(self.config, OldWriteCompletesNew, self.log.last_index(), last);
         self.log.persisted_to(last);
         if self.writes.is_idle() && self.commit_due.is_some() {
             self.commit_due = None; // Counted anew from here.
@@ -61,22 +64,40 @@ impl Node {
     pub(crate) fn advance_leader_commit(&mut self, effects: &mut Effects) {
         let Role::Leader(leader) = &self.role else { return };
         let (own, durable) = (self.config.node, self.log.durable());
-        let agreed = quorum::agreed(self.memberships.current(), |node| {
-            if node == own {
-                durable
-            } else {
-                leader.progress.get(&node).map_or(LogIndex::ZERO, |peer| peer.counted_match())
-            }
-        });
+        let durable = mutant!(self.config, LeaderCountsBeforeDisk, self.log.last_index(), durable);
+        let holds = |node| {
+            let peer = leader.progress.get(&node);
+            let matched = mutant!(
+                self.config,
+                RegressedPeerCounted,
+                peer.map(|peer| peer.match_index),
+                peer.map(crate::progress::Progress::counted_match)
+            );
+            if node == own { durable } else { matched.unwrap_or_default() }
+        };
+        let membership = self.memberships.current();
+        let agreed = mutant!(
+            self.config,
+            QuorumOffByOne,
+            crate::mutants::too_small_majority(membership, holds),
+            mutant!(
+                self.config,
+                QuorumUnsorted,
+                crate::mutants::unsorted_middle(membership, holds),
+                quorum::agreed(membership, holds)
+            )
+        );
         // Only entries of this term are committed by counting (paper, section 5.4.2 and Figure 8).
-        if let Some(index) = agreed.filter(|index| self.log.term(*index) == Some(self.term)) {
+        if let Some(index) = agreed.filter(|index| {
+            self.log.term(*index) == Some(self.term) || mutant!(self.config, OldTermCommitted)
+        }) {
             self.advance_commit(index, effects);
         }
     }
 
     /// Everything up to `index` is committed.
     pub(crate) fn advance_commit(&mut self, index: LogIndex, effects: &mut Effects) {
-        if index <= self.commit {
+        if index <= self.commit && !(mutant!(self.config, CommitGoesBack) && index < self.commit) {
             return;
         }
         self.commit = index;
@@ -93,7 +114,8 @@ impl Node {
 
     /// Hands what is committed and durable here to the state machine, once.
     pub(crate) fn hand_out_committed(&mut self, effects: &mut Effects) {
-        let last = self.commit.min(self.log.durable());
+        let last =
+            mutant!(self.config, AppliedBeforeDurable, self.commit, self.commit.min(self.log.durable()));
         if last <= self.handed {
             return;
         }

@@ -37,6 +37,9 @@ pub struct Config {
     pub uncommitted_bytes_max: usize,
     /// The newest entries are held in memory up to so many bytes, to be replicated and applied without a read.
     pub tail_bytes_max: usize,
+    /// The bug that is switched on; none for right behaviour.
+    #[cfg(mutants)]
+    pub mutant: Option<crate::Mutant>,
 }
 
 impl Config {
@@ -59,6 +62,8 @@ impl Config {
             inflight_messages_max: 256,
             uncommitted_bytes_max: 64 * MIB,
             tail_bytes_max: 32 * MIB,
+            #[cfg(mutants)]
+            mutant: crate::Mutant::from_environment(),
         }
     }
 

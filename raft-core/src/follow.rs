@@ -45,7 +45,12 @@ impl Node {
             Accepted::Conflict(outcome) => self.answer_leader(outcome, effects),
             Accepted::Verified(index) => {
                 // Not further than this message proves: what follows here may be another leader's.
-                self.advance_commit(commit.min(index), effects);
+                let proven = mutant!(self.config, CommitToLast, self.log.last_index(), index);
+                self.advance_commit(
+                    mutant!(self.config, CommitBeyondLog, commit, commit.min(proven)),
+                    effects,
+                );
+                let index = mutant!(self.config, AckOfWholeLog, self.log.last_index(), index);
                 if let Role::Follower(following) = &mut self.role {
                     following.verified = following.verified.max(index).max(self.commit);
                 }
@@ -81,7 +86,8 @@ impl Node {
     /// Brings the log in line with what the leader sent (paper, section 5.3).
     fn accept(&mut self, append: AppendEntries) -> Accepted {
         let prev = append.prev;
-        if prev.index <= self.commit {
+        let compacted = mutant!(self.config, CompactedPrevConflicts) && prev.index < self.log.base().index;
+        if prev.index <= self.commit && !compacted {
             // Every leader holds what is committed, so it matches, also where it is compacted away.
             if self.log.term(prev.index).is_some_and(|term| term != prev.term) {
                 return Accepted::Contradiction(prev.index);
@@ -94,13 +100,16 @@ impl Node {
             return Accepted::Conflict(AppendOutcome::Conflict { refused: prev.index, hint });
         }
         let mut verified = prev.index;
+        if mutant!(self.config, OldAppendTruncates) && !append.entries.is_empty() {
+            self.truncate_from(prev.index.next());
+        }
         for entry in append.entries {
             verified = entry.id.index;
             if verified <= self.log.base().index || self.log.holds(entry.id) {
                 continue;
             }
             // Behind a compacted entry, whose term alone is known, a lower term cannot follow.
-            if verified <= self.commit
+            if verified <= self.commit && !mutant!(self.config, CommittedTailTruncated)
                 || self.log.term(prev_of(verified)).is_some_and(|prev| prev > entry.id.term)
             {
                 return Accepted::Contradiction(verified);
@@ -114,7 +123,7 @@ impl Node {
     }
 
     /// Drops a tail that another leader left.
-    fn truncate_from(&mut self, index: LogIndex) {
+    pub(crate) fn truncate_from(&mut self, index: LogIndex) {
         self.log.truncate_from(index);
         self.writes.truncate_from(index);
         self.memberships.truncate_from(index);
@@ -127,8 +136,10 @@ impl Node {
     /// What this follower may acknowledge: what it holds durably, of a leader whose term is durable too. None while
     /// something that the leader waits for is on its way to the disk.
     fn durable_match(&self, following: &Following) -> Option<LogIndex> {
-        let term_durable = self.writes.durable().term >= self.term;
-        (term_durable && self.log.durable() >= following.verified).then_some(following.verified)
+        let term_durable =
+            self.writes.durable().term >= self.term || mutant!(self.config, AckBeforeTermDurable);
+        let log_durable = self.log.durable() >= following.verified || mutant!(self.config, AckBeforeDurable);
+        (term_durable && log_durable).then_some(following.verified)
     }
 
     /// Answers an append: at once when nothing waits for the disk. What waits is acknowledged when it is durable (a

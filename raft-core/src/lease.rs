@@ -74,14 +74,21 @@ impl Node {
     #[must_use]
     pub fn lease_until(&self) -> Option<Time> {
         let Role::Leader(leader) = &self.role else { return None };
-        if leader.lease_over || self.commit < leader.term_start || self.is_transferring() {
+        let lease_over = leader.lease_over && !mutant!(self.config, LeaseBackAfterTransfer);
+        let handed_over = (lease_over || self.is_transferring()) && !mutant!(self.config, LeaseInTransfer);
+        let started = self.commit >= leader.term_start || mutant!(self.config, LeaseBeforeTermCommit);
+        if handed_over || !started {
             return None;
         }
+        if mutant!(self.config, LeaseWithoutQuorum) {
+            return Some(Time(u64::MAX));
+        }
+        let error = mutant!(self.config, LeaseIgnoresClockError, Duration::ZERO, self.config.clock_error);
         // A leader grants no vote while it leads, so its own promise has no end.
         let promised = quorum::agreed(self.memberships.current(), |node| {
             if node == self.config.node { Time(u64::MAX) } else { promised_until(leader, node) }
         })?;
-        Some(if promised == Time(u64::MAX) { promised } else { promised.before(self.config.clock_error) })
+        Some(if promised == Time(u64::MAX) { promised } else { promised.before(error) })
     }
 
     /// True when no other node can lead now.

@@ -39,6 +39,11 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(mutants)]
+extern crate std;
+
+#[macro_use]
+mod mutants;
 
 mod commit;
 mod config;
@@ -89,6 +94,8 @@ pub use message::{
     PreVoteResponse, ReadIndex, ReadIndexResponse, RequestId, RequestVote, RequestVoteResponse, TimeoutNow,
     Vote,
 };
+#[cfg(mutants)]
+pub use mutants::Mutant;
 pub use raft::Node;
 pub use status::{PeerState, PeerStatus, Status};
 pub use types::{ClusterId, Incarnation, LogId, LogIndex, NodeId, StoreId, Term, Ticket, Time, WriteSeq};

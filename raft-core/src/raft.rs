@@ -110,6 +110,9 @@ impl Node {
             Input::PersistCommit => self.writes.persist_commit(),
             Input::Compact(to) => self.on_compact(to),
             Input::Persisted(seq) => self.on_persisted(seq, effects),
+            Input::WriteFailed if mutant!(self.config, WriteFailureRetried) && self.is_leader() => {
+                self.truncate_from(self.log.durable().next());
+            }
             Input::WriteFailed => self.end(Fatal::WriteFailed, effects),
             Input::Applied(index) => self.applied = self.applied.max(index.min(self.handed)),
             Input::Fetched { request, result } => self.on_fetched(request, result, effects),
@@ -160,19 +163,28 @@ impl Node {
             return;
         }
         self.note_life(&message);
+        let campaign_at = self.campaign_at;
         if message.term > self.term && !self.settle_term(&message, effects) {
             return;
         }
         let Message { from, from_store, from_incarnation, term, body, .. } = message;
         let current = term == self.term;
         match body {
+            Body::PreVote(_) if mutant!(self.config, LowerTermPreVoteDropped) && term < self.term => {}
             Body::PreVote(body) => self.on_pre_vote(from, body, effects),
+            Body::PreVoteResponse(_)
+                if mutant!(self.config, LowerTermPreVoteAnswerDropped) && term < self.term => {}
             // Its term may be lower than ours: whoever campaigned in vain is ahead of those it asks.
             Body::PreVoteResponse(body) => self.on_pre_vote_response(from, body, effects),
-            Body::RequestVote(body) => self.on_request_vote(from, from_store, term, body, effects),
-            Body::RequestVoteResponse(body) if current => self.on_vote_response(from, body, effects),
+            Body::RequestVote(body) => {
+                self.on_request_vote(from, from_store, term, body, effects);
+                self.campaign_at = mutant!(self.config, GrantKeepsTimer, campaign_at, self.campaign_at);
+            }
+            Body::RequestVoteResponse(body) if current || mutant!(self.config, OldVoteCounted) => {
+                self.on_vote_response(from, body, effects);
+            }
             Body::AppendEntries(body) => self.on_append_entries(from, from_incarnation, term, body, effects),
-            Body::AppendEntriesResponse(body) if current => {
+            Body::AppendEntriesResponse(body) if current || mutant!(self.config, OldAnswerCounted) => {
                 self.on_append_response(from, from_incarnation, body, effects);
             }
             Body::ReadIndex(body) => self.on_read_index(from, body, effects),
@@ -194,7 +206,8 @@ impl Node {
         }
         if self.memberships.current().store(message.from) == Some(message.from_store) {
             let known = self.lives.get(&message.from).filter(|(store, _)| *store == message.from_store);
-            return known.is_none_or(|(_, life)| *life <= message.from_incarnation);
+            return known.is_none_or(|(_, life)| *life <= message.from_incarnation)
+                || mutant!(self.config, EarlierLifeCounted);
         }
         match &message.body {
             // A leader or candidate may have been added, or given another data folder, by entries that this node still
@@ -206,7 +219,7 @@ impl Node {
             Body::PreVoteResponse(_)
             | Body::RequestVoteResponse(_)
             | Body::AppendEntriesResponse(_)
-            | Body::ReadIndex(_) => false,
+            | Body::ReadIndex(_) => mutant!(self.config, WipedStoreCounted),
         }
     }
 
@@ -279,8 +292,17 @@ impl Node {
         let following =
             Following { leader, incarnation: incarnation.unwrap_or_default(), ..Following::default() };
         let before = core::mem::replace(&mut self.role, Role::Follower(following));
-        if let Role::Leader(led) = before {
+        if let Role::Leader(mut led) = before {
             self.last_round = led.rounds.current();
+            if mutant!(self.config, AnsweredTwice) {
+                led.clone().leave(led_term, leader, effects);
+            }
+            if mutant!(self.config, NeverAnswered) {
+                led.open.clear();
+            }
+            if mutant!(self.config, DeposedAnswersRead) {
+                core::mem::take(&mut led.reads).fail(Outcome::ReadAt(self.commit), effects);
+            }
             led.leave(led_term, leader, effects);
         }
         if leader != known {
@@ -306,6 +328,9 @@ impl Node {
         let hard = self.hard_state();
         let written = effects.writes.len();
         self.writes.flush(self.now, hard, self.log.last_index(), effects);
+        if mutant!(self.config, TruncatesInItsOwnWrite) {
+            crate::mutants::truncate_apart(&mut effects.writes);
+        }
         if hard.commit > self.writes.queued().commit {
             if self.commit_due.is_none() || effects.writes.len() > written {
                 self.commit_due = Some(self.now.after(COMMIT_IDLE));

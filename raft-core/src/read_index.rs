@@ -213,8 +213,12 @@ impl Node {
                 Reader::Peer(..) => self.answer_read(reader, None, effects),
             };
         }
+        if mutant!(self.config, ReadJoinsRound) && leader.reads.round.is_some() {
+            return leader.reads.confirming.push(reader);
+        }
         leader.reads.waiting.push((reader, mode));
-        if leader.reads.round.is_none() && self.commit >= leader.term_start {
+        let started = self.commit >= leader.term_start || mutant!(self.config, ReadBeforeTermCommit);
+        if leader.reads.round.is_none() && started {
             self.begin_read_round(effects);
         }
     }
@@ -266,7 +270,9 @@ impl Node {
     fn is_round_confirmed(&self, round: u64) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
         quorum::holds(self.memberships.current(), |node| {
-            node == self.config.node || confirmed_round(leader, node).is_some_and(|acked| acked >= round)
+            node == self.config.node
+                || confirmed_round(leader, node)
+                    .is_some_and(|acked| acked >= round || mutant!(self.config, OldRoundConfirms))
         })
     }
 

@@ -68,7 +68,7 @@ impl Node {
             // A leader that no quorum hears may have been replaced (thesis, section 6.2).
             return self.become_follower(self.term, None, effects);
         }
-        if self.writes.oldest().is_some_and(|oldest| oldest.after(self.config.write_stall) <= self.now) {
+        if self.stall_deadline().is_some_and(|at| at <= self.now) {
             return self.hand_over_stalled(effects);
         }
         let Role::Leader(leader) = &self.role else { return };
@@ -83,14 +83,23 @@ impl Node {
     /// When a leader has something to do without an input.
     pub(crate) fn leader_deadline(&self, leader: &Leader) -> Time {
         let beat = leader.progress.values().map(|peer| peer.beat_at).min();
-        let stall = self.writes.oldest().map(|oldest| oldest.after(self.config.write_stall));
-        [beat, stall, self.quorum_deadline()].into_iter().flatten().min().unwrap_or(Time(u64::MAX))
+        let others = [self.stall_deadline(), self.quorum_deadline()];
+        others.into_iter().chain([beat]).flatten().min().unwrap_or(Time(u64::MAX))
+    }
+
+    /// When a leader gives up because its disk is stuck.
+    fn stall_deadline(&self) -> Option<Time> {
+        let oldest = mutant!(self.config, StalledLeaderStays, None, self.writes.oldest());
+        oldest.map(|oldest| oldest.after(self.config.write_stall))
     }
 
     /// When a leader that hears nothing more steps down: after its followers may have asked for votes. None when it
     /// needs nobody.
     fn quorum_deadline(&self) -> Option<Time> {
         let Role::Leader(leader) = &self.role else { return None };
+        if mutant!(self.config, NoCheckQuorum) {
+            return None;
+        }
         let heard = quorum::agreed(self.memberships.current(), |node| {
             if node == self.config.node {
                 return Time(u64::MAX);
@@ -111,7 +120,9 @@ impl Node {
         answer: AppendEntriesResponse,
         effects: &mut Effects,
     ) {
-        if answer.to_incarnation != self.config.incarnation {
+        if answer.to_incarnation != self.config.incarnation
+            && !mutant!(self.config, AnswerToEarlierLifeCounted)
+        {
             return; // Meant for an earlier life, whose rounds are not ours.
         }
         let Role::Leader(leader) = &mut self.role else { return };
@@ -123,10 +134,15 @@ impl Node {
         peer.acked_round = peer.acked_round.max(answer.round);
         if let Some(sent) = rounds.sent_at(answer.round) {
             // Counted from the sending of the round, never from the receipt of its answer.
-            peer.promised_until = peer.promised_until.max(sent.after(answer.promise));
+            let from = mutant!(self.config, LeaseFromReceipt, self.now, sent);
+            peer.promised_until = peer.promised_until.max(from.after(answer.promise));
             peer.beat_at = peer.beat_at.max(sent.after(self.config.heartbeat_interval));
         }
         match answer.outcome {
+            AppendOutcome::Heard if mutant!(self.config, HeartbeatAnswerIsMatch) => {
+                let sent = peer.next_index.previous().unwrap_or_default();
+                self.on_match(from, sent, incarnation, effects);
+            }
             AppendOutcome::Heard => {}
             AppendOutcome::Match(index) if index <= self.log.last_index() => {
                 self.on_match(from, index, incarnation, effects);
@@ -155,6 +171,9 @@ impl Node {
             }
             peer.probe_from(index.next(), false);
         }
+        if mutant!(self.config, MatchGoesBack) && index < peer.match_index {
+            peer.match_index = index;
+        }
         if peer.acknowledge(index, incarnation) {
             self.advance_leader_commit(effects);
         }
@@ -163,12 +182,16 @@ impl Node {
     /// Looks for the last entry that could still agree, by terms, and probes there.
     fn on_conflict(&mut self, from: NodeId, refused: LogIndex, hint: LogId, incarnation: Incarnation) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let Some(peer) = leader.progress.get_mut(&from).filter(|peer| peer.concerns(refused, incarnation))
+        let Some(peer) = leader
+            .progress
+            .get_mut(&from)
+            .filter(|peer| peer.concerns(refused, incarnation) || mutant!(self.config, StaleConflictObeyed))
         else {
             return;
         };
         let limit = hint.index.min(refused.previous().unwrap_or_default());
         let agrees = self.log.last_not_above(limit, hint.term).map_or(LogIndex::ZERO, |found| found.index);
+        let agrees = mutant!(self.config, HintDoesNotMove, refused, agrees);
         if refused <= peer.match_index {
             peer.regressed = true; // It acknowledged this in an earlier life, and has lost it.
         }
@@ -199,7 +222,9 @@ impl Node {
         let peers = Peers::of(self);
         let Role::Leader(leader) = &mut self.role else { return };
         let Leader { progress, rounds, .. } = &mut **leader;
-        let Some((to, peer)) = progress.iter_mut().find(|(_, peer)| peer.fetch == Some(request)) else {
+        let Some((to, peer)) = progress.iter_mut().find(|(_, peer)| {
+            peer.fetch == Some(request) || (mutant!(self.config, OldFetchSent) && peer.fetch.is_some())
+        }) else {
             return;
         };
         peer.fetch = None;
@@ -212,6 +237,7 @@ impl Node {
                 sender.send_snapshot(next);
             }
             // What cannot be read is never sent on, and a node that lost part of its log must not vote.
+            Fetched::Damaged if mutant!(self.config, DamageFetchedAgain) => {}
             Fetched::Damaged => {
                 let first = sender.peer.next_index;
                 self.end(Fatal::LogDamaged { first }, effects);
@@ -281,6 +307,9 @@ impl Sender<'_> {
             ProgressState::Probe { paused: true } => {}
             ProgressState::Probe { paused: false } => self.probe(),
             ProgressState::Replicate => self.pipeline(next_request),
+            ProgressState::Snapshot { asked: true, at_least } if mutant!(self.config, SnapshotAskedAgain) => {
+                self.send_snapshot(at_least);
+            }
             ProgressState::Snapshot { asked: true, .. } | ProgressState::Snapshot { asked: false, .. } => {}
         }
     }
@@ -300,7 +329,9 @@ impl Sender<'_> {
     fn pipeline(&mut self, next_request: &mut impl FnMut() -> u64) {
         let last = self.log.last_index();
         while self.peer.next_index <= last && self.peer.fetch.is_none() {
-            let (Some(prev), Some(bytes_max)) = (self.prev(), self.peer.window(self.config)) else { return };
+            let batch = Some(self.config.batch_bytes_max);
+            let window = mutant!(self.config, InflightIgnored, batch, self.peer.window(self.config));
+            let (Some(prev), Some(bytes_max)) = (self.prev(), window) else { return };
             let first = self.peer.next_index;
             let is_idle = self.peer.inflights.is_empty();
             if !is_idle && self.log.weight(first).is_some_and(|weight| weight > bytes_max) {
@@ -327,7 +358,7 @@ impl Sender<'_> {
             next = next.next();
             fits
         });
-        if fits && !entries.is_empty() {
+        if (fits || mutant!(self.config, OldFetchSent)) && !entries.is_empty() {
             let bytes = entries.iter().map(Entry::weight).sum();
             self.append_tracked(prev, entries, bytes);
         }
@@ -362,7 +393,8 @@ impl Sender<'_> {
             // Appends that are long on their way may be lost: ask. Otherwise ask nothing that could be refused only
             // because it overtook them.
             ProgressState::Replicate
-                if self.peer.is_overdue(self.peers.now, self.config.heartbeat_interval) =>
+                if self.peer.is_overdue(self.peers.now, self.config.heartbeat_interval)
+                    && !mutant!(self.config, LostAppendNotResent) =>
             {
                 self.prev()
             }
@@ -386,7 +418,8 @@ impl Sender<'_> {
     fn prev(&mut self) -> Option<LogId> {
         let next = self.peer.next_index;
         let prev = next.previous().and_then(|prev| self.log.id(prev));
-        if prev.is_none() {
+        let wholly_compacted = self.log.base() == self.log.last();
+        if prev.is_none() && !(mutant!(self.config, CompactedNeverSends) && wholly_compacted) {
             self.send_snapshot(next);
         }
         prev

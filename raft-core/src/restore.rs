@@ -25,12 +25,14 @@ impl Node {
     pub fn restore(config: Config, state: Restored, now: Time) -> Result<Self, RestoreError> {
         config.validate()?;
         let (applied, commit) = check_restored(&state)?;
+        let commit = mutant!(config, RestartForgetsApplied, state.hard_state.commit, commit);
         let Restored { base, term_runs, last, memberships, hard_state, .. } = state;
         let memberships: Vec<_> = memberships.into_iter().map(|(at, it)| (at, Arc::new(it))).collect();
         // A cluster is founded with an entry of term 1 before any node has a hard state: the entry says the term.
         let term = if base.id == LogId::GENESIS { hard_state.term.max(Term(1)) } else { hard_state.term };
         // A damaged log may have lost what is committed; how far it is committed is learnt again.
-        let hard_state = HardState { term, commit: hard_state.commit.min(last), ..hard_state };
+        let vote = mutant!(config, RestartForgetsVote, None, hard_state.vote);
+        let hard_state = HardState { term, vote, commit: hard_state.commit.min(last), ..hard_state };
         let log = Log::restore(base.id, TermRuns::new(term_runs), last, config.tail_bytes_max);
         let mut node = Self {
             rng: Rng::new(&config),
@@ -46,7 +48,7 @@ impl Node {
             commit_due: None,
             role: Role::Follower(Following::default()),
             // It may have promised not to vote right before it ended.
-            sticky_until: now.after(config.leader_timeout),
+            sticky_until: mutant!(config, RestartForgetsPromise, now, now.after(config.leader_timeout)),
             leader_heard: None,
             campaign_at: now,
             grant: None,

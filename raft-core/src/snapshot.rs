@@ -10,7 +10,8 @@ use crate::{Base, Effects, LogId, LogIndex, Membership, NodeId, SnapshotSent};
 impl Node {
     /// Drops the log's head, as far as it is applied and on disk.
     pub(crate) fn on_compact(&mut self, to: LogIndex) {
-        let to = to.min(self.applied).min(self.log.durable());
+        let applied = mutant!(self.config, CompactsUnapplied, self.commit, self.applied);
+        let to = to.min(applied).min(self.log.durable());
         if to > self.log.base().index {
             self.memberships.compact(to);
             self.log.compact(to);
@@ -25,13 +26,17 @@ impl Node {
         membership: Arc<Membership>,
         effects: &mut Effects,
     ) {
-        if base.index <= self.commit || base.index.0 > COUNT_MAX || base.term.0 > COUNT_MAX {
+        let older = base.index <= self.commit && !mutant!(self.config, OlderSnapshotInstalled);
+        if older || base.index.0 > COUNT_MAX || base.term.0 > COUNT_MAX {
             return; // What is committed here includes it.
         }
         if base.term > self.term {
             self.become_follower(base.term, None, effects);
         }
-        if self.log.holds(base) {
+        if mutant!(self.config, SnapshotTakesTermBack) && base.term < self.term {
+            (self.term, self.vote) = (base.term, None);
+        }
+        if self.log.holds(base) && !mutant!(self.config, SnapshotDropsTail) {
             // The tail behind it may already be acknowledged: keep it.
             self.advance_commit(base.index, effects);
         } else {
@@ -42,6 +47,9 @@ impl Node {
             self.memberships.reset(base.index, Arc::clone(&membership));
             self.writes.reset_to(Base { id: base, membership: Arc::unwrap_or_clone(membership) });
             self.commit = base.index;
+            if mutant!(self.config, SnapshotAckBeforeDurable) {
+                self.log.persisted_to(base.index);
+            }
             if let Role::Follower(following) = &mut self.role {
                 following.verified = base.index; // What was beyond is gone.
             }
@@ -66,6 +74,7 @@ impl Node {
                 let next = id.index.min(last).next().max(peer.match_index.next());
                 peer.probe_from(next, false);
             }
+            SnapshotSent::Failed if mutant!(self.config, StuckInSnapshot) => {}
             SnapshotSent::Failed => peer.state = ProgressState::Snapshot { at_least, asked: false },
         }
     }

@@ -70,7 +70,9 @@ impl Node {
     /// lost.
     pub(crate) fn continue_transfer(&mut self, from: NodeId, effects: &mut Effects) {
         if self.transfer.as_ref().is_some_and(|transfer| transfer.to == from) {
-            self.send_timeout_now(from, self.log.last_index(), effects);
+            let last = self.log.last_index();
+            let at_least = mutant!(self.config, TransferToLaggard, LogIndex::ZERO, last);
+            self.send_timeout_now(from, at_least, effects);
         }
     }
 

@@ -1,0 +1,85 @@
+//! Known bugs of real systems, each of which a test-only build can switch on: a test suite that does not notice them
+//! would not notice them in earnest either.
+//!
+//! `RAFTKIT_MUTANTS=1` at compile time puts them in (`build.rs`), and `RAFTKIT_MUTANT=<name>` switches one on in every
+//! [`Config`](crate::Config) made from then on. In any other build [`mutant!`] is `false`, and nothing of this exists.
+//! `cargo xtask mutants --crate raft-core` runs the tests against each.
+
+#[cfg(mutants)]
+mod catalogue;
+mod wrong;
+
+#[cfg(mutants)]
+pub use catalogue::Mutant;
+pub(crate) use wrong::{count_twice, too_small_majority, truncate_apart, unsorted_middle};
+
+/// `mutant!(config, Name)` is true where that bug is switched on; `mutant!(config, Name, bug, right)` takes one of two
+/// expressions. In a build without the bugs both are decided at compile time, whatever `config` is.
+macro_rules! mutant {
+    ($config:expr, $name:ident, $bug:expr, $right:expr $(,)?) => {
+        if mutant!($config, $name) { $bug } else { $right }
+    };
+    ($config:expr, $name:ident) => {{
+        #[cfg(mutants)]
+        let is_on = $config.mutant == Some($crate::Mutant::$name);
+        #[cfg(not(mutants))]
+        let is_on = false;
+        is_on
+    }};
+}
+
+/// The variable that names the mutant to switch on.
+#[cfg(mutants)]
+const VARIABLE: &str = "RAFTKIT_MUTANT";
+
+#[cfg(mutants)]
+impl Mutant {
+    /// The mutant of this name or number.
+    #[must_use]
+    pub fn find(name_or_number: &str) -> Option<Self> {
+        let wanted = name_or_number.trim();
+        Self::ALL.into_iter().find(|it| it.name() == wanted || wanted.parse() == Ok(it.number()))
+    }
+
+    /// What `RAFTKIT_MUTANT` asks for; none when it is not set or empty.
+    ///
+    /// # Panics
+    /// It names no mutant: the tests would pass, and say nothing.
+    #[must_use]
+    pub fn from_environment() -> Option<Self> {
+        let wanted = std::env::var(VARIABLE).ok().filter(|wanted| !wanted.is_empty())?;
+        let known = || Self::ALL.map(Self::name).join(", ");
+        Some(
+            Self::find(&wanted)
+                .unwrap_or_else(|| panic!("{VARIABLE}={wanted} is no mutant; known: {}", known())),
+        )
+    }
+}
+
+#[cfg(all(test, mutants))]
+mod tests {
+    use std::println;
+
+    use super::*;
+
+    /// One line a mutant, fields divided by tabs: what `cargo xtask mutants` reads.
+    #[test]
+    fn the_catalogue_is_listed() {
+        println!();
+        for it in Mutant::ALL {
+            println!("mutant\t{}\t{}\t{}\t{}", it.number(), it.name(), it.what(), it.source());
+        }
+    }
+
+    #[test]
+    fn numbers_count_up_and_names_are_words_with_hyphens_between() {
+        for (at, it) in (1..).zip(Mutant::ALL) {
+            assert_eq!((it.number(), Mutant::find(it.name())), (at, Some(it)));
+            assert!(it.name().split('-').all(|word| !word.is_empty()), "{}", it.name());
+            assert!(it.name().chars().all(|c| c == '-' || c.is_ascii_lowercase()), "{}", it.name());
+            assert!(it.what().is_ascii() && !it.source().is_empty());
+        }
+        assert_eq!(Mutant::find("7"), Some(Mutant::ALL[6]));
+        assert_eq!(Mutant::find("no-such-bug"), None);
+    }
+}
