@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Tidy,
     /// Writes keys to a running cluster as fast as it takes them, and reports rate and latency.
     Load(LoadFlags),
+    /// Switches known bugs on, one by one, and reports which of them the tests of a crate notice.
+    Mutants(MutantsFlags),
 }
 
 #[derive(Debug, Args)]
@@ -85,4 +87,19 @@ pub(crate) struct LoadFlags {
     /// Number of different keys
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) keys: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MutantsFlags {
+    /// Folder of the crate whose tests are judged
+    #[arg(long = "crate", value_name = "CRATE", default_value = "raft-core")]
+    pub(crate) krate: String,
+
+    /// Tries only this mutant, by name or number (may be given several times)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) only: Vec<String>,
+
+    /// Lists the mutants and tries none
+    #[arg(long)]
+    pub(crate) list: bool,
 }

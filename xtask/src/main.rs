@@ -9,6 +9,7 @@ mod flags;
 mod http;
 mod layers;
 mod load;
+mod mutants;
 mod tidy;
 mod workspace;
 
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Command::Layers => layers::run(),
         Command::Tidy => tidy::run(),
         Command::Load(flags) => load::run(&flags),
+        Command::Mutants(flags) => mutants::run(&flags),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,200 @@
+//! `cargo xtask mutants`: does a crate's test suite notice known bugs? They are built in behind a switch, in a target
+//! folder of their own, and switched on one after the other.
+
+mod read;
+mod trial;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::console::{self, complain, say};
+use crate::flags::MutantsFlags;
+use crate::mutants::read::{Mutant, TestBinary};
+use crate::mutants::trial::{Stage, Verdict};
+use crate::workspace::{self, Failure};
+
+/// A crate's build script builds its mutants in when this is set.
+const BUILD_VARIABLE: &str = "RAFTKIT_MUTANTS";
+/// The unit test that prints the catalogue.
+const CATALOGUE_TEST: &str = "mutants::tests::the_catalogue_is_listed";
+/// So many mutants at a time.
+const AT_A_TIME: usize = 2;
+
+/// Mutants that no test can tell from right code, and why. Each lives with this reason in the table.
+const EXCUSED: &[(&str, &str)] = &[];
+
+/// Builds, checks that all passes without a mutant, and tries each.
+///
+/// # Errors
+/// The crate does not build, its tests fail by themselves, no mutant is called so, or one lives.
+pub(crate) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
+    let target = workspace::root().join("target/mutants");
+    let binaries = build(&flags.krate, &target)?;
+    let mutants = choose(catalogue(&binaries, flags)?, &flags.only)?;
+    if flags.list {
+        let rows: Vec<Vec<String>> = mutants.iter().map(Mutant::row).collect();
+        return print(&console::table(&["no", "mutant", "source", "what it does wrong"], &rows));
+    }
+    let logs = target.join("logs");
+    std::fs::create_dir_all(&logs).map_err(Failure::of("cannot make a folder for logs"))?;
+    let mut stages = trial::stages(&binaries);
+    check_sound(&mut stages, &logs)?;
+    let start = Instant::now();
+    let verdicts = try_all(&mutants, &stages, &logs)?;
+    report(&flags.krate, &mutants, &verdicts, start.elapsed(), &logs)
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    say(text).map_err(Failure::of("cannot print"))
+}
+
+/// Builds the crate's tests with the mutants in them.
+fn build(krate: &str, target: &Path) -> Result<Vec<TestBinary>, Failure> {
+    let package = format!("raftkit-{}", krate.strip_prefix("raft-").unwrap_or(krate));
+    complain(&format!("building the tests of {package} with its mutants"));
+    let mut cargo = workspace::cargo();
+    cargo.args(["test", "--no-run", "--quiet", "--message-format=json", "--package", &package]);
+    cargo.env(BUILD_VARIABLE, "1").env("CARGO_TARGET_DIR", target);
+    let binaries = read::test_binaries(&workspace::output_of(cargo)?);
+    if binaries.is_empty() {
+        return Err(Failure::new(format!("{package} has no tests")));
+    }
+    Ok(binaries)
+}
+
+/// The mutants that are built in, as the unit tests list them.
+fn catalogue(binaries: &[TestBinary], flags: &MutantsFlags) -> Result<Vec<Mutant>, Failure> {
+    let Some(unit) = binaries.iter().find(|binary| binary.is_unit) else {
+        return Err(Failure::new(format!("{} has no unit tests to list its mutants", flags.krate)));
+    };
+    let mut command = trial::command(&unit.path, None);
+    command.args([CATALOGUE_TEST, "--exact", "--nocapture"]);
+    let mutants = read::catalogue(&workspace::output_of(command)?);
+    if mutants.is_empty() {
+        return Err(Failure::new(format!("{} lists no mutants", flags.krate)));
+    }
+    Ok(mutants)
+}
+
+/// The mutants of these names or numbers; all, if none is given.
+fn choose(mutants: Vec<Mutant>, only: &[String]) -> Result<Vec<Mutant>, Failure> {
+    let is = |mutant: &Mutant, wanted: &String| mutant.name == *wanted || mutant.number == *wanted;
+    if let Some(unknown) = only.iter().find(|wanted| !mutants.iter().any(|it| is(it, wanted))) {
+        return Err(Failure::new(format!("no mutant is called {unknown}; --list shows all")));
+    }
+    Ok(mutants
+        .into_iter()
+        .filter(|mutant| only.is_empty() || only.iter().any(|name| is(mutant, name)))
+        .collect())
+}
+
+/// With no mutant switched on everything passes; how long each stage takes then tells a hang from a slow test.
+fn check_sound(stages: &mut [Stage], logs: &Path) -> Result<(), Failure> {
+    for stage in stages {
+        let end = trial::run(stage, None, logs)?;
+        match end.failed {
+            None => complain(&format!("no mutant: {} passes in {}", stage.name, console::seconds(end.time))),
+            Some(words) => {
+                return Err(Failure::new(format!("with no mutant {} fails already: {words}", stage.name)));
+            }
+        }
+        stage.sound_time = end.time;
+    }
+    Ok(())
+}
+
+/// Tries the mutants, a few at a time; in their order.
+fn try_all(mutants: &[Mutant], stages: &[Stage], logs: &Path) -> Result<Vec<Verdict>, Failure> {
+    let next = AtomicUsize::new(0);
+    let done: Mutex<BTreeMap<usize, Result<Verdict, Failure>>> = Mutex::default();
+    thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                while let Some((at, mutant)) =
+                    Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, mutants.get(at)?)))
+                {
+                    let verdict = trial::of(&mutant.name, stages, logs);
+                    let mut done = done.lock().expect("no trial panics");
+                    done.insert(at, verdict);
+                    let words = done[&at].as_ref().map_or_else(ToString::to_string, Verdict::shown);
+                    complain(&format!("{}/{} {}: {words}", done.len(), mutants.len(), mutant.name));
+                }
+            });
+        }
+    });
+    done.into_inner().expect("no trial panics").into_values().collect()
+}
+
+/// The table and the score.
+fn report(
+    krate: &str,
+    mutants: &[Mutant],
+    verdicts: &[Verdict],
+    time: Duration,
+    logs: &Path,
+) -> Result<(), Failure> {
+    let excuse = |name: &str| EXCUSED.iter().find(|(excused, _)| *excused == name).map(|(_, why)| *why);
+    let rows: Vec<Vec<String>> = mutants
+        .iter()
+        .zip(verdicts)
+        .map(|(mutant, verdict)| verdict.row(mutant, excuse(&mutant.name)))
+        .collect();
+    print(&console::table(&["mutant", "", "seconds", "by", "with"], &rows))?;
+    let caught = verdicts.iter().filter(|verdict| verdict.caught.is_some()).count();
+    let score = format!("{krate}: {caught} of {} caught", mutants.len());
+    print(&format!("{score} in {}; median {}", console::seconds(time), console::seconds(median(verdicts))))?;
+    let alive: Vec<&str> = mutants
+        .iter()
+        .zip(verdicts)
+        .filter(|(mutant, verdict)| verdict.caught.is_none() && excuse(&mutant.name).is_none())
+        .map(|(mutant, _)| mutant.name.as_str())
+        .collect();
+    if alive.is_empty() {
+        return Ok(());
+    }
+    let what = format!("no test notices {}", alive.join(", "));
+    Err(Failure::new(format!("{what}; what the tests said is in {}", logs.display())))
+}
+
+/// How long a trial in the middle took.
+fn median(verdicts: &[Verdict]) -> Duration {
+    let mut times: Vec<Duration> = verdicts.iter().map(|verdict| verdict.time).collect();
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+/// The file for what was said in one stage.
+fn log_file(logs: &Path, mutant: Option<&str>, stage: &str) -> PathBuf {
+    logs.join(format!("{}.{}.txt", mutant.unwrap_or("none"), stage.replace(' ', "_")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Mutant, choose};
+
+    #[test]
+    fn a_mutant_is_chosen_by_name_or_number_and_an_unknown_one_is_refused() {
+        let all = || {
+            [("1", "a-b"), ("2", "c")].map(|(number, name)| Mutant {
+                number: number.to_owned(),
+                name: name.to_owned(),
+                what: String::new(),
+                source: String::new(),
+            })
+        };
+        let chosen = |only: &[&str]| {
+            let only: Vec<String> = only.iter().map(|&it| it.to_owned()).collect();
+            choose(all().into(), &only)
+                .ok()
+                .map(|them| them.into_iter().map(|it| it.name).collect::<Vec<_>>())
+        };
+        assert_eq!(chosen(&[]), Some(vec!["a-b".to_owned(), "c".to_owned()]));
+        assert_eq!(chosen(&["2"]), Some(vec!["c".to_owned()]));
+        assert_eq!(chosen(&["c", "a-b"]), Some(vec!["a-b".to_owned(), "c".to_owned()]));
+        assert_eq!(chosen(&["a"]), None);
+    }
+}

@@ -1,0 +1,125 @@
+//! What cargo, the catalogue test and failing tests print, as far as it is needed here.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+/// A mutant as its crate lists it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Mutant {
+    pub(super) number: String,
+    pub(super) name: String,
+    pub(super) what: String,
+    pub(super) source: String,
+}
+
+impl Mutant {
+    /// A row of the list.
+    pub(super) fn row(&self) -> Vec<String> {
+        vec![self.number.clone(), self.name.clone(), self.source.clone(), self.what.clone()]
+    }
+}
+
+/// A test binary that cargo has built.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TestBinary {
+    pub(super) name: String,
+    /// It holds the unit tests of the library.
+    pub(super) is_unit: bool,
+    pub(super) path: PathBuf,
+}
+
+/// The lines `mutant`, number, name, what, source, divided by tabs, among all that a test prints.
+pub(super) fn catalogue(printed: &str) -> Vec<Mutant> {
+    let line = |line: &str| {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let ["mutant", number, name, what, source] = fields[..] else { return None };
+        let [number, name, what, source] = [number, name, what, source].map(str::to_owned);
+        Some(Mutant { number, name, what, source })
+    };
+    printed.lines().filter_map(line).collect()
+}
+
+/// The test binaries among cargo's messages, one JSON object a line. Examples are built, too, and test nothing.
+pub(super) fn test_binaries(messages: &str) -> Vec<TestBinary> {
+    let binary = |line: &str| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let path = message["executable"].as_str()?;
+        let kind = message["target"]["kind"][0].as_str()?;
+        (message["profile"]["test"] == true && kind != "example").then(|| TestBinary {
+            name: message["target"]["name"].as_str().unwrap_or_default().to_owned(),
+            is_unit: kind == "lib",
+            path: path.into(),
+        })
+    };
+    messages.lines().filter_map(binary).collect()
+}
+
+/// The test that failed first and what it said, in a line: `rules_hold: two leaders of term 3`.
+pub(super) fn failure(printed: &str) -> Option<String> {
+    let mut lines = printed.lines();
+    let head = lines.find(|line| line.starts_with("thread '") && line.contains("panicked at"))?;
+    let test = head.split('\'').nth(1).filter(|test| !test.starts_with('<'));
+    let mut said = lines.map(str::trim).take_while(|line| !line.is_empty() && !line.starts_with("note: "));
+    let mut words = said.next().unwrap_or("it panicked").to_owned();
+    // An equality has its values below; a text that ends so goes on below.
+    if words.ends_with("failed") || words.ends_with(':') {
+        let more: Vec<&str> = said.take(3).collect();
+        words = format!("{words} {}", more.join(", "));
+    }
+    Some(test.map_or(words.clone(), |test| format!("{test}: {words}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Mutant, TestBinary, catalogue, failure, test_binaries};
+
+    #[test]
+    fn the_catalogue_is_read_from_among_other_lines() {
+        let printed = "running 1 test\n\nmutant\t1\ta-b\tIt is wrong.\tpaper 5.2\nmutant\tx\ntest x ... ok\n";
+        let expected = Mutant {
+            number: "1".to_owned(),
+            name: "a-b".to_owned(),
+            what: "It is wrong.".to_owned(),
+            source: "paper 5.2".to_owned(),
+        };
+        assert_eq!(catalogue(printed), [expected]);
+    }
+
+    #[test]
+    fn test_binaries_are_found_among_the_messages_of_cargo() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"bytes"},"profile":{"test":false},"executable":null}"#,
+            "\nnot json\n",
+            r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"core"},"profile":{"test":true},"executable":"/t/core-1"}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"kind":["example"],"name":"e"},"profile":{"test":true},"executable":"/t/e-1"}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"kind":["test"],"name":"rules"},"profile":{"test":true},"executable":"/t/rules-2"}"#,
+            "\n",
+            r#"{"reason":"build-finished","success":true}"#,
+        );
+        let binary = |name: &str, is_unit, path: &str| TestBinary {
+            name: name.to_owned(),
+            is_unit,
+            path: path.into(),
+        };
+        assert_eq!(
+            test_binaries(messages),
+            [binary("core", true, "/t/core-1"), binary("rules", false, "/t/rules-2")]
+        );
+    }
+
+    #[test]
+    fn a_failure_is_told_in_the_first_words_of_its_assertion() {
+        let printed =
+            "\nthread 'a_rule' (12) panicked at tests/rules.rs:3:5:\nentry 2.3 has changed\nnote: run with\n";
+        assert_eq!(failure(printed).as_deref(), Some("a_rule: entry 2.3 has changed"));
+        let unnamed = "replay: SEED=1\nthread '<unnamed>' (7) panicked at a.rs:1:1:\ntwo leaders of term 3\n";
+        assert_eq!(failure(unnamed).as_deref(), Some("two leaders of term 3"));
+        let values =
+            "thread 't' panicked at a.rs:1:1:\nassertion `left == right` failed\n  left: 1\n right: 2\n";
+        assert_eq!(failure(values).as_deref(), Some("t: assertion `left == right` failed left: 1, right: 2"));
+        assert_eq!(failure("test result: ok. 3 passed"), None);
+    }
+}

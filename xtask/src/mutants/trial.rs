@@ -1,0 +1,182 @@
+//! One mutant against the stages of a test suite: cheap ones first, until one fails.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::console;
+use crate::mutants::log_file;
+use crate::mutants::read::{self, Mutant, TestBinary};
+use crate::workspace::Failure;
+
+/// Switches a mutant on.
+const VARIABLE: &str = "RAFTKIT_MUTANT";
+/// A stage that takes longer is stopped.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Whether a test binary has ended is looked at this often.
+const POLL: Duration = Duration::from_millis(10);
+/// A stage that was stopped hangs, if without a mutant it takes less than this part of the limit; otherwise it may
+/// only be slow, and that proves nothing.
+const SOUND_PART: u32 = 4;
+/// The simulation runs so many seeds, then more: most bugs need few.
+const SEEDS: [&str; 3] = ["50", "400", "1500"];
+
+/// A run of one test binary.
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub(super) name: String,
+    binary: std::path::PathBuf,
+    seeds: Option<&'static str>,
+    /// How long it takes without a mutant.
+    pub(super) sound_time: Duration,
+}
+
+/// How a stage ended.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) time: Duration,
+    /// What failed, in a line.
+    pub(super) failed: Option<String>,
+}
+
+/// What the suite says about a mutant.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    pub(super) time: Duration,
+    /// By which stage it was caught, with which words; none when it lives.
+    pub(super) caught: Option<(String, String)>,
+}
+
+impl Verdict {
+    /// A line of progress.
+    pub(super) fn shown(&self) -> String {
+        match &self.caught {
+            Some((stage, words)) => format!("caught by {stage} in {}: {words}", console::seconds(self.time)),
+            None => format!("LIVES after {}", console::seconds(self.time)),
+        }
+    }
+
+    /// A row of the table. A mutant that is excused has its reason there.
+    pub(super) fn row(&self, mutant: &Mutant, excuse: Option<&str>) -> Vec<String> {
+        let seconds = format!("{:.1}", self.time.as_secs_f64());
+        let [state, stage, words] = match (&self.caught, excuse) {
+            (Some((stage, words)), _) => ["caught", stage, words],
+            (None, Some(why)) => ["excused", "", why],
+            (None, None) => ["LIVES", "", &mutant.what],
+        };
+        vec![mutant.name.clone(), state.to_owned(), seconds, stage.to_owned(), words.to_owned()]
+    }
+}
+
+/// What to run, cheap things first: unit tests, then single rules and scenarios, then random inputs, then simulation.
+pub(super) fn stages(binaries: &[TestBinary]) -> Vec<Stage> {
+    let rank = |binary: &&TestBinary| match binary.name.as_str() {
+        _ if binary.is_unit => 0,
+        "determinism" => 2,
+        "simulation" => 3,
+        _ => 1,
+    };
+    let mut sorted: Vec<&TestBinary> = binaries.iter().collect();
+    sorted.sort_by_key(|binary| (rank(binary), binary.name.clone()));
+    let stage = |binary: &TestBinary, name: String, seeds| Stage {
+        name,
+        binary: binary.path.clone(),
+        seeds,
+        sound_time: Duration::ZERO,
+    };
+    let of = |binary: &TestBinary| match (binary.is_unit, binary.name.as_str()) {
+        (true, _) => vec![stage(binary, "unit".to_owned(), None)],
+        (false, "simulation") => {
+            SEEDS.iter().map(|seeds| stage(binary, format!("simulation of {seeds}"), Some(*seeds))).collect()
+        }
+        (false, name) => vec![stage(binary, name.to_owned(), None)],
+    };
+    sorted.into_iter().flat_map(of).collect()
+}
+
+/// A test binary, with this mutant switched on.
+pub(super) fn command(binary: &Path, mutant: Option<&str>) -> Command {
+    let mut command = Command::new(binary);
+    command.env(VARIABLE, mutant.unwrap_or_default());
+    // What proptest finds with a mutant is no regression to keep, and need not be made small.
+    command.env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true").env("PROPTEST_MAX_SHRINK_ITERS", "200");
+    command.env("RUST_BACKTRACE", "0").env_remove("SEED").env_remove("REWRITE");
+    command
+}
+
+/// Runs stages until one fails.
+pub(super) fn of(mutant: &str, stages: &[Stage], logs: &Path) -> Result<Verdict, Failure> {
+    let mut time = Duration::ZERO;
+    for stage in stages {
+        let end = run(stage, Some(mutant), logs)?;
+        time += end.time;
+        if let Some(words) = end.failed {
+            return Ok(Verdict { time, caught: Some((stage.name.clone(), words)) });
+        }
+    }
+    Ok(Verdict { time, caught: None })
+}
+
+/// Runs one stage; what it says goes to a file.
+pub(super) fn run(stage: &Stage, mutant: Option<&str>, logs: &Path) -> Result<End, Failure> {
+    let path = log_file(logs, mutant, &stage.name);
+    let log = File::create(&path).map_err(Failure::of(format!("cannot write {}", path.display())))?;
+    let twin = log.try_clone().map_err(Failure::of("cannot share a file"))?;
+    let mut command = command(&stage.binary, mutant);
+    command.envs(stage.seeds.map(|seeds| ("SEEDS", seeds)));
+    command.stdin(Stdio::null()).stdout(log).stderr(twin);
+    let start = Instant::now();
+    let mut child = command.spawn().map_err(Failure::of(format!("cannot run {}", stage.name)))?;
+    let status = loop {
+        match child.try_wait().map_err(Failure::of("cannot wait for a test"))? {
+            Some(status) => break Some(status),
+            None if start.elapsed() > LIMIT => {
+                child.kill().map_err(Failure::of("cannot stop a test"))?;
+                child.wait().map_err(Failure::of("cannot wait for a test"))?;
+                break None;
+            }
+            None => thread::sleep(POLL),
+        }
+    };
+    let time = start.elapsed();
+    let failed = match status {
+        Some(status) if status.success() => None,
+        Some(status) => {
+            let printed = fs::read(&path).map_err(Failure::of(format!("cannot read {}", path.display())))?;
+            let words = read::failure(&String::from_utf8_lossy(&printed));
+            Some(words.unwrap_or_else(|| format!("ended with {status}")))
+        }
+        None => hangs(stage.sound_time).then(|| format!("does not end within {}", console::seconds(LIMIT))),
+    };
+    Ok(End { time, failed })
+}
+
+/// Whether being stopped at the limit says that a stage hangs.
+fn hangs(sound_time: Duration) -> bool {
+    sound_time * SOUND_PART < LIMIT
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{TestBinary, hangs, stages};
+
+    #[test]
+    fn cheap_stages_come_first_and_the_simulation_grows() {
+        let binaries: Vec<TestBinary> = ["simulation", "scenario", "determinism", "the_crate", "rules"]
+            .map(|name| TestBinary { name: name.to_owned(), is_unit: name == "the_crate", path: name.into() })
+            .into();
+        let names: Vec<String> = stages(&binaries).into_iter().map(|stage| stage.name).collect();
+        let simulations = ["simulation of 50", "simulation of 400", "simulation of 1500"];
+        assert_eq!(names, [&["unit", "rules", "scenario", "determinism"], &simulations[..]].concat());
+    }
+
+    #[test]
+    fn only_a_stage_that_is_quick_without_a_mutant_can_be_said_to_hang() {
+        assert!(hangs(Duration::from_secs(2)));
+        assert!(!hangs(Duration::from_secs(20)));
+    }
+}
