@@ -1,0 +1,155 @@
+//! More single rules by hand-made messages: those that only a mutant had shown to be untested (`src/mutants.rs`).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    missing_docs,
+    unreachable_pub,
+    reason = "test"
+)]
+
+#[path = "common/driven.rs"]
+#[allow(dead_code, reason = "shared with the other rules")]
+mod driven;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use driven::*;
+use raftkit_core::*;
+
+/// Paper, section 5.1: what is said in an earlier term counts for nothing in this one.
+#[test]
+fn a_vote_given_in_an_earlier_term_does_not_count() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    let old = it.campaign();
+    it.persist();
+    let new = it.campaign();
+    it.persist();
+    assert_eq!(it.node.term(), Term(3));
+    it.hear_vote(2, old);
+    assert!(!it.node.is_leader());
+    it.hear_vote(3, old);
+    assert!(!it.node.is_leader(), "it answers another request");
+    it.hear_vote(3, new);
+    assert!(it.node.is_leader());
+}
+
+#[test]
+fn the_answer_to_an_earlier_pre_vote_does_not_count() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    let mut ask = || {
+        it.now = it.now.after(Duration::from_millis(750));
+        it.give(Input::Tick);
+        let Some(Body::PreVote(ask)) = it.bodies().pop() else { panic!("it asks for pre-votes") };
+        ask
+    };
+    let (old, new) = (ask(), ask());
+    for (asked, expected) in [(old, RoleName::PreCandidate), (new, RoleName::Candidate)] {
+        let PreVote { campaign_term, request, .. } = asked;
+        let answer = PreVoteResponse { vote: Vote::Granted, campaign_term, request };
+        it.hear(2, 1, Body::PreVoteResponse(answer));
+        assert_eq!(it.node.role(), expected);
+    }
+}
+
+/// Paper, Figure 2: a follower that grants a vote gives the candidate its time before it campaigns itself.
+#[test]
+fn granting_a_vote_puts_off_the_own_campaign() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.now = Time(it.node.next_deadline().0 - 1);
+    it.hear(2, 2, ask_vote(LogId::GENESIS));
+    assert_eq!(it.votes_said(), [Vote::Granted]);
+    assert!(it.node.next_deadline() >= it.now.after(Duration::from_millis(500)));
+}
+
+/// It may have been promoted by an entry that it lacks, and its vote may be needed to elect who has it.
+#[test]
+fn a_learner_that_is_asked_for_its_vote_gives_it() {
+    let only = [NodeId(2), NodeId(3)].into_iter().collect();
+    let mut it = Driven::founded(Membership::new(members(&[1, 2, 3]), only).unwrap());
+    assert_eq!(it.node.role(), RoleName::Learner);
+    it.now = Time(600 * MS);
+    it.hear(2, 2, ask_vote(LogId::GENESIS));
+    assert_eq!(it.votes_said(), [Vote::Granted]);
+}
+
+/// Thesis, section 3.8: a node votes once a term, whatever restarts lie between.
+#[test]
+fn a_vote_is_remembered_over_a_restart() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.now = Time(600 * MS);
+    it.hear(2, 2, ask_vote(LogId::GENESIS));
+    let hard_state = it.effects.writes[0].hard_state.unwrap();
+    let base = Base { id: LogId::GENESIS, membership: voters(&[1, 2, 3]) };
+    let restored = Restored { base, last: LogIndex(1), hard_state, ..Restored::default() };
+    let config = Config::new(NodeId(1), StoreId(1), Incarnation(6), 1);
+    it.node = Node::restore(config, restored, it.now).unwrap();
+    it.now = it.now.after(Duration::from_millis(500));
+    it.hear(3, 2, ask_vote(LogId::GENESIS));
+    assert_eq!(it.votes_said(), [Vote::Refused]);
+    it.hear(2, 2, ask_vote(LogId::GENESIS));
+    assert_eq!(it.votes_said(), [Vote::Granted], "who has the vote may ask again");
+}
+
+/// Index 3 was acknowledged to the leader of term 2, and has been overwritten since.
+#[test]
+fn an_acknowledgement_of_an_earlier_term_does_not_count() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.elect(&[2]);
+    let command = Bytes::from_static(b"lost");
+    it.give(Input::Propose(vec![Proposal { ticket: Ticket(1), command }])).persist();
+    it.hear(3, 3, append(LogId::GENESIS, vec![entry(3, 2)], 1, 1)).persist();
+    let request = it.campaign();
+    it.persist();
+    it.hear_vote(4, request).persist();
+    assert_eq!((it.node.is_leader(), it.node.status().last), (true, LogId::new(4, 3)));
+    it.hear(2, 2, answer(matches(3), 1));
+    assert_eq!(it.node.commit(), LogIndex(1));
+    it.hear(2, 4, answer(matches(3), 1));
+    assert_eq!(it.node.commit(), LogIndex(3));
+}
+
+/// A crash between the two would leave a log that no leader ever sent.
+#[test]
+fn a_tail_is_cut_and_rewritten_in_one_write() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.hear(2, 2, append(LogId::GENESIS, vec![entry(2, 2), entry(2, 3)], 1, 1)).persist();
+    it.hear(3, 3, append(LogId::GENESIS, vec![entry(3, 2)], 1, 1));
+    let [write] = &it.effects.writes[..] else { panic!("{:?}", it.effects.writes) };
+    assert_eq!((write.truncate_from, &write.append[..]), (Some(LogIndex(2)), &[entry(3, 2)][..]));
+    assert_eq!(write.hard_state.map(|hard| hard.term), Some(Term(3)));
+}
+
+/// A node that forgot the term in a crash could vote in an earlier one, against what it acknowledged.
+#[test]
+fn nothing_is_acknowledged_in_a_term_that_the_disk_lacks() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.hear(2, 2, append(LogId::GENESIS, vec![], 1, 1));
+    assert_eq!(it.outcomes(), [AppendOutcome::Heard]);
+    assert_eq!(it.persist().outcomes(), [matches(1)]);
+}
+
+#[test]
+fn a_leader_whose_log_is_wholly_compacted_sends_a_snapshot() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.elect(&[2]);
+    it.hear(2, 2, answer(matches(2), 1));
+    it.give(Input::Applied(LogIndex(2))).give(Input::Compact(LogIndex(2)));
+    assert_eq!((it.node.status().base, it.node.status().last), (LogId::new(2, 2), LogId::new(2, 2)));
+    let refused = AppendOutcome::Conflict { refused: LogIndex(1), hint: LogId::ZERO };
+    it.hear(3, 2, answer(refused, 1));
+    let [SnapshotEffect::Send { to, at_least }] = it.effects.snapshots[..] else {
+        panic!("no snapshot is sent: {:?}", it.effects)
+    };
+    assert_eq!((to, at_least), (NodeId(3), LogIndex(2)));
+}
+
+#[test]
+fn a_log_is_cut_no_further_than_the_state_machine_is() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    let log: Vec<Entry> = (2..=5).map(|index| entry(2, index)).collect();
+    it.hear(2, 2, append(LogId::GENESIS, log, 5, 1)).persist();
+    it.give(Input::Applied(LogIndex(3))).give(Input::Compact(LogIndex(5)));
+    assert_eq!(it.effects.writes[0].compact_to, Some(LogIndex(3)));
+}
