@@ -55,6 +55,9 @@ pub(super) fn test_binaries(messages: &str) -> Vec<TestBinary> {
     messages.lines().filter_map(binary).collect()
 }
 
+/// So much of what a failing test said fits into a table.
+const WORDS_MAX: usize = 120;
+
 /// The test that failed first and what it said, in a line: `rules_hold: two leaders of term 3`.
 pub(super) fn failure(printed: &str) -> Option<String> {
     let mut lines = printed.lines();
@@ -67,7 +70,9 @@ pub(super) fn failure(printed: &str) -> Option<String> {
         let more: Vec<&str> = said.take(3).collect();
         words = format!("{words} {}", more.join(", "));
     }
-    Some(test.map_or(words.clone(), |test| format!("{test}: {words}")))
+    let told = test.map_or(words.clone(), |test| format!("{test}: {words}"));
+    let cut: String = told.chars().take(WORDS_MAX).collect();
+    Some(if cut == told { told } else { format!("{cut}...") })
 }
 
 #[cfg(test)]
@@ -121,5 +126,7 @@ mod tests {
             "thread 't' panicked at a.rs:1:1:\nassertion `left == right` failed\n  left: 1\n right: 2\n";
         assert_eq!(failure(values).as_deref(), Some("t: assertion `left == right` failed left: 1, right: 2"));
         assert_eq!(failure("test result: ok. 3 passed"), None);
+        let long = format!("thread 't' panicked at a.rs:1:1:\n{}\n", "x".repeat(500));
+        assert_eq!(failure(&long).map(|words| words.len()), Some(123));
     }
 }
