@@ -170,3 +170,21 @@ fn the_term_of_a_snapshot_does_not_take_the_own_term_back() {
     it.give(Input::SnapshotInstalled { base: LogId::new(4, 40), membership: voters(&[1, 2, 3]) });
     assert_eq!((it.node.term(), it.node.commit()), (Term(9), LogIndex(40)));
 }
+
+/// It may have lost what it acknowledged, so its log says nothing about the candidate's.
+#[test]
+fn a_damaged_node_gives_no_vote() {
+    let votes = |health| {
+        let base = Base { id: LogId::GENESIS, membership: voters(&[1, 2, 3]) };
+        let mut it = Driven::founded(base.membership.clone());
+        let hard_state = HardState { health, ..HardState::default() };
+        let restored = Restored { base, last: LogIndex(1), hard_state, ..Restored::default() };
+        let config = Config::new(NodeId(1), StoreId(1), Incarnation(6), 1);
+        it.node = Node::restore(config, restored, Time(0)).unwrap();
+        it.now = Time(600 * MS);
+        it.hear(2, 2, ask_vote(LogId::GENESIS));
+        it.votes_said()
+    };
+    assert_eq!(votes(Health::Damaged), [Vote::Refused]);
+    assert_eq!(votes(Health::Sound), [Vote::Granted]);
+}
