@@ -9,29 +9,39 @@
 )]
 
 #[path = "common/driven.rs"]
-#[allow(dead_code, reason = "shared with the other rules")]
+#[allow(dead_code, reason = "shared with other tests, which use all of it")]
 mod driven;
+#[path = "common/members.rs"]
+#[allow(dead_code, reason = "shared with other tests, which use all of it")]
+mod members;
+#[path = "common/messages.rs"]
+#[allow(dead_code, reason = "shared with other tests, which use all of it")]
+mod messages;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use driven::*;
+use driven::Driven;
+use members::{members, voters};
+use messages::{answer, append, entry, matches, request_vote, vote_response};
 use raftkit_core::*;
+
+const MS: u64 = 1000;
 
 /// Paper, section 5.1: what is said in an earlier term counts for nothing in this one.
 #[test]
 fn a_vote_given_in_an_earlier_term_does_not_count() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));
-    let old = it.campaign();
+    let old = it.campaign(&[2]);
     it.persist();
-    let new = it.campaign();
+    let new = it.campaign(&[2]);
     it.persist();
     assert_eq!(it.node.term(), Term(3));
-    it.hear_vote(2, old);
+    it.hear(2, 2, vote_response(Vote::Granted, old));
     assert!(!it.node.is_leader());
-    it.hear_vote(3, old);
+    it.hear(2, 3, vote_response(Vote::Granted, old));
     assert!(!it.node.is_leader(), "it answers another request");
-    it.hear_vote(3, new);
+    it.hear(2, 3, vote_response(Vote::Granted, new));
     assert!(it.node.is_leader());
 }
 
@@ -58,8 +68,8 @@ fn the_answer_to_an_earlier_pre_vote_does_not_count() {
 fn granting_a_vote_puts_off_the_own_campaign() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));
     it.now = Time(it.node.next_deadline().0 - 1);
-    it.hear(2, 2, ask_vote(LogId::GENESIS));
-    assert_eq!(it.votes_said(), [Vote::Granted]);
+    it.hear(2, 2, request_vote(LogId::GENESIS));
+    assert_eq!(it.votes_when_durable(), [Vote::Granted]);
     assert!(it.node.next_deadline() >= it.now.after(Duration::from_millis(500)));
 }
 
@@ -67,11 +77,11 @@ fn granting_a_vote_puts_off_the_own_campaign() {
 #[test]
 fn a_learner_that_is_asked_for_its_vote_gives_it() {
     let only = [NodeId(2), NodeId(3)].into_iter().collect();
-    let mut it = Driven::founded(Membership::new(members(&[1, 2, 3]), only).unwrap());
+    let mut it = Driven::founded(Membership::new(members([1, 2, 3]), only).unwrap());
     assert_eq!(it.node.role(), RoleName::Learner);
     it.now = Time(600 * MS);
-    it.hear(2, 2, ask_vote(LogId::GENESIS));
-    assert_eq!(it.votes_said(), [Vote::Granted]);
+    it.hear(2, 2, request_vote(LogId::GENESIS));
+    assert_eq!(it.votes_when_durable(), [Vote::Granted]);
 }
 
 /// Thesis, section 3.8: a node votes once a term, whatever restarts lie between.
@@ -79,15 +89,15 @@ fn a_learner_that_is_asked_for_its_vote_gives_it() {
 fn a_vote_is_remembered_over_a_restart() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));
     it.now = Time(600 * MS);
-    it.hear(2, 2, ask_vote(LogId::GENESIS));
+    it.hear(2, 2, request_vote(LogId::GENESIS));
     let hard_state = it.effects.writes[0].hard_state.unwrap();
     let base = Base { id: LogId::GENESIS, membership: voters(&[1, 2, 3]) };
     let restored = Restored { base, last: LogIndex(1), hard_state, ..Restored::default() };
     let config = Config::new(NodeId(1), StoreId(1), Incarnation(6), 1);
     it.node = Node::restore(config, restored, it.now).unwrap();
     it.now = it.now.after(Duration::from_millis(500));
-    it.hear(3, 2, ask_vote(LogId::GENESIS));
-    assert_eq!(it.votes_said(), [Vote::Refused]);
+    it.hear(3, 2, request_vote(LogId::GENESIS));
+    assert_eq!(it.votes_when_durable(), [Vote::Refused]);
 }
 
 /// Index 3 was acknowledged to the leader of term 2, and has been overwritten since.
@@ -98,9 +108,9 @@ fn an_acknowledgement_of_an_earlier_term_does_not_count() {
     let command = Bytes::from_static(b"lost");
     it.give(Input::Propose(vec![Proposal { ticket: Ticket(1), command }])).persist();
     it.hear(3, 3, append(LogId::GENESIS, vec![entry(3, 2)], 1, 1)).persist();
-    let request = it.campaign();
+    let request = it.campaign(&[2]);
     it.persist();
-    it.hear_vote(4, request).persist();
+    it.hear(2, 4, vote_response(Vote::Granted, request)).persist();
     assert_eq!((it.node.is_leader(), it.node.status().last), (true, LogId::new(4, 3)));
     it.hear(2, 2, answer(matches(3), 1));
     assert_eq!(it.node.commit(), LogIndex(1));
@@ -182,8 +192,8 @@ fn a_damaged_node_gives_no_vote() {
         let config = Config::new(NodeId(1), StoreId(1), Incarnation(6), 1);
         it.node = Node::restore(config, restored, Time(0)).unwrap();
         it.now = Time(600 * MS);
-        it.hear(2, 2, ask_vote(LogId::GENESIS));
-        it.votes_said()
+        it.hear(2, 2, request_vote(LogId::GENESIS));
+        it.votes_when_durable()
     };
     assert_eq!(votes(Health::Damaged), [Vote::Refused]);
     assert_eq!(votes(Health::Sound), [Vote::Granted]);

@@ -86,6 +86,15 @@ impl Driven {
         self.effects.messages.iter().filter_map(vote).collect()
     }
 
+    /// The same, once the disk has what the last input wrote.
+    pub fn votes_when_durable(&mut self) -> Vec<Vote> {
+        let mut said = self.votes();
+        if !self.effects.writes.is_empty() {
+            said.extend(self.persist().votes());
+        }
+        said
+    }
+
     /// What the last input appends at each peer.
     pub fn appends(&self) -> Vec<(NodeId, AppendEntries)> {
         let append = |message: &Message| match &message.body {
