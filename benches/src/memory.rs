@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use raftkit_core::{
-    Apply, Base, Config, Effects, Entry, Incarnation, Input, LogId, LogIndex, Member, Membership, Message,
-    Node, NodeId, Outcome, Payload, Proposal, Restored, StoreId, Ticket, Time, Write, WriteSeq,
+    Apply, Base, Config, Effects, Entries, Entry, Incarnation, Input, LogId, LogIndex, Member, Membership,
+    Message, Node, NodeId, Outcome, Payload, Proposal, Restored, StoreId, Ticket, Time, Write, WriteSeq,
 };
 
 /// How many nodes there are.
@@ -44,7 +44,9 @@ struct Server {
     role: Worker,
     inbox: VecDeque<Message>,
     effects: Effects,
-    log: VecDeque<Entry>,
+    /// The "disk": what each write brought, and how many entries that is together.
+    log: VecDeque<Entries>,
+    log_len: usize,
     applied: LogIndex,
     applied_bytes: usize,
 }
@@ -99,7 +101,7 @@ impl Cluster {
         assert!(self.servers.iter().all(|server| server.applied == applied), "every node applies");
         for at in 0..NODES {
             self.look_at_clock(at, watch);
-            if self.servers[at].log.len() > LOG_ENTRIES_MAX {
+            if self.servers[at].log_len > LOG_ENTRIES_MAX {
                 let to = LogIndex(applied.0 - LOG_ENTRIES_KEPT as u64);
                 self.give(at, Input::Compact(to), watch);
                 self.settle(at, watch);
@@ -115,8 +117,8 @@ impl Cluster {
 
     /// What each node's "disk" holds.
     #[must_use]
-    pub fn logs(&self) -> Vec<&VecDeque<Entry>> {
-        self.servers.iter().map(|server| &server.log).collect()
+    pub fn logs(&self) -> Vec<Vec<Entry>> {
+        self.servers.iter().map(|server| server.log.iter().flatten().cloned().collect()).collect()
     }
 
     /// Delivers until nothing is on its way.
@@ -202,6 +204,7 @@ impl Server {
             inbox: VecDeque::new(),
             effects: Effects::default(),
             log: VecDeque::new(),
+            log_len: 0,
             applied: LogIndex(1),
             applied_bytes: 0,
         }
@@ -217,10 +220,12 @@ impl Server {
             self.effects.writes.drain(..)
         {
             assert!(reset_to.is_none() && truncate_from.is_none(), "nothing is lost here");
-            self.log.extend(append);
-            if let (Some(to), Some(first)) = (compact_to, self.log.front()) {
-                let gone = usize::try_from(to.next().0 - first.id.index.0).expect("it is in memory");
-                self.log.drain(..gone);
+            if !append.is_empty() {
+                self.log_len += append.len();
+                self.log.push_back(append);
+            }
+            if let Some(to) = compact_to {
+                compact(&mut self.log, &mut self.log_len, to);
             }
             last = Some(seq);
         }
@@ -234,8 +239,8 @@ impl Server {
             return last;
         }
         for Apply { last: to, entries, .. } in self.effects.apply.drain(..) {
-            for entry in entries.expect("the core holds what is new") {
-                if let Payload::Command(command) = entry.payload {
+            for entry in &entries.expect("the core holds what is new") {
+                if let Payload::Command(command) = &entry.payload {
                     self.applied_bytes += command.len();
                 }
             }
@@ -243,6 +248,19 @@ impl Server {
             last = Some(to);
         }
         last
+    }
+}
+
+/// Drops everything up to and including `to`.
+fn compact(log: &mut VecDeque<Entries>, len: &mut usize, to: LogIndex) {
+    while let Some(block) = log.front_mut() {
+        let gone = block.partition_point(|entry| entry.id.index <= to);
+        *len -= gone;
+        if gone < block.len() {
+            *block = block.part(gone..block.len());
+            return;
+        }
+        log.pop_front();
     }
 }
 

@@ -29,9 +29,9 @@ fn drive(server: &mut Server, now: Time, input: Input, wire: &mut VecDeque<Messa
             inputs.push_back(Input::Persisted(write.seq));
         }
         for apply in effects.apply.drain(..) {
-            for entry in apply.entries.into_iter().flatten() {
-                if let Payload::Command(command) = entry.payload {
-                    server.applied.push(command);
+            for entry in apply.entries.iter().flatten() {
+                if let Payload::Command(command) = &entry.payload {
+                    server.applied.push(command.clone());
                 }
             }
             inputs.push_back(Input::Applied(apply.last));

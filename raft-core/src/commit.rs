@@ -6,44 +6,54 @@ use alloc::vec::Vec;
 use crate::raft::Node;
 use crate::role::{Leader, Open, Role};
 use crate::{
-    Apply, Done, Effects, Entry, LogId, LogIndex, NodeId, Outcome, Payload, Proposal, Term, Ticket, WriteSeq,
-    quorum,
+    Apply, Done, Effects, Entries, Entry, LogId, LogIndex, NodeId, Outcome, Payload, Proposal, Term, Ticket,
+    WriteSeq, quorum,
 };
 
 impl Node {
     pub(crate) fn on_propose(&mut self, proposals: Vec<Proposal>, effects: &mut Effects) {
         // Whoever waits a moment and asks again finds the successor, or this node still leading.
-        let successor = self.transfer.as_ref().map(|transfer| Outcome::NotLeader(Some(transfer.to)));
-        for Proposal { ticket, command } in proposals {
-            let payload = Payload::Command(command);
-            let refused = match &self.role {
-                Role::Leader(leader) => {
-                    let weight = Entry { id: LogId::ZERO, payload: payload.clone() }.weight();
-                    let full = leader.open_bytes.saturating_add(weight) > self.config.uncommitted_bytes_max;
-                    // Something larger than the limit may pass alone, or it never could.
-                    let overloaded = full && !leader.open.is_empty();
-                    let successor = mutant!(self.config, ProposalsInTransfer, None, successor);
-                    let overloaded = overloaded && !mutant!(self.config, UncommittedIgnored);
-                    successor.or(overloaded.then_some(Outcome::Overloaded))
-                }
-                Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
-                    Some(Outcome::NotLeader(self.leader()))
-                }
-            };
-            match refused {
-                Some(outcome) => effects.done.push(Done { ticket, outcome }),
-                None => self.append_own(payload, Some(ticket)),
-            }
+        let successor = self.transfer.as_ref().map(|transfer| transfer.to);
+        let successor = mutant!(self.config, ProposalsInTransfer, None, successor);
+        let Role::Leader(leader) = &mut self.role else {
+            return refuse(proposals, Outcome::NotLeader(self.leader()), effects);
+        };
+        if let Some(successor) = successor {
+            return refuse(proposals, Outcome::NotLeader(Some(successor)), effects);
         }
+        let limit = mutant!(self.config, UncommittedIgnored, usize::MAX, self.config.uncommitted_bytes_max);
+        let proposals = leader.admit(proposals, limit, effects);
+        let (term, first, before) = (self.term, self.log.last_index().next(), leader.open_bytes);
+        let entries: Entries = proposals
+            .into_iter()
+            .enumerate()
+            .map(|(at, Proposal { ticket, command })| {
+                let id = LogId { term, index: first.plus(at as u64) };
+                let entry = Entry { id, payload: Payload::Command(command) };
+                leader.note_open(id.index, entry.weight(), Some(ticket));
+                entry
+            })
+            .collect();
+        let bytes = leader.open_bytes - before;
+        self.append_run(entries, bytes);
     }
 
-    /// Appends an entry that follows the last one, here and to the write of this call.
-    pub(crate) fn append_entry(&mut self, entry: Entry) {
-        if let Payload::Membership(membership) = &entry.payload {
-            self.memberships.append(entry.id.index, Arc::clone(membership));
+    /// Appends entries of this weight that follow the last one, here and to the write of this call.
+    pub(crate) fn append_run(&mut self, entries: Entries, bytes: usize) {
+        self.writes.append(entries.clone());
+        self.log.append(entries, bytes);
+    }
+
+    /// The same, for entries that may hold memberships.
+    pub(crate) fn append_entries(&mut self, entries: Entries) {
+        let mut bytes = 0_usize;
+        for entry in &entries {
+            bytes = bytes.saturating_add(entry.weight());
+            if let Payload::Membership(membership) = &entry.payload {
+                self.memberships.append(entry.id.index, Arc::clone(membership));
+            }
         }
-        self.writes.append(entry.clone());
-        self.log.append(entry);
+        self.append_run(entries, bytes);
     }
 
     /// A write is durable: what waited for it goes on.
@@ -119,16 +129,45 @@ impl Node {
         if last <= self.handed {
             return;
         }
-        let first = self.handed.next();
-        let whole =
-            |(entries, _): &(Vec<Entry>, usize)| entries.last().is_some_and(|entry| entry.id.index == last);
-        let entries = self.log.slice(first, last, usize::MAX).filter(whole).map(|(entries, _)| entries);
-        effects.apply.push(Apply { first, last, entries });
-        self.handed = last;
+        while self.handed < last {
+            let first = self.handed.next();
+            let entries = self.log.tail().slice(first, last, usize::MAX).map(|(entries, _)| entries);
+            let held = entries.as_ref().and_then(Entries::last_index);
+            // What is not in memory any more is read from the log, up to where memory begins.
+            let before_tail = || self.log.tail_first().previous().map_or(last, |before| before.min(last));
+            self.handed = held.unwrap_or_else(before_tail);
+            effects.apply.push(Apply { first, last: self.handed, entries });
+        }
     }
 }
 
+/// Answers all of them alike: nothing was done.
+fn refuse(proposals: Vec<Proposal>, outcome: Outcome, effects: &mut Effects) {
+    effects.done.extend(proposals.into_iter().map(|Proposal { ticket, .. }| Done { ticket, outcome }));
+}
+
 impl Leader {
+    /// The proposals that there is room for; the others are answered.
+    fn admit(&self, mut proposals: Vec<Proposal>, limit: usize, effects: &mut Effects) -> Vec<Proposal> {
+        let weight = |proposal: &Proposal| Entry::HEADER.saturating_add(proposal.command.len());
+        let all = proposals.iter().map(weight).fold(self.open_bytes, usize::saturating_add);
+        if all > limit {
+            let (mut open, mut is_empty) = (self.open_bytes, self.open.is_empty());
+            proposals.retain(|proposal| {
+                let with = open.saturating_add(weight(proposal));
+                // Something larger than the limit may pass alone, or it never could.
+                let fits = with <= limit || is_empty;
+                if fits {
+                    (open, is_empty) = (with, false);
+                } else {
+                    effects.done.push(Done { ticket: proposal.ticket, outcome: Outcome::Overloaded });
+                }
+                fits
+            });
+        }
+        proposals
+    }
+
     /// Notes an entry that is not committed yet.
     pub(crate) fn note_open(&mut self, index: LogIndex, weight: usize, ticket: Option<Ticket>) {
         self.open_bytes = self.open_bytes.saturating_add(weight);

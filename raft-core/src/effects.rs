@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::{Entry, HardState, LogId, LogIndex, Membership, Message, NodeId, Term, Ticket, WriteSeq};
+use crate::{Entries, HardState, LogId, LogIndex, Membership, Message, NodeId, Term, Ticket, WriteSeq};
 
 /// What a driver must do after [`Node::handle`](crate::Node::handle). `handle` appends; the driver drains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub struct Write {
     /// Drop this index and all after it.
     pub truncate_from: Option<LogIndex>,
     /// Append these, consecutive with what is there.
-    pub append: Vec<Entry>,
+    pub append: Entries,
     /// Store this.
     pub hard_state: Option<HardState>,
     /// The log may drop everything up to and including this index, in its own time.
@@ -69,7 +69,7 @@ pub struct Apply {
     /// The last index, inclusive.
     pub last: LogIndex,
     /// The entries where the core still holds all of them; else the driver reads them from the log.
-    pub entries: Option<Vec<Entry>>,
+    pub entries: Option<Entries>,
 }
 
 /// The outcome of a proposal, read, change or transfer.

@@ -302,7 +302,7 @@ impl Node {
         if let Role::Leader(leader) = &mut self.role {
             leader.note_open(entry.id.index, entry.weight(), ticket);
         }
-        self.append_entry(entry);
+        self.append_entries(entry.into());
     }
 
     fn is_only_voter(&self) -> bool {

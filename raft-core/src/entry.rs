@@ -16,11 +16,13 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// What an entry weighs beside its payload, in bytes.
+    pub(crate) const HEADER: usize = 32;
+
     /// The size that limits and windows count, in bytes: the payload and a fixed allowance for the header.
     #[must_use]
     pub fn weight(&self) -> usize {
-        const HEADER: usize = 32;
-        HEADER
+        Self::HEADER
             + match &self.payload {
                 Payload::Noop => 0,
                 Payload::Command(bytes) => bytes.len(),

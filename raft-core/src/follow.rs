@@ -4,8 +4,8 @@
 use crate::raft::{Node, well_formed};
 use crate::role::{Following, Role};
 use crate::{
-    AppendEntries, AppendEntriesResponse, AppendOutcome, Body, Effects, Fatal, Incarnation, LogIndex, NodeId,
-    Term,
+    AppendEntries, AppendEntriesResponse, AppendOutcome, Body, Effects, Entries, Fatal, Incarnation, LogId,
+    LogIndex, NodeId, Term,
 };
 use core::time::Duration;
 
@@ -99,27 +99,35 @@ impl Node {
             let hint = hint.unwrap_or(self.log.base());
             return Accepted::Conflict(AppendOutcome::Conflict { refused: prev.index, hint });
         }
-        let mut verified = prev.index;
         if mutant!(self.config, OldAppendTruncates) && !append.entries.is_empty() {
             self.truncate_from(prev.index.next());
         }
-        for entry in append.entries {
-            verified = entry.id.index;
-            if verified <= self.log.base().index || self.log.holds(entry.id) {
-                continue;
-            }
-            // Behind a compacted entry, whose term alone is known, a lower term cannot follow.
-            if verified <= self.commit && !mutant!(self.config, CommittedTailTruncated)
-                || self.log.term(prev_of(verified)).is_some_and(|prev| prev > entry.id.term)
-            {
-                return Accepted::Contradiction(verified);
-            }
-            if verified <= self.log.last_index() {
-                self.truncate_from(verified);
-            }
-            self.append_entry(entry);
+        let verified = append.entries.last_index().unwrap_or(prev.index);
+        let fresh = self.fresh(append.entries);
+        let Some(LogId { term, index }) = fresh.first().map(|entry| entry.id) else {
+            return Accepted::Verified(verified);
+        };
+        // Behind a compacted entry, whose term alone is known, a lower term cannot follow.
+        if index <= self.commit && !mutant!(self.config, CommittedTailTruncated)
+            || self.log.term(prev_of(index)).is_some_and(|prev| prev > term)
+        {
+            return Accepted::Contradiction(index);
         }
+        if index <= self.log.last_index() {
+            self.truncate_from(index);
+        }
+        self.append_entries(fresh);
         Accepted::Verified(verified)
+    }
+
+    /// The entries behind those that the log holds already.
+    fn fresh(&self, entries: Entries) -> Entries {
+        if entries.first_index().is_none_or(|first| first > self.log.last_index()) {
+            return entries;
+        }
+        let base = self.log.base().index;
+        let held = entries.iter().take_while(|it| it.id.index <= base || self.log.holds(it.id)).count();
+        entries.part(held..entries.len())
     }
 
     /// Drops a tail that another leader left.

@@ -49,6 +49,7 @@ mod commit;
 mod config;
 mod effects;
 mod election;
+mod entries;
 mod entry;
 mod error;
 mod follow;
@@ -73,6 +74,7 @@ mod rng;
 mod role;
 mod snapshot;
 mod status;
+mod tail;
 mod term_runs;
 mod transfer;
 mod types;
@@ -85,6 +87,7 @@ pub use effects::{
     Apply, Base, ChangeRefused, Done, Effects, Fatal, Fetch, Outcome, RoleChange, RoleName, SnapshotEffect,
     Write,
 };
+pub use entries::Entries;
 pub use entry::{Entry, HardState, Health, Payload};
 pub use error::RestoreError;
 pub use input::{Fetched, Input, MembershipChange, Proposal, ReadMode, SnapshotSent};

@@ -1,10 +1,9 @@
 //! The log as the core sees it: cursors, term boundaries and a byte-bounded tail of bodies; the rest is on disk.
 
-use alloc::collections::VecDeque;
-use alloc::vec::Vec;
-
+use crate::entries::Entries;
+use crate::tail::Tail;
 use crate::term_runs::TermRuns;
-use crate::{Entry, LogId, LogIndex, Term};
+use crate::{LogId, LogIndex, Term};
 
 /// Cursors, terms and tail. `base.index <= last`; the tail ends at `last` and never reaches below the base.
 ///
@@ -16,15 +15,13 @@ pub(crate) struct Log {
     last: LogIndex,
     durable: LogIndex,
     runs: TermRuns,
-    tail: VecDeque<Entry>,
-    tail_bytes: usize,
-    tail_bytes_max: usize,
+    tail: Tail,
 }
 
 impl Log {
     /// A log read back from disk, with nothing of it in memory.
     pub(crate) fn restore(base: LogId, runs: TermRuns, last: LogIndex, tail_bytes_max: usize) -> Self {
-        Self { base, last, durable: last, runs, tail: VecDeque::new(), tail_bytes: 0, tail_bytes_max }
+        Self { base, last, durable: last, runs, tail: Tail::new(tail_bytes_max) }
     }
 
     /// The last entry that is no longer held.
@@ -50,7 +47,7 @@ impl Log {
     /// Raises the durable index.
     pub(crate) fn persisted_to(&mut self, index: LogIndex) {
         self.durable = self.durable.max(index.min(self.last));
-        self.evict();
+        self.tail.evict(self.durable);
     }
 
     /// The term of `index`, from the base to the last.
@@ -88,15 +85,17 @@ impl Log {
             .filter(|found| found.index > self.base.index || self.base.term <= term)
     }
 
-    /// Appends an entry that follows the last one.
-    #[inline]
-    pub(crate) fn append(&mut self, entry: Entry) {
-        debug_assert_eq!(entry.id.index, self.last.next(), "entries are consecutive");
-        self.last = entry.id.index;
-        self.runs.push(entry.id);
-        self.tail_bytes = self.tail_bytes.saturating_add(entry.weight());
-        self.tail.push_back(entry);
-        self.evict();
+    /// Appends entries of this weight that follow the last one.
+    pub(crate) fn append(&mut self, entries: Entries, bytes: usize) {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
+        debug_assert_eq!(first.id.index, self.last.next(), "entries are consecutive");
+        self.last = last.id.index;
+        self.runs.push(first.id);
+        if last.id.term > first.id.term {
+            entries.iter().for_each(|entry| self.runs.push(entry.id));
+        }
+        self.tail.push(entries, bytes);
+        self.tail.evict(self.durable);
     }
 
     /// Drops `index` and all after it; `index` is above the base.
@@ -104,10 +103,7 @@ impl Log {
         let Some(last) = index.previous().filter(|last| *last >= self.base.index && *last < self.last) else {
             return;
         };
-        while self.tail.back().is_some_and(|entry| entry.id.index > last) {
-            let dropped = self.tail.pop_back().expect("there is a last one");
-            self.tail_bytes -= dropped.weight();
-        }
+        self.tail.truncate_from(index);
         self.last = last;
         self.durable = self.durable.min(last);
         self.runs.truncate_from(index);
@@ -120,7 +116,6 @@ impl Log {
         self.last = base.index;
         self.runs.clear();
         self.tail.clear();
-        self.tail_bytes = 0;
     }
 
     /// Drops everything up to and including `to`, which is durable.
@@ -128,44 +123,17 @@ impl Log {
         let Some(base) = self.id(to) else { return };
         self.runs.compact(to, self.last);
         self.base = base;
-        // All at once: they are dropped where they lie.
-        let gone = to.next().0.saturating_sub(self.tail_first().0);
-        let gone = usize::try_from(gone).map_or(self.tail.len(), |gone| gone.min(self.tail.len()));
-        self.tail_bytes -= self.tail.range(..gone).map(Entry::weight).sum::<usize>();
-        self.tail.drain(..gone);
+        self.tail.compact(to);
     }
 
     /// The first index whose entry is in memory; past the last when none is.
     pub(crate) fn tail_first(&self) -> LogIndex {
-        self.tail.front().map_or(self.last.next(), |entry| entry.id.index)
+        self.tail.first_index().unwrap_or(self.last.next())
     }
 
-    /// Entries from `first` to `last` up to `bytes_max`, but at least one, and their weight. None when memory lacks
-    /// the first.
-    pub(crate) fn slice(
-        &self,
-        first: LogIndex,
-        last: LogIndex,
-        bytes_max: usize,
-    ) -> Option<(Vec<Entry>, usize)> {
-        let start = first.0.checked_sub(self.tail_first().0).and_then(|start| usize::try_from(start).ok())?;
-        let mut bytes = 0_usize;
-        let mut count = 0_usize;
-        for entry in self.tail.iter().skip(start).take_while(|entry| entry.id.index <= last) {
-            let with = bytes.saturating_add(entry.weight());
-            if count > 0 && with > bytes_max {
-                break;
-            }
-            bytes = with;
-            count += 1;
-        }
-        (count > 0).then(|| (self.tail.range(start..start + count).cloned().collect(), bytes))
-    }
-
-    /// The weight of the entry at `index`, where memory holds it.
-    pub(crate) fn weight(&self, index: LogIndex) -> Option<usize> {
-        let at = index.0.checked_sub(self.tail_first().0).and_then(|at| usize::try_from(at).ok())?;
-        self.tail.get(at).map(Entry::weight)
+    /// The entries in memory.
+    pub(crate) fn tail(&self) -> &Tail {
+        &self.tail
     }
 
     /// The term runs, for the invariants.
@@ -175,35 +143,16 @@ impl Log {
 
     /// True when the tail is consecutive, ends at the last index, lies above the base and weighs what it says.
     pub(crate) fn tail_is_consistent(&self) -> bool {
-        let consecutive =
-            self.tail.iter().zip(self.tail.iter().skip(1)).all(|(a, b)| a.id.index.next() == b.id.index);
-        let ends = self.tail.back().is_none_or(|entry| entry.id.index == self.last);
+        let ends = self.tail.iter().last().is_none_or(|entry| entry.id.index == self.last);
         let terms = self.tail.iter().all(|entry| self.term(entry.id.index) == Some(entry.id.term));
-        let weight = self.tail.iter().map(Entry::weight).sum::<usize>();
-        consecutive && ends && terms && self.tail_first() > self.base.index && weight == self.tail_bytes
-    }
-
-    /// Keeps the tail below its bound. What is not on disk yet stays: nothing else could hand it out.
-    #[inline]
-    fn evict(&mut self) {
-        if self.tail_bytes > self.tail_bytes_max {
-            self.evict_durable();
-        }
-    }
-
-    fn evict_durable(&mut self) {
-        while self.tail_bytes > self.tail_bytes_max
-            && let Some(dropped) = self.tail.pop_front_if(|entry| entry.id.index <= self.durable)
-        {
-            self.tail_bytes -= dropped.weight();
-        }
+        self.tail.is_consistent() && ends && terms && self.tail_first() > self.base.index
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Payload;
+    use crate::{Entry, Payload};
     use bytes::Bytes;
 
     fn entry(term: u64, index: u64) -> Entry {
@@ -213,32 +162,11 @@ mod tests {
     /// Base 1.1, then indexes 2 to 5 of term 2 and 6 to 8 of term 4; an entry weighs 40 bytes.
     fn log(tail_bytes_max: usize) -> Log {
         let mut log = Log::restore(LogId::GENESIS, TermRuns::default(), LogIndex(1), tail_bytes_max);
-        (2..=5).for_each(|index| log.append(entry(2, index)));
-        (6..=8).for_each(|index| log.append(entry(4, index)));
+        let entries =
+            |term, indexes: core::ops::RangeInclusive<u64>| indexes.map(move |index| entry(term, index));
+        log.append(entries(2, 2..=3).collect(), 80);
+        log.append(entries(2, 4..=5).chain(entries(4, 6..=8)).collect(), 200);
         log
-    }
-
-    #[test]
-    fn what_is_not_durable_is_never_evicted() {
-        let mut log = log(80);
-        assert_eq!(log.tail_first(), LogIndex(2));
-        log.persisted_to(LogIndex(4));
-        assert_eq!(log.tail_first(), LogIndex(5), "the durable ones may go");
-        log.persisted_to(LogIndex(8));
-        assert_eq!(log.tail_first(), LogIndex(7), "two of 40 bytes fit");
-        assert!(log.tail_is_consistent());
-    }
-
-    #[test]
-    fn a_slice_keeps_to_its_bytes_but_has_at_least_one_entry() {
-        let log = log(1000);
-        let slice =
-            |first, bytes| log.slice(LogIndex(first), LogIndex(8), bytes).map(|(entries, _)| entries.len());
-        assert_eq!(slice(2, 80), Some(2));
-        assert_eq!(slice(2, 1), Some(1));
-        assert_eq!(slice(7, 1000), Some(2));
-        assert_eq!(slice(9, 1000), None);
-        assert_eq!(slice(1, 1000), None);
     }
 
     #[test]

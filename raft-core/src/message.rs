@@ -1,9 +1,8 @@
 //! What nodes say to each other: one struct a message, only its own fields (paper, Figure 2 and thesis, appendix A).
 
-use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::{Entry, Incarnation, LogId, LogIndex, NodeId, StoreId, Term};
+use crate::{Entries, Incarnation, LogId, LogIndex, NodeId, StoreId, Term};
 
 /// A message in its envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +110,7 @@ pub struct AppendEntries {
     /// The entry right before `entries`.
     pub prev: LogId,
     /// Consecutive entries, the first at `prev.index + 1`.
-    pub entries: Vec<Entry>,
+    pub entries: Entries,
     /// The leader's commit index. The follower takes at most the index that this message proves to match.
     pub commit: LogIndex,
     /// The leader's round: rising within its incarnation. What the answer confirms: leases and quorum reads count

@@ -7,8 +7,8 @@ use crate::progress::{Progress, ProgressState};
 use crate::raft::{Envelope, Node};
 use crate::role::{Leader, Role};
 use crate::{
-    AppendEntries, AppendEntriesResponse, AppendOutcome, Body, Effects, Entry, Fatal, Fetch, Fetched, Health,
-    Incarnation, LogId, LogIndex, NodeId, Time, quorum,
+    AppendEntries, AppendEntriesResponse, AppendOutcome, Body, Effects, Entries, Entry, Fatal, Fetch,
+    Fetched, Health, Incarnation, LogId, LogIndex, NodeId, Time, quorum,
 };
 
 /// A probe carries at most so many bytes: it may well be refused.
@@ -320,7 +320,7 @@ impl Sender<'_> {
         self.peer.state = ProgressState::Probe { paused: true };
         let bytes_max = PROBE_BYTES_MAX.min(self.config.batch_bytes_max);
         let last = self.log.last_index();
-        let entries = self.log.slice(prev.index.next(), last, bytes_max).map(|(entries, _)| entries);
+        let entries = self.log.tail().slice(prev.index.next(), last, bytes_max).map(|(entries, _)| entries);
         self.rounds.begin(self.peers.now);
         self.append(prev, entries.unwrap_or_default());
     }
@@ -334,10 +334,10 @@ impl Sender<'_> {
             let (Some(prev), Some(bytes_max)) = (self.prev(), window) else { return };
             let first = self.peer.next_index;
             let is_idle = self.peer.inflights.is_empty();
-            if !is_idle && self.log.weight(first).is_some_and(|weight| weight > bytes_max) {
+            if !is_idle && self.log.tail().weight(first).is_some_and(|weight| weight > bytes_max) {
                 return;
             }
-            match self.log.slice(first, last, bytes_max) {
+            match self.log.tail().slice(first, last, bytes_max) {
                 Some((entries, bytes)) => self.append_tracked(prev, entries, bytes),
                 None => {
                     let request = next_request();
@@ -360,11 +360,11 @@ impl Sender<'_> {
         });
         if (fits || mutant!(self.config, OldFetchSent)) && !entries.is_empty() {
             let bytes = entries.iter().map(Entry::weight).sum();
-            self.append_tracked(prev, entries, bytes);
+            self.append_tracked(prev, entries.into(), bytes);
         }
     }
 
-    fn append_tracked(&mut self, prev: LogId, entries: Vec<Entry>, bytes: usize) {
+    fn append_tracked(&mut self, prev: LogId, entries: Entries, bytes: usize) {
         let last = prev.index.plus(entries.len() as u64);
         self.peer.inflights.add(last, bytes, self.peers.now);
         self.peer.next_index = last.next();
@@ -380,7 +380,7 @@ impl Sender<'_> {
         {
             let round = self.peer.sent_round; // Of no new round, so it asks for no answer.
             if let Some(prev) = self.log.id(last) {
-                self.push(prev, Vec::new(), round);
+                self.push(prev, Entries::EMPTY, round);
             }
         }
     }
@@ -402,7 +402,7 @@ impl Sender<'_> {
             ProgressState::Snapshot { .. } => Some(base),
         };
         self.peer.beat_at = self.peers.now.after(self.config.heartbeat_interval);
-        self.append(prev.unwrap_or(base), Vec::new());
+        self.append(prev.unwrap_or(base), Entries::EMPTY);
     }
 
     /// The last that this peer is told: the commit index of the change that removed it.
@@ -410,7 +410,7 @@ impl Sender<'_> {
         if matches!(self.peer.state, ProgressState::Snapshot { asked: true, .. }) {
             self.effects.snapshots.push(crate::SnapshotEffect::Cancel { to: self.to });
         } else if let Some(prev) = self.peer.next_index.previous().and_then(|prev| self.log.id(prev)) {
-            self.append(prev, Vec::new());
+            self.append(prev, Entries::EMPTY);
         }
     }
 
@@ -433,12 +433,12 @@ impl Sender<'_> {
         self.effects.snapshots.push(crate::SnapshotEffect::Send { to: self.to, at_least });
     }
 
-    fn append(&mut self, prev: LogId, entries: Vec<Entry>) {
+    fn append(&mut self, prev: LogId, entries: Entries) {
         let round = self.rounds.for_append(self.peers.now);
         self.push(prev, entries, round);
     }
 
-    fn push(&mut self, prev: LogId, entries: Vec<Entry>, round: u64) {
+    fn push(&mut self, prev: LogId, entries: Entries, round: u64) {
         let commit = self.peers.commit;
         self.peer.sent_round = self.peer.sent_round.max(round);
         self.peer.sent_commit = self.peer.sent_commit.max(commit.min(prev.index.plus(entries.len() as u64)));

@@ -2,7 +2,7 @@
 
 use alloc::collections::VecDeque;
 
-use crate::{Base, Effects, Entry, HardState, LogIndex, Time, Write, WriteSeq};
+use crate::{Base, Effects, Entries, HardState, LogIndex, Time, Write, WriteSeq};
 
 /// The write that this call is putting together, and those under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,14 +58,15 @@ impl Writes {
         self.pending.is_empty()
     }
 
-    /// Adds an entry.
-    pub(crate) fn append(&mut self, entry: Entry) {
-        self.staged.append.push(entry);
+    /// Adds entries that follow those added before.
+    pub(crate) fn append(&mut self, entries: Entries) {
+        self.staged.append.extend(entries);
     }
 
     /// Drops `index` and all after it from the log, and from what earlier writes will have made durable.
     pub(crate) fn truncate_from(&mut self, index: LogIndex) {
-        self.staged.append.retain(|entry| entry.id.index < index);
+        let kept = self.staged.append.partition_point(|entry| entry.id.index < index);
+        self.staged.append.truncate(kept);
         let from = self.staged.truncate_from.map_or(index, |earlier| earlier.min(index));
         self.staged.truncate_from = Some(from);
         self.forget_from(index);
@@ -144,7 +145,7 @@ impl Writes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{LogId, Payload};
+    use crate::{Entry, LogId, Payload};
 
     fn entry(term: u64, index: u64) -> Entry {
         Entry { id: LogId::new(term, index), payload: Payload::Noop }
@@ -154,10 +155,10 @@ mod tests {
     fn the_completion_of_a_rewritten_tail_is_not_taken_for_that_of_the_new_one() {
         let (mut writes, mut effects) = (Writes::restore(HardState::default()), Effects::default());
         let hard = HardState::default();
-        writes.append(entry(1, 5));
+        writes.append(entry(1, 5).into());
         writes.flush(Time(0), hard, LogIndex(5), &mut effects);
         writes.truncate_from(LogIndex(5));
-        writes.append(entry(2, 5));
+        writes.append(entry(2, 5).into());
         writes.flush(Time(0), hard, LogIndex(5), &mut effects);
         assert_eq!(effects.writes[1].truncate_from, Some(LogIndex(5)));
         assert_eq!(writes.persisted(WriteSeq(1)), Some(LogIndex(4)), "index 5 is another entry now");
@@ -171,7 +172,7 @@ mod tests {
         let hard = HardState { commit: LogIndex(3), ..HardState::default() };
         writes.flush(Time(0), hard, LogIndex(5), &mut effects);
         assert!(effects.writes.is_empty());
-        writes.append(entry(1, 6));
+        writes.append(entry(1, 6).into());
         writes.flush(Time(0), hard, LogIndex(6), &mut effects);
         assert_eq!(effects.writes[0].hard_state, Some(hard));
         let hard = HardState { commit: LogIndex(6), ..hard };

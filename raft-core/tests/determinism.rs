@@ -130,7 +130,12 @@ fn body() -> impl Strategy<Value = Body> {
             |(prev, entries, commit, round, fits)| {
                 let index = entries.first().and_then(|first| first.id.index.previous());
                 let prev = LogId { index: index.filter(|_| fits).unwrap_or(prev.index), ..prev };
-                Body::AppendEntries(AppendEntries { prev, entries, commit: LogIndex(commit), round })
+                Body::AppendEntries(AppendEntries {
+                    prev,
+                    entries: entries.into(),
+                    commit: LogIndex(commit),
+                    round,
+                })
             }
         ),
         (outcome, number(), 0_u64..4, number(), health()).prop_map(

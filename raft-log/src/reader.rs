@@ -158,7 +158,7 @@ mod tests {
         let (mut store, _) = Store::open(disk, Path::new("/log"), options).expect("it is made");
         for first in [1, 3, 5] {
             let entry = |index| Entry { id: LogId::new(4, index), payload: Payload::Noop };
-            store.queue(Write { append: vec![entry(first), entry(first + 1)], ..Write::default() });
+            store.queue(Write { append: vec![entry(first), entry(first + 1)].into(), ..Write::default() });
             store.flush().expect("the disk is sound");
         }
         let act = |database: &redb::Database| {

@@ -22,14 +22,14 @@ fn what_was_flushed_is_read_back_and_restored() {
     store.form(ClusterId(7), base(1, 1)).unwrap();
     store.queue(Write {
         seq: WriteSeq(1),
-        append: vec![command(1, 2, 10), command(1, 3, 10)],
+        append: vec![command(1, 2, 10), command(1, 3, 10)].into(),
         ..Write::default()
     });
     let hard_state =
         HardState { term: Term(2), vote: Some(NodeId(3)), commit: LogIndex(2), ..HardState::default() };
     store.queue(Write {
         seq: WriteSeq(2),
-        append: vec![command(2, 4, 0), member(2, 5, 9)],
+        append: vec![command(2, 4, 0), member(2, 5, 9)].into(),
         hard_state: Some(hard_state),
         ..Write::default()
     });

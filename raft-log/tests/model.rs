@@ -118,7 +118,7 @@ impl Plan {
                 Body::Membership(node) => member(term, index, *node),
             };
             log.entries.push(entry.clone());
-            write.append.push(entry);
+            write.append.extend(entry.into());
         }
         write.hard_state = self.hard_state.map(|(term, vote)| HardState {
             term: Term(log.hard_state.term.0 + term),

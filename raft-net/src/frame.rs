@@ -262,14 +262,14 @@ fn decode_body(header: &[u8], mut payload: Bytes) -> Result<Message, FrameError>
     if announced != payload.len() as u64 {
         return Err(FrameError::PayloadMismatch { announced, got: payload.len() });
     }
-    append.entries.reserve_exact(headers.len());
-    for header in headers {
+    let entry = |header: &ArchivedEntryHeader| {
         let id = LogId::new(header.term.to_native(), header.index.to_native());
         let bytes = payload.split_to(size(header.length.to_native()));
         let payload =
             Payload::from_parts(header.kind, bytes).map_err(|source| FrameError::BadEntry { id, source })?;
-        append.entries.push(Entry { id, payload });
-    }
+        Ok(Entry { id, payload })
+    };
+    append.entries = headers.into_iter().map(entry).collect::<Result<Vec<_>, _>>()?.into();
     Ok(message)
 }
 

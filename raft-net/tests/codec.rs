@@ -87,7 +87,7 @@ fn body() -> impl Strategy<Value = Body> {
         (log_id(), proptest::collection::vec(entry(), 0..6), index(), any::<u64>()).prop_map(
             |(prev, entries, commit, round)| Body::AppendEntries(AppendEntries {
                 prev,
-                entries,
+                entries: entries.into(),
                 commit,
                 round
             })
@@ -261,7 +261,7 @@ fn append(entries: Vec<Entry>) -> Message {
         term: Term(5),
         body: Body::AppendEntries(AppendEntries {
             prev: LogId::new(6, 7),
-            entries,
+            entries: entries.into(),
             commit: LogIndex(8),
             round: 9,
         }),

@@ -103,7 +103,8 @@ fn append_entries() {
             entries: vec![
                 Entry { id: LogId::new(6, 8), payload: Payload::Noop },
                 Entry { id: LogId::new(6, 9), payload: Payload::Command(Bytes::from_static(b"abc")) },
-            ],
+            ]
+            .into(),
             commit: LogIndex(8),
             round: 9,
         }),

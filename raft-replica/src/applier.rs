@@ -121,14 +121,14 @@ impl<M: StateMachine> Applier<M> {
             return Ok(());
         }
         if let Some(entries) = apply.entries {
-            return self.step(entries, answers, report);
+            return self.step(&entries, answers, report);
         }
         let mut next = apply.first.max(self.machine.applied().index.next());
         while next <= apply.last {
             match self.log.read(next, apply.last, READ_BYTES_MAX)? {
                 ReadResult::Entries(entries) => {
                     next = entries.last().ok_or(ApplyError::Gone(next))?.id.index.next();
-                    self.step(entries, answers, report)?;
+                    self.step(&entries, answers, report)?;
                 }
                 ReadResult::Compacted => return Err(ApplyError::Gone(next)),
             }
@@ -139,12 +139,12 @@ impl<M: StateMachine> Applier<M> {
     /// Applies entries that are at hand; those already applied are skipped, so that a run may come twice.
     fn step(
         &mut self,
-        entries: Vec<Entry>,
+        entries: &[Entry],
         answers: Answers,
         report: &mut dyn FnMut(Event),
     ) -> Result<(), ApplyError> {
         let applied = self.machine.applied().index;
-        let fresh: Vec<Entry> = entries.into_iter().filter(|entry| entry.id.index > applied).collect();
+        let fresh = &entries[entries.partition_point(|entry| entry.id.index <= applied)..];
         let Some(last) = fresh.last() else { return Ok(()) };
         let through = last.id.index;
         let bytes: u64 = fresh.iter().map(|entry| entry.weight() as u64).sum();

@@ -137,7 +137,7 @@ fn a_snapshot_after_a_restart_names_the_membership_as_of_what_is_applied() {
         let third =
             Entry { id: LogId::new(2, 4), payload: Payload::Membership(Arc::new(membership("third"))) };
         let hard_state = Some(HardState { term: raftkit_core::Term(2), ..HardState::default() });
-        store.queue(Write { append: vec![second, command(3), third], hard_state, ..Write::default() });
+        store.queue(Write { append: vec![second, command(3), third].into(), hard_state, ..Write::default() });
         store.flush().unwrap();
         let mut machine = Machine::open(Arc::new(disk.clone()), Path::new(DIR)).unwrap();
         let noop = |index| raftkit_replica::Applied { id: LogId::new(2, index), command: None };

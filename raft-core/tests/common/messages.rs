@@ -30,7 +30,7 @@ pub fn entry(term: u64, index: u64) -> Entry {
 }
 
 pub fn append(prev: LogId, entries: Vec<Entry>, commit: u64, round: u64) -> Body {
-    Body::AppendEntries(AppendEntries { prev, entries, commit: LogIndex(commit), round })
+    Body::AppendEntries(AppendEntries { prev, entries: entries.into(), commit: LogIndex(commit), round })
 }
 
 /// A follower's answer, with a promise of 500 ms.

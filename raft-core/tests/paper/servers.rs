@@ -16,10 +16,10 @@ fn all_1_what_is_committed_is_applied_in_order_and_once() {
     it.hear(2, 2, append(LogId::GENESIS, vec![entry(2, 2), entry(2, 3), entry(2, 4)], 3, 1));
     assert_eq!((it.node.commit(), &it.effects.apply[..]), (LogIndex(3), &[][..]), "not durable here yet");
     it.persist();
-    let entries = Some(vec![entry(2, 2), entry(2, 3)]);
+    let entries = Some(vec![entry(2, 2), entry(2, 3)].into());
     assert_eq!(it.effects.apply, [Apply { first: LogIndex(2), last: LogIndex(3), entries }]);
     it.hear(2, 2, append(LogId::new(2, 4), vec![], 4, 2));
-    let entries = Some(vec![entry(2, 4)]);
+    let entries = Some(vec![entry(2, 4)].into());
     assert_eq!(it.effects.apply, [Apply { first: LogIndex(4), last: LogIndex(4), entries }]);
     it.hear(2, 2, append(LogId::new(2, 4), vec![], 4, 3));
     assert_eq!(it.effects.apply, []);

@@ -63,10 +63,11 @@ impl Cluster {
     pub fn write_log(&mut self, id: NodeId, terms: &[u64], term: Option<u64>) {
         let host = self.hosts.get_mut(&id).unwrap();
         let mut write = Write::default();
-        for (at, term) in (2..).zip(terms) {
+        let entry = |(at, term): (u64, &u64)| {
             let payload = Payload::Command(Bytes::from(format!("{at}.{term}")));
-            write.append.push(Entry { id: LogId::new(*term, at), payload });
-        }
+            Entry { id: LogId::new(*term, at), payload }
+        };
+        write.append = (2..).zip(terms).map(entry).collect();
         let term = term.or(terms.last().copied()).unwrap_or(1);
         let hard = raftkit_core::HardState { term: raftkit_core::Term(term), ..Default::default() };
         write.hard_state = Some(hard);

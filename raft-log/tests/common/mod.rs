@@ -40,7 +40,7 @@ pub(crate) fn base(term: u64, index: u64) -> Base {
 }
 
 pub(crate) fn append(seq: u64, entries: Vec<Entry>) -> Write {
-    Write { seq: WriteSeq(seq), append: entries, ..Write::default() }
+    Write { seq: WriteSeq(seq), append: entries.into(), ..Write::default() }
 }
 
 pub(crate) fn read(store: &Store, first: u64, last: u64) -> ReadResult {

@@ -212,7 +212,7 @@ impl ArchivedBodyHeader {
             }
             Self::AppendEntries(prev, commit, round) => Body::AppendEntries(core_types::AppendEntries {
                 prev: prev.read(),
-                entries: Vec::new(),
+                entries: core_types::Entries::EMPTY,
                 commit: LogIndex(commit.to_native()),
                 round: round.to_native(),
             }),

@@ -184,7 +184,7 @@ fn append_of(from: u64, from_store: StoreId, to: u64, round: u64, bytes: usize) 
         term: Term(3),
         body: Body::AppendEntries(AppendEntries {
             prev: LogId::new(2, 7),
-            entries: vec![Entry { id: LogId::new(3, 8), payload }],
+            entries: Entry { id: LogId::new(3, 8), payload }.into(),
             commit: LogIndex(6),
             round,
         }),
@@ -203,7 +203,7 @@ pub fn heartbeat_of(from: &Plan, to: u64, round: u64) -> Message {
 
 fn emptied(mut message: Message) -> Message {
     if let Body::AppendEntries(append) = &mut message.body {
-        append.entries.clear();
+        append.entries = raftkit_core::Entries::EMPTY;
     }
     message
 }

@@ -1,0 +1,288 @@
+//! The newest entries in memory, as the blocks that they came in, up to a bound in bytes.
+
+use alloc::collections::VecDeque;
+
+use crate::entries::Entries;
+use crate::{Entry, LogIndex};
+
+/// A slice that ends with its block is handed out as it is from so many entries on; smaller ones are put together, so
+/// that a peer that lags behind a slow stream is not sent an append an entry.
+const WHOLE: usize = 32;
+
+/// Consecutive blocks. What they weigh together is kept below a bound as far as they are durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tail {
+    blocks: VecDeque<Block>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+/// Entries that came together; never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Block {
+    first: LogIndex,
+    entries: Entries,
+    bytes: usize,
+}
+
+impl Tail {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { blocks: VecDeque::new(), bytes: 0, bytes_max }
+    }
+
+    /// Adds entries of this weight that follow the last one.
+    pub(crate) fn push(&mut self, entries: Entries, bytes: usize) {
+        let Some(first) = entries.first_index() else { return };
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.blocks.push_back(Block { first, entries, bytes });
+    }
+
+    /// The first index that is here.
+    pub(crate) fn first_index(&self) -> Option<LogIndex> {
+        self.blocks.front().map(|block| block.first)
+    }
+
+    /// Drops `index` and all after it.
+    pub(crate) fn truncate_from(&mut self, index: LogIndex) {
+        while let Some(dropped) = self.blocks.pop_back_if(|block| block.first >= index) {
+            self.bytes -= dropped.bytes;
+        }
+        if let Some(block) = self.blocks.back_mut() {
+            let kept = block.offset(index);
+            self.bytes -= block.weight(kept, block.entries.len());
+            block.bytes = block.weight(0, kept);
+            block.entries.truncate(kept);
+        }
+    }
+
+    /// Drops everything up to and including `to`.
+    pub(crate) fn compact(&mut self, to: LogIndex) {
+        while let Some(dropped) = self.blocks.pop_front_if(|block| block.last() <= to) {
+            self.bytes -= dropped.bytes;
+        }
+        if let Some(block) = self.blocks.front_mut().filter(|block| block.first <= to) {
+            let gone = block.offset(to.next());
+            let bytes = block.weight(0, gone);
+            self.bytes -= bytes;
+            block.bytes -= bytes;
+            block.entries.advance(gone);
+            block.first = to.next();
+        }
+    }
+
+    /// Drops all.
+    pub(crate) fn clear(&mut self) {
+        self.blocks.clear();
+        self.bytes = 0;
+    }
+
+    /// Drops the oldest blocks while there is too much. What is not on disk yet stays: nothing else could hand it out.
+    #[inline]
+    pub(crate) fn evict(&mut self, durable: LogIndex) {
+        if self.bytes > self.bytes_max {
+            self.evict_blocks(durable);
+        }
+    }
+
+    fn evict_blocks(&mut self, durable: LogIndex) {
+        while self.bytes > self.bytes_max
+            && let Some(dropped) = self.blocks.pop_front_if(|block| block.last() <= durable)
+        {
+            self.bytes -= dropped.bytes;
+        }
+    }
+
+    /// Entries from `first` on, not beyond `last` nor `bytes_max` but at least one, and what they weigh. They may end
+    /// before `last` with their block. None when `first` is not here.
+    pub(crate) fn slice(
+        &self,
+        first: LogIndex,
+        last: LogIndex,
+        bytes_max: usize,
+    ) -> Option<(Entries, usize)> {
+        let at = self.find(first).filter(|_| first <= last)?;
+        let block = &self.blocks[at];
+        let (from, to) = (block.offset(first), block.offset(last.next()).min(block.entries.len()));
+        let whole = from == 0 && to == block.entries.len();
+        let bytes = if whole { block.bytes } else { block.weight(from, to) };
+        if bytes > bytes_max {
+            let (to, bytes) = block.fill(from, to, bytes_max);
+            return Some((block.entries.part(from..to), bytes));
+        }
+        if block.last() >= last || to - from >= WHOLE {
+            return Some((block.entries.part(from..to), bytes));
+        }
+        Some(self.collect(at, from, last, bytes_max))
+    }
+
+    /// Puts small blocks together, from an entry of the first one on.
+    fn collect(&self, at: usize, from: usize, last: LogIndex, bytes_max: usize) -> (Entries, usize) {
+        let (mut bytes, mut count) = (0_usize, 0_usize);
+        let small = || {
+            let rest = self.blocks.range(at + 1..).take_while(|block| block.entries.len() < WHOLE);
+            self.blocks[at].entries[from..].iter().chain(rest.flat_map(|block| block.entries.iter()))
+        };
+        for entry in small().take_while(|entry| entry.id.index <= last) {
+            let with = bytes.saturating_add(entry.weight());
+            if count > 0 && with > bytes_max {
+                break;
+            }
+            bytes = with;
+            count += 1;
+        }
+        if count <= self.blocks[at].entries.len() - from {
+            return (self.blocks[at].entries.part(from..from + count), bytes);
+        }
+        (small().take(count).cloned().collect(), bytes)
+    }
+
+    /// The weight of the entry at `index`, where it is here.
+    pub(crate) fn weight(&self, index: LogIndex) -> Option<usize> {
+        let block = &self.blocks[self.find(index)?];
+        block.entries.get(block.offset(index)).map(Entry::weight)
+    }
+
+    /// The block that holds `index`.
+    fn find(&self, index: LogIndex) -> Option<usize> {
+        let newest = self.blocks.len().checked_sub(1)?;
+        // Nearly every question is about the newest block.
+        let at = if self.blocks[newest].first <= index {
+            newest
+        } else {
+            self.blocks.partition_point(|block| block.first <= index).checked_sub(1)?
+        };
+        (index <= self.blocks[at].last()).then_some(at)
+    }
+
+    /// All entries, for the invariants.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.blocks.iter().flat_map(|block| block.entries.iter())
+    }
+
+    /// True when the blocks are consecutive and weigh what they say, for the invariants.
+    pub(crate) fn is_consistent(&self) -> bool {
+        let blocks = self.blocks.iter().all(|block| {
+            block.entries.first_index() == Some(block.first)
+                && block.bytes == block.weight(0, block.entries.len())
+        });
+        let consecutive = self.iter().zip(self.iter().skip(1)).all(|(a, b)| a.id.index.next() == b.id.index);
+        blocks && consecutive && self.bytes == self.blocks.iter().map(|block| block.bytes).sum::<usize>()
+    }
+}
+
+impl Block {
+    fn last(&self) -> LogIndex {
+        LogIndex(self.first.0 + self.entries.len() as u64 - 1)
+    }
+
+    /// Where `index` stands in this block; past its end for anything beyond.
+    fn offset(&self, index: LogIndex) -> usize {
+        let after = index.0.saturating_sub(self.first.0);
+        usize::try_from(after).map_or(self.entries.len(), |after| after.min(self.entries.len()))
+    }
+
+    /// What a part weighs.
+    fn weight(&self, from: usize, to: usize) -> usize {
+        self.entries[from..to].iter().map(Entry::weight).sum()
+    }
+
+    /// How far entries from `from` on fit, at least one, and what they weigh.
+    fn fill(&self, from: usize, to: usize, bytes_max: usize) -> (usize, usize) {
+        let (mut at, mut bytes) = (from, 0_usize);
+        while at < to {
+            let with = bytes.saturating_add(self.entries[at].weight());
+            if at > from && with > bytes_max {
+                break;
+            }
+            (at, bytes) = (at + 1, with);
+        }
+        (at, bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{LogId, Payload};
+    use alloc::vec::Vec;
+    use bytes::Bytes;
+
+    /// Entries of 40 bytes each.
+    fn run(indexes: core::ops::Range<u64>) -> Entries {
+        let payload = || Payload::Command(Bytes::from_static(b"12345678"));
+        indexes.map(|index| Entry { id: LogId::new(1, index), payload: payload() }).collect()
+    }
+
+    /// Blocks that begin at these indexes, the last one open-ended.
+    fn tail(starts: &[u64], end: u64, bytes_max: usize) -> Tail {
+        let mut tail = Tail::new(bytes_max);
+        let ends = starts.iter().skip(1).copied().chain([end]);
+        for (start, end) in starts.iter().copied().zip(ends) {
+            tail.push(run(start..end), usize::try_from(end - start).expect("small") * 40);
+        }
+        assert!(tail.is_consistent());
+        tail
+    }
+
+    fn indexes(tail: &Tail, first: u64, last: u64, bytes_max: usize) -> Option<(Vec<u64>, usize)> {
+        let (entries, bytes) = tail.slice(LogIndex(first), LogIndex(last), bytes_max)?;
+        Some((entries.iter().map(|entry| entry.id.index.0).collect(), bytes))
+    }
+
+    #[test]
+    fn a_slice_keeps_to_its_bytes_but_has_at_least_one_entry() {
+        let tail = tail(&[2, 4, 5], 9, 1000);
+        assert_eq!(
+            indexes(&tail, 2, 8, 1000),
+            Some(((2..9).collect(), 280)),
+            "small blocks are put together"
+        );
+        assert_eq!(indexes(&tail, 3, 8, 100), Some(([3, 4].into(), 80)));
+        assert_eq!(indexes(&tail, 2, 8, 1), Some(([2].into(), 40)));
+        assert_eq!(indexes(&tail, 5, 6, 1000), Some(([5, 6].into(), 80)));
+        assert_eq!(indexes(&tail, 9, 9, 1000), None);
+        assert_eq!(indexes(&tail, 1, 8, 1000), None);
+    }
+
+    #[test]
+    fn a_large_block_is_handed_out_as_it_is() {
+        let tail = tail(&[2, 4, 40], 80, usize::MAX);
+        let (entries, _) = tail.slice(LogIndex(4), LogIndex(79), usize::MAX).expect("it is here");
+        assert_eq!((entries.len(), entries.first_index()), (36, Some(LogIndex(4))));
+        assert!(
+            core::ptr::eq(&raw const entries[0], &raw const tail.blocks[1].entries[0]),
+            "nothing is copied"
+        );
+        assert_eq!(
+            indexes(&tail, 2, 79, usize::MAX),
+            Some(([2, 3].into(), 80)),
+            "nor with small ones before it"
+        );
+    }
+
+    #[test]
+    fn cuts_within_a_block_keep_the_rest() {
+        let mut tail = tail(&[2, 4, 5], 9, 1000);
+        tail.truncate_from(LogIndex(7));
+        assert!(tail.is_consistent());
+        assert_eq!(indexes(&tail, 2, 9, 1000), Some(((2..7).collect(), 200)));
+        tail.compact(LogIndex(2));
+        assert_eq!(tail.first_index(), Some(LogIndex(3)));
+        tail.compact(LogIndex(5));
+        assert!(tail.is_consistent());
+        assert_eq!(indexes(&tail, 6, 9, 1000), Some(([6].into(), 40)));
+        tail.truncate_from(LogIndex(6));
+        assert_eq!((tail.first_index(), tail.bytes), (None, 0));
+    }
+
+    #[test]
+    fn what_is_not_durable_is_never_evicted() {
+        let mut tail = tail(&[2, 4, 5], 9, 80);
+        tail.evict(LogIndex(3));
+        assert_eq!(tail.first_index(), Some(LogIndex(4)), "the durable ones may go");
+        tail.evict(LogIndex(7));
+        assert_eq!(tail.first_index(), Some(LogIndex(5)), "a block goes when all of it is durable");
+        tail.evict(LogIndex(8));
+        assert_eq!((tail.first_index(), tail.bytes), (None, 0));
+    }
+}
