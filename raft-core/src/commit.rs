@@ -7,7 +7,7 @@ use crate::raft::Node;
 use crate::role::{Leader, Open, Role};
 use crate::{
     Apply, Done, Effects, Entries, Entry, LogId, LogIndex, NodeId, Outcome, Payload, Proposal, Term, Ticket,
-    WriteSeq, quorum,
+    WriteSeq,
 };
 
 impl Node {
@@ -73,30 +73,19 @@ impl Node {
     /// Raises a leader's commit index to what a quorum holds durably, itself included once its own disk has it.
     pub(crate) fn advance_leader_commit(&mut self, effects: &mut Effects) {
         let Role::Leader(leader) = &self.role else { return };
+        if self.commit == self.log.last_index() && !mutant!(self.config, CommitGoesBack) {
+            return;
+        }
         let (own, durable) = (self.config.node, self.log.durable());
         let durable = mutant!(self.config, LeaderCountsBeforeDisk, self.log.last_index(), durable);
         let holds = |node| {
-            let peer = leader.progress.get(&node);
-            let matched = mutant!(
-                self.config,
-                RegressedPeerCounted,
-                peer.map(|peer| peer.match_index),
-                peer.map(crate::progress::Progress::counted_match)
-            );
-            if node == own { durable } else { matched.unwrap_or_default() }
+            if node == own {
+                return durable;
+            }
+            let Some(peer) = leader.progress.get(&node) else { return LogIndex::ZERO };
+            mutant!(self.config, RegressedPeerCounted, peer.match_index, peer.counted_match())
         };
-        let membership = self.memberships.current();
-        let agreed = mutant!(
-            self.config,
-            QuorumOffByOne,
-            crate::mutants::too_small_majority(membership, holds),
-            mutant!(
-                self.config,
-                QuorumUnsorted,
-                crate::mutants::unsorted_middle(membership, holds),
-                quorum::agreed(membership, holds)
-            )
-        );
+        let agreed = crate::mutants::agreed(&self.config, self.memberships.current(), holds);
         // Only entries of this term are committed by counting (paper, section 5.4.2 and Figure 8).
         if let Some(index) = agreed.filter(|index| {
             self.log.term(*index) == Some(self.term) || mutant!(self.config, OldTermCommitted)

@@ -1,5 +1,6 @@
 //! What comes out of the core: everything that a driver must do, each with one rule.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::{Entries, HardState, LogId, LogIndex, Membership, Message, NodeId, Term, Ticket, WriteSeq};
@@ -41,7 +42,7 @@ pub struct Write {
     /// Its name.
     pub seq: WriteSeq,
     /// Drop everything; the log then starts after this entry (a snapshot was installed).
-    pub reset_to: Option<Base>,
+    pub reset_to: Option<Box<Base>>,
     /// Drop this index and all after it.
     pub truncate_from: Option<LogIndex>,
     /// Append these, consecutive with what is there.

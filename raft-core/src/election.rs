@@ -18,11 +18,20 @@ use crate::{
 impl Node {
     /// A node that waits draws anew when it does something about it: 1.0 to 1.5 leader time-outs from now.
     pub(crate) fn wait_for_leader(&mut self) {
-        let timeout = self.config.leader_timeout;
+        if self.patience_of != Some(self.memberships.current().id()) {
+            self.settle_patience();
+        }
+        let drawn = self.rng.between(self.patience.0, self.patience.1);
+        self.campaign_at = self.now.after(drawn).max(self.sticky_until);
+    }
+
+    /// How long this node waits for a leader, at least and at most, in the membership in force.
+    fn settle_patience(&mut self) {
+        let (timeout, delay) = (self.config.leader_timeout, self.priority_delay());
         // A single voter ties with nobody, so it need not draw.
         let high = if self.is_only_voter() { timeout } else { timeout + timeout / 2 };
-        let drawn = self.rng.between(timeout, high) + self.priority_delay();
-        self.campaign_at = self.now.after(drawn).max(self.sticky_until);
+        self.patience = (timeout + delay, high + delay);
+        self.patience_of = Some(self.memberships.current().id());
     }
 
     /// After a refusal it is tried again somewhat sooner: those who refused may have heard the leader a little later.

@@ -57,7 +57,7 @@ pub enum Input {
         /// The last entry that the snapshot includes.
         base: LogId,
         /// The membership as of that entry.
-        membership: Membership,
+        membership: Box<Membership>,
     },
     /// A transfer that [`SnapshotEffect::Send`](crate::SnapshotEffect) asked for has ended.
     SnapshotSent {

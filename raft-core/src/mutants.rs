@@ -7,11 +7,9 @@
 
 #[cfg(mutants)]
 mod catalogue;
-mod wrong;
 
 #[cfg(mutants)]
 pub use catalogue::Mutant;
-pub(crate) use wrong::{count_twice, too_small_majority, truncate_apart, unsorted_middle};
 
 /// `mutant!(config, Name)` is true where that bug is switched on; `mutant!(config, Name, bug, right)` takes one of two
 /// expressions. In a build without the bugs both are decided at compile time, whatever `config` is.
@@ -23,10 +21,17 @@ macro_rules! mutant {
         #[cfg(mutants)]
         let is_on = $config.mutant == Some($crate::Mutant::$name);
         #[cfg(not(mutants))]
-        let is_on = false;
+        let is_on = {
+            let _ = &$config;
+            false
+        };
         is_on
     }};
 }
+
+mod wrong;
+
+pub(crate) use wrong::{agreed, count_twice, truncate_apart};
 
 /// The variable that names the mutant to switch on.
 #[cfg(mutants)]

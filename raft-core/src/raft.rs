@@ -3,6 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::mem::{self, Discriminant};
 use core::time::Duration;
 
 use crate::heal::Condition;
@@ -14,8 +15,8 @@ use crate::role::{Following, Role};
 use crate::transfer::Transfer;
 use crate::writes::Writes;
 use crate::{
-    Body, Config, Done, Effects, Fatal, HardState, Incarnation, Input, LogIndex, Message, NodeId, Outcome,
-    RequestId, RoleChange, SnapshotEffect, StoreId, Term, Ticket, Time,
+    Body, Config, Done, Effects, Fatal, HardState, Incarnation, Input, LogId, LogIndex, Message, NodeId,
+    Outcome, RequestId, RoleChange, SnapshotEffect, StoreId, Term, Ticket, Time,
 };
 
 /// Terms and indexes from outside above this are nonsense: counting on from them could overflow.
@@ -49,17 +50,21 @@ pub struct Node {
     pub(crate) leader_heard: Option<Time>,
     /// When a node that does not lead does something about it.
     pub(crate) campaign_at: Time,
+    /// How long it waits for a leader, at least and at most, in the membership of that entry.
+    pub(crate) patience: (Duration, Duration),
+    pub(crate) patience_of: Option<LogId>,
     /// A vote that waits for the disk.
     pub(crate) grant: Option<Grant>,
     /// The data folder that got this term's vote; none after a restart.
     pub(crate) vote_store: Option<StoreId>,
-    /// The newest life seen of each member, of this data folder.
-    pub(crate) lives: BTreeMap<NodeId, (StoreId, Incarnation)>,
+    /// The newest life heard of each member.
+    pub(crate) lives: BTreeMap<NodeId, Life>,
     pub(crate) last_number: u64,
     pub(crate) last_round: u64,
     pub(crate) transfer: Option<Transfer>,
     pub(crate) forwarded: ForwardedReads,
     pub(crate) told: RoleChange,
+    pub(crate) told_while: Option<Told>,
     pub(crate) ended: bool,
 }
 
@@ -68,6 +73,24 @@ pub struct Node {
 pub(crate) struct Grant {
     pub(crate) to: NodeId,
     pub(crate) request: RequestId,
+}
+
+/// A life of a member: one run of its process on one data folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Life {
+    store: StoreId,
+    incarnation: Incarnation,
+    /// The entry of the membership that named this data folder when it was last looked at.
+    member_in: LogId,
+}
+
+/// What the outside was last told of the role is still true while this is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    role: Discriminant<Role>,
+    term: Term,
+    leader: Option<NodeId>,
+    membership: LogId,
 }
 
 /// The envelope of what this node says in its term.
@@ -114,10 +137,13 @@ impl Node {
                 self.truncate_from(self.log.durable().next());
             }
             Input::WriteFailed => self.end(Fatal::WriteFailed, effects),
-            Input::Applied(index) => self.applied = self.applied.max(index.min(self.handed)),
+            Input::Applied(index) => {
+                self.applied = self.applied.max(index.min(self.handed));
+                return; // Nothing follows from it.
+            }
             Input::Fetched { request, result } => self.on_fetched(request, result, effects),
             Input::SnapshotInstalled { base, membership } => {
-                self.on_snapshot_installed(base, Arc::new(membership), effects);
+                self.on_snapshot_installed(base, Arc::new(*membership), effects);
             }
             Input::SnapshotSent { to, result } => self.on_snapshot_sent(to, result),
             Input::Unreachable(peer) => self.on_unreachable(peer),
@@ -159,10 +185,9 @@ impl Node {
 
     /// Decides whether a message is heard at all, settles the term, and passes it on (paper, section 5.1).
     fn on_message(&mut self, message: Message, effects: &mut Effects) {
-        if !self.is_heard(&message) {
+        if !self.hears(&message) {
             return;
         }
-        self.note_life(&message);
         let campaign_at = self.campaign_at;
         if message.term > self.term && !self.settle_term(&message, effects) {
             return;
@@ -199,16 +224,33 @@ impl Node {
     }
 
     /// False for what is not for this node, from another data folder than the membership names, from an earlier life
-    /// of its sender, or nonsense.
-    fn is_heard(&self, message: &Message) -> bool {
-        if message.to != self.config.node || message.from == self.config.node || message.term.0 > COUNT_MAX {
+    /// of its sender, or nonsense. Remembers the newest life of each member.
+    fn hears(&mut self, message: &Message) -> bool {
+        let (from, store, incarnation) = (message.from, message.from_store, message.from_incarnation);
+        if message.to != self.config.node || from == self.config.node || message.term.0 > COUNT_MAX {
             return false;
         }
-        if self.memberships.current().store(message.from) == Some(message.from_store) {
-            let known = self.lives.get(&message.from).filter(|(store, _)| *store == message.from_store);
-            return known.is_none_or(|(_, life)| *life <= message.from_incarnation)
-                || mutant!(self.config, EarlierLifeCounted);
+        let membership = self.memberships.current();
+        let known = self.lives.get(&from).filter(|life| life.store == store);
+        if known.is_some_and(|life| life.incarnation == incarnation && life.member_in == membership.id()) {
+            return true; // As nearly always.
         }
+        if membership.store(from) != Some(store) {
+            return self.hears_stranger(message);
+        }
+        if known.is_some_and(|life| life.incarnation > incarnation) {
+            return mutant!(self.config, EarlierLifeCounted);
+        }
+        let is_new_life = known.is_some_and(|life| life.incarnation < incarnation);
+        self.lives.insert(from, Life { store, incarnation, member_in: membership.id() });
+        if is_new_life {
+            self.probe_again(from, false); // What was on its way to the earlier one is lost.
+        }
+        true
+    }
+
+    /// What is heard from a node, or a data folder, that the membership does not name.
+    fn hears_stranger(&self, message: &Message) -> bool {
         match &message.body {
             // A leader or candidate may have been added, or given another data folder, by entries that this node still
             // lacks: whoever has the longer log decides (thesis, section 4.2.2).
@@ -220,20 +262,6 @@ impl Node {
             | Body::RequestVoteResponse(_)
             | Body::AppendEntriesResponse(_)
             | Body::ReadIndex(_) => mutant!(self.config, WipedStoreCounted),
-        }
-    }
-
-    /// Remembers the newest life of a member. What was on its way to an earlier one is lost.
-    fn note_life(&mut self, message: &Message) {
-        let (from, store, life) = (message.from, message.from_store, message.from_incarnation);
-        if self.memberships.current().store(from) != Some(store)
-            || self.lives.get(&from) == Some(&(store, life))
-        {
-            return;
-        }
-        let known = self.lives.insert(from, (store, life));
-        if known.is_some_and(|(known, _)| known == store) {
-            self.probe_again(from, false);
         }
     }
 
@@ -291,7 +319,7 @@ impl Node {
         let (leader, incarnation) = leader.unzip();
         let following =
             Following { leader, incarnation: incarnation.unwrap_or_default(), ..Following::default() };
-        let before = core::mem::replace(&mut self.role, Role::Follower(following));
+        let before = mem::replace(&mut self.role, Role::Follower(following));
         if let Role::Leader(mut led) = before {
             self.last_round = led.rounds.current();
             if mutant!(self.config, AnsweredTwice) {
@@ -346,7 +374,7 @@ impl Node {
     pub(crate) fn end(&mut self, why: Fatal, effects: &mut Effects) {
         self.ended = true;
         self.writes.abandon();
-        let before = core::mem::replace(&mut self.role, Role::Follower(Following::default()));
+        let before = mem::replace(&mut self.role, Role::Follower(Following::default()));
         if let Role::Leader(led) = before {
             led.stop(self.term, effects);
         }
@@ -360,6 +388,12 @@ impl Node {
     }
 
     fn tell_role(&mut self, effects: &mut Effects) {
+        let (role, leader) = (mem::discriminant(&self.role), self.leader());
+        let still = Told { role, term: self.term, leader, membership: self.memberships.current().id() };
+        if self.told_while == Some(still) {
+            return;
+        }
+        self.told_while = Some(still);
         let now = self.role_change();
         if now != self.told {
             self.told = now;

@@ -35,15 +35,15 @@ impl Node {
     /// Keeps one progress for every other member, and for those that a change removes until that is committed: so they
     /// learn of it, and don't go on asking for votes.
     fn sync_progress(&mut self, effects: &mut Effects) {
+        let current = self.memberships.current();
+        if matches!(&self.role, Role::Leader(leader) if leader.progress_of == Some(current.id())) {
+            return;
+        }
         let (own, last, now) = (self.config.node, self.log.last_index(), self.now);
         let peers = Peers::of(self);
-        let current = self.memberships.current();
         let settled = self.memberships.is_committed(self.commit);
         let parting = if settled { current } else { self.memberships.previous() };
         let Role::Leader(leader) = &mut self.role else { return };
-        if leader.progress_of == Some(current.id()) {
-            return;
-        }
         leader.progress_of = settled.then(|| current.id());
         let Leader { progress, rounds, .. } = &mut **leader;
         let stays = |id: &NodeId, peer: &Progress| {
@@ -129,6 +129,7 @@ impl Node {
         let Leader { progress, rounds, .. } = &mut **leader;
         let Some(peer) = progress.get_mut(&from).filter(|_| answer.round <= rounds.current()) else { return };
         peer.answered = Some(self.now);
+        let wants_snapshot = matches!(peer.state, ProgressState::Snapshot { asked: false, .. });
         let healed = (peer.health, answer.health) == (Health::Damaged, Health::Sound);
         peer.note_health(answer.health);
         peer.acked_round = peer.acked_round.max(answer.round);
@@ -153,7 +154,9 @@ impl Node {
         if healed {
             self.advance_leader_commit(effects);
         }
-        self.ask_snapshot_again(from);
+        if wants_snapshot {
+            self.ask_snapshot_again(from);
+        }
         self.confirm_reads(effects);
         self.continue_transfer(from, effects);
     }
@@ -174,7 +177,7 @@ impl Node {
         if mutant!(self.config, MatchGoesBack) && index < peer.match_index {
             peer.match_index = index;
         }
-        if peer.acknowledge(index, incarnation) {
+        if peer.acknowledge(index, incarnation) && index > self.commit {
             self.advance_leader_commit(effects);
         }
     }
@@ -333,11 +336,9 @@ impl Sender<'_> {
             let window = mutant!(self.config, InflightIgnored, batch, self.peer.window(self.config));
             let (Some(prev), Some(bytes_max)) = (self.prev(), window) else { return };
             let first = self.peer.next_index;
-            let is_idle = self.peer.inflights.is_empty();
-            if !is_idle && self.log.tail().weight(first).is_some_and(|weight| weight > bytes_max) {
-                return;
-            }
             match self.log.tail().slice(first, last, bytes_max) {
+                // One entry that is larger than what is left of the window waits until nothing is on its way.
+                Some((_, bytes)) if bytes > bytes_max && !self.peer.inflights.is_empty() => return,
                 Some((entries, bytes)) => self.append_tracked(prev, entries, bytes),
                 None => {
                     let request = next_request();

@@ -51,6 +51,8 @@ impl Node {
             sticky_until: mutant!(config, RestartForgetsPromise, now, now.after(config.leader_timeout)),
             leader_heard: None,
             campaign_at: now,
+            patience: (config.leader_timeout, config.leader_timeout),
+            patience_of: None,
             grant: None,
             vote_store: None,
             health: Condition::new(hard_state.health),
@@ -60,6 +62,7 @@ impl Node {
             transfer: None,
             forwarded: ForwardedReads::default(),
             told: RoleChange { role: RoleName::Follower, term: hard_state.term, leader: None },
+            told_while: None,
             ended: false,
             config,
         };

@@ -45,6 +45,7 @@ impl Node {
             }
             self.log.reset(base);
             self.memberships.reset(base.index, Arc::clone(&membership));
+            (self.patience_of, self.told_while) = (None, None);
             self.writes.reset_to(Base { id: base, membership: Arc::unwrap_or_clone(membership) });
             self.commit = base.index;
             if mutant!(self.config, SnapshotAckBeforeDurable) {

@@ -136,12 +136,6 @@ impl Tail {
         (small().take(count).cloned().collect(), bytes)
     }
 
-    /// The weight of the entry at `index`, where it is here.
-    pub(crate) fn weight(&self, index: LogIndex) -> Option<usize> {
-        let block = &self.blocks[self.find(index)?];
-        block.entries.get(block.offset(index)).map(Entry::weight)
-    }
-
     /// The block that holds `index`.
     fn find(&self, index: LogIndex) -> Option<usize> {
         let newest = self.blocks.len().checked_sub(1)?;

@@ -1,5 +1,6 @@
 //! What goes to the disk: one write a call, its completion named by a sequence, and what is durable because of it.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use crate::{Base, Effects, Entries, HardState, LogIndex, Time, Write, WriteSeq};
@@ -75,7 +76,7 @@ impl Writes {
     /// Drops everything.
     pub(crate) fn reset_to(&mut self, base: Base) {
         self.forget_from(base.id.index);
-        self.staged = Write { reset_to: Some(base), ..Write::default() };
+        self.staged = Write { reset_to: Some(Box::new(base)), ..Write::default() };
     }
 
     /// Lets the log drop everything up to and including `index`.

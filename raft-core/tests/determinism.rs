@@ -197,7 +197,7 @@ fn input() -> impl Strategy<Value = Input> {
         2 => number().prop_map(|to| Input::Applied(LogIndex(to))),
         1 => (number(), fetched).prop_map(|(request, result)| Input::Fetched { request, result }),
         1 => (log_id(), membership())
-            .prop_map(|(base, membership)| Input::SnapshotInstalled { base, membership }),
+            .prop_map(|(base, membership)| Input::SnapshotInstalled { base, membership: membership.into() }),
         1 => (0_u64..5, sent).prop_map(|(to, result)| Input::SnapshotSent { to: NodeId(to), result }),
         1 => (0_u64..5).prop_map(|to| Input::Unreachable(NodeId(to))),
     ]

@@ -156,8 +156,8 @@ fn a_node_of_no_cluster_asks_for_a_snapshot_and_never_campaigns() {
     it.hear(2, 2, append(LogId::new(2, 40), vec![], 40, 1));
     assert_eq!(it.outcomes(), [conflict(40, LogId::ZERO)]);
     let (base, membership) = (LogId::new(2, 40), voters(&[1, 2, 3]));
-    it.give(Input::SnapshotInstalled { base, membership: membership.clone() });
-    assert_eq!(it.effects.writes[0].reset_to, Some(Base { id: base, membership }));
+    it.give(Input::SnapshotInstalled { base, membership: membership.clone().into() });
+    assert_eq!(it.effects.writes[0].reset_to, Some(Base { id: base, membership }.into()));
     assert!(it.outcomes().is_empty(), "the reset is not durable yet");
     assert_eq!((it.node.commit(), it.node.applied()), (LogIndex(40), LogIndex(40)));
     it.persist();

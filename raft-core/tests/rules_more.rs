@@ -168,7 +168,7 @@ fn a_snapshot_below_what_is_compacted_changes_nothing() {
     let log: Vec<Entry> = (2..=5).map(|index| entry(2, index)).collect();
     it.hear(2, 2, append(LogId::GENESIS, log, 5, 1)).persist();
     it.give(Input::Applied(LogIndex(5))).give(Input::Compact(LogIndex(5))).persist();
-    it.give(Input::SnapshotInstalled { base: LogId::new(2, 3), membership: voters(&[1]) });
+    it.give(Input::SnapshotInstalled { base: LogId::new(2, 3), membership: voters(&[1]).into() });
     assert!(it.effects.is_empty(), "{:?}", it.effects);
     assert_eq!((it.node.status().base, it.node.commit()), (LogId::new(2, 5), LogIndex(5)));
 }
@@ -177,7 +177,7 @@ fn a_snapshot_below_what_is_compacted_changes_nothing() {
 fn the_term_of_a_snapshot_does_not_take_the_own_term_back() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));
     it.hear(2, 9, append(LogId::GENESIS, vec![], 1, 1)).persist();
-    it.give(Input::SnapshotInstalled { base: LogId::new(4, 40), membership: voters(&[1, 2, 3]) });
+    it.give(Input::SnapshotInstalled { base: LogId::new(4, 40), membership: voters(&[1, 2, 3]).into() });
     assert_eq!((it.node.term(), it.node.commit()), (Term(9), LogIndex(40)));
 }
 

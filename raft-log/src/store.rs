@@ -107,7 +107,7 @@ impl Store {
                 };
                 let mut batch = Batch::new(&txn, state)?;
                 batch.apply(&Write {
-                    reset_to: Some(base.clone()),
+                    reset_to: Some(base.clone().into()),
                     hard_state: Some(hard_state),
                     ..Write::default()
                 })?;

@@ -127,7 +127,7 @@ fn a_cluster_is_formed_once() {
 fn one_that_joins_keeps_its_log_and_one_that_founds_has_none() {
     let disk = SimulatedDisk::new(1);
     let (mut store, _) = open(&disk).unwrap();
-    store.queue(Write { reset_to: Some(base(3, 30)), ..append(1, vec![command(3, 31, 5)]) });
+    store.queue(Write { reset_to: Some(base(3, 30).into()), ..append(1, vec![command(3, 31, 5)]) });
     store.flush().unwrap();
     let before = store.restored();
     let error = store.form(ClusterId(1), base(1, 1)).unwrap_err();

@@ -43,7 +43,7 @@ fn flushes() -> Vec<Vec<Write>> {
         vec![append(5, entries(3, 13..=20)), Write { compact_to: Some(LogIndex(15)), ..append(6, vec![]) }],
         vec![append(7, entries(4, 21..=24))],
         vec![Write {
-            reset_to: Some(base(6, 40)),
+            reset_to: Some(base(6, 40).into()),
             hard_state: hard_state(6, 40),
             ..append(8, entries(6, 41..=42))
         }],

@@ -101,7 +101,8 @@ impl Plan {
         let mut write = Write { seq: WriteSeq(seq), ..Write::default() };
         if let Some((terms, indexes)) = self.reset {
             let last = log.last();
-            write.reset_to = Some(base(last.term.0 + terms, last.index.0.saturating_sub(10) + indexes));
+            write.reset_to =
+                Some(base(last.term.0 + terms, last.index.0.saturating_sub(10) + indexes).into());
             log.apply(&write);
         }
         let part =

@@ -177,7 +177,7 @@ impl<M: StateMachine> Applier<M> {
 }
 
 /// Two runs as one, where the second follows the first and both bring their entries.
-#[allow(clippy::type_complexity, reason = "a pair of what came in, given back")]
+#[allow(clippy::type_complexity, clippy::result_large_err, reason = "a pair of what came in, given back")]
 fn joined(
     (first, first_answers): (Apply, Answers),
     (second, second_answers): (Apply, Answers),

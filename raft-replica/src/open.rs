@@ -125,7 +125,11 @@ fn reset(base: Base, store: &mut Store, restored: &mut Restored) -> Result<(), O
         health: restored.hard_state.health,
         vote: restored.hard_state.vote.filter(|_| restored.hard_state.term >= base.id.term),
     };
-    store.queue(Write { reset_to: Some(base.clone()), hard_state: Some(hard_state), ..Write::default() });
+    store.queue(Write {
+        reset_to: Some(base.clone().into()),
+        hard_state: Some(hard_state),
+        ..Write::default()
+    });
     store.flush()?;
     *restored = Restored {
         last: base.id.index,

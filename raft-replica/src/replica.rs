@@ -347,7 +347,7 @@ impl Replica {
     fn restored(&mut self, now: Time, id: LogId, membership: Membership, out: &mut Vec<Action>) {
         self.durable = self.durable.max(id.index);
         self.skip_answers(id.index, out);
-        self.core(now, Input::SnapshotInstalled { base: id, membership }, out);
+        self.core(now, Input::SnapshotInstalled { base: id, membership: membership.into() }, out);
         self.transfers.restored(now, out);
         if self.resetting.is_none() {
             self.transfers.installed(out);

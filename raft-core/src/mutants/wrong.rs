@@ -3,7 +3,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use crate::{Membership, NodeId, Vote, Write};
+use crate::{Config, Membership, NodeId, Vote, Write, quorum};
 
 /// Whom a repeated answer counts for, where answers are counted instead of nodes: any voter not heard yet.
 pub(crate) fn count_twice(membership: &Membership, votes: &BTreeMap<NodeId, Vote>, from: NodeId) -> NodeId {
@@ -11,11 +11,20 @@ pub(crate) fn count_twice(membership: &Membership, votes: &BTreeMap<NodeId, Vote
     if votes.contains_key(&from) { others.next().unwrap_or(from) } else { from }
 }
 
-/// The greatest value that half of the voters reach, where one more is needed.
-pub(crate) fn too_small_majority<T: Ord + Copy>(
+/// What a quorum agrees on, by the counting that is switched on.
+pub(crate) fn agreed<T: Ord + Copy>(
+    config: &Config,
     membership: &Membership,
     value: impl Fn(NodeId) -> T,
 ) -> Option<T> {
+    if mutant!(config, QuorumOffByOne) {
+        return too_small_majority(membership, value);
+    }
+    mutant!(config, QuorumUnsorted, unsorted_middle(membership, value), quorum::agreed(membership, value))
+}
+
+/// The greatest value that half of the voters reach, where one more is needed.
+fn too_small_majority<T: Ord + Copy>(membership: &Membership, value: impl Fn(NodeId) -> T) -> Option<T> {
     let voters = membership.voters();
     let mut values = all(voters, value);
     values.sort_unstable();
@@ -23,10 +32,7 @@ pub(crate) fn too_small_majority<T: Ord + Copy>(
 }
 
 /// The value in the middle of the voters as they come, where they had to be sorted by value.
-pub(crate) fn unsorted_middle<T: Ord + Copy>(
-    membership: &Membership,
-    value: impl Fn(NodeId) -> T,
-) -> Option<T> {
+fn unsorted_middle<T: Ord + Copy>(membership: &Membership, value: impl Fn(NodeId) -> T) -> Option<T> {
     let voters = membership.voters();
     all(voters, value).get(voters.len() / 2).copied()
 }

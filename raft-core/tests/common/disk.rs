@@ -33,7 +33,7 @@ impl Image {
 
     pub fn apply(&mut self, write: &Write) {
         if let Some(base) = &write.reset_to {
-            self.base = base.clone();
+            self.base = Base::clone(base);
             self.entries.clear();
         }
         if let Some(from) = write.truncate_from {

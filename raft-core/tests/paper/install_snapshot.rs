@@ -16,7 +16,7 @@ fn with_log(commit: u64) -> Driven {
 }
 
 fn installed(base: LogId, members: &[u64]) -> Input {
-    Input::SnapshotInstalled { base, membership: voters(members) }
+    Input::SnapshotInstalled { base, membership: voters(members).into() }
 }
 
 /// Figure 13, receiver 5: "Save snapshot file, discard any existing or partial snapshot with a smaller index". The other
@@ -57,7 +57,7 @@ fn rule_7_a_snapshot_of_what_the_log_lacks_discards_the_log() {
         let mut it = with_log(1);
         it.give(installed(last, &[1, 2, 3]));
         let base = Base { id: last, membership: voters(&[1, 2, 3]) };
-        assert_eq!(it.effects.writes[0].reset_to, Some(base), "{last}");
+        assert_eq!(it.effects.writes[0].reset_to, Some(base.into()), "{last}");
         assert_eq!(it.outcomes(), [], "the reset is not durable yet");
         assert_eq!((it.node.status().last, it.node.commit()), (last, last.index));
         it.persist();

@@ -225,7 +225,7 @@ impl Cluster {
         let mut result = SnapshotSent::Failed;
         if !fails {
             self.hosts.get_mut(&to).unwrap().applied = id.index;
-            self.input(to, Input::SnapshotInstalled { base: id, membership });
+            self.input(to, Input::SnapshotInstalled { base: id, membership: membership.into() });
             result = SnapshotSent::Installed(id);
         }
         self.input(from, Input::SnapshotSent { to, result });

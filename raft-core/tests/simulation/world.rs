@@ -367,7 +367,7 @@ impl World {
                 host.applied = id.index;
                 host.durable_applied = id.index;
                 host.snapshot = Base { id, membership: membership.clone() };
-                self.step(to, Input::SnapshotInstalled { base: id, membership });
+                self.step(to, Input::SnapshotInstalled { base: id, membership: membership.into() });
             }
         }
         let result = if lost { SnapshotSent::Failed } else { SnapshotSent::Installed(id) };

@@ -70,7 +70,7 @@ impl Model {
 
     pub(crate) fn apply(&mut self, write: &Write) {
         if let Some(base) = &write.reset_to {
-            self.base = base.clone();
+            self.base = Base::clone(base);
             self.entries.clear();
         }
         if let Some(from) = write.truncate_from {
