@@ -1,85 +1,37 @@
-//! Reads one line of a scenario and runs it.
+//! Runs one line of a scenario.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use raftkit_core::{Health, Input, LogIndex};
 
-use raftkit_core::{Input, LogIndex, NodeId, ReadMode};
-
-use crate::cluster::{Cluster, Limits};
-
-/// A command's words: those with `=` and those without.
-struct Words<'a> {
-    plain: Vec<&'a str>,
-    named: Vec<(&'a str, &'a str)>,
-}
-
-impl<'a> Words<'a> {
-    fn of(line: &'a str) -> Self {
-        let (named, plain): (Vec<_>, Vec<_>) = line.split_whitespace().partition(|word| word.contains('='));
-        Self { plain, named: named.iter().filter_map(|word| word.split_once('=')).collect() }
-    }
-
-    fn named(&self, name: &str) -> Option<&'a str> {
-        self.named.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
-    }
-
-    /// `name=(1,3)`; empty when it is not there.
-    fn set(&self, name: &str) -> Result<BTreeSet<NodeId>, String> {
-        let list = self.named(name).unwrap_or_default().trim_matches(|c| c == '(' || c == ')');
-        list.split(',').filter(|id| !id.is_empty()).map(node).collect()
-    }
-
-    fn node(&self) -> Result<NodeId, String> {
-        node(self.plain.get(1).ok_or("which node?")?)
-    }
-}
-
-fn number(word: &str) -> Result<u64, String> {
-    word.parse().map_err(|_| format!("{word} is no number"))
-}
-
-fn node(word: &str) -> Result<NodeId, String> {
-    number(word).map(NodeId)
-}
-
-/// `20ms` or `2s`.
-fn span(word: &str) -> Result<Duration, String> {
-    match word.strip_suffix("ms") {
-        Some(ms) => number(ms).map(Duration::from_millis),
-        None => number(word.strip_suffix('s').ok_or("a span ends in ms or s")?).map(Duration::from_secs),
-    }
-}
-
-fn mode(word: Option<&&str>) -> Result<ReadMode, String> {
-    match word {
-        Some(&"lease") => Ok(ReadMode::Lease),
-        Some(&"quorum") => Ok(ReadMode::Quorum),
-        _ => Err("lease or quorum?".into()),
-    }
-}
+use crate::cluster::{Cluster, Founding};
+use crate::drive::Limits;
+use crate::words::{Words, bytes, node, number};
 
 /// Runs one command; what came of it is in `cluster.told`.
 pub fn run(cluster: &mut Cluster, line: &str) -> Result<(), String> {
     let words = Words::of(line);
     let first = *words.plain.first().ok_or("no command")?;
-    let limits = Limits { drop: words.set("drop")?, stuck: words.set("stuck")? };
+    if !(found(cluster, first, &words)?
+        || happen(cluster, first, &words)?
+        || ask(cluster, first, &words)?
+        || break_down(cluster, first, &words)?
+        || show(cluster, first, &words)?)
+    {
+        return Err(format!("{first} is no command"));
+    }
+    Ok(())
+}
+
+/// How a cluster comes to be.
+fn found(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool, String> {
     match first {
         "cluster" => {
-            let count = number(words.plain.get(1).ok_or("how many?")?)?;
-            let learners = words.set("learners")?;
-            let mut config = Cluster::config();
-            for (name, value) in &words.named {
-                match *name {
-                    "learners" => {}
-                    "batch" => config.batch_bytes_max = bytes(value)?,
-                    "inflight" => config.inflight_bytes_max = bytes(value)?,
-                    "messages" => config.inflight_messages_max = bytes(value)?,
-                    "uncommitted" => config.uncommitted_bytes_max = bytes(value)?,
-                    "tail" => config.tail_bytes_max = bytes(value)?,
-                    other => return Err(format!("{other} is no setting")),
-                }
+            let founding = founding(words)?;
+            cluster.found(&founding)?;
+            if let Some(leader) = words.named("leader").map(node).transpose()? {
+                cluster.start_all();
+                cluster.elect(leader, &Limits::default());
+                cluster.told.clear();
             }
-            cluster.found(count, &learners, &config);
         }
         "log" => {
             let terms: Result<Vec<u64>, String> =
@@ -88,46 +40,107 @@ pub fn run(cluster: &mut Cluster, line: &str) -> Result<(), String> {
             cluster.write_log(words.node()?, &terms?, term);
         }
         "start" => cluster.start_all(),
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn founding(words: &Words<'_>) -> Result<Founding, String> {
+    let mut config = Cluster::config();
+    for (name, value) in &words.named {
+        match *name {
+            "learners" | "staging" | "priorities" | "leader" | "clocks" => {}
+            "batch" => config.batch_bytes_max = bytes(value)?,
+            "inflight" => config.inflight_bytes_max = bytes(value)?,
+            "messages" => config.inflight_messages_max = bytes(value)?,
+            "uncommitted" => config.uncommitted_bytes_max = bytes(value)?,
+            "tail" => config.tail_bytes_max = bytes(value)?,
+            other => return Err(format!("{other} is no setting")),
+        }
+    }
+    Ok(Founding {
+        count: number(words.plain.get(1).ok_or("how many?")?)?,
+        learners: words.set("learners")?,
+        staging: words.set("staging")?,
+        priorities: words.numbers("priorities")?,
+        clocks: words.numbers("clocks")?,
+        config,
+    })
+}
+
+/// Time, messages, disks and drivers.
+fn happen(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool, String> {
+    let limits = Limits { drop: words.set("drop")?, stuck: words.set("stuck")? };
+    match first {
         "elect" => cluster.elect(words.node()?, &limits),
         "campaign" => cluster.campaign(words.node()?),
-        "propose" => {
-            let node = words.node()?;
-            cluster.propose(node, &words.plain[2..]);
-        }
-        "read" => cluster.read(words.node()?, mode(words.plain.get(2))?),
-        "transfer" => cluster.transfer(words.node()?, words.named("to").map(node).transpose()?),
         "deliver" => cluster.deliver(&limits),
         "drop" => cluster.drop_wire(&words.set("to")?, &words.set("from")?),
         "repeat" => cluster.repeat_wire(),
         "persist" => cluster.persist(words.node()?),
         "answer" => cluster.answer(words.node()?),
         "settle" => cluster.settle(&limits),
-        "wait" => cluster.wait(span(words.plain.get(1).ok_or("how long?")?)?),
-        "run" => cluster.run(span(words.plain.get(1).ok_or("how long?")?)?, &limits),
-        "crash" => cluster.crash(words.node()?),
-        "restart" => cluster.restart(words.node()?),
-        "fail" => cluster.input(words.node()?, Input::WriteFailed),
-        "lost" => {
-            let peer = node(words.named("to").ok_or("to whom?")?)?;
-            cluster.input(words.node()?, Input::Unreachable(peer));
-        }
+        "wait" => cluster.wait(words.span()?),
+        "run" => cluster.run(words.span()?, &limits),
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// What callers and drivers ask of a node.
+fn ask(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool, String> {
+    match first {
+        "propose" => cluster.propose(words.node()?, &words.plain[2..]),
+        "read" => cluster.read(words.node()?, words.mode()?),
+        "transfer" => cluster.transfer(words.node()?, words.named("to").map(node).transpose()?),
+        "change" => cluster.change(words.node()?, words)?,
+        "what-if" => cluster.what_if(words.node()?, words)?,
         "compact" => {
             let to = number(words.named("to").ok_or("to where?")?)?;
             cluster.input(words.node()?, Input::Compact(LogIndex(to)));
         }
         "snapshot" => {
-            let to = node(words.named("to").ok_or("to whom?")?)?;
-            cluster.snapshot(words.node()?, to, words.plain.get(2) == Some(&"fails"));
+            let at = words.named("at").map(number).transpose()?.map(LogIndex);
+            match words.plain.get(2) {
+                Some(&"ok") => cluster.snapshot(words.node()?, words.to()?, at),
+                Some(&"fails") => cluster.snapshot_fails(words.node()?, words.to()?),
+                Some(_) | None => return Err("ok or fails?".into()),
+            }
         }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// What goes wrong, and is mended.
+fn break_down(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool, String> {
+    match first {
+        "crash" => cluster.crash(words.node()?),
+        "restart" => cluster.restart(words.node()?),
+        "damage" | "forget" => {
+            let from = number(words.named("from").ok_or("from where?")?)?;
+            let health = if first == "damage" { Health::Damaged } else { Health::Sound };
+            cluster.lose(words.node()?, LogIndex(from), health);
+        }
+        "wipe" => cluster.wipe(words.node()?),
+        "rot" => cluster.rot(words.node()?),
+        "fail" => cluster.input(words.node()?, Input::WriteFailed),
+        "lost" => cluster.input(words.node()?, Input::Unreachable(words.to()?)),
+        "cut" => cluster.cut(words.node()?, words.given("from")?),
+        "mend" => cluster.cut.clear(),
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn show(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool, String> {
+    match first {
         "messages" => cluster.show_messages(),
         "count" => cluster.show_count(),
         "logs" => cluster.show_logs(),
         "status" => cluster.show_status(words.node()?),
-        other => return Err(format!("{other} is no command")),
+        "membership" => cluster.show_membership(words.node()?),
+        _ => return Ok(false),
     }
-    Ok(())
-}
-
-fn bytes(word: &str) -> Result<usize, String> {
-    word.parse().map_err(|_| format!("{word} is no number of bytes"))
+    Ok(true)
 }

@@ -1,18 +1,23 @@
 //! Scenarios: each file under `tests/scenarios` is a story of commands and, below `----`, what came of them.
 //! `REWRITE=1 cargo test -p raftkit-core --test scenario` writes what comes of them now; review the difference.
+//! `ONLY=joint` runs those with that in their path.
 //! `tests/scenarios/README.md` explains the commands.
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "test")]
 
+mod ask;
 mod cluster;
 mod command;
 #[path = "../common/disk.rs"]
 #[allow(dead_code, reason = "shared with the simulation, which uses all of it")]
 mod disk;
+mod drive;
 #[path = "../common/members.rs"]
 #[allow(dead_code, reason = "shared with other tests, which use all of it")]
 mod members;
 mod show;
+mod tell;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,10 +33,13 @@ fn every_scenario_tells_what_happens() {
         .filter(|path| is_scenario(path))
         .collect();
     files.sort();
-    assert!(files.len() >= 20, "the scenarios are there");
+    assert!(files.len() >= 20, "{} scenarios are there", files.len());
     let rewrite = std::env::var_os("REWRITE").is_some();
+    let only = std::env::var("ONLY").unwrap_or_default();
+    files.retain(|file| file.to_string_lossy().contains(&only));
     let mut differ = Vec::new();
     for file in files {
+        eprintln!("{}", file.display()); // The last one, where one breaks a rule.
         let written = fs::read_to_string(&file).unwrap();
         let told = tell(&written, &file);
         if rewrite {

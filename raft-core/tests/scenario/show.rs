@@ -1,7 +1,10 @@
 //! How things are written in a scenario.
 
+use std::collections::BTreeSet;
+
 use raftkit_core::{
-    AppendEntries, AppendOutcome, Body, CampaignReason, Message, NodeId, Outcome, RoleName, Vote,
+    AppendEntries, AppendOutcome, Body, CampaignReason, Health, Member, Message, NodeId, Outcome, RoleName,
+    Suffrage, Vote,
 };
 
 use crate::cluster::Cluster;
@@ -39,6 +42,17 @@ fn vote(vote: Vote) -> &'static str {
     }
 }
 
+fn damaged(health: Health) -> &'static str {
+    match health {
+        Health::Sound => "",
+        Health::Damaged => " (damaged)",
+    }
+}
+
+fn nodes<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> String {
+    nodes.into_iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ")
+}
+
 fn append(append: &AppendEntries) -> String {
     let entries: Vec<_> = append.entries.iter().map(|entry| entry.id.to_string()).collect();
     let entries = if entries.is_empty() { "nothing".into() } else { entries.join(" ") };
@@ -57,12 +71,15 @@ pub fn message(message: &Message) -> String {
         }
         Body::RequestVoteResponse(answer) => format!("vote {}", vote(answer.vote)),
         Body::AppendEntries(body) => append(body),
-        Body::AppendEntriesResponse(answer) => match answer.outcome {
-            AppendOutcome::Match(index) => format!("match {index}"),
-            AppendOutcome::Heard => "heard".into(),
-            AppendOutcome::Conflict { refused, hint } => format!("conflict at {refused}, try {hint}"),
-        },
-        Body::ReadIndex(ask) => format!("read index? {:?}", ask.mode).to_lowercase(),
+        Body::AppendEntriesResponse(answer) => {
+            let outcome = match answer.outcome {
+                AppendOutcome::Match(index) => format!("match {index}"),
+                AppendOutcome::Heard => "heard".into(),
+                AppendOutcome::Conflict { refused, hint } => format!("conflict at {refused}, try {hint}"),
+            };
+            outcome + damaged(answer.health)
+        }
+        Body::ReadIndex(ask) => format!("read index? {:?}", ask.mode).to_lowercase() + damaged(ask.asker),
         Body::ReadIndexResponse(answer) => match answer.index {
             Some(index) => format!("read index {index}"),
             None => "read index refused".into(),
@@ -117,7 +134,8 @@ impl Cluster {
             }
             let state = match &host.node {
                 Some(node) => {
-                    format!("{} in term {}, commit {}", role(node.role()), node.term(), node.commit())
+                    let (role, term, commit) = (role(node.role()), node.term(), node.commit());
+                    format!("{role} in term {term}, commit {commit}{}", damaged(node.health()))
                 }
                 None => "down".into(),
             };
@@ -138,8 +156,35 @@ impl Cluster {
             status.applied
         )];
         for (peer, of) in &status.peers {
-            told.push(format!("  {peer}: {:?} match {} next {}", of.state, of.match_index, of.next_index));
+            let damaged = damaged(of.health);
+            let (state, matched, next) = (of.state, of.match_index, of.next_index);
+            told.push(format!("  {peer}: {state:?} match {matched} next {next}{damaged}"));
         }
         self.told.extend(told);
+    }
+
+    /// Who takes part as this node knows it, the entry that says so, and whether that is known to be committed.
+    pub fn show_membership(&mut self, id: NodeId) {
+        let node = self.hosts[&id].node.as_ref().unwrap();
+        let membership = node.membership();
+        let non_voters: BTreeSet<NodeId> = membership
+            .members()
+            .keys()
+            .filter(|member| membership.suffrage(**member) == Some(Suffrage::NonVoter))
+            .copied()
+            .collect();
+        let lists = [
+            ("voters", membership.voters()),
+            ("outgoing", membership.outgoing()),
+            ("staging", membership.staging()),
+            ("non-voters", &non_voters),
+            ("leaving", membership.leaving()),
+        ];
+        let lists = lists.iter().filter(|(_, list)| !list.is_empty());
+        let mut words: Vec<String> = lists.map(|(name, list)| format!("{name} {}", nodes(*list))).collect();
+        let unusual = membership.members().iter().filter(|(_, member)| member.priority != Member::PRIORITY);
+        words.extend(unusual.map(|(id, member)| format!("{id} of priority {}", member.priority)));
+        let committed = if node.membership_index() <= node.commit() { "committed" } else { "not committed" };
+        self.told.push(format!("{id}: {}; of {}, {committed}", words.join(", "), membership.id()));
     }
 }

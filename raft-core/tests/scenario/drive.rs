@@ -1,0 +1,118 @@
+//! What moves: time, messages, disks and drivers.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use raftkit_core::{Input, NodeId, Time};
+
+use crate::cluster::Cluster;
+
+/// What a command keeps from moving.
+#[derive(Default)]
+pub struct Limits {
+    /// Messages to and from these are lost.
+    pub drop: BTreeSet<NodeId>,
+    /// The disks of these are stuck.
+    pub stuck: BTreeSet<NodeId>,
+}
+
+impl Cluster {
+    /// Waits for the node's own deadline, lets it campaign, and everything come of it.
+    pub fn elect(&mut self, id: NodeId, limits: &Limits) {
+        self.campaign(id);
+        self.settle(limits);
+    }
+
+    pub fn campaign(&mut self, id: NodeId) {
+        let deadline = self.hosts[&id].deadline().expect("it runs");
+        self.now = self.now.max(deadline);
+        self.input(id, Input::Tick);
+    }
+
+    /// Delivers what is on the wire now, not what is sent in answer.
+    pub fn deliver(&mut self, limits: &Limits) {
+        for message in std::mem::take(&mut self.wire) {
+            let (from, to) = (message.from, message.to);
+            let lost =
+                limits.drop.contains(&to) || limits.drop.contains(&from) || self.cut.contains(&(from, to));
+            if !lost && self.hosts.get(&to).is_some_and(|host| host.node.is_some()) {
+                self.input(to, Input::Message(message));
+            }
+        }
+    }
+
+    pub fn drop_wire(&mut self, to: &BTreeSet<NodeId>, from: &BTreeSet<NodeId>) {
+        let all = to.is_empty() && from.is_empty();
+        self.wire.retain(|message| !(all || to.contains(&message.to) || from.contains(&message.from)));
+    }
+
+    /// Everything on the wire is there twice.
+    pub fn repeat_wire(&mut self) {
+        let again = self.wire.clone();
+        self.wire.extend(again);
+    }
+
+    /// The links between a node and these, or all others, are dead in both directions until they are mended.
+    pub fn cut(&mut self, id: NodeId, from: Option<BTreeSet<NodeId>>) {
+        let others = from.unwrap_or_else(|| self.hosts.keys().copied().collect());
+        self.cut.extend(others.iter().flat_map(|other| [(id, *other), (*other, id)]));
+    }
+
+    pub fn persist(&mut self, id: NodeId) {
+        let host = self.hosts.get_mut(&id).unwrap();
+        if let Some(seq) = host.disk.flush(host.disk.queued()) {
+            self.input(id, Input::Persisted(seq));
+        }
+    }
+
+    /// Lets everything happen that needs no time.
+    pub fn settle(&mut self, limits: &Limits) {
+        for _ in 0..1000 {
+            let mut moved = !self.wire.is_empty();
+            let ids: Vec<_> = self.hosts.keys().copied().collect();
+            for id in ids.iter().filter(|id| !limits.stuck.contains(id)) {
+                let host = self.hosts.get_mut(id).unwrap();
+                moved |= host.node.is_some() && !(host.disk.is_idle() && host.inputs.is_empty());
+                if host.node.is_some() {
+                    self.answer(*id);
+                    self.persist(*id);
+                }
+            }
+            if !moved {
+                return;
+            }
+            self.deliver(limits);
+        }
+        panic!("it never settles");
+    }
+
+    /// Gives a node the answers of its own driver.
+    pub fn answer(&mut self, id: NodeId) {
+        for input in std::mem::take(&mut self.hosts.get_mut(&id).unwrap().inputs) {
+            self.input(id, input);
+        }
+    }
+
+    /// Time passes and nodes do what is due; nothing is delivered.
+    pub fn wait(&mut self, span: Duration) {
+        self.pass(span, |_| {});
+    }
+
+    /// Time passes and everything happens.
+    pub fn run(&mut self, span: Duration, limits: &Limits) {
+        self.settle(limits);
+        self.pass(span, |cluster| cluster.settle(limits));
+    }
+
+    fn pass(&mut self, span: Duration, mut after: impl FnMut(&mut Self)) {
+        let end = self.now.after(span);
+        loop {
+            let deadlines = self.hosts.iter().filter_map(|(id, host)| host.deadline().map(|at| (at, *id)));
+            let Some((at, id)) = deadlines.min().filter(|(at, _): &(Time, _)| *at <= end) else { break };
+            self.now = self.now.max(at);
+            self.input(id, Input::Tick);
+            after(self);
+        }
+        self.now = end;
+    }
+}
