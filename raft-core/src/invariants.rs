@@ -203,7 +203,8 @@ fn check_leader_delta(before: &Node, after: &Node, was: &Leader, is: &Leader) ->
         return Err(Violation::LeaderLogChanged { index });
     }
     for (id, peer) in &was.progress {
-        if let Some(now) = is.progress.get(id) {
+        // A learner that got another data folder starts anew.
+        if let Some(now) = is.progress.get(id).filter(|now| now.store == peer.store) {
             rises("match", peer.match_index.0, now.match_index.0)?;
             rises("confirmed round", peer.acked_round, now.acked_round)?;
             rises("promise of a peer", peer.promised_until.0, now.promised_until.0)?;
