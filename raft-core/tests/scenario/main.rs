@@ -33,7 +33,7 @@ fn every_scenario_tells_what_happens() {
         .filter(|path| is_scenario(path))
         .collect();
     files.sort();
-    assert!(files.len() >= 20, "{} scenarios are there", files.len());
+    assert!(files.len() >= 60, "{} scenarios are there", files.len());
     let rewrite = std::env::var_os("REWRITE").is_some();
     let only = std::env::var("ONLY").unwrap_or_default();
     files.retain(|file| file.to_string_lossy().contains(&only));
