@@ -15,8 +15,7 @@ use alloc::sync::Arc;
 use crate::raft::Node;
 use crate::role::Role;
 use crate::{
-    ChangeRefused, Done, Effects, LogId, LogIndex, Membership, MembershipChange, NodeId, Outcome, Payload,
-    Ticket,
+    ChangeRefused, Done, Effects, LogId, Membership, MembershipChange, NodeId, Outcome, Payload, Ticket,
 };
 
 /// A change that someone waits for.
@@ -97,10 +96,7 @@ impl Node {
     /// 4.2.2). Now that its followers know, the best of them need not wait for a time-out.
     pub(crate) fn resign(&mut self, effects: &mut Effects) {
         if matches!(&self.role, Role::Leader(leader) if leader.resigns) {
-            if let Some(to) = self.best_successor() {
-                self.send_timeout_now(to, LogIndex::ZERO, effects);
-            }
-            self.become_follower(self.term, None, effects);
+            self.hand_over(effects);
         }
     }
 

@@ -69,7 +69,7 @@ impl Node {
             return self.become_follower(self.term, None, effects);
         }
         if self.stall_deadline().is_some_and(|at| at <= self.now) {
-            return self.hand_over_stalled(effects);
+            return self.hand_over(effects);
         }
         let Role::Leader(leader) = &self.role else { return };
         if leader.progress.values().any(|peer| peer.beat_at <= self.now) {

@@ -114,13 +114,22 @@ impl Node {
         }
     }
 
-    /// The disk is stuck: let another node lead. It steps down whether that works or not, as it can commit nothing of
-    /// its own any more.
-    pub(crate) fn hand_over_stalled(&mut self, effects: &mut Effects) {
-        if let Some(to) = self.best_successor() {
+    /// Leads no more, and has another node lead at once: this one was removed, or its disk is stuck and it can commit
+    /// nothing of its own any more. It steps down whether that works or not.
+    pub(crate) fn hand_over(&mut self, effects: &mut Effects) {
+        if let Some(to) = self.promised_successor().or_else(|| self.best_successor()) {
             self.send_timeout_now(to, LogIndex::ZERO, effects);
         }
         self.become_follower(self.term, None, effects);
+    }
+
+    /// The target of a transfer under way, if it can win: it may be campaigning already, and would split the votes with
+    /// any other.
+    fn promised_successor(&self) -> Option<NodeId> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let to = self.transfer.as_ref()?.to;
+        let peer = leader.progress.get(&to)?;
+        (self.may_lead(to) && peer.counted_match() >= self.commit).then_some(to)
     }
 
     /// A snapshot that failed is asked for again once its peer answers.
