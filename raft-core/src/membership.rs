@@ -169,7 +169,7 @@ impl Membership {
         &self.outgoing
     }
 
-    /// Learners that become voters once they have caught up.
+    /// Learners that become voters once they have caught up; while joint also outgoing voters that are to be such.
     #[must_use]
     pub fn staging(&self) -> &BTreeSet<NodeId> {
         &self.staging
