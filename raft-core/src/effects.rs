@@ -124,9 +124,12 @@ pub enum ChangeRefused {
     /// Nobody would vote.
     #[error("the target has no voters")]
     NoVoters,
-    /// Nobody could lead.
-    #[error("all voters of the target have priority 0, so none of them would ever lead")]
-    NobodyMayLead,
+    /// A new voter could not vote: it is damaged.
+    #[error("node {node} is damaged and would not count as a voter; wait until it has healed")]
+    Damaged {
+        /// Which.
+        node: NodeId,
+    },
     /// A voter would vote under another data folder: votes of the two could not be told apart.
     #[error("voter {node} would change its data folder; remove it first, then add it with the new one")]
     StoreChanged {

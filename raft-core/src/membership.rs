@@ -20,7 +20,8 @@ pub struct Member {
     /// Where its transport is reached, `host:port`. The protocol never looks at it.
     pub address: String,
     /// How much this voter is wanted as leader. One with a lower priority campaigns later, and hands leadership to one
-    /// with a higher one that has caught up; one of priority 0 votes and never leads. See [`Member::PRIORITY`].
+    /// with a higher one that has caught up. One of priority 0 campaigns last of all, and no transfer goes to it: it
+    /// leads only while nobody else can. See [`Member::PRIORITY`].
     #[cfg_attr(feature = "serde", serde(default = "Member::default_priority"))]
     pub priority: u8,
 }

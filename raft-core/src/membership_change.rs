@@ -15,7 +15,8 @@ use alloc::sync::Arc;
 use crate::raft::Node;
 use crate::role::Role;
 use crate::{
-    ChangeRefused, Done, Effects, LogId, Membership, MembershipChange, NodeId, Outcome, Payload, Ticket,
+    ChangeRefused, Done, Effects, Health, LogId, Membership, MembershipChange, NodeId, Outcome, Payload,
+    Ticket,
 };
 
 /// A change that someone waits for.
@@ -57,6 +58,13 @@ impl Node {
             return Err(Outcome::Refused(ChangeRefused::NotReady));
         }
         check_target(current, &target).map_err(Outcome::Refused)?;
+        let is_damaged = |node: &&NodeId| {
+            !current.voters().contains(*node)
+                && leader.progress.get(*node).is_some_and(|peer| peer.health == Health::Damaged)
+        };
+        if let Some(node) = target.voters().iter().find(is_damaged) {
+            return Err(Outcome::Refused(ChangeRefused::Damaged { node: *node }));
+        }
         if current.says_the_same(&target) {
             return Err(Outcome::Committed(current.id()));
         }
@@ -105,9 +113,7 @@ impl Node {
     pub(crate) fn may_campaign(&self) -> bool {
         let votes = |membership: &Membership| {
             let own = self.config.node;
-            membership.is_voter(own)
-                && membership.store(own) == Some(self.config.store)
-                && membership.priority(own) > 0
+            membership.is_voter(own) && membership.store(own) == Some(self.config.store)
         };
         let current = self.memberships.current();
         let votes = votes(current)
@@ -123,9 +129,6 @@ pub(crate) fn check_target(current: &Membership, target: &Membership) -> Result<
     }
     if target.voters().is_empty() {
         return Err(ChangeRefused::NoVoters);
-    }
-    if target.voters().iter().all(|node| target.priority(*node) == 0) {
-        return Err(ChangeRefused::NobodyMayLead);
     }
     let changed = |node: &&NodeId| target.contains(**node) && target.store(**node) != current.store(**node);
     match current.voters().iter().find(changed) {

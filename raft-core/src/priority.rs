@@ -1,5 +1,5 @@
-//! Priorities: who is wanted as leader. They never bear on safety, only on who campaigns first and who leads while all is
-//! well.
+//! Priorities: who is wanted as leader. They never bear on safety, nor keep a cluster from having a leader: they say who
+//! campaigns first, and who leads while all is well.
 
 use core::time::Duration;
 
@@ -30,6 +30,9 @@ impl Node {
         {
             above = next;
             rank += 1;
+        }
+        if own == 0 && rank > 0 {
+            rank = RANK_MAX + 1; // It leads only where nobody else does.
         }
         self.config.leader_timeout / 2 * rank
     }

@@ -78,6 +78,8 @@ struct Forwarded {
 struct Asked {
     request: RequestId,
     again_at: Time,
+    /// The leader that does not answer until then does not know this node, or does not hear it.
+    until: Time,
     tickets: Vec<Ticket>,
 }
 
@@ -173,14 +175,18 @@ impl Node {
         }
     }
 
-    /// A question or its answer may be lost: ask again.
+    /// A question or its answer may be lost: ask again, but not for ever.
     pub(crate) fn retry_forwarded_reads(&mut self, effects: &mut Effects) {
         let Some(leader) = self.leader() else { return };
         let (envelope, now, again_at) =
             (self.envelope(), self.now, self.now.after(self.config.heartbeat_interval));
         for mode in [ReadMode::Lease, ReadMode::Quorum] {
-            if let Some(asked) = self.forwarded.of(mode).asked.as_mut().filter(|asked| asked.again_at <= now)
-            {
+            let of_mode = self.forwarded.of(mode);
+            if let Some(given_up) = of_mode.asked.take_if(|asked| asked.until <= now) {
+                let outcome = Outcome::NotLeader(Some(leader));
+                effects.done.extend(given_up.tickets.into_iter().map(|ticket| Done { ticket, outcome }));
+                self.ask_leader(leader, mode, effects);
+            } else if let Some(asked) = of_mode.asked.as_mut().filter(|asked| asked.again_at <= now) {
                 asked.again_at = again_at;
                 let ask = ReadIndex { mode, asker: Health::Sound, request: asked.request };
                 effects.messages.push(envelope.to(leader, Body::ReadIndex(ask)));
@@ -197,7 +203,8 @@ impl Node {
         let tickets = core::mem::take(&mut of_mode.waiting);
         let request = self.next_request();
         let again_at = self.now.after(self.config.heartbeat_interval);
-        self.forwarded.of(mode).asked = Some(Asked { request, again_at, tickets });
+        let until = self.now.after(self.config.election_timeout);
+        self.forwarded.of(mode).asked = Some(Asked { request, again_at, until, tickets });
         let ask = ReadIndex { mode, asker: Health::Sound, request };
         effects.messages.push(self.envelope().to(leader, Body::ReadIndex(ask)));
     }

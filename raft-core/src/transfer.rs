@@ -59,9 +59,11 @@ impl Node {
             .progress
             .iter()
             .filter(|(id, peer)| voters.contains(id) && peer.answered.is_some_and(|at| at >= lately))
-            .filter(|(id, peer)| membership.priority(**id) > 0 && peer.health == Health::Sound)
+            .filter(|(_, peer)| peer.health == Health::Sound)
             .max_by_key(|(id, peer)| {
-                (peer.counted_match(), membership.priority(**id), core::cmp::Reverse(**id))
+                let (matched, priority) = (peer.counted_match(), membership.priority(**id));
+                // Of those that can win one of priority 0 comes last.
+                (matched >= self.commit && priority > 0, matched, priority, core::cmp::Reverse(**id))
             })
             .map(|(id, _)| *id)
     }
