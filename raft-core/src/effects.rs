@@ -180,7 +180,7 @@ pub struct RoleChange {
     pub leader: Option<NodeId>,
 }
 
-/// A role's name.
+/// A role's name (paper, Figure 4, with pre-vote and learners). The crate page has the diagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]

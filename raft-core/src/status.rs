@@ -58,7 +58,14 @@ pub struct PeerStatus {
     pub heard: Option<Time>,
 }
 
-/// How a peer is being served.
+/// How a leader serves a peer.
+///
+/// ```text
+///            an answer matches                a conflict, a lost connection, a new life of the peer
+///   Probe --------------------> Replicate --------------------------------------------------------> Probe
+///     |  what it lacks is compacted |
+///     +-------------> Snapshot <----+      Snapshot --- sent, failed, or it matches ---> Probe
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerState {
     /// One append at a time, until logs are known to agree.
