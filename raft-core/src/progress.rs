@@ -94,6 +94,11 @@ impl Progress {
         }
     }
 
+    /// When it was last heard, for check-quorum; one that does not count was heard when the leader's term began.
+    pub(crate) fn counted_answer(&self, since: Time) -> Time {
+        self.answered.filter(|_| self.health == Health::Sound).unwrap_or(since)
+    }
+
     /// What counts towards a commit.
     pub(crate) fn counted_match(&self) -> LogIndex {
         if self.regressed || self.health == Health::Damaged { LogIndex::ZERO } else { self.match_index }

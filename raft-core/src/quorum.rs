@@ -51,9 +51,10 @@ fn majority<T: Ord + Copy>(half: &BTreeSet<NodeId>, value: impl Fn(NodeId) -> T)
         return majority_by_counting(half, value);
     }
     // The greatest first: what the last one of a majority has, all of it reach.
-    let mut values = [None; SORTED_MAX];
-    for (count, node) in half.iter().enumerate() {
-        let value = Some(value(*node));
+    let mut nodes = half.iter();
+    let mut values = [value(*nodes.next()?); SORTED_MAX];
+    for (node, count) in nodes.zip(1..) {
+        let value = value(*node);
         let mut at = count;
         while at > 0 && values[at - 1] < value {
             values[at] = values[at - 1];
@@ -61,7 +62,7 @@ fn majority<T: Ord + Copy>(half: &BTreeSet<NodeId>, value: impl Fn(NodeId) -> T)
         }
         values[at] = value;
     }
-    values[needed - 1]
+    Some(values[needed - 1])
 }
 
 /// The same for a group of any size, with more questions than voters.

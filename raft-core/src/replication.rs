@@ -2,6 +2,7 @@
 //! 10.2.1 and 6.2).
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::progress::{Progress, ProgressState};
 use crate::raft::{Envelope, Node};
@@ -83,8 +84,13 @@ impl Node {
     /// When a leader has something to do without an input.
     pub(crate) fn leader_deadline(&self, leader: &Leader) -> Time {
         let beat = leader.progress.values().map(|peer| peer.beat_at).min();
-        let others = [self.stall_deadline(), self.quorum_deadline()];
-        others.into_iter().chain([beat]).flatten().min().unwrap_or(Time(u64::MAX))
+        let heard = leader.progress.values().map(|peer| peer.counted_answer(leader.since)).min();
+        // A quorum heard no less than the one heard least: nearly always a heartbeat is due before that matters.
+        let quorum = match (beat, heard) {
+            (Some(beat), Some(heard)) if beat <= heard.after(self.silence_max()) => None,
+            (Some(_), _) | (None, _) => self.quorum_deadline(),
+        };
+        [self.stall_deadline(), quorum, beat].into_iter().flatten().min().unwrap_or(Time(u64::MAX))
     }
 
     /// When a leader gives up because its disk is stuck.
@@ -104,12 +110,15 @@ impl Node {
             if node == self.config.node {
                 return Time(u64::MAX);
             }
-            let sound = leader.progress.get(&node).filter(|peer| peer.health == Health::Sound);
-            sound.and_then(|peer| peer.answered).unwrap_or(leader.since)
+            leader.progress.get(&node).map_or(leader.since, |peer| peer.counted_answer(leader.since))
         })?;
+        (heard != Time(u64::MAX)).then(|| heard.after(self.silence_max()))
+    }
+
+    /// For how long a leader goes on that no quorum answers.
+    fn silence_max(&self) -> Duration {
         let timeout = self.config.leader_timeout;
-        let limit = (timeout + timeout / 2).min(self.config.election_timeout);
-        (heard != Time(u64::MAX)).then(|| heard.after(limit))
+        (timeout + timeout / 2).min(self.config.election_timeout)
     }
 
     /// A follower answers.
