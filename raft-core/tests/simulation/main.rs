@@ -5,12 +5,18 @@
 #![allow(clippy::disallowed_methods, reason = "the core has no threads, its test uses both cores")]
 
 mod chance;
+mod checks;
 #[path = "../common/disk.rs"]
 mod disk;
+mod events;
+mod faults;
+mod hosts;
 #[path = "../common/members.rs"]
 #[allow(dead_code, reason = "shared with other tests, which use all of it")]
 mod members;
+mod network;
 mod truth;
+mod workload;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

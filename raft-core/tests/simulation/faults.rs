@@ -1,0 +1,105 @@
+//! What goes wrong, and how often: drawn anew for each seed.
+
+use raftkit_core::{Input, NodeId};
+
+use crate::chance::Chance;
+use crate::events::Event;
+use crate::world::{MS, World};
+
+/// How strong each kind of fault is in this seed; many are off.
+pub struct Faults {
+    pub loss: u64,
+    pub duplication: u64,
+    pub slow: u64,
+    pub crash: u64,
+    pub partition: u64,
+    pub stall: u64,
+    pub pause: u64,
+    pub write_failure: u64,
+    pub drift: u64,
+}
+
+impl Faults {
+    pub fn draw(chance: &mut Chance) -> Self {
+        let mut some = |most: u64| if chance.happens(500) { chance.range(1, most) } else { 0 };
+        Self {
+            loss: some(200),
+            duplication: some(200),
+            slow: some(200),
+            crash: some(60),
+            partition: some(60),
+            stall: some(40),
+            pause: some(30),
+            write_failure: some(15),
+            drift: some(46),
+        }
+    }
+
+    pub fn none(drift: u64) -> Self {
+        Self {
+            loss: 0,
+            duplication: 0,
+            slow: 0,
+            crash: 0,
+            partition: 0,
+            stall: 0,
+            pause: 0,
+            write_failure: 0,
+            drift,
+        }
+    }
+}
+
+impl World {
+    pub fn chaos(&mut self) {
+        if self.healed {
+            return;
+        }
+        self.schedule(50 * MS, Event::Chaos);
+        let ids: Vec<NodeId> = self.hosts.keys().copied().collect();
+        for id in ids.iter().copied() {
+            if self.hosts[&id].node.is_none() {
+                continue;
+            }
+            if self.chance.happens(self.faults.crash) {
+                self.crash(id);
+                let delay = self.chance.range(1, 1500) * MS;
+                self.schedule(delay, Event::Restart(id));
+                continue;
+            }
+            if self.chance.happens(self.faults.pause) {
+                let until = self.now + self.chance.range(1, 1500) * MS;
+                self.hosts.get_mut(&id).expect("known").paused_until = until;
+            }
+            if self.chance.happens(self.faults.partition) {
+                let others = ids.iter().filter(|_| self.chance.happens(600)).copied().collect();
+                self.hosts.get_mut(&id).expect("known").blocked = others;
+            } else if self.chance.happens(100) {
+                self.hosts.get_mut(&id).expect("known").blocked.clear();
+            }
+            if self.chance.happens(5) {
+                let peer = self.chance.pick(&ids);
+                self.step(id, Input::Unreachable(peer));
+            }
+            self.maintain(id);
+        }
+    }
+
+    /// The state machine makes its state durable and lets the log be cut.
+    pub fn maintain(&mut self, id: NodeId) {
+        if self.hosts[&id].node.is_none() {
+            return;
+        }
+        if self.chance.happens(100) {
+            let host = self.hosts.get_mut(&id).expect("known");
+            host.durable_applied = host.applied;
+        }
+        if self.chance.happens(60) {
+            let to = self.hosts[&id].durable_applied;
+            self.step(id, Input::Compact(to));
+        }
+        if self.chance.happens(10) {
+            self.step(id, Input::PersistCommit);
+        }
+    }
+}
