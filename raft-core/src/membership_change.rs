@@ -98,6 +98,8 @@ impl Node {
         if let Some(change) = leader.change.take() {
             effects.done.push(Done { ticket: change.ticket, outcome: Outcome::Committed(id) });
         }
+        // Those whose answers reads waited for may vote no more: a leader that is left alone hears no other answer.
+        self.confirm_reads(effects);
     }
 
     /// A leader that removed itself has led until its removal was committed, without counting itself (thesis, section
