@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use raftkit_core::{
-    Base, Entry, HardState, LogId, LogIndex, Membership, Payload, Restored, TermRun, Write, WriteSeq,
+    Base, Entry, HardState, Health, LogId, LogIndex, Membership, Payload, Restored, TermRun, Write, WriteSeq,
 };
 
 /// A log as some point of time left it.
@@ -22,6 +22,15 @@ impl Image {
     pub fn entry(&self, index: LogIndex) -> Option<&Entry> {
         let at = index.0.checked_sub(self.base.id.index.0 + 1)?;
         self.entries.get(usize::try_from(at).expect("small"))
+    }
+
+    /// The membership in force: the last one in the log, committed or not.
+    pub fn membership(&self) -> &Membership {
+        let of = |entry: &'_ Entry| matches!(entry.payload, Payload::Membership(_));
+        match self.entries.iter().rev().find(|entry| of(entry)).map(|entry| &entry.payload) {
+            Some(Payload::Membership(membership)) => membership,
+            Some(Payload::Noop | Payload::Command(_)) | None => &self.base.membership,
+        }
     }
 
     /// True when the entry is here, or compacted away (only what is committed is).
@@ -46,7 +55,9 @@ impl Image {
             self.entries.push(entry.clone());
         }
         if let Some(hard) = write.hard_state {
-            assert!(hard.term >= self.hard.term && hard.commit >= self.hard.commit, "hard state goes back");
+            // A damaged log learns anew how far it is committed.
+            let commit_rises = hard.commit >= self.hard.commit || self.hard.health == Health::Damaged;
+            assert!(hard.term >= self.hard.term && commit_rises, "hard state goes back");
             self.hard = hard;
         }
         if let Some(to) = write.compact_to {
@@ -124,6 +135,17 @@ impl Disk {
     pub fn crash(&mut self, kept: usize) {
         self.flush(kept);
         self.queue.clear();
+        self.view = self.durable.clone();
+    }
+
+    /// Entries above `last` are lost, and it is noticed; `applied` is what the state machine holds, with its membership.
+    pub fn damage(&mut self, last: LogIndex, applied: Base) {
+        self.durable.hard.health = Health::Damaged;
+        self.durable.entries.retain(|entry| entry.id.index <= last);
+        if self.durable.last().index < applied.id.index {
+            self.durable.base = applied;
+            self.durable.entries.clear();
+        }
         self.view = self.durable.clone();
     }
 

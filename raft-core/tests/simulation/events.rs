@@ -2,20 +2,30 @@
 
 use std::cmp::Reverse;
 
-use raftkit_core::{Incarnation, Input, LogId, Membership, Message, NodeId};
+use raftkit_core::{Fetch, Input, LogId, Membership, Message, NodeId};
 
 use crate::world::World;
 
+/// Something that happens at a moment. What belongs to a running node names its boot.
 #[derive(Debug)]
 pub enum Event {
     Deliver(Message),
-    Tick(NodeId, Incarnation),
-    Flush(NodeId, Incarnation),
-    Input(NodeId, Incarnation, Input),
-    Snapshot { from: NodeId, life: Incarnation, to: NodeId, id: LogId, membership: Membership },
+    Tick(NodeId, u64),
+    Flush(NodeId, u64),
+    Input(NodeId, u64, Input),
+    Fetch(NodeId, u64, Fetch),
+    Snapshot {
+        from: NodeId,
+        boot: u64,
+        to: NodeId,
+        id: LogId,
+        membership: Membership,
+    },
     Restart(NodeId),
     Chaos,
     Client,
+    /// Someone who looks after the cluster once faults have ended.
+    Operator,
 }
 
 impl World {
@@ -23,16 +33,35 @@ impl World {
     pub fn run(&mut self, end: u64, steps: u64) {
         let limit = self.steps.saturating_add(steps);
         while self.steps < limit {
-            let Some(Reverse((at, key))) = self.events.pop() else { return };
+            let Some(Reverse((at, key))) = self.events.pop() else { break };
             if at > end {
                 self.events.push(Reverse((at, key)));
-                self.now = end;
-                return;
+                break;
             }
             self.now = self.now.max(at);
             let event = self.bodies.remove(&key).expect("every key has its event");
             self.on_event(event);
         }
+        if self.steps < limit {
+            self.now = self.now.max(end);
+        }
+    }
+
+    /// Runs for so many microseconds.
+    pub fn run_for(&mut self, span: u64) {
+        self.run(self.now + span, u64::MAX);
+    }
+
+    /// Runs until `holds`, looked at every `grain` microseconds, for at most `span`. False when it never does.
+    pub fn run_until(&mut self, span: u64, grain: u64, holds: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now + span;
+        while !holds(self) {
+            if self.now >= end {
+                return false;
+            }
+            self.run_for(grain);
+        }
+        true
     }
 
     pub fn schedule(&mut self, delay: u64, event: Event) {
@@ -41,12 +70,16 @@ impl World {
         self.bodies.insert(self.next_event, event);
     }
 
-    pub fn on_event(&mut self, event: Event) {
+    fn on_event(&mut self, event: Event) {
         // A process that is stopped takes its inputs later, and reads the clock only then.
         let target = match &event {
             Event::Deliver(message) => Some(message.to),
-            Event::Tick(id, _) | Event::Flush(id, _) | Event::Input(id, _, _) => Some(*id),
-            Event::Snapshot { .. } | Event::Restart(_) | Event::Chaos | Event::Client => None,
+            Event::Tick(id, _) | Event::Flush(id, _) | Event::Input(id, _, _) | Event::Fetch(id, _, _) => {
+                Some(*id)
+            }
+            Event::Snapshot { .. } | Event::Restart(_) | Event::Chaos | Event::Client | Event::Operator => {
+                None
+            }
         };
         if let Some(until) = target.map(|id| self.hosts[&id].paused_until).filter(|until| *until > self.now) {
             return self.schedule(until - self.now, event);
@@ -59,32 +92,38 @@ impl World {
                     self.step(message.to, Input::Message(message));
                 }
             }
-            Event::Tick(id, life) => {
-                if self.is_live(id, life) && self.hosts[&id].tick_at <= self.now {
-                    self.hosts.get_mut(&id).expect("known").tick_at = u64::MAX;
+            Event::Tick(id, boot) => {
+                if self.is_live(id, boot) && self.hosts[&id].tick_at <= self.now {
+                    self.host(id).tick_at = u64::MAX;
                     self.step(id, Input::Tick);
                 }
             }
-            Event::Flush(id, life) => {
-                if self.is_live(id, life) {
+            Event::Flush(id, boot) => {
+                if self.is_live(id, boot) {
                     self.flush(id);
                 }
             }
-            Event::Input(id, life, input) => {
-                if self.is_live(id, life) {
+            Event::Input(id, boot, input) => {
+                if self.is_live(id, boot) {
                     if let Input::Applied(index) = &input {
-                        let host = self.hosts.get_mut(&id).expect("known");
+                        let host = self.host(id);
                         host.applied = host.applied.max(*index);
                     }
                     self.step(id, input);
                 }
             }
-            Event::Snapshot { from, life, to, id, membership } => {
-                self.install(from, life, to, id, membership)
+            Event::Fetch(id, boot, fetch) => {
+                if self.is_live(id, boot) {
+                    self.fetch(id, fetch);
+                }
+            }
+            Event::Snapshot { from, boot, to, id, membership } => {
+                self.install(from, boot, to, id, membership);
             }
             Event::Restart(id) => self.restart(id),
             Event::Chaos => self.chaos(),
             Event::Client => self.client(),
+            Event::Operator => self.operate(),
         }
     }
 }

@@ -6,7 +6,8 @@ use crate::chance::Chance;
 use crate::events::Event;
 use crate::world::{MS, World};
 
-/// How strong each kind of fault is in this seed; many are off.
+/// How strong each kind of fault is in this seed; many are off. In thousandths, of the occasions of each.
+#[derive(Clone, Default)]
 pub struct Faults {
     pub loss: u64,
     pub duplication: u64,
@@ -16,7 +17,16 @@ pub struct Faults {
     pub stall: u64,
     pub pause: u64,
     pub write_failure: u64,
+    /// Of starts: the log lost its end.
+    pub damage: u64,
+    /// Of crashes: the data folder is lost.
+    pub wipe: u64,
+    /// Of reads of the log: it cannot be read.
+    pub rot: u64,
+    /// Clocks run so many thousandths too fast or too slow.
     pub drift: u64,
+    /// Damage without bounds: what is committed stays as it is, but nobody may be left to lead.
+    pub reckless: bool,
 }
 
 impl Faults {
@@ -31,22 +41,17 @@ impl Faults {
             stall: some(40),
             pause: some(30),
             write_failure: some(15),
+            damage: some(500),
+            wipe: some(300),
+            rot: some(100),
             drift: some(46),
+            reckless: some(20) == 1,
         }
     }
 
+    /// Nothing but clocks that drift.
     pub fn none(drift: u64) -> Self {
-        Self {
-            loss: 0,
-            duplication: 0,
-            slow: 0,
-            crash: 0,
-            partition: 0,
-            stall: 0,
-            pause: 0,
-            write_failure: 0,
-            drift,
-        }
+        Self { drift, ..Self::default() }
     }
 }
 
@@ -63,19 +68,22 @@ impl World {
             }
             if self.chance.happens(self.faults.crash) {
                 self.crash(id);
+                if self.chance.happens(self.faults.wipe) {
+                    self.wipe(id);
+                }
                 let delay = self.chance.range(1, 1500) * MS;
                 self.schedule(delay, Event::Restart(id));
                 continue;
             }
             if self.chance.happens(self.faults.pause) {
                 let until = self.now + self.chance.range(1, 1500) * MS;
-                self.hosts.get_mut(&id).expect("known").paused_until = until;
+                self.host(id).paused_until = until;
             }
             if self.chance.happens(self.faults.partition) {
                 let others = ids.iter().filter(|_| self.chance.happens(600)).copied().collect();
-                self.hosts.get_mut(&id).expect("known").blocked = others;
+                self.host(id).blocked = others;
             } else if self.chance.happens(100) {
-                self.hosts.get_mut(&id).expect("known").blocked.clear();
+                self.host(id).blocked.clear();
             }
             if self.chance.happens(5) {
                 let peer = self.chance.pick(&ids);
@@ -91,7 +99,7 @@ impl World {
             return;
         }
         if self.chance.happens(100) {
-            let host = self.hosts.get_mut(&id).expect("known");
+            let host = self.host(id);
             host.durable_applied = host.applied;
         }
         if self.chance.happens(60) {

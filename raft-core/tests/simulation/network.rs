@@ -1,26 +1,30 @@
-//! What nodes send each other: late, twice, or never.
+//! What nodes send each other: late, twice, or never; and who hears whom.
 
-use raftkit_core::{Incarnation, Input, LogIndex, Message, NodeId, SnapshotSent};
+use std::collections::BTreeSet;
+
+use raftkit_core::{Input, LogIndex, Message, NodeId, SnapshotSent};
 
 use crate::events::Event;
 use crate::world::{MS, World};
 
 impl World {
-    pub fn send_snapshot(&mut self, from: NodeId, life: Incarnation, to: NodeId, at_least: LogIndex) {
+    pub fn send_snapshot(&mut self, from: NodeId, to: NodeId, at_least: LogIndex) {
         let host = &self.hosts[&from];
+        let boot = host.boot;
         let delay = self.chance.range(1, 100) * MS;
         if host.applied < at_least {
             let input = Input::SnapshotSent { to, result: SnapshotSent::Failed };
-            return self.schedule(delay, Event::Input(from, life, input));
+            return self.schedule(delay, Event::Input(from, boot, input));
         }
         let id = self.truth.id(host.applied).expect("applied, so committed");
         let membership = host.node.as_ref().expect("it runs").membership_as_of(id.index).clone();
-        self.schedule(delay, Event::Snapshot { from, life, to, id, membership });
+        assert_eq!(&membership, self.truth.membership_as_of(id.index), "a snapshot names another membership");
+        self.schedule(delay, Event::Snapshot { from, boot, to, id, membership });
     }
 
     pub fn send(&mut self, message: Message) {
         self.trace = self.trace.rotate_left(5) ^ self.now ^ (message.from.0 << 8 | message.to.0);
-        if self.chance.happens(self.faults.loss) {
+        if !self.hosts.contains_key(&message.to) || self.chance.happens(self.faults.loss) {
             return;
         }
         let copies = if self.chance.happens(self.faults.duplication) { 2 } else { 1 };
@@ -29,5 +33,33 @@ impl World {
             let delay = if slow { self.chance.range(1, 1500) * MS } else { self.chance.range(100, 3 * MS) };
             self.schedule(delay, Event::Deliver(message.clone()));
         }
+    }
+
+    /// From now on hosts hear those of their own group only; who is in none hears nobody.
+    pub fn partition(&mut self, groups: &[BTreeSet<NodeId>]) {
+        let ids: Vec<NodeId> = self.hosts.keys().copied().collect();
+        for id in &ids {
+            let group = groups.iter().find(|group| group.contains(id));
+            let deaf = |other: &&NodeId| group.is_none_or(|group| !group.contains(*other));
+            self.host(*id).blocked = ids.iter().filter(deaf).copied().collect();
+        }
+    }
+
+    /// `one` hears nobody, and nobody hears it.
+    pub fn isolate(&mut self, one: &BTreeSet<NodeId>) {
+        let rest = self.hosts.keys().copied().filter(|id| !one.contains(id)).collect();
+        self.partition(&[rest]);
+    }
+
+    /// Everyone hears everyone.
+    pub fn connect(&mut self) {
+        self.hosts.values_mut().for_each(|host| host.blocked.clear());
+    }
+
+    /// Two groups, drawn.
+    pub fn split(&mut self) -> [BTreeSet<NodeId>; 2] {
+        let ids: Vec<NodeId> = self.hosts.keys().copied().collect();
+        let (left, right) = ids.into_iter().partition(|_| self.chance.happens(500));
+        [left, right]
     }
 }

@@ -1,43 +1,48 @@
-//! What the whole cluster has promised so far, and the checks of every step against it.
+//! What the whole cluster has promised so far: the committed map, leaders, votes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use raftkit_core::{
-    AppendOutcome, Body, Entry, LogId, LogIndex, Message, Node, NodeId, Outcome, Payload, Term, Ticket, Vote,
+    AppendOutcome, Body, Entry, LogId, LogIndex, Membership, Message, Node, NodeId, Payload, RequestId,
+    StoreId, Term, Ticket, Vote,
 };
 
 use crate::disk::Disk;
+use crate::harm::is_quorum;
 
-/// What a ticket was for.
-#[derive(Clone, Copy, Debug)]
-pub enum Asked {
-    Proposal,
-    /// A read that must see at least this index.
-    Read(LogIndex),
-    Transfer,
-}
-
-#[derive(Default)]
 pub struct Truth {
     /// The committed map; index 2 is at 0.
     pub committed: Vec<Entry>,
     /// In which term each was known to be committed.
     committed_in: Vec<Term>,
-    leaders: BTreeMap<Term, NodeId>,
-    votes: BTreeMap<(NodeId, Term), NodeId>,
-    pub open: BTreeMap<NodeId, BTreeMap<Ticket, Asked>>,
-    answered: BTreeSet<Ticket>,
+    /// The committed memberships, the founding one first.
+    memberships: BTreeMap<LogIndex, Membership>,
+    /// Every membership that any leader ever appended.
+    pub appended: BTreeMap<LogId, Membership>,
+    leaders: BTreeMap<Term, (NodeId, StoreId)>,
+    /// Who asked for a vote, from which data folder, by the request that the voter echoes.
+    candidates: BTreeMap<(NodeId, Term, RequestId), StoreId>,
+    votes: BTreeMap<(NodeId, StoreId, Term), (NodeId, Option<StoreId>)>,
+    /// Commands of which was said that nothing was done.
+    pub undone: BTreeSet<Ticket>,
     /// The greatest index that any caller knows to be committed.
     pub known: LogIndex,
-    pub acknowledged: u64,
-    pub reads: u64,
-    pub elections: u64,
 }
 
 impl Truth {
     /// The founding entry is known to all.
-    pub fn new() -> Self {
-        Self { known: LogIndex(1), ..Self::default() }
+    pub fn new(founding: Membership) -> Self {
+        Self {
+            committed: Vec::new(),
+            committed_in: Vec::new(),
+            memberships: BTreeMap::from([(LogIndex(1), founding)]),
+            appended: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            candidates: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            undone: BTreeSet::new(),
+            known: LogIndex(1),
+        }
     }
 
     pub fn entry(&self, index: LogIndex) -> Option<&Entry> {
@@ -46,18 +51,41 @@ impl Truth {
     }
 
     pub fn id(&self, index: LogIndex) -> Option<LogId> {
-        if index.0 == 1 { Some(LogId::GENESIS) } else { self.entry(index).map(|entry| entry.id) }
+        match index.0 {
+            0 => Some(LogId::ZERO),
+            1 => Some(LogId::GENESIS),
+            _ => self.entry(index).map(|entry| entry.id),
+        }
     }
 
-    /// A node knows entries to be committed: they never change, and a quorum holds them durably.
-    pub fn check_commit<'a>(
+    /// The last committed index.
+    pub fn last(&self) -> LogIndex {
+        LogIndex(self.committed.len() as u64 + 1)
+    }
+
+    pub fn membership_as_of(&self, index: LogIndex) -> &Membership {
+        self.memberships.range(..=index).next_back().expect("the founding one is before all").1
+    }
+
+    /// The committed membership that stands in this entry.
+    pub fn membership(&self, id: LogId) -> Option<&Membership> {
+        self.memberships.get(&id.index).filter(|membership| membership.id() == id)
+    }
+
+    pub fn elections(&self) -> u64 {
+        self.leaders.len() as u64
+    }
+
+    /// A node knows entries to be committed: they never change, and a quorum of those that the membership in force at the
+    /// leader names holds them durably. Returns the memberships that are committed now and were not before.
+    pub fn check_commit(
         &mut self,
+        before: &Node,
         node: &Node,
-        was: LogIndex,
         disk: &Disk,
-        voters: impl Iterator<Item = &'a Disk> + Clone,
-    ) {
-        let mut index = was;
+        holds: impl Fn(NodeId, StoreId, LogId) -> bool,
+    ) -> Vec<LogId> {
+        let (mut index, mut news) = (before.commit(), Vec::new());
         while index < node.commit() {
             index = index.next();
             let Some(entry) = disk.view.entry(index) else {
@@ -68,26 +96,63 @@ impl Truth {
             match self.entry(index) {
                 Some(known) => assert_eq!(known, entry, "committed entry {index} has changed"),
                 None => {
-                    let holders = voters.clone().filter(|disk| disk.durable.holds(entry.id)).count();
-                    let needed = voters.clone().count() / 2 + 1;
-                    assert!(
-                        holders >= needed,
-                        "{} is committed but durable on {holders} voters only",
-                        entry.id
-                    );
-                    assert_eq!(index.0, self.committed.len() as u64 + 2, "committed entries leave a gap");
+                    self.check_first_commit(before, entry, &holds);
+                    if let Payload::Membership(membership) = &entry.payload {
+                        self.memberships.insert(index, Membership::clone(membership));
+                        news.push(entry.id);
+                    }
                     self.committed.push(entry.clone());
                     self.committed_in.push(node.term());
                 }
             }
         }
+        news
+    }
+
+    fn check_first_commit(
+        &self,
+        before: &Node,
+        entry: &Entry,
+        holds: &impl Fn(NodeId, StoreId, LogId) -> bool,
+    ) {
+        assert!(before.is_leader(), "{} is first committed by a node that does not lead", entry.id);
+        // What is in force when it commits: a membership that follows from this commit is appended after it.
+        let membership = before.membership();
+        let held = |id| membership.store(id).is_some_and(|store| holds(id, store, entry.id));
+        let holders: Vec<NodeId> = membership.members().keys().copied().filter(|id| held(*id)).collect();
+        assert!(
+            is_quorum(membership, held),
+            "{} is committed but durable on {holders:?} only, of {membership:?}",
+            entry.id
+        );
+        assert_eq!(entry.id.index, self.last().next(), "committed entries leave a gap");
+        if let Payload::Command(command) = &entry.payload {
+            let ticket = Ticket(u64::from_le_bytes(command[..].try_into().expect("eight bytes")));
+            assert!(!self.undone.contains(&ticket), "{ticket} is committed, but nothing was said to be done");
+        }
+    }
+
+    /// Every membership that may be in force: the newest committed one, and all that may still be committed.
+    pub fn in_play(&self) -> Vec<&Membership> {
+        let last = self.last();
+        let open = self.appended.iter().filter(|(id, _)| id.index > last).map(|(_, membership)| membership);
+        std::iter::once(self.membership_as_of(last)).chain(open).collect()
+    }
+
+    /// A node counts again by what it holds now: what is committed is still on a quorum of a membership that may be in
+    /// force. (The newest entry is: whoever holds it holds all before it.)
+    pub fn check_healed(&self, id: NodeId, holds: impl Fn(NodeId, StoreId, LogId) -> bool) {
+        let last = self.id(self.last()).expect("the last one is known");
+        let on_quorum = self.in_play().into_iter().any(|membership| {
+            is_quorum(membership, |id| membership.store(id).is_some_and(|store| holds(id, store, last)))
+        });
+        assert!(on_quorum, "{id} counts again, and {last} is on no quorum any more");
     }
 
     /// One leader a term; it holds all that was committed before its term (it may hear of its own election late).
-    pub fn check_leader(&mut self, id: NodeId, node: &Node, disk: &Disk) {
-        let leader = *self.leaders.entry(node.term()).or_insert(id);
-        assert_eq!(leader, id, "two leaders of term {}", node.term());
-        self.elections += 1;
+    pub fn check_leader(&mut self, id: NodeId, store: StoreId, node: &Node, disk: &Disk) {
+        let leader = *self.leaders.entry(node.term()).or_insert((id, store));
+        assert_eq!(leader, (id, store), "two leaders of term {}", node.term());
         let before = self.committed.iter().zip(&self.committed_in).filter(|(_, term)| **term < node.term());
         for (entry, _) in before {
             assert!(
@@ -102,20 +167,31 @@ impl Truth {
             (node.term(), Some(id)),
             "own vote not durable"
         );
+        let vote = *self.votes.entry((id, store, node.term())).or_insert((id, Some(store)));
+        assert_eq!(vote, (id, Some(store)), "{id} leads term {} and voted for another", node.term());
+    }
+
+    /// A request for a vote has reached a voter.
+    pub fn note_candidate(&mut self, from: NodeId, store: StoreId, term: Term, request: RequestId) {
+        self.candidates.entry((from, term, request)).or_insert(store);
     }
 
     /// What a message promises is on the sender's disk.
     pub fn check_message(&mut self, message: &Message, disk: &Disk) {
         match &message.body {
             Body::RequestVoteResponse(answer) if answer.vote == Vote::Granted => {
-                let to = *self.votes.entry((message.from, message.term)).or_insert(message.to);
-                assert_eq!(to, message.to, "{} voted twice in term {}", message.from, message.term);
+                let store = self.candidates.get(&(message.to, message.term, answer.request)).copied();
+                let vote = (message.to, store);
+                let key = (message.from, message.from_store, message.term);
+                let first = *self.votes.entry(key).or_insert(vote);
+                assert_eq!(first, vote, "{} voted twice in term {}", message.from, message.term);
                 let hard = disk.durable.hard;
                 assert_eq!(
                     (hard.term, hard.vote),
                     (message.term, Some(message.to)),
                     "a vote left before the disk had it"
                 );
+                assert_eq!(hard.health, raftkit_core::Health::Sound, "a damaged node voted");
             }
             Body::AppendEntriesResponse(answer) => {
                 if let AppendOutcome::Match(index) = answer.outcome {
@@ -132,42 +208,6 @@ impl Truth {
             | Body::ReadIndex(_)
             | Body::ReadIndexResponse(_)
             | Body::TimeoutNow(_) => {}
-        }
-    }
-
-    pub fn ask(&mut self, node: NodeId, ticket: Ticket, asked: Asked) {
-        self.open.entry(node).or_default().insert(ticket, asked);
-    }
-
-    /// Exactly one outcome a ticket, of a kind that fits, and true.
-    pub fn check_done(&mut self, node: NodeId, ticket: Ticket, outcome: Outcome) {
-        assert!(self.answered.insert(ticket), "{ticket} was answered twice");
-        let asked = self.open.entry(node).or_default().remove(&ticket).expect("an answer to an open ticket");
-        match (asked, outcome) {
-            (Asked::Proposal, Outcome::Committed(id)) => {
-                let entry = self.entry(id.index).expect("acknowledged, so committed");
-                let command = Payload::Command(ticket.0.to_le_bytes().to_vec().into());
-                assert_eq!(
-                    (entry.id, &entry.payload),
-                    (id, &command),
-                    "acknowledged {ticket} as another entry"
-                );
-                self.known = self.known.max(id.index);
-                self.acknowledged += 1;
-            }
-            (Asked::Read(at_least), Outcome::ReadAt(index)) => {
-                assert!(
-                    index >= at_least,
-                    "a read saw {index}, but {at_least} was known to be committed before"
-                );
-                assert!(self.id(index).is_some(), "a read saw {index}, which is not committed");
-                self.known = self.known.max(index);
-                self.reads += 1;
-            }
-            (Asked::Proposal, Outcome::Unknown(_))
-            | (Asked::Transfer, Outcome::Transferred(_) | Outcome::TransferFailed)
-            | (_, Outcome::NotLeader(_) | Outcome::Overloaded | Outcome::Stopped) => {}
-            (asked, outcome) => panic!("{outcome:?} is no answer to {asked:?}"),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! What clients ask.
 
 use bytes::Bytes;
-use raftkit_core::{Input, NodeId, Proposal, ReadMode, Ticket};
+use raftkit_core::{Input, LogId, Membership, MembershipChange, NodeId, Proposal, ReadMode, Ticket};
 
 use crate::events::Event;
-use crate::truth::Asked;
+use crate::tickets::Asked;
 use crate::world::{MS, World};
 
 impl World {
@@ -20,6 +20,9 @@ impl World {
         if self.hosts[&to].node.is_none() || self.hosts[&to].paused_until > self.now {
             return;
         }
+        if self.chance.happens(self.changes) {
+            return self.change_at_random(to);
+        }
         match self.chance.range(0, 100) {
             0..60 => {
                 let count = self.chance.range(1, 4);
@@ -29,13 +32,16 @@ impl World {
             78..96 => self.read(to, ReadMode::Quorum),
             _ => {
                 let target = self.chance.happens(500).then(|| self.chance.pick(&ids));
-                let ticket = self.ticket(to, Asked::Transfer);
-                self.step(to, Input::Transfer { ticket, to: target });
+                self.transfer(to, target);
             }
         }
     }
 
+    /// Asks a node that runs; nothing happens where it is down.
     pub fn propose(&mut self, to: NodeId, count: u64) {
+        if self.hosts[&to].node.is_none() {
+            return;
+        }
         let proposals = (0..count)
             .map(|_| self.ticket(to, Asked::Proposal))
             .map(|ticket| Proposal { ticket, command: Bytes::from(ticket.0.to_le_bytes().to_vec()) });
@@ -44,14 +50,29 @@ impl World {
     }
 
     pub fn read(&mut self, to: NodeId, mode: ReadMode) {
-        let asked = Asked::Read(self.truth.known);
-        let ticket = self.ticket(to, asked);
-        self.step(to, Input::Read { ticket, mode });
+        if self.hosts[&to].node.is_some() {
+            let ticket = self.ticket(to, Asked::Read { at_least: self.truth.known, mode });
+            self.step(to, Input::Read { ticket, mode });
+        }
     }
 
-    pub fn ticket(&mut self, node: NodeId, asked: Asked) -> Ticket {
+    pub fn transfer(&mut self, from: NodeId, to: Option<NodeId>) {
+        if self.hosts[&from].node.is_some() {
+            let ticket = self.ticket(from, Asked::Transfer);
+            self.step(from, Input::Transfer { ticket, to });
+        }
+    }
+
+    pub fn change(&mut self, to: NodeId, seen: LogId, target: Membership) -> Option<Ticket> {
+        self.hosts[&to].node.as_ref()?;
+        let ticket = self.ticket(to, Asked::Change { seen, target: Box::new(target.clone()) });
+        self.step(to, Input::Change(Box::new(MembershipChange { ticket, seen, target })));
+        Some(ticket)
+    }
+
+    fn ticket(&mut self, node: NodeId, asked: Asked) -> Ticket {
         self.next_ticket += 1;
-        self.truth.ask(node, Ticket(self.next_ticket), asked);
+        self.tickets.ask(node, Ticket(self.next_ticket), asked);
         Ticket(self.next_ticket)
     }
 }

@@ -6,16 +6,19 @@ use std::time::Duration;
 
 use raftkit_core::invariants::{check_delta, check_state};
 use raftkit_core::{
-    Base, Config, Effects, Fetched, Incarnation, Input, LogId, LogIndex, Membership, Node, NodeId,
-    SnapshotEffect, StoreId,
+    Base, Config, Effects, Fatal, Fetch, Fetched, Incarnation, Input, LogId, LogIndex, Membership, Node,
+    NodeId, SnapshotEffect, StoreId,
 };
 
 use crate::chance::Chance;
-use crate::disk::Disk;
+use crate::disk::{Disk, Image};
 use crate::events::Event;
 use crate::faults::Faults;
 use crate::hosts::Host;
+use crate::marks::{Mark, Marks};
 use crate::members::members;
+use crate::observe::Seen;
+use crate::tickets::Tickets;
 use crate::truth::Truth;
 
 pub const MS: u64 = 1000;
@@ -24,119 +27,129 @@ pub struct World {
     pub now: u64,
     pub hosts: BTreeMap<NodeId, Host>,
     pub truth: Truth,
+    pub tickets: Tickets,
+    pub marks: Marks,
     pub steps: u64,
     pub trace: u64,
     pub chance: Chance,
     pub faults: Faults,
+    /// Of what clients ask, so many thousandths are changes of the membership.
+    pub changes: u64,
     pub events: BinaryHeap<Reverse<(u64, u64)>>,
     pub bodies: BTreeMap<u64, Event>,
     pub next_event: u64,
     pub next_ticket: u64,
-    pub voters: BTreeSet<NodeId>,
+    pub last_store: u128,
+    /// What stores that are down, damaged or gone held durably when they last counted: a leader that heard of it then may
+    /// still count it.
+    pub ghosts: BTreeMap<(NodeId, StoreId), Image>,
+    /// Those that the operator adds once faults have ended.
+    pub returning: BTreeSet<NodeId>,
     pub healed: bool,
-    pub effects: Effects,
+    effects: Effects,
+}
+
+/// How a world begins.
+pub struct Plan {
+    /// Hosts there are.
+    pub hosts: u64,
+    /// The first so many of them are members, the last so many of those without a vote.
+    pub members: u64,
+    pub learners: u64,
+    pub faults: Faults,
+    /// Of what clients ask, so many thousandths are changes; none for a world in which nobody asks by itself.
+    pub changes: Option<u64>,
+    /// Limits are small, so that small runs reach them.
+    pub small: bool,
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    /// Everything drawn.
+    pub fn draw(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
         let faults = Faults::draw(&mut chance);
-        let count = chance.range(1, 6);
-        let learners = u64::from(count > 2 && chance.happens(200));
-        let members = members(1..=count);
-        let voters: BTreeSet<_> = (1..=count - learners).map(NodeId).collect();
-        let membership = Membership::new(members, voters.clone()).expect("voters are members");
+        let members = chance.range(1, 6);
+        let learners = u64::from(members > 2 && chance.happens(200));
+        let changing = chance.happens(700);
+        let hosts = if changing { chance.range(members, 8) } else { members };
+        let changes = Some(if changing { chance.pick(&[10, 40, 150]) } else { 0 });
+        let small = chance.happens(700);
+        Self::new(seed, chance, Plan { hosts, members, learners, faults, changes, small })
+    }
+
+    pub fn new(seed: u64, mut chance: Chance, plan: Plan) -> Self {
+        let members = members(1..=plan.members);
+        let voters: BTreeSet<_> = (1..=plan.members - plan.learners).map(NodeId).collect();
+        let membership = Membership::new(members, voters).expect("voters are members");
         let base = Base { id: LogId::GENESIS, membership };
-        let template = draw_config(&mut chance);
+        let template = draw_config(&mut chance, plan.small);
         let mut world = Self {
             now: 0,
             hosts: BTreeMap::new(),
-            truth: Truth::new(),
+            truth: Truth::new(base.membership.clone()),
+            tickets: Tickets::default(),
+            marks: Marks::default(),
             steps: 0,
             trace: 0,
             chance,
-            faults,
+            faults: plan.faults,
+            changes: plan.changes.unwrap_or(0),
             events: BinaryHeap::new(),
             bodies: BTreeMap::new(),
             next_event: 0,
             next_ticket: 0,
-            voters,
+            last_store: 100,
+            ghosts: BTreeMap::new(),
+            returning: BTreeSet::new(),
             healed: false,
             effects: Effects::default(),
         };
-        for id in 1..=count {
+        for id in 1..=plan.hosts {
             let drift = world.faults.drift;
             let config =
                 Config { node: NodeId(id), store: StoreId(u128::from(id)), seed, ..template.clone() };
-            let host = Host {
-                config,
-                node: None,
-                disk: Disk::founded(base.clone()),
-                rate: world.chance.range(1000 - drift, 1001 + drift),
-                offset: world.chance.range(0, 10_000 * MS),
-                applied: LogIndex(1),
-                durable_applied: LogIndex(1),
-                snapshot: base.clone(),
-                tick_at: u64::MAX,
-                flushing: false,
-                paused_until: 0,
-                blocked: BTreeSet::new(),
-            };
-            world.hosts.insert(NodeId(id), host);
+            let disk = if id <= plan.members { Disk::founded(base.clone()) } else { Disk::default() };
+            let rate = world.chance.range(1000 - drift, 1001 + drift);
+            let offset = world.chance.range(0, 10_000 * MS);
+            world.hosts.insert(NodeId(id), Host::new(config, disk, rate, offset));
             let at = world.chance.range(0, 200 * MS);
             world.schedule(at, Event::Restart(NodeId(id)));
         }
-        world.schedule(0, Event::Client);
-        world.schedule(0, Event::Chaos);
+        if plan.changes.is_some() {
+            world.schedule(0, Event::Client);
+            world.schedule(0, Event::Chaos);
+        }
         world
     }
 
     /// Ends all faults, and starts whoever is down.
     pub fn heal(&mut self) {
         self.healed = true;
-        self.faults = Faults::none(self.faults.drift);
+        self.faults = Faults { reckless: self.faults.reckless, ..Faults::none(self.faults.drift) };
         let ids: Vec<NodeId> = self.hosts.keys().copied().collect();
         for id in ids {
-            let host = self.hosts.get_mut(&id).expect("known");
+            let host = self.host(id);
             host.blocked.clear();
             host.paused_until = 0;
-            if host.node.is_none() {
-                self.schedule(0, Event::Restart(id));
+            host.stuck_until = 0;
+            let (down, boot) = (host.node.is_none(), host.boot);
+            // A flush that was stuck for longer ends now.
+            self.schedule(MS, if down { Event::Restart(id) } else { Event::Flush(id, boot) });
+            if self.chance.happens(200) {
+                self.returning.insert(id);
             }
         }
+        self.schedule(0, Event::Operator);
     }
 
-    /// Every node's state, for a failure's message.
-    pub fn describe(&self) -> String {
-        let states = self.hosts.iter().map(|(id, host)| match &host.node {
-            None => format!("{id}: down\n"),
-            Some(node) => {
-                let status = node.status();
-                let peers: Vec<_> = status.peers.iter().map(|(id, peer)| format!("{id}: {peer:?}")).collect();
-                format!(
-                    "{id}: {:?} term {} base {} last {} commit {} durable {} applied {} writes {}\n  {}\n",
-                    status.role,
-                    status.term,
-                    status.base,
-                    status.last,
-                    status.commit,
-                    host.disk.durable.last(),
-                    status.applied,
-                    host.disk.queued(),
-                    peers.join("\n  ")
-                )
-            }
-        });
-        states.collect()
-    }
-
+    /// The leader of the highest term that anyone leads.
     pub fn leader(&self) -> Option<NodeId> {
         let leads = |host: &&Host| host.node.as_ref().is_some_and(Node::is_leader);
         self.hosts
             .values()
             .filter(leads)
             .max_by_key(|host| host.node.as_ref().map(Node::term))
-            .map(|h| h.config.node)
+            .map(|host| host.config.node)
     }
 
     /// One input to one node, all checks, and what came of it.
@@ -146,30 +159,29 @@ impl World {
         let now = host.local(self.now);
         let node = host.node.as_mut().expect("only who runs is given inputs");
         let before = node.clone();
+        let seen = Seen::of(&input);
         let mut effects = std::mem::take(&mut self.effects);
         node.handle(now, input, &mut effects);
-        check_state(node).expect("state is sound");
-        check_delta(&before, node).expect("the step is sound");
-        assert!(
-            effects.fatal.is_none() || effects.fatal == Some(raftkit_core::Fatal::WriteFailed),
-            "{effects:?}"
-        );
-        for write in effects.writes.drain(..) {
-            host.disk.queue(write);
-        }
+        let sound = check_state(node).and_then(|()| check_delta(&before, node));
+        sound.unwrap_or_else(|violation| panic!("{id}: {violation}: {:?}", node.status()));
+        let rotten = matches!(effects.fatal, Some(Fatal::LogDamaged { .. }));
+        assert!(rotten || matches!(effects.fatal, None | Some(Fatal::WriteFailed)), "{id}: {effects:?}");
+        self.write(id, &before, &mut effects);
         self.check(id, &before);
-        self.act(id, &mut effects);
+        self.observe(id, &before, &seen, &effects);
+        self.act(id, &before, &mut effects);
         effects.role = None;
         effects.fatal = None;
         self.effects = effects;
+        if rotten {
+            self.end_rotten(id);
+        }
         self.arm(id);
     }
 
-    pub fn act(&mut self, id: NodeId, effects: &mut Effects) {
-        let life = self.hosts[&id].config.incarnation;
-        for done in effects.done.drain(..) {
-            self.truth.check_done(id, done.ticket, done.outcome);
-        }
+    fn act(&mut self, id: NodeId, before: &Node, effects: &mut Effects) {
+        let boot = self.hosts[&id].boot;
+        self.check_answers(id, before, effects);
         for message in effects.messages.drain(..) {
             self.truth.check_message(&message, &self.hosts[&id].disk);
             self.send(message);
@@ -181,29 +193,54 @@ impl World {
                 assert_eq!(self.truth.entry(entry.id.index), Some(entry), "applies what is not committed");
             }
             let delay = self.chance.range(0, 3 * MS);
-            self.schedule(delay, Event::Input(id, life, Input::Applied(apply.last)));
+            self.schedule(delay, Event::Input(id, boot, Input::Applied(apply.last)));
         }
         for fetch in effects.fetches.drain(..) {
-            let disk = &self.hosts[&id].disk;
-            let entries: Vec<_> = (fetch.first.0..=fetch.last.0.min(fetch.first.0 + 5))
-                .map_while(|index| disk.view.entry(LogIndex(index)).cloned())
-                .collect();
-            let result = if entries.is_empty() { Fetched::Compacted } else { Fetched::Entries(entries) };
-            let delay = self.chance.range(0, 3 * MS);
-            self.schedule(delay, Event::Input(id, life, Input::Fetched { request: fetch.request, result }));
+            let slow = self.chance.happens(self.faults.slow);
+            let delay = self.chance.range(0, if slow { 300 * MS } else { 3 * MS });
+            self.schedule(delay, Event::Fetch(id, boot, fetch));
         }
         for snapshot in effects.snapshots.drain(..) {
             if let SnapshotEffect::Send { to, at_least } = snapshot {
-                self.send_snapshot(id, life, to, at_least);
+                self.send_snapshot(id, to, at_least);
             }
         }
+    }
+
+    /// Reads the log; by now it may be compacted.
+    pub fn fetch(&mut self, id: NodeId, fetch: Fetch) {
+        let disk = &self.hosts[&id].disk;
+        let entries: Vec<_> = (fetch.first.0..=fetch.last.0.min(fetch.first.0 + 5))
+            .map_while(|index| disk.view.entry(LogIndex(index)).cloned())
+            .collect();
+        let result = if self.chance.happens(self.faults.rot) && self.may_harm(id) {
+            Fetched::Damaged
+        } else if entries.is_empty() {
+            self.marks.hit(Mark::FetchCompacted);
+            Fetched::Compacted
+        } else {
+            self.marks.hit(Mark::Fetched);
+            Fetched::Entries(entries)
+        };
+        self.step(id, Input::Fetched { request: fetch.request, result });
+    }
+
+    /// The node found that it cannot read its log: it starts again as damaged.
+    fn end_rotten(&mut self, id: NodeId) {
+        self.marks.hit(Mark::RotFound);
+        self.crash(id);
+        let durable = &self.hosts[&id].disk.durable;
+        let kept = LogIndex(self.chance.range(durable.base.id.index.0, durable.last().index.0 + 1));
+        self.damage(id, kept);
+        let delay = self.chance.range(1, 500) * MS;
+        self.schedule(delay, Event::Restart(id));
     }
 }
 
 /// Small limits, so that small runs reach them.
-fn draw_config(chance: &mut Chance) -> Config {
+fn draw_config(chance: &mut Chance, small: bool) -> Config {
     let mut config = Config::new(NodeId(0), StoreId(0), Incarnation(0), 0);
-    if chance.happens(700) {
+    if small {
         config.batch_bytes_max = chance.pick(&[1, 100, 500]);
         config.inflight_bytes_max = chance.pick(&[1, 200, 1000]);
         config.inflight_messages_max = chance.pick(&[1, 2, 8]);
