@@ -14,7 +14,8 @@ use crate::role::{Following, Role};
 use crate::term_runs::TermRuns;
 use crate::writes::Writes;
 use crate::{
-    Config, HardState, Health, LogId, LogIndex, RestoreError, Restored, RoleChange, RoleName, Term, Time,
+    Config, HardState, Health, LogId, LogIndex, RestoreError, Restored, RoleChange, RoleName, StoreId, Term,
+    Time,
 };
 
 impl Node {
@@ -57,7 +58,7 @@ impl Node {
             vote_store: None,
             health: Condition::new(hard_state.health),
             lives: BTreeMap::new(),
-            last_number: 0,
+            last_number: first_number(config.store),
             last_round: 0,
             transfer: None,
             forwarded: ForwardedReads::default(),
@@ -70,6 +71,14 @@ impl Node {
         node.wait_for_leader();
         Ok(node)
     }
+}
+
+/// Where the numbers of requests begin. A wiped node begins its first life again: an answer to what it asked before must
+/// not be taken for one to what it asks now.
+fn first_number(store: StoreId) -> u64 {
+    // Enough of the random bits, and room for the numbers of one life below them.
+    let bits = store.0 & 0xFF_FFFF_FFFF;
+    u64::try_from(bits).unwrap_or_default() << 22
 }
 
 /// Checks what the log says; returns the applied and the commit index to start with.
