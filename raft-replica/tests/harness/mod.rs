@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raftkit_core::{
-    ClusterId, Config, Fetch, LogId, LogIndex, Member, Membership, Message, NodeId, Proposal, StoreId,
-    Ticket, Time, Write,
+    ClusterId, Config, Fetch, LogId, LogIndex, Member, Membership, MembershipChange, Message, NodeId,
+    Proposal, StoreId, Ticket, Time, Write,
 };
 use raftkit_disk::{Disk, SimulatedDisk};
 use raftkit_log::{OpenOptions, Reader, Store};
@@ -203,6 +203,15 @@ impl<M: StateMachine> Cluster<M> {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         self.give(id, Event::Propose(vec![Proposal { ticket, command }]));
+        ticket
+    }
+
+    /// Asks a node to change from the membership that it knows to `target`.
+    pub fn change(&mut self, id: NodeId, target: Membership) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        let seen = self.replica(id).node().membership().id();
+        self.give(id, Event::Change(Box::new(MembershipChange { ticket, seen, target })));
         ticket
     }
 
