@@ -74,6 +74,9 @@ marks! {
     RecklessDamage = "more than a quorum allows was damaged",
 }
 
+/// So rare under chance that a redraw may miss them; scenarios show them (`damaged_no_voter.txt`, `split_vote.txt`).
+const RARE: [Mark; 2] = [Mark::ChangeDamaged, Mark::CampaignedAgain];
+
 /// How often each has happened.
 #[derive(Clone)]
 pub struct Marks([u64; Mark::ALL.len()]);
@@ -101,11 +104,12 @@ impl Marks {
         self.0.iter_mut().zip(other.0).for_each(|(sum, count)| *sum += count);
     }
 
-    /// The table, and those that never happened.
+    /// The table, and those that never happened although they ought to.
     pub fn report(&self) -> (String, Vec<&'static str>) {
         let line = |(mark, text): &(Mark, &str)| format!("{:>10}  {text}\n", self.count(*mark));
         let table = Mark::ALL.iter().map(line).collect();
-        let missing = Mark::ALL.iter().filter(|(mark, _)| self.count(*mark) == 0).map(|(_, text)| *text);
+        let missed = |(mark, _): &&(Mark, &str)| self.count(*mark) == 0 && !RARE.contains(mark);
+        let missing = Mark::ALL.iter().filter(missed).map(|(_, text)| *text);
         (table, missing.collect())
     }
 }
