@@ -49,7 +49,9 @@ impl Node {
         let mut bytes = 0_usize;
         for entry in &entries {
             bytes = bytes.saturating_add(entry.weight());
-            if let Payload::Membership(membership) = &entry.payload {
+            if let Payload::Membership(membership) = &entry.payload
+                && !mutant!(self.config, ActsWhenCommitted)
+            {
                 self.memberships.append(entry.id.index, Arc::clone(membership));
             }
         }
@@ -98,6 +100,9 @@ impl Node {
     pub(crate) fn advance_commit(&mut self, index: LogIndex, effects: &mut Effects) {
         if index <= self.commit && !(mutant!(self.config, CommitGoesBack) && index < self.commit) {
             return;
+        }
+        if mutant!(self.config, ActsWhenCommitted) {
+            self.act_when_committed(index);
         }
         self.commit = index;
         let term = self.term;
@@ -191,7 +196,7 @@ impl Leader {
     }
 
     fn leave_open(&self, term: Term, effects: &mut Effects) {
-        if let Some(change) = self.change {
+        if let Some(change) = self.change.filter(|_| !mutant!(ChangeNeverAnswered)) {
             effects.done.push(Done { ticket: change.ticket, outcome: Outcome::Unknown(change.first) });
         }
         for open in &self.open {

@@ -95,8 +95,10 @@ impl Node {
     fn ask_voters(&self, body: &Body, effects: &mut Effects) {
         let envelope = self.envelope();
         let membership = self.memberships.current();
-        let others =
-            membership.members().keys().filter(|id| membership.is_voter(**id) && **id != self.config.node);
+        let others = membership.members().keys().filter(|id| {
+            (membership.is_voter(**id) || mutant!(self.config, LearnerVoteCounted))
+                && **id != self.config.node
+        });
         effects.messages.extend(others.map(|id| envelope.to(*id, body.clone())));
     }
 
@@ -105,7 +107,7 @@ impl Node {
         let granted = ask.campaign_term > self.term
             && ask.campaign_term.0 <= COUNT_MAX
             && self.is_up_to_date(ask.last)
-            && self.is_sound()
+            && (self.is_sound() || mutant!(self.config, DamagedPreVotes))
             && (!self.is_sticky() || mutant!(self.config, PreVoteNotSticky));
         if mutant!(self.config, PreVoteRaisesTerm) && ask.campaign_term > self.term {
             self.become_follower(ask.campaign_term, None, effects);
@@ -136,7 +138,7 @@ impl Node {
 
     fn count_pre_votes(&mut self, effects: &mut Effects) {
         let Role::PreCandidate(election) = &self.role else { return };
-        match quorum::tally(self.memberships.current(), |node| election.votes.get(&node).copied()) {
+        match self.tally(election) {
             Tally::Won => self.become_candidate(CampaignReason::LeaderTimeout, effects),
             Tally::Lost => self.give_up(effects),
             Tally::Open => {}
@@ -259,11 +261,32 @@ impl Node {
         if !election.votes.contains_key(&self.config.node) {
             return;
         }
-        match quorum::tally(self.memberships.current(), |node| election.votes.get(&node).copied()) {
+        match self.tally(election) {
             Tally::Won => self.become_leader(effects),
             Tally::Lost => self.give_up(effects),
             Tally::Open => {}
         }
+    }
+
+    /// How this election stands.
+    fn tally(&self, election: &Election) -> Tally {
+        let membership = self.memberships.current();
+        let anyone = mutant!(self.config, LearnerVoteCounted);
+        if mutant!(self.config, StrangerVoteCounted, true, anyone) {
+            return crate::mutants::tally_of_anyone(membership, &election.votes);
+        }
+        let membership = mutant!(
+            self.config,
+            JointElectionIncoming,
+            &crate::mutants::incoming_half(membership),
+            mutant!(
+                self.config,
+                JointElectionOutgoing,
+                &crate::mutants::outgoing_half(membership),
+                membership
+            )
+        );
+        quorum::tally(membership, |node| election.votes.get(&node).copied())
     }
 
     /// The election is lost: wait for who won it, and not long if nobody did.

@@ -126,15 +126,22 @@ impl Node {
             return entries;
         }
         let base = self.log.base().index;
-        let held = entries.iter().take_while(|it| it.id.index <= base || self.log.holds(it.id)).count();
+        let held = entries.iter().take_while(|it| it.id.index <= base || self.is_held(it.id)).count();
         entries.part(held..entries.len())
+    }
+
+    /// Whether the log holds this very entry.
+    fn is_held(&self, id: LogId) -> bool {
+        mutant!(self.config, ConflictTakenForHeld, self.log.last_index() >= id.index, self.log.holds(id))
     }
 
     /// Drops a tail that another leader left.
     pub(crate) fn truncate_from(&mut self, index: LogIndex) {
         self.log.truncate_from(index);
         self.writes.truncate_from(index);
-        self.memberships.truncate_from(index);
+        if !mutant!(self.config, TruncatedMembershipStays) {
+            self.memberships.truncate_from(index);
+        }
         if let Role::Follower(following) = &mut self.role {
             let before = prev_of(index);
             following.verified = following.verified.min(before);
@@ -186,7 +193,11 @@ impl Node {
     fn answer_leader(&mut self, outcome: AppendOutcome, effects: &mut Effects) {
         let (envelope, health) = (self.envelope(), self.health.health());
         // A damaged node does not vote anyway, and its promise is part of no lease.
-        let promise = if self.is_sound() { self.config.leader_timeout } else { Duration::ZERO };
+        let promise = if self.is_sound() || mutant!(self.config, DamagedPromiseCounted) {
+            self.config.leader_timeout
+        } else {
+            Duration::ZERO
+        };
         let Role::Follower(following) = &mut self.role else { return };
         let Some(leader) = following.leader else { return };
         following.answered = following.round;

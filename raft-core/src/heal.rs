@@ -74,6 +74,9 @@ impl Node {
     pub(crate) fn heal(&mut self, effects: &mut Effects) {
         match self.health {
             Condition::Sound => {}
+            Condition::Damaged if mutant!(self.config, HealsAtOnce) => {
+                self.health = Condition::Healing { to: self.commit };
+            }
             Condition::Damaged => {
                 let request = self.next_request();
                 self.ask_how_far(request, effects);
@@ -83,7 +86,9 @@ impl Node {
             }
             Condition::Asked { .. } => {}
             Condition::Healing { to } => {
-                if self.commit >= to && self.log.durable() >= to {
+                let committed = self.commit >= to || mutant!(self.config, HealsUncommitted);
+                let durable = self.log.durable() >= to || mutant!(self.config, HealsBeforeDurable);
+                if committed && durable {
                     self.health = Condition::Sound;
                     self.acknowledge_healed(effects);
                 }
@@ -94,14 +99,15 @@ impl Node {
     fn ask_how_far(&mut self, request: RequestId, effects: &mut Effects) {
         let Some(leader) = self.leader() else { return };
         self.health = Condition::Asked { request, again_at: self.now.after(self.config.heartbeat_interval) };
-        let ask = ReadIndex { mode: ReadMode::Quorum, asker: Health::Damaged, request };
+        let mode = mutant!(self.config, HealsByLease, ReadMode::Lease, ReadMode::Quorum);
+        let ask = ReadIndex { mode, asker: Health::Damaged, request };
         effects.messages.push(self.envelope().to(leader, Body::ReadIndex(ask)));
     }
 
     /// The leader answers how far to heal; none when it cannot say yet, which is asked again later.
     pub(crate) fn on_heal_answer(&mut self, answer: ReadIndexResponse) {
         if let Condition::Asked { request, .. } = self.health
-            && request == answer.request
+            && (request == answer.request || mutant!(self.config, OldHealAnswerTaken))
             && let Some(to) = answer.index
         {
             self.health = Condition::Healing { to };

@@ -85,20 +85,35 @@ impl Node {
         }
         let error = mutant!(self.config, LeaseIgnoresClockError, Duration::ZERO, self.config.clock_error);
         // A leader grants no vote while it leads, so its own promise has no end.
-        let promised = quorum::agreed(self.memberships.current(), |node| {
-            if node == self.config.node { Time(u64::MAX) } else { promised_until(leader, node) }
-        })?;
+        let membership = self.memberships.current();
+        let membership = mutant!(
+            self.config,
+            JointLeaseIncoming,
+            &crate::mutants::incoming_half(membership),
+            mutant!(self.config, JointLeaseOutgoing, &crate::mutants::outgoing_half(membership), membership)
+        );
+        let until =
+            |node| if node == self.config.node { Time(u64::MAX) } else { promised_until(leader, node) };
+        let promised = mutant!(
+            self.config,
+            LearnerPromiseCounted,
+            crate::mutants::agreed_by_anyone(membership, until),
+            quorum::agreed(membership, until)
+        )?;
         Some(if promised == Time(u64::MAX) { promised } else { promised.before(error) })
     }
 
     /// True when no other node can lead now.
     pub(crate) fn holds_lease(&self) -> bool {
-        self.lease_until().is_some_and(|until| self.now < until)
+        self.lease_until().is_some_and(|until| self.now < until || mutant!(self.config, ExpiredLeaseUsed))
     }
 }
 
 fn promised_until(leader: &Leader, node: crate::NodeId) -> Time {
-    let sound = leader.progress.get(&node).filter(|peer| peer.health == Health::Sound);
+    let sound = leader
+        .progress
+        .get(&node)
+        .filter(|peer| peer.health == Health::Sound || mutant!(DamagedPromiseCounted));
     sound.map_or(Time(0), |peer| peer.promised_until)
 }
 

@@ -6,13 +6,17 @@
 //! `cargo xtask mutants --crate raft-core` runs the tests against each.
 
 #[cfg(mutants)]
+#[macro_use]
+mod listing;
+#[cfg(mutants)]
 mod catalogue;
 
 #[cfg(mutants)]
 pub use catalogue::Mutant;
 
 /// `mutant!(config, Name)` is true where that bug is switched on; `mutant!(config, Name, bug, right)` takes one of two
-/// expressions. In a build without the bugs both are decided at compile time, whatever `config` is.
+/// expressions; `mutant!(Name)` is for places that know no `config`. In a build without the bugs all are decided at
+/// compile time.
 macro_rules! mutant {
     ($config:expr, $name:ident, $bug:expr, $right:expr $(,)?) => {
         if mutant!($config, $name) { $bug } else { $right }
@@ -27,15 +31,32 @@ macro_rules! mutant {
         };
         is_on
     }};
+    ($name:ident) => {{
+        #[cfg(mutants)]
+        let is_on = $crate::mutants::everywhere() == Some($crate::Mutant::$name);
+        #[cfg(not(mutants))]
+        let is_on = false;
+        is_on
+    }};
 }
 
 mod wrong;
 
-pub(crate) use wrong::{agreed, count_twice, truncate_apart};
+pub(crate) use wrong::{
+    agreed, agreed_by_anyone, count_twice, incoming_half, is_forgotten, learners, outgoing_half,
+    tally_of_anyone, truncate_apart,
+};
 
 /// The variable that names the mutant to switch on.
 #[cfg(mutants)]
 const VARIABLE: &str = "RAFTKIT_MUTANT";
+
+/// What `RAFTKIT_MUTANT` asks for, for code that knows no [`Config`](crate::Config).
+#[cfg(mutants)]
+pub(crate) fn everywhere() -> Option<Mutant> {
+    static SWITCHED: std::sync::OnceLock<Option<Mutant>> = std::sync::OnceLock::new();
+    *SWITCHED.get_or_init(Mutant::from_environment)
+}
 
 #[cfg(mutants)]
 impl Mutant {

@@ -19,6 +19,9 @@ impl Node {
     /// How much longer than those of the highest priority this node waits before it campaigns: half a leader time-out for
     /// each priority above its own, so that their windows do not overlap.
     pub(crate) fn priority_delay(&self) -> Duration {
+        if mutant!(self.config, PriorityIgnored) {
+            return Duration::ZERO;
+        }
         let membership = self.memberships.current();
         let own = membership.priority(self.config.node);
         let mut above = own;
@@ -31,7 +34,7 @@ impl Node {
             above = next;
             rank += 1;
         }
-        if own == 0 && rank > 0 {
+        if own == 0 && rank > 0 && !mutant!(self.config, PriorityZeroInTurn) {
             rank = RANK_MAX + 1; // It leads only where nobody else does.
         }
         self.config.leader_timeout / 2 * rank
@@ -39,7 +42,8 @@ impl Node {
 
     /// Hands leadership to a voter of a higher priority that holds the whole log. Called when a heartbeat is due.
     pub(crate) fn yield_to_priority(&mut self, effects: &mut Effects) {
-        let Some(to) = self.preferred() else { return };
+        let never = mutant!(self.config, NeverYields);
+        let Some(to) = self.preferred().filter(|_| !never) else { return };
         let (now, timeout) = (self.now, self.config.election_timeout);
         let Role::Leader(leader) = &mut self.role else { return };
         leader.offer_at = now.after(timeout * OFFER_TIMEOUTS);
@@ -51,25 +55,30 @@ impl Node {
     fn preferred(&self) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else { return None };
         let membership = self.memberships.current();
-        let settled = !membership.is_joint() && self.memberships.is_committed(self.commit);
-        if leader.offer_at > self.now || !settled || self.is_transferring() || self.commit < leader.term_start
-        {
+        let settled = !membership.is_joint() && self.memberships.is_committed(self.commit)
+            || mutant!(self.config, YieldsInChange);
+        let waits = leader.offer_at > self.now && !mutant!(self.config, YieldsAgainAtOnce);
+        if waits || !settled || self.is_transferring() || self.commit < leader.term_start {
             return None;
         }
         let own = membership.priority(self.config.node);
         let lately = self.now.before(self.config.leader_timeout);
         let ready = |node: &NodeId| {
             leader.progress.get(node).is_some_and(|peer| {
-                peer.health == Health::Sound
-                    && peer.counted_match() >= self.commit
-                    && peer.answered.is_some_and(|at| at >= lately)
+                let sound = peer.health == Health::Sound;
+                let heard = peer.answered.is_some_and(|at| at >= lately);
+                sound
+                    && mutant!(self.config, YieldsToLaggard, true, peer.counted_match() >= self.commit)
+                    && mutant!(self.config, YieldsToSilent, true, heard)
             })
         };
         membership
             .voters()
             .iter()
             .map(|node| (membership.priority(*node), core::cmp::Reverse(*node)))
-            .filter(|(priority, node)| *priority > own && ready(&node.0))
+            .filter(|(priority, node)| {
+                (*priority > own || mutant!(self.config, YieldsToEqual) && *priority == own) && ready(&node.0)
+            })
             .max()
             .map(|(_, node)| node.0)
     }

@@ -96,19 +96,21 @@ impl Progress {
 
     /// When it was last heard, for check-quorum; one that does not count was heard when the leader's term began.
     pub(crate) fn counted_answer(&self, since: Time) -> Time {
-        self.answered.filter(|_| self.health == Health::Sound).unwrap_or(since)
+        let counts = self.health == Health::Sound || mutant!(DamagedKeepsLeader);
+        self.answered.filter(|_| counts).unwrap_or(since)
     }
 
     /// What counts towards a commit.
     pub(crate) fn counted_match(&self) -> LogIndex {
-        if self.regressed || self.health == Health::Damaged { LogIndex::ZERO } else { self.match_index }
+        let damaged = self.health == Health::Damaged && !mutant!(DamagedAckCounted);
+        if self.regressed || damaged { LogIndex::ZERO } else { self.match_index }
     }
 
     /// Whether it counts. What a damaged peer acknowledged before, it may have lost: that counts again only once it is
     /// acknowledged again.
     pub(crate) fn note_health(&mut self, health: Health) {
         if health == Health::Damaged && self.health == Health::Sound {
-            self.regressed = self.match_index > LogIndex::ZERO;
+            self.regressed = self.match_index > LogIndex::ZERO && !mutant!(DamageForgotten);
         }
         self.health = health;
     }

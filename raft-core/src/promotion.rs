@@ -18,18 +18,31 @@ impl Node {
     /// Makes the first learner that has caught up a voter. Called at the end of each input.
     pub(crate) fn promote_staging(&mut self) {
         let membership = self.memberships.current();
-        if membership.staging().is_empty() || membership.is_joint() || self.is_transferring() {
+        let any = mutant!(self.config, NonVoterPromoted, true, !membership.staging().is_empty());
+        let any = mutant!(self.config, NeverPromoted, false, any);
+        let transferring = mutant!(self.config, PromotedInTransfer, false, self.is_transferring());
+        if !any || membership.is_joint() || transferring {
             return;
         }
         let (now, last, limit) = (self.now, self.log.last_index(), self.config.election_timeout);
         let Role::Leader(leader) = &mut self.role else { return };
-        if self.commit < leader.term_start || !self.memberships.is_committed(self.commit) || leader.resigns {
+        let settled = self.memberships.is_committed(self.commit) || mutant!(self.config, PromotedInChange);
+        if self.commit < leader.term_start && !mutant!(self.config, PromotedBeforeTermCommit)
+            || !settled
+            || leader.resigns
+        {
             return;
         }
         let caught_up = |node: &&NodeId| {
             leader.progress.get_mut(node).is_some_and(|peer| has_caught_up(peer, last, now, limit))
         };
-        let Some(node) = membership.staging().iter().find(caught_up).copied() else { return };
+        let learners = mutant!(
+            self.config,
+            NonVoterPromoted,
+            &crate::mutants::learners(membership),
+            membership.staging()
+        );
+        let Some(node) = learners.iter().find(caught_up).copied() else { return };
         if let Some(member) = membership.members().get(&node).cloned() {
             let promoted = membership.clone().with(node, member, Suffrage::Voter);
             self.append_membership(promoted);
@@ -39,7 +52,11 @@ impl Node {
 
 /// Whether a round of this peer has just ended in time; begins one where none is under way.
 fn has_caught_up(peer: &mut Progress, last: LogIndex, now: Time, limit: core::time::Duration) -> bool {
-    if peer.state != ProgressState::Replicate || peer.regressed || peer.health == Health::Damaged {
+    if mutant!(PromotedAtOnce) {
+        return true;
+    }
+    let damaged = (peer.regressed || peer.health == Health::Damaged) && !mutant!(DamagedPromoted);
+    if peer.state != ProgressState::Replicate || damaged {
         peer.catch_up = None;
         return false;
     }
@@ -49,5 +66,5 @@ fn has_caught_up(peer: &mut Progress, last: LogIndex, now: Time, limit: core::ti
     }
     let in_time = now.since(round.since) <= limit;
     peer.catch_up = None;
-    in_time
+    in_time || mutant!(PromotedAfterSlowRound)
 }

@@ -252,6 +252,9 @@ impl Node {
     /// What is heard from a node, or a data folder, that the membership does not name.
     fn hears_stranger(&self, message: &Message) -> bool {
         match &message.body {
+            Body::AppendEntries(_) if mutant!(self.config, UnknownLeaderIgnored) => false,
+            Body::PreVote(_) | Body::RequestVote(_) if mutant!(self.config, UnknownCandidateIgnored) => false,
+            Body::RequestVoteResponse(_) if mutant!(self.config, StrangerVoteCounted) => true,
             // A leader or candidate may have been added, or given another data folder, by entries that this node still
             // lacks: whoever has the longer log decides (thesis, section 4.2.2).
             Body::AppendEntries(_) | Body::PreVote(_) | Body::RequestVote(_) => true,

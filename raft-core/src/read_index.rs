@@ -131,8 +131,13 @@ impl Node {
             return effects.done.push(Done { ticket, outcome: Outcome::NotLeader(None) });
         };
         let of_mode = self.forwarded.of(mode);
-        if of_mode.len() >= WAITING_READS_MAX {
+        if of_mode.len() >= WAITING_READS_MAX && !mutant!(self.config, ReadsUnbounded) {
             return effects.done.push(Done { ticket, outcome: Outcome::Overloaded });
+        }
+        if mutant!(self.config, ReadJoinsQuestion)
+            && let Some(asked) = &mut of_mode.asked
+        {
+            return asked.tickets.push(ticket);
         }
         of_mode.waiting.push(ticket);
         self.ask_leader(leader, mode, effects);
@@ -140,7 +145,7 @@ impl Node {
 
     /// A follower asks.
     pub(crate) fn on_read_index(&mut self, from: NodeId, ask: ReadIndex, effects: &mut Effects) {
-        if ask.asker == Health::Damaged {
+        if ask.asker == Health::Damaged && !mutant!(self.config, DamagedAskerCounted) {
             // Before the index is looked at: from here on nothing is committed with its help.
             self.note_health(from, Health::Damaged);
         }
@@ -149,7 +154,8 @@ impl Node {
             Role::Leader(leader) if leader.reads.contains(reader) => {}
             Role::Leader(_) => self.read_as_leader(reader, ask.mode, effects),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
-                self.answer_read(reader, None, effects)
+                let index = mutant!(self.config, FollowerAnswersIndex, Some(self.commit), None);
+                self.answer_read(reader, index, effects);
             }
         }
     }
@@ -161,14 +167,18 @@ impl Node {
         answer: ReadIndexResponse,
         effects: &mut Effects,
     ) {
-        if self.leader() != Some(from) {
+        if self.leader() != Some(from) && !mutant!(self.config, FormerLeaderAnswers) {
             return;
         }
         self.on_heal_answer(answer);
         for mode in [ReadMode::Lease, ReadMode::Quorum] {
             let of_mode = self.forwarded.of(mode);
-            if let Some(asked) = of_mode.asked.take_if(|asked| asked.request == answer.request) {
-                let outcome = answer.index.map_or(Outcome::NotLeader(None), Outcome::ReadAt);
+            if let Some(asked) = of_mode
+                .asked
+                .take_if(|asked| asked.request == answer.request || mutant!(self.config, OldReadAnswerTaken))
+            {
+                let index = mutant!(self.config, FollowerReadsOwnCommit, Some(self.commit), answer.index);
+                let outcome = index.map_or(Outcome::NotLeader(None), Outcome::ReadAt);
                 effects.done.extend(asked.tickets.into_iter().map(|ticket| Done { ticket, outcome }));
                 self.ask_leader(from, mode, effects);
             }
@@ -182,12 +192,17 @@ impl Node {
             (self.envelope(), self.now, self.now.after(self.config.heartbeat_interval));
         for mode in [ReadMode::Lease, ReadMode::Quorum] {
             let of_mode = self.forwarded.of(mode);
-            if let Some(given_up) = of_mode.asked.take_if(|asked| asked.until <= now) {
+            if let Some(given_up) =
+                of_mode.asked.take_if(|asked| asked.until <= now && !mutant!(self.config, ReadNeverGivenUp))
+            {
                 let outcome = Outcome::NotLeader(Some(leader));
                 effects.done.extend(given_up.tickets.into_iter().map(|ticket| Done { ticket, outcome }));
                 self.ask_leader(leader, mode, effects);
             } else if let Some(asked) = of_mode.asked.as_mut().filter(|asked| asked.again_at <= now) {
                 asked.again_at = again_at;
+                if mutant!(self.config, ReadNotAskedAgain) {
+                    continue;
+                }
                 let ask = ReadIndex { mode, asker: Health::Sound, request: asked.request };
                 effects.messages.push(envelope.to(leader, Body::ReadIndex(ask)));
             }
@@ -214,7 +229,7 @@ impl Node {
             return self.answer_read(reader, Some(self.commit), effects);
         }
         let Role::Leader(leader) = &mut self.role else { return };
-        if leader.reads.len() >= WAITING_READS_MAX {
+        if leader.reads.len() >= WAITING_READS_MAX && !mutant!(self.config, ReadsUnbounded) {
             return match reader {
                 Reader::Local(ticket) => effects.done.push(Done { ticket, outcome: Outcome::Overloaded }),
                 Reader::Peer(..) => self.answer_read(reader, None, effects),
@@ -276,11 +291,24 @@ impl Node {
 
     fn is_round_confirmed(&self, round: u64) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
-        quorum::holds(self.memberships.current(), |node| {
+        let membership = self.memberships.current();
+        let membership = mutant!(
+            self.config,
+            JointReadIncoming,
+            &crate::mutants::incoming_half(membership),
+            mutant!(self.config, JointReadOutgoing, &crate::mutants::outgoing_half(membership), membership)
+        );
+        let confirms = |node| {
             node == self.config.node
                 || confirmed_round(leader, node)
                     .is_some_and(|acked| acked >= round || mutant!(self.config, OldRoundConfirms))
-        })
+        };
+        mutant!(
+            self.config,
+            LearnerConfirmsRead,
+            crate::mutants::agreed_by_anyone(membership, confirms) == Some(true),
+            quorum::holds(membership, confirms)
+        )
     }
 
     fn answer_read(&self, reader: Reader, index: Option<LogIndex>, effects: &mut Effects) {
@@ -298,6 +326,8 @@ impl Node {
 }
 
 fn confirmed_round(leader: &Leader, node: NodeId) -> Option<u64> {
-    let counts = |peer: &&Progress| peer.answered.is_some() && peer.health == Health::Sound;
+    let counts = |peer: &&Progress| {
+        peer.answered.is_some() && (peer.health == Health::Sound || mutant!(DamagedConfirmsRead))
+    };
     leader.progress.get(&node).filter(counts).map(|peer| peer.acked_round)
 }

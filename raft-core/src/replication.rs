@@ -43,17 +43,25 @@ impl Node {
         let (own, last, now) = (self.config.node, self.log.last_index(), self.now);
         let peers = Peers::of(self);
         let settled = self.memberships.is_committed(self.commit);
-        let parting = if settled { current } else { self.memberships.previous() };
+        let parting = if settled || mutant!(self.config, PartingPeersDropped) {
+            current
+        } else {
+            self.memberships.previous()
+        };
         let Role::Leader(leader) = &mut self.role else { return };
         leader.progress_of = settled.then(|| current.id());
         let Leader { progress, rounds, .. } = &mut **leader;
         let stays = |id: &NodeId, peer: &Progress| {
-            current.store(*id).or(parting.store(*id)).is_some_and(|store| store == peer.store)
+            current
+                .store(*id)
+                .or(parting.store(*id))
+                .is_some_and(|store| store == peer.store || mutant!(self.config, SwappedStoreKeepsMatch))
         };
         let gone: Vec<NodeId> =
             progress.iter().filter(|(id, peer)| !stays(id, peer)).map(|(id, _)| *id).collect();
         for to in gone {
-            if let Some(mut peer) = progress.remove(&to) {
+            if let Some(mut peer) = progress.remove(&to).filter(|_| !mutant!(self.config, PartingWordDropped))
+            {
                 let (log, config, peer) = (&self.log, &self.config, &mut peer);
                 Sender { log, config, peers, to, peer, rounds, effects }.part();
             }
@@ -106,7 +114,14 @@ impl Node {
         if mutant!(self.config, NoCheckQuorum) {
             return None;
         }
-        let heard = quorum::agreed(self.memberships.current(), |node| {
+        let membership = self.memberships.current();
+        let membership = mutant!(
+            self.config,
+            JointCheckIncoming,
+            &crate::mutants::incoming_half(membership),
+            mutant!(self.config, JointCheckOutgoing, &crate::mutants::outgoing_half(membership), membership)
+        );
+        let heard = quorum::agreed(membership, |node| {
             if node == self.config.node {
                 return Time(u64::MAX);
             }
@@ -160,7 +175,7 @@ impl Node {
             AppendOutcome::Match(_) => {} // More than there is.
             AppendOutcome::Conflict { refused, hint } => self.on_conflict(from, refused, hint, incarnation),
         }
-        if healed {
+        if healed && !mutant!(self.config, HealedNotCounted) {
             self.advance_leader_commit(effects);
         }
         if wants_snapshot {
@@ -451,7 +466,9 @@ impl Sender<'_> {
     fn push(&mut self, prev: LogId, entries: Entries, round: u64) {
         let commit = self.peers.commit;
         self.peer.sent_round = self.peer.sent_round.max(round);
-        self.peer.sent_commit = self.peer.sent_commit.max(commit.min(prev.index.plus(entries.len() as u64)));
+        let proven = commit.min(prev.index.plus(entries.len() as u64));
+        let told = mutant!(self.config, CommitTakenForTold, commit, proven);
+        self.peer.sent_commit = self.peer.sent_commit.max(told);
         let body = AppendEntries { prev, entries, commit, round };
         self.effects.messages.push(self.peers.envelope.to(self.to, Body::AppendEntries(body)));
     }

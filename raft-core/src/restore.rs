@@ -28,7 +28,9 @@ impl Node {
         let (applied, commit) = check_restored(&state)?;
         let commit = mutant!(config, RestartForgetsApplied, state.hard_state.commit, commit);
         let Restored { base, term_runs, last, memberships, hard_state, .. } = state;
-        let memberships: Vec<_> = memberships.into_iter().map(|(at, it)| (at, Arc::new(it))).collect();
+        let kept = if mutant!(config, RestartForgetsMembership) { 0 } else { usize::MAX };
+        let memberships: Vec<_> =
+            memberships.into_iter().take(kept).map(|(at, it)| (at, Arc::new(it))).collect();
         // A cluster is founded with an entry of term 1 before any node has a hard state: the entry says the term.
         let term = if base.id == LogId::GENESIS { hard_state.term.max(Term(1)) } else { hard_state.term };
         // A damaged log may have lost what is committed; how far it is committed is learnt again.
@@ -58,7 +60,7 @@ impl Node {
             vote_store: None,
             health: Condition::new(hard_state.health),
             lives: BTreeMap::new(),
-            last_number: first_number(config.store),
+            last_number: mutant!(config, WipedNamesRepeat, 0, first_number(config.store)),
             last_round: 0,
             transfer: None,
             forwarded: ForwardedReads::default(),

@@ -47,7 +47,7 @@ impl Tail {
         while let Some(dropped) = self.blocks.pop_back_if(|block| block.first >= index) {
             self.bytes -= dropped.bytes;
         }
-        if let Some(block) = self.blocks.back_mut() {
+        if let Some(block) = self.blocks.back_mut().filter(|_| !mutant!(TailKeepsTruncated)) {
             let kept = block.offset(index);
             self.bytes -= block.weight(kept, block.entries.len());
             block.bytes = block.weight(0, kept);
@@ -60,7 +60,9 @@ impl Tail {
         while let Some(dropped) = self.blocks.pop_front_if(|block| block.last() <= to) {
             self.bytes -= dropped.bytes;
         }
-        if let Some(block) = self.blocks.front_mut().filter(|block| block.first <= to) {
+        if let Some(block) =
+            self.blocks.front_mut().filter(|block| block.first <= to && !mutant!(TailKeepsCompacted))
+        {
             let gone = block.offset(to.next());
             let bytes = block.weight(0, gone);
             self.bytes -= bytes;
@@ -86,7 +88,8 @@ impl Tail {
 
     fn evict_blocks(&mut self, durable: LogIndex) {
         while self.bytes > self.bytes_max
-            && let Some(dropped) = self.blocks.pop_front_if(|block| block.last() <= durable)
+            && let Some(dropped) =
+                self.blocks.pop_front_if(|block| block.last() <= durable || mutant!(UndurableEvicted))
         {
             self.bytes -= dropped.bytes;
         }
@@ -103,6 +106,7 @@ impl Tail {
         let at = self.find(first).filter(|_| first <= last)?;
         let block = &self.blocks[at];
         let (from, to) = (block.offset(first), block.offset(last.next()).min(block.entries.len()));
+        let from = if mutant!(SliceFromBlockStart) { 0 } else { from };
         let whole = from == 0 && to == block.entries.len();
         let bytes = if whole { block.bytes } else { block.weight(from, to) };
         if bytes > bytes_max {
@@ -118,9 +122,12 @@ impl Tail {
     /// Puts small blocks together, from an entry of the first one on.
     fn collect(&self, at: usize, from: usize, last: LogIndex, bytes_max: usize) -> (Entries, usize) {
         let (mut bytes, mut count) = (0_usize, 0_usize);
+        let skipped = usize::from(mutant!(SliceSkipsAtBoundary));
         let small = || {
             let rest = self.blocks.range(at + 1..).take_while(|block| block.entries.len() < WHOLE);
-            self.blocks[at].entries[from..].iter().chain(rest.flat_map(|block| block.entries.iter()))
+            self.blocks[at].entries[from..]
+                .iter()
+                .chain(rest.flat_map(|block| block.entries.iter().skip(skipped)))
         };
         for entry in small().take_while(|entry| entry.id.index <= last) {
             let with = bytes.saturating_add(entry.weight());

@@ -102,8 +102,8 @@ impl Writes {
             || staged.truncate_from.is_some()
             || staged.reset_to.is_some()
             || staged.compact_to.is_some();
-        let vote_changes =
-            (hard.term, hard.vote, hard.health) != (self.queued.term, self.queued.vote, self.queued.health);
+        let health = mutant!(HealthNotWritten) || hard.health == self.queued.health;
+        let vote_changes = (hard.term, hard.vote) != (self.queued.term, self.queued.vote) || !health;
         let commit_changes = hard.commit > self.queued.commit;
         let persist_commit = core::mem::take(&mut self.persist_commit) && commit_changes;
         if !(log_changes || vote_changes || persist_commit) {

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use driven::Driven;
-use members::{members, voters};
+use members::{founding, joint, members, voters};
 use messages::{answer, append, entry, matches, request_vote, vote_response};
 use raftkit_core::*;
 
@@ -197,4 +197,134 @@ fn a_damaged_node_gives_no_vote() {
     };
     assert_eq!(votes(Health::Damaged), [Vote::Refused]);
     assert_eq!(votes(Health::Sound), [Vote::Granted]);
+}
+
+/// What it takes to leave a joint membership is the leader's business, and no caller's.
+#[test]
+fn a_change_to_a_joint_membership_is_refused() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.elect(&[2]);
+    it.hear(2, 2, answer(matches(2), 1));
+    let target = joint(&[1, 2], &[1, 2, 3]);
+    let change = MembershipChange { ticket: Ticket(7), seen: LogId::GENESIS, target };
+    it.give(Input::Change(Box::new(change)));
+    let outcome = Outcome::Refused(ChangeRefused::Joint);
+    assert_eq!(it.effects.done, [Done { ticket: Ticket(7), outcome }]);
+}
+
+/// The membership names the data folder that this node lost: it may have voted and acknowledged from there.
+#[test]
+fn a_node_does_not_campaign_from_another_data_folder() {
+    let campaigns = |store| {
+        let mut it = Driven::founded(voters(&[1, 2, 3]));
+        let restored =
+            Restored { base: founding(voters(&[1, 2, 3])), last: LogIndex(1), ..Restored::default() };
+        let config = Config::new(NodeId(1), StoreId(store), Incarnation(6), 1);
+        it.node = Node::restore(config, restored, it.now).unwrap();
+        !it.wait().effects.messages.is_empty()
+    };
+    assert_eq!([campaigns(1), campaigns(9)], [true, false]);
+}
+
+/// Its leader may have sent that before it knew the node to be a learner.
+#[test]
+fn a_learner_that_is_told_to_campaign_does_not() {
+    let told = |voting: &[u64]| {
+        let voting = voting.iter().copied().map(NodeId).collect();
+        let mut it = Driven::founded(Membership::new(members([1, 2, 3]), voting).unwrap());
+        it.hear(2, 2, append(LogId::GENESIS, vec![], 1, 1)).persist();
+        it.hear(2, 2, Body::TimeoutNow(TimeoutNow {}));
+        it.node.role()
+    };
+    assert_eq!([told(&[1, 2, 3]), told(&[2, 3])], [RoleName::Candidate, RoleName::Learner]);
+}
+
+/// Both are in their first life: an answer to what the one asked must not be taken for one to what the other asks.
+#[test]
+fn a_wiped_node_asks_under_other_names_than_before() {
+    let asked = |store| {
+        let restored =
+            Restored { base: founding(voters(&[1, 2, 3])), last: LogIndex(1), ..Restored::default() };
+        let config = Config::new(NodeId(1), StoreId(store), Incarnation(1), 1);
+        let mut it = Driven::founded(voters(&[1, 2, 3]));
+        it.node = Node::restore(config, restored, it.now).unwrap();
+        it.hear(2, 2, append(LogId::GENESIS, vec![], 1, 1)).persist();
+        it.give(Input::Read { ticket: Ticket(1), mode: ReadMode::Quorum });
+        let Some(Body::ReadIndex(ask)) = it.bodies().pop() else { panic!("{:?}", it.effects) };
+        ask.request
+    };
+    assert_ne!(asked(1), asked(9));
+}
+
+/// Its answer to a heartbeat says the same, but may be lost: from its question on it counts for nothing.
+#[test]
+fn a_damaged_peer_that_asks_how_far_to_heal_does_not_count_for_the_answer() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.elect(&[2]);
+    it.hear(3, 2, answer(matches(2), 1));
+    let request = RequestId { incarnation: Incarnation(6), number: 1 };
+    it.hear(3, 2, Body::ReadIndex(ReadIndex { mode: ReadMode::Quorum, asker: Health::Damaged, request }));
+    assert_eq!(it.node.status().peers[&NodeId(3)].health, Health::Damaged);
+}
+
+#[test]
+fn a_damaged_node_heals_by_the_answer_to_its_own_question() {
+    let hard_state = HardState { health: Health::Damaged, ..HardState::default() };
+    let base = founding(voters(&[1, 2, 3]));
+    let mut it = Driven::restored(Restored { base, last: LogIndex(1), hard_state, ..Restored::default() });
+    it.hear(2, 2, append(LogId::GENESIS, vec![], 1, 1));
+    let ask = it.bodies().into_iter().find_map(|body| match body {
+        Body::ReadIndex(ask) => Some(ask),
+        _ => None,
+    });
+    let own = ask.expect("it asks").request;
+    it.persist();
+    let other = RequestId { number: own.number + 1, ..own };
+    for (request, expected) in [(other, Health::Damaged), (own, Health::Sound)] {
+        it.hear(2, 2, Body::ReadIndexResponse(ReadIndexResponse { index: Some(LogIndex(1)), request }));
+        assert_eq!(it.node.health(), expected);
+    }
+}
+
+#[test]
+fn what_a_peer_acknowledged_while_it_was_damaged_counts_once_it_has_healed() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.elect(&[2]);
+    it.hear(3, 2, answer(matches(1), 1));
+    for health in [Health::Damaged, Health::Sound] {
+        let Body::AppendEntriesResponse(said) = answer(matches(2), 1) else { panic!("an answer") };
+        it.hear(3, 2, Body::AppendEntriesResponse(AppendEntriesResponse { health, ..said }));
+        let expected = if health == Health::Sound { 2 } else { 1 };
+        assert_eq!(it.node.commit(), LogIndex(expected));
+    }
+}
+
+#[test]
+fn an_index_to_read_at_is_taken_from_the_leader_alone() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.hear(2, 2, append(LogId::GENESIS, vec![], 1, 1)).persist();
+    it.give(Input::Read { ticket: Ticket(1), mode: ReadMode::Quorum });
+    let Some(Body::ReadIndex(ask)) = it.bodies().pop() else { panic!("{:?}", it.effects) };
+    let answer = ReadIndexResponse { index: Some(LogIndex(1)), request: ask.request };
+    assert_eq!(it.hear(3, 2, Body::ReadIndexResponse(answer)).effects.done, []);
+    assert_eq!(it.hear(2, 2, Body::ReadIndexResponse(answer)).effects.done.len(), 1);
+}
+
+#[test]
+fn so_many_reads_may_wait_and_no_more() {
+    let overloaded = |mut it: Driven| {
+        let mut effects = Effects::default();
+        for ticket in 0..=1 << 16 {
+            let read = Input::Read { ticket: Ticket(ticket), mode: ReadMode::Quorum };
+            it.node.handle(it.now, read, &mut effects);
+        }
+        effects.done
+    };
+    let mut leader = Driven::founded(voters(&[1, 2, 3]));
+    leader.elect(&[2]).hear(2, 2, answer(matches(2), 1));
+    let mut follower = Driven::founded(voters(&[1, 2, 3]));
+    follower.hear(2, 2, append(LogId::GENESIS, vec![], 1, 1));
+    for refused in [overloaded(leader), overloaded(follower)] {
+        assert_eq!(refused, [Done { ticket: Ticket(1 << 16), outcome: Outcome::Overloaded }]);
+    }
 }

@@ -38,7 +38,13 @@ impl MembershipHistory {
 
     /// The one that was in force right after `index`; the base's for an index before it.
     pub(crate) fn as_of(&self, index: LogIndex) -> &Membership {
-        &self.later.iter().rev().find(|(at, _)| *at <= index).unwrap_or(&self.base).1
+        &self
+            .later
+            .iter()
+            .rev()
+            .find(|(at, _)| *at <= index || mutant!(NewestAsOfAnyIndex))
+            .unwrap_or(&self.base)
+            .1
     }
 
     /// Notes one that was appended.
@@ -57,7 +63,8 @@ impl MembershipHistory {
     /// The log now starts after `to`.
     pub(crate) fn compact(&mut self, to: LogIndex) {
         let gone = self.later.partition_point(|(at, _)| *at <= to);
-        if let Some(base) = self.later.drain(..gone).next_back() {
+        let newest = self.later.drain(..gone).next_back();
+        if let Some(base) = newest.filter(|_| !mutant!(CompactedMembershipLost)) {
             self.base = base;
         }
     }
