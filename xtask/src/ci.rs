@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::console::{self, complain, say};
 use crate::flags::CiFlags;
 use crate::workspace::{self, Failure};
-use crate::{layers, tidy};
+use crate::{layers, mutants, tidy};
 
 const BARE_METAL: &str = "x86_64-unknown-none";
 
@@ -41,6 +41,7 @@ fn steps() -> Vec<Step> {
         step("layers", Work::Own(layers::run)),
         step("clippy", cargo("clippy --workspace --all-targets --all-features -- -D warnings")),
         step("test", cargo("test --workspace --all-features")),
+        step("mutants", Work::Own(mutants::of_core)),
         step("doc", Work::Cargo { args: doc, env: vec![("RUSTDOCFLAGS", "-Dwarnings")] }),
         step("no-std", Work::CargoForTarget { args: bare_metal, target: BARE_METAL }),
         step("release", cargo("build --release -p raftkit-node")),

@@ -13,13 +13,13 @@ use crate::workspace::Failure;
 
 /// Switches a mutant on.
 const VARIABLE: &str = "RAFTKIT_MUTANT";
-/// A stage that takes longer is stopped.
-const LIMIT: Duration = Duration::from_secs(60);
+/// A stage may take so long, and so many times what it takes without a mutant: one that takes longer is stopped, and hangs.
+const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT_FACTOR: u32 = 8;
+/// How long a stage may take without a mutant.
+const SOUND_LIMIT: Duration = Duration::from_secs(180);
 /// Whether a test binary has ended is looked at this often.
 const POLL: Duration = Duration::from_millis(10);
-/// A stage that was stopped hangs, if without a mutant it takes less than this part of the limit; otherwise it may
-/// only be slow, and that proves nothing.
-const SOUND_PART: u32 = 4;
 /// The simulation runs so many seeds, then more: most bugs need few.
 const SEEDS: [&str; 3] = ["50", "400", "1500"];
 
@@ -29,8 +29,8 @@ pub(super) struct Stage {
     pub(super) name: String,
     binary: std::path::PathBuf,
     seeds: Option<&'static str>,
-    /// How long it takes without a mutant.
-    pub(super) sound_time: Duration,
+    /// How long it takes without a mutant, once that is known.
+    pub(super) sound_time: Option<Duration>,
 }
 
 /// How a stage ended.
@@ -70,12 +70,14 @@ impl Verdict {
     }
 }
 
-/// What to run, cheap things first: unit tests, then single rules and scenarios, then random inputs, then simulation.
+/// What to run, cheap things first: unit tests, then single rules and scenarios, then random inputs and
+/// grids, then simulation.
 pub(super) fn stages(binaries: &[TestBinary]) -> Vec<Stage> {
     let rank = |binary: &&TestBinary| match binary.name.as_str() {
         _ if binary.is_unit => 0,
         "determinism" => 2,
-        "simulation" => 3,
+        "lease" => 3,
+        "simulation" => 4,
         _ => 1,
     };
     let mut sorted: Vec<&TestBinary> = binaries.iter().collect();
@@ -84,7 +86,7 @@ pub(super) fn stages(binaries: &[TestBinary]) -> Vec<Stage> {
         name,
         binary: binary.path.clone(),
         seeds,
-        sound_time: Duration::ZERO,
+        sound_time: None,
     };
     let of = |binary: &TestBinary| match (binary.is_unit, binary.name.as_str()) {
         (true, _) => vec![stage(binary, "unit".to_owned(), None)],
@@ -127,12 +129,12 @@ pub(super) fn run(stage: &Stage, mutant: Option<&str>, logs: &Path) -> Result<En
     let mut command = command(&stage.binary, mutant);
     command.envs(stage.seeds.map(|seeds| ("SEEDS", seeds)));
     command.stdin(Stdio::null()).stdout(log).stderr(twin);
-    let start = Instant::now();
+    let (start, limit) = (Instant::now(), limit(stage.sound_time));
     let mut child = command.spawn().map_err(Failure::of(format!("cannot run {}", stage.name)))?;
     let status = loop {
         match child.try_wait().map_err(Failure::of("cannot wait for a test"))? {
             Some(status) => break Some(status),
-            None if start.elapsed() > LIMIT => {
+            None if start.elapsed() > limit => {
                 child.kill().map_err(Failure::of("cannot stop a test"))?;
                 child.wait().map_err(Failure::of("cannot wait for a test"))?;
                 break None;
@@ -148,35 +150,43 @@ pub(super) fn run(stage: &Stage, mutant: Option<&str>, logs: &Path) -> Result<En
             let words = read::failure(&String::from_utf8_lossy(&printed));
             Some(words.unwrap_or_else(|| format!("ended with {status}")))
         }
-        None => hangs(stage.sound_time).then(|| format!("does not end within {}", console::seconds(LIMIT))),
+        None => Some(format!("does not end within {}", console::seconds(limit))),
     };
     Ok(End { time, failed })
 }
 
-/// Whether being stopped at the limit says that a stage hangs.
-fn hangs(sound_time: Duration) -> bool {
-    sound_time * SOUND_PART < LIMIT
+/// How long a stage may take.
+fn limit(sound_time: Option<Duration>) -> Duration {
+    sound_time.map_or(SOUND_LIMIT, |sound_time| LIMIT + sound_time * LIMIT_FACTOR)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{TestBinary, hangs, stages};
+    use super::{LIMIT, TestBinary, limit, stages};
 
     #[test]
     fn cheap_stages_come_first_and_the_simulation_grows() {
-        let binaries: Vec<TestBinary> = ["simulation", "scenario", "determinism", "the_crate", "rules"]
-            .map(|name| TestBinary { name: name.to_owned(), is_unit: name == "the_crate", path: name.into() })
-            .into();
+        let binaries: Vec<TestBinary> =
+            ["simulation", "lease", "scenario", "determinism", "the_crate", "rules"]
+                .map(|name| TestBinary {
+                    name: name.to_owned(),
+                    is_unit: name == "the_crate",
+                    path: name.into(),
+                })
+                .into();
         let names: Vec<String> = stages(&binaries).into_iter().map(|stage| stage.name).collect();
         let simulations = ["simulation of 50", "simulation of 400", "simulation of 1500"];
-        assert_eq!(names, [&["unit", "rules", "scenario", "determinism"], &simulations[..]].concat());
+        assert_eq!(
+            names,
+            [&["unit", "rules", "scenario", "determinism", "lease"], &simulations[..]].concat()
+        );
     }
 
     #[test]
-    fn only_a_stage_that_is_quick_without_a_mutant_can_be_said_to_hang() {
-        assert!(hangs(Duration::from_secs(2)));
-        assert!(!hangs(Duration::from_secs(20)));
+    fn a_slow_stage_is_given_more_time() {
+        let [quick, slow] = [10, 20_000].map(|ms| limit(Some(Duration::from_millis(ms))));
+        assert!(quick < LIMIT * 2 && slow > Duration::from_secs(100), "{quick:?}, {slow:?}");
     }
 }
