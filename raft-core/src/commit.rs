@@ -3,6 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::quorum::Use;
 use crate::raft::Node;
 use crate::role::{Leader, Open, Role};
 use crate::{
@@ -87,7 +88,7 @@ impl Node {
             let Some(peer) = leader.progress.get(&node) else { return LogIndex::ZERO };
             mutant!(self.config, RegressedPeerCounted, peer.match_index, peer.counted_match())
         };
-        let agreed = crate::mutants::agreed(&self.config, self.memberships.current(), holds);
+        let agreed = self.agreed(Use::Commit, holds);
         // Only entries of this term are committed by counting (paper, section 5.4.2 and Figure 8).
         if let Some(index) = agreed.filter(|index| {
             self.log.term(*index) == Some(self.term) || mutant!(self.config, OldTermCommitted)

@@ -6,7 +6,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 
 use crate::lease::Rounds;
 use crate::progress::Progress;
-use crate::quorum::{self, Tally};
+use crate::quorum::Tally;
 use crate::raft::{COUNT_MAX, Grant, Node};
 use crate::read_index::LeaderReads;
 use crate::role::{Election, Leader, Role};
@@ -271,22 +271,7 @@ impl Node {
     /// How this election stands.
     fn tally(&self, election: &Election) -> Tally {
         let membership = self.memberships.current();
-        let anyone = mutant!(self.config, LearnerVoteCounted);
-        if mutant!(self.config, StrangerVoteCounted, true, anyone) {
-            return crate::mutants::tally_of_anyone(membership, &election.votes);
-        }
-        let membership = mutant!(
-            self.config,
-            JointElectionIncoming,
-            &crate::mutants::incoming_half(membership),
-            mutant!(
-                self.config,
-                JointElectionOutgoing,
-                &crate::mutants::outgoing_half(membership),
-                membership
-            )
-        );
-        quorum::tally(membership, |node| election.votes.get(&node).copied())
+        crate::mutants::tally(&self.config, membership, &election.votes)
     }
 
     /// The election is lost: wait for who won it, and not long if nobody did.

@@ -7,9 +7,10 @@
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
+use crate::quorum::Use;
 use crate::raft::Node;
 use crate::role::{Leader, Role};
-use crate::{Health, Time, quorum};
+use crate::{Health, Time};
 
 /// When the rounds of this term were sent.
 ///
@@ -85,21 +86,9 @@ impl Node {
         }
         let error = mutant!(self.config, LeaseIgnoresClockError, Duration::ZERO, self.config.clock_error);
         // A leader grants no vote while it leads, so its own promise has no end.
-        let membership = self.memberships.current();
-        let membership = mutant!(
-            self.config,
-            JointLeaseIncoming,
-            &crate::mutants::incoming_half(membership),
-            mutant!(self.config, JointLeaseOutgoing, &crate::mutants::outgoing_half(membership), membership)
-        );
         let until =
             |node| if node == self.config.node { Time(u64::MAX) } else { promised_until(leader, node) };
-        let promised = mutant!(
-            self.config,
-            LearnerPromiseCounted,
-            crate::mutants::agreed_by_anyone(membership, until),
-            quorum::agreed(membership, until)
-        )?;
+        let promised = self.agreed(Use::Lease, until)?;
         Some(if promised == Time(u64::MAX) { promised } else { promised.before(error) })
     }
 

@@ -37,8 +37,7 @@ impl Node {
                     leader.change = Some(OpenChange { ticket, first });
                 }
             }
-            Err(Outcome::Refused(ChangeRefused::InProgress)) if mutant!(self.config, SecondChangeIgnored) => {
-            }
+            Err(Outcome::Refused(_)) if mutant!(self.config, SecondChangeIgnored) => {}
             Err(outcome) => effects.done.push(Done { ticket, outcome }),
         }
     }
@@ -71,7 +70,7 @@ impl Node {
         if let Some(node) = target.voters().iter().find(is_damaged) {
             return Err(Outcome::Refused(ChangeRefused::Damaged { node: *node }));
         }
-        if current.says_the_same(&target) && !mutant!(self.config, SameChangeAppended) {
+        if current.says_the_same(&target) {
             return Err(Outcome::Committed(current.id()));
         }
         let next = if is_single(current, &target) { target } else { current.join(&target) };
@@ -146,10 +145,10 @@ impl Node {
 
 /// Whether any change from `current` could lead to `target`.
 pub(crate) fn check_target(current: &Membership, target: &Membership) -> Result<(), ChangeRefused> {
-    if target.is_joint() && !mutant!(JointTargetTaken) {
+    if target.is_joint() {
         return Err(ChangeRefused::Joint);
     }
-    if target.voters().is_empty() && !mutant!(EmptyTargetTaken) {
+    if target.voters().is_empty() {
         return Err(ChangeRefused::NoVoters);
     }
     let changed = |node: &&NodeId| target.contains(**node) && target.store(**node) != current.store(**node);

@@ -40,12 +40,11 @@ macro_rules! mutant {
     }};
 }
 
+mod counting;
 mod wrong;
 
-pub(crate) use wrong::{
-    agreed, agreed_by_anyone, count_twice, incoming_half, is_forgotten, learners, outgoing_half,
-    tally_of_anyone, truncate_apart,
-};
+pub(crate) use counting::{agreed, tally};
+pub(crate) use wrong::{count_twice, is_forgotten, truncate_apart};
 
 /// The variable that names the mutant to switch on.
 #[cfg(mutants)]

@@ -18,31 +18,20 @@ impl Node {
     /// Makes the first learner that has caught up a voter. Called at the end of each input.
     pub(crate) fn promote_staging(&mut self) {
         let membership = self.memberships.current();
-        let any = mutant!(self.config, NonVoterPromoted, true, !membership.staging().is_empty());
-        let any = mutant!(self.config, NeverPromoted, false, any);
-        let transferring = mutant!(self.config, PromotedInTransfer, false, self.is_transferring());
-        if !any || membership.is_joint() || transferring {
+        let never = mutant!(self.config, NeverPromoted);
+        if membership.staging().is_empty() || membership.is_joint() || self.is_transferring() || never {
             return;
         }
         let (now, last, limit) = (self.now, self.log.last_index(), self.config.election_timeout);
         let Role::Leader(leader) = &mut self.role else { return };
-        let settled = self.memberships.is_committed(self.commit) || mutant!(self.config, PromotedInChange);
-        if self.commit < leader.term_start && !mutant!(self.config, PromotedBeforeTermCommit)
-            || !settled
-            || leader.resigns
-        {
+        let started = self.commit >= leader.term_start || mutant!(self.config, PromotedBeforeTermCommit);
+        if !started || !self.memberships.is_committed(self.commit) || leader.resigns {
             return;
         }
         let caught_up = |node: &&NodeId| {
             leader.progress.get_mut(node).is_some_and(|peer| has_caught_up(peer, last, now, limit))
         };
-        let learners = mutant!(
-            self.config,
-            NonVoterPromoted,
-            &crate::mutants::learners(membership),
-            membership.staging()
-        );
-        let Some(node) = learners.iter().find(caught_up).copied() else { return };
+        let Some(node) = membership.staging().iter().find(caught_up).copied() else { return };
         if let Some(member) = membership.members().get(&node).cloned() {
             let promoted = membership.clone().with(node, member, Suffrage::Voter);
             self.append_membership(promoted);

@@ -3,6 +3,7 @@
 
 use alloc::collections::BTreeSet;
 
+use crate::raft::Node;
 use crate::{Membership, NodeId, Vote};
 
 /// The values of so many voters are sorted in place; no sound group is larger.
@@ -17,6 +18,28 @@ pub enum Tally {
     Lost,
     /// Neither yet.
     Open,
+}
+
+/// What a quorum is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// What is committed (paper, section 5.3).
+    Commit,
+    /// Who leads (paper, section 5.2).
+    Election,
+    /// Until when nobody else can be elected (thesis, section 6.4.1).
+    Lease,
+    /// Whether this node still leads, for a read (thesis, section 6.4).
+    Read,
+    /// How long ago a quorum was heard (thesis, section 6.2).
+    Silence,
+}
+
+impl Node {
+    /// What a quorum of the membership in force agrees on.
+    pub(crate) fn agreed<T: Ord + Copy>(&self, of: Use, value: impl Fn(NodeId) -> T) -> Option<T> {
+        crate::mutants::agreed(&self.config, of, self.memberships.current(), value)
+    }
 }
 
 /// The greatest value that a quorum reaches: every member of some quorum has at least this one. None without voters.

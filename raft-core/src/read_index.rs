@@ -4,12 +4,13 @@
 use alloc::vec::Vec;
 
 use crate::progress::Progress;
+use crate::quorum::Use;
 use crate::raft::Node;
 use crate::replication::Beats;
 use crate::role::{Leader, Role};
 use crate::{
     Body, Done, Effects, Health, LogIndex, NodeId, Outcome, ReadIndex, ReadIndexResponse, ReadMode,
-    RequestId, Ticket, Time, quorum,
+    RequestId, Ticket, Time,
 };
 
 /// So many reads may wait on one node; more are refused (`Overloaded`).
@@ -134,11 +135,6 @@ impl Node {
         if of_mode.len() >= WAITING_READS_MAX && !mutant!(self.config, ReadsUnbounded) {
             return effects.done.push(Done { ticket, outcome: Outcome::Overloaded });
         }
-        if mutant!(self.config, ReadJoinsQuestion)
-            && let Some(asked) = &mut of_mode.asked
-        {
-            return asked.tickets.push(ticket);
-        }
         of_mode.waiting.push(ticket);
         self.ask_leader(leader, mode, effects);
     }
@@ -200,9 +196,6 @@ impl Node {
                 self.ask_leader(leader, mode, effects);
             } else if let Some(asked) = of_mode.asked.as_mut().filter(|asked| asked.again_at <= now) {
                 asked.again_at = again_at;
-                if mutant!(self.config, ReadNotAskedAgain) {
-                    continue;
-                }
                 let ask = ReadIndex { mode, asker: Health::Sound, request: asked.request };
                 effects.messages.push(envelope.to(leader, Body::ReadIndex(ask)));
             }
@@ -291,24 +284,12 @@ impl Node {
 
     fn is_round_confirmed(&self, round: u64) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
-        let membership = self.memberships.current();
-        let membership = mutant!(
-            self.config,
-            JointReadIncoming,
-            &crate::mutants::incoming_half(membership),
-            mutant!(self.config, JointReadOutgoing, &crate::mutants::outgoing_half(membership), membership)
-        );
         let confirms = |node| {
             node == self.config.node
                 || confirmed_round(leader, node)
                     .is_some_and(|acked| acked >= round || mutant!(self.config, OldRoundConfirms))
         };
-        mutant!(
-            self.config,
-            LearnerConfirmsRead,
-            crate::mutants::agreed_by_anyone(membership, confirms) == Some(true),
-            quorum::holds(membership, confirms)
-        )
+        self.agreed(Use::Read, confirms) == Some(true)
     }
 
     fn answer_read(&self, reader: Reader, index: Option<LogIndex>, effects: &mut Effects) {

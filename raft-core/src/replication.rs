@@ -5,11 +5,12 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::progress::{Progress, ProgressState};
+use crate::quorum::Use;
 use crate::raft::{Envelope, Node};
 use crate::role::{Leader, Role};
 use crate::{
     AppendEntries, AppendEntriesResponse, AppendOutcome, Body, Effects, Entries, Entry, Fatal, Fetch,
-    Fetched, Health, Incarnation, LogId, LogIndex, NodeId, Time, quorum,
+    Fetched, Health, Incarnation, LogId, LogIndex, NodeId, Time,
 };
 
 /// A probe carries at most so many bytes: it may well be refused.
@@ -114,14 +115,7 @@ impl Node {
         if mutant!(self.config, NoCheckQuorum) {
             return None;
         }
-        let membership = self.memberships.current();
-        let membership = mutant!(
-            self.config,
-            JointCheckIncoming,
-            &crate::mutants::incoming_half(membership),
-            mutant!(self.config, JointCheckOutgoing, &crate::mutants::outgoing_half(membership), membership)
-        );
-        let heard = quorum::agreed(membership, |node| {
+        let heard = self.agreed(Use::Silence, |node| {
             if node == self.config.node {
                 return Time(u64::MAX);
             }

@@ -176,216 +176,200 @@ catalogue! {
         "A change is begun while leadership is handed over.",
     85 TwoAtOnce "two-at-once" "thesis 4.1"
         "Two voters are changed at once without a joint membership.",
-    86 SameChangeAppended "same-change-appended" "thesis 4"
-        "A change to what is already so is appended.",
-    87 JointTargetTaken "joint-target-taken" "thesis 4.3"
-        "A change may lead to a joint membership.",
-    88 EmptyTargetTaken "empty-target-taken" "thesis 4"
-        "A change may leave no voter.",
-    89 StoreSwapTaken "store-swap-taken" "etcd data loss"
+    86 StoreSwapTaken "store-swap-taken" "etcd data loss"
         "A voter's data folder is changed in place.",
-    90 DamagedMadeVoter "damaged-made-voter" "protocol-aware recovery"
+    87 DamagedMadeVoter "damaged-made-voter" "protocol-aware recovery"
         "A damaged learner is made a voter.",
-    91 JointWithoutOutgoing "joint-without-outgoing" "thesis 4.3"
+    88 JointWithoutOutgoing "joint-without-outgoing" "thesis 4.3"
         "The joint membership forgets its outgoing half.",
-    92 RemovedStayLearners "removed-stay-learners" "thesis 4.3"
+    89 RemovedStayLearners "removed-stay-learners" "thesis 4.3"
         "Those that a joint change removes stay as learners.",
     // Membership: when it acts, and what is remembered of it.
-    93 ActsWhenCommitted "acts-when-committed" "thesis 4.1"
+    90 ActsWhenCommitted "acts-when-committed" "thesis 4.1"
         "A membership acts from its commit on, not from its append.",
-    94 TruncatedMembershipStays "truncated-membership-stays" "thesis 4.1"
+    91 TruncatedMembershipStays "truncated-membership-stays" "thesis 4.1"
         "A membership that is truncated stays in force.",
-    95 RestartForgetsMembership "restart-forgets-membership" "restart"
+    92 RestartForgetsMembership "restart-forgets-membership" "restart"
         "After a restart a membership in the log does not act.",
-    96 CompactedMembershipLost "compacted-membership-lost" "paper 7"
+    93 CompactedMembershipLost "compacted-membership-lost" "paper 7"
         "Compaction takes the membership with it.",
-    97 NewestAsOfAnyIndex "newest-as-of-any-index" "paper 7"
+    94 NewestAsOfAnyIndex "newest-as-of-any-index" "paper 7"
         "A snapshot of an earlier index names the membership in force now.",
-    98 NewLeaderStaysJoint "new-leader-stays-joint" "openraft 1871"
+    95 NewLeaderStaysJoint "new-leader-stays-joint" "openraft 1871"
         "A leader that did not begin the change leaves it joint for ever.",
-    99 LeavesJointAgain "leaves-joint-again" "etcd joint"
+    96 LeavesJointAgain "leaves-joint-again" "etcd joint"
         "Leaving joint is proposed again with each commit until it is committed itself.",
-    100 AnsweredWhenJoint "answered-when-joint" "thesis 4.3"
+    97 AnsweredWhenJoint "answered-when-joint" "thesis 4.3"
         "Who asked for a change is answered when its joint membership is committed.",
-    101 ChangeNeverAnswered "change-never-answered" "step-down"
+    98 ChangeNeverAnswered "change-never-answered" "step-down"
         "Who waits for a change is told nothing when leadership is lost.",
     // Membership: who counts.
-    102 JointCommitIncoming "joint-commit-incoming" "thesis 4.3"
+    99 JointCommitIncoming "joint-commit-incoming" "thesis 4.3"
         "While joint the incoming half alone commits.",
-    103 JointCommitOutgoing "joint-commit-outgoing" "thesis 4.3"
+    100 JointCommitOutgoing "joint-commit-outgoing" "thesis 4.3"
         "While joint the outgoing half alone commits.",
-    104 JointElectionIncoming "joint-election-incoming" "thesis 4.3"
+    101 JointElectionIncoming "joint-election-incoming" "thesis 4.3"
         "While joint the incoming half alone elects.",
-    105 JointElectionOutgoing "joint-election-outgoing" "thesis 4.3"
+    102 JointElectionOutgoing "joint-election-outgoing" "thesis 4.3"
         "While joint the outgoing half alone elects.",
-    106 JointLeaseIncoming "joint-lease-incoming" "thesis 6.4.1"
+    103 JointLeaseIncoming "joint-lease-incoming" "thesis 6.4.1"
         "While joint the incoming half alone makes a lease.",
-    107 JointLeaseOutgoing "joint-lease-outgoing" "thesis 6.4.1"
+    104 JointLeaseOutgoing "joint-lease-outgoing" "thesis 6.4.1"
         "While joint the outgoing half alone makes a lease.",
-    108 JointReadIncoming "joint-read-incoming" "thesis 6.4"
+    105 JointReadIncoming "joint-read-incoming" "thesis 6.4"
         "While joint the incoming half alone confirms reads.",
-    109 JointReadOutgoing "joint-read-outgoing" "thesis 6.4"
+    106 JointReadOutgoing "joint-read-outgoing" "thesis 6.4"
         "While joint the outgoing half alone confirms reads.",
-    110 JointCheckIncoming "joint-check-incoming" "thesis 6.2"
+    107 JointCheckIncoming "joint-check-incoming" "thesis 6.2"
         "While joint a leader stays that only the incoming half hears.",
-    111 JointCheckOutgoing "joint-check-outgoing" "thesis 6.2"
+    108 JointCheckOutgoing "joint-check-outgoing" "thesis 6.2"
         "While joint a leader stays that only the outgoing half hears.",
-    112 LearnerAckCounted "learner-ack-counted" "thesis 4.2.1"
+    109 LearnerAckCounted "learner-ack-counted" "thesis 4.2.1"
         "What a learner holds counts for commits.",
-    113 LearnerVoteCounted "learner-vote-counted" "thesis 4.2.1"
+    110 LearnerVoteCounted "learner-vote-counted" "thesis 4.2.1"
         "Learners are asked for votes, and theirs count.",
-    114 LearnerPromiseCounted "learner-promise-counted" "thesis 4.2.1"
+    111 LearnerPromiseCounted "learner-promise-counted" "thesis 4.2.1"
         "What a learner promises counts for leases.",
-    115 LearnerConfirmsRead "learner-confirms-read" "thesis 4.2.1"
+    112 LearnerConfirmsRead "learner-confirms-read" "thesis 4.2.1"
         "A learner confirms rounds of reads.",
-    116 StrangerVoteCounted "stranger-vote-counted" "thesis 4.2.2"
+    113 StrangerVoteCounted "stranger-vote-counted" "thesis 4.2.2"
         "The vote of a node that is no member counts.",
-    117 UnknownCandidateIgnored "unknown-candidate-ignored" "thesis 4.2.2"
+    114 UnknownCandidateIgnored "unknown-candidate-ignored" "thesis 4.2.2"
         "A candidate that the voter's membership does not name gets no answer.",
-    118 UnknownLeaderIgnored "unknown-leader-ignored" "thesis 4.2.2"
+    115 UnknownLeaderIgnored "unknown-leader-ignored" "thesis 4.2.2"
         "A leader that a node's membership does not name is not heard.",
     // Membership: those that come and go.
-    119 PromotedAtOnce "promoted-at-once" "thesis 4.2.1"
+    116 PromotedAtOnce "promoted-at-once" "thesis 4.2.1"
         "A staging learner becomes a voter before it has caught up.",
-    120 PromotedAfterSlowRound "promoted-after-slow-round" "thesis 4.2.1"
+    117 PromotedAfterSlowRound "promoted-after-slow-round" "thesis 4.2.1"
         "A staging learner becomes a voter after any round, however long it took.",
-    121 NeverPromoted "never-promoted" "thesis 4.2.1"
+    118 NeverPromoted "never-promoted" "thesis 4.2.1"
         "A staging learner that has caught up stays one.",
-    122 NonVoterPromoted "non-voter-promoted" "suffrage"
-        "A learner for good becomes a voter, too.",
-    123 DamagedPromoted "damaged-promoted" "protocol-aware recovery"
+    119 DamagedPromoted "damaged-promoted" "protocol-aware recovery"
         "A damaged staging learner becomes a voter.",
-    124 PromotedInChange "promoted-in-change" "thesis 4.1"
-        "A staging learner becomes a voter while the last change is not committed.",
-    125 PromotedInTransfer "promoted-in-transfer" "thesis 3.10"
-        "A staging learner becomes a voter while leadership is handed over.",
-    126 PromotedBeforeTermCommit "promoted-before-term-commit" "Ongaro 2015"
+    120 PromotedBeforeTermCommit "promoted-before-term-commit" "Ongaro 2015"
         "A staging learner becomes a voter before the term's first commit.",
-    127 RemovedLeaderCounts "removed-leader-counts" "thesis 4.2.2"
+    121 RemovedLeaderCounts "removed-leader-counts" "thesis 4.2.2"
         "A leader that removed itself counts itself.",
-    128 RemovedLeaderStays "removed-leader-stays" "thesis 4.2.2"
+    122 RemovedLeaderStays "removed-leader-stays" "thesis 4.2.2"
         "A leader that removed itself never steps down.",
-    129 RemovedLeaderLeavesEarly "removed-leader-leaves-early" "thesis 4.2.2"
+    123 RemovedLeaderLeavesEarly "removed-leader-leaves-early" "thesis 4.2.2"
         "A leader that removed itself steps down before that is committed.",
-    130 RemovedKeepsSilent "removed-keeps-silent" "thesis 4.2.2"
+    124 RemovedKeepsSilent "removed-keeps-silent" "thesis 4.2.2"
         "A voter whose removal is not committed does not campaign.",
-    131 WipedCampaigns "wiped-campaigns" "etcd data loss"
+    125 WipedCampaigns "wiped-campaigns" "etcd data loss"
         "A voter campaigns from another data folder than the membership names.",
-    132 WipedNamesRepeat "wiped-names-repeat" "delayed packets"
+    126 WipedNamesRepeat "wiped-names-repeat" "delayed packets"
         "A wiped node asks again under names that it used before.",
-    133 PartingPeersDropped "parting-peers-dropped" "thesis 4.2.3"
+    127 PartingPeersDropped "parting-peers-dropped" "thesis 4.2.3"
         "A removed peer is not served until its removal is committed.",
-    134 PartingWordDropped "parting-word-dropped" "thesis 4.2.3"
+    128 PartingWordDropped "parting-word-dropped" "thesis 4.2.3"
         "A removed peer is not told that its removal is committed.",
-    135 SwappedStoreKeepsMatch "swapped-store-keeps-match" "etcd data loss"
+    129 SwappedStoreKeepsMatch "swapped-store-keeps-match" "etcd data loss"
         "A learner that gets another data folder keeps what the earlier one held.",
-    136 WhatIfForgetsBefore "what-if-forgets-before" "consul 8964"
+    130 WhatIfForgetsBefore "what-if-forgets-before" "consul 8964"
         "The forecast of a change forgets the voters before it.",
-    137 WhatIfForgetsIncoming "what-if-forgets-incoming" "consul 8964"
+    131 WhatIfForgetsIncoming "what-if-forgets-incoming" "consul 8964"
         "The forecast of a change forgets its incoming half.",
-    138 WhatIfForgetsAfter "what-if-forgets-after" "consul 8964"
+    132 WhatIfForgetsAfter "what-if-forgets-after" "consul 8964"
         "The forecast of a change forgets the voters after it.",
-    139 WhatIfForgetsLaggards "what-if-forgets-laggards" "consul 8964"
+    133 WhatIfForgetsLaggards "what-if-forgets-laggards" "consul 8964"
         "The forecast of a change takes all for caught up.",
     // Transfers.
-    140 TransferToLearner "transfer-to-learner" "thesis 3.10"
+    134 TransferToLearner "transfer-to-learner" "thesis 3.10"
         "Leadership is handed to a node that does not vote.",
-    141 TransferToDamaged "transfer-to-damaged" "protocol-aware recovery"
+    135 TransferToDamaged "transfer-to-damaged" "protocol-aware recovery"
         "Leadership is handed to a damaged node.",
-    142 TransferToPriorityZero "transfer-to-priority-zero" "priorities"
+    136 TransferToPriorityZero "transfer-to-priority-zero" "priorities"
         "Leadership is handed to a voter of priority 0.",
-    143 SuccessorZeroFirst "successor-zero-first" "priorities"
+    137 SuccessorZeroFirst "successor-zero-first" "priorities"
         "A voter of priority 0 is named successor before others that can win.",
-    144 SecondSuccessorNamed "second-successor-named" "thesis 3.10"
+    138 SecondSuccessorNamed "second-successor-named" "thesis 3.10"
         "A leader that resigns during a transfer calls a second node to campaign.",
-    145 LearnerTakesOver "learner-takes-over" "thesis 4.2.1"
+    139 LearnerTakesOver "learner-takes-over" "thesis 4.2.1"
         "A node that does not vote campaigns when it is told to.",
-    146 CalledByAnyone "called-by-anyone" "thesis 3.10"
+    140 CalledByAnyone "called-by-anyone" "thesis 3.10"
         "Any node can tell another one to campaign.",
     // A damaged log.
-    147 DamagedCampaigns "damaged-campaigns" "protocol-aware recovery"
+    141 DamagedCampaigns "damaged-campaigns" "protocol-aware recovery"
         "A damaged node campaigns.",
-    148 DamagedPreVotes "damaged-pre-votes" "protocol-aware recovery"
+    142 DamagedPreVotes "damaged-pre-votes" "protocol-aware recovery"
         "A damaged node grants pre-votes.",
-    149 DamagedAckCounted "damaged-ack-counted" "protocol-aware recovery"
+    143 DamagedAckCounted "damaged-ack-counted" "protocol-aware recovery"
         "What a damaged peer acknowledges counts for commits.",
-    150 DamagedConfirmsRead "damaged-confirms-read" "protocol-aware recovery"
+    144 DamagedConfirmsRead "damaged-confirms-read" "protocol-aware recovery"
         "A damaged peer confirms rounds of reads.",
-    151 DamagedPromiseCounted "damaged-promise-counted" "protocol-aware recovery"
+    145 DamagedPromiseCounted "damaged-promise-counted" "protocol-aware recovery"
         "A damaged peer promises, and that counts for leases.",
-    152 DamagedKeepsLeader "damaged-keeps-leader" "protocol-aware recovery"
+    146 DamagedKeepsLeader "damaged-keeps-leader" "protocol-aware recovery"
         "A leader stays that hears damaged peers alone.",
-    153 DamageForgotten "damage-forgotten" "protocol-aware recovery"
+    147 DamageForgotten "damage-forgotten" "protocol-aware recovery"
         "What a peer acknowledged before its damage counts when it has healed.",
-    154 DamagedAskerCounted "damaged-asker-counted" "protocol-aware recovery"
+    148 DamagedAskerCounted "damaged-asker-counted" "protocol-aware recovery"
         "A peer that asks how far to heal counts for the answer.",
-    155 HealsAtOnce "heals-at-once" "protocol-aware recovery"
+    149 HealsAtOnce "heals-at-once" "protocol-aware recovery"
         "A damaged node heals by what it knows to be committed itself.",
-    156 HealsByLease "heals-by-lease" "protocol-aware recovery"
+    150 HealsByLease "heals-by-lease" "protocol-aware recovery"
         "A damaged node heals by a commit index that only a lease confirmed.",
-    157 HealsUncommitted "heals-uncommitted" "protocol-aware recovery"
+    151 HealsUncommitted "heals-uncommitted" "protocol-aware recovery"
         "A damaged node heals before it knows to be committed what it holds.",
-    158 HealsBeforeDurable "heals-before-durable" "protocol-aware recovery"
+    152 HealsBeforeDurable "heals-before-durable" "protocol-aware recovery"
         "A damaged node heals before its disk has what it lost.",
-    159 OldHealAnswerTaken "old-heal-answer-taken" "delayed packets"
+    153 OldHealAnswerTaken "old-heal-answer-taken" "delayed packets"
         "The answer to another question says how far to heal.",
-    160 HealthNotWritten "health-not-written" "restart"
+    154 HealthNotWritten "health-not-written" "restart"
         "A node that has healed does not write that down.",
-    161 HealedNotCounted "healed-not-counted" "protocol-aware recovery"
+    155 HealedNotCounted "healed-not-counted" "protocol-aware recovery"
         "What a peer holds is not counted anew when it has healed.",
     // Priorities.
-    162 PriorityIgnored "priority-ignored" "priorities"
+    156 PriorityIgnored "priority-ignored" "priorities"
         "A voter of a lower priority campaigns as early as any.",
-    163 PriorityZeroInTurn "priority-zero-in-turn" "priorities"
+    157 PriorityZeroInTurn "priority-zero-in-turn" "priorities"
         "A voter of priority 0 campaigns in its turn, not last.",
-    164 NeverYields "never-yields" "priorities"
+    158 NeverYields "never-yields" "priorities"
         "A leader never yields to a higher priority.",
-    165 YieldsToLaggard "yields-to-laggard" "priorities"
+    159 YieldsToLaggard "yields-to-laggard" "priorities"
         "A leader yields to a voter that lags behind.",
-    166 YieldsToSilent "yields-to-silent" "priorities"
+    160 YieldsToSilent "yields-to-silent" "priorities"
         "A leader yields to a voter that it does not hear.",
-    167 YieldsToEqual "yields-to-equal" "priorities"
+    161 YieldsToEqual "yields-to-equal" "priorities"
         "A leader yields to a voter of its own priority.",
-    168 YieldsInChange "yields-in-change" "priorities"
+    162 YieldsInChange "yields-in-change" "priorities"
         "A leader yields while a change is under way.",
-    169 YieldsAgainAtOnce "yields-again-at-once" "priorities"
+    163 YieldsAgainAtOnce "yields-again-at-once" "priorities"
         "A leader that could not yield tries again with every heartbeat.",
     // Reads of followers, and leases.
-    170 ExpiredLeaseUsed "expired-lease-used" "thesis 6.4.1"
+    164 ExpiredLeaseUsed "expired-lease-used" "thesis 6.4.1"
         "A read is answered by a lease that has ended.",
-    171 FollowerReadsOwnCommit "follower-reads-own-commit" "thesis 6.4"
+    165 FollowerReadsOwnCommit "follower-reads-own-commit" "thesis 6.4"
         "A follower's read is answered from its own commit index.",
-    172 FollowerAnswersIndex "follower-answers-index" "thesis 6.4"
+    166 FollowerAnswersIndex "follower-answers-index" "thesis 6.4"
         "A follower that is asked for an index answers with its own.",
-    173 FormerLeaderAnswers "former-leader-answers" "thesis 6.4"
+    167 FormerLeaderAnswers "former-leader-answers" "thesis 6.4"
         "The index of a leader that is no more is taken.",
-    174 OldReadAnswerTaken "old-read-answer-taken" "delayed packets"
+    168 OldReadAnswerTaken "old-read-answer-taken" "delayed packets"
         "The answer to an earlier question is taken for this one.",
-    175 ReadJoinsQuestion "read-joins-question" "thesis 6.4"
-        "A follower's read joins the question that was sent before it came in.",
-    176 ReadNotAskedAgain "read-not-asked-again" "lost packets"
-        "A follower's question that was lost is not asked again.",
-    177 ReadNeverGivenUp "read-never-given-up" "lost packets"
+    169 ReadNeverGivenUp "read-never-given-up" "lost packets"
         "A follower's read that no leader answers waits for ever.",
-    178 ReadsUnbounded "reads-unbounded" "memory"
+    170 ReadsUnbounded "reads-unbounded" "memory"
         "Reads wait without a bound.",
     // Entries in memory.
-    179 SliceSkipsAtBoundary "slice-skips-at-boundary" "shared entries"
+    171 SliceSkipsAtBoundary "slice-skips-at-boundary" "shared entries"
         "A slice over several blocks skips an entry at a boundary.",
-    180 SliceFromBlockStart "slice-from-block-start" "shared entries"
+    172 SliceFromBlockStart "slice-from-block-start" "shared entries"
         "A slice begins where its block begins.",
-    181 TailKeepsTruncated "tail-keeps-truncated" "shared entries"
+    173 TailKeepsTruncated "tail-keeps-truncated" "shared entries"
         "A truncation inside a block is forgotten.",
-    182 TailKeepsCompacted "tail-keeps-compacted" "shared entries"
+    174 TailKeepsCompacted "tail-keeps-compacted" "shared entries"
         "A compaction inside a block is forgotten.",
-    183 CutTakesOneMore "cut-takes-one-more" "shared entries"
+    175 CutTakesOneMore "cut-takes-one-more" "shared entries"
         "A cut at the head of a block takes one entry more.",
-    184 UndurableEvicted "undurable-evicted" "memory"
+    176 UndurableEvicted "undurable-evicted" "memory"
         "Entries leave memory before they are on disk.",
-    185 TermsOfRunMissed "terms-of-run-missed" "term runs"
+    177 TermsOfRunMissed "terms-of-run-missed" "term runs"
         "Of entries of several terms that come together one term is noted.",
-    186 ConflictTakenForHeld "conflict-taken-for-held" "paper 5.3"
+    178 ConflictTakenForHeld "conflict-taken-for-held" "paper 5.3"
         "An entry of another term at the same index is taken for held.",
-    187 CommitTakenForTold "commit-taken-for-told" "paper 5.3"
+    179 CommitTakenForTold "commit-taken-for-told" "paper 5.3"
         "A peer counts as told of a commit beyond what it holds.",
 }
