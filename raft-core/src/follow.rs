@@ -1,7 +1,8 @@
 //! The follower's side of replication: does the log match, what is appended, what is acknowledged and when (paper,
 //! AppendEntries RPC).
 
-use crate::raft::{Node, well_formed};
+use crate::hearing::well_formed;
+use crate::raft::Node;
 use crate::role::{Following, Role};
 use crate::{
     AppendEntries, AppendEntriesResponse, AppendOutcome, Body, Effects, Entries, Fatal, Incarnation, LogId,

@@ -34,7 +34,7 @@
 //! | rule | section | here |
 //! | --- | --- | --- |
 //! | all 1: apply what is committed | 5.3 | `hand_out_committed` in `commit.rs`, once it is durable here, too |
-//! | all 2: a higher term makes a follower | 5.1 | `settle_term` in `raft.rs`; not for a pre-vote, nor for a candidate while the leader lives (thesis 4.2.3) |
+//! | all 2: a higher term makes a follower | 5.1 | `settle_term` in `hearing.rs`; not for a pre-vote, nor for a candidate while the leader lives (thesis 4.2.3) |
 //! | followers 1: answer candidates and leaders | 5.2 | `election.rs`, `follow.rs` |
 //! | followers 2: no leader heard, become a candidate | 5.2 | `on_campaign_time`, by way of a pre-vote (thesis 9.6) |
 //! | candidates 1: next term, own vote, timer, ask all | 5.2 | `become_candidate`; the own vote counts once it is durable |
@@ -43,7 +43,7 @@
 //! | candidates 4: time-out, start again | 5.2 | `on_campaign_time` |
 //! | leaders 1: heartbeats at once and when idle | 5.2 | `become_leader` appends a no-op, which is the first; `send_beats` in `replication.rs` |
 //! | leaders 2: append commands, answer when applied | 5.3 | `on_propose`, `settle_open` in `commit.rs`: answered when committed, the driver adds "applied" |
-//! | leaders 3: send from `nextIndex` on; on success raise, on refusal lower and retry | 5.3 | `pipeline`, `on_match`, `on_conflict` in `replication.rs` |
+//! | leaders 3: send from `nextIndex` on; on success raise, on refusal lower and retry | 5.3 | `pipeline` in `sender.rs`; `on_match`, `on_conflict` in `replication.rs` |
 //! | leaders 4: commit what a majority holds, if of this term | 5.3, 5.4 | `advance_leader_commit` in `commit.rs` |
 //!
 //! # Other figures
@@ -72,6 +72,6 @@
 //! | learners, and when they have caught up | thesis 4.2.1 | [`Suffrage`](crate::Suffrage), `promotion.rs` |
 //! | a leader that is not in the new membership | thesis 4.2.2 | `membership_change.rs` |
 //! | the first change of a term waits for the first commit of it | Ongaro 2015 | [`ChangeRefused::NotReady`](crate::ChangeRefused) |
-//! | a wiped server is not what it was | field | [`StoreId`](crate::StoreId), `hears` in `raft.rs` |
+//! | a wiped server is not what it was | field | [`StoreId`](crate::StoreId), `hearing.rs` |
 //! | a server that lost part of its log | Alagappan et al., FAST'18 | [`Health`](crate::Health), `heal.rs` |
 //! | a leader with a stuck disk | hashicorp/raft#503 | [`Config::write_stall`](crate::Config) |

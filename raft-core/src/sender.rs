@@ -1,0 +1,183 @@
+//! What a leader sends to one peer: probes, pipelined entries, heartbeats, the commit index, or word that it needs a
+//! snapshot (thesis, section 10.2.1).
+
+use alloc::vec::Vec;
+
+use crate::progress::{Progress, ProgressState};
+use crate::raft::{Envelope, Node};
+use crate::{AppendEntries, Body, Effects, Entries, Entry, Fetch, LogId, LogIndex, NodeId, Time};
+
+/// A probe carries at most so many bytes: it may well be refused.
+const PROBE_BYTES_MAX: usize = 64 << 10;
+
+/// What all appends of one call have in common.
+#[derive(Clone, Copy)]
+pub(crate) struct Peers {
+    envelope: Envelope,
+    now: Time,
+    commit: LogIndex,
+}
+
+impl Peers {
+    pub(crate) fn of(node: &Node) -> Self {
+        Self { envelope: node.envelope(), now: node.now, commit: node.commit }
+    }
+}
+
+/// Sends to one peer.
+pub(crate) struct Sender<'a> {
+    pub(crate) log: &'a crate::log::Log,
+    pub(crate) config: &'a crate::Config,
+    pub(crate) peers: Peers,
+    pub(crate) to: NodeId,
+    pub(crate) peer: &'a mut Progress,
+    pub(crate) rounds: &'a mut crate::lease::Rounds,
+    pub(crate) effects: &'a mut Effects,
+}
+
+impl Sender<'_> {
+    /// Everything that this peer can be sent now.
+    pub(crate) fn send(&mut self, next_request: &mut impl FnMut() -> u64) {
+        match self.peer.state {
+            ProgressState::Probe { paused: true } => {}
+            ProgressState::Probe { paused: false } => self.probe(),
+            ProgressState::Replicate => self.pipeline(next_request),
+            ProgressState::Snapshot { asked: true, at_least } if mutant!(self.config, SnapshotAskedAgain) => {
+                self.send_snapshot(at_least);
+            }
+            ProgressState::Snapshot { asked: true, .. } | ProgressState::Snapshot { asked: false, .. } => {}
+        }
+    }
+
+    /// One append to find where the logs agree, with a few entries where memory has them.
+    fn probe(&mut self) {
+        let Some(prev) = self.prev() else { return };
+        self.peer.state = ProgressState::Probe { paused: true };
+        let bytes_max = PROBE_BYTES_MAX.min(self.config.batch_bytes_max);
+        let last = self.log.last_index();
+        let entries = self.log.tail().slice(prev.index.next(), last, bytes_max).map(|(entries, _)| entries);
+        self.rounds.begin(self.peers.now);
+        self.append(prev, entries.unwrap_or_default());
+    }
+
+    /// Appends as far as the window reaches.
+    fn pipeline(&mut self, next_request: &mut impl FnMut() -> u64) {
+        let last = self.log.last_index();
+        while self.peer.next_index <= last && self.peer.fetch.is_none() {
+            let batch = Some(self.config.batch_bytes_max);
+            let window = mutant!(self.config, InflightIgnored, batch, self.peer.window(self.config));
+            let (Some(prev), Some(bytes_max)) = (self.prev(), window) else { return };
+            let first = self.peer.next_index;
+            match self.log.tail().slice(first, last, bytes_max) {
+                // One entry that is larger than what is left of the window waits until nothing is on its way.
+                Some((_, bytes)) if bytes > bytes_max && !self.peer.inflights.is_empty() => return,
+                Some((entries, bytes)) => self.append_tracked(prev, entries, bytes),
+                None => {
+                    let request = next_request();
+                    self.peer.fetch = Some(request);
+                    self.effects.fetches.push(Fetch { request, first, last, bytes_max });
+                }
+            }
+        }
+        self.tell_commit();
+    }
+
+    /// Entries that were read from the log, if they are still what comes next.
+    pub(crate) fn send_fetched(&mut self, entries: Vec<Entry>) {
+        let Some(prev) = self.prev().filter(|_| self.peer.state == ProgressState::Replicate) else { return };
+        let mut next = self.peer.next_index;
+        let fits = entries.iter().all(|entry| {
+            let fits = entry.id.index == next && self.log.holds(entry.id);
+            next = next.next();
+            fits
+        });
+        if (fits || mutant!(self.config, OldFetchSent)) && !entries.is_empty() {
+            let bytes = entries.iter().map(Entry::weight).sum();
+            self.append_tracked(prev, entries.into(), bytes);
+        }
+    }
+
+    fn append_tracked(&mut self, prev: LogId, entries: Entries, bytes: usize) {
+        let last = prev.index.plus(entries.len() as u64);
+        self.peer.inflights.add(last, bytes, self.peers.now);
+        self.peer.next_index = last.next();
+        self.append(prev, entries);
+    }
+
+    /// The last commit of a burst goes out at once; while more is on its way, that carries it.
+    fn tell_commit(&mut self) {
+        let last = self.log.last_index();
+        if self.peers.commit == last
+            && self.peer.match_index == last
+            && self.peer.sent_commit < self.peers.commit
+        {
+            let round = self.peer.sent_round; // Of no new round, so it asks for no answer.
+            if let Some(prev) = self.log.id(last) {
+                self.push(prev, Entries::EMPTY, round);
+            }
+        }
+    }
+
+    /// Says that this node leads.
+    pub(crate) fn beat(&mut self) {
+        let base = self.log.base();
+        let prev = match self.peer.state {
+            ProgressState::Probe { .. } => self.prev(),
+            // Appends that are long on their way may be lost: ask. Otherwise ask nothing that could be refused only
+            // because it overtook them.
+            ProgressState::Replicate
+                if self.peer.is_overdue(self.peers.now, self.config.heartbeat_interval)
+                    && !mutant!(self.config, LostAppendNotResent) =>
+            {
+                self.prev()
+            }
+            ProgressState::Replicate => self.log.id(self.peer.match_index.max(base.index)),
+            ProgressState::Snapshot { .. } => Some(base),
+        };
+        self.peer.beat_at = self.peers.now.after(self.config.heartbeat_interval);
+        self.append(prev.unwrap_or(base), Entries::EMPTY);
+    }
+
+    /// The last that this peer is told: the commit index of the change that removed it.
+    pub(crate) fn part(&mut self) {
+        if matches!(self.peer.state, ProgressState::Snapshot { asked: true, .. }) {
+            self.effects.snapshots.push(crate::SnapshotEffect::Cancel { to: self.to });
+        } else if let Some(prev) = self.peer.next_index.previous().and_then(|prev| self.log.id(prev)) {
+            self.append(prev, Entries::EMPTY);
+        }
+    }
+
+    /// The entry before the next one; asks for a snapshot when it is compacted away.
+    fn prev(&mut self) -> Option<LogId> {
+        let next = self.peer.next_index;
+        let prev = next.previous().and_then(|prev| self.log.id(prev));
+        let wholly_compacted = self.log.base() == self.log.last();
+        if prev.is_none() && !(mutant!(self.config, CompactedNeverSends) && wholly_compacted) {
+            self.send_snapshot(next);
+        }
+        prev
+    }
+
+    pub(crate) fn send_snapshot(&mut self, next: LogIndex) {
+        let at_least = next.max(self.log.base().index);
+        self.peer.inflights.clear();
+        self.peer.fetch = None;
+        self.peer.state = ProgressState::Snapshot { at_least, asked: true };
+        self.effects.snapshots.push(crate::SnapshotEffect::Send { to: self.to, at_least });
+    }
+
+    fn append(&mut self, prev: LogId, entries: Entries) {
+        let round = self.rounds.for_append(self.peers.now);
+        self.push(prev, entries, round);
+    }
+
+    fn push(&mut self, prev: LogId, entries: Entries, round: u64) {
+        let commit = self.peers.commit;
+        self.peer.sent_round = self.peer.sent_round.max(round);
+        let proven = commit.min(prev.index.plus(entries.len() as u64));
+        let told = mutant!(self.config, CommitTakenForTold, commit, proven);
+        self.peer.sent_commit = self.peer.sent_commit.max(told);
+        let body = AppendEntries { prev, entries, commit, round };
+        self.effects.messages.push(self.peers.envelope.to(self.to, Body::AppendEntries(body)));
+    }
+}
