@@ -100,6 +100,9 @@ pub enum ReadMode {
     Lease,
     /// Linearizable with no assumption on clocks: a quorum confirms the leader after the read came in.
     Quorum,
+    /// Some prefix, at once, on any node, with or without a leader. The index is a commit index that is durable here: a
+    /// state that has applied up to there is never older than what this node showed before, also after a restart.
+    Stale,
 }
 
 /// What the log said to a fetch.

@@ -30,7 +30,7 @@
 //! | elections | 5.2, 5.4.1; thesis 9.6 | [`Input::Tick`], [`PreVote`], [`RequestVote`] | [`RoleChange`] |
 //! | replication | 5.3; thesis 10.2.1 | [`Input::Propose`], [`AppendEntries`] | messages, in parallel with the write |
 //! | commit | 5.3, 5.4.2 | [`Input::Persisted`], [`AppendEntriesResponse`] | [`Apply`], [`Outcome::Committed`] |
-//! | snapshots | 7; thesis 5 | [`Input::Compact`], [`Input::SnapshotInstalled`] | [`SnapshotEffect`], [`Fetch`] |
+//! | snapshots | 7; thesis 5 | [`Input::Compact`], [`Input::SnapshotInstalled`] | [`SnapshotEffect`], [`Fetch`]; [`Node::compactable`] |
 //! | membership | 6; thesis 4 | [`MembershipChange`] to a [`Membership`] | [`Outcome::Committed`] at its end |
 //! | reads without entries | 8; thesis 6.4 | [`Input::Read`] with a [`ReadMode`] | [`Outcome::ReadAt`] |
 //! | leadership transfer | thesis 3.10 | [`Input::Transfer`] | [`TimeoutNow`], [`Outcome::Transferred`] |
@@ -66,7 +66,7 @@
 //! | --- | --- | --- |
 //! | `Lease` | nothing while the lease holds, else as `Quorum` | clocks drift by at most `clock_error` a `leader_timeout` |
 //! | `Quorum` | a round to a quorum, shared by all reads that wait | nothing |
-//! | (stale) | nothing: read the state machine of any node | nothing, and may be old |
+//! | `Stale` | nothing, on any node, with or without a leader | nothing, and may be old, but never older than before |
 //!
 //! # Rules that a driver can rely on
 //!

@@ -68,6 +68,8 @@ pub(crate) enum ProgressState {
         at_least: LogIndex,
         /// The driver was asked to send it; else it is asked when the peer answers again.
         asked: bool,
+        /// What was applied when it was asked: the log behind this continues the snapshot.
+        kept: LogIndex,
     },
 }
 

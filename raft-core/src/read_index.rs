@@ -111,7 +111,7 @@ impl ForwardedReads {
 
     fn of(&mut self, mode: ReadMode) -> &mut Forwarded {
         match mode {
-            ReadMode::Lease => &mut self.lease,
+            ReadMode::Lease | ReadMode::Stale => &mut self.lease, // A stale one asks nobody.
             ReadMode::Quorum => &mut self.quorum,
         }
     }
@@ -125,6 +125,9 @@ impl Forwarded {
 
 impl Node {
     pub(crate) fn on_read(&mut self, ticket: Ticket, mode: ReadMode, effects: &mut Effects) {
+        if mode == ReadMode::Stale {
+            return self.answer_read(Reader::Local(ticket), Some(self.durable_commit()), effects);
+        }
         if self.is_leader() {
             return self.read_as_leader(Reader::Local(ticket), mode, effects);
         }

@@ -181,7 +181,7 @@ impl Node {
         let base = self.log.base().index;
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(peer) = leader.progress.get_mut(&from) else { return };
-        if let ProgressState::Snapshot { at_least, asked } = peer.state
+        if let ProgressState::Snapshot { at_least, asked, .. } = peer.state
             && index >= base
             && index >= at_least
         {

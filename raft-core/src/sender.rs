@@ -16,11 +16,12 @@ pub(crate) struct Peers {
     envelope: Envelope,
     now: Time,
     commit: LogIndex,
+    applied: LogIndex,
 }
 
 impl Peers {
     pub(crate) fn of(node: &Node) -> Self {
-        Self { envelope: node.envelope(), now: node.now, commit: node.commit }
+        Self { envelope: node.envelope(), now: node.now, commit: node.commit, applied: node.applied }
     }
 }
 
@@ -42,7 +43,9 @@ impl Sender<'_> {
             ProgressState::Probe { paused: true } => {}
             ProgressState::Probe { paused: false } => self.probe(),
             ProgressState::Replicate => self.pipeline(next_request),
-            ProgressState::Snapshot { asked: true, at_least } if mutant!(self.config, SnapshotAskedAgain) => {
+            ProgressState::Snapshot { asked: true, at_least, .. }
+                if mutant!(self.config, SnapshotAskedAgain) =>
+            {
                 self.send_snapshot(at_least);
             }
             ProgressState::Snapshot { asked: true, .. } | ProgressState::Snapshot { asked: false, .. } => {}
@@ -162,7 +165,7 @@ impl Sender<'_> {
         let at_least = next.max(self.log.base().index);
         self.peer.inflights.clear();
         self.peer.fetch = None;
-        self.peer.state = ProgressState::Snapshot { at_least, asked: true };
+        self.peer.state = ProgressState::Snapshot { at_least, asked: true, kept: self.peers.applied };
         self.effects.snapshots.push(crate::SnapshotEffect::Send { to: self.to, at_least });
     }
 

@@ -8,6 +8,23 @@ use crate::role::Role;
 use crate::{Base, Effects, LogId, LogIndex, Membership, NodeId, SnapshotSent};
 
 impl Node {
+    /// Up to where the log may be cut at no cost to anyone: what is applied and durable here, and does not continue a
+    /// snapshot that is on its way to a peer. If the log behind that snapshot is cut, the peer needs another one, and so
+    /// on (hashicorp/raft#212). [`Compact`](crate::Input::Compact) obeys beyond that, too: a driver whose disk is full, or
+    /// whose transfer never ends, must be able to.
+    #[must_use]
+    pub fn compactable(&self) -> LogIndex {
+        let own = self.applied.min(self.log.durable());
+        let Role::Leader(leader) = &self.role else { return own };
+        let kept = leader.progress.values().filter_map(|peer| match peer.state {
+            ProgressState::Snapshot { asked: true, kept, .. } => Some(kept),
+            ProgressState::Snapshot { asked: false, .. }
+            | ProgressState::Probe { .. }
+            | ProgressState::Replicate => None,
+        });
+        kept.fold(own, LogIndex::min)
+    }
+
     /// Drops the log's head, as far as it is applied and on disk.
     pub(crate) fn on_compact(&mut self, to: LogIndex) {
         let applied = mutant!(self.config, CompactsUnapplied, self.commit, self.applied);
@@ -68,7 +85,7 @@ impl Node {
         let last = self.log.last_index();
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(peer) = leader.progress.get_mut(&to) else { return };
-        let ProgressState::Snapshot { at_least, asked: true } = peer.state else { return };
+        let ProgressState::Snapshot { at_least, asked: true, kept } = peer.state else { return };
         match result {
             SnapshotSent::Installed(id) => {
                 // A probe, as this is the driver's word and not the peer's own.
@@ -76,7 +93,7 @@ impl Node {
                 peer.probe_from(next, false);
             }
             SnapshotSent::Failed if mutant!(self.config, StuckInSnapshot) => {}
-            SnapshotSent::Failed => peer.state = ProgressState::Snapshot { at_least, asked: false },
+            SnapshotSent::Failed => peer.state = ProgressState::Snapshot { at_least, asked: false, kept },
         }
     }
 }

@@ -83,7 +83,7 @@ fn membership() -> impl Strategy<Value = Membership> {
 }
 
 fn mode() -> impl Strategy<Value = ReadMode> {
-    prop_oneof![Just(ReadMode::Lease), Just(ReadMode::Quorum)]
+    prop_oneof![Just(ReadMode::Lease), Just(ReadMode::Quorum), Just(ReadMode::Stale)]
 }
 
 fn entries() -> impl Strategy<Value = Vec<Entry>> {

@@ -153,6 +153,22 @@ fn a_leader_whose_log_is_wholly_compacted_sends_a_snapshot() {
     assert_eq!((to, at_least), (NodeId(3), LogIndex(2)));
 }
 
+/// hashicorp/raft#212: a log that is cut under a snapshot on its way makes the peer need another one, and so on.
+#[test]
+fn the_log_behind_a_snapshot_on_its_way_is_wanted_until_that_ends() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.elect(&[2]);
+    it.hear(2, 2, answer(matches(2), 1));
+    it.give(Input::Applied(LogIndex(2))).give(Input::Compact(LogIndex(2))).persist();
+    it.hear(3, 2, answer(AppendOutcome::Conflict { refused: LogIndex(1), hint: LogId::ZERO }, 1));
+    assert_eq!(it.effects.snapshots.len(), 1);
+    it.propose(1, "behind it").persist();
+    it.hear(2, 2, answer(matches(3), 1)).give(Input::Applied(LogIndex(3)));
+    assert_eq!(it.node.compactable(), LogIndex(2), "the snapshot may be of index 2");
+    it.give(Input::SnapshotSent { to: NodeId(3), result: SnapshotSent::Failed });
+    assert_eq!(it.node.compactable(), LogIndex(3));
+}
+
 #[test]
 fn a_log_is_cut_no_further_than_the_state_machine_is() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));

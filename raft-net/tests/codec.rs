@@ -101,9 +101,9 @@ fn body() -> impl Strategy<Value = Body> {
                 health,
             })
         }),
-        (any::<bool>(), health(), request_id()).prop_map(|(lease, asker, request)| {
+        (0_u8..3, health(), request_id()).prop_map(|(mode, asker, request)| {
             Body::ReadIndex(ReadIndex {
-                mode: if lease { ReadMode::Lease } else { ReadMode::Quorum },
+                mode: [ReadMode::Lease, ReadMode::Quorum, ReadMode::Stale][usize::from(mode)],
                 asker,
                 request,
             })

@@ -57,7 +57,8 @@ impl<'a> Words<'a> {
         match self.plain.get(2) {
             Some(&"lease") => Ok(ReadMode::Lease),
             Some(&"quorum") => Ok(ReadMode::Quorum),
-            Some(_) | None => Err("lease or quorum?".into()),
+            Some(&"stale") => Ok(ReadMode::Stale),
+            Some(_) | None => Err("lease, quorum or stale?".into()),
         }
     }
 }

@@ -81,6 +81,7 @@ enum ReasonHeader {
 enum ModeHeader {
     Lease,
     Quorum,
+    Stale,
 }
 
 #[derive(Archive, Serialize)]
@@ -173,6 +174,7 @@ impl BodyHeader {
                 let mode = match it.mode {
                     ReadMode::Lease => ModeHeader::Lease,
                     ReadMode::Quorum => ModeHeader::Quorum,
+                    ReadMode::Stale => ModeHeader::Stale,
                 };
                 Self::ReadIndex(mode, health(it.asker), request_id(it.request))
             }
@@ -238,6 +240,7 @@ impl ArchivedBodyHeader {
                 mode: match mode {
                     ArchivedModeHeader::Lease => ReadMode::Lease,
                     ArchivedModeHeader::Quorum => ReadMode::Quorum,
+                    ArchivedModeHeader::Stale => ReadMode::Stale,
                 },
                 asker: asker.read(),
                 request: request.read(),
