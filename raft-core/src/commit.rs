@@ -144,7 +144,7 @@ fn refuse(proposals: Vec<Proposal>, outcome: Outcome, effects: &mut Effects) {
 impl Leader {
     /// The proposals that there is room for; the others are answered.
     fn admit(&self, mut proposals: Vec<Proposal>, limit: usize, effects: &mut Effects) -> Vec<Proposal> {
-        let weight = |proposal: &Proposal| Entry::HEADER.saturating_add(proposal.command.len());
+        let weight = |proposal: &Proposal| Entry::command_weight(&proposal.command);
         let all = proposals.iter().map(weight).fold(self.open_bytes, usize::saturating_add);
         if all > limit {
             let (mut open, mut is_empty) = (self.open_bytes, self.open.is_empty());

@@ -17,17 +17,21 @@ pub struct Entry {
 
 impl Entry {
     /// What an entry weighs beside its payload, in bytes.
-    pub(crate) const HEADER: usize = 32;
+    const HEADER: usize = 32;
+
+    /// What an entry with this command weighs.
+    pub(crate) fn command_weight(command: &Bytes) -> usize {
+        Self::HEADER + command.len()
+    }
 
     /// The size that limits and windows count, in bytes: the payload and a fixed allowance for the header.
     #[must_use]
     pub fn weight(&self) -> usize {
-        Self::HEADER
-            + match &self.payload {
-                Payload::Noop => 0,
-                Payload::Command(bytes) => bytes.len(),
-                Payload::Membership(membership) => membership.encoded_len(),
-            }
+        match &self.payload {
+            Payload::Noop => Self::HEADER,
+            Payload::Command(command) => Self::command_weight(command),
+            Payload::Membership(membership) => Self::HEADER + membership.encoded_len(),
+        }
     }
 }
 
