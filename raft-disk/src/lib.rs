@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod copy_on_write;
 mod folder;
 mod images;
 mod names;
@@ -8,6 +9,7 @@ mod redb_backend;
 mod rng;
 mod simulated;
 
+pub use copy_on_write::CopyOnWrite;
 pub use folder::create_dir_all_durably;
 pub use real::RealDisk;
 pub use redb_backend::RedbFile;
@@ -24,10 +26,11 @@ use std::sync::Arc;
 /// that it may be kept, lost or torn at 512 B, independently of others; a created, renamed or removed name is durable
 /// once its folder was synced by [`Disk::sync_dir`]; after a failed sync nothing since the last good one can be trusted.
 pub trait Disk: Debug + Send + Sync + 'static {
-    /// Opens a file for reading and writing.
+    /// Opens a file.
     ///
     /// # Errors
-    /// As of the operating system: `NotFound` for [`OpenMode::Existing`], `AlreadyExists` for [`OpenMode::New`].
+    /// As of the operating system: `NotFound` for [`OpenMode::Existing`] and [`OpenMode::ReadOnly`], `AlreadyExists`
+    /// for [`OpenMode::New`].
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
 
     /// Renames a file, replacing what has the new name.
@@ -74,11 +77,14 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn DirLock>>;
 }
 
-/// How to open a file.
+/// How to open a file: for reading and writing, or for reading only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
     /// It must be there.
     Existing,
+    /// It must be there, and is not changed: every write and change of length fails. It may be a file that this
+    /// process is allowed only to read.
+    ReadOnly,
     /// It must not be there.
     New,
     /// It is made if it is not there.
@@ -125,6 +131,17 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
     /// As of the operating system. Never try again: the data may be gone from the cache (ATC'20, "Can applications
     /// recover from fsync failures?").
     fn sync(&self) -> io::Result<()>;
+
+    /// Writes all of `data` at `offset`, and makes that durable before it returns. What else was written to the file
+    /// since its last [`sync`](Self::sync) may be made durable by it or not.
+    ///
+    /// # Errors
+    /// As of the operating system. What part was written is then unknown, and as after a failed [`sync`](Self::sync)
+    /// nothing since the last good one can be trusted: never try again.
+    fn write_durably(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.write_at(offset, data)?;
+        self.sync()
+    }
 
     /// Drops what the page cache holds of the file, so that a read shows the medium. Called after an unclean end.
     ///

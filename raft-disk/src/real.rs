@@ -5,8 +5,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+#[cfg(target_os = "linux")]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Advice, FlockOperation};
+#[cfg(target_os = "linux")]
+use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 
 use crate::{DirLock, Disk, DiskFile, OpenMode};
 
@@ -23,9 +27,9 @@ impl RealDisk {
 impl Disk for RealDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true);
+        options.read(true).write(mode != OpenMode::ReadOnly);
         match mode {
-            OpenMode::Existing => {}
+            OpenMode::Existing | OpenMode::ReadOnly => {}
             OpenMode::New => {
                 options.create_new(true);
             }
@@ -33,7 +37,7 @@ impl Disk for RealDisk {
                 options.create(true).truncate(false);
             }
         }
-        Ok(Arc::new(RealFile(options.open(path)?)))
+        Ok(Arc::new(RealFile::new(options.open(path)?)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -79,31 +83,81 @@ impl Disk for RealDisk {
 
 /// An open file.
 #[derive(Debug)]
-struct RealFile(File);
+struct RealFile {
+    file: File,
+    /// The kernel or the file system was found to know no durable writes: write and sync instead.
+    #[cfg(target_os = "linux")]
+    without_durable_writes: AtomicBool,
+}
+
+impl RealFile {
+    fn new(file: File) -> Self {
+        Self {
+            file,
+            #[cfg(target_os = "linux")]
+            without_durable_writes: AtomicBool::new(false),
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn write_and_sync(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.write_at(offset, data)?;
+        self.sync()
+    }
+}
 
 impl DiskFile for RealFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len)
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(buffer, offset)
+        self.file.read_exact_at(buffer, offset)
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(data, offset)
+        self.file.write_all_at(data, offset)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn write_durably(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if self.without_durable_writes.load(Ordering::Relaxed) {
+            return self.write_and_sync(offset, data);
+        }
+        let whole = (offset, data);
+        let (mut offset, mut data) = whole;
+        // The kernel takes an offset of u64::MAX for "where the file stands", and gives EINVAL for others beyond i64.
+        if i64::try_from(offset.saturating_add(data.len() as u64)).is_err() {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        while !data.is_empty() {
+            match pwritev2(&self.file, &[io::IoSlice::new(data)], offset, ReadWriteFlags::DSYNC) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    offset += written as u64;
+                    data = &data[written..];
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                    self.without_durable_writes.store(true, Ordering::Relaxed);
+                    return self.write_and_sync(whole.0, whole.1);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     fn drop_cache(&self) -> io::Result<()> {
-        Ok(rustix::fs::fadvise(&self.0, 0, None, Advice::DontNeed)?)
+        Ok(rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed)?)
     }
 }
 
@@ -114,3 +168,27 @@ struct RealLock {
 }
 
 impl DirLock for RealLock {}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "test")]
+
+    use super::*;
+
+    #[test]
+    fn a_durable_write_is_whole_with_and_without_help_of_the_kernel() {
+        let folder = tempfile::tempdir().unwrap();
+        for without in [false, true] {
+            let path = folder.path().join(without.to_string());
+            let options = OpenOptions::new().read(true).write(true).create_new(true).open(path);
+            let file = RealFile::new(options.unwrap());
+            file.without_durable_writes.store(without, Ordering::Relaxed);
+            let data: Vec<u8> = (0..3_000_000_u32).map(|at| at.to_le_bytes()[0]).collect();
+            file.write_durably(7, &data).unwrap();
+            let mut seen = vec![1; data.len()];
+            file.read_at(7, &mut seen).unwrap();
+            assert!(seen == data && file.len().unwrap() == 7 + data.len() as u64);
+            file.write_durably(9, b"").unwrap();
+        }
+    }
+}

@@ -174,13 +174,18 @@ impl Disk for SimulatedDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let path = normal(path);
         let operation = match mode {
-            OpenMode::Existing => Operation::Open,
+            OpenMode::Existing | OpenMode::ReadOnly => Operation::Open,
             OpenMode::New | OpenMode::Either => Operation::Create,
         };
         self.call(operation, |state| {
             let id = state.open(&path, mode)?;
-            let generation = state.generation;
-            Ok(Arc::new(SimulatedFile { disk: self.clone(), generation, id, path: path.clone() }) as _)
+            Ok(Arc::new(SimulatedFile {
+                disk: self.clone(),
+                generation: state.generation,
+                id,
+                mode,
+                path: path.clone(),
+            }) as _)
         })
     }
 

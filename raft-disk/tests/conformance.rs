@@ -13,6 +13,7 @@ use raftkit_disk::{Disk, OpenMode, RealDisk, SimulatedDisk, create_dir_all_durab
 enum Step {
     Open(usize, OpenMode),
     Write(usize, u64, Vec<u8>),
+    WriteDurably(usize, u64, Vec<u8>),
     SetLen(usize, u64),
     Read(usize, u64, usize),
     Sync(usize),
@@ -36,11 +37,17 @@ enum Seen {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let name = 0..3_usize;
-    let mode = prop_oneof![Just(OpenMode::Existing), Just(OpenMode::New), Just(OpenMode::Either)];
+    let mode = prop_oneof![
+        Just(OpenMode::Existing),
+        Just(OpenMode::ReadOnly),
+        Just(OpenMode::New),
+        Just(OpenMode::Either)
+    ];
     let data = (any::<u8>(), 0..1500_usize).prop_map(|(fill, len)| vec![fill; len]);
     let step = prop_oneof![
         2 => (name.clone(), mode).prop_map(|(name, mode)| Step::Open(name, mode)),
-        5 => (name.clone(), 0..3000_u64, data).prop_map(|(name, at, data)| Step::Write(name, at, data)),
+        4 => (name.clone(), 0..3000_u64, data.clone()).prop_map(|(name, at, data)| Step::Write(name, at, data)),
+        2 => (name.clone(), 0..3000_u64, data).prop_map(|(name, at, data)| Step::WriteDurably(name, at, data)),
         1 => (name.clone(), 0..4000_u64).prop_map(|(name, len)| Step::SetLen(name, len)),
         4 => (name.clone(), 0..3000_u64, 0..2000_usize).prop_map(|(name, at, len)| Step::Read(name, at, len)),
         1 => name.clone().prop_map(Step::Sync),
@@ -66,6 +73,9 @@ fn run(disk: &dyn Disk, dir: &Path, step: &Step) -> Result<Seen, io::ErrorKind> 
         }
         Step::Write(name, at, data) => {
             existing(*name).and_then(|file| file.write_at(*at, data)).map(|()| Seen::Nothing)
+        }
+        Step::WriteDurably(name, at, data) => {
+            existing(*name).and_then(|file| file.write_durably(*at, data)).map(|()| Seen::Nothing)
         }
         Step::SetLen(name, len) => {
             existing(*name).and_then(|file| file.set_len(*len)).map(|()| Seen::Nothing)
@@ -97,13 +107,13 @@ fn model(files: &mut BTreeMap<usize, Vec<u8>>, step: &Step) -> Result<Seen, io::
         Step::Open(name, mode) => match (files.get(name), mode) {
             (Some(_), OpenMode::New) => Err(io::ErrorKind::AlreadyExists),
             (Some(file), _) => Ok(Seen::Length(file.len() as u64)),
-            (None, OpenMode::Existing) => Err(missing),
+            (None, OpenMode::Existing | OpenMode::ReadOnly) => Err(missing),
             (None, _) => {
                 files.insert(*name, Vec::new());
                 Ok(Seen::Length(0))
             }
         },
-        Step::Write(name, at, data) => {
+        Step::Write(name, at, data) | Step::WriteDurably(name, at, data) => {
             let file = files.get_mut(name).ok_or(missing)?;
             let at = usize::try_from(*at).unwrap();
             if !data.is_empty() {
@@ -204,5 +214,48 @@ fn an_open_file_outlives_its_name() {
         let mut buffer = [0; 5];
         file.read_at(0, &mut buffer).unwrap();
         assert_eq!(&buffer, b"text!");
+    });
+}
+
+#[test]
+fn a_file_that_is_open_for_reading_only_cannot_be_changed() {
+    on_both(|disk, dir| {
+        let path = dir.join("file");
+        assert_eq!(disk.open(&path, OpenMode::ReadOnly).unwrap_err().kind(), io::ErrorKind::NotFound);
+        disk.open(&path, OpenMode::New).unwrap().write_durably(0, b"text").unwrap();
+        let file = disk.open(&path, OpenMode::ReadOnly).unwrap();
+        file.write_at(0, b"x").unwrap_err();
+        file.write_durably(0, b"x").unwrap_err();
+        file.set_len(1).unwrap_err();
+        let mut buffer = [0; 4];
+        file.read_at(0, &mut buffer).unwrap();
+        assert_eq!((&buffer, file.len().unwrap()), (b"text", 4));
+        file.sync().unwrap();
+        file.drop_cache().unwrap();
+    });
+}
+
+#[test]
+fn a_file_that_may_only_be_read_can_be_opened_for_reading() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    std::fs::write(&path, b"text").unwrap();
+    let mut permissions = std::fs::metadata(&path).unwrap().permissions();
+    permissions.set_readonly(true);
+    std::fs::set_permissions(&path, permissions).unwrap();
+    let file = RealDisk.open(&path, OpenMode::ReadOnly).unwrap();
+    assert_eq!(file.len().unwrap(), 4);
+    // A proof that writing was not asked for: the kernel's own view, as root may open anything.
+    file.write_at(0, b"x").unwrap_err();
+}
+
+#[test]
+fn a_durable_write_beyond_what_a_file_can_hold_is_an_error() {
+    on_both(|disk, dir| {
+        let file = disk.open(&dir.join("file"), OpenMode::New).unwrap();
+        file.write_durably(u64::MAX, b"x").unwrap_err();
+        assert_eq!(file.len().unwrap(), 0);
+        file.write_durably(0, b"x").unwrap();
+        assert_eq!(file.len().unwrap(), 1);
     });
 }

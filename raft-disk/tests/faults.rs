@@ -385,3 +385,19 @@ fn redb_keeps_its_commits_whichever_mutation_the_power_is_cut_in() {
         }
     }
 }
+
+#[test]
+fn a_durable_write_is_a_write_and_a_sync() {
+    let disk = SimulatedDisk::new(0);
+    let file = create(&disk, FILE);
+    let mutations = disk.mutations();
+    file.write_durably(0, b"text").unwrap();
+    assert_eq!(disk.mutations(), mutations + 2, "two crash points");
+    assert_eq!(disk.durable(Path::new(FILE)).unwrap(), b"text");
+    disk.fail_next(Operation::Sync, 0, ErrorKind::Other);
+    file.write_durably(0, b"TEXT").unwrap_err();
+    assert_eq!(content(&disk, FILE).unwrap(), b"TEXT", "the cache shows it");
+    assert_eq!(disk.durable(Path::new(FILE)).unwrap(), b"text", "the medium has it not");
+    file.drop_cache().unwrap();
+    assert_eq!(content(&disk, FILE).unwrap(), b"text");
+}

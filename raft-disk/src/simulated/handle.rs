@@ -7,13 +7,14 @@ use std::sync::MutexGuard;
 
 use super::SimulatedDisk;
 use super::state::{Operation, State, Verdict};
-use crate::{DirLock, DiskFile};
+use crate::{DirLock, DiskFile, OpenMode};
 
 /// An open file of one life of the disk.
 pub(super) struct SimulatedFile {
     pub(super) disk: SimulatedDisk,
     pub(super) generation: u64,
     pub(super) id: u64,
+    pub(super) mode: OpenMode,
     /// As it was opened, for debugging.
     pub(super) path: PathBuf,
 }
@@ -26,6 +27,14 @@ impl SimulatedFile {
         let verdict = state.enter(operation);
         Ok((state, verdict))
     }
+
+    /// As [`enter`](Self::enter), for what changes the file.
+    fn enter_change(&self, operation: Operation) -> io::Result<(MutexGuard<'_, State>, Verdict)> {
+        match self.mode {
+            OpenMode::ReadOnly => Err(io::ErrorKind::PermissionDenied.into()),
+            OpenMode::Existing | OpenMode::New | OpenMode::Either => self.enter(operation),
+        }
+    }
 }
 
 impl DiskFile for SimulatedFile {
@@ -36,7 +45,7 @@ impl DiskFile for SimulatedFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let (mut state, verdict) = self.enter(Operation::SetLen)?;
+        let (mut state, verdict) = self.enter_change(Operation::SetLen)?;
         match verdict {
             Verdict::Go => state.file(self.id).set_len(len),
             Verdict::Fail(error) => Err(error),
@@ -51,7 +60,7 @@ impl DiskFile for SimulatedFile {
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let (mut state, verdict) = self.enter(Operation::Write)?;
+        let (mut state, verdict) = self.enter_change(Operation::Write)?;
         match verdict {
             Verdict::Go => state.file(self.id).write(offset, data),
             Verdict::Fail(error) => {

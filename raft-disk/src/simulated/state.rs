@@ -200,7 +200,7 @@ impl State {
     pub(super) fn open(&mut self, path: &Path, mode: OpenMode) -> io::Result<u64> {
         match (self.names.get(path), mode) {
             (Some(_), OpenMode::New) => Err(io::ErrorKind::AlreadyExists.into()),
-            (Some(_), OpenMode::Existing | OpenMode::Either) | (None, OpenMode::Existing) => {
+            (_, OpenMode::Existing | OpenMode::ReadOnly) | (Some(_), OpenMode::Either) => {
                 self.names.file(path)
             }
             (None, OpenMode::New | OpenMode::Either) => {
