@@ -1,0 +1,222 @@
+//! Logs that earlier versions wrote are read by this one.
+//!
+//! `golden/format-<n>-<end>.hex` is the folder of a log of format n as a power cut would leave it after that end. It is
+//! text: a line `file <name> <length>` for each file, then `<offset> <times> <bytes>` for its lines of 32 bytes that are
+//! not all zero, each told once with how often it follows upon itself; all numbers are hexadecimal. To write those of
+//! the present format anew, or those of a new one:
+//!
+//! ```text
+//! WRITE_GOLDEN=raft-log/tests/golden cargo test -p raftkit-log --test golden
+//! ```
+//!
+//! A dump of a format that was released is never written again.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "test")]
+
+mod common;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use common::*;
+use raftkit_core::*;
+use raftkit_disk::{Disk, OpenMode, RealDisk, SimulatedDisk, create_dir_all_durably};
+use raftkit_log::*;
+
+const LINE_BYTES: usize = 32;
+const CLUSTER: ClusterId = ClusterId(0xc1);
+
+/// How the process that wrote a log ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The store was dropped.
+    Clean,
+    /// The power was cut after the last flush; nothing survived that was not synced.
+    Unclean,
+}
+
+impl End {
+    const ALL: [Self; 2] = [Self::Clean, Self::Unclean];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::Unclean => "unclean",
+        }
+    }
+}
+
+/// The writes of every golden log, a flush each. They are part of the format: never change them, of a log of format 1
+/// nothing else is known.
+fn writes() -> Vec<Write> {
+    let hard_state = |term, vote: Option<u64>, commit| {
+        let (term, vote, commit) = (Term(term), vote.map(NodeId), LogIndex(commit));
+        Some(HardState { term, vote, commit, ..HardState::default() })
+    };
+    let noop = |term, index| Entry { id: LogId::new(term, index), payload: Payload::Noop };
+    vec![
+        append(1, vec![noop(1, 2), command(1, 3, 40), command(1, 4, 0)]),
+        Write { hard_state: hard_state(2, Some(3), 4), ..append(2, Vec::new()) },
+        append(3, vec![noop(2, 5), member(2, 6, 4), command(2, 7, 100), command(2, 8, 7)]),
+        Write { compact_to: Some(LogIndex(5)), ..append(4, vec![command(2, 9, 60), command(2, 10, 61)]) },
+        Write {
+            truncate_from: Some(LogIndex(9)),
+            hard_state: hard_state(4, Some(1), 8),
+            ..append(5, vec![noop(4, 9), member(4, 10, 5), command(4, 11, 33)])
+        },
+        append(6, vec![command(4, 12, 250)]),
+        Write { hard_state: hard_state(5, None, 11), ..append(7, vec![noop(5, 13)]) },
+        append(8, vec![command(5, 14, 12), command(5, 15, 13)]),
+    ]
+}
+
+/// What every golden log shows, whatever its format and its end.
+fn model() -> Model {
+    let mut model = Model::default();
+    model.form(CLUSTER, base(1, 1));
+    writes().iter().for_each(|write| model.apply(write));
+    model
+}
+
+/// Writes the log with this version, to its end.
+fn write_log(end: End) -> SimulatedDisk {
+    let disk = SimulatedDisk::new(1);
+    let (mut store, _) = open(&disk).unwrap();
+    store.form(CLUSTER, base(1, 1)).unwrap();
+    for write in writes() {
+        store.queue(write);
+        store.flush().unwrap();
+        while store.compact_step().unwrap() == Compaction::More {}
+    }
+    match end {
+        End::Clean => {}
+        End::Unclean => disk.freeze(),
+    }
+    drop(store);
+    disk.crash_losing_all_unsynced();
+    disk
+}
+
+/// The format that this version writes.
+fn present_format() -> u32 {
+    open(&SimulatedDisk::new(1)).unwrap().0.identity().format
+}
+
+fn path(folder: &Path, format: u32, end: End) -> PathBuf {
+    folder.join(format!("format-{format}-{}.hex", end.name()))
+}
+
+fn dump(disk: &SimulatedDisk) -> String {
+    let mut text = String::new();
+    for path in disk.list(Path::new(DIR)).unwrap() {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if name == RealDisk::LOCK_FILE {
+            continue;
+        }
+        let image = disk.durable(&path).unwrap();
+        writeln!(text, "file {name} {:x}", image.len()).unwrap();
+        let lines: Vec<_> = image.chunks(LINE_BYTES).collect();
+        let mut at = 0;
+        for same in lines.chunk_by(|one, next| one == next) {
+            if same[0].iter().any(|byte| *byte != 0) {
+                write!(text, "{at:x} {:x} ", same.len()).unwrap();
+                same[0].iter().for_each(|byte| write!(text, "{byte:02x}").unwrap());
+                text.push('\n');
+            }
+            at += same.len() * LINE_BYTES;
+        }
+    }
+    text
+}
+
+/// A disk with the dumped folder.
+fn disk_of(dump: &str) -> SimulatedDisk {
+    let number = |text| u64::from_str_radix(text, 16).unwrap();
+    let disk = SimulatedDisk::new(1);
+    create_dir_all_durably(&disk, Path::new(DIR)).unwrap();
+    let mut file = None;
+    for line in dump.lines() {
+        match line.split(' ').collect::<Vec<_>>()[..] {
+            ["file", name, length] => {
+                let made = disk.open(&Path::new(DIR).join(name), OpenMode::New).unwrap();
+                made.set_len(number(length)).unwrap();
+                file = Some(made);
+            }
+            [offset, times, hex] => {
+                let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+                let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
+                let bytes = bytes.repeat(usize::try_from(number(times)).unwrap());
+                file.as_ref().unwrap().write_at(number(offset), &bytes).unwrap();
+            }
+            _ => panic!("no line of a dump: {line}"),
+        }
+    }
+    for path in disk.list(Path::new(DIR)).unwrap() {
+        disk.open(&path, OpenMode::Existing).unwrap().sync().unwrap();
+    }
+    disk.sync_dir(Path::new(DIR)).unwrap();
+    disk
+}
+
+/// Opens the log, checks it, and goes on with it over two more lives.
+fn check(disk: &SimulatedDisk) {
+    let mut model = model();
+    let (mut store, restored) = open(disk).unwrap();
+    let identity = *store.identity();
+    assert_eq!((identity.node, identity.store), (NodeId(1), StoreId(11)));
+    assert_eq!(identity.incarnation, Incarnation(2), "it was opened once before");
+    assert_eq!(restored, model.restored());
+    model.check(&store);
+    drop(store);
+
+    (store, _) = open(disk).unwrap();
+    assert_eq!(store.identity().incarnation, Incarnation(3));
+    model.check(&store);
+    let write = Write { truncate_from: Some(LogIndex(15)), ..append(1, vec![command(6, 15, 80)]) };
+    model.apply(&write);
+    store.queue(write);
+    store.flush().unwrap();
+    disk.freeze();
+    drop(store);
+    disk.crash_losing_all_unsynced();
+
+    (store, _) = open(disk).unwrap();
+    model.check(&store);
+}
+
+/// Fails as well when a new format has no dumps yet.
+#[test]
+fn a_log_of_every_format_so_far_opens_and_shows_what_was_written() {
+    let present = present_format();
+    if let Some(folder) = std::env::var_os("WRITE_GOLDEN") {
+        // Tests run in their crate's folder; what is typed is meant from the workspace's.
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(folder);
+        for end in End::ALL {
+            std::fs::write(path(&folder, present, end), dump(&write_log(end))).unwrap();
+        }
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    for format in 1..=present {
+        for end in End::ALL {
+            let path = path(&folder, format, end);
+            let dump = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+            println!("{path:?}");
+            check(&disk_of(&dump));
+        }
+    }
+}
+
+#[test]
+fn a_dump_holds_all_that_a_power_cut_leaves() {
+    for end in End::ALL {
+        let written = write_log(end);
+        let dump = dump(&written);
+        let again = disk_of(&dump);
+        for path in written.list(Path::new(DIR)).unwrap() {
+            if path.file_name().is_some_and(|name| name != RealDisk::LOCK_FILE) {
+                assert_eq!(written.durable(&path), again.durable(&path));
+            }
+        }
+        check(&again);
+    }
+}
