@@ -4,7 +4,8 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "benchmarks")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use raftkit_benches::{Machine, Nodes, RawLog};
+use raftkit_benches::raw::{RawLog, RawSync};
+use raftkit_benches::{Machine, Nodes};
 use tokio::runtime::{Builder, Runtime};
 
 const VALUE_BYTES: usize = 256;
@@ -17,7 +18,7 @@ fn one_at_a_time(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("commit");
     group.sample_size(20);
     let dir = tempfile::tempdir().unwrap();
-    let mut raw = RawLog::create(dir.path(), 16 << 20);
+    let mut raw = RawLog::create(dir.path(), 16 << 20, RawSync::Fdatasync);
     group.bench_function("raw append + fdatasync", |bench| bench.iter(|| raw.append(&[7; VALUE_BYTES])));
     for count in [1, 3] {
         let nodes = Nodes::start(count);

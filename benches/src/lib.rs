@@ -1,11 +1,14 @@
-//! What the benchmarks share: clusters in one process, each node with a runtime, a disk folder and sockets of its own.
+//! What the benchmarks share. Here: clusters in one process, each node with a runtime, a disk folder and sockets of its own.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "benchmarks")]
 
+pub mod in_flight;
+pub mod log;
 pub mod memory;
+pub mod raw;
+pub mod turns;
 
 use std::net::{SocketAddr, UdpSocket};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
@@ -114,34 +117,4 @@ impl Drop for Nodes {
 
 fn free_address() -> SocketAddr {
     UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-/// The raw limit beside which a commit is measured: a record into a zero-filled file, and fdatasync.
-pub struct RawLog {
-    file: std::fs::File,
-    offset: u64,
-    length: u64,
-}
-
-impl RawLog {
-    #[must_use]
-    pub fn create(dir: &Path, length: u64) -> Self {
-        use std::os::unix::fs::FileExt as _;
-        let options = std::fs::File::options().create(true).truncate(true).read(true).write(true).clone();
-        let file = options.open(dir.join("raw.log")).unwrap();
-        let zeros = vec![0; 1 << 20];
-        (0..length >> 20).for_each(|at| file.write_all_at(&zeros, at << 20).unwrap());
-        file.sync_all().unwrap();
-        Self { file, offset: 0, length }
-    }
-
-    pub fn append(&mut self, record: &[u8]) {
-        use std::os::unix::fs::FileExt as _;
-        if self.offset + record.len() as u64 > self.length {
-            self.offset = 0;
-        }
-        self.file.write_all_at(record, self.offset).unwrap();
-        self.offset += record.len() as u64;
-        self.file.sync_data().unwrap();
-    }
 }

@@ -1,0 +1,94 @@
+//! Many writes of one entry in flight: as so many clients keep them, each of which sends its next write when the one
+//! before is durable.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::time::Instant;
+
+use crate::log::Log;
+use crate::turns::{Contest, Turn};
+
+/// Writes in flight.
+pub const WIDTH: usize = 128;
+
+/// What each client writes in a turn.
+pub const WRITES_EACH: usize = 100;
+
+/// A log that takes single writes while others are under way.
+pub trait InFlight {
+    /// Hands in a write of one entry.
+    fn send(&mut self);
+
+    /// Waits for news; how many writes are durable, of all that were ever sent.
+    fn durable(&mut self) -> u64;
+}
+
+/// Keeps [`WIDTH`] writes in flight in each turn.
+pub fn add_in_flight(contest: &mut Contest<'_>, name: &str, mut log: impl InFlight + 'static) {
+    let mut sent = 0;
+    contest.add(name, move || {
+        let turn = closed_loop(&mut log, sent);
+        sent += turn.entries;
+        turn
+    });
+}
+
+fn closed_loop(log: &mut impl InFlight, sent_before: u64) -> Turn {
+    let (width, total) = (WIDTH as u64, (WIDTH * WRITES_EACH) as u64);
+    let mut in_flight = VecDeque::new();
+    let mut latencies = Vec::new();
+    let (mut sent, mut done) = (0, 0);
+    while done < total {
+        while sent < total && sent - done < width {
+            in_flight.push_back(Instant::now());
+            log.send();
+            sent += 1;
+        }
+        let durable = log.durable() - sent_before;
+        let now = Instant::now();
+        for start in in_flight.drain(..usize::try_from(durable - done).unwrap()) {
+            latencies.push(now - start);
+        }
+        done = durable;
+    }
+    Turn { latencies, entries: total }
+}
+
+/// A log on a thread of its own: all that is waiting when a flush ends goes with the next one.
+pub struct Threaded {
+    writes: SyncSender<()>,
+    durable: Receiver<u64>,
+}
+
+impl Threaded {
+    /// Moves the log to a thread, which ends when this is dropped.
+    #[must_use]
+    pub fn start(mut log: impl Log) -> Self {
+        let (writes, waiting) = sync_channel(1 << 12);
+        let (tell, durable) = channel();
+        let run = move || {
+            let mut done = 0;
+            while let Ok(()) = waiting.recv() {
+                let count = 1 + waiting.try_iter().count();
+                log.append(count, 1);
+                done += count as u64;
+                if tell.send(done).is_err() {
+                    return;
+                }
+                log.maintain();
+            }
+        };
+        std::thread::Builder::new().name("log writer".to_owned()).spawn(run).unwrap();
+        Self { writes, durable }
+    }
+}
+
+impl InFlight for Threaded {
+    fn send(&mut self) {
+        self.writes.send(()).unwrap();
+    }
+
+    fn durable(&mut self) -> u64 {
+        self.durable.recv().unwrap()
+    }
+}
