@@ -1,8 +1,13 @@
 //! A simulated file: what its readers see, what the medium holds, and what is on its way between the two.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::ops::Range;
 
+use crate::change::{Change, Fate, Reach, pages};
+use crate::image::Image;
 use crate::rng::Rng;
+use crate::unreadable::Unreadable;
 
 /// The unit that the medium writes as a whole, in bytes.
 pub(crate) const SECTOR: usize = 512;
@@ -11,164 +16,189 @@ pub(crate) const SECTOR: usize = 512;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FileImages {
     /// What reads show.
-    cached: Vec<u8>,
+    cached: Image,
     /// What the last good sync put on the medium.
-    durable: Vec<u8>,
-    /// Changes since the last sync, good or failed, in order.
-    pending: Vec<Change>,
-    /// How many changes there were before the first pending one.
-    settled: u64,
+    durable: Image,
+    /// Changes since the last sync, good or failed, in order, each with its moment: those of one disk are unique.
+    pending: Vec<(u64, Change)>,
     /// A sync failed: `cached` shows what is neither durable nor pending.
     lying: bool,
+    unreadable: Unreadable,
 }
 
-/// A change that is not durable.
+/// Which changes a sync makes durable.
 #[derive(Clone, Debug)]
-enum Change {
-    Write { offset: usize, data: Vec<u8> },
-    SetLen(usize),
+pub(crate) enum Cover {
+    /// All from before this moment.
+    Before(u64),
+    /// Those of these moments.
+    Only(BTreeSet<u64>),
 }
 
 impl FileImages {
-    pub(crate) fn len(&self) -> usize {
-        self.cached.len()
+    /// A file that the medium holds.
+    pub(crate) fn durable_from(image: Image) -> Self {
+        Self { cached: image.clone(), durable: image, ..Self::default() }
     }
 
-    pub(crate) fn durable(&self) -> &[u8] {
+    pub(crate) fn cached(&self) -> &Image {
+        &self.cached
+    }
+
+    pub(crate) fn durable(&self) -> &Image {
         &self.durable
     }
 
-    pub(crate) fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let part = usize::try_from(offset)
-            .ok()
-            .and_then(|from| self.cached.get(from..from.checked_add(buffer.len())?))
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
-        buffer.copy_from_slice(part);
-        Ok(())
+    pub(crate) fn unreadable(&mut self) -> &mut Unreadable {
+        &mut self.unreadable
     }
 
-    pub(crate) fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        offset.checked_add(data.len()).ok_or(io::ErrorKind::FileTooLarge)?;
-        if !data.is_empty() {
-            let change = Change::Write { offset, data: data.to_vec() };
-            change.apply(&mut self.cached);
-            self.pending.push(change);
+    pub(crate) fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
+        if !buffer.is_empty() && !self.cached.read(offset, buffer) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if self.unreadable.meets(offset..offset + buffer.len()) {
+            return Err(io::Error::other("simulated fault: the medium cannot read this sector"));
         }
         Ok(())
     }
 
-    pub(crate) fn set_len(&mut self, len: u64) -> io::Result<()> {
-        let change = Change::SetLen(usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?);
-        change.apply(&mut self.cached);
-        self.pending.push(change);
+    pub(crate) fn write(&mut self, moment: u64, offset: u64, data: &[u8]) -> io::Result<()> {
+        let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let end = offset.checked_add(data.len()).ok_or(io::ErrorKind::FileTooLarge)?;
+        if !data.is_empty() {
+            let change = Change::Write { offset, data: data.to_vec() };
+            change.apply(&mut self.cached);
+            self.unreadable.written(offset..end, self.cached.len());
+            self.pending.push((moment, change));
+        }
         Ok(())
     }
 
-    /// How many changes there were so far: what a sync that begins now makes durable.
-    pub(crate) fn mark(&self) -> u64 {
-        self.settled + self.pending.len() as u64
+    pub(crate) fn set_len(&mut self, moment: u64, len: u64) -> io::Result<()> {
+        let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        self.cached.resize(len);
+        self.unreadable.resized(len);
+        self.pending.push((moment, Change::SetLen(len)));
+        Ok(())
     }
 
-    /// A sync that began at `mark` works. What was written after it began stays unsynced.
-    pub(crate) fn sync(&mut self, mark: u64) {
-        for change in Self::take(&mut self.pending, &mut self.settled, mark) {
-            change.apply(&mut self.durable);
+    /// The fewest of the changes from before `moment` that must be durable for those of the range to be so: the pages
+    /// of the range as a whole, and changes whose order towards those shows.
+    pub(crate) fn cover(&self, range: Range<usize>, moment: u64) -> Cover {
+        let mut taken = vec![Reach::Pages(pages(range))];
+        let mut moments = BTreeSet::new();
+        for (at, change) in self.pending.iter().rev().filter(|(at, _)| *at < moment) {
+            let reach = change.reach();
+            if taken.iter().any(|other| reach.clashes(other)) {
+                moments.insert(*at);
+                taken.push(reach);
+            }
+        }
+        Cover::Only(moments)
+    }
+
+    /// True when the file has changes from before `moment` that are not covered.
+    pub(crate) fn has_more_than(&self, cover: &Cover, moment: u64) -> bool {
+        self.pending.iter().any(|(at, _)| *at < moment && !cover.has(*at))
+    }
+
+    /// A sync works. What it does not cover stays unsynced.
+    pub(crate) fn sync(&mut self, cover: &Cover) {
+        for change in self.take(cover) {
+            change.settle(&mut self.durable, &mut self.unreadable);
         }
     }
 
     /// A sync that fails: the dirty data is dropped and goes on being shown, as Linux does (ATC'20, "Can applications
     /// recover from fsync failures?").
-    pub(crate) fn fail_sync(&mut self, mark: u64) {
-        self.lying |= Self::take(&mut self.pending, &mut self.settled, mark).count() > 0;
+    pub(crate) fn fail_sync(&mut self, cover: &Cover) {
+        self.lying |= !self.take(cover).is_empty();
     }
 
-    /// Takes the pending changes from before `mark`.
-    fn take<'a>(
-        pending: &'a mut Vec<Change>,
-        settled: &mut u64,
-        mark: u64,
-    ) -> impl Iterator<Item = Change> + 'a {
-        // Another sync may have taken some of them meanwhile.
-        let count =
-            usize::try_from(mark.saturating_sub(*settled)).map_or(pending.len(), |n| n.min(pending.len()));
-        *settled += count as u64;
-        pending.drain(..count)
+    /// Takes pending changes; another sync may have taken some of them meanwhile.
+    fn take(&mut self, cover: &Cover) -> Vec<Change> {
+        let (taken, kept): (Vec<_>, Vec<_>) = self.pending.drain(..).partition(|(at, _)| cover.has(*at));
+        self.pending = kept;
+        taken.into_iter().map(|(_, change)| change).collect()
     }
 
     /// Forgets what is cached and clean: reads show the medium again, and the dirty data over it.
     pub(crate) fn drop_cache(&mut self) {
-        if self.lying {
-            self.lying = false;
-            self.cached.clone_from(&self.durable);
-            for change in &self.pending {
-                change.apply(&mut self.cached);
-            }
-        }
-    }
-
-    /// The power is cut. Without a generator every unsynced change is lost; with one each is kept, lost or torn.
-    pub(crate) fn crash(&mut self, mut rng: Option<&mut Rng>) {
-        self.settled = self.mark();
-        for change in self.pending.drain(..) {
-            if let Some(rng) = &mut rng {
-                change.survive(&mut self.durable, rng);
-            }
+        if !self.lying {
+            return;
         }
         self.lying = false;
         self.cached.clone_from(&self.durable);
-    }
-
-    /// Flips bits of one byte, on the medium and in the cache.
-    ///
-    /// False when the medium holds no such byte.
-    pub(crate) fn rot(&mut self, offset: u64, mask: u8) -> bool {
-        let Some((at, durable)) =
-            usize::try_from(offset).ok().and_then(|at| Some((at, self.durable.get_mut(at)?)))
-        else {
-            return false;
-        };
-        *durable ^= mask;
-        if let Some(cached) = self.cached.get_mut(at) {
-            *cached ^= mask;
-        }
-        true
-    }
-}
-
-impl Change {
-    fn apply(&self, image: &mut Vec<u8>) {
-        match self {
-            Self::Write { offset, data } => put(image, *offset, data),
-            Self::SetLen(len) => image.resize(*len, 0),
-        }
-    }
-
-    /// Reaches the medium as a whole, not at all, or in some of its sectors.
-    fn survive(&self, image: &mut Vec<u8>, rng: &mut Rng) {
-        match (rng.below(3), self) {
-            (0, _) => {}
-            (1, _) | (_, Self::SetLen(_)) => self.apply(image),
-            (_, Self::Write { offset, data }) => {
-                let mut done = 0;
-                while done < data.len() {
-                    let at = offset + done;
-                    let end = data.len().min(done + SECTOR - at % SECTOR);
-                    if rng.coin() {
-                        put(image, at, &data[done..end]);
-                    }
-                    done = end;
+        self.unreadable.uncache();
+        for (_, change) in &self.pending {
+            change.apply(&mut self.cached);
+            match change {
+                Change::Write { offset, data } => {
+                    self.unreadable.written(*offset..offset + data.len(), self.cached.len());
                 }
+                Change::SetLen(len) => self.unreadable.resized(*len),
             }
         }
     }
+
+    /// The power is cut. Changes from `cut` on are lost, and without a generator all others too; with one each is
+    /// kept, lost or torn.
+    pub(crate) fn crash(&mut self, cut: u64, mut rng: Option<&mut Rng>, mut tell: impl FnMut(Fate)) {
+        for (moment, change) in self.pending.drain(..) {
+            tell(match &mut rng {
+                Some(rng) if moment < cut => change.survive(&mut self.durable, &mut self.unreadable, rng),
+                Some(_) | None => Fate::Lost,
+            });
+        }
+        self.lying = false;
+        self.unreadable.uncache();
+        self.cached.clone_from(&self.durable);
+    }
+
+    /// Flips bits of one byte on the medium, and in the cache where that shows the medium.
+    ///
+    /// False when the medium holds no such byte.
+    pub(crate) fn rot(&mut self, at: usize, mask: u8) -> bool {
+        let mut byte = [0];
+        if !self.durable.read(at, &mut byte) {
+            return false;
+        }
+        let mut shown = [0];
+        let shows_medium = self.cached.read(at, &mut shown)
+            && shown == byte
+            && !self.pending.iter().any(|(_, change)| change.writes(at));
+        byte[0] ^= mask;
+        self.durable.write(at, &byte);
+        if shows_medium {
+            self.cached.write(at, &byte);
+        }
+        true
+    }
+
+    /// Flips a bit of a sector or fills it with noise; answers how many bytes are no longer what they were.
+    pub(crate) fn rot_sector(&mut self, sector: usize, rng: &mut Rng) -> u64 {
+        let from = sector * SECTOR;
+        let until = self.durable.len().min(from + SECTOR);
+        if rng.coin() {
+            let (at, bit) = (rng.below((until - from) as u64), rng.below(8));
+            return u64::from(usize::try_from(at).is_ok_and(|at| self.rot(from + at, 1 << bit)));
+        }
+        (from..until)
+            .map(|at| {
+                let [mask, ..] = rng.next().to_le_bytes();
+                u64::from(mask != 0 && self.rot(at, mask))
+            })
+            .sum()
+    }
 }
 
-/// Writes into an image, extending it with zeros if need be.
-fn put(image: &mut Vec<u8>, offset: usize, data: &[u8]) {
-    let end = offset + data.len();
-    if image.len() < end {
-        image.resize(end, 0);
+impl Cover {
+    fn has(&self, moment: u64) -> bool {
+        match self {
+            Self::Before(mark) => moment < *mark,
+            Self::Only(moments) => moments.contains(&moment),
+        }
     }
-    image[offset..end].copy_from_slice(data);
 }

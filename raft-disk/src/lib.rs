@@ -1,19 +1,25 @@
 #![doc = include_str!("../README.md")]
 
+mod change;
 mod copy_on_write;
 mod folder;
+mod image;
 mod images;
 mod names;
 mod real;
 mod redb_backend;
 mod rng;
 mod simulated;
+mod unreadable;
 
 pub use copy_on_write::CopyOnWrite;
 pub use folder::create_dir_all_durably;
 pub use real::RealDisk;
 pub use redb_backend::RedbFile;
-pub use simulated::{Operation, SimulatedDisk};
+pub use simulated::{
+    Chance, DeferredSync, DiskImage, ErrorChance, Faults, Injected, Operation, SimulatedDisk, SyncId,
+    SyncKind,
+};
 
 use std::fmt::Debug;
 use std::io;

@@ -19,7 +19,8 @@ pub(crate) enum Target {
 pub(crate) struct Names {
     cached: BTreeMap<PathBuf, Target>,
     durable: BTreeMap<PathBuf, Target>,
-    pending: Vec<Change>,
+    /// In order, each with its moment.
+    pending: Vec<(u64, Change)>,
 }
 
 /// A change of names that is not durable. Each is kept or lost as a whole: file systems journal them.
@@ -50,37 +51,37 @@ impl Names {
     }
 
     /// Gives a file or folder a name that is free.
-    pub(crate) fn link(&mut self, path: &Path, target: Target) -> io::Result<()> {
+    pub(crate) fn link(&mut self, moment: u64, path: &Path, target: Target) -> io::Result<()> {
         self.folder(parent(path))?;
-        self.apply(Change::Link { path: path.to_path_buf(), target });
+        self.apply(moment, Change::Link { path: path.to_path_buf(), target });
         Ok(())
     }
 
-    pub(crate) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+    pub(crate) fn rename(&mut self, moment: u64, from: &Path, to: &Path) -> io::Result<()> {
         let target = Target::File(self.file(from)?);
         self.folder(parent(to))?;
         if self.get(to) == Some(Target::Folder) {
             return Err(io::ErrorKind::IsADirectory.into());
         }
         if from != to {
-            self.apply(Change::Rename { from: from.to_path_buf(), to: to.to_path_buf(), target });
+            self.apply(moment, Change::Rename { from: from.to_path_buf(), to: to.to_path_buf(), target });
         }
         Ok(())
     }
 
-    pub(crate) fn unlink(&mut self, path: &Path) -> io::Result<()> {
+    pub(crate) fn unlink(&mut self, moment: u64, path: &Path) -> io::Result<()> {
         self.file(path)?;
-        self.apply(Change::Unlink { path: path.to_path_buf() });
+        self.apply(moment, Change::Unlink { path: path.to_path_buf() });
         Ok(())
     }
 
-    pub(crate) fn create_dir_all(&mut self, path: &Path) -> io::Result<()> {
+    pub(crate) fn create_dir_all(&mut self, moment: u64, path: &Path) -> io::Result<()> {
         match self.get(path) {
             Some(Target::Folder) => Ok(()),
             Some(Target::File(_)) => Err(io::ErrorKind::AlreadyExists.into()),
             None => {
-                self.create_dir_all(parent(path))?;
-                self.link(path, Target::Folder)
+                self.create_dir_all(moment, parent(path))?;
+                self.link(moment, path, Target::Folder)
             }
         }
     }
@@ -91,30 +92,35 @@ impl Names {
         Ok(self.cached.keys().filter(|name| parent(name) == path).cloned().collect())
     }
 
-    /// Makes the names in a folder durable.
-    pub(crate) fn sync(&mut self, path: &Path) -> io::Result<()> {
-        self.folder(path)?;
+    /// Makes what happened to the names in a folder before `mark` durable.
+    pub(crate) fn sync(&mut self, path: &Path, mark: u64) {
         // A rename from one folder to another is durable as a whole, and with it all that came before: a journal
         // keeps its order.
-        let last_across = self.pending.iter().rposition(|change| change.touches(path) && change.is_across());
+        let last_across = self
+            .pending
+            .iter()
+            .rfind(|(at, change)| *at < mark && change.touches(path) && change.is_across())
+            .map(|(at, _)| *at);
         let mut kept = Vec::new();
-        for (at, change) in std::mem::take(&mut self.pending).into_iter().enumerate() {
-            if change.touches(path) || last_across.is_some_and(|last| at <= last) {
+        for (at, change) in std::mem::take(&mut self.pending) {
+            if at < mark && (change.touches(path) || last_across.is_some_and(|last| at <= last)) {
                 change.apply(&mut self.durable);
             } else {
-                kept.push(change);
+                kept.push((at, change));
             }
         }
         self.pending = kept;
-        Ok(())
     }
 
-    /// The power is cut: unsynced changes are lost, or with a generator each is kept or lost. Answers the files that
-    /// still have a name.
-    pub(crate) fn crash(&mut self, mut rng: Option<&mut Rng>) -> BTreeSet<u64> {
-        for change in std::mem::take(&mut self.pending) {
-            if rng.as_mut().is_some_and(|rng| rng.coin()) {
+    /// The power is cut: changes from `cut` on are lost, and without a generator all others too; with one each is kept
+    /// or lost. Answers the files that still have a name, and how many changes were lost.
+    pub(crate) fn crash(&mut self, cut: u64, mut rng: Option<&mut Rng>) -> (BTreeSet<u64>, u64) {
+        let mut lost = 0;
+        for (at, change) in std::mem::take(&mut self.pending) {
+            if rng.as_mut().is_some_and(|rng| at < cut && rng.coin()) {
                 change.apply(&mut self.durable);
+            } else {
+                lost += 1;
             }
         }
         // What stood in a folder that is lost is lost with it.
@@ -126,24 +132,42 @@ impl Names {
             }
         }
         self.cached.clone_from(&self.durable);
-        self.durable
-            .values()
-            .filter_map(|target| match target {
-                Target::File(id) => Some(*id),
-                Target::Folder => None,
-            })
-            .collect()
+        (self.files().collect(), lost)
     }
 
-    /// The file that a power cut would certainly leave under this name.
-    pub(crate) fn durable_file(&self, path: &Path) -> Option<u64> {
-        match self.durable.get(path)? {
+    /// All files that have a name, one with two names twice.
+    pub(crate) fn files(&self) -> impl Iterator<Item = u64> {
+        self.cached.values().filter_map(|target| match target {
             Target::File(id) => Some(*id),
             Target::Folder => None,
+        })
+    }
+
+    /// A name of the file.
+    pub(crate) fn path_of(&self, id: u64) -> Option<&Path> {
+        self.cached.iter().find(|(_, target)| **target == Target::File(id)).map(|(path, _)| path.as_path())
+    }
+
+    /// What a power cut would certainly leave.
+    pub(crate) fn durable(&self) -> &BTreeMap<PathBuf, Target> {
+        &self.durable
+    }
+
+    /// Names that are durable.
+    pub(crate) fn durable_from(names: BTreeMap<PathBuf, Target>) -> Self {
+        Self { cached: names.clone(), durable: names, pending: Vec::new() }
+    }
+
+    /// Gives a file a name that is durable, in folders that are.
+    pub(crate) fn place(&mut self, path: &Path, id: u64) {
+        self.pending.retain(|(_, change)| !change.names(path));
+        for names in [&mut self.cached, &mut self.durable] {
+            names.extend(folders_above(path).map(|above| (above.to_path_buf(), Target::Folder)));
+            names.insert(path.to_path_buf(), Target::File(id));
         }
     }
 
-    fn folder(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn folder(&self, path: &Path) -> io::Result<()> {
         match self.get(path) {
             Some(Target::Folder) => Ok(()),
             Some(Target::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
@@ -151,9 +175,9 @@ impl Names {
         }
     }
 
-    fn apply(&mut self, change: Change) {
+    fn apply(&mut self, moment: u64, change: Change) {
         change.apply(&mut self.cached);
-        self.pending.push(change);
+        self.pending.push((moment, change));
     }
 }
 
@@ -183,6 +207,13 @@ impl Change {
         }
     }
 
+    fn names(&self, name: &Path) -> bool {
+        match self {
+            Self::Link { path, .. } | Self::Unlink { path } => path == name,
+            Self::Rename { from, to, .. } => from == name || to == name,
+        }
+    }
+
     fn is_across(&self) -> bool {
         match self {
             Self::Link { .. } | Self::Unlink { .. } => false,
@@ -193,6 +224,11 @@ impl Change {
 
 fn is_root(path: &Path) -> bool {
     path.parent().is_none()
+}
+
+/// The folders that a name stands in, but for the root.
+pub(crate) fn folders_above(path: &Path) -> impl Iterator<Item = &Path> {
+    path.ancestors().skip(1).filter(|above| !is_root(above))
 }
 
 /// The folder of a name; that of a root is itself.

@@ -1,6 +1,13 @@
 //! A file system in memory that fails as real ones do: power cuts, torn and lost writes, failed and stuck syncs, rot.
 
+mod control;
+mod deferred;
+mod disk_image;
+mod faults;
 mod handle;
+mod operation;
+mod rot;
+mod space;
 mod state;
 
 use std::fmt;
@@ -11,8 +18,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use crate::names::{Target, normal};
 use crate::{DirLock, Disk, DiskFile, OpenMode, RealDisk};
 
+use deferred::Covers;
+pub use deferred::{DeferredSync, SyncId, SyncKind};
+pub use disk_image::DiskImage;
+pub use faults::{Chance, ErrorChance, Faults, Injected};
 use handle::{SimulatedFile, SimulatedLock};
-pub use state::Operation;
+pub use operation::Operation;
 use state::{State, Verdict};
 
 /// A file system in memory, with faults. Clones are the same disk; any thread may use it.
@@ -34,7 +45,11 @@ impl SimulatedDisk {
     /// An empty disk. The seed draws what becomes of unsynced changes at a crash.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { shared: Arc::new(Shared { state: Mutex::new(State::new(seed)), changed: Condvar::new() }) }
+        Self::with(State::new(seed))
+    }
+
+    fn with(state: State) -> Self {
+        Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }) }
     }
 
     /// Cuts the power and brings it back: every handle and lock from before is dead, each unsynced change of a file was
@@ -64,76 +79,6 @@ impl SimulatedDisk {
         self.state().frozen
     }
 
-    /// Lets the `nth` call from now fail (0: the next one) with an error of this kind.
-    ///
-    /// A write that fails may have written some of its sectors. A sync that fails drops the file's dirty data: it will
-    /// never be durable, but reads go on showing it until [`DiskFile::drop_cache`] or a crash.
-    pub fn fail_call(&self, nth: u64, kind: io::ErrorKind) {
-        self.state().fail(None, nth, kind);
-    }
-
-    /// As [`fail_call`](Self::fail_call), counting only calls of one operation.
-    pub fn fail_next(&self, operation: Operation, nth: u64, kind: io::ErrorKind) {
-        self.state().fail(Some(operation), nth, kind);
-    }
-
-    /// Freezes the disk at the `nth` call from now that changes or syncs something (0: the next one). That call is under
-    /// way when the power goes: its change counts as unsynced, its sync as not done.
-    pub fn crash_at_call(&self, nth: u64) {
-        self.state().crash_in = Some(nth);
-    }
-
-    /// Forgets faults and crash points that were not yet met.
-    pub fn clear_faults(&self) {
-        self.state().clear_faults();
-    }
-
-    /// How many calls there were, reads included.
-    #[must_use]
-    pub fn calls(&self) -> u64 {
-        self.state().calls
-    }
-
-    /// How many calls there were that change or sync something: the crash points so far.
-    #[must_use]
-    pub fn mutations(&self) -> u64 {
-        self.state().mutations
-    }
-
-    /// Lets every sync from now on wait, of files and of folders, until [`release_syncs`](Self::release_syncs), or a
-    /// freeze or crash, at which they fail.
-    pub fn hold_syncs(&self) {
-        self.state().holding = true;
-    }
-
-    /// Lets the held syncs go on.
-    pub fn release_syncs(&self) {
-        self.state().holding = false;
-        self.shared.changed.notify_all();
-    }
-
-    /// How many syncs are waiting.
-    #[must_use]
-    pub fn held_syncs(&self) -> usize {
-        self.state().held
-    }
-
-    /// Flips the bits `mask` of one byte that is durable: rot. False when there is no such file or byte.
-    pub fn rot(&self, path: &Path, offset: u64, mask: u8) -> bool {
-        let mut state = self.state();
-        let Ok(id) = state.names.file(&normal(path)) else { return false };
-        state.files.get_mut(&id).is_some_and(|file| file.rot(offset, mask))
-    }
-
-    /// What the medium certainly holds under a name: what [`crash_losing_all_unsynced`](Self::crash_losing_all_unsynced)
-    /// would leave.
-    #[must_use]
-    pub fn durable(&self, path: &Path) -> Option<Vec<u8>> {
-        let state = self.state();
-        let id = state.names.durable_file(&normal(path))?;
-        state.files.get(&id).map(|file| file.durable().to_vec())
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it holds the lock half-way through a change.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -153,14 +98,22 @@ impl SimulatedDisk {
         }
     }
 
-    /// Waits while syncs are held. Fails when the disk was frozen or crashed meanwhile.
-    fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>) -> io::Result<MutexGuard<'a, State>> {
-        let generation = state.generation;
+    /// Waits while syncs are held, or until they are let go on if it stalls. Fails when the disk was frozen or crashed
+    /// meanwhile.
+    fn wait<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        stalls: bool,
+    ) -> io::Result<MutexGuard<'a, State>> {
+        let (generation, releases) = (state.generation, state.releases);
         state.held += 1;
         let mut state = self
             .shared
             .changed
-            .wait_while(state, |state| state.holding && !state.frozen && state.generation == generation)
+            .wait_while(state, |state| {
+                let waits = state.holding || (stalls && state.releases == releases);
+                waits && !state.frozen && state.generation == generation
+            })
             .unwrap_or_else(PoisonError::into_inner);
         if state.generation == generation {
             state.held -= 1;
@@ -190,15 +143,24 @@ impl Disk for SimulatedDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.call(Operation::Rename, |state| state.names.rename(&normal(from), &normal(to)))
+        self.call(Operation::Rename, |state| {
+            let moment = state.tick();
+            state.names.rename(moment, &normal(from), &normal(to))
+        })
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.call(Operation::Remove, |state| state.names.unlink(&normal(path)))
+        self.call(Operation::Remove, |state| {
+            let moment = state.tick();
+            state.names.unlink(moment, &normal(path))
+        })
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.call(Operation::CreateDir, |state| state.names.create_dir_all(&normal(path)))
+        self.call(Operation::CreateDir, |state| {
+            let moment = state.tick();
+            state.names.create_dir_all(moment, &normal(path))
+        })
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
@@ -210,9 +172,19 @@ impl Disk for SimulatedDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let path = normal(path);
         let mut state = self.state();
         match state.enter(Operation::SyncDir) {
-            Verdict::Go => self.wait(state)?.names.sync(&normal(path)),
+            Verdict::Go => {
+                state.names.folder(&path)?;
+                let (mark, stalls) = (state.tick(), state.stalls());
+                if state.deferring {
+                    state.defer(Covers::Folder, &path, stalls);
+                } else {
+                    self.wait(state, stalls)?.names.sync(&path, mark);
+                }
+                Ok(())
+            }
             // The names stay unknown: a crash draws what became of them.
             Verdict::Fail(error) | Verdict::Cut(error) => Err(error),
         }

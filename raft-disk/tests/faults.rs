@@ -5,26 +5,16 @@
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::Arc;
 use std::thread;
 
 use proptest::prelude::*;
-use raftkit_disk::{Disk, DiskFile, OpenMode, Operation, RedbFile, SimulatedDisk, create_dir_all_durably};
+use raftkit_disk::{Disk, OpenMode, Operation, SimulatedDisk};
+
+mod common;
+
+use common::{content, create};
 
 const FILE: &str = "/file";
-
-fn create(disk: &SimulatedDisk, name: &str) -> Arc<dyn DiskFile> {
-    let file = disk.open(Path::new(name), OpenMode::New).unwrap();
-    disk.sync_dir(Path::new("/")).unwrap();
-    file
-}
-
-fn content(disk: &SimulatedDisk, name: &str) -> Option<Vec<u8>> {
-    let file = disk.open(Path::new(name), OpenMode::Existing).ok()?;
-    let mut buffer = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
-    file.read_at(0, &mut buffer).unwrap();
-    Some(buffer)
-}
 
 #[test]
 fn a_crash_keeps_what_was_synced_and_may_lose_the_rest() {
@@ -138,71 +128,6 @@ fn handles_and_locks_from_before_a_crash_are_dead() {
 }
 
 #[test]
-fn unsynced_names_are_kept_or_lost_and_synced_ones_are_kept() {
-    let mut seen = BTreeSet::new();
-    for seed in 0..200 {
-        let disk = SimulatedDisk::new(seed);
-        let old = create(&disk, "/name");
-        old.write_at(0, b"old").unwrap();
-        old.sync().unwrap();
-        let new = disk.open(Path::new("/new"), OpenMode::New).unwrap();
-        new.write_at(0, b"new").unwrap();
-        new.sync().unwrap();
-        disk.rename(Path::new("/new"), Path::new("/name")).unwrap();
-        disk.crash();
-        let after = (content(&disk, "/name").unwrap(), content(&disk, "/new"));
-        assert!(
-            [&b"old"[..], b"new"].contains(&after.0.as_slice()),
-            "the name always stands for one of both"
-        );
-        seen.insert(after);
-    }
-    assert_eq!(seen.len(), 3, "kept, lost, and only made: {seen:?}");
-
-    let disk = SimulatedDisk::new(0);
-    drop(create(&disk, "/name"));
-    disk.remove(Path::new("/name")).unwrap();
-    disk.crash_losing_all_unsynced();
-    assert!(disk.exists(Path::new("/name")).unwrap(), "the removal was not synced");
-    disk.rename(Path::new("/name"), Path::new("/other")).unwrap();
-    disk.sync_dir(Path::new("/")).unwrap();
-    disk.crash_losing_all_unsynced();
-    assert_eq!(disk.list(Path::new("/")).unwrap(), [Path::new("/other")]);
-}
-
-#[test]
-fn a_folder_that_is_lost_takes_its_files_with_it() {
-    let disk = SimulatedDisk::new(0);
-    let deep = Path::new("/a/b");
-    disk.create_dir_all(deep).unwrap();
-    disk.open(&deep.join("file"), OpenMode::New).unwrap().sync().unwrap();
-    disk.sync_dir(deep).unwrap();
-    disk.crash_losing_all_unsynced();
-    assert!(!disk.exists(deep).unwrap());
-
-    create_dir_all_durably(&disk, deep).unwrap();
-    disk.open(&deep.join("file"), OpenMode::New).unwrap();
-    disk.sync_dir(deep).unwrap();
-    disk.crash_losing_all_unsynced();
-    assert!(disk.exists(&deep.join("file")).unwrap());
-}
-
-#[test]
-fn a_rename_into_another_folder_is_whole_after_a_sync_of_either() {
-    for synced in ["/a", "/b"] {
-        let disk = SimulatedDisk::new(0);
-        create_dir_all_durably(&disk, Path::new("/a")).unwrap();
-        create_dir_all_durably(&disk, Path::new("/b")).unwrap();
-        disk.open(Path::new("/a/x"), OpenMode::New).unwrap();
-        disk.rename(Path::new("/a/x"), Path::new("/b/x")).unwrap();
-        disk.sync_dir(Path::new(synced)).unwrap();
-        disk.crash();
-        let names = ["/a/x", "/b/x"].map(|name| disk.exists(Path::new(name)).unwrap());
-        assert_eq!(names, [false, true], "after a sync of {synced}");
-    }
-}
-
-#[test]
 fn a_failed_sync_loses_the_data_and_goes_on_showing_it() {
     let disk = SimulatedDisk::new(0);
     let file = create(&disk, FILE);
@@ -223,6 +148,64 @@ fn a_failed_sync_loses_the_data_and_goes_on_showing_it() {
     file.write_at(4, b"?").unwrap();
     file.drop_cache().unwrap();
     assert_eq!(content(&disk, FILE).unwrap(), b"one!?", "what is dirty stays, what only seemed clean goes");
+    assert_eq!(disk.injected().failed_syncs, 1);
+}
+
+#[test]
+fn the_next_process_sees_what_a_failed_sync_dropped_until_the_cache_is_dropped() {
+    for durably in [false, true] {
+        for crash in [false, true] {
+            let disk = SimulatedDisk::new(0);
+            let file = create(&disk, FILE);
+            file.write_durably(0, b"one").unwrap();
+            disk.fail_next(Operation::Sync, 0, ErrorKind::Other);
+            let failed = if durably {
+                file.write_durably(0, b"two")
+            } else {
+                file.write_at(0, b"two").and_then(|()| file.sync())
+            };
+            failed.unwrap_err();
+            // The process ends, the kernel does not.
+            drop(file);
+            assert_eq!(content(&disk, FILE).unwrap(), b"two");
+            let next = disk.open(Path::new(FILE), OpenMode::Existing).unwrap();
+            next.sync().unwrap();
+            assert_eq!(content(&disk, FILE).unwrap(), b"two", "a sync that works changes nothing in that");
+            assert_eq!(disk.durable(Path::new(FILE)).unwrap(), b"one");
+            if crash {
+                disk.crash();
+            } else {
+                next.drop_cache().unwrap();
+            }
+            assert_eq!(content(&disk, FILE).unwrap(), b"one");
+        }
+    }
+}
+
+#[test]
+fn a_durable_write_need_not_make_others_durable() {
+    let (mut with, mut without) = (0, 0);
+    for seed in 0..50 {
+        let disk = SimulatedDisk::new(seed);
+        let file = create(&disk, FILE);
+        file.write_at(0, b"head").unwrap();
+        file.write_at(10_000, b"old").unwrap();
+        file.write_at(9_000, &[1; 10]).unwrap();
+        file.set_len(30_000).unwrap();
+        file.write_durably(10_000, b"new").unwrap();
+        let durable = disk.durable(Path::new(FILE)).unwrap();
+        assert_eq!(&durable[10_000..10_003], b"new");
+        assert_eq!(&durable[9_000..9_010], &[1; 10], "its page is written as a whole");
+        match &durable[..4] {
+            b"head" => with += 1,
+            b"\0\0\0\0" => without += 1,
+            other => panic!("{other:?}"),
+        }
+        disk.crash();
+        let after = content(&disk, FILE).unwrap();
+        assert_eq!((&after[10_000..10_003], &after[9_000..9_010]), (&b"new"[..], &[1; 10][..]));
+    }
+    assert!(with > 10 && without > 10, "{with} {without}");
 }
 
 #[test]
@@ -230,19 +213,24 @@ fn a_sync_covers_what_was_written_before_it_began() {
     let disk = SimulatedDisk::new(0);
     let file = create(&disk, FILE);
     file.write_at(0, b"before").unwrap();
+    disk.open(Path::new("/before"), OpenMode::New).unwrap();
     disk.hold_syncs();
-    let syncing = thread::spawn({
-        let file = file.clone();
-        move || file.sync()
+    let syncing = [true, false].map(|folder| {
+        let (disk, file) = (disk.clone(), file.clone());
+        thread::spawn(move || if folder { disk.sync_dir(Path::new("/")) } else { file.sync() })
     });
-    while disk.held_syncs() == 0 {
+    while disk.held_syncs() < 2 {
         thread::yield_now();
     }
     file.write_at(6, b" after").unwrap();
+    disk.open(Path::new("/after"), OpenMode::New).unwrap();
     assert_eq!(disk.durable(Path::new(FILE)).unwrap(), b"", "it is held");
     disk.release_syncs();
-    syncing.join().unwrap().unwrap();
+    for thread in syncing {
+        thread.join().unwrap().unwrap();
+    }
     assert_eq!(disk.durable(Path::new(FILE)).unwrap(), b"before");
+    assert_eq!(["/before", "/after"].map(|name| disk.durable(Path::new(name)).is_some()), [true, false]);
     assert_eq!(disk.held_syncs(), 0);
 }
 
@@ -338,52 +326,10 @@ fn rot_flips_bits_of_what_is_durable() {
     assert!(!disk.rot(Path::new(FILE), 1, 1) && !disk.rot(Path::new("/none"), 0, 1));
     file.drop_cache().unwrap();
     assert_eq!(content(&disk, FILE).unwrap(), disk.durable(Path::new(FILE)).unwrap());
-}
-
-const TABLE: redb::TableDefinition<'static, u64, u64> = redb::TableDefinition::new("table");
-
-/// Commits 0, 1, 2 and so on up to `commits`; answers how many returned without an error.
-fn commit(disk: &SimulatedDisk, commits: u64) -> u64 {
-    let open = || -> Result<redb::Database, redb::Error> {
-        let file = disk.open(Path::new(FILE), OpenMode::Either)?;
-        disk.sync_dir(Path::new("/"))?;
-        Ok(redb::Builder::new().create_with_backend(RedbFile::new(file))?)
-    };
-    let Ok(database) = open() else { return 0 };
-    let one = |number| -> Result<(), redb::Error> {
-        let txn = database.begin_write()?;
-        txn.open_table(TABLE)?.insert(0, number)?;
-        Ok(txn.commit()?)
-    };
-    let done = (0..commits).take_while(|number| one(*number).is_ok()).count() as u64;
-    // A crash stops the disk before it stops the program.
-    disk.freeze();
-    done
-}
-
-#[test]
-fn redb_keeps_its_commits_whichever_mutation_the_power_is_cut_in() {
-    use redb::ReadableDatabase;
-    for nth in 0.. {
-        let disk = SimulatedDisk::new(nth);
-        disk.crash_at_call(nth);
-        let done = commit(&disk, 5);
-        let finished = done == 5;
-        disk.crash();
-        let file = disk.open(Path::new(FILE), OpenMode::Either).unwrap();
-        match redb::Builder::new().create_with_backend(RedbFile::new(file)) {
-            Ok(database) => {
-                let txn = database.begin_read().unwrap();
-                let last = txn.open_table(TABLE).ok().map(|table| table.get(0).unwrap().unwrap().value());
-                let found = last.map_or(0, |last| last + 1);
-                assert!(found == done || found == done + 1, "{found} found, {done} done, crash point {nth}");
-            }
-            Err(error) => assert_eq!(done, 0, "crash point {nth}: {error}"),
-        }
-        if finished {
-            return;
-        }
-    }
+    file.write_at(0, &[7]).unwrap();
+    assert!(disk.rot(Path::new(FILE), 0, 1));
+    assert_eq!(content(&disk, FILE).unwrap(), [7], "what is dirty is in memory and does not rot");
+    assert_eq!(disk.injected().rotten_bytes, 2);
 }
 
 #[test]

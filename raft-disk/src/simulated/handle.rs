@@ -5,8 +5,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::MutexGuard;
 
-use super::SimulatedDisk;
-use super::state::{Operation, State, Verdict};
+use super::deferred::Covers;
+use super::state::{State, Verdict};
+use super::{Operation, SimulatedDisk};
+use crate::images::Cover;
 use crate::{DirLock, DiskFile, OpenMode};
 
 /// An open file of one life of the disk.
@@ -28,6 +30,28 @@ impl SimulatedFile {
         Ok((state, verdict))
     }
 
+    fn sync_covering(&self, cover: impl FnOnce(&mut State, u64) -> Cover) -> io::Result<()> {
+        let (mut state, verdict) = self.enter(Operation::Sync)?;
+        let mark = state.tick();
+        match verdict {
+            Verdict::Go => {
+                let cover = cover(&mut state, mark);
+                let stalls = state.stalls();
+                if state.deferring {
+                    state.defer(Covers::File(self.id, cover), &self.path, stalls);
+                } else {
+                    self.disk.wait(state, stalls)?.file(self.id).sync(&cover);
+                }
+                Ok(())
+            }
+            Verdict::Fail(error) => {
+                state.file(self.id).fail_sync(&Cover::Before(mark));
+                Err(error)
+            }
+            Verdict::Cut(error) => Err(error),
+        }
+    }
+
     /// As [`enter`](Self::enter), for what changes the file.
     fn enter_change(&self, operation: Operation) -> io::Result<(MutexGuard<'_, State>, Verdict)> {
         match self.mode {
@@ -41,50 +65,49 @@ impl DiskFile for SimulatedFile {
     fn len(&self) -> io::Result<u64> {
         let (mut state, verdict) = self.enter(Operation::Len)?;
         verdict.pass()?;
-        Ok(state.file(self.id).len() as u64)
+        Ok(state.file(self.id).cached().len() as u64)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let (mut state, verdict) = self.enter_change(Operation::SetLen)?;
         match verdict {
-            Verdict::Go => state.file(self.id).set_len(len),
+            Verdict::Go => state.set_len(self.id, len),
             Verdict::Fail(error) => Err(error),
-            Verdict::Cut(error) => state.file(self.id).set_len(len).and(Err(error)),
+            Verdict::Cut(error) => state.set_len(self.id, len).and(Err(error)),
         }
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let (mut state, verdict) = self.enter(Operation::Read)?;
         verdict.pass()?;
-        state.file(self.id).read(offset, buffer)
+        state.rot_at_read(self.id, offset, buffer.len());
+        let read = state.file(self.id).read(offset, buffer);
+        if read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Other) {
+            state.injected.error(Operation::Read, io::ErrorKind::Other);
+        }
+        read
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let (mut state, verdict) = self.enter_change(Operation::Write)?;
         match verdict {
-            Verdict::Go => state.file(self.id).write(offset, data),
+            Verdict::Go => state.write(self.id, offset, data),
             Verdict::Fail(error) => {
                 let written = state.short_write(offset, data.len());
-                state.file(self.id).write(offset, &data[..written]).and(Err(error))
+                state.write(self.id, offset, &data[..written]).and(Err(error))
             }
-            Verdict::Cut(error) => state.file(self.id).write(offset, data).and(Err(error)),
+            Verdict::Cut(error) => state.write(self.id, offset, data).and(Err(error)),
         }
     }
 
     fn sync(&self) -> io::Result<()> {
-        let (mut state, verdict) = self.enter(Operation::Sync)?;
-        let mark = state.file(self.id).mark();
-        match verdict {
-            Verdict::Go => {
-                self.disk.wait(state)?.file(self.id).sync(mark);
-                Ok(())
-            }
-            Verdict::Fail(error) => {
-                state.file(self.id).fail_sync(mark);
-                Err(error)
-            }
-            Verdict::Cut(error) => Err(error),
-        }
+        self.sync_covering(|_, mark| Cover::Before(mark))
+    }
+
+    /// A write and a sync, each a call of its own to faults and crash points. What else is dirty is covered or not.
+    fn write_durably(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.write_at(offset, data)?;
+        self.sync_covering(|state, mark| state.cover(self.id, offset, data.len(), mark))
     }
 
     fn drop_cache(&self) -> io::Result<()> {

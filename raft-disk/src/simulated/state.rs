@@ -1,90 +1,46 @@
-//! What a simulated disk holds, and the faults that wait for it.
+//! What a simulated disk holds, and what becomes of each call.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Target;
+use super::deferred::Outstanding;
+use super::faults::{Faults, Injected};
+use super::{Operation, Target};
 use crate::OpenMode;
-use crate::images::{FileImages, SECTOR};
+use crate::change::Fate;
+use crate::images::{Cover, FileImages};
 use crate::names::Names;
 use crate::rng::Rng;
 
-/// What a call to the disk does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Operation {
-    /// [`Disk::open`](crate::Disk::open) of a file that must be there.
-    Open,
-    /// [`Disk::open`](crate::Disk::open) that may make a file.
-    Create,
-    /// [`Disk::rename`](crate::Disk::rename).
-    Rename,
-    /// [`Disk::remove`](crate::Disk::remove).
-    Remove,
-    /// [`Disk::create_dir_all`](crate::Disk::create_dir_all).
-    CreateDir,
-    /// [`Disk::list`](crate::Disk::list).
-    List,
-    /// [`Disk::exists`](crate::Disk::exists).
-    Exists,
-    /// [`Disk::sync_dir`](crate::Disk::sync_dir).
-    SyncDir,
-    /// [`Disk::lock_dir`](crate::Disk::lock_dir).
-    Lock,
-    /// [`DiskFile::len`](crate::DiskFile::len).
-    Len,
-    /// [`DiskFile::set_len`](crate::DiskFile::set_len).
-    SetLen,
-    /// [`DiskFile::read_at`](crate::DiskFile::read_at).
-    Read,
-    /// [`DiskFile::write_at`](crate::DiskFile::write_at).
-    Write,
-    /// [`DiskFile::sync`](crate::DiskFile::sync).
-    Sync,
-    /// [`DiskFile::drop_cache`](crate::DiskFile::drop_cache).
-    DropCache,
-}
-
-impl Operation {
-    /// True when it changes or syncs something, so that a power cut right in it can be seen afterwards.
-    #[must_use]
-    pub fn is_mutation(self) -> bool {
-        match self {
-            Self::Create
-            | Self::Rename
-            | Self::Remove
-            | Self::CreateDir
-            | Self::SyncDir
-            | Self::SetLen
-            | Self::Write
-            | Self::Sync => true,
-            Self::Open
-            | Self::List
-            | Self::Exists
-            | Self::Lock
-            | Self::Len
-            | Self::Read
-            | Self::DropCache => false,
-        }
-    }
-}
-
 /// Everything.
 pub(super) struct State {
-    rng: Rng,
+    pub(super) rng: Rng,
+    /// What the next change or sync is numbered with: one order for all files and names.
+    moment: u64,
     /// The disk's life: raised by each crash; handles of another one are dead.
     pub(super) generation: u64,
     pub(super) names: Names,
     pub(super) files: BTreeMap<u64, FileImages>,
-    next_file: u64,
+    pub(super) next_file: u64,
     pub(super) locks: BTreeSet<PathBuf>,
     pub(super) frozen: bool,
     pub(super) holding: bool,
     pub(super) held: usize,
+    /// How often held syncs were let go on: what stalls waits for the next time.
+    pub(super) releases: u64,
+    pub(super) deferring: bool,
+    /// In the order of their calls.
+    pub(super) deferred: Vec<Outstanding>,
+    /// A deferred sync called at this moment failed: what came later did not happen, unless it is durable.
+    pub(super) happened_until: u64,
     pub(super) calls: u64,
     pub(super) mutations: u64,
-    faults: Vec<Fault>,
+    planned: Vec<Fault>,
+    pub(super) chances: Faults,
+    pub(super) injected: Injected,
+    /// In blocks.
+    pub(super) capacity: Option<usize>,
     /// Mutations from now until the power is cut.
     pub(super) crash_in: Option<u64>,
 }
@@ -117,6 +73,7 @@ impl Verdict {
 }
 
 /// What becomes of unsynced changes.
+#[derive(Clone, Copy)]
 pub(super) enum CrashKind {
     Drawn,
     LosingAll,
@@ -126,6 +83,7 @@ impl State {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             rng: Rng::new(seed),
+            moment: 0,
             generation: 0,
             names: Names::default(),
             files: BTreeMap::new(),
@@ -134,9 +92,16 @@ impl State {
             frozen: false,
             holding: false,
             held: 0,
+            releases: 0,
+            deferring: false,
+            deferred: Vec::new(),
+            happened_until: u64::MAX,
             calls: 0,
             mutations: 0,
-            faults: Vec::new(),
+            planned: Vec::new(),
+            chances: Faults::default(),
+            injected: Injected::default(),
+            capacity: None,
             crash_in: None,
         }
     }
@@ -167,8 +132,19 @@ impl State {
                 Some(left) => *left -= 1,
             }
         }
+        match self.planned_error(operation).or_else(|| self.error_by_chance(operation)) {
+            None => Verdict::Go,
+            Some(kind) => {
+                self.injected.error(operation, kind);
+                let text = format!("simulated fault in {operation:?}, call {}", self.calls);
+                Verdict::Fail(io::Error::new(kind, text))
+            }
+        }
+    }
+
+    fn planned_error(&mut self, operation: Operation) -> Option<io::ErrorKind> {
         let mut met = None;
-        self.faults.retain_mut(|fault| {
+        self.planned.retain_mut(|fault| {
             if fault.operation.is_some_and(|wanted| wanted != operation) {
                 return true;
             }
@@ -179,21 +155,34 @@ impl State {
             fault.after -= 1;
             true
         });
-        met.map_or(Verdict::Go, |kind| {
-            Verdict::Fail(io::Error::new(
-                kind,
-                format!("simulated fault in {operation:?}, call {}", self.calls),
-            ))
-        })
+        met
+    }
+
+    fn error_by_chance(&mut self, operation: Operation) -> Option<io::ErrorKind> {
+        let mut errors = self.chances.errors.iter().filter(|error| error.operation == operation);
+        errors.find(|error| error.chance.strikes(&mut self.rng)).map(|error| error.kind)
+    }
+
+    /// True when this sync stalls.
+    pub(super) fn stalls(&mut self) -> bool {
+        let stalls = self.chances.stalls.strikes(&mut self.rng);
+        self.injected.stalls += u64::from(stalls);
+        stalls
     }
 
     pub(super) fn fail(&mut self, operation: Option<Operation>, after: u64, kind: io::ErrorKind) {
-        self.faults.push(Fault { operation, after, kind });
+        self.planned.push(Fault { operation, after, kind });
     }
 
-    pub(super) fn clear_faults(&mut self) {
-        self.faults.clear();
+    pub(super) fn clear_planned(&mut self) {
+        self.planned.clear();
         self.crash_in = None;
+    }
+
+    /// The moment of a change or sync that comes now.
+    pub(super) fn tick(&mut self) -> u64 {
+        self.moment += 1;
+        self.moment
     }
 
     /// The file's number, made if the mode allows.
@@ -204,8 +193,11 @@ impl State {
                 self.names.file(path)
             }
             (None, OpenMode::New | OpenMode::Either) => {
-                let id = self.next_file;
-                self.names.link(path, Target::File(id))?;
+                if self.free() == 0 {
+                    return Err(self.full());
+                }
+                let (id, moment) = (self.next_file, self.tick());
+                self.names.link(moment, path, Target::File(id))?;
                 self.next_file += 1;
                 self.files.insert(id, FileImages::default());
                 Ok(id)
@@ -218,12 +210,11 @@ impl State {
         self.files.get_mut(&id).expect("files go away only in a crash, which ends their handles")
     }
 
-    /// How much of a failing write is written: some whole sectors.
-    pub(super) fn short_write(&mut self, offset: u64, len: usize) -> usize {
-        let into = usize::try_from(offset % SECTOR as u64).unwrap_or(0);
-        let sectors = (into + len).div_ceil(SECTOR) as u64;
-        let kept = usize::try_from(self.rng.below(sectors + 1)).unwrap_or(0);
-        (kept * SECTOR).saturating_sub(into).min(len)
+    /// What the sync of a durable write covers: the write, and by the toss of a coin what else is dirty.
+    pub(super) fn cover(&mut self, id: u64, offset: u64, len: usize, mark: u64) -> Cover {
+        let at = usize::try_from(offset).expect("it was written");
+        let cover = self.file(id).cover(at..at + len, mark);
+        if self.file(id).has_more_than(&cover, mark) && self.rng.coin() { Cover::Before(mark) } else { cover }
     }
 
     pub(super) fn crash(&mut self, kind: CrashKind) {
@@ -232,16 +223,28 @@ impl State {
         self.holding = false;
         self.held = 0;
         self.locks.clear();
-        self.clear_faults();
+        self.clear_planned();
+        let cut = self.crash_deferred(kind);
         let mut rng = match kind {
             CrashKind::Drawn => Some(&mut self.rng),
             CrashKind::LosingAll => None,
         };
-        let named = self.names.crash(rng.as_deref_mut());
+        let (named, lost_names) = self.names.crash(cut, rng.as_deref_mut());
+        let (mut lost, mut torn) = (0, 0);
         for file in self.files.values_mut() {
-            file.crash(rng.as_deref_mut());
+            file.crash(cut, rng.as_deref_mut(), |fate| match fate {
+                Fate::Kept => {}
+                Fate::Lost => lost += 1,
+                Fate::Torn => torn += 1,
+            });
         }
         self.files.retain(|id, _| named.contains(id));
+        self.injected.crashes += 1;
+        self.injected.crashes_with_loss += u64::from(lost + torn + lost_names > 0);
+        self.injected.lost_names += lost_names;
+        self.injected.lost_writes += lost;
+        self.injected.torn_writes += torn;
+        self.rot_at_crash();
     }
 }
 

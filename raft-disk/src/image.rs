@@ -1,0 +1,116 @@
+//! The content of a simulated file, in blocks that copies share: a copy costs nothing, and neither do zeros.
+
+use std::sync::{Arc, LazyLock};
+
+/// The unit that space is given in, in bytes.
+pub(crate) const BLOCK: usize = 4096;
+
+/// One block of zeros for all that are written as such: a preallocated file takes space, but no memory.
+static ZEROS: LazyLock<Arc<[u8; BLOCK]>> = LazyLock::new(|| Arc::new([0; BLOCK]));
+
+/// A file's bytes. Blocks that were never written are holes: they read as zeros and take no space.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Image {
+    len: usize,
+    /// As many as `len` reaches into; what lies above `len` in the last one is zero.
+    blocks: Arc<Vec<Option<Arc<[u8; BLOCK]>>>>,
+}
+
+impl Image {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// How many blocks take space.
+    pub(crate) fn blocks_used(&self) -> usize {
+        self.blocks.iter().flatten().count()
+    }
+
+    /// How many bytes from `offset` on could be written if `free` more blocks were to be had, at most `len`.
+    pub(crate) fn writable(&self, offset: usize, len: usize, mut free: usize) -> usize {
+        let mut done = 0;
+        while done < len {
+            let at = offset + done;
+            if self.blocks.get(at / BLOCK).is_none_or(Option::is_none) {
+                if free == 0 {
+                    return done;
+                }
+                free -= 1;
+            }
+            done = len.min(done + BLOCK - at % BLOCK);
+        }
+        done
+    }
+
+    /// Fills `buffer`; false when there is not so much.
+    pub(crate) fn read(&self, offset: usize, buffer: &mut [u8]) -> bool {
+        if offset.checked_add(buffer.len()).is_none_or(|end| end > self.len) {
+            return false;
+        }
+        for_blocks(offset, buffer.len(), |block, within, part| match &self.blocks[block] {
+            Some(bytes) => buffer[part.clone()].copy_from_slice(&bytes[within..within + part.len()]),
+            None => buffer[part].fill(0),
+        });
+        true
+    }
+
+    /// Writes, extending it with a hole if need be.
+    pub(crate) fn write(&mut self, offset: usize, data: &[u8]) {
+        if self.len < offset + data.len() {
+            self.resize(offset + data.len());
+        }
+        let blocks = Arc::make_mut(&mut self.blocks);
+        for_blocks(offset, data.len(), |block, within, part| {
+            let (slot, data) = (&mut blocks[block], &data[part]);
+            if data.len() == BLOCK && data == &ZEROS[..] {
+                *slot = Some(Arc::clone(&ZEROS));
+            } else {
+                let bytes = Arc::make_mut(slot.get_or_insert_with(|| Arc::clone(&ZEROS)));
+                bytes[within..within + data.len()].copy_from_slice(data);
+            }
+        });
+    }
+
+    /// Cuts it, or extends it with a hole.
+    pub(crate) fn resize(&mut self, len: usize) {
+        let blocks = Arc::make_mut(&mut self.blocks);
+        blocks.resize(len.div_ceil(BLOCK), None);
+        if len < self.len
+            && let Some(Some(last)) = blocks.get_mut(len / BLOCK)
+        {
+            Arc::make_mut(last)[len % BLOCK..].fill(0);
+        }
+        self.len = len;
+    }
+
+    pub(crate) fn to_vec(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.len];
+        self.read(0, &mut bytes);
+        bytes
+    }
+}
+
+impl PartialEq for Image {
+    /// Equal content: a hole is as good as zeros.
+    fn eq(&self, other: &Self) -> bool {
+        self.len == other.len
+            && self.blocks.iter().zip(&*other.blocks).all(|(one, two)| match (one, two) {
+                (Some(one), Some(two)) => Arc::ptr_eq(one, two) || one == two,
+                (None, None) => true,
+                (Some(one), None) | (None, Some(one)) => *one == *ZEROS,
+            })
+    }
+}
+
+impl Eq for Image {}
+
+/// Calls with each block of a range: its number, where the range begins in it, and which part of the range that is.
+fn for_blocks(offset: usize, len: usize, mut act: impl FnMut(usize, usize, std::ops::Range<usize>)) {
+    let mut done = 0;
+    while done < len {
+        let at = offset + done;
+        let end = len.min(done + BLOCK - at % BLOCK);
+        act(at / BLOCK, at % BLOCK, done..end);
+        done = end;
+    }
+}

@@ -1,0 +1,169 @@
+//! Syncs that seem to be done at once and are done when a simulator says so: stalls under virtual time, in one thread.
+
+use std::path::{Path, PathBuf};
+
+use super::SimulatedDisk;
+use super::state::{CrashKind, State};
+use crate::images::Cover;
+
+/// The number of a deferred sync. They rise, and are never used twice on one disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SyncId(u64);
+
+/// A deferred sync that was neither completed nor failed yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeferredSync {
+    /// Its number.
+    pub id: SyncId,
+    /// Of what.
+    pub kind: SyncKind,
+    /// The file or folder; a file as it was opened.
+    pub path: PathBuf,
+    /// True when it [stalls by chance](super::Faults::stalls): whoever runs the simulation lets it take longer.
+    pub stalled: bool,
+}
+
+/// What is synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncKind {
+    /// A file's content: [`DiskFile::sync`](crate::DiskFile::sync), and what is one in
+    /// [`DiskFile::write_durably`](crate::DiskFile::write_durably).
+    File,
+    /// A folder's names: [`Disk::sync_dir`](crate::Disk::sync_dir).
+    Folder,
+}
+
+/// One with what it is to do.
+pub(super) struct Outstanding {
+    sync: DeferredSync,
+    /// When it was called: what was done before may be covered by it, what came after was done by a program that took
+    /// it for done.
+    mark: u64,
+    covers: Covers,
+}
+
+pub(super) enum Covers {
+    File(u64, Cover),
+    Folder,
+}
+
+/// # Syncs under virtual time
+///
+/// A simulation in one thread can't let a sync wait. It can defer it: [`sync`](crate::DiskFile::sync) then returns at
+/// once, but what it covers is durable only when the simulation says, at a later virtual time, that the sync is
+/// [complete](Self::complete_sync). Reads show the cache meanwhile.
+///
+/// **A driver must not report a write as durable before it has completed the syncs of the call that wrote it**, and must
+/// take the thread that made that call for busy until then.
+///
+/// Several can be outstanding, on one file and on several. Each covers what was done before it was called, not what came
+/// later. A program that calls two syncs, one after the other, relies on their order, so a crash keeps it: drawn
+/// is how many of the outstanding syncs, in the order of their calls, had done their work when the power went; the next
+/// one is what the program really was waiting for, and nothing that was done after it was called, to files or names,
+/// has happened. Syncs of several threads (a simulated flush beside a simulated settle) may be completed in any
+/// order; those of one thread must be completed in the order of their calls.
+impl SimulatedDisk {
+    /// Lets every sync from now on, of files and of folders, be deferred, also after a crash.
+    pub fn defer_syncs(&self) {
+        self.state().deferring = true;
+    }
+
+    /// Lets syncs from now on work at once again. Those outstanding stay so.
+    pub fn stop_deferring_syncs(&self) {
+        self.state().deferring = false;
+    }
+
+    /// The syncs outstanding, in the order of their calls.
+    #[must_use]
+    pub fn deferred_syncs(&self) -> Vec<DeferredSync> {
+        self.state().deferred.iter().map(|outstanding| outstanding.sync.clone()).collect()
+    }
+
+    /// Makes durable what a deferred sync covers. False when there is none of this number any more, or the disk is
+    /// frozen: a crash forgets what is outstanding.
+    pub fn complete_sync(&self, id: SyncId) -> bool {
+        let mut state = self.state();
+        let Some(outstanding) = state.take_deferred(id) else { return false };
+        state.complete(&outstanding);
+        true
+    }
+
+    /// Completes all outstanding syncs in order.
+    pub fn complete_all_syncs(&self) {
+        for sync in self.deferred_syncs() {
+            self.complete_sync(sync.id);
+        }
+    }
+
+    /// Fails a deferred sync: what it covers and no other sync has made durable meanwhile never will be, though reads go
+    /// on showing it. False as for [`complete_sync`](Self::complete_sync).
+    ///
+    /// What was done since it was called was done by a program that took it for done, and would not have gone on: unless
+    /// it was synced, a crash loses it. As after every failed sync nothing since the last good one can be trusted: other
+    /// syncs of the file can still complete, as the kernel tells of an error once, without what was lost here.
+    pub fn fail_sync(&self, id: SyncId) -> bool {
+        let mut state = self.state();
+        let Some(outstanding) = state.take_deferred(id) else { return false };
+        state.fail_deferred(&outstanding);
+        true
+    }
+}
+
+impl State {
+    /// Takes note of a sync that was called now.
+    pub(super) fn defer(&mut self, covers: Covers, path: &Path, stalled: bool) {
+        let mark = self.tick();
+        let kind = match &covers {
+            Covers::File(..) => SyncKind::File,
+            Covers::Folder => SyncKind::Folder,
+        };
+        let sync = DeferredSync { id: SyncId(mark), kind, path: path.to_path_buf(), stalled };
+        self.deferred.push(Outstanding { sync, mark, covers });
+    }
+
+    fn take_deferred(&mut self, id: SyncId) -> Option<Outstanding> {
+        if self.frozen {
+            return None;
+        }
+        let at = self.deferred.iter().position(|outstanding| outstanding.sync.id == id)?;
+        Some(self.deferred.remove(at))
+    }
+
+    fn complete(&mut self, outstanding: &Outstanding) {
+        match &outstanding.covers {
+            Covers::File(id, cover) => self.file(*id).sync(cover),
+            Covers::Folder => self.names.sync(&outstanding.sync.path, outstanding.mark),
+        }
+    }
+
+    fn fail_deferred(&mut self, outstanding: &Outstanding) {
+        self.injected.failed_syncs += 1;
+        self.happened_until = self.happened_until.min(outstanding.mark);
+        match &outstanding.covers {
+            Covers::File(id, cover) => self.file(*id).fail_sync(cover),
+            // The names stay unknown: a crash draws what became of them.
+            Covers::Folder => {}
+        }
+    }
+
+    /// The power is cut: draws which of the outstanding syncs had done their work. Answers the moment from which on
+    /// nothing has happened but what is durable already.
+    pub(super) fn crash_deferred(&mut self, kind: CrashKind) -> u64 {
+        let outstanding = std::mem::take(&mut self.deferred);
+        let mut done = match kind {
+            CrashKind::Drawn if !outstanding.is_empty() => self.rng.below(outstanding.len() as u64 + 1),
+            CrashKind::Drawn | CrashKind::LosingAll => 0,
+        };
+        let mut happened_until = std::mem::replace(&mut self.happened_until, u64::MAX);
+        for sync in outstanding {
+            if done == 0 || sync.mark >= happened_until {
+                happened_until = happened_until.min(sync.mark);
+                break;
+            }
+            self.complete(&sync);
+            done -= 1;
+        }
+        happened_until
+    }
+}

@@ -1,0 +1,144 @@
+//! Faults by chance, and the count of those that happened.
+
+use std::fmt;
+use std::io;
+use std::ops::AddAssign;
+use std::path::{Path, PathBuf};
+
+use super::Operation;
+use crate::rng::Rng;
+
+/// How likely something is each time that it could happen.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Chance {
+    /// It happens when 64 drawn bits are below this: in so many of 2^64 cases.
+    below: u128,
+}
+
+impl Chance {
+    /// Never. Nothing is drawn for it, so that other draws stay what they are.
+    pub const NEVER: Self = Self { below: 0 };
+    /// Each time.
+    pub const ALWAYS: Self = Self { below: 1 << 64 };
+
+    /// Once in `times` on average; never for 0.
+    #[must_use]
+    pub const fn one_in(times: u64) -> Self {
+        if times == 0 { Self::NEVER } else { Self::of(1, times) }
+    }
+
+    /// `cases` times of `all` on average, each time if that is more than all; never of 0.
+    #[must_use]
+    pub const fn of(cases: u64, all: u64) -> Self {
+        if all == 0 {
+            return Self::NEVER;
+        }
+        if cases >= all {
+            return Self::ALWAYS;
+        }
+        // Lossless: `u128::from` is not const.
+        Self { below: ((cases as u128) << 64) / all as u128 }
+    }
+
+    pub(super) fn strikes(self, rng: &mut Rng) -> bool {
+        self != Self::NEVER && u128::from(rng.next()) < self.below
+    }
+}
+
+impl fmt::Debug for Chance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chance({} / 2^64)", self.below)
+    }
+}
+
+/// Which faults a simulated disk has by chance. By default none.
+///
+/// All are drawn from the disk's own seed, and none of them in a call whose fault was planned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Calls that fail. They are tried in this order, and the first that strikes is the call's error.
+    pub errors: Vec<ErrorChance>,
+    /// For each sync of a file or folder: that it stalls. It waits for
+    /// [`release_syncs`](super::SimulatedDisk::release_syncs) then, or is [marked](super::DeferredSync::stalled) while
+    /// syncs are deferred.
+    pub stalls: Chance,
+    /// For each durable sector, at each crash: that one of its bits flips, or that it is filled with noise.
+    pub rot_at_crash: Chance,
+    /// As `rot_at_crash`, for each durable sector that a read touches, before the read sees it.
+    pub rot_at_read: Chance,
+    /// What may rot by chance: these files, and those in these folders. None rot as long as it is empty: a cluster
+    /// survives rot of one copy, not of all.
+    pub may_rot: Vec<PathBuf>,
+}
+
+/// An error that calls of one operation fail with by chance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorChance {
+    /// Which calls.
+    pub operation: Operation,
+    /// Their error: `Other` for EIO, `StorageFull` for ENOSPC.
+    pub kind: io::ErrorKind,
+    /// How likely it is for each of them.
+    pub chance: Chance,
+}
+
+impl Faults {
+    pub(super) fn may_rot(&self, path: &Path) -> bool {
+        self.may_rot.iter().any(|above| path.starts_with(above))
+    }
+}
+
+/// How many faults a simulated disk had so far, each counted once under what it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Injected {
+    /// Power cuts.
+    pub crashes: u64,
+    /// Those of them that lost or tore anything: a write, a change of length or of a name.
+    pub crashes_with_loss: u64,
+    /// Unsynced writes and changes of length that a crash lost.
+    pub lost_writes: u64,
+    /// Unsynced writes that a crash kept some sectors of.
+    pub torn_writes: u64,
+    /// Unsynced creations, renames and removals that a crash lost.
+    pub lost_names: u64,
+    /// Syncs of files and folders that failed.
+    pub failed_syncs: u64,
+    /// Other calls that failed for want of space.
+    pub full: u64,
+    /// Other calls that failed, sectors that could not be read included.
+    pub io_errors: u64,
+    /// Syncs that stalled by chance.
+    pub stalls: u64,
+    /// Bytes that rotted.
+    pub rotten_bytes: u64,
+}
+
+impl Injected {
+    /// Counts an error that was made up.
+    pub(super) fn error(&mut self, operation: Operation, kind: io::ErrorKind) {
+        if operation.is_sync() {
+            self.failed_syncs += 1;
+        } else if kind == io::ErrorKind::StorageFull {
+            self.full += 1;
+        } else {
+            self.io_errors += 1;
+        }
+    }
+}
+
+impl AddAssign for Injected {
+    /// Sums up several disks.
+    fn add_assign(&mut self, other: Self) {
+        self.crashes += other.crashes;
+        self.crashes_with_loss += other.crashes_with_loss;
+        self.lost_writes += other.lost_writes;
+        self.torn_writes += other.torn_writes;
+        self.lost_names += other.lost_names;
+        self.failed_syncs += other.failed_syncs;
+        self.full += other.full;
+        self.io_errors += other.io_errors;
+        self.stalls += other.stalls;
+        self.rotten_bytes += other.rotten_bytes;
+    }
+}
