@@ -159,7 +159,7 @@ fn a_bad_sector_fails_reads_until_it_is_written_as_a_whole_and_synced() {
     };
     assert_eq!(readable(), [true, false, false, true]);
     assert_eq!(disk.injected().io_errors, 2);
-    file.write_at(600, &[6; 100]).unwrap();
+    file.write_at(600, &[6; 424]).unwrap();
     assert_eq!(readable(), [true, false, false, true], "a part is not enough");
     file.write_at(500, &[6; 600]).unwrap();
     assert_eq!(readable(), [true, true, false, true]);
@@ -211,6 +211,7 @@ fn a_sync_that_stalls_waits_until_it_is_let_go_on() {
     disk.set_faults(Faults { stalls: Chance::ALWAYS, ..Faults::default() });
     let syncing = thread::spawn(move || file.sync());
     while disk.held_syncs() == 0 {
+        assert!(!syncing.is_finished(), "it waits");
         thread::yield_now();
     }
     assert_eq!(rotten(&disk, FILE), 0, "not durable yet");

@@ -88,6 +88,30 @@ proptest! {
         }
     }
 
+    /// Whatever a durable write leaves undone, a sync then brings the medium to what reads show.
+    #[test]
+    fn a_sync_after_durable_writes_leaves_what_is_shown(
+        seed in any::<u64>(),
+        steps in prop::collection::vec((0..3_u8, 0..20_000_usize, 0..6000_usize), 1..20),
+    ) {
+        let disk = SimulatedDisk::new(seed);
+        let file = create(&disk, FILE);
+        for (number, (kind, at, len)) in steps.into_iter().enumerate() {
+            let data = vec![u8::try_from(number + 1).unwrap(); len];
+            match kind {
+                0 => file.write_at(at as u64, &data).unwrap(),
+                1 => file.set_len(at as u64).unwrap(),
+                _ => {
+                    file.write_durably(at as u64, &data).unwrap();
+                    let durable = disk.durable(Path::new(FILE)).unwrap();
+                    prop_assert!(len == 0 || durable[at..at + len] == data);
+                }
+            }
+        }
+        file.sync().unwrap();
+        prop_assert!(disk.durable(Path::new(FILE)) == content(&disk, FILE));
+    }
+
     #[test]
     fn the_same_seed_and_calls_give_the_same_disk(seed in any::<u64>()) {
         let run = || {
@@ -326,9 +350,10 @@ fn rot_flips_bits_of_what_is_durable() {
     assert!(!disk.rot(Path::new(FILE), 1, 1) && !disk.rot(Path::new("/none"), 0, 1));
     file.drop_cache().unwrap();
     assert_eq!(content(&disk, FILE).unwrap(), disk.durable(Path::new(FILE)).unwrap());
-    file.write_at(0, &[7]).unwrap();
+    let [byte] = content(&disk, FILE).unwrap()[..] else { panic!("it is one byte") };
+    file.write_at(0, &[byte]).unwrap();
     assert!(disk.rot(Path::new(FILE), 0, 1));
-    assert_eq!(content(&disk, FILE).unwrap(), [7], "what is dirty is in memory and does not rot");
+    assert_eq!(content(&disk, FILE).unwrap(), [byte], "what is dirty is in memory and does not rot");
     assert_eq!(disk.injected().rotten_bytes, 2);
 }
 
