@@ -1,10 +1,10 @@
 //! Applies writes to the tables, in one transaction.
 
-use raftkit_core::{Base, Entry, LogIndex, Membership, Payload, Write};
+use raftkit_core::{Base, Entry, LogIndex, Payload, Write};
 use redb::{ReadableTable, WriteTransaction};
 
-use crate::codec::{PAYLOAD_BYTES_MAX, RunBuilder, run_last, run_prefix};
-use crate::error::{StoreError, Trouble};
+use crate::codec::{RunBuilder, run_last, run_prefix};
+use crate::error::Trouble;
 use crate::state::LogState;
 use crate::tables::{
     Ends, IndexTable, MEMBERSHIPS, META, RUNS, TERMS, encode_ends, encode_hard_state, put_membership,
@@ -80,7 +80,7 @@ impl<'txn> Batch<'txn> {
     }
 
     /// Drops everything and starts the log after `base`.
-    pub(crate) fn reset(&mut self, base: &Base) -> Result<(), Trouble> {
+    fn reset(&mut self, base: &Base) -> Result<(), Trouble> {
         self.run = None;
         // As a table, not run by run: a log may be long. Stale runs above the base must not stay: their indexes are
         // given away again.
@@ -88,24 +88,16 @@ impl<'txn> Batch<'txn> {
         self.txn.open_table(RUNS)?;
         self.terms.retain(|_, _| false)?;
         self.memberships.retain(|_, _| false)?;
-        self.state.terms.clear();
-        self.state.memberships.clear();
-        self.state.base = base.clone();
-        self.state.last = base.id;
+        self.state.reset(base);
         self.ends_changed = true;
         self.base_changed = true;
         Ok(())
     }
 
     fn truncate(&mut self, from: LogIndex) -> Result<(), Trouble> {
-        if from <= self.state.base.id.index {
-            return Err(Trouble::Refused(StoreError::TruncatesBase { from, base: self.state.base.id }));
-        }
-        if from > self.state.last.index {
-            return Ok(());
-        }
+        let Some(gone) = self.state.truncate(from)? else { return Ok(()) };
         self.write_run()?;
-        let last = from.previous().expect("it is above the base");
+        let last = self.state.last.index;
         let mut runs = self.txn.open_table(RUNS)?;
         let straddling = loop {
             match runs.last()? {
@@ -123,11 +115,10 @@ impl<'txn> Batch<'txn> {
         if let Some((key, prefix)) = straddling.transpose()? {
             runs.insert(key, prefix.as_slice())?;
         }
-        self.state.last = self.state.id(last);
-        for first in self.state.terms.split_off(&from).into_keys() {
+        for first in gone.terms {
             self.terms.remove(first.0)?;
         }
-        for index in self.state.memberships.split_off(&from).into_keys() {
+        for index in gone.memberships {
             self.memberships.remove(index.0)?;
         }
         self.ends_changed = true;
@@ -135,60 +126,35 @@ impl<'txn> Batch<'txn> {
     }
 
     fn append(&mut self, entry: &Entry) -> Result<(), Trouble> {
-        let (id, last) = (entry.id, self.state.last);
-        if id.index != last.index.next() {
-            return Err(Trouble::Refused(StoreError::Gap { expected: last.index.next(), got: id }));
-        }
-        if id.term < last.term {
-            return Err(Trouble::Refused(StoreError::TermWentBack { last, got: id }));
+        let id = entry.id;
+        if self.state.append(entry)? {
+            put_term(&mut self.terms, id.index, id.term)?;
         }
         let (kind, payload) = entry.payload.to_parts();
-        if payload.len() > PAYLOAD_BYTES_MAX {
-            let (got, max) = (payload.len(), PAYLOAD_BYTES_MAX);
-            return Err(Trouble::Refused(StoreError::EntryTooLarge { id, got, max }));
-        }
         if self.run.as_ref().is_some_and(|run| run.len() + payload.len() > RUN_BYTES_MAX) {
             self.write_run()?;
         }
         self.run.get_or_insert_with(|| RunBuilder::new(id.index)).push(id, kind, &payload);
-        if self.state.terms.last_key_value().is_none_or(|(_, term)| *term != id.term) {
-            put_term(&mut self.terms, id.index, id.term)?;
-            self.state.terms.insert(id.index, id.term);
-        }
         if let Payload::Membership(membership) = &entry.payload {
             put_membership(&mut self.memberships, id.index, membership)?;
-            self.state.memberships.insert(id.index, Membership::clone(membership));
         }
-        self.state.last = id;
         self.ends_changed = true;
         Ok(())
     }
 
     /// Moves the base. What lies below it is removed later, by `compact_step`.
     fn compact(&mut self, to: LogIndex) -> Result<(), Trouble> {
-        if to <= self.state.base.id.index {
-            return Ok(());
-        }
-        if to > self.state.last.index {
-            return Err(Trouble::Refused(StoreError::CompactsBeyondEnd { to, last: self.state.last }));
-        }
-        let id = self.state.id(to);
-        let kept = self.state.terms.split_off(&to.next());
-        for first in std::mem::replace(&mut self.state.terms, kept).into_keys() {
+        let Some(gone) = self.state.compact(to)? else { return Ok(()) };
+        for first in gone.terms {
             self.terms.remove(first.0)?;
         }
-        // The run of a term that goes on after the base starts right after it now.
-        if to < self.state.last.index && !self.state.terms.contains_key(&to.next()) {
-            put_term(&mut self.terms, to.next(), id.term)?;
-            self.state.terms.insert(to.next(), id.term);
+        if let Some((first, term)) = gone.first {
+            put_term(&mut self.terms, first, term)?;
         }
-        let kept = self.state.memberships.split_off(&to.next());
-        for (index, membership) in std::mem::replace(&mut self.state.memberships, kept) {
+        for index in gone.memberships {
             self.memberships.remove(index.0)?;
-            self.state.base.membership = membership;
             self.base_changed = true;
         }
-        self.state.base.id = id;
         self.ends_changed = true;
         Ok(())
     }

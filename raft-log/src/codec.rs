@@ -72,8 +72,7 @@ impl RunBuilder {
 
 /// The last index of a run, from its head alone.
 pub(crate) fn run_last(key: u64, bytes: &[u8]) -> Result<LogIndex, Damage> {
-    let cursor = RunCursor::new(key, bytes)?;
-    Ok(cursor.next.plus(u64::from(cursor.left) - 1))
+    Ok(RunCursor::new(key, bytes)?.last())
 }
 
 /// The part of a run up to and including `last`, which is in it and is not its last entry.
@@ -125,6 +124,11 @@ impl<'a> RunCursor<'a> {
             return Err(shape);
         }
         Ok(Self { bytes, at: RUN_HEAD, first, next: first, left, chain: CHAIN_START, term: Term(0) })
+    }
+
+    /// The run's last index, as its head says.
+    pub(crate) fn last(&self) -> LogIndex {
+        self.next.plus(u64::from(self.left)).previous().unwrap_or_default()
     }
 
     /// The next entry; none after the last one.

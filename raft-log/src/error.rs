@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use raftkit_core::{ClusterId, DecodeError, LogId, LogIndex, NodeId, Term};
+use raftkit_core::{ClusterId, DecodeError, LogId, LogIndex, NodeId, StoreId, Term};
 
 /// What is wrong with what the file holds. Damage is reported, never skipped.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +77,16 @@ pub enum Damage {
         /// Why.
         source: DecodeError,
     },
+    /// Records of the journal are missing or do not match their checksums, though they were durable once.
+    #[error(
+        "records {first} to {last} of the journal are lost: they are missing, or do not match their checksums"
+    )]
+    Journal {
+        /// The first.
+        first: u64,
+        /// The last one of which there is a trace.
+        last: u64,
+    },
     /// redb says that the file is damaged.
     #[error("the database is damaged")]
     Database {
@@ -118,6 +128,18 @@ pub enum OpenError {
         /// Who wanted to open it.
         node: NodeId,
     },
+    /// The files of two folders were mixed.
+    #[error(
+        "the journal {journal} is of store {found}, the log beside it is of store {store}: the files of two data folders were mixed"
+    )]
+    OtherStore {
+        /// The journal.
+        journal: PathBuf,
+        /// Whose it is.
+        found: StoreId,
+        /// Whose the log is.
+        store: StoreId,
+    },
     /// A newer version has written it.
     #[error("the log {path} has format {found}, this version reads up to {known}")]
     NewerFormat {
@@ -128,8 +150,10 @@ pub enum OpenError {
         /// The newest that is known here.
         known: u32,
     },
-    /// It has lost something that it may have acknowledged.
-    #[error("the log {path} is damaged")]
+    /// It has lost what it had promised: the hard state, without which a node must not vote again.
+    #[error(
+        "{path} is damaged, and with it the hard state is lost: remove the data folder and let the node join anew"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -203,6 +227,14 @@ pub enum StoreError {
         /// What is wrong.
         #[source]
         damage: Damage,
+    },
+    /// The disk failed.
+    #[error("a write to the journal {path} failed")]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// How it failed.
+        source: io::Error,
     },
     /// redb failed, mostly because the disk did.
     #[error("a write to the log {path} failed")]
@@ -297,6 +329,12 @@ impl<E: Into<redb::Error>> From<E> for Trouble {
             || matches!(&error, redb::Error::Io(io) if io.kind() == io::ErrorKind::InvalidData);
         let source = Box::new(error);
         if damaged { Self::Damaged(Damage::Database { source }) } else { Self::Database(source) }
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
     }
 }
 

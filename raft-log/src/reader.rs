@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use raftkit_core::{Entry, LogIndex, Term};
+use raftkit_core::{Entry, LogId, LogIndex, Term};
 use redb::{ReadableDatabase, ReadableTable};
 
 use crate::codec::{RawEntry, RunCursor};
 use crate::error::{Damage, ReadError, Trouble};
 use crate::shared::Shared;
-use crate::tables::{Ends, META, RUNS, decode_ends, meta, record};
+use crate::tables::RUNS;
+use crate::view::Place;
 
 /// Reads the log. Cheap to clone; sees every flush that has returned.
 #[derive(Clone, Debug)]
@@ -61,34 +62,80 @@ impl Reader {
     /// # Errors
     /// The log ends before `first`; what is on disk is damaged; the disk failed; the store was dropped.
     pub fn read(&self, first: LogIndex, last: LogIndex, bytes_max: usize) -> Result<ReadResult, ReadError> {
-        let mut clipped = last;
-        let result = self.shared.with(|database| {
-            let txn = database.begin_read()?;
-            let ends: Ends = meta(&txn.open_table(META)?, record::ENDS, decode_ends)?;
-            if first <= ends.base.index {
-                return Ok(Ok(ReadResult::Compacted));
+        loop {
+            if self.shared.is_closed() {
+                return Err(ReadError::Closed);
             }
-            if first > ends.last.index {
-                return Ok(Err(ReadError::BeyondEnd { first, last: ends.last.index }));
+            let generation = self.shared.view().generation();
+            let result = self.read_once(first, last, bytes_max, generation);
+            // What was truncated or compacted meanwhile may have made it a mixture, or a hole: then it is read again.
+            if self.shared.view().generation() == generation {
+                return result;
             }
-            clipped = last.min(ends.last.index).max(first);
-            let mut taker =
-                Taker { next: first, last: clipped, bytes_max, bytes: 0, term: Term(0), entries: Vec::new() };
-            taker.take_all(&txn.open_table(RUNS)?)?;
-            Ok(Ok(ReadResult::Entries(taker.entries)))
-        });
-        let file = self.shared.path.clone();
-        match result {
-            Ok(answer) => answer,
-            Err(Trouble::Closed | Trouble::Refused(_)) => Err(ReadError::Closed),
-            Err(Trouble::Damaged(damage)) => Err(ReadError::Damaged { first, last: clipped, file, damage }),
-            Err(Trouble::Database(source)) => Err(ReadError::Database { first, last, file, source }),
         }
+    }
+
+    fn read_once(
+        &self,
+        first: LogIndex,
+        last: LogIndex,
+        bytes_max: usize,
+        generation: u64,
+    ) -> Result<ReadResult, ReadError> {
+        let mut taker = Taker {
+            next: first,
+            last: last.max(first),
+            bytes_max,
+            bytes: 0,
+            term: Term(0),
+            entries: Vec::new(),
+        };
+        while taker.next <= taker.last {
+            // A step, as the log may have moved: what was in memory is in the database a moment later.
+            let view = self.shared.view();
+            let place = view.find(taker.next);
+            let (end, changed) = (view.last(), view.generation() != generation);
+            drop(view);
+            if changed {
+                break;
+            }
+            let taken = match place {
+                Place::Compacted => return Ok(ReadResult::Compacted),
+                Place::Beyond(_) if !taker.entries.is_empty() => break,
+                Place::Beyond(last) => return Err(ReadError::BeyondEnd { first, last }),
+                Place::Memory(entries) => taker.take_entries(&entries),
+                Place::Database(to) => self.take_from_database(&mut taker, first, last.min(end), to)?,
+            };
+            if matches!(taken, Taken::Enough) {
+                break;
+            }
+        }
+        Ok(ReadResult::Entries(taker.entries))
+    }
+
+    /// Takes what the range wants of what is in the database, at most up to `to`.
+    fn take_from_database(
+        &self,
+        taker: &mut Taker,
+        first: LogIndex,
+        last: LogIndex,
+        to: LogIndex,
+    ) -> Result<Taken, ReadError> {
+        let file = self.shared.path.clone();
+        let last_wanted = taker.last;
+        taker.last = last_wanted.min(to);
+        let result = self.shared.with(|database| taker.take_all(&database.begin_read()?.open_table(RUNS)?));
+        taker.last = last_wanted;
+        result.map_err(|trouble| match trouble {
+            Trouble::Closed | Trouble::Refused(_) => ReadError::Closed,
+            Trouble::Damaged(damage) => ReadError::Damaged { first, last: last.max(first), file, damage },
+            Trouble::Database(source) => ReadError::Database { first, last, file, source },
+        })
     }
 }
 
 impl Taker {
-    fn take_all(&mut self, runs: &impl ReadableTable<u64, &'static [u8]>) -> Result<(), Trouble> {
+    fn take_all(&mut self, runs: &impl ReadableTable<u64, &'static [u8]>) -> Result<Taken, Trouble> {
         let hole = Damage::Hole { wanted: self.next };
         let start = runs.range(..=self.next.0)?.next_back().ok_or(hole)??.0.value();
         for run in runs.range(start..=self.last.0)? {
@@ -99,10 +146,33 @@ impl Taker {
             }
             match self.take_run(key.value(), value.value())? {
                 Taken::All => {}
-                Taken::Enough => return Ok(()),
+                Taken::Enough => return Ok(Taken::Enough),
             }
         }
-        if self.next <= self.last { Err(Damage::Hole { wanted: self.next }.into()) } else { Ok(()) }
+        if self.next <= self.last { Err(Damage::Hole { wanted: self.next }.into()) } else { Ok(Taken::All) }
+    }
+
+    /// Takes what the range wants of entries in memory, the first of which is the next one.
+    fn take_entries(&mut self, entries: &[Entry]) -> Taken {
+        for entry in entries {
+            let weight = entry.weight();
+            if !self.wants(entry.id.index, weight, !self.entries.is_empty()) {
+                return Taken::Enough;
+            }
+            self.took(entry.id, weight);
+            self.entries.push(entry.clone());
+        }
+        Taken::All
+    }
+
+    fn wants(&self, index: LogIndex, weight: usize, any: bool) -> bool {
+        index <= self.last && !(any && self.bytes.saturating_add(weight) > self.bytes_max)
+    }
+
+    fn took(&mut self, id: LogId, weight: usize) {
+        self.bytes = self.bytes.saturating_add(weight);
+        self.term = id.term;
+        self.next = id.index.next();
     }
 
     /// Takes what the range wants of one run.
@@ -116,16 +186,15 @@ impl Taker {
             }
             let weight = entry.weight();
             let any = !self.entries.is_empty() || !wanted.is_empty();
-            if entry.id.index > self.last || (any && self.bytes.saturating_add(weight) > self.bytes_max) {
-                taken = Taken::Enough;
+            if !self.wants(entry.id.index, weight, any) {
+                // The range may go on in memory; only what weighs too much ends it.
+                taken = if entry.id.index > self.last { Taken::All } else { Taken::Enough };
                 break;
             }
             if entry.id.term < self.term {
                 return Err(Damage::TermWentBack { id: entry.id, before: self.term });
             }
-            self.bytes = self.bytes.saturating_add(weight);
-            self.term = entry.id.term;
-            self.next = entry.id.index.next();
+            self.took(entry.id, weight);
             wanted.push(entry);
         }
         // One copy for all of them, out of redb's page; the payloads share it.
@@ -144,7 +213,7 @@ impl Taker {
 mod tests {
     use std::path::Path;
 
-    use raftkit_core::{LogId, NodeId, Payload, StoreId, Write};
+    use raftkit_core::{NodeId, Payload, StoreId, Write};
     use raftkit_disk::SimulatedDisk;
 
     use super::*;
@@ -154,12 +223,13 @@ mod tests {
     /// A store with runs 1 to 2, 3 to 4 and 5 to 6, after something was done to them behind its back.
     fn spoiled(spoil: impl FnOnce(&mut redb::Table<'_, u64, &'static [u8]>)) -> Store {
         let disk = Arc::new(SimulatedDisk::new(0));
-        let options = OpenOptions::new(NodeId(1), StoreId(1));
+        let options = OpenOptions { tail_bytes: 0, ..OpenOptions::new(NodeId(1), StoreId(1)) };
         let (mut store, _) = Store::open(disk, Path::new("/log"), options).expect("it is made");
         for first in [1, 3, 5] {
             let entry = |index| Entry { id: LogId::new(4, index), payload: Payload::Noop };
             store.queue(Write { append: vec![entry(first), entry(first + 1)].into(), ..Write::default() });
             store.flush().expect("the disk is sound");
+            store.settle().expect("the disk is sound");
         }
         let act = |database: &redb::Database| {
             let txn = database.begin_write()?;

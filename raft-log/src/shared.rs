@@ -1,19 +1,55 @@
-//! The database, shared by the store and its readers; and a wall around it, because redb panics on some damage.
+//! What the store's halves and its readers share; and a wall around redb, because it panics on some damage.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use raftkit_core::Write;
 
 use raftkit_disk::DirLock;
 use redb::Database;
 
-use crate::error::{Damage, Trouble};
+use crate::error::{Damage, StoreError, Trouble};
+use crate::journal::Mark;
+use crate::tables::Identity;
+use crate::view::View;
 
-/// The open database.
+/// A flush that is durable in the journal and not yet in redb.
+#[derive(Debug)]
+pub(crate) struct Unsettled {
+    /// Up to where the journal is with it.
+    pub(crate) mark: Mark,
+    pub(crate) writes: Vec<Write>,
+    /// The identity, where it changed.
+    pub(crate) identity: Option<Identity>,
+    /// What it took in the ring, in bytes.
+    pub(crate) bytes: u64,
+}
+
+impl Unsettled {
+    /// What is to be written into the tables.
+    pub(crate) fn parts(&self) -> (&[Write], Option<&Identity>) {
+        (&self.writes, self.identity.as_ref())
+    }
+}
+
+/// What the halves of a store share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// The file's name, for errors.
+    /// The database's name, for errors.
     pub(crate) path: PathBuf,
+    /// The journal's name, for errors.
+    pub(crate) journal_path: PathBuf,
+    view: Mutex<View>,
+    unsettled: Mutex<VecDeque<Arc<Unsettled>>>,
+    /// What is unsettled, in bytes of the ring.
+    unsettled_bytes: AtomicU64,
+    /// Where the stretch of the ring starts that is still needed.
+    floor: AtomicU64,
+    /// Set by the first error; nothing is written any more.
+    ended: AtomicBool,
     /// None once the store is dropped: readers that outlive it must not keep the file open under a successor.
     open: RwLock<Option<Open>>,
 }
@@ -26,8 +62,79 @@ struct Open {
 }
 
 impl Shared {
-    pub(crate) fn new(path: PathBuf, database: Database, lock: Option<Box<dyn DirLock>>) -> Self {
-        Self { path, open: RwLock::new(Some(Open { database, _lock: lock })) }
+    pub(crate) fn new(
+        (path, journal_path): (PathBuf, PathBuf),
+        database: Database,
+        lock: Option<Box<dyn DirLock>>,
+        view: View,
+        floor: u64,
+    ) -> Self {
+        Self {
+            path,
+            journal_path,
+            view: Mutex::new(view),
+            unsettled: Mutex::default(),
+            unsettled_bytes: AtomicU64::new(0),
+            floor: AtomicU64::new(floor),
+            ended: AtomicBool::new(false),
+            open: RwLock::new(Some(Open { database, _lock: lock })),
+        }
+    }
+
+    pub(crate) fn view(&self) -> MutexGuard<'_, View> {
+        // Nothing but a bug panics while it holds it, and then the store is dropped.
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn unsettled(&self) -> MutexGuard<'_, VecDeque<Arc<Unsettled>>> {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in what the journal has made durable: from now on it is read, and to be settled.
+    pub(crate) fn flushed(&self, flush: Unsettled) {
+        let mut view = self.view();
+        for write in &flush.writes {
+            view.apply(flush.mark.seq, write);
+        }
+        drop(view);
+        self.unsettled_bytes.fetch_add(flush.bytes, Ordering::Relaxed);
+        self.unsettled().push_back(Arc::new(flush));
+    }
+
+    /// Forgets the oldest unsettled flushes, up to record `seq`, which are in redb now.
+    pub(crate) fn forget(&self, seq: u64) {
+        let mut unsettled = self.unsettled();
+        while let Some(flush) = unsettled.pop_front_if(|flush| flush.mark.seq <= seq) {
+            self.unsettled_bytes.fetch_sub(flush.bytes, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn unsettled_bytes(&self) -> u64 {
+        self.unsettled_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn floor(&self) -> u64 {
+        self.floor.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn raise_floor(&self, at: u64) {
+        self.floor.store(at, Ordering::Release);
+    }
+
+    pub(crate) fn alive(&self) -> Result<(), StoreError> {
+        if self.has_ended() { Err(StoreError::Ended) } else { Ok(()) }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Passes a result on; an error ends the store.
+    pub(crate) fn end_on_error<T>(&self, result: Result<T, Trouble>) -> Result<T, StoreError> {
+        result.map_err(|trouble| {
+            self.ended.store(true, Ordering::Release);
+            trouble.into_store_error(&self.path)
+        })
     }
 
     /// Works on the database.
@@ -36,6 +143,11 @@ impl Shared {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         let open = open.as_ref().ok_or(Trouble::Closed)?;
         contain(|| act(&open.database))
+    }
+
+    /// True once the store was dropped.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
     /// Closes the database once the reads that are under way have ended.

@@ -1,11 +1,15 @@
-//! What the store knows of its log without reading bodies.
+//! What the store knows of its log without reading bodies, and how a write changes it.
 
 use std::collections::BTreeMap;
 
-use raftkit_core::{Base, HardState, LogId, LogIndex, Membership, Restored, Term, TermRun};
+use raftkit_core::{
+    Base, Entry, HardState, LogId, LogIndex, Membership, Payload, Restored, Term, TermRun, Write,
+};
 
-/// The log's ends, terms and memberships, and the hard state: always as of the last write in the open transaction.
-#[derive(Clone, Debug, Default)]
+use crate::error::StoreError;
+
+/// The log's ends, terms and memberships, and the hard state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LogState {
     pub(crate) base: Base,
     pub(crate) last: LogId,
@@ -16,12 +20,122 @@ pub(crate) struct LogState {
     pub(crate) hard_state: HardState,
 }
 
+/// What a truncation takes away.
+#[derive(Debug)]
+pub(crate) struct Truncated {
+    /// The first indexes of runs of a term.
+    pub(crate) terms: Vec<LogIndex>,
+    /// Where memberships were.
+    pub(crate) memberships: Vec<LogIndex>,
+}
+
+/// What a compaction takes away.
+#[derive(Debug)]
+pub(crate) struct Compacted {
+    /// The first indexes of runs of a term.
+    pub(crate) terms: Vec<LogIndex>,
+    /// Where memberships were; the last of them is the base's now.
+    pub(crate) memberships: Vec<LogIndex>,
+    /// The run of a term that goes on after the base: it starts right after it now.
+    pub(crate) first: Option<(LogIndex, Term)>,
+}
+
 impl LogState {
     /// The name of the entry at an index from the base to the last.
     pub(crate) fn id(&self, index: LogIndex) -> LogId {
         assert!(self.base.id.index <= index && index <= self.last.index, "{index} is in the log");
         let term = self.terms.range(..=index).next_back().map_or(self.base.id.term, |(_, term)| *term);
         LogId { term, index }
+    }
+
+    /// Applies one write, its parts in the order of the fields.
+    ///
+    /// # Errors
+    /// It does not fit the log: a bug of the caller. What it has changed by then stays changed.
+    pub(crate) fn apply(&mut self, write: &Write) -> Result<(), StoreError> {
+        if let Some(base) = &write.reset_to {
+            self.reset(base);
+        }
+        if let Some(from) = write.truncate_from {
+            self.truncate(from)?;
+        }
+        for entry in &write.append {
+            self.append(entry)?;
+        }
+        if let Some(hard_state) = write.hard_state {
+            self.hard_state = hard_state;
+        }
+        if let Some(to) = write.compact_to {
+            self.compact(to)?;
+        }
+        Ok(())
+    }
+
+    /// Drops everything and starts after `base`.
+    pub(crate) fn reset(&mut self, base: &Base) {
+        self.terms.clear();
+        self.memberships.clear();
+        self.base = base.clone();
+        self.last = base.id;
+    }
+
+    /// Drops `from` and all after it; none when there is nothing.
+    pub(crate) fn truncate(&mut self, from: LogIndex) -> Result<Option<Truncated>, StoreError> {
+        if from <= self.base.id.index {
+            return Err(StoreError::TruncatesBase { from, base: self.base.id });
+        }
+        if from > self.last.index {
+            return Ok(None);
+        }
+        self.last = self.id(from.previous().expect("it is above the base"));
+        Ok(Some(Truncated {
+            terms: self.terms.split_off(&from).into_keys().collect(),
+            memberships: self.memberships.split_off(&from).into_keys().collect(),
+        }))
+    }
+
+    /// Appends an entry; true when a run of a term starts with it.
+    pub(crate) fn append(&mut self, entry: &Entry) -> Result<bool, StoreError> {
+        let (id, last) = (entry.id, self.last);
+        if id.index != last.index.next() {
+            return Err(StoreError::Gap { expected: last.index.next(), got: id });
+        }
+        if id.term < last.term {
+            return Err(StoreError::TermWentBack { last, got: id });
+        }
+        let starts = self.terms.is_empty() || id.term != last.term;
+        if starts {
+            self.terms.insert(id.index, id.term);
+        }
+        if let Payload::Membership(membership) = &entry.payload {
+            self.memberships.insert(id.index, Membership::clone(membership));
+        }
+        self.last = id;
+        Ok(starts)
+    }
+
+    /// Moves the base up to `to`; none when it is there already.
+    pub(crate) fn compact(&mut self, to: LogIndex) -> Result<Option<Compacted>, StoreError> {
+        if to <= self.base.id.index {
+            return Ok(None);
+        }
+        if to > self.last.index {
+            return Err(StoreError::CompactsBeyondEnd { to, last: self.last });
+        }
+        let id = self.id(to);
+        let kept = self.terms.split_off(&to.next());
+        let terms = std::mem::replace(&mut self.terms, kept).into_keys().collect();
+        let goes_on = to < self.last.index && !self.terms.contains_key(&to.next());
+        let first = goes_on.then(|| (to.next(), id.term));
+        self.terms.extend(first);
+        let kept = self.memberships.split_off(&to.next());
+        let mut memberships = Vec::new();
+        for (index, membership) in std::mem::replace(&mut self.memberships, kept) {
+            memberships.push(index);
+            self.base.membership = membership;
+        }
+        self.base.id = id;
+        Ok(Some(Compacted { terms, memberships, first }))
     }
 
     /// What the core is told at a start.

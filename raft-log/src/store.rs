@@ -1,42 +1,46 @@
-//! The store: one owner, synchronous, group commit.
+//! The store: one owner, synchronous, group commit. Both halves in one thread.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use raftkit_core::{Base, ClusterId, HardState, LogId, Restored, Write, WriteSeq};
+use raftkit_core::{Base, ClusterId, Restored, Write, WriteSeq};
 use raftkit_disk::{Disk, DiskFile};
 
-use crate::batch::Batch;
-use crate::compaction::{self, Compaction};
-use crate::error::{FormError, OpenError, StoreError, Trouble};
+use crate::compaction::Compaction;
+use crate::error::{FormError, OpenError, StoreError};
+use crate::flusher::Flusher;
+use crate::journal::Journal;
 use crate::reader::Reader;
-use crate::recovery::{self, FolderLock, OpenOptions};
+use crate::recovery::{self, FolderLock, OpenOptions, OpenReport};
+use crate::settler::{SettleCore, Settled, Settler, SharedCore};
 use crate::shared::Shared;
-use crate::state::LogState;
-use crate::tables::{Identity, META, encode_identity, put_meta, record};
+use crate::tables::Identity;
+use crate::view::View;
 
-/// A node's log and hard state on disk. Writes are queued, then made durable together by [`flush`](Self::flush).
+/// A node's log and hard state on disk. Writes are queued, then made durable together by [`flush`](Self::flush), in the
+/// journal; [`settle`](Self::settle) moves them into redb, now and then.
 ///
 /// The first error ends it: every later call is refused, because what became of the failed write is unknown (a failed
 /// sync may have dropped it from the cache). Open it again: what was flushed is there.
 #[derive(Debug)]
 pub struct Store {
-    shared: Arc<Shared>,
+    // The order matters: the witness is written before the database closes.
+    flusher: Flusher,
+    settler: Settler,
     file: Arc<dyn DiskFile>,
-    identity: Identity,
-    state: LogState,
-    queue: Vec<Write>,
-    ended: bool,
+    report: OpenReport,
 }
 
 impl Store {
     /// Opens the log in the folder `dir`, making both if they are not there, and raises its incarnation durably.
     ///
     /// Tells what a [`Node`](raftkit_core) needs to start, but for what its state machine has applied, which is left at
-    /// 0. Apart from one check of every page's checksum it reads no entries.
+    /// 0. Every byte that is kept is checked once. If something that was flushed is lost, what is whole is kept up to
+    /// there, and the hard state says that the node is [damaged](raftkit_core::Health); [`report`](Self::report) says
+    /// what is lost.
     ///
     /// # Errors
-    /// The folder is in use, or another node's, or of a newer format, or damaged; or the disk failed.
+    /// The folder is in use, or another node's, or of a newer format; the hard state is lost; or the disk failed.
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -48,150 +52,121 @@ impl Store {
             FolderLock::Take => Some(recovery::lock_dir(disk.as_ref(), dir)?),
         };
         let opened = recovery::open(disk.as_ref(), dir, &options)?;
-        let store = Self {
-            shared: Arc::new(Shared::new(opened.path, opened.database, lock)),
-            file: opened.file,
-            identity: opened.identity,
-            state: opened.state,
-            queue: Vec::new(),
-            ended: false,
-        };
+        let view = View::new(opened.state.base.id, opened.state.last, options.tail_bytes);
+        let paths = (opened.path, opened.journal_path.clone());
+        let shared = Arc::new(Shared::new(paths, opened.database, lock, view, opened.before.at));
+        let core = SharedCore::new(SettleCore {
+            shared: shared.clone(),
+            state: opened.state.clone(),
+            before: opened.before,
+            settled: opened.settled,
+        });
+        let journal = Journal::new(opened.journal_file, opened.settled, opened.witness);
+        let mut flusher = Flusher::new(core.clone(), shared, journal, opened.identity, opened.state);
+        // Into the journal too: should the commit that raised it rot, the incarnation is not used twice.
+        let recorded = flusher.record_identity(vec![Write::default()]).and_then(|()| flusher.witness());
+        recorded.map_err(|error| OpenError::in_journal(error, opened.journal_path))?;
+        let store = Self { flusher, settler: Settler::new(core), file: opened.file, report: opened.report };
         let restored = store.restored();
         Ok((store, restored))
+    }
+
+    /// What opening found and did.
+    #[must_use]
+    pub fn report(&self) -> &OpenReport {
+        &self.report
     }
 
     /// Whose log it is.
     #[must_use]
     pub fn identity(&self) -> &Identity {
-        &self.identity
+        self.flusher.identity()
     }
 
     /// What a node needs to start on what is flushed; `applied` is left at 0. Of no use once the store has ended.
     #[must_use]
     pub fn restored(&self) -> Restored {
-        self.state.restored()
+        self.flusher.restored()
     }
 
-    /// Makes the store one of a cluster, durably. A founder gives the founding membership as the `base`, and its log
-    /// then starts after that entry, of whose term and index are the hard state's term and commit at least. One that
-    /// joins gives the default base, and its log stays as it is.
+    /// Makes the store one of a cluster, durably, after all that is queued. A founder gives the founding membership as
+    /// the `base`, and its log then starts after that entry, of whose term and index are the hard state's term and
+    /// commit at least. One that joins gives the default base, and its log stays as it is.
     ///
     /// Does nothing when the store is of this cluster already.
     ///
     /// # Errors
     /// The store is of another cluster; a base is given and the log is not empty; the store has ended or ends with this.
     pub fn form(&mut self, cluster: ClusterId, base: Base) -> Result<(), FormError> {
-        self.alive()?;
-        match self.identity.cluster {
-            Some(present) if present == cluster => return Ok(()),
-            Some(present) => return Err(FormError::OtherCluster { present, asked: cluster }),
-            None => {}
-        }
-        let founding = base.id != LogId::ZERO;
-        if founding && self.state.last != LogId::ZERO {
-            return Err(FormError::NotEmpty { base: self.state.base.id, last: self.state.last });
-        }
-        let identity = Identity { cluster: Some(cluster), ..self.identity };
-        let state = &mut self.state;
-        let result = self.shared.with(|database| {
-            let txn = database.begin_write()?;
-            put_meta(&mut txn.open_table(META)?, record::IDENTITY, &encode_identity(&identity))?;
-            if founding {
-                let old = state.hard_state;
-                let vote = if old.term >= base.id.term { old.vote } else { None };
-                let hard_state = HardState {
-                    term: old.term.max(base.id.term),
-                    vote,
-                    commit: old.commit.max(base.id.index),
-                    health: old.health,
-                };
-                let mut batch = Batch::new(&txn, state)?;
-                batch.apply(&Write {
-                    reset_to: Some(base.clone().into()),
-                    hard_state: Some(hard_state),
-                    ..Write::default()
-                })?;
-                batch.finish()?;
-            }
-            Ok(txn.commit()?)
-        });
-        self.end_on_error(result)?;
-        self.identity = identity;
-        Ok(())
+        self.flusher.form(cluster, base)
     }
 
     /// Takes a write, to be made durable by the next flush, after those taken before it.
     pub fn queue(&mut self, write: Write) {
-        self.queue.push(write);
+        self.flusher.queue(write);
     }
 
     /// How many writes wait for a flush.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.queue.len()
+        self.flusher.queued()
     }
 
-    /// Makes all queued writes durable, in order, together: one transaction, one sync. After a crash either all of them
-    /// are there or none. Answers the last one's name; none when nothing was queued.
+    /// As [`Flusher::flush`].
     ///
     /// # Errors
-    /// Any error ends the store. What became of these writes is unknown; earlier ones are safe.
+    /// As there.
     pub fn flush(&mut self) -> Result<Option<WriteSeq>, StoreError> {
-        self.alive()?;
-        let writes = std::mem::take(&mut self.queue);
-        let Some(last) = writes.last().map(|write| write.seq) else { return Ok(None) };
-        let state = &mut self.state;
-        let result = self.shared.with(|database| {
-            let txn = database.begin_write()?;
-            let mut batch = Batch::new(&txn, state)?;
-            for write in &writes {
-                batch.apply(write)?;
-            }
-            batch.finish()?;
-            Ok(txn.commit()?)
-        });
-        self.end_on_error(result)?;
-        Ok(Some(last))
+        self.flusher.flush()
+    }
+
+    /// As [`Flusher::witness`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn witness(&mut self) -> Result<(), StoreError> {
+        self.flusher.witness()
+    }
+
+    /// As [`Settler::settle`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn settle(&mut self) -> Result<Settled, StoreError> {
+        self.settler.settle()
+    }
+
+    /// As [`Settler::compact_step`]. What a flush compacted can be freed once it is settled.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn compact_step(&mut self) -> Result<Compaction, StoreError> {
+        self.settler.compact_step()
+    }
+
+    /// What is flushed and not settled, in bytes of the journal.
+    #[must_use]
+    pub fn unsettled_bytes(&self) -> u64 {
+        self.flusher.unsettled_bytes()
     }
 
     /// A reader of what is flushed, for any thread.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        Reader::new(self.shared.clone())
+        self.flusher.reader()
     }
 
-    /// Frees the space of some entries that are compacted; call it until it is done, between flushes. It costs no sync
-    /// of its own: it becomes durable with the next flush, and is done again if a crash comes before.
-    ///
-    /// # Errors
-    /// Any error ends the store.
-    pub fn compact_step(&mut self) -> Result<Compaction, StoreError> {
-        self.alive()?;
-        let base = self.state.base.id.index;
-        let result = self.shared.with(|database| compaction::step(database, base));
-        self.end_on_error(result)
-    }
-
-    /// The file's length in bytes; 0 when the disk does not tell. A file never gets much smaller while it is open: freed
-    /// space is used again first.
+    /// The files' length in bytes; without the database's when the disk does not tell. Files never get much smaller
+    /// while they are open: freed space is used again first.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.file.len().unwrap_or(0)
+        self.file.len().unwrap_or(0) + self.flusher.journal_bytes()
     }
 
-    fn alive(&self) -> Result<(), StoreError> {
-        if self.ended { Err(StoreError::Ended) } else { Ok(()) }
-    }
-
-    fn end_on_error<T>(&mut self, result: Result<T, Trouble>) -> Result<T, StoreError> {
-        self.ended |= result.is_err();
-        result.map_err(|trouble| trouble.into_store_error(&self.shared.path))
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        // Readers may live on; the file and the folder's lock must not.
-        self.shared.close();
+    /// Takes the store apart, for two threads: one that flushes, one that settles. The files are closed when both are
+    /// dropped.
+    #[must_use]
+    pub fn split(self) -> (Flusher, Settler) {
+        (self.flusher, self.settler)
     }
 }

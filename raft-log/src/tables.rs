@@ -8,7 +8,10 @@
 //!              "hard state" -> term: u64, flags: u8 (1 voted, 2 damaged), vote: u64, commit: u64
 //!              "ends"       -> base: (term: u64, index: u64), last: (term: u64, index: u64)
 //!              "base membership" -> Membership::encode
+//!              "settled"    -> seq: u64, at: u64, sum: u64: up to where the journal is in these tables
 //! ```
+//!
+//! Format 1 had no journal, and so no "settled".
 
 use raftkit_core::{
     ClusterId, HardState, Health, Incarnation, LogId, LogIndex, Membership, NodeId, StoreId, Term,
@@ -17,9 +20,11 @@ use redb::{ReadableTable, Table, TableDefinition};
 
 use crate::codec::{seal, unseal};
 use crate::error::{Damage, Trouble};
+use crate::fields::Fields;
+use crate::journal::Mark;
 
 /// The format that this version writes, and the newest that it reads.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 pub(crate) const RUNS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("runs");
 pub(crate) const TERMS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("terms");
@@ -35,6 +40,7 @@ pub(crate) mod record {
     pub(crate) const IDENTITY: &str = "identity";
     pub(crate) const HARD_STATE: &str = "hard state";
     pub(crate) const ENDS: &str = "ends";
+    pub(crate) const SETTLED: &str = "settled";
     pub(crate) const BASE_MEMBERSHIP: &str = "base membership";
     pub(crate) const TERM: &str = "term";
     pub(crate) const MEMBERSHIP: &str = "membership";
@@ -129,13 +135,23 @@ pub(crate) fn encode_ends(ends: &Ends) -> Vec<u8> {
 
 pub(crate) fn decode_ends(body: &[u8]) -> Result<Ends, Damage> {
     let mut fields = Fields::new(record::ENDS, body);
-    let base = LogId::new(fields.u64()?, fields.u64()?);
-    let last = LogId::new(fields.u64()?, fields.u64()?);
+    let (base, last) = (fields.log_id()?, fields.log_id()?);
     fields.end()?;
     if last.index < base.index || last.term < base.term {
         return Err(Damage::Contradiction { what: "ends" });
     }
     Ok(Ends { base, last })
+}
+
+pub(crate) fn encode_mark(mark: &Mark) -> Vec<u8> {
+    [mark.seq, mark.at, mark.sum].into_iter().flat_map(u64::to_le_bytes).collect()
+}
+
+pub(crate) fn decode_mark(body: &[u8]) -> Result<Mark, Damage> {
+    let mut fields = Fields::new(record::SETTLED, body);
+    let mark = Mark { seq: fields.u64()?, at: fields.u64()?, sum: fields.u64()? };
+    fields.end()?;
+    Ok(mark)
 }
 
 pub(crate) fn decode_membership(index: LogIndex, body: &[u8]) -> Result<Membership, Damage> {
@@ -149,7 +165,7 @@ pub(crate) fn put_term(terms: &mut IndexTable<'_>, first: LogIndex, term: Term) 
 }
 
 pub(crate) fn decode_term(first: u64, bytes: &[u8]) -> Result<Term, Damage> {
-    let mut fields = Fields::new(record::TERM, unseal(record::TERM, first, bytes)?);
+    let mut fields = Fields::keyed(record::TERM, first, unseal(record::TERM, first, bytes)?);
     let term = Term(fields.u64()?);
     fields.end()?;
     Ok(term)
@@ -163,55 +179,6 @@ pub(crate) fn put_membership(
 ) -> Result<(), Trouble> {
     table.insert(index.0, seal(record::MEMBERSHIP, index.0, &membership.encode()).as_slice())?;
     Ok(())
-}
-
-/// Takes a record's body apart.
-struct Fields<'a> {
-    record: &'static str,
-    len: usize,
-    rest: &'a [u8],
-}
-
-impl<'a> Fields<'a> {
-    fn new(record: &'static str, body: &'a [u8]) -> Self {
-        Self { record, len: body.len(), rest: body }
-    }
-
-    fn shape(&self) -> Damage {
-        Damage::Shape { record: self.record, key: 0, got: self.len }
-    }
-
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
-        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or_else(|| self.shape())?;
-        self.rest = rest;
-        Ok(*head)
-    }
-
-    fn u32(&mut self) -> Result<u32, Damage> {
-        self.take().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64, Damage> {
-        self.take().map(u64::from_le_bytes)
-    }
-
-    fn u128(&mut self) -> Result<u128, Damage> {
-        self.take().map(u128::from_le_bytes)
-    }
-
-    fn flag(&mut self) -> Result<bool, Damage> {
-        self.flags(1).map(|flags| flags == 1)
-    }
-
-    /// A byte of which no other bits than these are set.
-    fn flags(&mut self, known: u8) -> Result<u8, Damage> {
-        let [flags] = self.take()?;
-        if flags & !known == 0 { Ok(flags) } else { Err(self.shape()) }
-    }
-
-    fn end(self) -> Result<(), Damage> {
-        if self.rest.is_empty() { Ok(()) } else { Err(self.shape()) }
-    }
 }
 
 #[cfg(test)]
@@ -259,6 +226,10 @@ mod tests {
             assert_eq!(decode_hard_state(&body).expect("sound"), state);
         }
 
+        let mark = Mark { seq: 1, at: 2, sum: 3 };
+        assert_eq!(hex(&encode_mark(&mark)), "010000000000000002000000000000000300000000000000");
+        assert_eq!(decode_mark(&encode_mark(&mark)).expect("sound"), mark);
+
         let ends = Ends { base: LogId::new(1, 2), last: LogId::new(3, 4) };
         let body = encode_ends(&ends);
         assert_eq!(hex(&body), "0100000000000000020000000000000003000000000000000400000000000000");
@@ -267,8 +238,8 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_told_whatever_follows_it() {
-        let newer = decode_identity(&[2, 0, 0, 0, 99]).expect("its first field is what it always is");
-        assert_eq!(newer, Err(2));
+        let newer = decode_identity(&[3, 0, 0, 0, 99]).expect("its first field is what it always is");
+        assert_eq!(newer, Err(3));
         assert!(decode_identity(&[1, 0, 0, 0, 99]).is_err());
     }
 

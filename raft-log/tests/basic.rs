@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use common::*;
 use raftkit_core::*;
-use raftkit_disk::{Operation, SimulatedDisk};
+use raftkit_disk::{Disk, Operation, SimulatedDisk};
 use raftkit_log::*;
 
 #[test]
@@ -71,7 +71,7 @@ fn a_store_opens_once_at_a_time_and_its_readers_do_not_keep_it_open() {
     assert!(matches!(reader.read(LogIndex(1), LogIndex(1), 1), Err(ReadError::Closed)));
     let shared = OpenOptions { lock: FolderLock::HeldByCaller, ..options() };
     drop(store);
-    let _lock = raftkit_disk::Disk::lock_dir(&disk, Path::new(DIR)).unwrap();
+    let _lock = Disk::lock_dir(&disk, Path::new(DIR)).unwrap();
     Store::open(Arc::new(disk.clone()), Path::new(DIR), shared).unwrap();
 }
 
@@ -89,17 +89,61 @@ fn the_folder_of_another_node_is_refused_and_both_are_named() {
 }
 
 #[test]
-fn a_file_that_is_empty_or_no_log_is_damaged_and_never_made_anew() {
-    for content in [&b""[..], b"text", &[0; 100_000]] {
+fn a_database_that_is_gone_empty_or_none_is_made_anew_and_the_node_knows_that_it_is_damaged() {
+    for content in [None, Some(&b""[..]), Some(b"text"), Some(&[0; 100_000])] {
         let disk = SimulatedDisk::new(1);
-        drop(open(&disk).unwrap());
-        let file =
-            raftkit_disk::Disk::open(&disk, Path::new(FILE), raftkit_disk::OpenMode::Existing).unwrap();
-        file.set_len(0).unwrap();
-        file.write_at(0, content).unwrap();
-        let error = open(&disk).unwrap_err();
-        assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
+        let mut store = small(&disk);
+        let vote = HardState { term: Term(9), vote: Some(NodeId(2)), ..HardState::default() };
+        store.queue(Write { hard_state: Some(vote), ..append(7, vec![]) });
+        store.flush().unwrap();
+        drop(store);
+        match content {
+            None => Disk::remove(&disk, Path::new(FILE)).unwrap(),
+            Some(content) => {
+                let file = Disk::open(&disk, Path::new(FILE), raftkit_disk::OpenMode::Existing).unwrap();
+                file.set_len(0).unwrap();
+                file.write_at(0, content).unwrap();
+            }
+        }
+        let (store, restored) = open(&disk).unwrap();
+        let damage = store.report().damage.as_ref().expect("it is told");
+        assert_eq!(damage.lost, Lost::Entries { first: LogIndex(1), last: LogIndex(5) });
+        assert_eq!(damage.file, Path::new(FILE));
+        assert_eq!((restored.base.id, restored.last), (LogId::ZERO, LogIndex(0)));
+        assert_eq!(restored.hard_state, HardState { health: Health::Damaged, ..vote });
+        assert_eq!(store.identity().cluster, Some(ClusterId(1)));
+        drop(store);
+        let (store, again) = open(&disk).unwrap();
+        assert_eq!(again, restored, "it stays damaged until it has healed");
+        assert!(store.report().damage.is_none());
     }
+}
+
+#[test]
+fn without_the_journal_the_hard_state_is_lost_and_the_folder_is_refused() {
+    let disk = SimulatedDisk::new(1);
+    drop(small(&disk));
+    Disk::remove(&disk, Path::new(JOURNAL)).unwrap();
+    let error = open(&disk).unwrap_err();
+    let text = format!(
+        "{JOURNAL} is damaged, and with it the hard state is lost: remove the data folder and let the node join anew"
+    );
+    assert_eq!(error.to_string(), text);
+}
+
+#[test]
+fn the_journal_of_another_store_is_refused_and_both_are_named() {
+    let (disk, other) = (SimulatedDisk::new(1), SimulatedDisk::new(2));
+    drop(small(&disk));
+    let options = OpenOptions { new_store: StoreId(12), ..options() };
+    drop(Store::open(Arc::new(other.clone()), Path::new(DIR), options).unwrap());
+    let file = Disk::open(&disk, Path::new(JOURNAL), raftkit_disk::OpenMode::Existing).unwrap();
+    file.write_at(0, &other.durable(Path::new(JOURNAL)).unwrap()).unwrap();
+    let error = open(&disk).unwrap_err();
+    assert!(
+        matches!(error, OpenError::OtherStore { found: StoreId(12), store: StoreId(11), .. }),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -197,11 +241,13 @@ fn compaction_frees_whole_runs_costs_no_sync_and_is_exact_in_the_middle_of_a_run
     }
     store.queue(Write { compact_to: Some(LogIndex(3)), ..append(200, vec![]) });
     store.flush().unwrap();
+    settle(&mut store);
     assert_eq!(store.compact_step().unwrap(), Compaction::Done);
     assert_eq!(read(&store, 3, 5), ReadResult::Compacted);
     assert_eq!(read(&store, 4, 5), ReadResult::Entries(vec![command(2, 4, 5), command(2, 5, 5)]));
     store.queue(Write { compact_to: Some(LogIndex(150)), ..append(201, vec![]) });
     store.flush().unwrap();
+    settle(&mut store);
     disk.fail_next(Operation::Sync, 0, ErrorKind::Other);
     assert_eq!(store.compact_step().unwrap(), Compaction::More);
     while store.compact_step().unwrap() == Compaction::More {}
@@ -244,6 +290,7 @@ fn a_file_stays_small_under_endless_appends_and_compactions() {
         let compact_to = (last > kept).then(|| LogIndex(last - kept));
         store.queue(Write { compact_to, ..append(flush, vec![]) });
         store.flush().unwrap();
+        settle(&mut store);
         while store.compact_step().unwrap() == Compaction::More {}
         longest = longest.max(store.bytes());
     }
@@ -273,6 +320,9 @@ fn readers_read_beside_the_store() {
         for index in 6..=500 {
             store.queue(append(index, vec![command(2, index, 10)]));
             store.flush().unwrap();
+            if index % 10 == 0 {
+                settle(&mut store);
+            }
         }
         reading.join().unwrap();
     });

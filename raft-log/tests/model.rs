@@ -37,6 +37,8 @@ enum Body {
 enum Step {
     Queue(Plan),
     Flush,
+    Settle,
+    Witness,
     Compact,
     Reopen,
     /// The power is cut while nothing is under way.
@@ -86,6 +88,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => plan().prop_map(Step::Queue),
         6 => Just(Step::Flush),
+        3 => Just(Step::Settle),
+        1 => Just(Step::Witness),
         2 => Just(Step::Compact),
         1 => Just(Step::Reopen),
         1 => losing_all.prop_map(|losing_all| Step::Crash { losing_all }),
@@ -137,7 +141,8 @@ struct Run {
     disk: SimulatedDisk,
     store: Option<Store>,
     acknowledged: Model,
-    queued: Model,
+    /// After each write that is queued.
+    queued: Vec<Model>,
     seq: u64,
     incarnation: u64,
 }
@@ -149,7 +154,7 @@ impl Run {
         let mut model = Model::default();
         store.form(ClusterId(5), base(1, 1)).unwrap();
         model.form(ClusterId(5), base(1, 1));
-        Self { disk, store: Some(store), acknowledged: model.clone(), queued: model, seq: 0, incarnation: 1 }
+        Self { disk, store: Some(store), acknowledged: model, queued: Vec::new(), seq: 0, incarnation: 1 }
     }
 
     fn store(&mut self) -> &mut Store {
@@ -160,16 +165,23 @@ impl Run {
         match step {
             Step::Queue(plan) => {
                 self.seq += 1;
-                let write = plan.write(self.seq, &self.queued);
-                self.queued.apply(&write);
+                let mut log = self.queued.last().unwrap_or(&self.acknowledged).clone();
+                let write = plan.write(self.seq, &log);
+                log.apply(&write);
+                self.queued.push(log);
                 self.store().queue(write);
             }
             Step::Flush => {
                 let wanted = (self.store().queued() > 0).then_some(WriteSeq(self.seq));
                 assert_eq!(self.store().flush().unwrap(), wanted);
-                self.acknowledged = self.queued.clone();
+                self.flushed();
                 self.acknowledged.check(self.store.as_ref().unwrap());
             }
+            Step::Settle => {
+                settle(self.store());
+                self.acknowledged.check(self.store.as_ref().unwrap());
+            }
+            Step::Witness => self.store().witness().unwrap(),
             Step::Compact => {
                 while self.store().compact_step().unwrap() == Compaction::More {}
                 self.acknowledged.check(self.store.as_ref().unwrap());
@@ -213,17 +225,27 @@ impl Run {
         }
     }
 
-    /// Flushes; true when that failed, so that what became of it is open.
+    fn flushed(&mut self) {
+        if let Some(last) = self.queued.pop() {
+            self.acknowledged = last;
+            self.queued.clear();
+        }
+    }
+
+    /// Flushes and settles; true when that failed, so that what became of it is open.
     fn try_flush(&mut self) -> bool {
-        match self.store().flush() {
-            Ok(_) => {
-                self.acknowledged = self.queued.clone();
-                false
-            }
+        let result = self.store().flush();
+        if result.is_ok() {
+            self.flushed();
+        }
+        match result.and_then(|_| self.store().settle()) {
+            Ok(_) => false,
             Err(error) => {
                 assert_honest(&error);
                 assert!(matches!(self.store().flush(), Err(StoreError::Ended)));
+                assert!(matches!(self.store().settle(), Err(StoreError::Ended)));
                 assert!(matches!(self.store().compact_step(), Err(StoreError::Ended)));
+                assert!(matches!(self.store().witness(), Err(StoreError::Ended)));
                 true
             }
         }
@@ -244,9 +266,13 @@ impl Run {
         // An opening that crashed may have raised it or not.
         assert!(store.identity().incarnation.0 > self.incarnation);
         self.incarnation = store.identity().incarnation.0;
-        let attempted = if tried { &self.queued } else { &self.acknowledged };
-        self.acknowledged = check_either(&store, &self.acknowledged, attempted);
-        self.queued = self.acknowledged.clone();
+        assert!(store.report().damage.is_none(), "{:?}", store.report());
+        let mut states = vec![self.acknowledged.clone()];
+        if tried {
+            states.append(&mut self.queued);
+        }
+        self.queued.clear();
+        self.acknowledged = check_one_of(&store, &states);
         self.store = Some(store);
     }
 }

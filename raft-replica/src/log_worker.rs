@@ -38,22 +38,20 @@ impl LogWorker {
         }
     }
 
-    /// True while there is something to compact.
+    /// True while there is something to settle or to compact.
     #[must_use]
     pub fn has_idle_work(&self) -> bool {
-        self.compacting
+        self.compacting || self.store.unsettled_bytes() > 0
     }
 
-    /// Does one bounded step of compaction: call it when no write waits.
+    /// Does one bounded step: settles what is flushed, or frees what is compacted. Call it when no write waits.
     pub fn idle(&mut self) -> Option<Event> {
-        match self.store.compact_step() {
-            Ok(Compaction::Done) => {
-                self.compacting = false;
-                None
-            }
-            Ok(Compaction::More) => None,
-            Err(error) => Some(Event::WriteFailed(error.to_string())),
-        }
+        let result = if self.store.unsettled_bytes() > 0 {
+            self.store.settle().map(|_| ())
+        } else {
+            self.store.compact_step().map(|step| self.compacting = step == Compaction::More)
+        };
+        result.err().map(|error| Event::WriteFailed(error.to_string()))
     }
 }
 

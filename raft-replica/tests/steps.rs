@@ -46,8 +46,8 @@ fn membership(address: &str) -> Membership {
 
 fn open(disk: &SimulatedDisk, prepare: impl FnOnce(&mut Store)) -> Opened<Machine> {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    let (mut store, _) =
-        Store::open(Arc::clone(&disk), Path::new(DIR), OpenOptions::new(NodeId(1), StoreId(9))).unwrap();
+    let options = OpenOptions { journal_bytes: 64 << 10, ..OpenOptions::new(NodeId(1), StoreId(9)) };
+    let (mut store, _) = Store::open(Arc::clone(&disk), Path::new(DIR), options).unwrap();
     store.form(ClusterId(7), founding_base(membership("first"))).unwrap();
     prepare(&mut store);
     let restored = store.restored();

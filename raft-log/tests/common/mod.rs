@@ -11,10 +11,16 @@ use raftkit_log::*;
 
 pub(crate) const DIR: &str = "/data/log";
 pub(crate) const FILE: &str = "/data/log/log.redb";
+pub(crate) const JOURNAL: &str = "/data/log/journal";
 
-/// No cache: what is read is what the disk holds.
+/// No caches: what is read is what the disk holds. A short journal, so that it goes around often.
 pub(crate) fn options() -> OpenOptions {
-    OpenOptions { cache_bytes: 0, ..OpenOptions::new(NodeId(1), StoreId(11)) }
+    OpenOptions {
+        cache_bytes: 0,
+        tail_bytes: 0,
+        journal_bytes: 32 << 10,
+        ..OpenOptions::new(NodeId(1), StoreId(11))
+    }
 }
 
 pub(crate) fn open(disk: &SimulatedDisk) -> Result<(Store, Restored), OpenError> {
@@ -170,11 +176,18 @@ impl Model {
     }
 }
 
-/// Checks that a store that crashed in a flush shows the state before it or after it, and nothing between.
-pub(crate) fn check_either(store: &Store, acknowledged: &Model, attempted: &Model) -> Model {
-    let found = if attempted.is_shown_by(store) { attempted } else { acknowledged };
+/// Checks that a store that crashed shows what it had acknowledged, and of the writes after that all up to some point:
+/// `states` are those, from what was acknowledged on.
+pub(crate) fn check_one_of(store: &Store, states: &[Model]) -> Model {
+    let shown = states.iter().rev().find(|state| state.is_shown_by(store));
+    let found = shown.or(states.first()).expect("there is one");
     found.check(store);
     found.clone()
+}
+
+/// Moves all that is flushed into the database.
+pub(crate) fn settle(store: &mut Store) {
+    while store.settle().unwrap() == Settled::More {}
 }
 
 /// A store's error must be an error of the disk, not a panic that was caught nor a claim of damage.

@@ -94,7 +94,7 @@ impl<M: StateMachine> TestNode<M> {
     pub fn start(&mut self, now: Time) -> Result<(), String> {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let dir = Path::new(DIR);
-        let options = OpenOptions::new(self.id, self.store());
+        let options = OpenOptions { journal_bytes: 64 << 10, ..OpenOptions::new(self.id, self.store()) };
         let (mut store, _) =
             Store::open(Arc::clone(&disk), dir, options).map_err(|error| error.to_string())?;
         let base = founding_base(self.membership.clone());

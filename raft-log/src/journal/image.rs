@@ -1,0 +1,178 @@
+//! The journal as it is found at an opening: what is whole, what is torn, what is rotten.
+
+use std::io;
+
+use raftkit_core::{HardState, LogId};
+use raftkit_disk::DiskFile;
+
+use super::record::{HEAD, Record, Sealed, claimed_seq};
+use super::witness::Witness;
+use super::{Mark, RING_BYTES_MIN, RING_START, SECTOR, salt};
+use crate::error::Damage;
+use crate::tables::Identity;
+
+/// All of a journal, in memory.
+#[derive(Debug)]
+pub(crate) struct Image {
+    bytes: Vec<u8>,
+    witness: Witness,
+    salt: u64,
+}
+
+/// The records that follow a mark.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    /// In order, without a gap.
+    pub(crate) records: Vec<Record>,
+    /// What is lost behind them; none when all is there.
+    pub(crate) lost: Option<Lost>,
+    /// Behind the last one stands the beginning of another, which was never acknowledged.
+    pub(crate) torn: bool,
+}
+
+/// Records that were durable once and are not there, or not whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lost {
+    /// The first.
+    pub(crate) first: u64,
+    /// The last one of which there is a trace.
+    pub(crate) last: u64,
+}
+
+/// The newest that is known to have been durable, from a record or the witness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Newest {
+    pub(crate) mark: Mark,
+    pub(crate) hard_state: HardState,
+    pub(crate) last: LogId,
+}
+
+impl Image {
+    /// Reads a journal.
+    ///
+    /// # Errors
+    /// The disk failed; or, inside, neither witness can be read, or the file has not the length that it says.
+    pub(crate) fn read(file: &dyn DiskFile) -> io::Result<Result<Self, Damage>> {
+        let len = file.len()?;
+        let shape = |got| Damage::Shape { record: "journal", key: 0, got };
+        let size = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        if len < RING_START + RING_BYTES_MIN {
+            return Ok(Err(shape(size)));
+        }
+        let mut bytes = vec![0; size];
+        file.read_at(0, &mut bytes)?;
+        let Some(witness) = Witness::newest(&bytes) else {
+            return Ok(Err(Damage::Missing { record: "witness" }));
+        };
+        if witness.ring != len - RING_START {
+            return Ok(Err(shape(size)));
+        }
+        let salt = salt(&witness.identity);
+        Ok(Ok(Self { bytes, witness, salt }))
+    }
+
+    /// The newest witness.
+    pub(crate) fn witness(&self) -> &Witness {
+        &self.witness
+    }
+
+    fn ring(&self) -> &[u8] {
+        self.bytes.get(usize::try_from(RING_START).unwrap_or(usize::MAX)..).unwrap_or_default()
+    }
+
+    /// The record that starts at `at`.
+    fn at(&self, at: u64) -> Option<Sealed<'_>> {
+        let offset = usize::try_from(at % self.witness.ring).ok()?;
+        Sealed::find(self.ring().get(offset..)?, self.salt).filter(|sealed| sealed.start() == at)
+    }
+
+    /// The record after `mark`: right there, or at the ring's start if it did not fit.
+    fn after(&self, mark: Mark) -> Option<Sealed<'_>> {
+        let ring = self.witness.ring;
+        let around = mark.at.checked_next_multiple_of(ring)?;
+        let places = [mark.at, around];
+        let found = places.into_iter().filter_map(|at| self.at(at));
+        found.into_iter().find(|sealed| sealed.mark.seq == mark.seq + 1 && sealed.prev == mark.sum)
+    }
+
+    /// Follows the records from `mark` on.
+    ///
+    /// # Errors
+    /// A record is whole but does not have the shape of one.
+    pub(crate) fn follow(&self, mark: Mark) -> Result<Chain, Damage> {
+        let mut end = mark;
+        let mut records = Vec::new();
+        while let Some(sealed) = self.after(end) {
+            records.push(sealed.open()?);
+            end = sealed.mark;
+        }
+        let newest =
+            self.newest_record(end.seq).map_or(0, |sealed| sealed.mark.seq).max(self.witness.mark.seq);
+        let replaced = self.witness.mark.seq == end.seq && self.witness.mark.sum != end.sum;
+        let lost = if newest > end.seq {
+            Some(Lost { first: end.seq + 1, last: newest })
+        } else {
+            replaced.then_some(Lost { first: end.seq, last: end.seq })
+        };
+        Ok(Chain { records, lost, torn: lost.is_none() && self.is_torn(end) })
+    }
+
+    fn is_torn(&self, end: Mark) -> bool {
+        let ring = self.witness.ring;
+        let claims = |at: u64| {
+            let offset = usize::try_from(at % ring).ok()?;
+            claimed_seq(self.ring().get(offset..)?)
+        };
+        [end.at, end.at.next_multiple_of(ring)].into_iter().any(|at| claims(at) == Some(end.seq + 1))
+    }
+
+    /// The whole record of the highest sequence above `above`, wherever it is.
+    fn newest_record(&self, above: u64) -> Option<Sealed<'_>> {
+        let ring = self.ring();
+        let mut newest: Option<Sealed<'_>> = None;
+        for start in (0..ring.len().saturating_sub(HEAD)).step_by(SECTOR) {
+            let floor = newest.map_or(above, |sealed| sealed.mark.seq);
+            let part = &ring[start..];
+            if claimed_seq(part).is_some_and(|seq| seq > floor)
+                && let Some(sealed) = Sealed::find(part, self.salt)
+                && sealed.start() % self.witness.ring == start as u64
+            {
+                newest = Some(sealed);
+            }
+        }
+        newest
+    }
+
+    /// The newest of which there is a trace: its hard state is the node's, whatever else is lost.
+    pub(crate) fn newest(&self) -> Result<Newest, Damage> {
+        let Witness { mark, hard_state, last, .. } = self.witness;
+        match self.newest_record(mark.seq) {
+            Some(sealed) => {
+                let (hard_state, last) = sealed.ends()?;
+                Ok(Newest { mark: sealed.mark, hard_state, last })
+            }
+            None => Ok(Newest { mark, hard_state, last }),
+        }
+    }
+
+    /// A mark from which a journal can go on when its chain is broken: above all that it holds, at the ring's start.
+    pub(crate) fn fresh_mark(&self) -> Result<Mark, Damage> {
+        let newest = self.newest()?.mark;
+        let shape = Damage::Shape { record: "journal", key: newest.seq, got: self.bytes.len() };
+        let at = newest.at.checked_add(1).and_then(|at| at.checked_next_multiple_of(self.witness.ring));
+        Ok(Mark { seq: newest.seq + 1, at: at.ok_or(shape)?, sum: !newest.sum })
+    }
+
+    /// True when nothing was ever recorded, and nothing had been when it was made.
+    pub(crate) fn is_unused(&self) -> bool {
+        let Witness { mark, last, hard_state, .. } = self.witness;
+        let is_new = mark.seq == 0 && last == LogId::ZERO && hard_state == HardState::default();
+        is_new && self.newest_record(0).is_none()
+    }
+
+    /// True when it stands in front of a log of format 1 and nothing was recorded yet: the log's upgrade was interrupted.
+    pub(crate) fn is_new_before(&self, identity: &Identity) -> bool {
+        let is_its = self.witness.identity.store == identity.store;
+        is_its && self.witness.mark.seq == 0 && self.newest_record(0).is_none()
+    }
+}

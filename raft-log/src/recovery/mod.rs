@@ -1,0 +1,362 @@
+//! Opens a log: makes it if it is not there, brings database and journal together, and checks all that it finds.
+
+mod load;
+mod make;
+mod report;
+mod salvage;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use raftkit_core::{HardState, Health, Incarnation, NodeId, StoreId, Write};
+use raftkit_disk::{DirLock, Disk, DiskFile, OpenMode, RedbFile, create_dir_all_durably};
+use redb::{Database, ReadableDatabase, StorageBackend};
+
+use crate::error::{Damage, OpenError, StoreError, Trouble};
+use crate::journal::image::{Chain, Image};
+use crate::journal::record::Record;
+use crate::journal::witness::Witness;
+use crate::journal::{self, Mark};
+use crate::settler::write_flushes;
+use crate::shared::contain;
+use crate::state::LogState;
+use crate::tables::{FORMAT, Identity};
+use load::{Loaded, Refused};
+pub use report::{LogDamage, Lost, OpenReport, Replayed};
+
+/// The log's database in its folder.
+pub(crate) const FILE: &str = "log.redb";
+/// The name under which it is made: a crash in the middle leaves nothing that could be taken for a log.
+const FILE_IN_THE_MAKING: &str = "log.redb.new";
+
+/// How to open a store.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// This node. A folder of another node is refused.
+    pub node: NodeId,
+    /// The name that the store gets if it is made now: random, never used before.
+    pub new_store: StoreId,
+    /// How much of the database is cached in memory, in bytes. 32 MiB.
+    pub cache_bytes: usize,
+    /// Recent entries are kept in memory up to this weight, in bytes, for replication; more until they are settled.
+    /// 8 MiB.
+    pub tail_bytes: usize,
+    /// The journal's length in bytes, if it is made now; a write of more than a quarter of it goes around it. 32 MiB.
+    pub journal_bytes: u64,
+    /// Who keeps other processes out.
+    pub lock: FolderLock,
+}
+
+/// Who keeps other processes out of the folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FolderLock {
+    /// The store locks it and holds the lock until it is dropped.
+    Take,
+    /// The caller holds a lock on it, or on a folder above, for as long as the store lives.
+    HeldByCaller,
+}
+
+impl OpenOptions {
+    /// The defaults, for this node.
+    #[must_use]
+    pub fn new(node: NodeId, new_store: StoreId) -> Self {
+        Self {
+            node,
+            new_store,
+            cache_bytes: 32 << 20,
+            tail_bytes: 8 << 20,
+            journal_bytes: 32 << 20,
+            lock: FolderLock::Take,
+        }
+    }
+}
+
+/// An open log, all of which is in the database.
+pub(crate) struct Opened {
+    pub(crate) path: PathBuf,
+    pub(crate) journal_path: PathBuf,
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) journal_file: Arc<dyn DiskFile>,
+    pub(crate) database: Database,
+    pub(crate) identity: Identity,
+    pub(crate) state: LogState,
+    /// Up to where the journal was in the commit before.
+    pub(crate) before: Mark,
+    /// Up to where it is now.
+    pub(crate) settled: Mark,
+    pub(crate) witness: Witness,
+    pub(crate) report: OpenReport,
+}
+
+/// Opens the log in a folder that is locked.
+pub(crate) fn open(disk: &dyn Disk, dir: &Path, options: &OpenOptions) -> Result<Opened, OpenError> {
+    let (path, journal_path) = (dir.join(FILE), dir.join(journal::FILE));
+    let mut report = OpenReport::default();
+    let mut journal = read_journal(disk, dir)?;
+    if !disk.exists(&path).map_err(failed(&path))? {
+        if journal.as_ref().is_none_or(|(_, image)| image.as_ref().is_ok_and(Image::is_unused)) {
+            make::make(disk, dir, options)?;
+            report.made = true;
+            journal = read_journal(disk, dir)?;
+        } else {
+            report.damage = Some(mend(disk, dir, options, journal.take(), Damage::Missing { record: FILE })?);
+            journal = read_journal(disk, dir)?;
+        }
+    }
+    // Also when it was there: an earlier process may have been killed between its rename and its sync.
+    disk.sync_dir(dir).map_err(failed(dir))?;
+    let (file, database, loaded) = match read_database(disk, &path, options)? {
+        Ok(found) => found,
+        Err(damage) => {
+            report.damage = Some(mend(disk, dir, options, journal.take(), damage)?);
+            journal = read_journal(disk, dir)?;
+            read_database(disk, &path, options)?
+                .map_err(|damage| OpenError::Damaged { path: path.clone(), damage })?
+        }
+    };
+    if loaded.identity.format < FORMAT {
+        report.upgraded_from = Some(loaded.identity.format);
+        journal = upgrade(disk, dir, options, journal.take(), &loaded)?;
+    }
+    let Some((journal_file, image)) = journal else {
+        return Err(OpenError::Damaged {
+            path: journal_path,
+            damage: Damage::Missing { record: journal::FILE },
+        });
+    };
+    let image = image.map_err(|damage| OpenError::Damaged { path: journal_path.clone(), damage })?;
+    let found = image.witness().identity.store;
+    if found != loaded.identity.store {
+        return Err(OpenError::OtherStore { journal: journal_path, found, store: loaded.identity.store });
+    }
+    // What a killed process has written may be in the cache alone.
+    journal_file.sync().map_err(failed(&journal_path))?;
+    let before = loaded.settled;
+    let (identity, state, settled) = replay(&database, &image, loaded, &mut report, (&path, &journal_path))?;
+    let witness = *image.witness();
+    Ok(Opened {
+        path,
+        journal_path,
+        file,
+        journal_file,
+        database,
+        identity,
+        state,
+        before,
+        settled,
+        witness,
+        report,
+    })
+}
+
+/// A journal's file, and what is in it.
+type Journal = (Arc<dyn DiskFile>, Result<Image, Damage>);
+
+fn read_journal(disk: &dyn Disk, dir: &Path) -> Result<Option<Journal>, OpenError> {
+    let path = dir.join(journal::FILE);
+    if !disk.exists(&path).map_err(failed(&path))? {
+        return Ok(None);
+    }
+    let file = disk.open(&path, OpenMode::Existing).map_err(failed(&path))?;
+    // After a failed sync the cache may show, as if it were clean, what the disk never got.
+    file.drop_cache().map_err(failed(&path))?;
+    let image = Image::read(file.as_ref()).map_err(failed(&path))?;
+    Ok(Some((file, image)))
+}
+
+/// An open database and what is in it.
+type Found = (Arc<dyn DiskFile>, Database, Loaded);
+
+fn read_database(
+    disk: &dyn Disk,
+    path: &Path,
+    options: &OpenOptions,
+) -> Result<Result<Found, Damage>, OpenError> {
+    let file = disk.open(path, OpenMode::Existing).map_err(failed(path))?;
+    file.drop_cache().map_err(failed(path))?;
+    if file.is_empty().map_err(failed(path))? {
+        return Ok(Err(Damage::Empty));
+    }
+    let found = contain(|| {
+        let database = database(RedbFile::new(file.clone()), options.cache_bytes, true)?;
+        let loaded = load::load(&database.begin_read()?, Some(options.node))?;
+        Ok(loaded.map(|loaded| (database, loaded)))
+    });
+    match found {
+        Ok(Ok((database, loaded))) => Ok(Ok((file, database, loaded))),
+        Ok(Err(refused)) => Err(refused.into_error(path, options)),
+        Err(Trouble::Damaged(damage)) => Ok(Err(damage)),
+        Err(trouble) => Err(in_opening(trouble, path.to_path_buf())),
+    }
+}
+
+/// Makes a damaged database anew, with the help of the journal. Without a journal the hard state is lost.
+fn mend(
+    disk: &dyn Disk,
+    dir: &Path,
+    options: &OpenOptions,
+    journal: Option<Journal>,
+    damage: Damage,
+) -> Result<LogDamage, OpenError> {
+    let (path, journal_path) = (dir.join(FILE), dir.join(journal::FILE));
+    let Some((file, image)) = journal else { return Err(OpenError::Damaged { path, damage }) };
+    let image = image.map_err(|damage| OpenError::Damaged { path: journal_path.clone(), damage })?;
+    let node = image.witness().identity.node;
+    if node != options.node {
+        return Err(OpenError::OtherNode { path: journal_path, found: node, node: options.node });
+    }
+    file.sync().map_err(failed(&journal_path))?;
+    salvage::salvage(disk, dir, options, &image, damage)
+}
+
+/// Puts a journal in front of a log that had none.
+fn upgrade(
+    disk: &dyn Disk,
+    dir: &Path,
+    options: &OpenOptions,
+    journal: Option<Journal>,
+    loaded: &Loaded,
+) -> Result<Option<Journal>, OpenError> {
+    let started =
+        journal.is_some_and(|(_, image)| image.is_ok_and(|image| !image.is_new_before(&loaded.identity)));
+    if started {
+        // Its first records are there, so a database of the present format was there too.
+        return read_journal(disk, dir);
+    }
+    let state = &loaded.state;
+    make::make_journal(disk, dir, &loaded.identity, state.hard_state, state.last, options)?;
+    read_journal(disk, dir)
+}
+
+/// Moves what only the journal holds into the database, raises the incarnation, and makes both durable.
+fn replay(
+    database: &Database,
+    image: &Image,
+    loaded: Loaded,
+    report: &mut OpenReport,
+    (path, journal_path): (&Path, &Path),
+) -> Result<(Identity, LogState, Mark), OpenError> {
+    let damaged = |damage| OpenError::Damaged { path: journal_path.to_path_buf(), damage };
+    let Loaded { mut identity, mut state, settled } = loaded;
+    let chain = image.follow(settled).map_err(damaged)?;
+    let whole = chain.records.iter().position(|record| record.elsewhere).unwrap_or(chain.records.len());
+    let (records, elsewhere) = chain.records.split_at(whole);
+    identity = records.iter().rev().find_map(|record| record.identity).unwrap_or(identity);
+    identity = Identity { incarnation: Incarnation(identity.incarnation.0 + 1), format: FORMAT, ..identity };
+    report.dropped_torn = chain.torn;
+    report.replayed = replayed(records);
+    let mut mark = records.last().map_or(settled, |record| record.mark);
+    let mut last_write = Vec::new();
+    let mut damage = None;
+    if let Some((first, last)) = lost_records(&chain, elsewhere) {
+        let newest = image.newest().map_err(damaged)?;
+        last_write.push(Write {
+            hard_state: Some(HardState { health: Health::Damaged, ..newest.hard_state }),
+            ..Write::default()
+        });
+        mark = image.fresh_mark().map_err(damaged)?;
+        damage = Some((Damage::Journal { first, last }, newest.last.index));
+    }
+    let result = contain(|| {
+        let txn = database.begin_write()?;
+        let flushes = records.iter().map(|record| (record.writes.as_slice(), None));
+        let end = std::iter::once((last_write.as_slice(), Some(&identity)));
+        write_flushes(&txn, &mut state, flushes.chain(end), mark)?;
+        Ok(txn.commit()?)
+    });
+    match result {
+        Err(Trouble::Refused(_)) => return Err(damaged(Damage::Contradiction { what: "journal and log" })),
+        other => other.map_err(|trouble| in_opening(trouble, path.to_path_buf()))?,
+    }
+    if let Some((damage, last)) = damage {
+        let lost = Lost::Entries { first: state.last.index.next(), last };
+        report.damage = Some(LogDamage { file: journal_path.to_path_buf(), damage, lost });
+    }
+    Ok((identity, state, mark))
+}
+
+fn replayed(records: &[Record]) -> Replayed {
+    let entries =
+        records.iter().flat_map(|record| &record.writes).map(|write| write.append.len() as u64).sum();
+    Replayed { records: records.len() as u64, entries }
+}
+
+/// The records that are lost: what is missing behind the chain, and what it says is in the database and is not.
+fn lost_records(chain: &Chain, elsewhere: &[Record]) -> Option<(u64, u64)> {
+    match (elsewhere.first(), chain.lost) {
+        (Some(record), lost) => {
+            let last = elsewhere.last().map_or(record.mark.seq, |record| record.mark.seq);
+            Some((record.mark.seq, lost.map_or(last, |lost| lost.last)))
+        }
+        (None, Some(lost)) => Some((lost.first, lost.last)),
+        (None, None) => None,
+    }
+}
+
+/// Makes the folder, so that it lasts.
+pub(crate) fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
+    create_dir_all_durably(disk, dir).map_err(failed(dir))
+}
+
+/// Keeps others out of the folder.
+pub(crate) fn lock_dir(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DirLock>, OpenError> {
+    disk.lock_dir(dir).map_err(|source| {
+        if source.kind() == io::ErrorKind::WouldBlock {
+            OpenError::Locked { dir: dir.to_path_buf() }
+        } else {
+            OpenError::Disk { path: dir.to_path_buf(), source }
+        }
+    })
+}
+
+/// Opens a database; with `check` the checksum of every page is verified once: later reads trust them.
+fn database(file: impl StorageBackend, cache_bytes: usize, check: bool) -> Result<Database, Trouble> {
+    let mut builder = Database::builder();
+    builder.set_cache_size(cache_bytes);
+    builder.set_check_integrity_on_open(check);
+    Ok(builder.create_with_backend(file)?)
+}
+
+impl Refused {
+    fn into_error(self, path: &Path, options: &OpenOptions) -> OpenError {
+        let path = path.to_path_buf();
+        match self {
+            Self::OtherNode(found) => OpenError::OtherNode { path, found, node: options.node },
+            Self::NewerFormat(found) => OpenError::NewerFormat { path, found, known: FORMAT },
+        }
+    }
+}
+
+impl OpenError {
+    /// What the first write into a log that was just opened came to.
+    pub(crate) fn in_journal(error: StoreError, path: PathBuf) -> Self {
+        match error {
+            StoreError::Disk { path, source } => Self::Disk { path, source },
+            StoreError::Database { path, source } => Self::Database { path, source },
+            StoreError::Damaged { path, damage } => Self::Damaged { path, damage },
+            StoreError::Ended
+            | StoreError::Gap { .. }
+            | StoreError::TermWentBack { .. }
+            | StoreError::EntryTooLarge { .. }
+            | StoreError::TruncatesBase { .. }
+            | StoreError::CompactsBeyondEnd { .. } => {
+                Self::Damaged { path, damage: Damage::Contradiction { what: "journal" } }
+            }
+        }
+    }
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> OpenError + '_ {
+    |source| OpenError::Disk { path: path.to_path_buf(), source }
+}
+
+fn in_opening(trouble: Trouble, path: PathBuf) -> OpenError {
+    match trouble {
+        Trouble::Damaged(damage) => OpenError::Damaged { path, damage },
+        Trouble::Database(source) => OpenError::Database { path, source },
+        Trouble::Closed | Trouble::Refused(_) => {
+            unreachable!("opening neither closes a store nor writes entries")
+        }
+    }
+}

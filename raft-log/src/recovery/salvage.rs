@@ -1,0 +1,175 @@
+//! Makes a log anew from what a damaged one still holds: the entries up to the first that is lost, and the hard state,
+//! which the journal and its witness hold a second time.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use raftkit_core::{Base, Entry, HardState, Health, LogId, LogIndex, Payload, Write};
+use raftkit_disk::{CopyOnWrite, Disk, DiskFile, OpenMode};
+use redb::{Database, ReadableDatabase};
+
+use super::load::Remains;
+use super::make::{make_database, write_all};
+use super::report::{LogDamage, Lost};
+use super::{FILE, OpenOptions, database, failed};
+use crate::batch::Batch;
+use crate::error::{Damage, OpenError};
+use crate::journal::Mark;
+use crate::journal::image::{Chain, Image};
+use crate::shared::contain;
+use crate::state::LogState;
+use crate::tables::Identity;
+
+/// How much of a damaged file is cached while it is read, in bytes.
+const CACHE_BYTES: usize = 1 << 20;
+
+/// A log in memory, as far as it could be read.
+#[derive(Debug, Default)]
+struct Salvaged {
+    base: Base,
+    entries: Vec<Entry>,
+    /// Something is missing that the tables or the journal speak of.
+    incomplete: bool,
+}
+
+/// Makes the database anew, with everything that the journal holds settled in it.
+pub(super) fn salvage(
+    disk: &dyn Disk,
+    dir: &Path,
+    options: &OpenOptions,
+    image: &Image,
+    damage: Damage,
+) -> Result<LogDamage, OpenError> {
+    let path = dir.join(FILE);
+    let damaged = |damage| OpenError::Damaged { path: path.clone(), damage };
+    let remains = if disk.exists(&path).map_err(failed(&path))? {
+        read_remains(disk.open(&path, OpenMode::ReadOnly).map_err(failed(&path))?)
+    } else {
+        Remains::default()
+    };
+    let newest = image.newest().map_err(damaged)?;
+    let chain = remains.settled.map(|mark| image.follow(mark)).transpose().map_err(damaged)?;
+    let settled = image.fresh_mark().map_err(damaged)?;
+    let mut identity = image.witness().identity;
+    let mut log = Salvaged::new(remains);
+    match &chain {
+        Some(chain) => log.replay(chain, &mut identity),
+        None => log.incomplete = true,
+    }
+    let last = log.last();
+    let complete = !log.incomplete && last == newest.last;
+    let lost = if complete {
+        Lost::Nothing
+    } else {
+        Lost::Entries { first: last.index.next(), last: newest.last.index }
+    };
+    let health = if complete { newest.hard_state.health } else { Health::Damaged };
+    let hard_state = HardState { health, ..newest.hard_state };
+    rebuild(disk, dir, options, &identity, log, hard_state, settled)?;
+    Ok(LogDamage { file: path, damage, lost })
+}
+
+fn rebuild(
+    disk: &dyn Disk,
+    dir: &Path,
+    options: &OpenOptions,
+    identity: &Identity,
+    log: Salvaged,
+    hard_state: HardState,
+    settled: Mark,
+) -> Result<(), OpenError> {
+    let mut state = LogState { base: log.base.clone(), last: log.base.id, hard_state, ..LogState::default() };
+    make_database(disk, dir, options, |txn| {
+        write_all(txn, identity, &state, settled)?;
+        let mut batch = Batch::new(txn, &mut state)?;
+        batch.apply(&Write { append: log.entries.into(), ..Write::default() })?;
+        batch.finish()
+    })
+}
+
+/// Reads what can be read, without changing the file.
+fn read_remains(file: Arc<dyn DiskFile>) -> Remains {
+    let mut remains = Remains::default();
+    // Each step may fail or panic on its own; what the others have read stands.
+    let mut opened: Option<Database> = None;
+    let _ = contain(|| {
+        opened = Some(database(CopyOnWrite::new(file).map_err(redb::Error::from)?, CACHE_BYTES, false)?);
+        Ok(())
+    });
+    if let Some(database) = &opened {
+        let _ = contain(|| remains.read_ends(&database.begin_read()?));
+        let _ = contain(|| remains.read_entries(&database.begin_read()?));
+    }
+    let _ = contain(|| {
+        drop(opened);
+        Ok(())
+    });
+    remains
+}
+
+impl Salvaged {
+    fn new(remains: Remains) -> Self {
+        let last = remains.entries.last().map(|entry| entry.id);
+        match remains.base {
+            Some(base) => {
+                Self { incomplete: last.unwrap_or(base.id) != remains.last, base, entries: remains.entries }
+            }
+            None => Self { incomplete: true, ..Self::default() },
+        }
+    }
+
+    fn last(&self) -> LogId {
+        self.entries.last().map_or(self.base.id, |entry| entry.id)
+    }
+
+    /// Does what the journal says, as far as it can be done on what is there.
+    fn replay(&mut self, chain: &Chain, identity: &mut Identity) {
+        self.incomplete |= chain.lost.is_some();
+        for record in &chain.records {
+            if record.elsewhere {
+                self.incomplete = true;
+                return;
+            }
+            if let Some(newer) = record.identity {
+                *identity = newer;
+            }
+            for write in &record.writes {
+                self.apply(write);
+            }
+        }
+    }
+
+    fn apply(&mut self, write: &Write) {
+        if let Some(base) = &write.reset_to {
+            // All that was before is not needed any more, whatever is wrong with it.
+            *self = Self { base: Base::clone(base), ..Self::default() };
+        }
+        if let Some(from) = write.truncate_from {
+            self.entries.retain(|entry| entry.id.index < from);
+        }
+        for entry in &write.append {
+            let last = self.last();
+            if entry.id.index == last.index.next() && entry.id.term >= last.term {
+                self.entries.push(entry.clone());
+            }
+        }
+        if let Some(to) = write.compact_to {
+            self.compact(to);
+        }
+    }
+
+    fn compact(&mut self, to: LogIndex) {
+        if to > self.last().index {
+            // The new base's term and membership are among what is lost.
+            *self = Self { incomplete: true, ..Self::default() };
+            return;
+        }
+        let kept = self.entries.partition_point(|entry| entry.id.index <= to);
+        for entry in self.entries.drain(..kept) {
+            self.base.id = entry.id;
+            if let Payload::Membership(membership) = entry.payload {
+                self.base.membership = (*membership).clone();
+            }
+        }
+    }
+}

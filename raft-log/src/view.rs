@@ -1,0 +1,272 @@
+//! The log as readers see it: what is recent stands in memory, the rest in redb.
+//!
+//! What is flushed and not settled is here and nowhere else but in the journal. What is settled stays for a while, so
+//! that replication reads it without touching the disk, up to a cap in bytes.
+
+use std::collections::VecDeque;
+
+use raftkit_core::{Entries, Entry, LogId, LogIndex, Write};
+
+/// What readers need to know, at one moment.
+#[derive(Debug)]
+pub(crate) struct View {
+    base: LogIndex,
+    last: LogIndex,
+    /// Consecutive entries, up to the last.
+    chunks: VecDeque<Chunk>,
+    /// The weight of the chunks.
+    bytes: usize,
+    /// Settled entries are kept up to this weight, in bytes.
+    bytes_max: usize,
+    /// redb holds the log up to here.
+    settled: LogIndex,
+    /// What unsettled records have cut off: (record, last index that stayed).
+    cuts: VecDeque<(u64, LogIndex)>,
+    /// Counts the changes after which an earlier read may be a mixture.
+    generation: u64,
+}
+
+/// Entries that came with one write.
+#[derive(Debug)]
+struct Chunk {
+    entries: Entries,
+    weight: usize,
+}
+
+impl Chunk {
+    fn new(entries: Entries) -> Self {
+        let weight = entries.iter().map(Entry::weight).sum();
+        Self { entries, weight }
+    }
+
+    fn first(&self) -> LogIndex {
+        self.entries.first().map_or(LogIndex::ZERO, |entry| entry.id.index)
+    }
+
+    fn last(&self) -> LogIndex {
+        self.entries.last().map_or(LogIndex::ZERO, |entry| entry.id.index)
+    }
+}
+
+/// Where a reader finds what it wants next.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// At or below the base.
+    Compacted,
+    /// After the last entry, which is this one.
+    Beyond(LogIndex),
+    /// In memory: these, of which the first is the one wanted.
+    Memory(Entries),
+    /// In redb, up to this index.
+    Database(LogIndex),
+}
+
+impl View {
+    /// A log that is all in redb.
+    pub(crate) fn new(base: LogId, last: LogId, bytes_max: usize) -> Self {
+        Self {
+            base: base.index,
+            last: last.index,
+            chunks: VecDeque::new(),
+            bytes: 0,
+            bytes_max,
+            settled: last.index,
+            cuts: VecDeque::new(),
+            generation: 0,
+        }
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn last(&self) -> LogIndex {
+        self.last
+    }
+
+    /// Takes a write that the journal's record `seq` made durable.
+    pub(crate) fn apply(&mut self, seq: u64, write: &Write) {
+        if let Some(base) = &write.reset_to {
+            self.generation += 1;
+            self.chunks.clear();
+            self.bytes = 0;
+            self.base = base.id.index;
+            self.last = base.id.index;
+            self.cut(seq, base.id.index);
+        }
+        if let Some(last) = write.truncate_from.and_then(LogIndex::previous)
+            && last < self.last
+        {
+            self.generation += 1;
+            self.truncate(last);
+            self.cut(seq, last);
+        }
+        if let Some(entry) = write.append.last() {
+            self.last = entry.id.index;
+            let chunk = Chunk::new(write.append.clone());
+            self.bytes += chunk.weight;
+            self.chunks.push_back(chunk);
+        }
+        if let Some(to) = write.compact_to.filter(|to| *to > self.base) {
+            self.generation += 1;
+            self.base = to;
+            while self.chunks.front().is_some_and(|chunk| chunk.last() <= to) {
+                self.drop_oldest();
+            }
+        }
+    }
+
+    fn truncate(&mut self, last: LogIndex) {
+        self.last = last;
+        while let Some(chunk) = self.chunks.back()
+            && chunk.last() > last
+        {
+            let kept = usize::try_from(last.next().0.saturating_sub(chunk.first().0)).unwrap_or(0);
+            let part = (kept > 0).then(|| Chunk::new(chunk.entries.part(0..kept)));
+            self.bytes -= chunk.weight;
+            self.chunks.pop_back();
+            if let Some(part) = part {
+                self.bytes += part.weight;
+                self.chunks.push_back(part);
+            }
+        }
+    }
+
+    /// What redb holds after `last` is no longer the log, until record `seq` is settled.
+    fn cut(&mut self, seq: u64, last: LogIndex) {
+        self.settled = self.settled.min(last);
+        self.cuts.push_back((seq, last));
+    }
+
+    /// redb holds all up to record `seq`, and its last entry is `last`.
+    pub(crate) fn settled(&mut self, seq: u64, last: LogIndex) {
+        while self.cuts.front().is_some_and(|(cut, _)| *cut <= seq) {
+            self.cuts.pop_front();
+        }
+        self.settled = self.cuts.iter().map(|(_, kept)| *kept).fold(last, LogIndex::min);
+        while self.bytes > self.bytes_max
+            && self.chunks.front().is_some_and(|chunk| chunk.last() <= self.settled)
+        {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(chunk) = self.chunks.pop_front() {
+            self.bytes -= chunk.weight;
+        }
+    }
+
+    /// Where the entry `next` is.
+    pub(crate) fn find(&self, next: LogIndex) -> Place {
+        if next <= self.base {
+            return Place::Compacted;
+        }
+        if next > self.last {
+            return Place::Beyond(self.last);
+        }
+        let at = self.chunks.partition_point(|chunk| chunk.last() < next);
+        match self.chunks.get(at) {
+            Some(chunk) if chunk.first() <= next => {
+                let skipped = usize::try_from(next.0 - chunk.first().0).unwrap_or(usize::MAX);
+                Place::Memory(chunk.entries.part(skipped..chunk.entries.len()))
+            }
+            Some(chunk) => Place::Database(LogIndex(chunk.first().0 - 1)),
+            None => Place::Database(self.settled),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use raftkit_core::{Base, Payload};
+
+    use super::*;
+
+    fn append(range: std::ops::RangeInclusive<u64>) -> Write {
+        let entry = |index| Entry { id: LogId::new(1, index), payload: Payload::Noop };
+        Write { append: range.map(entry).collect(), ..Write::default() }
+    }
+
+    fn view(bytes_max: usize) -> View {
+        View::new(LogId::new(1, 10), LogId::new(1, 20), bytes_max)
+    }
+
+    fn shown(view: &View, index: u64) -> String {
+        match view.find(LogIndex(index)) {
+            Place::Compacted => "compacted".into(),
+            Place::Beyond(last) => format!("beyond {last}"),
+            Place::Memory(entries) => format!("memory {}+{}", entries[0].id.index, entries.len()),
+            Place::Database(last) => format!("database to {last}"),
+        }
+    }
+
+    #[test]
+    fn what_is_recent_is_in_memory_and_the_rest_in_the_database() {
+        let mut view = view(usize::MAX);
+        view.apply(1, &append(21..=23));
+        view.apply(2, &append(24..=25));
+        let places = [10, 11, 20, 21, 23, 24, 26].map(|index| shown(&view, index));
+        let wanted = [
+            "compacted",
+            "database to 20",
+            "database to 20",
+            "memory 21+3",
+            "memory 23+1",
+            "memory 24+2",
+            "beyond 25",
+        ];
+        assert_eq!(places, wanted);
+    }
+
+    #[test]
+    fn a_settled_entry_is_dropped_above_the_cap_and_an_unsettled_one_never() {
+        let mut view = view(0);
+        view.apply(1, &append(21..=23));
+        view.apply(2, &append(24..=25));
+        assert_eq!(shown(&view, 21), "memory 21+3");
+        view.settled(1, LogIndex(23));
+        assert_eq!(shown(&view, 21), "database to 23");
+        assert_eq!(shown(&view, 24), "memory 24+2");
+        view.settled(2, LogIndex(25));
+        assert_eq!(shown(&view, 24), "database to 25");
+    }
+
+    #[test]
+    fn what_the_database_holds_after_a_cut_is_not_read_until_the_cut_is_settled() {
+        let mut view = view(0);
+        view.apply(1, &append(21..=23));
+        view.apply(2, &Write { truncate_from: Some(LogIndex(18)), ..append(18..=19) });
+        let before = view.generation();
+        assert_eq!(shown(&view, 17), "database to 17");
+        assert_eq!(shown(&view, 18), "memory 18+2");
+        view.settled(1, LogIndex(23));
+        assert_eq!(shown(&view, 18), "memory 18+2", "the database still has the old ones");
+        view.settled(2, LogIndex(19));
+        assert_eq!(shown(&view, 18), "database to 19");
+        assert_eq!(view.generation(), before);
+    }
+
+    #[test]
+    fn a_cut_in_the_middle_of_a_chunk_keeps_its_beginning() {
+        let mut view = view(usize::MAX);
+        view.apply(1, &append(21..=25));
+        view.apply(2, &Write { truncate_from: Some(LogIndex(23)), ..Write::default() });
+        assert_eq!(shown(&view, 21), "memory 21+2");
+        assert_eq!(shown(&view, 23), "beyond 22");
+    }
+
+    #[test]
+    fn a_reset_and_a_compaction_move_the_base() {
+        let mut view = view(usize::MAX);
+        view.apply(1, &append(21..=25));
+        view.apply(2, &Write { compact_to: Some(LogIndex(22)), ..Write::default() });
+        assert_eq!(shown(&view, 22), "compacted");
+        assert_eq!(shown(&view, 23), "memory 23+3");
+        let base = Base { id: LogId::new(2, 40), ..Base::default() };
+        view.apply(3, &Write { reset_to: Some(base.into()), ..Write::default() });
+        assert_eq!(shown(&view, 41), "beyond 40");
+        view.settled(3, LogIndex(40));
+        assert_eq!(shown(&view, 40), "compacted");
+    }
+}
