@@ -205,7 +205,7 @@ pub enum Fatal {
     WriteFailed,
     /// An entry that was written cannot be read.
     #[error(
-        "the log cannot be read from {first} on; let it be checked, and restart the node as damaged, to heal from its peers"
+        "the log cannot be read from {first} on; restart the node: where its log is damaged, it heals from its peers"
     )]
     LogDamaged {
         /// The first index that was to be read.

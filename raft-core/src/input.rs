@@ -101,7 +101,8 @@ pub enum ReadMode {
     /// Linearizable with no assumption on clocks: a quorum confirms the leader after the read came in.
     Quorum,
     /// Some prefix, at once, on any node, with or without a leader. The index is a commit index that is durable here: a
-    /// state that has applied up to there is never older than what this node showed before, also after a restart.
+    /// state that has applied up to there is never older than what this node showed before, also after a restart. A damaged
+    /// node, which may have lost part of what it showed, answers `NotLeader(None)` until it has healed durably.
     Stale,
 }
 

@@ -126,7 +126,10 @@ impl Forwarded {
 impl Node {
     pub(crate) fn on_read(&mut self, ticket: Ticket, mode: ReadMode, effects: &mut Effects) {
         if mode == ReadMode::Stale {
-            return self.answer_read(Reader::Local(ticket), Some(self.durable_commit()), effects);
+            // What a damaged node showed before may be among what it lost; only its disk can say that it no longer is.
+            let sound = self.writes.durable().health == Health::Sound;
+            let index = sound.then(|| self.durable_commit());
+            return self.answer_read(Reader::Local(ticket), index, effects);
         }
         if self.is_leader() {
             return self.read_as_leader(Reader::Local(ticket), mode, effects);
