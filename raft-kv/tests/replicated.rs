@@ -7,8 +7,8 @@
 mod harness;
 
 use bytes::Bytes;
-use harness::{Acknowledged, Cluster, Subject, small_options};
-use raftkit_core::NodeId;
+use harness::{Acknowledged, Cluster, Lost, Subject, small_options};
+use raftkit_core::{Health, LogIndex, NodeId};
 use raftkit_kv::{Command, Condition, KvEntry, KvMachine};
 
 type Nodes = Cluster<KvMachine>;
@@ -76,4 +76,26 @@ fn each_disk_call_fails_once_and_nothing_acknowledged_is_lost() {
         assert_all_hold(&cluster, &acknowledged, &format!("call {call} of node {victim} failed"));
     }
     assert!(ended > 50, "only {ended} failures ended a node: they are swallowed");
+}
+
+/// The machine takes no entry twice and none out of order: what it holds must be passed over to the entry.
+#[test]
+fn a_node_whose_log_lost_what_its_state_holds_heals() {
+    for lost in [Lost::From(LogIndex(6)), Lost::Base] {
+        let mut cluster = Nodes::new(3, KvMachine::open, raftkit_replica::ReplicaOptions::default());
+        let mut acknowledged = Acknowledged::new();
+        cluster.until_leader();
+        KV.write(&mut cluster, 0..12, &mut acknowledged);
+        cluster.run(std::time::Duration::from_millis(1500));
+        let victim = [1, 2, 3].map(NodeId).into_iter().find(|id| Some(*id) != cluster.leader()).unwrap();
+        let now = cluster.now;
+        let node = cluster.nodes.get_mut(&victim).unwrap();
+        node.crash(true);
+        node.damage(lost);
+        node.start(now).unwrap();
+        KV.write(&mut cluster, 12..15, &mut acknowledged);
+        cluster.until("the node has healed", |cluster| cluster.health(victim) == Health::Sound);
+        cluster.settle();
+        assert_all_hold(&cluster, &acknowledged, &format!("{lost:?}"));
+    }
 }

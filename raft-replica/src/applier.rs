@@ -1,19 +1,31 @@
 //! The applier: owns the state machine and gives it what is committed, batch by batch, off the protocol's thread.
 
-use raftkit_core::{Apply, Entry, LogIndex, Membership, Payload};
-use raftkit_log::{ReadResult, Reader};
+use raftkit_core::{Apply, Entry, LogId, LogIndex, Membership, Payload};
+use raftkit_log::{ReadError, ReadResult, Reader};
 
+use crate::log_worker::in_words;
 use crate::{Answers, Applied, AppliedBatch, Event, MachineError, MachineWork, StateMachine};
 
 /// How much one step gives to the state machine at most, in bytes of entries, when it reads them from the log.
 const READ_BYTES_MAX: usize = 4 << 20;
 
 /// Owns a state machine and does its [`MachineWork`], in order.
+///
+/// Where a damaged log ended before the state, the entries that come again are passed over up to what the state holds:
+///
+/// ```text
+///   handed on up to here        the state holds up to here
+///   ------- through ------------------ applied --------------
+///              passed over: membership      applied
+/// ```
 #[derive(Debug)]
 pub struct Applier<M: StateMachine> {
     machine: M,
     log: Reader,
-    /// The membership as of what is applied: what a snapshot's manifest carries.
+    /// Everything up to here was applied or passed over. Below what the state holds only while a log that lost entries is
+    /// being filled up again.
+    through: LogIndex,
+    /// The membership as of `through`: what a snapshot's manifest carries.
     membership: Membership,
     /// Bytes applied since the state was last durable.
     unpersisted_bytes: u64,
@@ -26,17 +38,33 @@ pub struct Applier<M: StateMachine> {
 enum ApplyError {
     #[error(transparent)]
     Machine(#[from] MachineError),
-    #[error("committed entries cannot be read back: {0}")]
-    Log(#[from] raftkit_log::ReadError),
+    #[error("committed entries cannot be read back")]
+    Log(#[from] ReadError),
     #[error("committed entries from {0} on are gone from the log before they were applied")]
     Gone(LogIndex),
+    #[error(
+        "the cluster's log has {log} but the state machine holds {state}, which cannot follow: the two do not belong together; remove the data folder and let the node join anew"
+    )]
+    NotTheSame { log: LogId, state: LogId },
+}
+
+impl ApplyError {
+    /// Rot and an unreadable log are not the state machine's fault, and are told apart.
+    fn into_event(self) -> Event {
+        match &self {
+            Self::Log(rot @ ReadError::Damaged { .. }) => Event::LogDamaged(in_words(rot)),
+            Self::Log(ReadError::Closed | ReadError::BeyondEnd { .. } | ReadError::Database { .. })
+            | Self::Gone(_) => Event::LogFailed(in_words(&self)),
+            Self::Machine(_) | Self::NotTheSame { .. } => Event::MachineFailed(in_words(&self)),
+        }
+    }
 }
 
 impl<M: StateMachine> Applier<M> {
-    /// An applier for `machine`, which reads from `log` what it is not handed. `membership` is that as of what
-    /// `machine` has applied.
-    pub fn new(machine: M, log: Reader, membership: Membership) -> Self {
-        Self { machine, log, membership, unpersisted_bytes: 0, persist_bytes: 4 << 20 }
+    /// An applier for `machine`, which reads from `log` what it is not handed. What it is handed begins after `through`,
+    /// and `membership` is that as of it: what `machine` has applied, or where a damaged log ended before that.
+    pub fn new(machine: M, log: Reader, through: LogIndex, membership: Membership) -> Self {
+        Self { machine, log, through, membership, unpersisted_bytes: 0, persist_bytes: 4 << 20 }
     }
 
     /// A handle for reads of the state.
@@ -78,34 +106,48 @@ impl<M: StateMachine> Applier<M> {
         let result = match work {
             MachineWork::Apply { apply, answers } => return self.apply((apply, answers), report),
             MachineWork::Persist => self.persist(),
-            MachineWork::View => {
-                self.machine.snapshot().map(|view| Event::View { view, membership: self.membership.clone() })
-            }
+            MachineWork::View => self.view(),
             MachineWork::Restore(file) => self.restore(&file),
         };
-        report(result.unwrap_or_else(|error| Event::MachineFailed(error.to_string())));
+        report(result.unwrap_or_else(ApplyError::into_event));
     }
 
-    fn persist(&mut self) -> Result<Event, MachineError> {
+    fn persist(&mut self) -> Result<Event, ApplyError> {
         self.unpersisted_bytes = 0;
-        self.machine.persist().map(Event::MachineDurable)
+        Ok(Event::MachineDurable(self.machine.persist()?))
     }
 
-    fn restore(&mut self, file: &raftkit_snapshot::SnapshotFile) -> Result<Event, MachineError> {
+    fn view(&mut self) -> Result<Event, ApplyError> {
+        let state = self.machine.applied();
+        if self.through < state.index {
+            // The entries in between may change the membership: a snapshot that names an old one would take it back.
+            let reason = format!("the membership as of {state} is not known: the log lost entries before it");
+            return Ok(Event::SnapshotBuilt(Err(reason)));
+        }
+        Ok(Event::View { view: self.machine.snapshot()?, membership: self.membership.clone() })
+    }
+
+    fn restore(&mut self, file: &raftkit_snapshot::SnapshotFile) -> Result<Event, ApplyError> {
         let manifest = file.manifest();
         let (id, membership) = (manifest.id, manifest.membership.clone());
-        // A snapshot that came in while its entries were applied from the log: nothing to switch to.
         if id.index > self.machine.applied().index {
             self.machine.restore(id, &mut file.reader())?;
-            self.membership = membership.clone();
             self.unpersisted_bytes = 0;
+        } else if id.index > self.through {
+            // The state holds all of it and must not go back. The log, which lost what comes before, goes on from it.
+            self.check_held(id)?;
+        }
+        // Otherwise its entries were applied from the log while it came in: nothing to switch to.
+        if id.index > self.through {
+            self.through = id.index;
+            self.membership = membership.clone();
         }
         Ok(Event::Restored { id, membership })
     }
 
     fn apply(&mut self, (apply, answers): (Apply, Answers), report: &mut dyn FnMut(Event)) {
         if let Err(error) = self.try_apply(apply, answers, report) {
-            report(Event::MachineFailed(error.to_string()));
+            report(error.into_event());
         }
     }
 
@@ -115,7 +157,7 @@ impl<M: StateMachine> Applier<M> {
         answers: Answers,
         report: &mut dyn FnMut(Event),
     ) -> Result<(), ApplyError> {
-        if apply.last <= self.machine.applied().index {
+        if apply.last <= self.through {
             // A snapshot was faster: the state holds all of it, and whoever waits for it is told so.
             report(Event::Applied(AppliedBatch { through: apply.last, responses: Vec::new() }));
             return Ok(());
@@ -123,7 +165,7 @@ impl<M: StateMachine> Applier<M> {
         if let Some(entries) = apply.entries {
             return self.step(&entries, answers, report);
         }
-        let mut next = apply.first.max(self.machine.applied().index.next());
+        let mut next = apply.first.max(self.through.next());
         while next <= apply.last {
             match self.log.read(next, apply.last, READ_BYTES_MAX)? {
                 ReadResult::Entries(entries) => {
@@ -143,14 +185,21 @@ impl<M: StateMachine> Applier<M> {
         answers: Answers,
         report: &mut dyn FnMut(Event),
     ) -> Result<(), ApplyError> {
-        let applied = self.machine.applied().index;
-        let fresh = &entries[entries.partition_point(|entry| entry.id.index <= applied)..];
-        let Some(last) = fresh.last() else { return Ok(()) };
+        let state = self.machine.applied().index;
+        let new = &entries[entries.partition_point(|entry| entry.id.index <= self.through)..];
+        let (held, fresh) = new.split_at(new.partition_point(|entry| entry.id.index <= state));
+        self.pass_over(held)?;
+        let Some(last) = fresh.last() else {
+            let through = self.through;
+            report(Event::Applied(AppliedBatch { through, responses: Vec::new() }));
+            return Ok(());
+        };
         let through = last.id.index;
         let bytes: u64 = fresh.iter().map(|entry| entry.weight() as u64).sum();
         let batch: Vec<Applied> = fresh.iter().map(|entry| self.command(entry)).collect();
         let responses = self.machine.apply(&batch)?;
         assert_eq!(responses.len(), batch.len(), "a state machine answers each entry");
+        self.through = through;
         let responses = match answers {
             Answers::Wanted => batch.iter().map(|applied| applied.id).zip(responses).collect(),
             Answers::Unwanted => Vec::new(),
@@ -161,6 +210,26 @@ impl<M: StateMachine> Applier<M> {
             report(self.persist()?);
         }
         Ok(())
+    }
+
+    /// Takes note of entries that the state machine holds already: committed entries never change.
+    fn pass_over(&mut self, held: &[Entry]) -> Result<(), ApplyError> {
+        for entry in held {
+            self.check_held(entry.id)?;
+            if let Payload::Membership(membership) = &entry.payload {
+                self.membership = Membership::clone(membership);
+            }
+            self.through = entry.id.index;
+        }
+        Ok(())
+    }
+
+    /// The log is another one's than the state where it has another entry at the state's index, or one of a later term
+    /// before it.
+    fn check_held(&self, log: LogId) -> Result<(), ApplyError> {
+        let state = self.machine.applied();
+        let same = if log.index == state.index { log.term == state.term } else { log.term <= state.term };
+        if same { Ok(()) } else { Err(ApplyError::NotTheSame { log, state }) }
     }
 
     fn command(&mut self, entry: &Entry) -> Applied {
@@ -195,5 +264,25 @@ fn joined(
             (Apply { entries: first_entries, ..first }, first_answers),
             (Apply { entries: second_entries, ..second }, second_answers),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use raftkit_log::Damage;
+
+    use super::*;
+
+    #[test]
+    fn a_log_that_cannot_be_read_is_not_blamed_on_the_state_machine() {
+        let damage = Damage::Hole { wanted: LogIndex(5) };
+        let rot =
+            ReadError::Damaged { first: LogIndex(4), last: LogIndex(9), file: "log.redb".into(), damage };
+        let Event::LogDamaged(what) = ApplyError::from(rot).into_event() else { panic!("rot is told apart") };
+        assert!(what.contains("entries 4 to 9") && what.contains("entry 5 is missing"), "{what}");
+        let Event::LogFailed(why) = ApplyError::from(ReadError::Closed).into_event() else {
+            panic!("the log")
+        };
+        assert_eq!(why, "committed entries cannot be read back: the log is closed");
     }
 }

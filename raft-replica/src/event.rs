@@ -48,14 +48,24 @@ pub enum Event {
     Unreachable(NodeId),
     /// The log worker has made all writes up to this one durable.
     Persisted(WriteSeq),
-    /// The log worker has failed; why, in words.
-    WriteFailed(String),
+    /// The log cannot be written, or what is committed cannot be read; why, in words. The node stops.
+    LogFailed(String),
+    /// Something that the log holds is rotten; what and where, in words. The node stops: the next start finds it, and the
+    /// node heals from its peers.
+    LogDamaged(String),
     /// The log was read.
     Fetched {
         /// As in the work.
         request: u64,
         /// What it said.
         result: Fetched,
+    },
+    /// The log could not be read, which matters if the answer is still waited for.
+    FetchFailed {
+        /// As in the work.
+        request: u64,
+        /// Why, in words.
+        reason: String,
     },
     /// The applier has applied a batch.
     Applied(AppliedBatch),
@@ -89,7 +99,7 @@ pub enum Event {
     ChunkStored(Result<u32, String>),
     /// The incoming snapshot is whole and durable.
     SnapshotReceived(Result<SnapshotFile, String>),
-    /// The state machine has switched to a snapshot, durably.
+    /// The state machine has switched to a snapshot, durably, or held all of it already.
     Restored {
         /// The snapshot's last entry.
         id: LogId,
@@ -118,9 +128,9 @@ pub enum Action {
         /// An encoded [`SnapshotMessage`](raftkit_snapshot::SnapshotMessage).
         body: Bytes,
     },
-    /// For the log worker, in order: answer [`Event::Persisted`] or [`Event::WriteFailed`].
+    /// For the log worker, in order: answer [`Event::Persisted`] or [`Event::LogFailed`].
     Log(Write),
-    /// For whoever reads the log: answer [`Event::Fetched`].
+    /// For whoever reads the log: answer with what [`fetch`](crate::fetch) returns.
     Fetch(Fetch),
     /// For the applier, in order.
     Machine(MachineWork),
@@ -150,9 +160,9 @@ pub enum MachineWork {
     },
     /// Make what is applied durable: answer [`Event::MachineDurable`].
     Persist,
-    /// Freeze a view: answer [`Event::View`].
+    /// Freeze a view: answer [`Event::View`], or [`Event::SnapshotBuilt`] with the reason why there is none now.
     View,
-    /// Switch to a snapshot: answer [`Event::Restored`].
+    /// Switch to a snapshot, unless the state holds as much already: answer [`Event::Restored`].
     Restore(SnapshotFile),
 }
 
@@ -238,6 +248,11 @@ pub enum Ended {
     /// The log failed.
     #[error("the log failed: {0}")]
     Log(String),
+    /// The log lost something that it may have acknowledged.
+    #[error(
+        "{0}; restart the node: it drops what is damaged and heals from its peers, without a vote until then"
+    )]
+    LogDamaged(String),
     /// The state machine failed.
     #[error("the state machine failed: {0}")]
     Machine(String),

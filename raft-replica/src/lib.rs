@@ -27,7 +27,7 @@ mod transfers;
 pub use applier::Applier;
 pub use compaction::CompactionOptions;
 pub use event::{Action, Answer, Answers, AppliedBatch, Ended, Event, MachineWork, SnapshotWork};
-pub use log_worker::{LogWorker, fetch};
+pub use log_worker::{LogWorker, fetch, in_words};
 pub use memory::{Application, InMemory, InMemoryReader, TypedError};
 pub use open::{OpenReplicaError, Opened, Repair};
 pub use replica::{Replica, ReplicaOptions, founding_base};

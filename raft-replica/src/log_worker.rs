@@ -1,7 +1,7 @@
 //! The log worker: owns the store, makes writes durable in order, and compacts when it has nothing better to do.
 
 use raftkit_core::{Fetch, Fetched, Write};
-use raftkit_log::{Compaction, ReadResult, Reader, Store};
+use raftkit_log::{Compaction, ReadError, ReadResult, Reader, Store};
 
 use crate::Event;
 
@@ -34,7 +34,7 @@ impl LogWorker {
         }
         match self.store.flush() {
             Ok(seq) => seq.map(Event::Persisted),
-            Err(error) => Some(Event::WriteFailed(error.to_string())),
+            Err(error) => Some(Event::LogFailed(in_words(&error))),
         }
     }
 
@@ -51,17 +51,83 @@ impl LogWorker {
         } else {
             self.store.compact_step().map(|step| self.compacting = step == Compaction::More)
         };
-        result.err().map(|error| Event::WriteFailed(error.to_string()))
+        result.err().map(|error| Event::LogFailed(in_words(&error)))
     }
 }
 
 /// Reads the log for replication.
 #[must_use]
 pub fn fetch(log: &Reader, fetch: Fetch) -> Event {
-    let result = match log.read(fetch.first, fetch.last, fetch.bytes_max) {
-        Ok(ReadResult::Entries(entries)) => Fetched::Entries(entries),
-        Ok(ReadResult::Compacted) => Fetched::Compacted,
-        Err(_damage) => Fetched::Damaged,
-    };
-    Event::Fetched { request: fetch.request, result }
+    let request = fetch.request;
+    match log.read(fetch.first, fetch.last, fetch.bytes_max) {
+        Ok(ReadResult::Entries(entries)) => Event::Fetched { request, result: Fetched::Entries(entries) },
+        Ok(ReadResult::Compacted) => Event::Fetched { request, result: Fetched::Compacted },
+        Err(error) => unread(request, &error),
+    }
+}
+
+fn unread(request: u64, error: &ReadError) -> Event {
+    match error {
+        ReadError::Damaged { .. } => Event::LogDamaged(in_words(error)),
+        // A tail that was dropped meanwhile, for one: whether it matters is for the core to say.
+        ReadError::Closed | ReadError::BeyondEnd { .. } | ReadError::Database { .. } => {
+            Event::FetchFailed { request, reason: in_words(error) }
+        }
+    }
+}
+
+/// An error with its causes, each once: `what failed: because of this: and that`.
+#[must_use]
+pub fn in_words(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_words = cause.to_string();
+        if !words.contains(&cause_words) {
+            words.push_str(": ");
+            words.push_str(&cause_words);
+        }
+        source = cause.source();
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use raftkit_core::LogIndex;
+    use raftkit_log::Damage;
+
+    use super::*;
+    use crate::Ended;
+
+    #[test]
+    fn rot_is_told_with_its_range_its_file_its_entry_and_what_to_do() {
+        let damage = Damage::EntryChecksum { index: LogIndex(6) };
+        let file = "/data/log.redb".into();
+        let error = ReadError::Damaged { first: LogIndex(4), last: LogIndex(9), file, damage };
+        let Event::LogDamaged(what) = unread(1, &error) else { panic!("rot is no other failure") };
+        assert_eq!(
+            Ended::LogDamaged(what).to_string(),
+            "entries 4 to 9 cannot be read: the log /data/log.redb is damaged: entry 6 does not match its checksum; \
+             restart the node: it drops what is damaged and heals from its peers, without a vote until then"
+        );
+    }
+
+    #[test]
+    fn a_tail_that_is_gone_is_no_rot() {
+        let error = ReadError::BeyondEnd { first: LogIndex(4), last: LogIndex(3) };
+        let Event::FetchFailed { request: 7, reason } = unread(7, &error) else { panic!("it is no rot") };
+        assert_eq!(reason, "entry 4 cannot be read: the log ends with 3");
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_causes_each_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer: {0}")]
+        struct Outer(#[source] Inner);
+        #[derive(Debug, thiserror::Error)]
+        #[error("inner")]
+        struct Inner(#[source] std::io::Error);
+        assert_eq!(in_words(&Outer(Inner(std::io::Error::other("disk")))), "outer: inner: disk");
+    }
 }

@@ -1,7 +1,9 @@
 //! Opening a data folder: log, state machine and snapshots are separate files, so a crash can fall between them. This
 //! is where what is missing is finished, and what cannot be is refused.
 
-use raftkit_core::{Base, Config, HardState, LogId, LogIndex, Membership, Node, Restored, Time, Write};
+use raftkit_core::{
+    Base, Config, HardState, Health, LogId, LogIndex, Membership, Node, Restored, Time, Write,
+};
 use raftkit_log::Store;
 use raftkit_snapshot::SnapshotDir;
 
@@ -22,11 +24,19 @@ pub struct Opened<M: StateMachine> {
     pub repaired: Option<Repair>,
 }
 
-/// What opening finished.
+/// What opening found out of step and put right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repair {
     /// The state machine had switched to this snapshot and the log had not followed.
     LogReset(LogId),
+    /// A damaged log lost entries that the state machine holds. The log is filled up again from the leader, and the
+    /// state machine passes them over.
+    LogBehindState {
+        /// The last index that is left in the log.
+        last: LogIndex,
+        /// The last entry in the state machine.
+        state: LogId,
+    },
 }
 
 /// Why a data folder cannot be opened.
@@ -79,11 +89,12 @@ impl<M: StateMachine> Opened<M> {
         let state = machine.applied();
         let repaired = reconcile(state, &mut store, &mut restored, &dir)?;
         // A founding member's log starts after an entry that holds no command: a new state machine is up to it.
-        restored.applied = state.index.max(restored.base.id.index);
+        // Of a damaged log that ends before the state machine, all that is left is applied.
+        restored.applied = state.index.min(restored.last).max(restored.base.id.index);
         restored.hard_state.commit = restored.hard_state.commit.max(restored.applied);
         let membership = membership_at(&restored, restored.applied);
         let durable = machine.durable().index;
-        let applier = Applier::new(machine, store.reader(), membership);
+        let applier = Applier::new(machine, store.reader(), restored.applied, membership);
         let node = Node::restore(config, restored, now)?;
         Ok(Self {
             replica: Replica::new(node, durable, options),
@@ -96,7 +107,8 @@ impl<M: StateMachine> Opened<M> {
 }
 
 /// Brings log and state machine together. The order of an install is: snapshot durable, state machine switched, log
-/// reset; so a state machine ahead of its log has a snapshot beside it that says so.
+/// reset; so a state machine ahead of its log has a snapshot beside it that says so, or the log is damaged. Then nothing
+/// is written: which membership was in force at the state machine's last entry was lost with the log.
 fn reconcile(
     state: LogId,
     store: &mut Store,
@@ -112,16 +124,22 @@ fn reconcile(
         return Ok(None);
     }
     let last = restored.last;
-    let snapshot = dir.open(state).map_err(|_| OpenReplicaError::StateAheadOfLog { state, last })?;
-    let membership = snapshot.manifest().membership.clone();
-    reset(Base { id: state, membership }, store, restored)?;
-    Ok(Some(Repair::LogReset(state)))
+    if let Ok(snapshot) = dir.open(state) {
+        let membership = snapshot.manifest().membership.clone();
+        reset(Base { id: state, membership }, store, restored)?;
+        return Ok(Some(Repair::LogReset(state)));
+    }
+    match restored.hard_state.health {
+        Health::Damaged if state.index > last => Ok(Some(Repair::LogBehindState { last, state })),
+        Health::Damaged | Health::Sound => Err(OpenReplicaError::StateAheadOfLog { state, last }),
+    }
 }
 
 fn reset(base: Base, store: &mut Store, restored: &mut Restored) -> Result<(), OpenReplicaError> {
     let hard_state = HardState {
         term: restored.hard_state.term.max(base.id.term),
-        commit: base.id.index,
+        // Of a damaged log it may be higher: what was committed stays so.
+        commit: restored.hard_state.commit.max(base.id.index),
         health: restored.hard_state.health,
         vote: restored.hard_state.vote.filter(|_| restored.hard_state.term >= base.id.term),
     };

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use raftkit_core::{
-    Apply, Base, Done, Effects, Input, LogId, LogIndex, Membership, Node, Outcome, SnapshotEffect, Status,
-    Term, Ticket, Time, WriteSeq,
+    Apply, Base, Done, Effects, Fatal, Fetched, Input, LogId, LogIndex, Membership, Node, Outcome,
+    SnapshotEffect, Status, Term, Ticket, Time, WriteSeq,
 };
 
 use crate::compaction::CompactionPolicy;
@@ -59,6 +59,8 @@ pub struct Replica {
     persisting: bool,
     /// The write that resets the log to an installed snapshot.
     resetting: Option<WriteSeq>,
+    /// Why the log could not be read, while the core is told.
+    unread: Option<String>,
     ended: bool,
 }
 
@@ -81,6 +83,7 @@ impl Replica {
             unpersisted_since: None,
             persisting: false,
             resetting: None,
+            unread: None,
             ended: false,
         }
     }
@@ -97,10 +100,17 @@ impl Replica {
         self.node.status()
     }
 
-    /// What the state machine holds durably.
+    /// What the state machine holds durably. Above the end of the log while that lacks what was damaged in it.
     #[must_use]
     pub fn durable(&self) -> LogIndex {
         self.durable
+    }
+
+    /// What the state machine shows at least: what the core had it apply, or what it held already when the log, which
+    /// lost entries, ended before that.
+    #[must_use]
+    pub fn applied(&self) -> LogIndex {
+        self.node.applied().max(self.durable)
     }
 
     /// When [`Event::Tick`] is due, if nothing else comes before.
@@ -133,15 +143,18 @@ impl Replica {
             Event::Unreachable(node) => self.core(now, Input::Unreachable(node), out),
             Event::Fetched { request, result } => self.core(now, Input::Fetched { request, result }, out),
             Event::Persisted(seq) => self.persisted(now, seq, out),
-            Event::WriteFailed(reason) => self.end(now, Ended::Log(reason), out),
+            Event::FetchFailed { request, reason } => self.fetch_failed(now, request, reason, out),
+            Event::LogFailed(reason) => self.end(now, Ended::Log(reason), out),
+            Event::LogDamaged(what) => self.end(now, Ended::LogDamaged(what), out),
             Event::MachineFailed(reason) => self.end(now, Ended::Machine(reason), out),
-            Event::Applied(batch) => self.applied(now, batch, out),
+            Event::Applied(batch) => self.note_applied(now, batch, out),
             Event::MachineDurable(id) => self.machine_durable(now, id.index, out),
             Event::Restored { id, membership } => self.restored(now, id, membership, out),
             Event::View { view, membership } => {
                 out.push(Action::Snapshot(SnapshotWork::Build { view, membership }));
             }
             Event::Bulk { from, body } => {
+                // As the core sees it: a log that lost entries needs a snapshot also where the state does not.
                 let ended = self.transfers.message(now, from, body, self.node.applied(), out);
                 self.sent(now, ended, out);
             }
@@ -173,8 +186,10 @@ impl Replica {
             | Event::PersistCommit
             | Event::Unreachable(_)
             | Event::Persisted(_)
-            | Event::WriteFailed(_)
+            | Event::LogFailed(_)
+            | Event::LogDamaged(_)
             | Event::Fetched { .. }
+            | Event::FetchFailed { .. }
             | Event::Applied(_)
             | Event::MachineDurable(_)
             | Event::MachineFailed(_)
@@ -227,7 +242,7 @@ impl Replica {
         out.extend(effects.fetches.drain(..).map(Action::Fetch));
         out.extend(effects.role.take().map(Action::Role));
         if let Some(fatal) = effects.fatal.take() {
-            self.say_ended(Ended::Protocol(fatal), out);
+            self.say_ended(self.in_detail(fatal), out);
         }
         let snapshots = std::mem::take(&mut effects.snapshots);
         self.effects = effects;
@@ -242,6 +257,20 @@ impl Replica {
                 }
             };
             self.sent(now, ended, out);
+        }
+    }
+
+    /// The log could not be read. Only if a peer still waits for it, the node ends.
+    fn fetch_failed(&mut self, now: Time, request: u64, reason: String, out: &mut Vec<Action>) {
+        self.unread = Some(reason);
+        self.core(now, Input::Fetched { request, result: Fetched::Damaged }, out);
+        self.unread = None;
+    }
+
+    fn in_detail(&self, fatal: Fatal) -> Ended {
+        match &self.unread {
+            Some(reason) if matches!(fatal, Fatal::LogDamaged { .. }) => Ended::Log(reason.clone()),
+            Some(_) | None => Ended::Protocol(fatal),
         }
     }
 
@@ -300,8 +329,10 @@ impl Replica {
         }
     }
 
-    fn applied(&mut self, now: Time, batch: AppliedBatch, out: &mut Vec<Action>) {
-        self.unpersisted_since.get_or_insert(now);
+    fn note_applied(&mut self, now: Time, batch: AppliedBatch, out: &mut Vec<Action>) {
+        if batch.through > self.durable {
+            self.unpersisted_since.get_or_insert(now);
+        }
         while let Some((last, bytes)) = self.unapplied.front()
             && *last <= batch.through
         {
@@ -338,7 +369,9 @@ impl Replica {
 
     /// Cuts the log where that is worth it and nothing needs what is cut.
     fn compact(&mut self, now: Time, out: &mut Vec<Action>) {
-        if let Some(to) = self.compaction.target(self.durable, self.transfers.needed()) {
+        // Where the state is ahead of a log that lost entries, there is nothing to cut up to it yet.
+        let held = self.durable.min(self.node.applied());
+        if let Some(to) = self.compaction.target(held, self.transfers.needed()) {
             self.core(now, Input::Compact(to), out);
         }
     }

@@ -5,6 +5,8 @@
 
 #![allow(dead_code, clippy::unwrap_used, missing_docs, unreachable_pub, reason = "shared by several tests")]
 
+mod damage;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::path::Path;
@@ -17,12 +19,15 @@ use raftkit_core::{
     Proposal, StoreId, Ticket, Time, Write,
 };
 use raftkit_disk::{Disk, SimulatedDisk};
-use raftkit_log::{OpenOptions, Reader, Store};
+use raftkit_log::{Reader, Store};
 use raftkit_replica::{
     Action, Answer, Applier, CompactionOptions, Ended, Event, LogWorker, MachineError, MachineWork, Opened,
     Replica, ReplicaOptions, SnapshotWork, SnapshotWorker, StateMachine, fetch, founding_base,
 };
 use raftkit_snapshot::{SnapshotDir, SnapshotMessage};
+
+#[allow(unused_imports, reason = "shared by several tests")]
+pub use damage::{Lost, damage};
 
 /// Opens a state machine in a folder.
 pub type Open<M> = fn(Arc<dyn Disk>, &Path) -> Result<M, MachineError>;
@@ -94,9 +99,8 @@ impl<M: StateMachine> TestNode<M> {
     pub fn start(&mut self, now: Time) -> Result<(), String> {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let dir = Path::new(DIR);
-        let options = OpenOptions { journal_bytes: 64 << 10, ..OpenOptions::new(self.id, self.store()) };
         let (mut store, _) =
-            Store::open(Arc::clone(&disk), dir, options).map_err(|error| error.to_string())?;
+            Store::open(Arc::clone(&disk), dir, self.log_options()).map_err(|error| error.to_string())?;
         let base = founding_base(self.membership.clone());
         store.form(ClusterId(7), base).map_err(|error| error.to_string())?;
         let restored = store.restored();
@@ -199,17 +203,20 @@ impl<M: StateMachine> Cluster<M> {
         leading.max().map(|(_, id)| id)
     }
 
-    pub fn propose(&mut self, id: NodeId, command: Bytes) -> Ticket {
-        let ticket = Ticket(self.next_ticket);
+    fn ticket(&mut self) -> Ticket {
         self.next_ticket += 1;
+        Ticket(self.next_ticket)
+    }
+
+    pub fn propose(&mut self, id: NodeId, command: Bytes) -> Ticket {
+        let ticket = self.ticket();
         self.give(id, Event::Propose(vec![Proposal { ticket, command }]));
         ticket
     }
 
     /// Asks a node to change from the membership that it knows to `target`.
     pub fn change(&mut self, id: NodeId, target: Membership) -> Ticket {
-        let ticket = Ticket(self.next_ticket);
-        self.next_ticket += 1;
+        let ticket = self.ticket();
         let seen = self.replica(id).node().membership().id();
         self.give(id, Event::Change(Box::new(MembershipChange { ticket, seen, target })));
         ticket
@@ -227,7 +234,10 @@ impl<M: StateMachine> Cluster<M> {
         running.replica.handle(self.now, event, &mut actions);
         for action in actions {
             match action {
-                Action::Send(message) => self.messages.push_back(message),
+                Action::Send(message) => {
+                    damage::check_sent(running.replica.node(), &message);
+                    self.messages.push_back(message);
+                }
                 Action::SendBulk { to, body } => self.bulk.push_back((id, to, body)),
                 Action::Log(write) => running.writes.push(write),
                 Action::Fetch(work) => running.fetches.push(work),

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
+mod behind;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,13 +11,13 @@ use std::time::Duration;
 
 use raftkit_core::{
     Apply, Base, ClusterId, Config, Entry, HardState, LogId, LogIndex, Member, Membership, NodeId, Payload,
-    Proposal, StoreId, Ticket, Time, Write,
+    Proposal, StoreId, Term, Ticket, Time, Write,
 };
 use raftkit_disk::{Disk, SimulatedDisk};
 use raftkit_log::{OpenOptions, Store};
 use raftkit_replica::{
     Action, Answer, Answers, Application, AppliedBatch, CompactionOptions, Event, InMemory, MachineWork,
-    Opened, ReplicaOptions, StateMachine, founding_base,
+    OpenReplicaError, Opened, ReplicaOptions, StateMachine, founding_base,
 };
 use raftkit_snapshot::SnapshotDir;
 use serde::{Deserialize, Serialize};
@@ -45,6 +47,13 @@ fn membership(address: &str) -> Membership {
 }
 
 fn open(disk: &SimulatedDisk, prepare: impl FnOnce(&mut Store)) -> Opened<Machine> {
+    try_open(disk, prepare).unwrap()
+}
+
+fn try_open(
+    disk: &SimulatedDisk,
+    prepare: impl FnOnce(&mut Store),
+) -> Result<Opened<Machine>, OpenReplicaError> {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let options = OpenOptions { journal_bytes: 64 << 10, ..OpenOptions::new(NodeId(1), StoreId(9)) };
     let (mut store, _) = Store::open(Arc::clone(&disk), Path::new(DIR), options).unwrap();
@@ -58,7 +67,7 @@ fn open(disk: &SimulatedDisk, prepare: impl FnOnce(&mut Store)) -> Opened<Machin
         compaction: CompactionOptions { trailing_logs: 1, ..CompactionOptions::default() },
         ..ReplicaOptions::default()
     };
-    Opened::new(config, options, Time(0), (store, restored), machine, snapshots).unwrap()
+    Opened::new(config, options, Time(0), (store, restored), machine, snapshots)
 }
 
 fn command(index: u64) -> Entry {
@@ -136,7 +145,7 @@ fn a_snapshot_after_a_restart_names_the_membership_as_of_what_is_applied() {
             Entry { id: LogId::new(2, 2), payload: Payload::Membership(Arc::new(membership("second"))) };
         let third =
             Entry { id: LogId::new(2, 4), payload: Payload::Membership(Arc::new(membership("third"))) };
-        let hard_state = Some(HardState { term: raftkit_core::Term(2), ..HardState::default() });
+        let hard_state = Some(HardState { term: Term(2), ..HardState::default() });
         store.queue(Write { append: vec![second, command(3), third].into(), hard_state, ..Write::default() });
         store.flush().unwrap();
         let mut machine = Machine::open(Arc::new(disk.clone()), Path::new(DIR)).unwrap();
@@ -157,7 +166,7 @@ fn a_snapshot_after_a_restart_names_the_membership_as_of_what_is_applied() {
 fn after_the_end_requests_are_refused_and_nothing_else_is_done() {
     let mut opened = open(&SimulatedDisk::new(1), |_| {});
     let mut actions = Vec::new();
-    opened.replica.handle(Time(1), Event::WriteFailed("no space".into()), &mut actions);
+    opened.replica.handle(Time(1), Event::LogFailed("no space".into()), &mut actions);
     assert!(
         actions
             .iter()
@@ -172,4 +181,17 @@ fn after_the_end_requests_are_refused_and_nothing_else_is_done() {
     let proposals = vec![Proposal { ticket: Ticket(5), command: Machine::encode(&1).unwrap() }];
     opened.replica.handle(Time(4), Event::Propose(proposals), &mut actions);
     assert!(matches!(actions.as_slice(), [Action::Answer { ticket: Ticket(5), answer: Answer::Stopped }]));
+}
+
+#[test]
+fn a_log_that_cannot_be_read_ends_the_node_only_if_the_answer_is_waited_for() {
+    let mut opened = open(&SimulatedDisk::new(1), |_| {});
+    let mut actions = Vec::new();
+    let failed = Event::FetchFailed { request: 7, reason: "gone".into() };
+    opened.replica.handle(Time(1), failed, &mut actions);
+    assert!(actions.is_empty(), "nobody asked");
+    opened.replica.handle(Time(2), Event::LogDamaged("entries 4 to 9".into()), &mut actions);
+    let said = |action: &Action| if let Action::Ended(why) = action { Some(why.to_string()) } else { None };
+    let why = actions.iter().find_map(said).expect("rot is rot");
+    assert!(why.contains("entries 4 to 9") && why.contains("heals from its peers"), "{why}");
 }
