@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use raftkit_core::{ClusterId, LogIndex, NodeId, RoleName, StoreId, Term};
+use raftkit_core::{ClusterId, Health, LogIndex, NodeId, RoleName, StoreId, Term};
 use serde::{Deserialize, Serialize};
 
 /// One node's state, as it sees itself.
@@ -36,6 +36,8 @@ pub struct NodeStatus {
     pub applied: LogIndex,
     /// The highest index that its state machine holds durably.
     pub durable: LogIndex,
+    /// Whether its log holds everything that it ever acknowledged; a damaged node has no vote until it has healed.
+    pub health: Health,
     /// Where its transport is reached.
     pub raft_addr: String,
     /// What the node tells others of itself, e.g. its HTTP address.

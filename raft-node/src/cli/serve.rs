@@ -49,7 +49,7 @@ pub(super) async fn run(flags: &Flags) -> Result<(), Failure> {
     let settings = server_config(&config, tls, http_addr.port());
     let starting = Server::start(settings, Arc::new(RealDisk), KvMachine::open);
     let server = tokio::select! {
-        started = starting => started.map_err(|error| Failure::Failed(format!("the node does not start: {error}")))?,
+        started = starting => started.map_err(|error| Failure::Failed(format!("the node does not start: {}", raftkit_replica::in_words(&error))))?,
         why = ends.next() => {
             tracing::info!("stopped before the node had started: {why}");
             return Ok(());

@@ -111,6 +111,8 @@ impl Health {
         let behind = status.commit.0.saturating_sub(status.applied.0);
         let reason = if status.leader.is_none() {
             Some("no leader is known".to_owned())
+        } else if status.health == raftkit_core::Health::Damaged {
+            Some("the log is damaged: what it lost is being fetched from the peers".to_owned())
         } else if behind > BEHIND_MAX {
             Some(format!("{behind} committed entries are not applied yet"))
         } else {

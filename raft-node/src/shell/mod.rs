@@ -12,7 +12,7 @@ mod workers;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use raftkit_core::{ClusterId, Incarnation, LogIndex, Member, NodeId, RoleName, StoreId};
+use raftkit_core::{ClusterId, Health, Incarnation, LogIndex, Member, NodeId, RoleName, StoreId};
 use raftkit_net::Transport;
 use raftkit_replica::{Ended, Replica, StateMachine};
 use tokio::sync::{mpsc, watch};
@@ -47,13 +47,28 @@ struct Running {
 }
 
 /// What requests wait on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct View {
     pub(crate) leader: Option<NodeId>,
     pub(crate) durable_commit: LogIndex,
     pub(crate) applied: LogIndex,
-    /// What was known to be committed when the node started: a stale read shows no less.
-    pub(crate) committed_at_start: LogIndex,
+    /// A stale read shows no less: what was known to be committed when the node started, or when it had healed. None
+    /// while it is damaged: what it showed before may be among what it lost.
+    pub(crate) stale_from: Option<LogIndex>,
+    pub(crate) health: Health,
+}
+
+impl Default for View {
+    /// That of a node that belongs to no cluster yet: its state is empty.
+    fn default() -> Self {
+        Self {
+            leader: None,
+            durable_commit: LogIndex::ZERO,
+            applied: LogIndex::ZERO,
+            stale_from: Some(LogIndex::ZERO),
+            health: Health::Sound,
+        }
+    }
 }
 
 impl<M: StateMachine> Shared<M> {
@@ -65,13 +80,24 @@ impl<M: StateMachine> Shared<M> {
 
     /// Shows readers what has changed; returns where the membership in force stands.
     pub(crate) fn publish(&self) -> LogIndex {
-        let (leader, durable_commit, applied, membership_index) = self.with_replica(|replica| {
+        let (now, membership_index) = self.with_replica(|replica| {
             let node = replica.node();
-            (node.leader(), node.durable_commit(), node.applied(), node.membership_index())
+            let health = node.health();
+            let view = View {
+                leader: node.leader(),
+                durable_commit: node.durable_commit(),
+                applied: replica.applied(),
+                stale_from: (health == Health::Sound).then(|| node.commit()),
+                health,
+            };
+            (view, node.membership_index())
         });
+        let applied = now.applied;
         self.view.send_if_modified(|view| {
-            let committed_at_start = view.committed_at_start;
-            let now = View { leader, durable_commit, applied, committed_at_start };
+            if view.health == Health::Damaged && now.health == Health::Sound {
+                tracing::info!("the node has healed: it holds everything that is committed, and votes again");
+            }
+            let now = View { stale_from: view.stale_from.or(now.stale_from), ..now };
             let changed = *view != now;
             *view = now;
             changed
@@ -147,13 +173,15 @@ impl<M: StateMachine> Shared<M> {
             commit: LogIndex::ZERO,
             applied: LogIndex::ZERO,
             durable: LogIndex::ZERO,
+            health: Health::Sound,
             raft_addr: self.address.clone(),
             attributes: self.config.attributes.clone(),
             members: Vec::new(),
             membership_index: LogIndex::ZERO,
         };
         if self.running.get().is_some() {
-            let (core, durable) = self.with_replica(|replica| (replica.status(), replica.durable()));
+            let (core, applied, durable) =
+                self.with_replica(|replica| (replica.status(), replica.applied(), replica.durable()));
             let contact = self.last_contact();
             status.role = core.role;
             status.term = core.term;
@@ -163,8 +191,9 @@ impl<M: StateMachine> Shared<M> {
             status.base = core.base.index;
             status.last = core.last.index;
             status.commit = core.commit;
-            status.applied = core.applied;
+            status.applied = applied;
             status.durable = durable;
+            status.health = core.health;
             status.membership_index = core.membership_index;
             status.members = members(&core);
         }

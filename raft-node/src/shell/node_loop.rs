@@ -149,13 +149,17 @@ impl<M: StateMachine> NodeLoop<M> {
         }
     }
 
-    /// A member may have moved: its certificate and store say that it is the same.
+    /// A member may have moved: its certificate and store say that it is the same. And a node that lost all that it knew of
+    /// the membership answers whoever belongs to its cluster: the leader among them tells it.
     fn connected(&self, identity: &RemoteIdentity) {
-        let moved = self.shared.with_replica(|replica| {
-            let member = replica.node().membership().members().get(&identity.node);
-            member.is_some_and(|member| member.store == identity.store && member.address != identity.address)
+        let unknown = self.shared.with_replica(|replica| {
+            let members = replica.node().membership().members();
+            match members.get(&identity.node) {
+                Some(member) => member.store == identity.store && member.address != identity.address,
+                None => members.is_empty(),
+            }
         });
-        if moved {
+        if unknown {
             self.shared.transport.set_peer(identity.node, identity.store, &identity.address);
         }
     }

@@ -130,13 +130,14 @@ impl<M: StateMachine> Shared<M> {
     }
 
     /// What this node has: never below what it has shown, also over a power cut. So it waits after a start until it has
-    /// applied what it knows to be committed, and it shows a state only once its commit is durable here.
+    /// applied what it knows to be committed, where its log is damaged until that has healed, and it shows a state only
+    /// once its commit is durable here.
     async fn read_stale<T>(
         &self,
         hold: Instant,
         query: impl Fn(&M::Reader) -> Result<(T, LogId), MachineError>,
     ) -> Result<Fresh<T>, ReadError> {
-        self.reached(hold, |view| view.applied >= view.committed_at_start).await?;
+        self.reached(hold, |view| view.stale_from.is_some_and(|from| view.applied >= from)).await?;
         let (value, seen) = query(&self.reader)?;
         if self.view.borrow().durable_commit < seen.index {
             self.events.send(LoopEvent::PersistCommit).map_err(|_| ReadError::Stopping)?;

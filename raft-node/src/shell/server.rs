@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use raftkit_core::{LogIndex, NodeId, StoreId};
+use raftkit_core::{HardState, Health, LogIndex, NodeId, StoreId};
 use raftkit_disk::{DirLock, Disk};
 use raftkit_log::{FolderLock, OpenOptions, Store};
 use raftkit_net::{Inbound, LocalIdentity, TlsIdentity, Transport, TransportConfig};
-use raftkit_replica::{Ended, MachineError, Opened, Repair, StateMachine};
+use raftkit_replica::{Ended, MachineError, Opened, Repair, StateMachine, in_words};
 use raftkit_snapshot::SnapshotDir;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -238,8 +238,9 @@ async fn form_and_run<M: StateMachine>(shared: Arc<Shared<M>>, mut parts: Parts<
         Ok(node_loop) => node_loop.await,
         Err(StartError::Stopped) => shared.end(None),
         Err(error) => {
-            tracing::error!("the node cannot start: {error}");
-            shared.end(Some(Ended::Log(error.to_string())));
+            let why = in_words(&error);
+            tracing::error!("the node cannot start: {why}");
+            shared.end(Some(Ended::Log(why)));
         }
     }
 }
@@ -255,13 +256,29 @@ fn begin<M: StateMachine>(
     #[expect(clippy::cast_possible_truncation, reason = "any 64 of the random bits will do")]
     let seed = random() as u64;
     let core = shared.config.core(identity.store, identity.incarnation, seed);
-    let committed = restored.hard_state.commit;
+    let HardState { commit: committed, health, .. } = restored.hard_state;
+    let last = restored.last;
     let opened =
         Opened::new(core, shared.config.replica, clock::now(), (store, restored), machine, snapshots)?;
-    if let Some(Repair::LogReset(id)) = opened.repaired {
-        tracing::warn!("an interrupted snapshot install was finished: the log starts after {id}");
+    match opened.repaired {
+        None => {}
+        Some(Repair::LogReset(id)) => {
+            tracing::warn!("an interrupted snapshot install was finished: the log starts after {id}");
+        }
+        Some(Repair::LogBehindState { last, state }) => {
+            tracing::warn!("the log ends with {last} and the state machine holds {state}, which stays");
+        }
     }
-    shared.view.send_modify(|view| view.committed_at_start = committed);
+    if health == Health::Damaged {
+        tracing::warn!(
+            "the log is damaged and ends with {last}: the node fetches what it lost from its peers, \
+             and neither votes nor answers stale reads until it has it"
+        );
+    }
+    shared.view.send_modify(|view| {
+        view.health = health;
+        view.stale_from = (health == Health::Sound).then_some(committed);
+    });
     let workers = Workers::start(opened.log, opened.applier, opened.snapshots, &shared.events)
         .map_err(StartError::Thread)?;
     let running = Running { cluster, replica: Mutex::new(opened.replica) };

@@ -98,7 +98,7 @@ fn run_log(mut worker: LogWorker, inbox: &Receiver<Write>, events: &UnboundedSen
     let mut next = batch(inbox);
     while let Some(writes) = next {
         let event = worker.flush(writes);
-        let failed = matches!(event, Some(Event::WriteFailed(_)));
+        let failed = matches!(event, Some(Event::LogFailed(_)));
         event.into_iter().for_each(|event| report(events, event));
         if failed {
             return;

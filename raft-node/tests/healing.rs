@@ -1,0 +1,189 @@
+//! A node whose log was damaged, through the whole shell: real threads, real QUIC, simulated disks.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "test")]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use raftkit_core::{Base, HardState, Health, LogId, LogIndex, NodeId, StoreId, Write};
+use raftkit_disk::SimulatedDisk;
+use raftkit_log::{OpenOptions, Store};
+use raftkit_net::{TlsFiles, certificates};
+use raftkit_node::{Consistency, Formation, ReadError, Server, ServerConfig, StartError};
+use raftkit_replica::{Application, InMemory, InMemoryReader, MachineError};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Register {
+    values: BTreeMap<u64, u64>,
+}
+
+impl Application for Register {
+    type Command = (u64, u64);
+    type Response = u64;
+
+    fn apply(&mut self, id: LogId, (key, value): (u64, u64)) -> u64 {
+        self.values.insert(key, value);
+        id.index.0
+    }
+}
+
+type Machine = InMemory<Register>;
+
+const DIR: &str = "/data";
+
+struct Nodes {
+    configs: Vec<ServerConfig>,
+    disks: Vec<SimulatedDisk>,
+    servers: BTreeMap<usize, Server<Machine>>,
+}
+
+impl Nodes {
+    async fn start(port: u16) -> Self {
+        let pid = std::process::id();
+        let ip = format!("127.{}.{}.{}", 1 + (pid >> 14) % 250, 1 + (pid >> 7) % 127, 130 + pid % 120);
+        let ca = certificates::create_ca("test").unwrap();
+        let addresses: Vec<SocketAddr> =
+            (0..3).map(|at| format!("{ip}:{}", port + at).parse().unwrap()).collect();
+        let join: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let configs = (1..=3u64).zip(&addresses).map(|(id, address)| {
+            let own =
+                certificates::create_node_certificate(&ca, NodeId(id), std::slice::from_ref(&ip)).unwrap();
+            let tls = TlsFiles {
+                ca_pem: ca.cert.clone().into(),
+                cert_pem: own.cert.into(),
+                key_pem: own.key.into(),
+            };
+            let formation = Formation::Expect { servers: 3, join: join.clone() };
+            let mut config = ServerConfig::new(NodeId(id), PathBuf::from(DIR), *address, tls, formation);
+            // Only a clean stop makes the state durable.
+            config.replica.persist_interval = Duration::from_secs(3600);
+            config
+        });
+        let configs = configs.collect();
+        let disks = (1..=3).map(SimulatedDisk::new).collect();
+        let mut nodes = Self { configs, disks, servers: BTreeMap::new() };
+        for at in 0..3 {
+            nodes.open(at).await;
+        }
+        nodes
+    }
+
+    async fn open(&mut self, at: usize) {
+        let server = loop {
+            let disk = Arc::new(self.disks[at].clone());
+            match Server::start(self.configs[at].clone(), disk, Machine::open).await {
+                // The socket of the life before closes once its tasks have seen the end.
+                Err(StartError::Transport(_)) => tokio::task::yield_now().await,
+                other => break other.unwrap(),
+            }
+        };
+        self.servers.insert(at, server);
+    }
+
+    async fn put(&self, at: usize, key: u64, value: u64) -> LogIndex {
+        let command = Machine::encode(&(key, value)).unwrap();
+        self.servers[&at].handle().propose(command).await.unwrap().id.index
+    }
+
+    async fn read(&self, at: usize, how: Consistency) -> Result<(Register, LogId), ReadError> {
+        let query = |state: &InMemoryReader<Register>| -> Result<_, MachineError> {
+            let (value, seen) = state.read(Clone::clone);
+            Ok(((value, seen), seen))
+        };
+        self.servers[&at].handle().read(how, query).await.map(|fresh| fresh.value)
+    }
+
+    fn health(&self, at: usize) -> Health {
+        self.servers[&at].handle().status().health
+    }
+
+    /// The power goes on one node.
+    async fn lose_power(&mut self, at: usize) {
+        self.disks[at].freeze();
+        self.servers.remove(&at).unwrap().crash().await;
+        self.disks[at].crash_losing_all_unsynced();
+    }
+
+    /// Changes the log of a node that is down.
+    fn damage(&self, at: usize, write: impl FnOnce(HardState) -> Write) {
+        let options = OpenOptions::new(self.configs[at].node, StoreId(0));
+        let (mut store, restored) =
+            Store::open(Arc::new(self.disks[at].clone()), Path::new(DIR), options).unwrap();
+        store.queue(write(HardState { health: Health::Damaged, ..restored.hard_state }));
+        store.flush().unwrap();
+    }
+}
+
+/// Nothing is left of its log, so it knows no peer: it hears of them from whoever dials it.
+#[tokio::test]
+async fn a_node_that_lost_its_whole_log_learns_of_its_peers_and_heals() {
+    let mut nodes = Nodes::start(7140).await;
+    nodes.read(0, Consistency::Consistent).await.unwrap();
+    for key in 0..20 {
+        nodes.put(0, key, key).await;
+    }
+    let victim = 2;
+    let (before, seen) = nodes.read(victim, Consistency::Consistent).await.unwrap();
+    assert_eq!(before.values.len(), 20);
+    nodes.servers.remove(&victim).unwrap().stop().await;
+    nodes.damage(victim, |hard_state| Write {
+        reset_to: Some(Base::default().into()),
+        hard_state: Some(hard_state),
+        ..Write::default()
+    });
+    nodes.open(victim).await;
+    // Answered once the node has healed.
+    let (after, shown) = nodes.read(victim, Consistency::Stale).await.unwrap();
+    assert!(shown.index >= seen.index, "{shown} after {seen}");
+    assert_eq!(after.values, before.values);
+    let status = nodes.servers[&victim].handle().status();
+    assert_eq!((status.health, status.members.len()), (Health::Sound, 3));
+    // It counts again: without one of the others its vote and its disk are needed.
+    nodes.lose_power(0).await;
+    nodes.put(victim, 5, 500).await;
+    assert_eq!(nodes.read(victim, Consistency::Consistent).await.unwrap().0.values[&5], 500);
+}
+
+#[tokio::test]
+async fn a_damaged_node_answers_no_stale_read_that_shows_less_than_one_before() {
+    let mut nodes = Nodes::start(7150).await;
+    nodes.read(0, Consistency::Consistent).await.unwrap();
+    let victim = 2;
+    let first = nodes.put(0, 1, 1).await;
+    let last = nodes.put(0, 1, 2).await;
+    nodes.read(victim, Consistency::Default).await.unwrap();
+    let (_, shown) = nodes.read(victim, Consistency::Stale).await.unwrap();
+    assert!(shown.index >= last);
+    for at in 0..3 {
+        nodes.lose_power(at).await;
+    }
+    // It lost the second write, and has since stored how much it still knows to be committed.
+    nodes.damage(victim, |hard_state| Write {
+        truncate_from: Some(last),
+        hard_state: Some(HardState { commit: first, ..hard_state }),
+        ..Write::default()
+    });
+    nodes.configs[victim].hold_timeout = Duration::from_millis(300);
+    nodes.open(victim).await;
+    assert_eq!(nodes.health(victim), Health::Damaged);
+    let refused = nodes.read(victim, Consistency::Stale).await;
+    assert!(matches!(refused, Err(ReadError::NotConfirmed)), "{refused:?}");
+
+    nodes.open(0).await;
+    nodes.open(1).await;
+    nodes.read(0, Consistency::Consistent).await.unwrap();
+    let healed = loop {
+        match nodes.read(victim, Consistency::Stale).await {
+            // It has healed, and applied what was committed then.
+            Ok((register, seen)) => break (register.values[&1], seen),
+            Err(ReadError::NotConfirmed) => {}
+            Err(other) => panic!("{other}"),
+        }
+    };
+    assert!(healed.0 == 2 && healed.1 >= shown, "{healed:?} after {shown}");
+    assert_eq!(nodes.health(victim), Health::Sound);
+}
