@@ -12,6 +12,9 @@ use crate::unreadable::Unreadable;
 /// The unit that the medium writes as a whole, in bytes.
 pub(crate) const SECTOR: usize = 512;
 
+/// The longest file, in bytes: a slip of a program must not eat up its test's memory.
+const FILE_BYTES_MAX: u64 = 1 << 36;
+
 /// One file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FileImages {
@@ -65,8 +68,8 @@ impl FileImages {
     }
 
     pub(crate) fn write(&mut self, moment: u64, offset: u64, data: &[u8]) -> io::Result<()> {
-        let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let end = offset.checked_add(data.len()).ok_or(io::ErrorKind::FileTooLarge)?;
+        let offset = allowed(offset)?;
+        let end = allowed(offset as u64 + data.len() as u64)?;
         if !data.is_empty() {
             let change = Change::Write { offset, data: data.to_vec() };
             change.apply(&mut self.cached);
@@ -77,7 +80,7 @@ impl FileImages {
     }
 
     pub(crate) fn set_len(&mut self, moment: u64, len: u64) -> io::Result<()> {
-        let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let len = allowed(len)?;
         self.cached.resize(len);
         self.unreadable.resized(len);
         self.pending.push((moment, Change::SetLen(len)));
@@ -201,4 +204,9 @@ impl Cover {
             Self::Only(moments) => moments.contains(&moment),
         }
     }
+}
+
+fn allowed(len: u64) -> io::Result<usize> {
+    let allowed = usize::try_from(len).ok().filter(|_| len <= FILE_BYTES_MAX);
+    allowed.ok_or_else(|| io::ErrorKind::FileTooLarge.into())
 }

@@ -253,7 +253,11 @@ fn a_file_that_may_only_be_read_can_be_opened_for_reading() {
 fn a_durable_write_beyond_what_a_file_can_hold_is_an_error() {
     on_both(|disk, dir| {
         let file = disk.open(&dir.join("file"), OpenMode::New).unwrap();
-        file.write_durably(u64::MAX, b"x").unwrap_err();
+        for at in [u64::MAX, u64::MAX - 1, 1 << 63] {
+            file.write_durably(at, b"x").unwrap_err();
+            file.write_at(at, b"x").unwrap_err();
+            file.set_len(at).unwrap_err();
+        }
         assert_eq!(file.len().unwrap(), 0);
         file.write_durably(0, b"x").unwrap();
         assert_eq!(file.len().unwrap(), 1);
