@@ -1,6 +1,8 @@
 //! Appends and compacts without end and tells how large the files stay:
 //! `cargo run --release -p raftkit-log --example endless -- [folder] [millions of entries]`.
 
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "it measures")]
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,12 +11,14 @@ use std::time::Instant;
 
 use raftkit_core::{Entry, LogId, LogIndex, NodeId, Payload, StoreId, Write, WriteSeq};
 use raftkit_disk::RealDisk;
-use raftkit_log::{Compaction, OpenOptions, Store};
+use raftkit_log::{Compaction, OpenOptions, Settled, Store};
 
 const BATCH: u64 = 128;
 /// What compaction leaves, in entries.
 const KEPT: u64 = 10_000;
 const MILLION: u64 = 1_000_000;
+/// The journal is moved into the database when so much of it waits for that, in bytes.
+const SETTLE_BYTES: u64 = 4 << 20;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -47,7 +51,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// What goes on beside appending, here between two flushes.
 fn maintain(store: &mut Store) -> Result<(), Box<dyn std::error::Error>> {
-    while store.compact_step()? == Compaction::More {}
+    if store.unsettled_bytes() >= SETTLE_BYTES {
+        while store.settle()? == Settled::More {}
+        while store.compact_step()? == Compaction::More {}
+    }
     Ok(())
 }
 

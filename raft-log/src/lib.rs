@@ -15,6 +15,7 @@ mod state;
 mod store;
 mod tables;
 mod view;
+mod writer;
 
 pub use compaction::Compaction;
 pub use error::{Damage, FormError, OpenError, ReadError, StoreError};
@@ -24,3 +25,4 @@ pub use recovery::{FolderLock, LogDamage, Lost, OpenOptions, OpenReport, Replaye
 pub use settler::{Settled, Settler};
 pub use store::Store;
 pub use tables::Identity;
+pub use writer::{Writer, WriterEnded, Written};

@@ -1,7 +1,8 @@
-//! The log worker: owns the store, makes writes durable in order, and compacts when it has nothing better to do.
+//! The log worker: owns the store, makes writes durable in order, and settles and compacts when it has nothing better to
+//! do. It is one thread's work; `raftkit_log::Writer` does the same with two.
 
 use raftkit_core::{Fetch, Fetched, Write};
-use raftkit_log::{Compaction, ReadError, ReadResult, Reader, Store};
+use raftkit_log::{Compaction, ReadError, ReadResult, Reader, Store, Written};
 
 use crate::Event;
 
@@ -17,6 +18,12 @@ impl LogWorker {
     #[must_use]
     pub fn new(store: Store) -> Self {
         Self { store, compacting: false }
+    }
+
+    /// The store, for a driver that gives it threads of its own ([`raftkit_log::Writer`]).
+    #[must_use]
+    pub fn into_store(self) -> Store {
+        self.store
     }
 
     /// A handle for reads of the log.
@@ -52,6 +59,16 @@ impl LogWorker {
             self.store.compact_step().map(|step| self.compacting = step == Compaction::More)
         };
         result.err().map(|error| Event::LogFailed(in_words(&error)))
+    }
+}
+
+/// What the threads of a [`raftkit_log::Writer`] report, as a replica takes it.
+impl From<Written> for Event {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Persisted(seq) => Self::Persisted(seq),
+            Written::Failed(error) => Self::LogFailed(in_words(&error)),
+        }
     }
 }
 

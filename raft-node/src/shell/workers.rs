@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 
 use raftkit_core::{Fetch, Write};
-use raftkit_log::Reader;
+use raftkit_log::{Reader, Writer};
 use raftkit_replica::{
     Applier, Event, LogWorker, MachineWork, SnapshotWork, SnapshotWorker, StateMachine, fetch,
 };
@@ -15,7 +15,7 @@ use super::node_loop::LoopEvent;
 /// The workers' inboxes. Dropping it lets them finish what they have and end.
 #[derive(Debug)]
 pub(crate) struct Workers {
-    log: Sender<Write>,
+    log: Writer,
     machine: Sender<MachineWork>,
     io: Sender<IoWork>,
     threads: Vec<JoinHandle<()>>,
@@ -40,12 +40,11 @@ impl Workers {
         events: &UnboundedSender<LoopEvent>,
     ) -> std::io::Result<Self> {
         let reader = log.reader();
-        let (log_inbox, log_work) = channel();
         let (machine_inbox, machine_work) = channel();
         let (io_inbox, io_work) = channel();
         let (to_log, to_machine, to_io) = (events.clone(), events.clone(), events.clone());
+        let log = Writer::start(log.into_store(), move |outcome| report(&to_log, outcome.into()))?;
         let threads = vec![
-            Builder::new().name("raft-log".into()).spawn(move || run_log(log, &log_work, &to_log))?,
             Builder::new()
                 .name("raft-apply".into())
                 .spawn(move || run_machine(applier, &machine_work, &to_machine))?,
@@ -53,11 +52,11 @@ impl Workers {
                 .name("raft-io".into())
                 .spawn(move || run_io(snapshots, &reader, &io_work, &to_io))?,
         ];
-        Ok(Self { log: log_inbox, machine: machine_inbox, io: io_inbox, threads })
+        Ok(Self { log, machine: machine_inbox, io: io_inbox, threads })
     }
 
     pub(crate) fn log(&self, write: Write) -> Result<(), WorkerGone> {
-        self.log.send(write).map_err(|_| WorkerGone)
+        self.log.write(write).map_err(|_| WorkerGone)
     }
 
     pub(crate) fn machine(&self, work: MachineWork) -> Result<(), WorkerGone> {
@@ -92,30 +91,6 @@ fn batch<T>(inbox: &Receiver<T>) -> Option<Vec<T>> {
 fn report(events: &UnboundedSender<LoopEvent>, event: Event) {
     // The loop has ended: nobody wants to know any more.
     let _ = events.send(LoopEvent::Worker(event));
-}
-
-fn run_log(mut worker: LogWorker, inbox: &Receiver<Write>, events: &UnboundedSender<LoopEvent>) {
-    let mut next = batch(inbox);
-    while let Some(writes) = next {
-        let event = worker.flush(writes);
-        let failed = matches!(event, Some(Event::LogFailed(_)));
-        event.into_iter().for_each(|event| report(events, event));
-        if failed {
-            return;
-        }
-        next = None;
-        while next.is_none() && worker.has_idle_work() {
-            let waiting: Vec<Write> = inbox.try_iter().collect();
-            if waiting.is_empty() {
-                worker.idle().into_iter().for_each(|event| report(events, event));
-            } else {
-                next = Some(waiting);
-            }
-        }
-        if next.is_none() {
-            next = batch(inbox);
-        }
-    }
 }
 
 fn run_machine<M: StateMachine>(

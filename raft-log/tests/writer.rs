@@ -1,0 +1,149 @@
+//! The threads around a store: what they report is durable, in order, and they stop at the first error.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs, reason = "test")]
+
+mod common;
+
+use std::io::ErrorKind;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use common::*;
+use raftkit_core::*;
+use raftkit_disk::{Operation, SimulatedDisk};
+use raftkit_log::*;
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn start(disk: &SimulatedDisk) -> (Writer, Receiver<Written>) {
+    let (mut store, _) = open(disk).unwrap();
+    store.form(ClusterId(1), base(1, 1)).unwrap();
+    let (sender, reports) = channel();
+    (Writer::start(store, move |written| drop(sender.send(written))).unwrap(), reports)
+}
+
+/// Waits until this write is reported durable.
+fn wait(reports: &Receiver<Written>, seq: u64) {
+    loop {
+        match reports.recv_timeout(LONG).unwrap() {
+            Written::Persisted(WriteSeq(got)) if got >= seq => return,
+            Written::Persisted(_) => {}
+            Written::Failed(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_reported_survives_and_a_drop_finishes_what_was_written() {
+    let disk = SimulatedDisk::new(1);
+    let (writer, reports) = start(&disk);
+    for seq in 2..300 {
+        writer.write(append(seq, vec![command(1, seq, 300)])).unwrap();
+    }
+    wait(&reports, 150);
+    for seq in 300..400 {
+        writer.write(append(seq, vec![command(1, seq, 300)])).unwrap();
+    }
+    drop(writer);
+    let reported = reports.iter().map(|written| match written {
+        Written::Persisted(seq) => seq.0,
+        Written::Failed(error) => panic!("{error}"),
+    });
+    let reported: Vec<_> = reported.collect();
+    assert!(reported.is_sorted(), "{reported:?}");
+    assert_eq!(reported.last(), Some(&399));
+    disk.crash_losing_all_unsynced();
+    let (store, restored) = open(&disk).unwrap();
+    assert_eq!(restored.last, LogIndex(399));
+    assert_eq!(store.report().replayed, Replayed::default(), "a clean end leaves nothing to replay");
+}
+
+#[test]
+fn what_is_reported_survives_a_power_cut() {
+    for seed in 0..20 {
+        let disk = SimulatedDisk::new(seed);
+        let (writer, reports) = start(&disk);
+        for seq in 2..60 {
+            writer.write(append(seq, vec![command(1, seq, 300)])).unwrap();
+        }
+        wait(&reports, 10 + seed);
+        disk.freeze();
+        drop(writer);
+        disk.crash();
+        let (_store, restored) = open(&disk).unwrap();
+        assert!(restored.last.0 >= 10 + seed, "{restored:?}");
+    }
+}
+
+#[test]
+fn the_witness_follows_without_being_asked() {
+    let disk = SimulatedDisk::new(1);
+    let (writer, reports) = start(&disk);
+    writer.write(append(2, vec![command(1, 2, 300)])).unwrap();
+    wait(&reports, 2);
+    let head = || disk.durable(std::path::Path::new(JOURNAL)).unwrap()[..8192].to_vec();
+    let before = head();
+    // Only a wait for something that comes by itself: it takes 20 ms.
+    while head() == before {
+        std::thread::yield_now();
+    }
+    disk.freeze();
+    drop(writer);
+    disk.crash_losing_all_unsynced();
+    let (store, restored) = open(&disk).unwrap();
+    assert!(store.report().damage.is_none());
+    assert_eq!(restored.last, LogIndex(2));
+}
+
+#[test]
+fn the_first_error_is_reported_and_ends_the_writer() {
+    let disk = SimulatedDisk::new(1);
+    let (writer, reports) = start(&disk);
+    writer.write(append(2, vec![command(1, 2, 300)])).unwrap();
+    wait(&reports, 2);
+    disk.fail_next(Operation::Sync, 0, ErrorKind::Other);
+    let mut seq = 3;
+    // The sync that fails may be that of the witness.
+    let failed = loop {
+        if writer.write(append(seq, vec![command(1, seq, 300)])).is_err() {
+            break reports.iter().find(|written| matches!(written, Written::Failed(_)));
+        }
+        seq += 1;
+        if let Ok(written @ Written::Failed(_)) = reports.recv_timeout(LONG) {
+            break Some(written);
+        }
+    };
+    assert!(matches!(failed, Some(Written::Failed(StoreError::Disk { .. }))), "{failed:?}");
+    while writer.write(append(seq, vec![])).is_ok() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_stuck_sync_of_the_database_does_not_stop_the_flushes() {
+    let disk = SimulatedDisk::new(1);
+    let (mut store, _) = open(&disk).unwrap();
+    store.form(ClusterId(1), base(1, 1)).unwrap();
+    let (mut flusher, mut settler) = store.split();
+    flusher.queue(append(2, vec![command(1, 2, 300)]));
+    flusher.flush().unwrap();
+    disk.hold_syncs();
+    let settling = std::thread::spawn(move || settler.settle());
+    while disk.held_syncs() == 0 {
+        std::thread::yield_now();
+    }
+    flusher.queue(append(3, vec![command(1, 3, 300)]));
+    let reader = flusher.reader();
+    let flushing = std::thread::spawn(move || flusher.flush().map(|_| flusher));
+    while disk.held_syncs() < 2 {
+        std::thread::yield_now();
+    }
+    // Readers wait for neither.
+    let entries = ReadResult::Entries(vec![command(1, 2, 300)]);
+    assert_eq!(reader.read(LogIndex(2), LogIndex(9), usize::MAX).unwrap(), entries);
+    disk.release_syncs();
+    settling.join().unwrap().unwrap();
+    let mut flusher = flushing.join().unwrap().unwrap();
+    flusher.witness().unwrap();
+    assert!(matches!(reader.read(LogIndex(3), LogIndex(3), usize::MAX).unwrap(), ReadResult::Entries(_)));
+}
