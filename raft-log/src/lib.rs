@@ -6,6 +6,8 @@ mod compaction;
 mod error;
 mod fields;
 mod flusher;
+#[cfg(test)]
+mod fuzz;
 mod journal;
 mod reader;
 mod recovery;

@@ -310,4 +310,13 @@ fn append(fields: &mut Fields<'_>, buffer: &Bytes) -> Result<Entries, Damage> {
     Ok(entries.into())
 }
 
+/// A record of any body, for tests of what is behind the checksum.
+#[cfg(test)]
+pub(crate) fn sealed(body: &[u8], salt: u64) -> Vec<u8> {
+    let mut encoder = Encoder { bytes: vec![0; HEAD] };
+    encoder.bytes.extend_from_slice(body);
+    encoder.seal(salt, 5, 512, 9);
+    encoder.bytes
+}
+
 const _: () = assert!(SECTOR > RECORD_BYTES_MIN, "the smallest record has a sector of its own");

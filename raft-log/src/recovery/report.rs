@@ -56,6 +56,24 @@ pub enum Lost {
     },
 }
 
+/// What was done, in a line; empty after a clean end, when there was nothing to do.
+impl fmt::Display for OpenReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Replayed { records, entries } = self.replayed;
+        let said = [
+            self.made.then(|| "it is new".to_owned()),
+            self.upgraded_from.map(|format| format!("it was of format {format} and is upgraded")),
+            (records > 0)
+                .then(|| format!("replayed {records} flushes with {entries} entries from the journal")),
+            self.dropped_torn
+                .then(|| "dropped a torn record at the journal's end, never acknowledged".to_owned()),
+            self.damage.as_ref().map(ToString::to_string),
+        ];
+        let said: Vec<String> = said.into_iter().flatten().collect();
+        f.write_str(&said.join("; "))
+    }
+}
+
 impl fmt::Display for LogDamage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = self.file.display();
