@@ -90,7 +90,7 @@ pub(crate) fn run_prefix(key: u64, bytes: &[u8], last: LogIndex) -> Result<Vec<u
 }
 
 /// Goes through a run and checks all of it on the way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RunCursor<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -158,6 +158,42 @@ impl<'a> RunCursor<'a> {
         self.chain = sum;
         self.term = id.term;
         Ok(Some(RawEntry { id, kind, payload: start..self.at }))
+    }
+}
+
+impl RunCursor<'_> {
+    /// Steps over an entry that [`next`](Self::next) has refused, as far as its head can be believed: to look at those
+    /// behind it. False when the run cannot be followed any further.
+    pub(crate) fn skip(&mut self) -> bool {
+        let Some((head, rest)) = self.bytes[self.at..].split_first_chunk::<ENTRY_HEAD>() else {
+            return false;
+        };
+        let [c0, c1, c2, c3, l0, l1, l2, l3, term @ .., kind] = *head;
+        let len = [l0, l1, l2, l3];
+        let Ok(payload_len) = usize::try_from(u32::from_le_bytes(len)) else { return false };
+        let (Some(payload), Some(left)) = (rest.get(..payload_len), self.left.checked_sub(1)) else {
+            return false;
+        };
+        let id = LogId { term: Term(u64::from_le_bytes(term)), index: self.next };
+        // Whichever of the two is rotten, the next entry's checksum goes on from the other.
+        let sums = [u32::from_le_bytes([c0, c1, c2, c3]), chain(self.chain, id, kind, len, payload)];
+        let behind = sums.map(|chain| Self {
+            at: self.at + ENTRY_HEAD + payload_len,
+            next: id.index.next(),
+            left,
+            chain,
+            ..*self
+        });
+        let [stored, _] = &behind;
+        // When the next one is rotten too, it may still be stepped over in its turn.
+        let goes_on = stored.left > 0 && stored.bytes.len() - stored.at >= ENTRY_HEAD;
+        let stored = goes_on.then(|| stored.clone());
+        let Some(followed) = behind.into_iter().find(|cursor| cursor.clone().next().is_ok()).or(stored)
+        else {
+            return false;
+        };
+        *self = followed;
+        true
     }
 }
 
@@ -288,6 +324,25 @@ mod tests {
         longer.push(0);
         assert!(entries(key, &longer).is_err());
         assert!(entries(key + 1, &bytes).is_err(), "a run under another key");
+    }
+
+    #[test]
+    fn a_rotten_entry_can_be_stepped_over_unless_its_length_is_rotten() {
+        let (key, bytes) = run();
+        let sound = entries(key, &bytes).expect("it is sound");
+        // The second entry's checksum, length, term, kind and payload start here.
+        for (place, followed) in [(33, true), (37, false), (41, true), (49, true), (50, true)] {
+            let mut rotten = bytes.clone();
+            rotten[place] ^= 0x10;
+            let mut cursor = RunCursor::new(key, &rotten).expect("its head is sound");
+            assert_eq!(cursor.next().expect("it is sound").as_ref(), sound.first());
+            assert!(cursor.next().is_err());
+            assert_eq!(cursor.skip(), followed, "byte {place}");
+            if followed {
+                assert_eq!(cursor.next().expect("it is sound").as_ref(), sound.last());
+                assert!(cursor.next().is_ok_and(|end| end.is_none()) && !cursor.skip());
+            }
+        }
     }
 
     #[test]

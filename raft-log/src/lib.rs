@@ -16,6 +16,7 @@ mod shared;
 mod state;
 mod store;
 mod tables;
+mod verify;
 mod view;
 mod writer;
 
@@ -27,4 +28,5 @@ pub use recovery::{FolderLock, LogDamage, Lost, OpenOptions, OpenReport, Replaye
 pub use settler::{Settled, Settler};
 pub use store::Store;
 pub use tables::Identity;
+pub use verify::{Contents, FoundDamage, InspectError, Inspection, Unsettled, Verdict, inspect};
 pub use writer::{Writer, WriterEnded, Written};

@@ -18,9 +18,10 @@ mod common;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use common::golden::disk_of;
 use common::*;
 use raftkit_core::*;
-use raftkit_disk::{Disk, OpenMode, RealDisk, SimulatedDisk, create_dir_all_durably};
+use raftkit_disk::{Disk, RealDisk, SimulatedDisk};
 use raftkit_log::*;
 
 const LINE_BYTES: usize = 32;
@@ -127,35 +128,6 @@ fn dump(disk: &SimulatedDisk) -> String {
         }
     }
     text
-}
-
-/// A disk with the dumped folder.
-fn disk_of(dump: &str) -> SimulatedDisk {
-    let number = |text| u64::from_str_radix(text, 16).unwrap();
-    let disk = SimulatedDisk::new(1);
-    create_dir_all_durably(&disk, Path::new(DIR)).unwrap();
-    let mut file = None;
-    for line in dump.lines() {
-        match line.split(' ').collect::<Vec<_>>()[..] {
-            ["file", name, length] => {
-                let made = disk.open(&Path::new(DIR).join(name), OpenMode::New).unwrap();
-                made.set_len(number(length)).unwrap();
-                file = Some(made);
-            }
-            [offset, times, hex] => {
-                let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
-                let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
-                let bytes = bytes.repeat(usize::try_from(number(times)).unwrap());
-                file.as_ref().unwrap().write_at(number(offset), &bytes).unwrap();
-            }
-            _ => panic!("no line of a dump: {line}"),
-        }
-    }
-    for path in disk.list(Path::new(DIR)).unwrap() {
-        disk.open(&path, OpenMode::Existing).unwrap().sync().unwrap();
-    }
-    disk.sync_dir(Path::new(DIR)).unwrap();
-    disk
 }
 
 /// Opens the log, checks it, and goes on with it over two more lives.

@@ -14,11 +14,11 @@ use crate::tables::{
 
 /// What a sound database says.
 #[derive(Debug)]
-pub(super) struct Loaded {
-    pub(super) identity: Identity,
-    pub(super) state: LogState,
+pub(crate) struct Loaded {
+    pub(crate) identity: Identity,
+    pub(crate) state: LogState,
     /// Up to where the journal is in it.
-    pub(super) settled: Mark,
+    pub(crate) settled: Mark,
 }
 
 /// Why a sound log is not ours to open.

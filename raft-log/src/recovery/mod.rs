@@ -1,6 +1,6 @@
 //! Opens a log: makes it if it is not there, brings database and journal together, and checks all that it finds.
 
-mod load;
+pub(crate) mod load;
 mod make;
 mod report;
 mod salvage;
@@ -151,9 +151,9 @@ pub(crate) fn open(disk: &dyn Disk, dir: &Path, options: &OpenOptions) -> Result
 }
 
 /// A journal's file, and what is in it.
-type Journal = (Arc<dyn DiskFile>, Result<Image, Damage>);
+pub(crate) type Journal = (Arc<dyn DiskFile>, Result<Image, Damage>);
 
-fn read_journal(disk: &dyn Disk, dir: &Path) -> Result<Option<Journal>, OpenError> {
+pub(crate) fn read_journal(disk: &dyn Disk, dir: &Path) -> Result<Option<Journal>, OpenError> {
     let path = dir.join(journal::FILE);
     if !disk.exists(&path).map_err(failed(&path))? {
         return Ok(None);
@@ -166,9 +166,9 @@ fn read_journal(disk: &dyn Disk, dir: &Path) -> Result<Option<Journal>, OpenErro
 }
 
 /// An open database and what is in it.
-type Found = (Arc<dyn DiskFile>, Database, Loaded);
+pub(crate) type Found = (Arc<dyn DiskFile>, Database, Loaded);
 
-fn read_database(
+pub(crate) fn read_database(
     disk: &dyn Disk,
     path: &Path,
     options: &OpenOptions,
@@ -283,7 +283,7 @@ fn replayed(records: &[Record]) -> Replayed {
 }
 
 /// The records that are lost: what is missing behind the chain, and what it says is in the database and is not.
-fn lost_records(chain: &Chain, elsewhere: &[Record]) -> Option<(u64, u64)> {
+pub(crate) fn lost_records(chain: &Chain, elsewhere: &[Record]) -> Option<(u64, u64)> {
     match (elsewhere.first(), chain.lost) {
         (Some(record), lost) => {
             let last = elsewhere.last().map_or(record.mark.seq, |record| record.mark.seq);
@@ -311,7 +311,11 @@ pub(crate) fn lock_dir(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DirLock>, 
 }
 
 /// Opens a database; with `check` the checksum of every page is verified once: later reads trust them.
-fn database(file: impl StorageBackend, cache_bytes: usize, check: bool) -> Result<Database, Trouble> {
+pub(crate) fn database(
+    file: impl StorageBackend,
+    cache_bytes: usize,
+    check: bool,
+) -> Result<Database, Trouble> {
     let mut builder = Database::builder();
     builder.set_cache_size(cache_bytes);
     builder.set_check_integrity_on_open(check);

@@ -1,6 +1,9 @@
 //! What several tests use: short names, a naive model of a log, and the comparison of a store with it.
 
-#![allow(dead_code, reason = "each test uses some of it")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test uses some of it")]
+
+pub(crate) mod folder;
+pub(crate) mod golden;
 
 use std::path::Path;
 use std::sync::Arc;

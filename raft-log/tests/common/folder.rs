@@ -1,0 +1,79 @@
+//! A small log in all its parts, and its files, to be spoiled.
+
+use std::path::Path;
+
+use raftkit_core::*;
+use raftkit_disk::SimulatedDisk;
+use raftkit_log::*;
+
+use super::*;
+
+/// How a store of flushes is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Closed as it should be.
+    Clean,
+    /// The power was cut a while after the last flush.
+    Witnessed,
+    /// The power was cut right after the last flush.
+    Unwitnessed,
+}
+
+/// The files of a store, and what it showed after each flush.
+pub(crate) struct Folder {
+    pub(crate) files: Vec<(&'static str, Vec<u8>)>,
+    pub(crate) models: Vec<Model>,
+}
+
+/// A formed store with some flushes of two entries each, settled in part, compacted and truncated.
+pub(crate) fn folder(end: End) -> Folder {
+    let disk = SimulatedDisk::new(1);
+    let (mut store, _) = open(&disk).unwrap();
+    let mut model = Model::default();
+    store.form(ClusterId(1), base(1, 1)).unwrap();
+    model.form(ClusterId(1), base(1, 1));
+    let mut models = vec![model.clone()];
+    for first in (2..18).step_by(2) {
+        let entries = vec![command(1 + first / 6, first, 700), member(1 + first / 6, first + 1, first)];
+        let hard_state = HardState {
+            term: Term(first),
+            vote: Some(NodeId(2)),
+            commit: LogIndex(first),
+            ..HardState::default()
+        };
+        let compact_to = (first == 10).then_some(LogIndex(4));
+        let write = Write { hard_state: Some(hard_state), compact_to, ..append(first, entries) };
+        model.apply(&write);
+        store.queue(write);
+        store.flush().unwrap();
+        models.push(model.clone());
+        if first == 8 || first == 12 {
+            settle(&mut store);
+        }
+    }
+    match end {
+        End::Clean => drop(store),
+        End::Witnessed => {
+            store.witness().unwrap();
+            cut(&disk, store);
+        }
+        End::Unwitnessed => cut(&disk, store),
+    }
+    let files = [FILE, JOURNAL].map(|name| (name, disk.durable(Path::new(name)).unwrap()));
+    Folder { files: files.into(), models }
+}
+
+fn cut(disk: &SimulatedDisk, store: Store) {
+    disk.freeze();
+    drop(store);
+    disk.crash_losing_all_unsynced();
+}
+
+impl Folder {
+    /// A disk with these files.
+    pub(crate) fn put(&self) -> SimulatedDisk {
+        let disk = SimulatedDisk::new(1);
+        self.files.iter().for_each(|(name, bytes)| disk.put(Path::new(name), bytes));
+        disk
+    }
+}
