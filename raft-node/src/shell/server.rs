@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use raftkit_core::{HardState, Health, LogIndex, NodeId, StoreId};
 use raftkit_disk::{DirLock, Disk};
-use raftkit_log::{FolderLock, OpenOptions, Store};
+use raftkit_log::{FolderLock, OpenOptions, OpenReport, Store};
 use raftkit_net::{Inbound, LocalIdentity, TlsIdentity, Transport, TransportConfig};
 use raftkit_replica::{Ended, MachineError, Opened, Repair, StateMachine, in_words};
 use raftkit_snapshot::SnapshotDir;
@@ -101,6 +101,7 @@ impl<M: StateMachine> Server<M> {
                 ..OpenOptions::new(config.node, StoreId(random()))
             },
         )?;
+        tell(store.report());
         let machine = open(Arc::clone(&disk), &dir)?;
         let snapshots = SnapshotDir::new(Arc::clone(&disk), dir.join("snapshots"))
             .map_err(|error| StartError::DataDir { dir: dir.join("snapshots"), error })?;
@@ -191,6 +192,16 @@ struct Parts<M> {
     events: mpsc::UnboundedReceiver<LoopEvent>,
     inbound: mpsc::Receiver<Inbound>,
     lock: Box<dyn DirLock>,
+}
+
+/// Says what opening the log found and did, if anything.
+fn tell(report: &OpenReport) {
+    let said = report.to_string();
+    if report.damage.is_some() {
+        tracing::error!("opening the log: {said}");
+    } else if !said.is_empty() {
+        tracing::info!("opening the log: {said}");
+    }
 }
 
 fn lock(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Box<dyn DirLock>, StartError> {
