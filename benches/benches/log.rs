@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use raftkit_benches::in_flight::{Threaded, add_in_flight};
-use raftkit_benches::log::{ENTRY_BYTES, Ours, Raw, add_batches};
+use raftkit_benches::log::{ENTRY_BYTES, Ours, OursInHalves, Raw, add_batches};
 use raftkit_benches::raw::RawSync::{Dsync, Fdatasync};
 use raftkit_benches::turns::{Contest, LEGEND};
 
@@ -39,12 +39,17 @@ fn main() {
 fn batches(contest: &mut Contest<'_>, dir: &Path, batches: usize, entries: usize) {
     add_batches(contest, "raw write + fdatasync", Raw::create(dir, Fdatasync), batches, entries);
     add_batches(contest, "raw O_DSYNC write", Raw::create(dir, Dsync), batches, entries);
-    add_batches(contest, "raftkit-log, queue + flush", Ours::create(&dir.join("log")), batches, entries);
+    let ours = Ours::create(&dir.join("log"));
+    add_batches(contest, "raftkit-log, settles in between", ours, batches, entries);
+    let ours = OursInHalves::create(&dir.join("halves"));
+    add_batches(contest, "raftkit-log, settles beside", ours, batches, entries);
 }
 
 fn in_flight(contest: &mut Contest<'_>, dir: &Path) {
     add_in_flight(contest, "raw write + fdatasync", Threaded::start(Raw::create(dir, Fdatasync)));
     add_in_flight(contest, "raw O_DSYNC write", Threaded::start(Raw::create(dir, Dsync)));
     let ours = Threaded::start(Ours::create(&dir.join("log")));
-    add_in_flight(contest, "raftkit-log, a thread that flushes", ours);
+    add_in_flight(contest, "raftkit-log, settles in between", ours);
+    let ours = Threaded::start(OursInHalves::create(&dir.join("halves")));
+    add_in_flight(contest, "raftkit-log, settles beside", ours);
 }

@@ -21,6 +21,9 @@ pub trait InFlight {
 
     /// Waits for news; how many writes are durable, of all that were ever sent.
     fn durable(&mut self) -> u64;
+
+    /// Waits until it does nothing any more. Called when no write is in flight.
+    fn rest(&mut self);
 }
 
 /// Keeps [`WIDTH`] writes in flight in each turn.
@@ -51,12 +54,20 @@ fn closed_loop(log: &mut impl InFlight, sent_before: u64) -> Turn {
         }
         done = durable;
     }
+    log.rest();
     Turn { latencies, entries: total }
+}
+
+/// What the thread of a log is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Job {
+    Write,
+    Rest,
 }
 
 /// A log on a thread of its own: all that is waiting when a flush ends goes with the next one.
 pub struct Threaded {
-    writes: SyncSender<()>,
+    writes: SyncSender<Job>,
     durable: Receiver<u64>,
 }
 
@@ -68,7 +79,13 @@ impl Threaded {
         let (tell, durable) = channel();
         let run = move || {
             let mut done = 0;
-            while let Ok(()) = waiting.recv() {
+            while let Ok(job) = waiting.recv() {
+                if job == Job::Rest {
+                    log.rest();
+                    let _ = tell.send(done);
+                    continue;
+                }
+                // Nobody asks for rest while writes are in flight.
                 let count = 1 + waiting.try_iter().count();
                 log.append(count, 1);
                 done += count as u64;
@@ -85,10 +102,15 @@ impl Threaded {
 
 impl InFlight for Threaded {
     fn send(&mut self) {
-        self.writes.send(()).unwrap();
+        self.writes.send(Job::Write).unwrap();
     }
 
     fn durable(&mut self) -> u64 {
         self.durable.recv().unwrap()
+    }
+
+    fn rest(&mut self) {
+        self.writes.send(Job::Rest).unwrap();
+        self.durable.recv().unwrap();
     }
 }

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::time::Instant;
 
 use bytes::Bytes;
 use raftkit_core::{Entry, LogId, LogIndex, NodeId, Payload, StoreId, Write, WriteSeq};
 use raftkit_disk::RealDisk;
-use raftkit_log::{Compaction, OpenOptions, Store};
+use raftkit_log::{Compaction, Flusher, OpenOptions, Settled, Store};
 
 use crate::raw::{RawLog, RawSync};
 use crate::turns::{Contest, Turn};
@@ -21,6 +22,9 @@ pub const KEPT: u64 = 10_000;
 /// The log is compacted when so many more are there.
 pub const COMPACTED_AT_ONCE: u64 = 1000;
 
+/// The journal is settled when it holds so many bytes.
+pub const SETTLED_AT_ONCE: u64 = 1 << 20;
+
 /// A raw ring has so many bytes.
 const RAW_BYTES: u64 = 16 << 20;
 
@@ -31,6 +35,9 @@ pub trait Log: Send + 'static {
 
     /// What is to be done now and then, and what no append waits for.
     fn maintain(&mut self) {}
+
+    /// Waits until it does nothing any more, so that it is not in the way of whose turn is next.
+    fn rest(&mut self) {}
 }
 
 /// Payloads that do not compress, all different for long enough that none is found again in a batch.
@@ -87,24 +94,17 @@ impl Log for Raw {
     }
 }
 
-/// raftkit-log, flushed by its caller.
-pub struct Ours {
-    store: Store,
+/// The writes of one raftkit-log, one after the other.
+#[derive(Default)]
+struct Writes {
     payloads: Payloads,
     last: u64,
     compacted: u64,
     seq: u64,
 }
 
-impl Ours {
-    #[must_use]
-    pub fn create(dir: &Path) -> Self {
-        let options = OpenOptions::new(NodeId(1), StoreId(1));
-        let (store, _) = Store::open(Arc::new(RealDisk), dir, options).unwrap();
-        Self { store, payloads: Payloads::default(), last: 0, compacted: 0, seq: 0 }
-    }
-
-    fn write(&mut self, entries: usize) -> Write {
+impl Writes {
+    fn next(&mut self, entries: usize) -> Write {
         let append = (0..entries)
             .map(|_| {
                 self.last += 1;
@@ -121,17 +121,86 @@ impl Ours {
     }
 }
 
+fn open(dir: &Path) -> Store {
+    Store::open(Arc::new(RealDisk), dir, OpenOptions::new(NodeId(1), StoreId(1))).unwrap().0
+}
+
+/// raftkit-log on one thread, which settles between two flushes.
+pub struct Ours {
+    store: Store,
+    writes: Writes,
+}
+
+impl Ours {
+    #[must_use]
+    pub fn create(dir: &Path) -> Self {
+        Self { store: open(dir), writes: Writes::default() }
+    }
+}
+
 impl Log for Ours {
     fn append(&mut self, writes: usize, entries: usize) {
         for _ in 0..writes {
-            let write = self.write(entries);
-            self.store.queue(write);
+            self.store.queue(self.writes.next(entries));
         }
-        assert_eq!(self.store.flush().unwrap(), Some(WriteSeq(self.seq)));
+        assert_eq!(self.store.flush().unwrap(), Some(WriteSeq(self.writes.seq)));
     }
 
     fn maintain(&mut self) {
-        while self.store.compact_step().unwrap() == Compaction::More {}
+        if self.store.unsettled_bytes() >= SETTLED_AT_ONCE {
+            while self.store.settle().unwrap() == Settled::More {}
+            while self.store.compact_step().unwrap() == Compaction::More {}
+        }
+    }
+}
+
+/// raftkit-log in halves: who appends flushes, another thread settles.
+pub struct OursInHalves {
+    flusher: Flusher,
+    writes: Writes,
+    wake: SyncSender<()>,
+    /// How often it was woken and has not answered.
+    awake: usize,
+    asleep: Receiver<()>,
+}
+
+impl OursInHalves {
+    /// Opens the log and starts the thread, which ends when this is dropped.
+    #[must_use]
+    pub fn create(dir: &Path) -> Self {
+        let (flusher, mut settler) = open(dir).split();
+        let (wake, woken) = sync_channel(1);
+        let (tell, asleep) = channel();
+        let run = move || {
+            while let Ok(()) = woken.recv() {
+                while settler.settle().unwrap() == Settled::More {}
+                while settler.compact_step().unwrap() == Compaction::More {}
+                let _ = tell.send(());
+            }
+        };
+        std::thread::Builder::new().name("settler".to_owned()).spawn(run).unwrap();
+        Self { flusher, writes: Writes::default(), wake, awake: 0, asleep }
+    }
+}
+
+impl Log for OursInHalves {
+    fn append(&mut self, writes: usize, entries: usize) {
+        for _ in 0..writes {
+            self.flusher.queue(self.writes.next(entries));
+        }
+        assert_eq!(self.flusher.flush().unwrap(), Some(WriteSeq(self.writes.seq)));
+    }
+
+    fn maintain(&mut self) {
+        if self.flusher.unsettled_bytes() >= SETTLED_AT_ONCE {
+            // Full: it is called already.
+            self.awake += usize::from(self.wake.try_send(()).is_ok());
+        }
+    }
+
+    fn rest(&mut self) {
+        self.asleep.iter().take(self.awake).for_each(drop);
+        self.awake = 0;
     }
 }
 
@@ -150,5 +219,6 @@ fn one_by_one(log: &mut impl Log, batches: usize, entries: usize) -> Turn {
             latency
         })
         .collect();
+    log.rest();
     Turn { latencies, entries: (batches * entries) as u64 }
 }
