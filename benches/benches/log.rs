@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use raftkit_benches::in_flight::{Threaded, add_in_flight};
-use raftkit_benches::log::{ENTRY_BYTES, Ours, OursInHalves, Raw, add_batches};
+use raftkit_benches::log::{ENTRY_BYTES, Ours, OursInHalves, OursWriter, Raw, add_batches};
 use raftkit_benches::raw::RawSync::{Dsync, Fdatasync};
 use raftkit_benches::turns::{Contest, LEGEND};
 
@@ -43,6 +43,8 @@ fn batches(contest: &mut Contest<'_>, dir: &Path, batches: usize, entries: usize
     add_batches(contest, "raftkit-log, settles in between", ours, batches, entries);
     let ours = OursInHalves::create(&dir.join("halves"));
     add_batches(contest, "raftkit-log, settles beside", ours, batches, entries);
+    let ours = OursWriter::create(&dir.join("writer"));
+    add_batches(contest, "raftkit-log, Writer", ours, batches, entries);
 }
 
 fn in_flight(contest: &mut Contest<'_>, dir: &Path) {
@@ -52,4 +54,5 @@ fn in_flight(contest: &mut Contest<'_>, dir: &Path) {
     add_in_flight(contest, "raftkit-log, settles in between", ours);
     let ours = Threaded::start(OursInHalves::create(&dir.join("halves")));
     add_in_flight(contest, "raftkit-log, settles beside", ours);
+    add_in_flight(contest, "raftkit-log, Writer", OursWriter::create(&dir.join("writer")));
 }

@@ -8,8 +8,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use raftkit_core::{Entry, LogId, LogIndex, NodeId, Payload, StoreId, Write, WriteSeq};
 use raftkit_disk::RealDisk;
-use raftkit_log::{Compaction, Flusher, OpenOptions, Settled, Store};
+use raftkit_log::{Compaction, Flusher, OpenOptions, Settled, Store, Writer, Written};
 
+use crate::in_flight::InFlight;
 use crate::raw::{RawLog, RawSync};
 use crate::turns::{Contest, Turn};
 
@@ -22,8 +23,8 @@ pub const KEPT: u64 = 10_000;
 /// The log is compacted when so many more are there.
 pub const COMPACTED_AT_ONCE: u64 = 1000;
 
-/// The journal is settled when it holds so many bytes.
-pub const SETTLED_AT_ONCE: u64 = 1 << 20;
+/// The journal is settled when it holds so many bytes, as `Writer` does.
+pub const SETTLED_AT_ONCE: u64 = 4 << 20;
 
 /// A raw ring has so many bytes.
 const RAW_BYTES: u64 = 16 << 20;
@@ -202,6 +203,46 @@ impl Log for OursInHalves {
         self.asleep.iter().take(self.awake).for_each(drop);
         self.awake = 0;
     }
+}
+
+/// raftkit-log with the threads that it brings. It settles in its own time, also in turns of others.
+pub struct OursWriter {
+    writer: Writer,
+    writes: Writes,
+    persisted: Receiver<u64>,
+}
+
+impl OursWriter {
+    /// Opens the log and starts its threads.
+    #[must_use]
+    pub fn create(dir: &Path) -> Self {
+        let (tell, persisted) = channel();
+        let report = move |written| match written {
+            Written::Persisted(seq) => drop(tell.send(seq.0)),
+            Written::Failed(error) => panic!("{error}"),
+        };
+        let writer = Writer::start(open(dir), report).unwrap();
+        Self { writer, writes: Writes::default(), persisted }
+    }
+}
+
+impl Log for OursWriter {
+    fn append(&mut self, writes: usize, entries: usize) {
+        (0..writes).for_each(|_| self.writer.write(self.writes.next(entries)).unwrap());
+        while self.persisted.recv().unwrap() < self.writes.seq {}
+    }
+}
+
+impl InFlight for OursWriter {
+    fn send(&mut self) {
+        self.writer.write(self.writes.next(1)).unwrap();
+    }
+
+    fn durable(&mut self) -> u64 {
+        self.persisted.recv().unwrap()
+    }
+
+    fn rest(&mut self) {}
 }
 
 /// Lets a log append, in each turn, so many batches of so many entries each, one after the other.

@@ -14,7 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 /// What the columns of the tables are.
 pub const LEGEND: &str = "\
 written x, disk x: bytes handed to write(), and bytes that the disk got (from all processes), by bytes of payload.
-entries/s, written, disk, CPU: of whole turns, compaction included; medians over the rounds. CPU us: of all threads, an entry.
+written, disk, CPU us an entry: of whole turns and all threads, compaction included. entries/s: the median of the rounds.
 p50 x, rate x: beside the first line, the median of the rounds' ratios.";
 
 /// Rounds before those that count: caches fill, files get their size.
@@ -93,8 +93,9 @@ impl<'a> Contest<'a> {
         );
         for contender in &self.contenders {
             let all = &contender.rounds;
+            let entries = all.iter().map(|round| round.entries).sum::<u64>() as f64;
             let an_entry =
-                |of: fn(&Cost) -> f64| median(all.iter().map(|round| of(&round.cost) / round.entries as f64));
+                |of: fn(&Cost) -> f64| all.iter().map(|round| of(&round.cost)).sum::<f64>() / entries;
             let mut latencies: Vec<_> =
                 all.iter().flat_map(|round| round.latencies.iter().copied()).collect();
             latencies.sort_unstable();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use raftkit_benches_peers::in_flight::{Threaded, WIDTH, WRITES_EACH, add_in_flight};
-use raftkit_benches_peers::log::{ENTRY_BYTES, OursInHalves, Raw, add_batches};
+use raftkit_benches_peers::log::{ENTRY_BYTES, OursInHalves, OursWriter, Raw, add_batches};
 use raftkit_benches_peers::raft_engine::{Files, Theirs, Threads};
 use raftkit_benches_peers::raw::RawSync::{Dsync, Fdatasync};
 use raftkit_benches_peers::turns::{Contest, LEGEND};
@@ -28,7 +28,7 @@ fn batches(contest: &mut Contest<'_>, dir: &Path, batches: usize, entries: usize
     add_batches(contest, "raw write + fdatasync", Raw::create(dir, Fdatasync), batches, entries);
     add_batches(contest, "raw O_DSYNC write", Raw::create(dir, Dsync), batches, entries);
     let ours = OursInHalves::create(&dir.join("ours"));
-    add_batches(contest, "raftkit-log", ours, batches, entries);
+    add_batches(contest, "raftkit-log, in halves", ours, batches, entries);
     for files in Files::ALL {
         let theirs = Theirs::create(&dir.join(files.name()), files);
         add_batches(contest, &format!("raft-engine, {}", files.name()), theirs, batches, entries);
@@ -39,7 +39,8 @@ fn in_flight(contest: &mut Contest<'_>, dir: &Path) {
     add_in_flight(contest, "raw write + fdatasync", Threaded::start(Raw::create(dir, Fdatasync)));
     add_in_flight(contest, "raw O_DSYNC write", Threaded::start(Raw::create(dir, Dsync)));
     let ours = Threaded::start(OursInHalves::create(&dir.join("ours")));
-    add_in_flight(contest, "raftkit-log", ours);
+    add_in_flight(contest, "raftkit-log, in halves", ours);
+    add_in_flight(contest, "raftkit-log, Writer", OursWriter::create(&dir.join("writer")));
     for files in Files::ALL {
         let theirs = Threaded::start(Theirs::create(&dir.join(files.name()), files));
         add_in_flight(contest, &format!("raft-engine, a thread, {}", files.name()), theirs);
