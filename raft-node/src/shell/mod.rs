@@ -78,9 +78,9 @@ impl<M: StateMachine> Shared<M> {
         use_it(&mut running.replica.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    /// Shows readers what has changed; returns where the membership in force stands.
-    pub(crate) fn publish(&self) -> LogIndex {
-        let (now, membership_index) = self.with_replica(|replica| {
+    /// Shows readers what has changed.
+    pub(crate) fn publish(&self) {
+        let now = self.with_replica(|replica| {
             let node = replica.node();
             let health = node.health();
             let view = View {
@@ -90,7 +90,7 @@ impl<M: StateMachine> Shared<M> {
                 stale_from: (health == Health::Sound).then(|| node.commit()),
                 health,
             };
-            (view, node.membership_index())
+            view
         });
         let applied = now.applied;
         self.view.send_if_modified(|view| {
@@ -107,7 +107,6 @@ impl<M: StateMachine> Shared<M> {
             *shown = applied.max(*shown);
             risen
         });
-        membership_index
     }
 
     pub(crate) fn applied(&self) -> watch::Receiver<LogIndex> {

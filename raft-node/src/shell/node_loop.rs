@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use raftkit_core::{LogIndex, NodeId, Proposal, ReadMode, Ticket};
+use raftkit_core::{Membership, NodeId, Proposal, ReadMode, Ticket};
 use raftkit_net::{Inbound, RemoteIdentity};
 use raftkit_replica::{Action, Answer, Ended, Event, MachineWork, StateMachine};
 use tokio::sync::{mpsc, oneshot};
@@ -47,7 +47,7 @@ pub(crate) struct NodeLoop<M: StateMachine> {
     /// Consecutive proposals are given to the replica as one.
     proposals: Vec<Proposal>,
     /// The membership that the transport knows.
-    membership_index: Option<LogIndex>,
+    membership: Option<Membership>,
     /// Set once the node is to stop: until when open requests may still be answered.
     drain_until: Option<Instant>,
 }
@@ -77,7 +77,7 @@ impl<M: StateMachine> NodeLoop<M> {
             next_ticket: 0,
             actions: Vec::new(),
             proposals: Vec::new(),
-            membership_index: None,
+            membership: None,
             drain_until: None,
         }
     }
@@ -261,17 +261,21 @@ impl<M: StateMachine> NodeLoop<M> {
     /// Shows what has changed to readers, and the transport its peers.
     fn publish(&mut self) {
         let shared = Arc::clone(&self.shared);
-        let membership_index = shared.publish();
-        if self.membership_index != Some(membership_index) {
-            self.membership_index = Some(membership_index);
-            shared.with_replica(|replica| {
-                for (node, member) in replica.node().membership().members() {
-                    if *node != shared.config.node {
-                        shared.transport.set_peer(*node, member.store, &member.address);
-                    }
+        shared.publish();
+        shared.with_replica(|replica| {
+            let membership = replica.node().membership();
+            // Not by its entry's index: a log of which nothing was left starts with a membership of nobody, which
+            // claims the same index as the founding one.
+            if self.membership.as_ref() == Some(membership) {
+                return;
+            }
+            for (node, member) in membership.members() {
+                if *node != shared.config.node {
+                    shared.transport.set_peer(*node, member.store, &member.address);
                 }
-            });
-        }
+            }
+            self.membership = Some(membership.clone());
+        });
     }
 
     async fn finish(self) {
