@@ -128,6 +128,12 @@ impl Store {
         self.flusher.witness()
     }
 
+    /// As [`Flusher::wants_witness`].
+    #[must_use]
+    pub fn wants_witness(&self) -> bool {
+        self.flusher.wants_witness()
+    }
+
     /// As [`Settler::settle`].
     ///
     /// # Errors

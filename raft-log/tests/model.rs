@@ -277,8 +277,13 @@ impl Run {
     }
 }
 
+/// How many sequences are tried: `SEQUENCES=<n>` for more.
+fn sequences() -> u32 {
+    std::env::var("SEQUENCES").ok().and_then(|text| text.parse().ok()).unwrap_or(200)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: sequences(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_store_is_a_vector_that_survives(seed in any::<u64>(), steps in prop::collection::vec(step(), 1..60)) {

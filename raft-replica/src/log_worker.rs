@@ -45,15 +45,18 @@ impl LogWorker {
         }
     }
 
-    /// True while there is something to settle or to compact.
+    /// True while there is something to witness, to settle or to compact.
     #[must_use]
     pub fn has_idle_work(&self) -> bool {
-        self.compacting || self.store.unsettled_bytes() > 0
+        self.compacting || self.store.wants_witness() || self.store.unsettled_bytes() > 0
     }
 
-    /// Does one bounded step: settles what is flushed, or frees what is compacted. Call it when no write waits.
+    /// Does one bounded step: witnesses or settles what is flushed, or frees what is compacted. Call it when no write
+    /// waits.
     pub fn idle(&mut self) -> Option<Event> {
-        let result = if self.store.unsettled_bytes() > 0 {
+        let result = if self.store.wants_witness() {
+            self.store.witness()
+        } else if self.store.unsettled_bytes() > 0 {
             self.store.settle().map(|_| ())
         } else {
             self.store.compact_step().map(|step| self.compacting = step == Compaction::More)
