@@ -6,7 +6,7 @@ mod common;
 
 use std::path::Path;
 
-use common::folder::{End, Folder, folder};
+use common::folder::{End, Folder, folder, folder_with};
 use common::*;
 use raftkit_core::*;
 use raftkit_disk::SimulatedDisk;
@@ -22,8 +22,7 @@ struct Tally {
 }
 
 /// Rots each sector once, in a place that differs from one to the next, and opens.
-fn rot_everywhere(end: End) -> Tally {
-    let folder = folder(end);
+fn rot_everywhere(end: End, folder: &Folder) -> Tally {
     let mut tally = Tally::default();
     for (name, bytes) in &folder.files {
         for sector in 0..bytes.len() / 512 {
@@ -31,7 +30,7 @@ fn rot_everywhere(end: End) -> Tally {
                 let place = sector * 512 + part * 256 + (sector * 37) % 256;
                 let disk = folder.put();
                 assert!(disk.rot(Path::new(name), place as u64, 1 << (sector % 8)));
-                check_opening(&folder, &disk, end, &format!("{name} byte {place}"), &mut tally);
+                check_opening(folder, &disk, end, &format!("{name} byte {place}"), &mut tally);
             }
         }
     }
@@ -84,23 +83,67 @@ fn check_prefix(model: &Model, store: &Store, restored: &Restored, place: &str) 
 
 #[test]
 fn every_sector_may_rot_after_a_clean_end() {
-    let tally = rot_everywhere(End::Clean);
+    let tally = rot_everywhere(End::Clean, &folder(End::Clean));
     assert!(tally.sound > 0 && tally.damaged > 0 && tally.mended > 0, "{tally:?}");
     assert_eq!(tally.newest_lost, 0);
 }
 
 #[test]
 fn every_sector_may_rot_after_a_power_cut() {
-    let tally = rot_everywhere(End::Witnessed);
+    let tally = rot_everywhere(End::Witnessed, &folder(End::Witnessed));
     assert!(tally.sound > 0 && tally.damaged > 0, "{tally:?}");
     assert_eq!(tally.newest_lost, 0);
 }
 
 #[test]
 fn before_there_is_a_witness_rot_in_the_last_record_is_taken_for_a_torn_one_and_nothing_else_is() {
-    let tally = rot_everywhere(End::Unwitnessed);
+    let tally = rot_everywhere(End::Unwitnessed, &folder(End::Unwitnessed));
     // The last record has four sectors: 700 bytes and a membership, in some of which there are only zeros.
     assert!((1..=8).contains(&tally.newest_lost), "{tally:?}");
+}
+
+/// What is too large for the journal is in the database's newest commit alone: should that rot, redb takes the one before
+/// without a word, and the journal is what tells.
+#[test]
+fn every_sector_may_rot_after_a_flush_that_went_around_the_journal() {
+    let tally = rot_everywhere(End::Witnessed, &folder_with(End::Witnessed, Some(20_000)));
+    assert!(tally.sound > 0 && tally.damaged > 0, "{tally:?}");
+    assert_eq!(tally.newest_lost, 0);
+}
+
+/// Mending makes a new database and gives it the old one's name: wherever the power is cut, the next opening knows of the
+/// damage, or finds a log that does.
+#[test]
+fn the_power_may_be_cut_in_each_step_of_the_mending() {
+    let folder = folder(End::Witnessed);
+    let newest = folder.models.last().unwrap();
+    let mut damaged = 0;
+    for (name, step) in [(FILE, 4096), (JOURNAL, 1536)] {
+        let bytes = &folder.files.iter().find(|(file, _)| *file == name).unwrap().1;
+        for place in (600..bytes.len()).step_by(step) {
+            for nth in 0.. {
+                let disk = folder.put();
+                assert!(disk.rot(Path::new(name), place as u64, 4));
+                disk.crash_at_call(nth);
+                let opened = open(&disk);
+                let finished = !disk.is_frozen();
+                disk.freeze();
+                drop(opened);
+                disk.crash();
+                let (store, restored) = open(&disk).unwrap();
+                if restored.hard_state.health == Health::Damaged {
+                    damaged += 1;
+                    check_prefix(newest, &store, &restored, &format!("{name} {place} {nth}"));
+                } else {
+                    newest.check(&store);
+                }
+                if finished {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(damaged > 50, "{damaged}");
 }
 
 /// A formed store with `count` entries of 3000 bytes after the base 1.1, two a flush, and what it should show.

@@ -25,8 +25,13 @@ pub(crate) struct Folder {
     pub(crate) models: Vec<Model>,
 }
 
-/// A formed store with some flushes of two entries each, settled in part, compacted and truncated.
+/// A formed store with some flushes of two entries each, settled in part, and compacted.
 pub(crate) fn folder(end: End) -> Folder {
+    folder_with(end, None)
+}
+
+/// As [`folder`], and the last flush holds a command of so many bytes.
+pub(crate) fn folder_with(end: End, last: Option<usize>) -> Folder {
     let disk = SimulatedDisk::new(1);
     let (mut store, _) = open(&disk).unwrap();
     let mut model = Model::default();
@@ -50,6 +55,13 @@ pub(crate) fn folder(end: End) -> Folder {
         if first == 8 || first == 12 {
             settle(&mut store);
         }
+    }
+    if let Some(len) = last {
+        let write = append(18, vec![command(4, 18, len)]);
+        model.apply(&write);
+        store.queue(write);
+        store.flush().unwrap();
+        models.push(model.clone());
     }
     match end {
         End::Clean => drop(store),
