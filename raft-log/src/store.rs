@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use raftkit_core::{Base, ClusterId, Restored, Write, WriteSeq};
+use raftkit_core::{Base, ClusterId, LogIndex, Restored, Write, WriteSeq};
 use raftkit_disk::{Disk, DiskFile};
 
 use crate::compaction::Compaction;
-use crate::error::{FormError, OpenError, StoreError};
+use crate::error::{FormError, OpenError, ReadError, StoreError};
 use crate::flusher::Flusher;
 use crate::journal::Journal;
-use crate::reader::Reader;
+use crate::reader::{ReadResult, Reader};
 use crate::recovery::{self, FolderLock, OpenOptions, OpenReport};
 use crate::settler::{SettleCore, Settled, Settler, SharedCore};
 use crate::shared::Shared;
@@ -154,6 +154,14 @@ impl Store {
     #[must_use]
     pub fn unsettled_bytes(&self) -> u64 {
         self.flusher.unsettled_bytes()
+    }
+
+    /// As [`Reader::read`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read(&self, first: LogIndex, last: LogIndex, bytes_max: usize) -> Result<ReadResult, ReadError> {
+        self.reader().read(first, last, bytes_max)
     }
 
     /// A reader of what is flushed, for any thread.

@@ -7,7 +7,6 @@ mod common;
 use std::error::Error;
 
 use common::*;
-use raftkit_core::*;
 use raftkit_disk::SimulatedDisk;
 use raftkit_log::*;
 
@@ -31,7 +30,7 @@ fn fill(store: &mut Store) -> (u64, StoreError) {
             return (acknowledged, error);
         }
         acknowledged = next;
-        if next % 4 == 0
+        if next.is_multiple_of(4)
             && let Err(error) = store.settle()
         {
             return (acknowledged, error);

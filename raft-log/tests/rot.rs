@@ -146,6 +146,52 @@ fn the_power_may_be_cut_in_each_step_of_the_mending() {
     assert!(damaged > 50, "{damaged}");
 }
 
+/// Rot under a running store: what it reads is right or an error, what it writes ends in an error at worst, no panic gets
+/// out, and the next opening finds what is wrong.
+#[test]
+fn every_sector_may_rot_under_a_running_store() {
+    let folder = folder(End::Clean);
+    let image = &folder.files[0].1;
+    let mut errors = 0;
+    for sector in 0..image.len() / 512 {
+        let disk = folder.put();
+        let mut model = folder.models.last().unwrap().clone();
+        let (mut store, _) = open(&disk).unwrap();
+        let place = sector * 512 + (sector * 37) % 512;
+        if !disk.rot(Path::new(FILE), place as u64, 1 << (sector % 8)) {
+            continue;
+        }
+        let last = model.last().index.0;
+        for first in model.base.id.index.0 + 1..=last {
+            match store.reader().read(LogIndex(first), LogIndex(last), usize::MAX) {
+                Ok(result) => assert_eq!(Some(result), model.read(first, last, usize::MAX), "{place}"),
+                Err(ReadError::Damaged { .. } | ReadError::Database { .. }) => errors += 1,
+                Err(other) => panic!("{place}: {other}"),
+            }
+        }
+        let write = Write {
+            truncate_from: Some(LogIndex(last)),
+            compact_to: Some(LogIndex(last - 3)),
+            ..append(100, vec![command(9, last, 900)])
+        };
+        model.apply(&write);
+        store.queue(write);
+        // The journal takes it whatever becomes of the database.
+        store.flush().unwrap();
+        let went_on = store.settle().is_ok() && store.compact_step().is_ok() && store.settle().is_ok();
+        errors += u32::from(!went_on);
+        disk.freeze();
+        drop(store);
+        disk.crash_losing_all_unsynced();
+        let (store, restored) = open(&disk).unwrap();
+        match restored.hard_state.health {
+            Health::Sound => model.check(&store),
+            Health::Damaged => check_prefix(&model, &store, &restored, &format!("{place}")),
+        }
+    }
+    assert!(errors > 20, "{errors}");
+}
+
 /// A formed store with `count` entries of 3000 bytes after the base 1.1, two a flush, and what it should show.
 fn filled(disk: &SimulatedDisk, count: u64) -> (Store, Vec<Model>) {
     let (mut store, _) = open(disk).unwrap();

@@ -2,6 +2,7 @@
 
 pub(crate) mod load;
 mod make;
+pub(crate) mod replay;
 mod report;
 mod salvage;
 
@@ -9,16 +10,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use raftkit_core::{HardState, Health, Incarnation, NodeId, StoreId, Write};
+use raftkit_core::{NodeId, StoreId};
 use raftkit_disk::{DirLock, Disk, DiskFile, OpenMode, RedbFile, create_dir_all_durably};
 use redb::{Database, ReadableDatabase, StorageBackend};
 
 use crate::error::{Damage, OpenError, StoreError, Trouble};
-use crate::journal::image::{Chain, Image};
-use crate::journal::record::Record;
+use crate::journal::image::Image;
 use crate::journal::witness::Witness;
 use crate::journal::{self, Mark};
-use crate::settler::write_flushes;
 use crate::shared::contain;
 use crate::state::LogState;
 use crate::tables::{FORMAT, Identity};
@@ -133,7 +132,8 @@ pub(crate) fn open(disk: &dyn Disk, dir: &Path, options: &OpenOptions) -> Result
     // What a killed process has written may be in the cache alone.
     journal_file.sync().map_err(failed(&journal_path))?;
     let before = loaded.settled;
-    let (identity, state, settled) = replay(&database, &image, loaded, &mut report, (&path, &journal_path))?;
+    let (identity, state, settled) =
+        replay::replay(&database, &image, loaded, &mut report, (&path, &journal_path))?;
     let witness = *image.witness();
     Ok(Opened {
         path,
@@ -227,71 +227,6 @@ fn upgrade(
     let state = &loaded.state;
     make::make_journal(disk, dir, &loaded.identity, state.hard_state, state.last, options)?;
     read_journal(disk, dir)
-}
-
-/// Moves what only the journal holds into the database, raises the incarnation, and makes both durable.
-fn replay(
-    database: &Database,
-    image: &Image,
-    loaded: Loaded,
-    report: &mut OpenReport,
-    (path, journal_path): (&Path, &Path),
-) -> Result<(Identity, LogState, Mark), OpenError> {
-    let damaged = |damage| OpenError::Damaged { path: journal_path.to_path_buf(), damage };
-    let Loaded { mut identity, mut state, settled } = loaded;
-    let chain = image.follow(settled).map_err(damaged)?;
-    let whole = chain.records.iter().position(|record| record.elsewhere).unwrap_or(chain.records.len());
-    let (records, elsewhere) = chain.records.split_at(whole);
-    identity = records.iter().rev().find_map(|record| record.identity).unwrap_or(identity);
-    identity = Identity { incarnation: Incarnation(identity.incarnation.0 + 1), format: FORMAT, ..identity };
-    report.dropped_torn = chain.torn;
-    report.replayed = replayed(records);
-    let mut mark = records.last().map_or(settled, |record| record.mark);
-    let mut last_write = Vec::new();
-    let mut damage = None;
-    if let Some((first, last)) = lost_records(&chain, elsewhere) {
-        let newest = image.newest().map_err(damaged)?;
-        last_write.push(Write {
-            hard_state: Some(HardState { health: Health::Damaged, ..newest.hard_state }),
-            ..Write::default()
-        });
-        mark = image.fresh_mark().map_err(damaged)?;
-        damage = Some((Damage::Journal { first, last }, newest.last.index));
-    }
-    let result = contain(|| {
-        let txn = database.begin_write()?;
-        let flushes = records.iter().map(|record| (record.writes.as_slice(), None));
-        let end = std::iter::once((last_write.as_slice(), Some(&identity)));
-        write_flushes(&txn, &mut state, flushes.chain(end), mark)?;
-        Ok(txn.commit()?)
-    });
-    match result {
-        Err(Trouble::Refused(_)) => return Err(damaged(Damage::Contradiction { what: "journal and log" })),
-        other => other.map_err(|trouble| in_opening(trouble, path.to_path_buf()))?,
-    }
-    if let Some((damage, last)) = damage {
-        let lost = Lost::Entries { first: state.last.index.next(), last };
-        report.damage = Some(LogDamage { file: journal_path.to_path_buf(), damage, lost });
-    }
-    Ok((identity, state, mark))
-}
-
-fn replayed(records: &[Record]) -> Replayed {
-    let entries =
-        records.iter().flat_map(|record| &record.writes).map(|write| write.append.len() as u64).sum();
-    Replayed { records: records.len() as u64, entries }
-}
-
-/// The records that are lost: what is missing behind the chain, and what it says is in the database and is not.
-pub(crate) fn lost_records(chain: &Chain, elsewhere: &[Record]) -> Option<(u64, u64)> {
-    match (elsewhere.first(), chain.lost) {
-        (Some(record), lost) => {
-            let last = elsewhere.last().map_or(record.mark.seq, |record| record.mark.seq);
-            Some((record.mark.seq, lost.map_or(last, |lost| lost.last)))
-        }
-        (None, Some(lost)) => Some((lost.first, lost.last)),
-        (None, None) => None,
-    }
 }
 
 /// Makes the folder, so that it lasts.

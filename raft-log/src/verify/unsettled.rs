@@ -4,7 +4,7 @@ use raftkit_core::{LogId, LogIndex, Write};
 
 use crate::journal::Mark;
 use crate::journal::image::Chain;
-use crate::recovery::lost_records;
+use crate::recovery::replay::lost_records;
 
 /// What the journal holds and the database does not. The next opening moves it there; that is no damage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

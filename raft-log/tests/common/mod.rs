@@ -53,7 +53,7 @@ pub(crate) fn append(seq: u64, entries: Vec<Entry>) -> Write {
 }
 
 pub(crate) fn read(store: &Store, first: u64, last: u64) -> ReadResult {
-    store.reader().read(LogIndex(first), LogIndex(last), usize::MAX).unwrap()
+    store.read(LogIndex(first), LogIndex(last), usize::MAX).unwrap()
 }
 
 /// A log as a vector.
@@ -157,10 +157,7 @@ impl Model {
     }
 
     fn check_read(&self, store: &Store, first: u64, last: u64, bytes_max: usize) {
-        match (
-            store.reader().read(LogIndex(first), LogIndex(last), bytes_max),
-            self.read(first, last, bytes_max),
-        ) {
+        match (store.read(LogIndex(first), LogIndex(last), bytes_max), self.read(first, last, bytes_max)) {
             (Ok(got), Some(wanted)) => {
                 assert!(got == wanted, "{first} to {last}, {bytes_max} bytes: {got:?}")
             }
@@ -172,7 +169,7 @@ impl Model {
     /// True when the store shows this state.
     pub(crate) fn is_shown_by(&self, store: &Store) -> bool {
         let (first, last) = (self.base.id.index.next().0, self.last().index.0);
-        let read = store.reader().read(LogIndex(first), LogIndex(last), usize::MAX).ok();
+        let read = store.read(LogIndex(first), LogIndex(last), usize::MAX).ok();
         store.restored() == self.restored()
             && store.identity().cluster == self.cluster
             && read == self.read(first, last, usize::MAX)
