@@ -1,4 +1,4 @@
-//! The command line: `raft-node serve | cert | kv | status`.
+//! The command line: `raft-node serve | cert | kv | status | log`.
 //!
 //! | file | duty |
 //! | --- | --- |
@@ -6,6 +6,7 @@
 //! | `cert.rs` | certificates |
 //! | `kv.rs` | keys and values of a running cluster |
 //! | `status.rs` | the cluster as a table |
+//! | `log/` | a stopped node's log, checked and listed |
 //! | `output.rs` | stdout, also when nobody reads it any more |
 
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ use crate::config::{ConfigError, Flags};
 
 mod cert;
 mod kv;
+mod log;
 mod output;
 mod serve;
 mod status;
@@ -80,6 +82,9 @@ Started with:
     Kv(kv::Command),
     /// Show all nodes of a running cluster
     Status(status::Command),
+    /// Check or list the log of a stopped node
+    #[command(subcommand)]
+    Log(log::Command),
 }
 
 /// Which node a command talks to.
@@ -135,6 +140,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Cert(command) => cert::run(command),
         Command::Kv(command) => kv::run(command).await,
         Command::Status(command) => status::run(command).await,
+        Command::Log(command) => log::run(command),
     };
     let (failure, code) = match result {
         Ok(()) | Err(Failure::OutputClosed) => return ExitCode::SUCCESS,
