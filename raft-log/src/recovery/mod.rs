@@ -218,11 +218,14 @@ fn upgrade(
     journal: Option<Journal>,
     loaded: &Loaded,
 ) -> Result<Option<Journal>, OpenError> {
-    let started =
-        journal.is_some_and(|(_, image)| image.is_ok_and(|image| !image.is_new_before(&loaded.identity)));
-    if started {
-        // Its first records are there, so a database of the present format was there too.
-        return read_journal(disk, dir);
+    if let Some((file, image)) = journal {
+        match &image {
+            // The upgrade was interrupted.
+            Ok(image) if image.is_new_before(&loaded.identity) => {}
+            // Its first records are there, or it cannot be read: a database of the present format was there too, and
+            // redb fell back to the one before.
+            Ok(_) | Err(_) => return Ok(Some((file, image))),
+        }
     }
     let state = &loaded.state;
     make::make_journal(disk, dir, &loaded.identity, state.hard_state, state.last, options)?;
