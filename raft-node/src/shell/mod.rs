@@ -83,14 +83,13 @@ impl<M: StateMachine> Shared<M> {
         let now = self.with_replica(|replica| {
             let node = replica.node();
             let health = node.health();
-            let view = View {
+            View {
                 leader: node.leader(),
                 durable_commit: node.durable_commit(),
                 applied: replica.applied(),
                 stale_from: (health == Health::Sound).then(|| node.commit()),
                 health,
-            };
-            view
+            }
         });
         let applied = now.applied;
         self.view.send_if_modified(|view| {

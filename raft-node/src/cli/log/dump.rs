@@ -34,7 +34,7 @@ pub(super) fn run(inspection: &Inspection, dir: &Path, wanted: Wanted) -> Result
         let widths = [
             last.to_string().len().max(5),
             contents.restored.hard_state.term.to_string().len().max(4),
-            contents.payload_bytes.to_string().len().min(10).max(5),
+            contents.payload_bytes.to_string().len().clamp(5, 10),
         ];
         let unsettled = inspection.unsettled.as_ref().and_then(|unsettled| unsettled.first);
         let mut text = if wanted.json { String::new() } else { heading(widths, base, last, wanted) };
