@@ -59,7 +59,7 @@ enum Step {
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
-    let size = prop_oneof![10 => 0..300_usize, 1 => 90_000..400_000_usize];
+    let size = prop_oneof![100 => 0..300_usize, 8 => 5_000..40_000_usize, 1 => 90_000..400_000_usize];
     let body = prop_oneof![
         1 => Just(Body::Noop),
         8 => size.prop_map(Body::Command),

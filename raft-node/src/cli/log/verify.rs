@@ -100,7 +100,7 @@ fn log(contents: &Contents) -> Vec<Vec<String>> {
         "terms",
         if terms.is_empty() { "none after the base".to_owned() } else { terms.join(", ") },
     ));
-    rows.push(row("members", format!("{} at {}", members(&restored.base.membership), base.index)));
+    rows.push(row("members", format!("{} as of entry {}", members(&restored.base.membership), base.index)));
     let changes = &restored.memberships;
     for (index, membership) in changes.iter().skip(changes.len().saturating_sub(LISTED_MAX)) {
         rows.push(row("", format!("{} from {index} on", members(membership))));
