@@ -24,7 +24,7 @@ pub const KEPT: u64 = 10_000;
 pub const COMPACTED_AT_ONCE: u64 = 1000;
 
 /// The journal is settled when it holds so many bytes, as `Writer` does.
-pub const SETTLED_AT_ONCE: u64 = 4 << 20;
+pub const SETTLED_AT_ONCE: u64 = 1 << 20;
 
 /// A raw ring has so many bytes.
 const RAW_BYTES: u64 = 16 << 20;

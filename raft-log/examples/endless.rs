@@ -18,7 +18,7 @@ const BATCH: u64 = 128;
 const KEPT: u64 = 10_000;
 const MILLION: u64 = 1_000_000;
 /// The journal is moved into the database when so much of it waits for that, in bytes.
-const SETTLE_BYTES: u64 = 4 << 20;
+const SETTLE_BYTES: u64 = 1 << 20;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);

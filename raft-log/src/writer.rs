@@ -20,7 +20,7 @@ const WITNESS_AFTER: Duration = Duration::from_millis(20);
 /// What is flushed is settled after so long, or earlier when there is much of it: the fewer transactions the better.
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
 /// So many bytes of the journal are much.
-const SETTLE_BYTES: u64 = 4 << 20;
+const SETTLE_BYTES: u64 = 1 << 20;
 /// At most so many writes go into one flush, so that the first of them need not wait for all.
 const WRITES_MAX: usize = 4096;
 
