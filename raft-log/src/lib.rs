@@ -29,4 +29,4 @@ pub use settler::{Settled, Settler};
 pub use store::Store;
 pub use tables::Identity;
 pub use verify::{Contents, FoundDamage, InspectError, Inspection, Unsettled, Verdict, inspect};
-pub use writer::{Writer, WriterEnded, Written};
+pub use writer::{Writer, WriterGone, Written};

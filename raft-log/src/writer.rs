@@ -29,8 +29,8 @@ const WRITES_MAX: usize = 4096;
 pub enum Written {
     /// All writes up to this one are durable.
     Persisted(WriteSeq),
-    /// The store has ended: what became of the writes that were not reported is unknown. Reported once or twice, and
-    /// nothing after it.
+    /// The store has ended: what became of the writes that were not reported is unknown, and those that come later are
+    /// dropped. Reported once or twice, and nothing after it.
     Failed(StoreError),
 }
 
@@ -42,10 +42,10 @@ pub struct Writer {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// The store has ended, and said so.
+/// The thread that flushes is gone: it panicked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the log has ended")]
-pub struct WriterEnded;
+#[error("the thread that writes the log is gone")]
+pub struct WriterGone;
 
 impl Writer {
     /// Starts the threads. `report` is called by them.
@@ -60,18 +60,19 @@ impl Writer {
         let report = Arc::new(report);
         let reports = report.clone();
         let threads = vec![
-            spawn("raft-flush", move || flush_all(flusher, &writes, &nudge, &*report))?,
+            spawn("raft-flush", move || flush_all(flusher, &writes, nudge, &*report))?,
             spawn("raft-settle", move || settle_all(settler, &nudges, &*reports))?,
         ];
         Ok(Self { inbox: Some(inbox), reader, threads })
     }
 
-    /// Hands over a write. It is reported once it is durable, with those before it.
+    /// Hands over a write. It is reported once it is durable, with those before it; after a
+    /// [failure](Written::Failed) never.
     ///
     /// # Errors
-    /// The store has ended.
-    pub fn write(&self, write: Write) -> Result<(), WriterEnded> {
-        self.inbox.as_ref().ok_or(WriterEnded)?.send(write).map_err(|_| WriterEnded)
+    /// The thread is gone.
+    pub fn write(&self, write: Write) -> Result<(), WriterGone> {
+        self.inbox.as_ref().ok_or(WriterGone)?.send(write).map_err(|_| WriterGone)
     }
 
     /// A reader of what is flushed.
@@ -99,7 +100,7 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHand
 fn flush_all(
     mut flusher: Flusher,
     writes: &Receiver<Write>,
-    nudge: &SyncSender<()>,
+    nudge: SyncSender<()>,
     report: &dyn Fn(Written),
 ) {
     loop {
@@ -108,13 +109,17 @@ fn flush_all(
             Ok(first) => {
                 flusher.queue(first);
                 writes.try_iter().take(WRITES_MAX).for_each(|write| flusher.queue(write));
-                flush(&mut flusher, nudge, report)
+                flush(&mut flusher, &nudge, report)
             }
             Err(RecvTimeoutError::Timeout) => flusher.witness(),
             Err(RecvTimeoutError::Disconnected) => return,
         };
         if let Err(error) = result {
-            return report(Written::Failed(error));
+            drop((flusher, nudge));
+            report(Written::Failed(error));
+            // What still comes meets the same end, which is told already: a caller that is about to hear of it must not
+            // take this for a thread that is gone.
+            return writes.iter().for_each(drop);
         }
     }
 }

@@ -54,7 +54,9 @@ fn the_log_of_a_killed_node_is_checked_and_listed_and_not_changed() {
 
     let (code, out, err) = log("verify", &dir, &[]);
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
-    for part in ["all is well", "node       1, opened 1 time", &format!(" to {last} ("), "voter 1 as of entry 1"] {
+    for part in
+        ["all is well", "node       1, opened 1 time", &format!(" to {last} ("), "voter 1 as of entry 1"]
+    {
         assert!(out.contains(part), "{part:?} is missing:\n{out}");
     }
     let (code, out, _) = log("verify", &dir, &["--json"]);
