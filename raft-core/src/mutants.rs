@@ -50,6 +50,10 @@ pub(crate) use wrong::{count_twice, is_forgotten, truncate_apart};
 #[cfg(mutants)]
 const VARIABLE: &str = "RAFTKIT_MUTANT";
 
+/// What may stand before the names of this crate's mutants; a name of another crate is none of ours.
+#[cfg(mutants)]
+const CRATE: &str = "raft-core";
+
 /// What `RAFTKIT_MUTANT` asks for, for code that knows no [`Config`](crate::Config).
 #[cfg(mutants)]
 pub(crate) fn everywhere() -> Option<Mutant> {
@@ -66,16 +70,21 @@ impl Mutant {
         Self::ALL.into_iter().find(|it| it.name() == wanted || wanted.parse() == Ok(it.number()))
     }
 
-    /// What `RAFTKIT_MUTANT` asks for; none when it is not set or empty.
+    /// What `RAFTKIT_MUTANT` asks for; none when it is not set or empty, or names a mutant of another crate.
     ///
     /// # Panics
     /// It names no mutant: the tests would pass, and say nothing.
     #[must_use]
     pub fn from_environment() -> Option<Self> {
         let wanted = std::env::var(VARIABLE).ok().filter(|wanted| !wanted.is_empty())?;
+        let wanted = match wanted.split_once('/') {
+            Some((other, _)) if other != CRATE => return None,
+            Some((_, name)) => name,
+            None => &wanted,
+        };
         let known = || Self::ALL.map(Self::name).join(", ");
         Some(
-            Self::find(&wanted)
+            Self::find(wanted)
                 .unwrap_or_else(|| panic!("{VARIABLE}={wanted} is no mutant; known: {}", known())),
         )
     }

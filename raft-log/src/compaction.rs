@@ -4,7 +4,7 @@ use raftkit_core::LogIndex;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable};
 
 use crate::codec::run_last;
-use crate::error::Trouble;
+use crate::error::{Damage, Trouble};
 use crate::tables::RUNS;
 
 /// How many runs one step removes at most.
@@ -26,7 +26,7 @@ pub enum Compaction {
 pub(crate) fn step(database: &Database, base: LogIndex) -> Result<Compaction, Trouble> {
     // Without looking first, a call that has nothing to do would leave an empty commit.
     let found = match database.begin_read()?.open_table(RUNS)?.first()? {
-        Some((key, run)) => run_last(key.value(), run.value())? <= base,
+        Some((key, run)) => ends_below(key.value(), run.value(), base)?,
         None => false,
     };
     if !found {
@@ -39,7 +39,7 @@ pub(crate) fn step(database: &Database, base: LogIndex) -> Result<Compaction, Tr
         let mut outcome = Compaction::More;
         for _ in 0..RUNS_PER_STEP {
             let whole = match runs.first()? {
-                Some((key, run)) => run_last(key.value(), run.value())? <= base,
+                Some((key, run)) => ends_below(key.value(), run.value(), base)?,
                 None => false,
             };
             if !whole {
@@ -52,4 +52,10 @@ pub(crate) fn step(database: &Database, base: LogIndex) -> Result<Compaction, Tr
     };
     txn.commit()?;
     Ok(outcome)
+}
+
+/// Whether nothing of a run is above the base.
+fn ends_below(key: u64, run: &[u8], base: LogIndex) -> Result<bool, Damage> {
+    let last = run_last(key, run)?;
+    Ok(mutant!(BaseRunRemoved, LogIndex(key), last) <= base)
 }

@@ -8,6 +8,7 @@ use crate::codec::PAYLOAD_BYTES_MAX;
 use crate::error::{FormError, StoreError, Trouble};
 use crate::journal::record::{RECORD_BYTES_MIN, encoded_len, payload_len};
 use crate::journal::{Journal, padded};
+use crate::mutants;
 use crate::reader::Reader;
 use crate::settler::{Settled, SharedCore};
 use crate::shared::{Shared, Unsettled};
@@ -125,8 +126,9 @@ impl Flusher {
     /// Any error ends the store. What became of these writes is unknown; earlier ones are safe.
     pub fn flush(&mut self) -> Result<Option<WriteSeq>, StoreError> {
         self.shared.alive()?;
-        let writes = std::mem::take(&mut self.queue);
+        let mut writes = std::mem::take(&mut self.queue);
         let Some(last) = writes.last().map(|write| write.seq) else { return Ok(None) };
+        self.queue.extend(mutant!(AckAtSubmit, writes.pop(), None));
         let result = self.group(writes);
         for group in self.shared.end_on_error(result)? {
             self.write_group(group, None)?;
@@ -138,13 +140,13 @@ impl Flusher {
     fn group(&mut self, writes: Vec<Write>) -> Result<Vec<Group>, Trouble> {
         let bytes_max = self.journal.record_bytes_max();
         let mut groups: Vec<Group> = Vec::new();
-        for write in writes {
+        for write in mutants::split(writes) {
             check_sizes(&write)?;
             self.state.apply(&write)?;
             let bytes = encoded_len(&write);
             let (hard_state, last) = (self.state.hard_state, self.state.last);
             match groups.last_mut() {
-                Some(group) if group.bytes + bytes <= bytes_max => {
+                Some(group) if group.bytes + bytes <= bytes_max && !mutants::is_alone() => {
                     group.writes.push(write);
                     group.bytes += bytes;
                     (group.hard_state, group.last) = (hard_state, last);
@@ -164,11 +166,13 @@ impl Flusher {
         }
         self.make_room(group.bytes)?;
         let before = self.journal.mark();
-        let mark = self.journal.prepare(&group.hard_state, group.last, |record| {
-            if let Some(identity) = &identity {
+        let newest = group.writes.iter().rev().find_map(|write| write.hard_state);
+        let hard_state = mutant!(HardStateNotInEachRecord, newest.unwrap_or_default(), group.hard_state);
+        let mark = self.journal.prepare(&hard_state, group.last, |record| {
+            if let Some(identity) = identity.as_ref().filter(|_| !mutant!(IdentityNotInJournal)) {
                 record.identity(identity);
             }
-            for write in &group.writes {
+            for write in mutants::in_order(&group.writes) {
                 record.write(write);
             }
         });
@@ -200,9 +204,13 @@ impl Flusher {
             view.apply(mark.seq, write);
         }
         drop(view);
+        if mutant!(OversizedRecordFirst) {
+            self.commit_record(mark)?;
+            return core.settle_at_once(&flush);
+        }
         core.settle_at_once(&flush)?;
         drop(core);
-        self.commit_record(mark)
+        mutant!(OversizedAckBeforeRecord, Ok(()), self.commit_record(mark))
     }
 
     /// Waits until a record of so many bytes does not touch what is still needed.

@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+#[macro_use]
+mod mutants;
+
 mod batch;
 mod codec;
 mod compaction;
@@ -23,6 +26,8 @@ mod writer;
 pub use compaction::Compaction;
 pub use error::{Damage, FormError, OpenError, ReadError, StoreError};
 pub use flusher::Flusher;
+#[cfg(mutants)]
+pub use mutants::Mutant;
 pub use reader::{ReadResult, Reader};
 pub use recovery::{FolderLock, LogDamage, Lost, OpenOptions, OpenReport, Replayed};
 pub use settler::{Settled, Settler};

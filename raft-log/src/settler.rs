@@ -3,11 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use raftkit_core::Write;
+use redb::Durability;
 
 use crate::batch::Batch;
 use crate::compaction::{self, Compaction};
 use crate::error::{StoreError, Trouble};
 use crate::journal::Mark;
+use crate::mutants;
 use crate::shared::{Shared, Unsettled};
 use crate::state::LogState;
 use crate::tables::{Identity, META, encode_identity, encode_mark, put_meta, record};
@@ -136,23 +138,28 @@ impl SettleCore {
         flushes: impl Iterator<Item = (&'a [Write], Option<&'a Identity>)>,
         mark: Mark,
     ) -> Result<(), StoreError> {
-        let state = &mut self.state;
+        let (state, settled) = (&mut self.state, self.settled);
         let result = self.shared.with(|database| {
-            let txn = database.begin_write()?;
-            write_flushes(&txn, state, flushes, mark)?;
-            Ok(txn.commit()?)
+            if mutant!(SettledMarkFirst) {
+                mutants::mark_apart(database, state, mark)?;
+            }
+            let mut txn = database.begin_write()?;
+            txn.set_durability(mutant!(NoneTakenForDurable, Durability::None, Durability::Immediate))?;
+            write_flushes(&txn, state, flushes, mutant!(SettledMarkLast, settled, mark))?;
+            mutant!(CommitErrorSwallowed, txn.commit().or(Ok(())), txn.commit())?;
+            if mutant!(SettledMarkLast) { mutants::mark_apart(database, state, mark) } else { Ok(()) }
         });
-        self.shared.end_on_error(result)?;
+        self.shared.end_on_error(mutant!(SettleErrorSwallowed, result.or(Ok(())), result))?;
         self.before = self.settled;
         self.settled = mark;
         self.shared.view().settled(mark.seq, self.state.last.index);
-        self.shared.raise_floor(self.before.at);
+        self.shared.raise_floor(mutant!(RingReusedTooEarly, self.settled.at, self.before.at));
         Ok(())
     }
 
     pub(crate) fn compact_step(&mut self) -> Result<Compaction, StoreError> {
         self.shared.alive()?;
-        let base = self.state.base.id.index;
+        let base = mutant!(CompactsUnsettledBase, self.shared.view().base(), self.state.base.id.index);
         let result = self.shared.with(|database| compaction::step(database, base));
         self.shared.end_on_error(result)
     }

@@ -132,7 +132,7 @@ impl Shared {
     /// Passes a result on; an error ends the store.
     pub(crate) fn end_on_error<T>(&self, result: Result<T, Trouble>) -> Result<T, StoreError> {
         result.map_err(|trouble| {
-            self.ended.store(true, Ordering::Release);
+            self.ended.store(!mutant!(GoesOnAfterError), Ordering::Release);
             trouble.into_store_error(&self.path)
         })
     }

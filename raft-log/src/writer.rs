@@ -107,6 +107,9 @@ fn flush_all(
         let wait = if flusher.wants_witness() { WITNESS_AFTER } else { Duration::MAX };
         let result = match writes.recv_timeout(wait) {
             Ok(first) => {
+                if mutant!(ReportsAtSubmit) {
+                    report(Written::Persisted(first.seq));
+                }
                 flusher.queue(first);
                 writes.try_iter().take(WRITES_MAX).for_each(|write| flusher.queue(write));
                 flush(&mut flusher, &nudge, report)
@@ -147,6 +150,9 @@ fn settle_all(mut settler: Settler, nudges: &Receiver<()>, report: &dyn Fn(Writt
                 return;
             }
             if let Err(error) = settle(&mut settler) {
+                if mutant!(SettlerHidesErrors) {
+                    return;
+                }
                 return report(Written::Failed(error));
             }
         }

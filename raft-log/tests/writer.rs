@@ -142,3 +142,36 @@ fn a_stuck_sync_of_the_database_does_not_stop_the_flushes() {
     flusher.witness().unwrap();
     assert!(matches!(reader.read(LogIndex(3), LogIndex(3), usize::MAX).unwrap(), ReadResult::Entries(_)));
 }
+
+#[test]
+fn nothing_is_reported_before_it_is_durable() {
+    let disk = SimulatedDisk::new(1);
+    let (writer, reports) = start(&disk);
+    disk.hold_syncs();
+    writer.write(append(2, vec![command(1, 2, 300)])).unwrap();
+    while disk.held_syncs() == 0 {
+        std::thread::yield_now();
+    }
+    let early = reports.try_recv();
+    disk.release_syncs();
+    assert!(early.is_err(), "its sync is under way: {early:?}");
+    wait(&reports, 2);
+}
+
+#[test]
+fn an_error_of_the_settling_is_reported_too() {
+    let disk = SimulatedDisk::new(1);
+    let options = OpenOptions { journal_bytes: 20 << 20, ..options() };
+    let (store, _) =
+        Store::open(std::sync::Arc::new(disk.clone()), std::path::Path::new(DIR), options).unwrap();
+    let (sender, reports) = channel();
+    let writer = Writer::start(store, move |written| drop(sender.send(written))).unwrap();
+    // Only the settling reads. It starts at once when there is much to settle.
+    disk.fail_next(Operation::Read, 0, ErrorKind::Other);
+    writer.write(append(1, vec![command(1, 1, (9 << 20) / 2)])).unwrap();
+    let failed = reports.iter().find_map(|written| match written {
+        Written::Failed(error) => Some(error),
+        Written::Persisted(_) => None,
+    });
+    assert!(matches!(failed, Some(StoreError::Database { .. })), "{failed:?}");
+}

@@ -42,6 +42,7 @@ fn steps() -> Vec<Step> {
         step("clippy", cargo("clippy --workspace --all-targets --all-features -- -D warnings")),
         step("test", cargo("test --workspace --all-features")),
         step("mutants", Work::Own(mutants::of_core)),
+        step("mutants-log", Work::Own(mutants::of_log)),
         step("doc", Work::Cargo { args: doc, env: vec![("RUSTDOCFLAGS", "-Dwarnings")] }),
         step("no-std", Work::CargoForTarget { args: bare_metal, target: BARE_METAL }),
         step("release", cargo("build --release -p raftkit-node")),

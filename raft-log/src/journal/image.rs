@@ -92,7 +92,8 @@ impl Image {
         let around = mark.at.checked_next_multiple_of(ring)?;
         let places = [mark.at, around];
         let found = places.into_iter().filter_map(|at| self.at(at));
-        found.into_iter().find(|sealed| sealed.mark.seq == mark.seq + 1 && sealed.prev == mark.sum)
+        let follows = |sealed: &Sealed<'_>| sealed.prev == mark.sum || mutant!(ChainIgnored);
+        found.into_iter().find(|sealed| sealed.mark.seq == mark.seq + 1 && follows(sealed))
     }
 
     /// Follows the records from `mark` on.
@@ -106,10 +107,13 @@ impl Image {
             records.push(sealed.open()?);
             end = sealed.mark;
         }
-        let newest =
-            self.newest_record(end.seq).map_or(0, |sealed| sealed.mark.seq).max(self.witness.mark.seq);
-        let replaced = self.witness.mark.seq == end.seq && self.witness.mark.sum != end.sum;
-        let lost = if newest > end.seq {
+        let behind = self.newest_record(end.seq).filter(|_| !mutant!(RotInTheMiddleDropped));
+        let witnessed = mutant!(RotBelowWitnessDropped, 0, self.witness.mark.seq);
+        let newest = behind.map_or(0, |sealed| sealed.mark.seq).max(witnessed);
+        let replaced = self.witness.mark.seq == end.seq
+            && self.witness.mark.sum != end.sum
+            && !mutant!(OtherHistoryAccepted);
+        let lost = if newest > end.seq || (mutant!(TornTailIsDamage) && self.is_torn(end)) {
             Some(Lost { first: end.seq + 1, last: newest })
         } else {
             replaced.then_some(Lost { first: end.seq, last: end.seq })

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use raftkit_core::{HardState, LogId};
 use raftkit_disk::{Disk, DiskFile, OpenMode};
 
+use crate::mutants;
 use crate::tables::Identity;
 use record::Encoder;
 use witness::Witness;
@@ -61,7 +62,7 @@ pub(crate) fn padded(len: usize) -> usize {
 /// The place of a record of `len` padded bytes after `at`: records do not go around the ring's end.
 pub(crate) fn place(at: u64, len: u64, ring: u64) -> u64 {
     let offset = at % ring;
-    if offset + len > ring { at + (ring - offset) } else { at }
+    if offset + len > ring && !mutant!(RecordGoesAround) { at + (ring - offset) } else { at }
 }
 
 /// The open journal, for the one who appends.
@@ -95,7 +96,8 @@ impl Journal {
     /// True when a record of `len` bytes fits without touching what is from `floor` on.
     pub(crate) fn has_room(&self, len: usize, floor: u64) -> bool {
         let len = padded(len) as u64;
-        place(self.next.at, len, self.ring) + len - floor <= self.ring
+        place(self.next.at, len, self.ring) + len - floor
+            <= self.ring + mutant!(RoomForASectorMore, SECTOR as u64, 0)
     }
 
     /// Makes a record, not yet written, and says up to where the journal will be with it. `body` fills it.
@@ -118,7 +120,14 @@ impl Journal {
     pub(crate) fn commit(&mut self, mark: Mark) -> io::Result<()> {
         let bytes = self.encoder.bytes();
         let at = mark.at - bytes.len() as u64;
-        self.file.write_durably(RING_START + at % self.ring, bytes)?;
+        if mutant!(WitnessBeforeRecord) {
+            mutants::witness_ahead(self.file.as_ref(), &mut self.witness, mark)?;
+        }
+        let place = RING_START + at % self.ring;
+        let written =
+            mutant!(RecordNotSynced, self.file.write_at(place, bytes), self.file.write_durably(place, bytes));
+        let written = written.or_else(|error| mutant!(JournalErrorRetried, self.file.sync(), Err(error)));
+        mutant!(JournalErrorSwallowed, Ok(()), written)?;
         self.next = mark;
         Ok(())
     }
@@ -144,7 +153,9 @@ impl Journal {
             last,
             hard_state,
         };
-        self.file.write_durably(witness.offset(), &witness.encode())?;
+        if !mutant!(WitnessNotWritten) {
+            self.file.write_durably(witness.offset(), &witness.encode())?;
+        }
         self.witness = witness;
         Ok(())
     }
@@ -166,7 +177,10 @@ pub(crate) fn make(disk: &dyn Disk, dir: &Path, first: &Witness) -> io::Result<(
     // Zeros that are written, not a hole: a write into a hole costs the file system its own sync each time.
     let zeros = vec![0; 1 << 20];
     let end = RING_START + first.ring;
-    let mut at = 0;
+    let mut at = mutant!(RingIsAHole, end, 0);
+    if mutant!(RingIsAHole) {
+        file.set_len(end)?;
+    }
     while at < end {
         let part = zeros.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
         file.write_at(at, &zeros[..part])?;
@@ -175,6 +189,11 @@ pub(crate) fn make(disk: &dyn Disk, dir: &Path, first: &Witness) -> io::Result<(
     for generation in [0, 1] {
         let witness = Witness { generation, ..*first };
         file.write_at(witness.offset(), &witness.encode())?;
+    }
+    if mutant!(JournalRenamedFirst) {
+        disk.rename(&new, &dir.join(FILE))?;
+        disk.sync_dir(dir)?;
+        return file.sync();
     }
     file.sync()?;
     disk.rename(&new, &dir.join(FILE))

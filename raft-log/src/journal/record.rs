@@ -220,7 +220,9 @@ impl<'a> Sealed<'a> {
         let (prev, seq, at) = (fields.u64().ok()?, fields.u64().ok()?, fields.u64().ok()?);
         let end = HEAD.checked_add(usize::try_from(len).ok()?)?;
         let body = bytes.get(HEAD..end)?;
-        if end < RECORD_BYTES_MIN || checksum(salt, len.to_le_bytes(), bytes.get(16..end)?) != sum {
+        let sound =
+            checksum(salt, len.to_le_bytes(), bytes.get(16..end)?) == sum || mutant!(TornTailAccepted);
+        if end < RECORD_BYTES_MIN || !sound {
             return None;
         }
         let at = at.checked_add(padded(end) as u64)?;
@@ -278,7 +280,8 @@ impl<'a> Sealed<'a> {
                 record.writes.push(write);
             }
         }
-        record.writes.push(Write { hard_state: Some(hard_state), ..Write::default() });
+        let hard_state = mutant!(HardStateNotReplayed, None, Some(hard_state));
+        record.writes.push(Write { hard_state, ..Write::default() });
         Ok(record)
     }
 }

@@ -76,7 +76,7 @@ impl Witness {
         let _format = head.u32().ok()?;
         let sum = head.u64().ok()?;
         let body = head.rest();
-        if magic != MAGIC || xxh3_64(body) != sum {
+        if magic != MAGIC || (xxh3_64(body) != sum && !mutant!(WitnessChecksumIgnored)) {
             return None;
         }
         let mut fields = Fields::new("witness", body);

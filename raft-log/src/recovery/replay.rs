@@ -28,7 +28,11 @@ pub(super) fn replay(
     let damaged = |damage| OpenError::Damaged { path: journal_path.to_path_buf(), damage };
     let Loaded { mut identity, mut state, settled } = loaded;
     let chain = image.follow(settled).map_err(damaged)?;
-    let whole = chain.records.iter().position(|record| record.elsewhere).unwrap_or(chain.records.len());
+    if chain.torn && mutant!(TornTailStops) {
+        return Err(damaged(Damage::Missing { record: "journal record" }));
+    }
+    let is_elsewhere = |record: &Record| record.elsewhere && !mutant!(ElsewhereTakenForThere);
+    let whole = chain.records.iter().position(is_elsewhere).unwrap_or(chain.records.len());
     let (records, elsewhere) = chain.records.split_at(whole);
     identity = records.iter().rev().find_map(|record| record.identity).unwrap_or(identity);
     identity = Identity { incarnation: Incarnation(identity.incarnation.0 + 1), format: FORMAT, ..identity };
@@ -40,7 +44,10 @@ pub(super) fn replay(
     if let Some((first, last)) = lost_records(&chain, elsewhere) {
         let newest = image.newest().map_err(damaged)?;
         last_write.push(Write {
-            hard_state: Some(HardState { health: Health::Damaged, ..newest.hard_state }),
+            hard_state: Some(HardState {
+                health: mutant!(LossKeepsHealth, newest.hard_state.health, Health::Damaged),
+                ..mutant!(LossTakesOlderHardState, state.hard_state, newest.hard_state)
+            }),
             ..Write::default()
         });
         mark = image.fresh_mark().map_err(damaged)?;
@@ -48,8 +55,11 @@ pub(super) fn replay(
     }
     let result = contain(|| {
         let txn = database.begin_write()?;
-        let flushes = records.iter().map(|record| (record.writes.as_slice(), None));
-        let end = std::iter::once((last_write.as_slice(), Some(&identity)));
+        let again = records.first().filter(|_| mutant!(RecordReplayedTwice));
+        let records = records.iter().skip(usize::from(mutant!(FirstRecordNotReplayed))).chain(again);
+        let flushes = records.map(|record| (record.writes.as_slice(), None));
+        let durable = (!mutant!(IncarnationNotDurable)).then_some(&identity);
+        let end = std::iter::once((last_write.as_slice(), durable));
         write_flushes(&txn, &mut state, flushes.chain(end), mark)?;
         Ok(txn.commit()?)
     });

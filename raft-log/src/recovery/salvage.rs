@@ -63,8 +63,11 @@ pub(super) fn salvage(
     } else {
         Lost::Entries { first: last.index.next(), last: newest.last.index }
     };
-    let health = if complete { newest.hard_state.health } else { Health::Damaged };
-    let hard_state = HardState { health, ..newest.hard_state };
+    let kept = complete || mutant!(SalvageKeepsHealth);
+    let health = if kept { newest.hard_state.health } else { Health::Damaged };
+    let known = mutant!(SalvageTakesWitnessHardState, image.witness().hard_state, newest.hard_state);
+    let known = mutant!(SalvageForgetsHardState, HardState::default(), known);
+    let hard_state = HardState { health, ..known };
     rebuild(disk, dir, options, &identity, log, hard_state, settled)?;
     Ok(LogDamage { file: path, damage, lost })
 }

@@ -190,6 +190,34 @@ pub(crate) fn settle(store: &mut Store) {
     while store.settle().unwrap() == Settled::More {}
 }
 
+/// A store that was made and formed, and what it should show.
+pub(crate) fn formed(disk: &SimulatedDisk) -> (Store, Model) {
+    let (mut store, _) = open(disk).unwrap();
+    store.form(ClusterId(1), base(1, 1)).unwrap();
+    let mut model = Model::default();
+    model.form(ClusterId(1), base(1, 1));
+    (store, model)
+}
+
+/// Flushes one more entry, of about two sectors.
+pub(crate) fn flush_one(store: &mut Store, model: &mut Model, term: u64) {
+    let next = model.last().index.0 + 1;
+    let write = append(next, vec![command(term, next, 700)]);
+    model.apply(&write);
+    store.queue(write);
+    store.flush().unwrap();
+}
+
+/// The power is cut, and nothing is lost that was told.
+pub(crate) fn assert_survives(disk: &SimulatedDisk, store: Store, model: &Model) {
+    disk.freeze();
+    drop(store);
+    disk.crash_losing_all_unsynced();
+    let (store, _) = open(disk).unwrap();
+    assert!(store.report().damage.is_none(), "{:?}", store.report());
+    model.check(&store);
+}
+
 /// A store's error must be an error of the disk, not a panic that was caught nor a claim of damage.
 pub(crate) fn assert_honest(error: &(dyn std::error::Error + 'static)) {
     let mut text = error.to_string();

@@ -44,13 +44,22 @@ pub(crate) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
     let mut stages = trial::stages(&binaries);
     check_sound(&mut stages, &logs)?;
     let start = Instant::now();
-    let verdicts = try_all(&mutants, &stages, &logs)?;
+    let verdicts = try_all(&flags.krate, &mutants, &stages, &logs)?;
     report(&flags.krate, &mutants, &verdicts, start.elapsed(), &logs)
 }
 
 /// All mutants of the core: a step of the gate.
 pub(crate) fn of_core() -> Result<(), Failure> {
-    run(&MutantsFlags { krate: "raft-core".to_owned(), only: Vec::new(), list: false })
+    run_all("raft-core")
+}
+
+/// All mutants of the log: a step of the gate.
+pub(crate) fn of_log() -> Result<(), Failure> {
+    run_all("raft-log")
+}
+
+fn run_all(krate: &str) -> Result<(), Failure> {
+    run(&MutantsFlags { krate: krate.to_owned(), only: Vec::new(), list: false })
 }
 
 fn print(text: &str) -> Result<(), Failure> {
@@ -113,7 +122,7 @@ fn check_sound(stages: &mut [Stage], logs: &Path) -> Result<(), Failure> {
 }
 
 /// Tries the mutants, a few at a time; in their order.
-fn try_all(mutants: &[Mutant], stages: &[Stage], logs: &Path) -> Result<Vec<Verdict>, Failure> {
+fn try_all(krate: &str, mutants: &[Mutant], stages: &[Stage], logs: &Path) -> Result<Vec<Verdict>, Failure> {
     let next = AtomicUsize::new(0);
     let done: Mutex<BTreeMap<usize, Result<Verdict, Failure>>> = Mutex::default();
     thread::scope(|scope| {
@@ -122,7 +131,7 @@ fn try_all(mutants: &[Mutant], stages: &[Stage], logs: &Path) -> Result<Vec<Verd
                 while let Some((at, mutant)) =
                     Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, mutants.get(at)?)))
                 {
-                    let verdict = trial::of(&mutant.name, stages, logs);
+                    let verdict = trial::of(&format!("{krate}/{}", mutant.name), stages, logs);
                     let mut done = done.lock().expect("no trial panics");
                     done.insert(at, verdict);
                     let words = done[&at].as_ref().map_or_else(ToString::to_string, Verdict::shown);
@@ -174,7 +183,8 @@ fn median(verdicts: &[Verdict]) -> Duration {
 
 /// The file for what was said in one stage.
 fn log_file(logs: &Path, mutant: Option<&str>, stage: &str) -> PathBuf {
-    logs.join(format!("{}.{}.txt", mutant.unwrap_or("none"), stage.replace(' ', "_")))
+    let mutant = mutant.unwrap_or("none").replace('/', ".");
+    logs.join(format!("{mutant}.{}.txt", stage.replace(' ', "_")))
 }
 
 #[cfg(test)]

@@ -71,13 +71,13 @@ impl Verdict {
 }
 
 /// What to run, cheap things first: unit tests, then single rules and scenarios, then random inputs and
-/// grids, then simulation.
+/// grids, then simulation and the power cut at every call.
 pub(super) fn stages(binaries: &[TestBinary]) -> Vec<Stage> {
     let rank = |binary: &&TestBinary| match binary.name.as_str() {
         _ if binary.is_unit => 0,
-        "determinism" => 2,
-        "lease" => 3,
-        "simulation" => 4,
+        "determinism" | "model" => 2,
+        "lease" | "rot" => 3,
+        "simulation" | "crash_points" => 4,
         _ => 1,
     };
     let mut sorted: Vec<&TestBinary> = binaries.iter().collect();
@@ -98,7 +98,7 @@ pub(super) fn stages(binaries: &[TestBinary]) -> Vec<Stage> {
     sorted.into_iter().flat_map(of).collect()
 }
 
-/// A test binary, with this mutant switched on.
+/// A test binary, with this mutant switched on: `<crate>/<name>`.
 pub(super) fn command(binary: &Path, mutant: Option<&str>) -> Command {
     let mut command = Command::new(binary);
     command.env(VARIABLE, mutant.unwrap_or_default());

@@ -1,0 +1,180 @@
+//! The newest commit of redb may rot: redb falls back to the one before, and the journal has what came since.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "test")]
+
+mod common;
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use common::*;
+use raftkit_core::*;
+use raftkit_disk::{Disk, OpenMode, Operation, SimulatedDisk};
+use raftkit_log::*;
+
+/// Follows the database's file on the medium, from commit to commit.
+struct Watch {
+    before: Vec<u8>,
+    now: Vec<u8>,
+}
+
+impl Watch {
+    fn new(disk: &SimulatedDisk) -> Self {
+        let now = disk.durable(Path::new(FILE)).unwrap();
+        Self { before: now.clone(), now }
+    }
+
+    /// To be called after each commit.
+    fn look(&mut self, disk: &SimulatedDisk) {
+        let bytes = disk.durable(Path::new(FILE)).unwrap();
+        if bytes != self.now {
+            self.before = std::mem::replace(&mut self.now, bytes);
+        }
+    }
+
+    /// What a power cut leaves, with all that the newest commit wrote rotten, but for the file's head, where both commits
+    /// are named.
+    fn rotten(&self, disk: &SimulatedDisk) -> SimulatedDisk {
+        const HEAD: usize = 4096;
+        let mut image = disk.image();
+        let mut count = 0;
+        for at in (HEAD..self.now.len()).step_by(512) {
+            if self.before.get(at..at + 512) != self.now.get(at..at + 512) {
+                assert!(image.rot(Path::new(FILE), at as u64 + 77, 0x10));
+                count += 1;
+            }
+        }
+        assert!(count > 0, "there was no commit");
+        SimulatedDisk::from_image(7, &image)
+    }
+}
+
+/// Flushes one more entry; if it had to settle, which may take two commits, one more follows that is looked at by itself.
+fn flush_watched(store: &mut Store, model: &mut Model, watch: &mut Watch, disk: &SimulatedDisk) {
+    let before = store.unsettled_bytes();
+    flush_one(store, model, 1);
+    watch.look(disk);
+    if store.unsettled_bytes() <= before {
+        settle(store);
+        watch.look(disk);
+    }
+}
+
+fn assert_nothing_lost(disk: &SimulatedDisk, model: &Model) {
+    let (store, restored) = open(disk).unwrap();
+    assert_eq!(restored.hard_state.health, Health::Sound, "{:?}", store.report());
+    assert!(store.report().damage.as_ref().is_none_or(|damage| damage.lost == Lost::Nothing));
+    model.check(&store);
+}
+
+/// Twice around the ring, settled at different distances.
+#[test]
+fn a_stretch_of_the_ring_is_reused_only_when_two_commits_have_it() {
+    let disk = SimulatedDisk::new(1);
+    let (mut store, mut model) = formed(&disk);
+    settle(&mut store);
+    flush_one(&mut store, &mut model, 1);
+    let mut watch = Watch::new(&disk);
+    settle(&mut store);
+    watch.look(&disk);
+    for pause in [3, 9, 20, 12, 60] {
+        for _ in 0..pause {
+            flush_watched(&mut store, &mut model, &mut watch, &disk);
+            assert_nothing_lost(&watch.rotten(&disk), &model);
+        }
+        settle(&mut store);
+        watch.look(&disk);
+    }
+}
+
+#[test]
+fn what_an_opening_settled_stays_in_the_ring_until_the_next_commit() {
+    let disk = SimulatedDisk::new(1);
+    let (mut store, mut model) = formed(&disk);
+    settle(&mut store);
+    for _ in 0..12 {
+        flush_one(&mut store, &mut model, 1);
+    }
+    disk.freeze();
+    drop(store);
+    disk.crash_losing_all_unsynced();
+    let mut watch = Watch::new(&disk);
+    let (mut store, _) = open(&disk).unwrap();
+    watch.look(&disk);
+    for _ in 0..40 {
+        assert_nothing_lost(&watch.rotten(&disk), &model);
+        flush_watched(&mut store, &mut model, &mut watch, &disk);
+    }
+}
+
+#[test]
+fn the_incarnation_of_an_opening_is_not_used_twice() {
+    let disk = SimulatedDisk::new(1);
+    drop(formed(&disk));
+    let mut watch = Watch::new(&disk);
+    let (store, _) = open(&disk).unwrap();
+    watch.look(&disk);
+    let (again, _) = open(&watch.rotten(&disk)).unwrap();
+    assert!(again.identity().incarnation > store.identity().incarnation);
+    assert_eq!(again.identity().cluster, Some(ClusterId(1)));
+}
+
+#[test]
+fn what_went_around_the_journal_is_lost_with_the_commit_and_the_node_knows_it() {
+    let disk = SimulatedDisk::new(1);
+    let (mut store, mut model) = formed(&disk);
+    flush_one(&mut store, &mut model, 1);
+    settle(&mut store);
+    let mut watch = Watch::new(&disk);
+    let hard_state = HardState { term: Term(3), vote: Some(NodeId(2)), ..model.hard_state };
+    store.queue(Write { hard_state: Some(hard_state), ..append(9, vec![command(1, 3, 20_000)]) });
+    store.flush().unwrap();
+    watch.look(&disk);
+    let (store, restored) = open(&watch.rotten(&disk)).unwrap();
+    assert_eq!(restored.hard_state, HardState { health: Health::Damaged, ..hard_state });
+    assert_eq!(restored.last, LogIndex(2));
+    let lost = store.report().damage.as_ref().unwrap().lost;
+    assert_eq!(lost, Lost::Entries { first: LogIndex(3), last: LogIndex(3) });
+}
+
+/// A process that was killed left a record in the cache alone. The next one replays it, so it must be on the medium before
+/// anything follows it there.
+#[test]
+fn a_record_of_a_killed_process_is_made_durable_before_it_is_built_upon() {
+    let disk = SimulatedDisk::new(1);
+    let (mut store, mut model) = formed(&disk);
+    settle(&mut store);
+    let before = disk.image();
+    flush_one(&mut store, &mut model, 1);
+    let journal = disk.durable(Path::new(JOURNAL)).unwrap();
+    for seed in 0..40 {
+        let disk = SimulatedDisk::from_image(seed, &before);
+        let file = disk.open(Path::new(JOURNAL), OpenMode::Existing).unwrap();
+        file.write_at(0, &journal).unwrap();
+        let mut watch = Watch::new(&disk);
+        let mut model = model.clone();
+        let (mut store, _) = open(&disk).unwrap();
+        watch.look(&disk);
+        model.check(&store);
+        flush_one(&mut store, &mut model, 1);
+        assert_nothing_lost(&watch.rotten(&disk), &model);
+    }
+}
+
+/// After a failed sync the cache shows what the disk never got. Nothing may be built upon that.
+#[test]
+fn a_record_whose_sync_failed_is_not_built_upon() {
+    let disk = SimulatedDisk::new(1);
+    let (mut store, mut model) = formed(&disk);
+    settle(&mut store);
+    disk.fail_next(Operation::Sync, 0, ErrorKind::Other);
+    store.queue(append(9, vec![command(1, 2, 700)]));
+    store.flush().unwrap_err();
+    drop(store);
+    let mut watch = Watch::new(&disk);
+    let (mut store, restored) = open(&disk).unwrap();
+    watch.look(&disk);
+    assert_eq!(restored.last, LogIndex(1), "it is not on the medium");
+    flush_one(&mut store, &mut model, 1);
+    assert_nothing_lost(&watch.rotten(&disk), &model);
+}
