@@ -85,6 +85,7 @@ fn the_folder_of_another_node_is_not_mended() {
     let other = OpenOptions { node: NodeId(2), ..options() };
     let error = Store::open(Arc::new(disk.clone()), Path::new(DIR), other).unwrap_err();
     assert!(matches!(error, OpenError::OtherNode { found: NodeId(1), node: NodeId(2), .. }), "{error:?}");
+    assert!(!disk.exists(Path::new(FILE)).unwrap(), "nothing was changed");
 }
 
 /// Two lives from one image that went different ways, each `flushes` long: the database of the first, the journal of the
