@@ -7,6 +7,7 @@ mod common;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use common::golden::{self, disk_of};
 use common::*;
 use raftkit_core::*;
 use raftkit_disk::{Disk, OpenMode, Operation, SimulatedDisk};
@@ -184,4 +185,24 @@ fn a_record_whose_sync_failed_is_not_built_upon() {
     assert_eq!(restored.last, LogIndex(1), "it is not on the medium");
     flush_one(&mut store, &mut model, 1);
     assert_nothing_lost(&watch.rotten(&disk), &model);
+}
+
+/// The commit that made a log of format 1 one of the present format rots, and the journal that came with it cannot be read:
+/// the hard state is lost, and no new journal may hide that.
+#[test]
+fn an_upgrade_that_is_done_again_makes_no_journal_in_place_of_one_that_cannot_be_read() {
+    let disk = disk_of(&golden::text(1, "clean"));
+    let mut watch = Watch::new(&disk);
+    let (mut store, restored) = open(&disk).unwrap();
+    watch.look(&disk);
+    assert_eq!(store.report().upgraded_from, Some(1));
+    let vote = HardState { term: Term(99), vote: Some(NodeId(2)), ..restored.hard_state };
+    store.queue(Write { hard_state: Some(vote), ..append(9, vec![]) });
+    store.flush().unwrap();
+    let rotten = watch.rotten(&disk);
+    for witness in [0, 4096] {
+        assert!(rotten.rot(Path::new(JOURNAL), witness + 100, 1));
+    }
+    let error = open(&rotten).unwrap_err();
+    assert!(matches!(&error, OpenError::Damaged { path, .. } if path == Path::new(JOURNAL)), "{error:?}");
 }

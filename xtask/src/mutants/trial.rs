@@ -75,7 +75,7 @@ impl Verdict {
 pub(super) fn stages(binaries: &[TestBinary]) -> Vec<Stage> {
     let rank = |binary: &&TestBinary| match binary.name.as_str() {
         _ if binary.is_unit => 0,
-        "determinism" | "model" => 2,
+        "determinism" | "model" | "verify" => 2,
         "lease" | "rot" => 3,
         "simulation" | "crash_points" => 4,
         _ => 1,
