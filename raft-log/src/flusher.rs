@@ -182,11 +182,8 @@ impl Flusher {
     }
 
     fn commit_record(&mut self, mark: crate::journal::Mark) -> Result<(), StoreError> {
-        let result = self.journal.commit(mark).map_err(|source| {
-            let path = self.shared.journal_path.clone();
-            Trouble::Refused(StoreError::Disk { path, source })
-        });
-        self.shared.end_on_error(result)
+        let result = self.journal.commit(mark);
+        self.shared.end_on_journal_error(result)
     }
 
     /// Puts what is too large for the ring into redb at once, and into the journal only that it is there.
@@ -199,11 +196,7 @@ impl Flusher {
             self.journal.prepare(&group.hard_state, group.last, crate::journal::record::Encoder::elsewhere);
         let flush = Unsettled { mark, writes: group.writes, identity, bytes: 0 };
         // Readers must not take what redb holds from here on for what it held before.
-        let mut view = self.shared.view();
-        for write in &flush.writes {
-            view.apply(mark.seq, write);
-        }
-        drop(view);
+        self.shared.show(&flush);
         if mutant!(OversizedRecordFirst) {
             self.commit_record(mark)?;
             return core.settle_at_once(&flush);
@@ -240,11 +233,8 @@ impl Flusher {
             return Ok(());
         }
         let (hard_state, last) = (self.state.hard_state, self.state.last);
-        let result = self.journal.write_witness(&self.identity, hard_state, last).map_err(|source| {
-            let path = self.shared.journal_path.clone();
-            Trouble::Refused(StoreError::Disk { path, source })
-        });
-        self.shared.end_on_error(result)
+        let result = self.journal.write_witness(&self.identity, hard_state, last);
+        self.shared.end_on_journal_error(result)
     }
 
     /// True when [`witness`](Self::witness) has something to do.

@@ -1,6 +1,7 @@
 //! What the store's halves and its readers share; and a wall around redb, because it panics on some damage.
 
 use std::collections::VecDeque;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -92,13 +93,15 @@ impl Shared {
 
     /// Takes in what the journal has made durable: from now on it is read, and to be settled.
     pub(crate) fn flushed(&self, flush: Unsettled) {
-        let mut view = self.view();
-        for write in &flush.writes {
-            view.apply(flush.mark.seq, write);
-        }
-        drop(view);
+        self.show(&flush);
         self.unsettled_bytes.fetch_add(flush.bytes, Ordering::Relaxed);
         self.unsettled().push_back(Arc::new(flush));
+    }
+
+    /// Lets readers see a flush.
+    pub(crate) fn show(&self, flush: &Unsettled) {
+        let mut view = self.view();
+        flush.writes.iter().for_each(|write| view.apply(flush.mark.seq, write));
     }
 
     /// Forgets the oldest unsettled flushes, up to record `seq`, which are in redb now.
@@ -127,6 +130,12 @@ impl Shared {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// Passes the result of a write to the journal on; an error ends the store.
+    pub(crate) fn end_on_journal_error(&self, result: io::Result<()>) -> Result<(), StoreError> {
+        let disk = |source| StoreError::Disk { path: self.journal_path.clone(), source };
+        self.end_on_error(result.map_err(|source| disk(source).into()))
     }
 
     /// Passes a result on; an error ends the store.
