@@ -1,0 +1,122 @@
+//! What must hold of a node at any time.
+
+use alloc::collections::BTreeSet;
+
+use super::Violation;
+use crate::progress::ProgressState;
+use crate::raft::Node;
+use crate::role::{Leader, Role};
+use crate::{LogIndex, NodeId};
+
+/// Checks one node by itself.
+///
+/// # Errors
+/// The first invariant that does not hold.
+pub fn check_state(node: &Node) -> Result<(), Violation> {
+    let log = &node.log;
+    let (base, last) = (log.base(), log.last());
+    in_order("base", base.index, "commit", node.commit)?;
+    in_order("base", base.index, "applied", node.applied)?;
+    in_order("applied", node.applied, "handed out", node.handed)?;
+    in_order("handed out", node.handed, "commit", node.commit)?;
+    in_order("commit", node.commit, "last", last.index)?;
+    in_order("durable", log.durable(), "last", last.index)?;
+    check_runs(node)?;
+    if !log.tail_is_consistent() {
+        return Err(Violation::Tail);
+    }
+    check_memberships(node)?;
+    if last.term > node.term && !node.ended {
+        return Err(Violation::LastTerm { last: last.term, term: node.term });
+    }
+    if !node.is_sound() && !matches!(node.role, Role::Follower(_)) {
+        return Err(Violation::Damaged);
+    }
+    let (queued, health) = (node.writes.queued(), node.health.health());
+    if (queued.term, queued.vote, queued.health) != (node.term, node.vote, health) && !node.ended {
+        return Err(Violation::UnwrittenVote { term: node.term });
+    }
+    match &node.role {
+        Role::Follower(_) | Role::PreCandidate(_) => Ok(()),
+        Role::Candidate(_) => own_vote(node),
+        Role::Leader(leader) => own_vote(node).and_then(|()| check_leader(node, leader)),
+    }
+}
+
+fn check_memberships(node: &Node) -> Result<(), Violation> {
+    let mut before = node.log.base().index;
+    for at in node.memberships.later_indexes() {
+        if at <= before || at > node.log.last_index() {
+            return Err(Violation::Memberships);
+        }
+        before = at;
+    }
+    let current = node.memberships.current();
+    let known = |set: &BTreeSet<NodeId>| set.iter().all(|node| current.contains(*node));
+    let sets = [current.voters(), current.outgoing(), current.staging(), current.leaving()];
+    // An outgoing voter may be a staging learner from the end of the change on.
+    let apart = current.staging().is_disjoint(current.voters())
+        && current.leaving().is_disjoint(current.voters())
+        && (current.is_joint() || current.leaving().is_empty());
+    if sets.into_iter().all(known) && apart {
+        Ok(())
+    } else {
+        Err(Violation::Membership { at: current.id() })
+    }
+}
+
+fn check_runs(node: &Node) -> Result<(), Violation> {
+    let (base, last) = (node.log.base(), node.log.last_index());
+    let runs = node.log.runs().as_slice();
+    let starts = match runs.first() {
+        Some(first) => first.first == base.index.next() && first.term >= base.term,
+        None => base.index == last,
+    };
+    let rises = runs.iter().zip(runs.iter().skip(1)).all(|(a, b)| a.first < b.first && a.term < b.term);
+    let ends = runs.last().is_none_or(|run| run.first <= last);
+    if starts && rises && ends { Ok(()) } else { Err(Violation::TermRuns { last }) }
+}
+
+fn check_leader(node: &Node, leader: &Leader) -> Result<(), Violation> {
+    let durable = node.writes.durable();
+    if (durable.term, durable.vote) != (node.term, node.vote) {
+        return Err(Violation::VoteNotDurable { term: node.term });
+    }
+    // Those of earlier terms may be committed without its knowing.
+    let own = leader.term_start.max(node.commit.next());
+    let uncommitted = node.memberships.later_indexes().filter(|at| *at >= own).count();
+    if uncommitted > 1 {
+        return Err(Violation::TwoChanges { commit: node.commit });
+    }
+    let last = node.log.last_index();
+    in_order("start of term", leader.term_start, "last", last)?;
+    for (id, peer) in &leader.progress {
+        let ordered = peer.match_index < peer.next_index || peer.regressed;
+        let window = peer.inflights.is_consistent()
+            && (peer.inflights.is_empty() || peer.state == ProgressState::Replicate);
+        if !ordered || !window || peer.match_index > last || peer.next_index > last.next() {
+            return Err(Violation::Progress { peer: *id, matched: peer.match_index, next: peer.next_index });
+        }
+    }
+    let weight: usize = leader.open.iter().map(|open| open.weight).sum();
+    let rises = leader.open.iter().zip(leader.open.iter().skip(1)).all(|(a, b)| a.index < b.index);
+    let open = leader.open.front().is_none_or(|open| open.index > node.commit);
+    if weight == leader.open_bytes && rises && open {
+        Ok(())
+    } else {
+        Err(Violation::Open { bytes: leader.open_bytes })
+    }
+}
+
+fn own_vote(node: &Node) -> Result<(), Violation> {
+    if node.vote == Some(node.config.node) { Ok(()) } else { Err(Violation::NoOwnVote { term: node.term }) }
+}
+
+fn in_order(
+    low_name: &'static str,
+    low: LogIndex,
+    high_name: &'static str,
+    high: LogIndex,
+) -> Result<(), Violation> {
+    if low <= high { Ok(()) } else { Err(Violation::Order { low_name, low, high_name, high }) }
+}
