@@ -20,6 +20,7 @@ mod log_worker;
 mod memory;
 mod open;
 mod replica;
+mod service;
 mod snapshot_worker;
 mod state_machine;
 mod transfers;
@@ -31,5 +32,9 @@ pub use log_worker::{LogWorker, fetch, in_words};
 pub use memory::{Application, InMemory, InMemoryReader, TypedError};
 pub use open::{OpenReplicaError, Opened, Repair};
 pub use replica::{Replica, ReplicaOptions, founding_base};
+pub use service::{
+    CallFailed, CallId, CallerId, Consistency, Reply, Request, RequestError, RequestId, Service,
+    ServiceAction, ServiceEvent, ServiceOptions, is_for_service,
+};
 pub use snapshot_worker::SnapshotWorker;
 pub use state_machine::{Applied, MachineError, SnapshotView, StateMachine};
