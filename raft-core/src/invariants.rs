@@ -1,12 +1,19 @@
 //! What must hold of a node at any time, and between a node before and after one input. Tests and simulation ask after
 //! every step; a violation is a bug of ours, never of the input.
+//!
+//! ```text
+//! let before = Before::of(&node);          // or retake() the last one: nothing is allocated
+//! node.handle(now, input, &mut effects);
+//! check_state(&node)?;
+//! check_since(&before, &node)?;
+//! ```
 
 mod delta;
 mod state;
 
 use crate::{LogId, LogIndex, NodeId, Term};
 
-pub use delta::check_delta;
+pub use delta::{Before, check_delta, check_since};
 pub use state::check_state;
 
 /// An invariant that does not hold.

@@ -53,13 +53,7 @@ impl Log {
     /// The term of `index`, from the base to the last.
     #[inline]
     pub(crate) fn term(&self, index: LogIndex) -> Option<Term> {
-        if index == self.base.index {
-            Some(self.base.term)
-        } else if index < self.base.index || index > self.last {
-            None
-        } else {
-            self.runs.term(index)
-        }
+        self.runs.term_between(self.base, self.last, index)
     }
 
     /// The entry at `index`, from the base to the last.
@@ -141,11 +135,10 @@ impl Log {
         &self.runs
     }
 
-    /// True when the tail is consecutive, ends at the last index, lies above the base and weighs what it says.
+    /// True when the tail is consecutive, ends at the last index, lies above the base, weighs what it says and is of the
+    /// terms that the runs name.
     pub(crate) fn tail_is_consistent(&self) -> bool {
-        let ends = self.tail.iter().last().is_none_or(|entry| entry.id.index == self.last);
-        let terms = self.tail.iter().all(|entry| self.term(entry.id.index) == Some(entry.id.term));
-        self.tail.is_consistent() && ends && terms && self.tail_first() > self.base.index
+        self.tail_first() > self.base.index && self.tail.is_consistent(self.last, |index| self.term(index))
     }
 }
 

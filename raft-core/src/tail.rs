@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 
 use crate::entries::Entries;
-use crate::{Entry, LogIndex};
+use crate::{Entry, LogIndex, Term};
 
 /// A slice that ends with its block is handed out as it is from so many entries on; smaller ones are put together, so
 /// that a peer that lags behind a slow stream is not sent an append an entry.
@@ -155,19 +155,33 @@ impl Tail {
         (index <= self.blocks[at].last()).then_some(at)
     }
 
-    /// All entries, for the invariants.
+    /// All entries.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.blocks.iter().flat_map(|block| block.entries.iter())
     }
 
-    /// True when the blocks are consecutive and weigh what they say, for the invariants.
-    pub(crate) fn is_consistent(&self) -> bool {
-        let blocks = self.blocks.iter().all(|block| {
-            block.entries.first_index() == Some(block.first)
-                && block.bytes == block.weight(0, block.entries.len())
-        });
-        let consecutive = self.iter().zip(self.iter().skip(1)).all(|(a, b)| a.id.index.next() == b.id.index);
-        blocks && consecutive && self.bytes == self.blocks.iter().map(|block| block.bytes).sum::<usize>()
+    /// True when the blocks are consecutive, end at `last`, weigh what they say and are of these terms, for the
+    /// invariants: all in one pass, as it is asked after every step of a simulation.
+    pub(crate) fn is_consistent(&self, last: LogIndex, term: impl Fn(LogIndex) -> Option<Term>) -> bool {
+        let (mut next, mut bytes) = (self.first_index().unwrap_or(last.next()), 0);
+        for block in &self.blocks {
+            if block.entries.is_empty() || block.first != next {
+                return false;
+            }
+            let mut weight = 0;
+            for entry in &block.entries {
+                if entry.id.index != next || term(next) != Some(entry.id.term) {
+                    return false;
+                }
+                weight += entry.weight();
+                next = next.next();
+            }
+            if weight != block.bytes {
+                return false;
+            }
+            bytes += weight;
+        }
+        bytes == self.bytes && next == last.next()
     }
 }
 
@@ -221,8 +235,13 @@ mod tests {
         for (start, end) in starts.iter().copied().zip(ends) {
             tail.push(run(start..end), usize::try_from(end - start).expect("small") * 40);
         }
-        assert!(tail.is_consistent());
+        assert!(is_consistent(&tail, end - 1));
         tail
+    }
+
+    /// As the log asks: all entries are of term 1.
+    fn is_consistent(tail: &Tail, last: u64) -> bool {
+        tail.is_consistent(LogIndex(last), |_| Some(Term(1)))
     }
 
     fn indexes(tail: &Tail, first: u64, last: u64, bytes_max: usize) -> Option<(Vec<u64>, usize)> {
@@ -265,15 +284,33 @@ mod tests {
     fn cuts_within_a_block_keep_the_rest() {
         let mut tail = tail(&[2, 4, 5], 9, 1000);
         tail.truncate_from(LogIndex(7));
-        assert!(tail.is_consistent());
+        assert!(is_consistent(&tail, 6));
         assert_eq!(indexes(&tail, 2, 9, 1000), Some(((2..7).collect(), 200)));
         tail.compact(LogIndex(2));
         assert_eq!(tail.first_index(), Some(LogIndex(3)));
         tail.compact(LogIndex(5));
-        assert!(tail.is_consistent());
+        assert!(is_consistent(&tail, 6));
         assert_eq!(indexes(&tail, 6, 9, 1000), Some(([6].into(), 40)));
         tail.truncate_from(LogIndex(6));
         assert_eq!((tail.first_index(), tail.bytes), (None, 0));
+    }
+
+    #[test]
+    fn what_contradicts_the_log_is_noticed() {
+        let sound = tail(&[2, 4, 5], 9, 1000);
+        assert!(!is_consistent(&sound, 9), "it does not end where the log does");
+        let other = |index| Some(Term(if index == LogIndex(6) { 2 } else { 1 }));
+        assert!(!sound.is_consistent(LogIndex(8), other), "a term differs");
+        let broken = |harm: fn(&mut Tail)| {
+            let mut tail = sound.clone();
+            harm(&mut tail);
+            !is_consistent(&tail, 8)
+        };
+        assert!(broken(|tail| drop(tail.blocks.remove(1))), "a gap");
+        assert!(broken(|tail| tail.blocks[1].entries = run(3..4)), "an index twice");
+        assert!(broken(|tail| tail.blocks[1].entries = Entries::EMPTY), "an empty block");
+        assert!(broken(|tail| tail.blocks[1].bytes += 1), "a block's weight");
+        assert!(broken(|tail| tail.bytes += 1), "the weight of all");
     }
 
     #[test]

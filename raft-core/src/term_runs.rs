@@ -26,6 +26,18 @@ impl TermRuns {
         }
     }
 
+    /// The term of `index` in a log from `base` to `last`; none beyond either.
+    #[inline]
+    pub(crate) fn term_between(&self, base: LogId, last: LogIndex, index: LogIndex) -> Option<Term> {
+        if index == base.index {
+            Some(base.term)
+        } else if index < base.index || index > last {
+            None
+        } else {
+            self.term(index)
+        }
+    }
+
     fn earlier_term(&self, index: LogIndex) -> Option<Term> {
         let after = self.runs.partition_point(|run| run.first <= index);
         self.runs[..after].last().map(|run| run.term)
@@ -80,6 +92,11 @@ impl TermRuns {
             end = run.first.previous()?;
         }
         None
+    }
+
+    /// Becomes a copy of `other`, in the memory of this one.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.runs.clone_from(&other.runs);
     }
 
     /// The runs, for the invariants.

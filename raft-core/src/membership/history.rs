@@ -25,6 +25,11 @@ impl MembershipHistory {
         &self.newest().1
     }
 
+    /// The one in force, to be kept beyond the next input.
+    pub(crate) fn current_shared(&self) -> &Arc<Membership> {
+        &self.newest().1
+    }
+
     /// True when the one in force cannot be truncated any more.
     pub(crate) fn is_committed(&self, commit: LogIndex) -> bool {
         self.newest().0 <= commit

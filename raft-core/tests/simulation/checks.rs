@@ -1,6 +1,7 @@
 //! What must hold after every step.
 
-use raftkit_core::{Effects, Health, Node, NodeId, Payload, Write};
+use raftkit_core::invariants::Before;
+use raftkit_core::{Effects, Health, NodeId, Payload, Write};
 
 use crate::harm::is_quorum;
 use crate::marks::Mark;
@@ -9,7 +10,7 @@ use crate::world::World;
 
 impl World {
     /// Gives the writes to the disk; memberships in them name their own entry, and no leader is ahead of itself.
-    pub fn write(&mut self, id: NodeId, before: &Node, effects: &mut Effects) {
+    pub fn write(&mut self, id: NodeId, before: &Before, effects: &mut Effects) {
         let mut touched = false;
         for write in effects.writes.drain(..) {
             touched |= write.truncate_from.is_some() || write.reset_to.is_some();
@@ -34,7 +35,7 @@ impl World {
         }
     }
 
-    fn note_write(&mut self, id: NodeId, before: &Node, write: &Write) {
+    fn note_write(&mut self, id: NodeId, before: &Before, write: &Write) {
         if let Some(from) = write.truncate_from {
             self.marks.hit(Mark::Truncated);
             self.marks.hit_if(before.membership_index() >= from, Mark::MembershipTruncated);
@@ -49,7 +50,7 @@ impl World {
         }
     }
 
-    pub fn check(&mut self, id: NodeId, before: &Node) {
+    pub fn check(&mut self, id: NodeId, before: &Before) {
         let Self { truth, hosts, ghosts, now, .. } = self;
         let host = &hosts[&id];
         let node = host.node.as_ref().expect("it was given an input");
@@ -93,7 +94,7 @@ impl World {
         }
     }
 
-    pub fn check_answers(&mut self, id: NodeId, before: &Node, effects: &mut Effects) {
+    pub fn check_answers(&mut self, id: NodeId, before: &Before, effects: &mut Effects) {
         let Self { truth, tickets, marks, hosts, .. } = self;
         let after = hosts[&id].node.as_ref().expect("it was given an input").membership();
         let moment = Moment { id, before, after };

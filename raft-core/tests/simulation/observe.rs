@@ -1,8 +1,9 @@
 //! Sees to the marks: what came about in a step, told from outside.
 
+use raftkit_core::invariants::Before;
 use raftkit_core::{
-    AppendOutcome, Body, CampaignReason, Effects, Health, Input, LogId, Message, Node, NodeId, RequestId,
-    RoleName, StoreId, Term, Vote,
+    AppendOutcome, Body, CampaignReason, Effects, Health, Input, LogId, Message, NodeId, RequestId, RoleName,
+    StoreId, Term, Vote,
 };
 
 use crate::marks::Mark;
@@ -55,7 +56,7 @@ impl Seen {
 }
 
 impl World {
-    pub fn observe(&mut self, id: NodeId, before: &Node, seen: &Seen, effects: &Effects) {
+    pub fn observe(&mut self, id: NodeId, before: &Before, seen: &Seen, effects: &Effects) {
         match *seen {
             Seen::RequestVote { from, store, term, reason, request } => {
                 self.truth.note_candidate(from, store, term, request);
@@ -76,7 +77,7 @@ impl World {
         }
     }
 
-    fn observe_role(&mut self, id: NodeId, before: &Node, seen: &Seen) {
+    fn observe_role(&mut self, id: NodeId, before: &Before, seen: &Seen) {
         let Self { marks, hosts, .. } = self;
         let host = &hosts[&id];
         let node = host.node.as_ref().expect("it was given an input");
@@ -100,7 +101,7 @@ impl World {
         }
     }
 
-    fn observe_health(&mut self, id: NodeId, before: &Node) {
+    fn observe_health(&mut self, id: NodeId, before: &Before) {
         let host = &self.hosts[&id];
         let node = host.node.as_ref().expect("it was given an input");
         if before.health() == Health::Damaged && node.health() == Health::Sound {
@@ -109,7 +110,7 @@ impl World {
         }
     }
 
-    fn observe_message(&mut self, id: NodeId, before: &Node, message: &Message) {
+    fn observe_message(&mut self, id: NodeId, before: &Before, message: &Message) {
         let Self { marks, hosts, tickets, .. } = self;
         let host = &hosts[&id];
         let node = host.node.as_ref().expect("it was given an input");

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use raftkit_core::invariants::Before;
 use raftkit_core::{
-    ChangeRefused, LogId, LogIndex, Membership, Node, NodeId, Outcome, Payload, ReadMode, Suffrage, Ticket,
+    ChangeRefused, LogId, LogIndex, Membership, NodeId, Outcome, Payload, ReadMode, Suffrage, Ticket,
 };
 
 use crate::changes::settled;
@@ -40,7 +41,7 @@ pub struct Tickets {
 pub struct Moment<'a> {
     pub id: NodeId,
     /// The node before the input.
-    pub before: &'a Node,
+    pub before: &'a Before,
     /// The membership in force after it.
     pub after: &'a Membership,
 }
@@ -221,7 +222,7 @@ pub fn same(one: &Membership, two: &Membership) -> bool {
 }
 
 /// A refusal gives the true reason.
-fn check_refused(why: ChangeRefused, before: &Node, target: &Membership) {
+fn check_refused(why: ChangeRefused, before: &Before, target: &Membership) {
     let current = before.membership();
     let holds = match why {
         ChangeRefused::InProgress => current.is_joint() || before.membership_index() > before.commit(),

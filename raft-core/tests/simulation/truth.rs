@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use raftkit_core::invariants::Before;
 use raftkit_core::{
     AppendOutcome, Body, Entry, LogId, LogIndex, Membership, Message, Node, NodeId, Payload, RequestId,
     StoreId, Term, Ticket, Vote,
@@ -80,7 +81,7 @@ impl Truth {
     /// leader names holds them durably. Returns the memberships that are committed now and were not before.
     pub fn check_commit(
         &mut self,
-        before: &Node,
+        before: &Before,
         node: &Node,
         disk: &Disk,
         holds: impl Fn(NodeId, StoreId, LogId) -> bool,
@@ -111,7 +112,7 @@ impl Truth {
 
     fn check_first_commit(
         &self,
-        before: &Node,
+        before: &Before,
         after: &Node,
         entry: &Entry,
         holds: &impl Fn(NodeId, StoreId, LogId) -> bool,

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
-use raftkit_core::invariants::{check_delta, check_state};
+use raftkit_core::invariants::{Before, check_since, check_state};
 use raftkit_core::{
     Base, Config, Effects, Fatal, Fetch, Fetched, Incarnation, Input, LogId, LogIndex, Membership, Node,
     NodeId, SnapshotEffect, StoreId,
@@ -47,6 +47,8 @@ pub struct World {
     pub returning: BTreeSet<NodeId>,
     pub healed: bool,
     effects: Effects,
+    /// Kept for its memory only, as the effects are.
+    before: Option<Before>,
 }
 
 /// How a world begins.
@@ -103,6 +105,7 @@ impl World {
             returning: BTreeSet::new(),
             healed: false,
             effects: Effects::default(),
+            before: None,
         };
         for id in 1..=plan.hosts {
             let drift = world.faults.drift;
@@ -158,11 +161,17 @@ impl World {
         let host = self.hosts.get_mut(&id).expect("known");
         let now = host.local(self.now);
         let node = host.node.as_mut().expect("only who runs is given inputs");
-        let before = node.clone();
+        let before = match self.before.take() {
+            Some(mut before) => {
+                before.retake(node);
+                before
+            }
+            None => Before::of(node),
+        };
         let seen = Seen::of(&input);
         let mut effects = std::mem::take(&mut self.effects);
         node.handle(now, input, &mut effects);
-        let sound = check_state(node).and_then(|()| check_delta(&before, node));
+        let sound = check_state(node).and_then(|()| check_since(&before, node));
         sound.unwrap_or_else(|violation| panic!("{id}: {violation}: {:?}", node.status()));
         let rotten = matches!(effects.fatal, Some(Fatal::LogDamaged { .. }));
         assert!(rotten || matches!(effects.fatal, None | Some(Fatal::WriteFailed)), "{id}: {effects:?}");
@@ -173,13 +182,14 @@ impl World {
         effects.role = None;
         effects.fatal = None;
         self.effects = effects;
+        self.before = Some(before);
         if rotten {
             self.end_rotten(id);
         }
         self.arm(id);
     }
 
-    fn act(&mut self, id: NodeId, before: &Node, effects: &mut Effects) {
+    fn act(&mut self, id: NodeId, before: &Before, effects: &mut Effects) {
         let boot = self.hosts[&id].boot;
         self.check_answers(id, before, effects);
         for message in effects.messages.drain(..) {
