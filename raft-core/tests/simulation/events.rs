@@ -1,7 +1,5 @@
 //! What happens, in the order of virtual time.
 
-use std::cmp::Reverse;
-
 use raftkit_core::{Fetch, Input, LogId, Membership, Message, NodeId};
 
 use crate::world::World;
@@ -33,13 +31,8 @@ impl World {
     pub fn run(&mut self, end: u64, steps: u64) {
         let limit = self.steps.saturating_add(steps);
         while self.steps < limit {
-            let Some(Reverse((at, key))) = self.events.pop() else { break };
-            if at > end {
-                self.events.push(Reverse((at, key)));
-                break;
-            }
+            let Some((at, event)) = self.queue.pop_until(end) else { break };
             self.now = self.now.max(at);
-            let event = self.bodies.remove(&key).expect("every key has its event");
             self.on_event(event);
         }
         if self.steps < limit {
@@ -65,9 +58,7 @@ impl World {
     }
 
     pub fn schedule(&mut self, delay: u64, event: Event) {
-        self.next_event += 1;
-        self.events.push(Reverse((self.now + delay, self.next_event)));
-        self.bodies.insert(self.next_event, event);
+        self.queue.push(self.now + delay, event);
     }
 
     fn on_event(&mut self, event: Event) {

@@ -3,7 +3,7 @@
 //!
 //! | file | duty |
 //! | --- | --- |
-//! | `world`, `events`, `hosts`, `network` | a cluster in virtual time |
+//! | `world`, `queue`, `events`, `hosts`, `network` | a cluster in virtual time |
 //! | `faults`, `harm` | what goes wrong, and how much of it a cluster must bear |
 //! | `workload`, `changes` | what clients and operators ask |
 //! | `templates` | known ways to break Raft, for 30 % of the seeds |
@@ -34,6 +34,7 @@ mod marks;
 mod members;
 mod network;
 mod observe;
+mod queue;
 mod templates;
 mod tickets;
 mod truth;

@@ -1,7 +1,6 @@
 //! A cluster in memory: hosts, links, clocks, and one input after the other.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use raftkit_core::invariants::{Before, check_since, check_state};
@@ -18,6 +17,7 @@ use crate::hosts::Host;
 use crate::marks::{Mark, Marks};
 use crate::members::members;
 use crate::observe::Seen;
+use crate::queue::Queue;
 use crate::tickets::Tickets;
 use crate::truth::Truth;
 
@@ -35,9 +35,7 @@ pub struct World {
     pub faults: Faults,
     /// Of what clients ask, so many thousandths are changes of the membership.
     pub changes: u64,
-    pub events: BinaryHeap<Reverse<(u64, u64)>>,
-    pub bodies: BTreeMap<u64, Event>,
-    pub next_event: u64,
+    pub queue: Queue,
     pub next_ticket: u64,
     pub last_store: u128,
     /// What stores that are down, damaged or gone held durably when they last counted: a leader that heard of it then may
@@ -96,9 +94,7 @@ impl World {
             chance,
             faults: plan.faults,
             changes: plan.changes.unwrap_or(0),
-            events: BinaryHeap::new(),
-            bodies: BTreeMap::new(),
-            next_event: 0,
+            queue: Queue::default(),
             next_ticket: 0,
             last_store: 100,
             ghosts: BTreeMap::new(),
