@@ -3,6 +3,7 @@
 mod control;
 mod deferred;
 mod disk_image;
+mod ends;
 mod faults;
 mod handle;
 mod operation;
@@ -50,33 +51,6 @@ impl SimulatedDisk {
 
     fn with(state: State) -> Self {
         Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }) }
-    }
-
-    /// Cuts the power and brings it back: every handle and lock from before is dead, each unsynced change of a file was
-    /// kept, lost or torn at 512 B on its own, each unsynced change of a name was kept or lost. What is left is what
-    /// this disk now holds. Faults not yet met and held syncs are forgotten.
-    pub fn crash(&self) {
-        self.state().crash(state::CrashKind::Drawn);
-        self.shared.changed.notify_all();
-    }
-
-    /// As [`crash`](Self::crash), and nothing that was not synced is left.
-    pub fn crash_losing_all_unsynced(&self) {
-        self.state().crash(state::CrashKind::LosingAll);
-        self.shared.changed.notify_all();
-    }
-
-    /// Lets every call fail from now on, until a crash. To crash a program, freeze first, then drop what it holds, then
-    /// crash: what its destructors write would otherwise reach the disk, as it could not in a power cut.
-    pub fn freeze(&self) {
-        self.state().frozen = true;
-        self.shared.changed.notify_all();
-    }
-
-    /// True from a freeze, or the call that [`crash_at_call`](Self::crash_at_call) named, until the crash.
-    #[must_use]
-    pub fn is_frozen(&self) -> bool {
-        self.state().frozen
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

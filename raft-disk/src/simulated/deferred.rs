@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::SimulatedDisk;
-use super::state::{CrashKind, State};
+use super::ends::CrashKind;
+use super::state::State;
 use crate::images::Cover;
 
 /// The number of a deferred sync. They rise, and are never used twice on one disk.

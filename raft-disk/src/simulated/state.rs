@@ -8,7 +8,6 @@ use super::deferred::Outstanding;
 use super::faults::{Faults, Injected};
 use super::{Operation, Target};
 use crate::OpenMode;
-use crate::change::Fate;
 use crate::images::{Cover, FileImages};
 use crate::names::Names;
 use crate::rng::Rng;
@@ -70,13 +69,6 @@ impl Verdict {
             Self::Fail(error) | Self::Cut(error) => Err(error),
         }
     }
-}
-
-/// What becomes of unsynced changes.
-#[derive(Clone, Copy)]
-pub(super) enum CrashKind {
-    Drawn,
-    LosingAll,
 }
 
 impl State {
@@ -215,36 +207,6 @@ impl State {
         let at = usize::try_from(offset).expect("it was written");
         let cover = self.file(id).cover(at..at + len, mark);
         if self.file(id).has_more_than(&cover, mark) && self.rng.coin() { Cover::Before(mark) } else { cover }
-    }
-
-    pub(super) fn crash(&mut self, kind: CrashKind) {
-        self.generation += 1;
-        self.frozen = false;
-        self.holding = false;
-        self.held = 0;
-        self.locks.clear();
-        self.clear_planned();
-        let cut = self.crash_deferred(kind);
-        let mut rng = match kind {
-            CrashKind::Drawn => Some(&mut self.rng),
-            CrashKind::LosingAll => None,
-        };
-        let (named, lost_names) = self.names.crash(cut, rng.as_deref_mut());
-        let (mut lost, mut torn) = (0, 0);
-        for file in self.files.values_mut() {
-            file.crash(cut, rng.as_deref_mut(), |fate| match fate {
-                Fate::Kept => {}
-                Fate::Lost => lost += 1,
-                Fate::Torn => torn += 1,
-            });
-        }
-        self.files.retain(|id, _| named.contains(id));
-        self.injected.crashes += 1;
-        self.injected.crashes_with_loss += u64::from(lost + torn + lost_names > 0);
-        self.injected.lost_names += lost_names;
-        self.injected.lost_writes += lost;
-        self.injected.torn_writes += torn;
-        self.rot_at_crash();
     }
 }
 
