@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 #[macro_use]
-mod mutants;
+extern crate raftkit_mutants;
 
 mod batch;
 mod codec;
@@ -12,6 +12,7 @@ mod flusher;
 #[cfg(test)]
 mod fuzz;
 mod journal;
+mod mutants;
 mod reader;
 mod recovery;
 mod settler;
@@ -26,7 +27,7 @@ mod writer;
 pub use compaction::Compaction;
 pub use error::{Damage, FormError, OpenError, ReadError, StoreError};
 pub use flusher::Flusher;
-#[cfg(mutants)]
+#[doc(hidden)]
 pub use mutants::Mutant;
 pub use reader::{ReadResult, Reader};
 pub use recovery::{FolderLock, LogDamage, Lost, OpenOptions, OpenReport, Replayed};

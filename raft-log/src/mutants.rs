@@ -1,98 +1,11 @@
 //! Known bugs of real storage systems, each of which a test-only build can switch on: a test suite that does not notice
 //! them would not notice them in earnest either.
 //!
-//! `RAFTKIT_MUTANTS=1` at compile time puts them in (`build.rs`), and `RAFTKIT_MUTANT=raft-log/<name>` switches one on in
-//! the whole process. In any other build [`mutant!`] is `false`, and nothing of this exists.
-//! `cargo xtask mutants --crate raft-log` runs the tests against each.
+//! `RAFTKIT_MUTANTS=1` at compile time puts them in (see raftkit-mutants), and `RAFTKIT_MUTANT=raft-log/<name>` switches one
+//! on in the whole process. `cargo xtask mutants --crate raft-log` runs the tests against each.
 
-#[cfg(mutants)]
-#[macro_use]
-mod listing;
-#[cfg(mutants)]
 mod catalogue;
-
-#[cfg(mutants)]
-pub use catalogue::Mutant;
-
-/// `mutant!(Name)` is true where that bug is switched on, `mutant!(One | Other)` where one of them is; `mutant!(Name, bug,
-/// right)` takes one of two expressions. In a build without the bugs all are decided at compile time.
-macro_rules! mutant {
-    ($name:ident, $bug:expr, $right:expr $(,)?) => {
-        if mutant!($name) { $bug } else { $right }
-    };
-    ($($name:ident)|+) => {{
-        #[cfg(mutants)]
-        let is_on = matches!($crate::mutants::switched(), Some($($crate::mutants::Mutant::$name)|+));
-        #[cfg(not(mutants))]
-        let is_on = false;
-        is_on
-    }};
-}
-
 mod wrong;
 
+pub use catalogue::Mutant;
 pub(crate) use wrong::{in_order, is_alone, mark_apart, split, witness_ahead};
-
-/// The variable that names the mutant to switch on.
-#[cfg(mutants)]
-const VARIABLE: &str = "RAFTKIT_MUTANT";
-/// What stands before the names of this crate's mutants: those of other crates are none of ours.
-#[cfg(mutants)]
-const PREFIX: &str = "raft-log/";
-
-/// What `RAFTKIT_MUTANT` asks for.
-#[cfg(mutants)]
-pub(crate) fn switched() -> Option<Mutant> {
-    static SWITCHED: std::sync::OnceLock<Option<Mutant>> = std::sync::OnceLock::new();
-    *SWITCHED.get_or_init(Mutant::from_environment)
-}
-
-#[cfg(mutants)]
-impl Mutant {
-    /// The mutant of this name or number.
-    #[must_use]
-    pub fn find(name_or_number: &str) -> Option<Self> {
-        let wanted = name_or_number.trim();
-        Self::ALL.into_iter().find(|it| it.name() == wanted || wanted.parse() == Ok(it.number()))
-    }
-
-    /// What `RAFTKIT_MUTANT` asks for; none when it is not set or names a mutant of another crate.
-    ///
-    /// # Panics
-    /// It names no mutant: the tests would pass, and say nothing.
-    #[must_use]
-    pub fn from_environment() -> Option<Self> {
-        let wanted = std::env::var(VARIABLE).ok()?;
-        let wanted = wanted.strip_prefix(PREFIX)?;
-        let known = || Self::ALL.map(Self::name).join(", ");
-        Some(
-            Self::find(wanted)
-                .unwrap_or_else(|| panic!("{VARIABLE}={PREFIX}{wanted} is no mutant; known: {}", known())),
-        )
-    }
-}
-
-#[cfg(all(test, mutants))]
-mod tests {
-    use super::*;
-
-    /// One line a mutant, fields divided by tabs: what `cargo xtask mutants` reads.
-    #[test]
-    fn the_catalogue_is_listed() {
-        println!();
-        for it in Mutant::ALL {
-            println!("mutant\t{}\t{}\t{}\t{}", it.number(), it.name(), it.what(), it.source());
-        }
-    }
-
-    #[test]
-    fn numbers_count_up_and_names_are_words_with_hyphens_between() {
-        for (at, it) in (1..).zip(Mutant::ALL) {
-            assert_eq!((it.number(), Mutant::find(it.name())), (at, Some(it)));
-            assert!(it.name().split('-').all(|word| !word.is_empty()), "{}", it.name());
-            assert!(it.name().chars().all(|c| c == '-' || c.is_ascii_lowercase()), "{}", it.name());
-            assert!(it.what().is_ascii() && !it.source().is_empty());
-        }
-        assert_eq!(Mutant::find("no-such-bug"), None);
-    }
-}

@@ -1,6 +1,6 @@
 //! The list of mutants: what each does wrong, and where that is known from.
 
-catalogue! {
+raftkit_mutants::catalogue! { "raft-log";
     // What is told before it is durable, and errors that are not told.
     1 AckAtSubmit "ack-at-submit" "acknowledged at submit"
         "A flush answers for its last write before that is written.",

@@ -19,8 +19,8 @@ use crate::workspace::{self, Failure};
 
 /// A crate's build script builds its mutants in when this is set.
 const BUILD_VARIABLE: &str = "RAFTKIT_MUTANTS";
-/// The unit test that prints the catalogue.
-const CATALOGUE_TEST: &str = "mutants::tests::the_catalogue_is_listed";
+/// The unit test that prints the catalogue, wherever in the crate it stands.
+const CATALOGUE_TEST: &str = "the_catalogue_is_listed";
 /// So many mutants at a time.
 const AT_A_TIME: usize = 2;
 
@@ -86,7 +86,7 @@ fn catalogue(binaries: &[TestBinary], flags: &MutantsFlags) -> Result<Vec<Mutant
         return Err(Failure::new(format!("{} has no unit tests to list its mutants", flags.krate)));
     };
     let mut command = trial::command(&unit.path, None);
-    command.args([CATALOGUE_TEST, "--exact", "--nocapture"]);
+    command.args([CATALOGUE_TEST, "--nocapture"]);
     let mutants = read::catalogue(&workspace::output_of(command)?);
     if mutants.is_empty() {
         return Err(Failure::new(format!("{} lists no mutants", flags.krate)));

@@ -1,5 +1,5 @@
-//! Turns on the switchable bugs of `src/mutants.rs` when `RAFTKIT_MUTANTS` is set: for the project's own tests of its
-//! tests, and never in a build that anyone would run.
+//! Builds the switchable bugs in when `RAFTKIT_MUTANTS` is set: for the project's own tests of its tests, and never in a
+//! build that anyone would run.
 
 use std::env;
 
@@ -13,7 +13,7 @@ fn main() {
     let is_release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
     if is_release || env::var_os("CARGO_CFG_DEBUG_ASSERTIONS").is_none() {
         println!(
-            "cargo::error=RAFTKIT_MUTANTS builds known bugs into raftkit-log, for its tests alone: unset it, or build \
+            "cargo::error=RAFTKIT_MUTANTS builds known bugs in, for tests of the tests alone: unset it, or build \
              with the dev or test profile and debug assertions on"
         );
         return;
