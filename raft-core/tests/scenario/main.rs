@@ -16,6 +16,8 @@ mod drive;
 #[allow(dead_code, reason = "shared with other tests, which use all of it")]
 mod members;
 mod show;
+#[path = "../common/shown.rs"]
+mod shown;
 mod tell;
 mod words;
 

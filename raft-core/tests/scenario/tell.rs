@@ -37,13 +37,13 @@ impl Cluster {
         let mut lines = Vec::new();
         if let Some(role) = effects.role {
             let leader = role.leader.filter(|leader| *leader != id).map(|leader| format!(" of {leader}"));
-            let name = crate::show::role(role.role);
+            let name = crate::shown::role(role.role);
             lines.push(format!("{name}{} in term {}", leader.unwrap_or_default(), role.term));
         }
         lines.extend(commit.map(|commit| format!("commit {commit}")));
         lines.extend(healed.then(|| "healed".to_string()));
         for done in &effects.done {
-            lines.push(format!("{} -> {}", self.tickets[&done.ticket], crate::show::outcome(done.outcome)));
+            lines.push(format!("{} -> {}", self.tickets[&done.ticket], crate::shown::outcome(done.outcome)));
         }
         for snapshot in &effects.snapshots {
             lines.push(match snapshot {
