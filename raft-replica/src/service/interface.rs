@@ -70,7 +70,7 @@ pub enum ServiceEvent {
         /// The last applied entry that it shows.
         at: LogIndex,
     },
-    /// A peer asks: the body of a transport request that [is for the service](super::is_for_service).
+    /// A peer asks: the body of a transport request that [is for the service](crate::is_for_service).
     Asked {
         /// The driver's name for it.
         caller: CallerId,

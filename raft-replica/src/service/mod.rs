@@ -1,59 +1,76 @@
 //! The service: who waits for what, around a replica. Requests in, answers out; it knows no clock, thread or socket.
+//!
+//! ```text
+//!   client --- Ask ----> +---------+ --- Do -------> as the replica says
+//!   client <-- Reply --- | Service | --- Call -----> the leader's service   --- Asked ---> +---------+
+//!                        | Replica | <-- Answered -- the leader's service   <-- Respond -- | Service |
+//!   time --- end_round > +---------+                                                       +---------+
+//! ```
+//!
+//! Held while no leader is known, forwarded where another node leads, tried again where certainly nothing was done: all of
+//! that is here, and a driver only moves bytes. What a request waits for is in `waiters.rs`; a state changes in `handle`,
+//! and whom that wakes is looked up once a round.
 
 mod error;
 mod interface;
+mod options;
+mod outcomes;
+mod reads;
+mod routing;
+mod stopping;
+mod waiters;
+mod waking;
+mod wire;
 
-use std::time::Duration;
-
-use raftkit_core::Time;
+use raftkit_core::{LogIndex, NodeId, Proposal, Ticket, Time};
 
 pub use error::RequestError;
 pub use interface::{
     CallFailed, CallId, CallerId, Consistency, Reply, Request, RequestId, ServiceAction, ServiceEvent,
 };
+pub use options::ServiceOptions;
+pub use wire::is_for_service;
 
-use crate::Replica;
-
-/// What a service is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServiceOptions {
-    /// How long a request waits for a leader to be there, and a read for its answer.
-    pub hold_timeout: Duration,
-    /// How long a proposed command may take until its outcome is reported as unknown.
-    pub commit_timeout: Duration,
-    /// See [`Config::election_timeout`](raftkit_core::Config::election_timeout): a read is asked again after this, a
-    /// transfer has failed after twice this.
-    pub election_timeout: Duration,
-    /// The largest command taken, in bytes.
-    pub command_bytes_max: usize,
-    /// At most so many requests wait at once, of clients and of peers; more are refused as overload.
-    pub waiters_max: usize,
-}
-
-impl Default for ServiceOptions {
-    fn default() -> Self {
-        Self {
-            hold_timeout: Duration::from_secs(3),
-            commit_timeout: Duration::from_secs(1),
-            election_timeout: Duration::from_secs(1),
-            command_bytes_max: 1 << 20,
-            waiters_max: 65_536,
-        }
-    }
-}
+use crate::{Action, Event, Replica};
+use stopping::Phase;
+use waiters::Waiters;
 
 /// One node's requests, and the replica that they are for.
-#[derive(Debug)]
 pub struct Service {
     replica: Replica,
+    node: NodeId,
     options: ServiceOptions,
+    waiters: Waiters,
+    /// Proposals that follow each other are given to the replica as one.
+    proposals: Vec<Proposal>,
+    /// A stale read shows no less: what was known to be committed when the node started, or when it had healed. None
+    /// while it is damaged: what it showed before may be among what it lost.
+    stale_from: Option<LogIndex>,
+    phase: Phase,
+    next_ticket: u64,
+    next_call: u64,
+    /// What the replica wants done; kept for its memory.
+    actions: Vec<Action>,
 }
 
 impl Service {
     /// A service around a replica that was just opened.
     #[must_use]
     pub fn new(replica: Replica, options: ServiceOptions) -> Self {
-        Self { replica, options }
+        let mut service = Self {
+            node: replica.status().node,
+            replica,
+            options,
+            waiters: Waiters::default(),
+            proposals: Vec::new(),
+            stale_from: None,
+            phase: Phase::Running,
+            next_ticket: 0,
+            next_call: 0,
+            actions: Vec::new(),
+        };
+        service.note_health();
+        service
     }
 
     /// The replica, to look at.
@@ -62,27 +79,117 @@ impl Service {
         &self.replica
     }
 
+    /// How many requests are not answered.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiters.len()
+    }
+
     /// When [`end_round`](Self::end_round) is due, if nothing else comes before.
     #[must_use]
     pub fn next_deadline(&self) -> Time {
-        self.replica.next_deadline()
+        let own = self.waiters.first_deadline().into_iter().chain(self.phase.deadline()).min();
+        own.map_or_else(|| self.replica.next_deadline(), |at| at.min(self.replica.next_deadline()))
     }
 
     /// Takes one event and appends what is to be done. Proposals that follow each other are collected. `now` is read
     /// after the event was taken in, never before.
+    ///
+    /// # Panics
+    /// A name is used for two requests at once, or an event for the replica is one that only the service gives it.
     pub fn handle(&mut self, now: Time, event: ServiceEvent, out: &mut Vec<ServiceAction>) {
-        let _ = (now, event, out, self.options);
+        match event {
+            ServiceEvent::Replica(event) => {
+                let own = matches!(
+                    event,
+                    Event::Tick
+                        | Event::Propose(_)
+                        | Event::Read { .. }
+                        | Event::Transfer { .. }
+                        | Event::Change(_)
+                );
+                assert!(!own, "tickets and ticks are the service's own");
+                self.hand(now, event, out);
+            }
+            ServiceEvent::Ask { request, what } => self.ask(now, request, what, out),
+            ServiceEvent::Forget(request) => self.forget(request, out),
+            ServiceEvent::Seen { request, at } => self.seen(now, request, at, out),
+            ServiceEvent::Asked { caller, body } => self.asked(now, caller, body, out),
+            ServiceEvent::Answered { call, result } => self.call_answered(now, call, result, out),
+            ServiceEvent::Stop => self.stop(now, out),
+        }
     }
 
     /// Ends a round of the driver: proposes what is collected and does what is due. Call it after each batch of events
     /// and when [`next_deadline`](Self::next_deadline) has come.
     pub fn end_round(&mut self, now: Time, out: &mut Vec<ServiceAction>) {
-        let _ = (now, out);
+        self.propose(now, out);
+        if self.replica.next_deadline() <= now {
+            self.hand(now, Event::Tick, out);
+        }
+        // What has come about in time is looked at before time-outs are.
+        self.wake(now, out);
+        self.expire(now, out);
+        self.propose(now, out);
+        self.wind_up(now, out);
+    }
+
+    /// Gives the replica an event, after what was proposed before it.
+    fn hand(&mut self, now: Time, event: Event, out: &mut Vec<ServiceAction>) {
+        self.propose(now, out);
+        self.give(now, event, out);
+    }
+
+    fn propose(&mut self, now: Time, out: &mut Vec<ServiceAction>) {
+        if !self.proposals.is_empty() {
+            let proposals = std::mem::take(&mut self.proposals);
+            self.give(now, Event::Propose(proposals), out);
+        }
+    }
+
+    /// What the replica answers here only changes who waits for what, so nothing is handed to it from within: what it
+    /// wants done stays in order.
+    fn give(&mut self, now: Time, event: Event, out: &mut Vec<ServiceAction>) {
+        let mut actions = std::mem::take(&mut self.actions);
+        self.replica.handle(now, event, &mut actions);
+        let mut ended = false;
+        for action in actions.drain(..) {
+            match action {
+                Action::Answer { ticket, answer } => self.ticket_answered(now, ticket, answer, out),
+                Action::Send(_)
+                | Action::SendBulk { .. }
+                | Action::Log(_)
+                | Action::Fetch(_)
+                | Action::Machine(_)
+                | Action::Snapshot(_)
+                | Action::Role(_) => out.push(ServiceAction::Do(action)),
+                Action::Ended(_) => {
+                    ended = true;
+                    out.push(ServiceAction::Do(action));
+                }
+            }
+        }
+        self.actions = actions;
+        if ended {
+            self.end(out);
+        }
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        self.next_ticket += 1;
+        Ticket(self.next_ticket)
+    }
+
+    /// The leader it knows, itself included.
+    fn leader(&self) -> Option<NodeId> {
+        self.replica.node().leader()
     }
 }
 
-/// Whether the body of a transport request is for the service, by its kind.
-#[must_use]
-pub fn is_for_service(body: &[u8]) -> bool {
-    matches!(body.first(), Some(1 | 2))
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("Service");
+        shown.field("replica", &self.replica).field("waiters", &self.waiters).field("phase", &self.phase);
+        shown.finish_non_exhaustive()
+    }
 }

@@ -1,0 +1,236 @@
+//! Who waits, for what, and until when. Each waiter stands in an index of what wakes it and in one of its deadline, so an
+//! event touches only those that it concerns.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use raftkit_core::{LogId, LogIndex, Membership, NodeId, ReadMode, Ticket, Time};
+
+use super::{CallId, CallerId, RequestId};
+
+/// Who asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Asker {
+    /// A client of this node.
+    Client(RequestId),
+    /// A peer, for a client of its own. It asks the leader: what it asked for is never passed on.
+    Peer(CallerId),
+}
+
+impl Asker {
+    const FIRST: Self = Self::Client(RequestId(0));
+    const LAST: Self = Self::Peer(CallerId(u64::MAX));
+}
+
+/// What was asked for, as far as it takes to ask again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    Propose(Bytes),
+    Read(ReadMode),
+    ReadStale,
+    Transfer(Option<NodeId>),
+    Change(Box<(LogId, Membership)>),
+}
+
+/// ```text
+///             +------- NotLeader, or certainly not sent -----------+
+///             v                                                    |
+///   Idle -> Held -> Here | There -> (Deposed) -> answered          |
+///             ^        |                                           |
+///             |        +-- ReadAt --> Applying --> ReadNow         |
+///           Paused <-----------------------------------------------+
+///
+///   Idle -> Replaying -> ReadNow, Idle -> Seen, Showing -> Show      a stale read
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Waits for nothing here: it was just taken, or its client is reading.
+    Idle,
+    /// No leader is known.
+    Held,
+    /// Nothing was done, or will be, by this leader.
+    Paused { tried: NodeId },
+    /// The replica was asked, when this node knew this leader.
+    Here { ticket: Ticket, leader: NodeId },
+    /// The leader was asked.
+    There { call: CallId, leader: NodeId },
+    /// It was asked and leads no more; its answer may still be on its way.
+    Deposed { call: CallId, leader: NodeId },
+    /// A read may be answered once this is applied.
+    Applying { index: LogIndex },
+    /// A stale read waits until the node shows again what it may have shown before.
+    Replaying,
+    /// What a stale read found is shown once a commit index that covers it is durable.
+    Showing { at: LogIndex },
+}
+
+/// A change of the replica's state that wakes a waiter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Cause {
+    /// A leader is known.
+    AnyLeader,
+    /// Another leader than this one is known: worth another attempt.
+    OtherLeader(NodeId),
+    /// Another leader than this one is known: it may have died with the request.
+    Deposal(NodeId),
+    /// So much is applied.
+    Applied(LogIndex),
+    /// A stale read may be answered.
+    Replayed,
+    /// A commit index so high is durable.
+    Durable(LogIndex),
+}
+
+/// One request that is not answered.
+#[derive(Clone, Debug)]
+pub(super) struct Waiter {
+    pub(super) what: What,
+    /// How long it may wait for a leader.
+    pub(super) hold_until: Time,
+    pub(super) state: State,
+    /// When something else is to be done; none while the client is waited for.
+    pub(super) wake: Option<Time>,
+}
+
+impl Waiter {
+    fn cause(&self) -> Option<Cause> {
+        match self.state {
+            State::Held => Some(Cause::AnyLeader),
+            State::Paused { tried } => Some(Cause::OtherLeader(tried)),
+            // A transfer changes the leader, and is answered after it.
+            State::There { leader, .. } if matches!(self.what, What::Propose(_)) => {
+                Some(Cause::Deposal(leader))
+            }
+            State::Applying { index } => Some(Cause::Applied(index)),
+            State::Replaying => Some(Cause::Replayed),
+            State::Showing { at } => Some(Cause::Durable(at)),
+            State::Idle | State::Here { .. } | State::There { .. } | State::Deposed { .. } => None,
+        }
+    }
+}
+
+/// All requests that are not answered.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    all: BTreeMap<Asker, Waiter>,
+    causes: BTreeSet<(Cause, Asker)>,
+    deadlines: BTreeSet<(Time, Asker)>,
+    tickets: BTreeMap<Ticket, Asker>,
+    calls: BTreeMap<CallId, Asker>,
+}
+
+impl Waiters {
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn get(&self, asker: Asker) -> Option<&Waiter> {
+        self.all.get(&asker)
+    }
+
+    pub(super) fn first_deadline(&self) -> Option<Time> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Takes a request; it waits for nothing yet.
+    pub(super) fn add(&mut self, asker: Asker, what: What, hold_until: Time) {
+        let waiter = Waiter { what, hold_until, state: State::Idle, wake: None };
+        let twice = self.all.insert(asker, waiter);
+        assert!(twice.is_none(), "{asker:?} names two requests");
+    }
+
+    /// What it waits for from now on, and until when. One that is gone stays so.
+    pub(super) fn set(&mut self, asker: Asker, state: State, wake: Option<Time>) {
+        self.unlink(asker);
+        let Some(waiter) = self.all.get_mut(&asker) else { return };
+        (waiter.state, waiter.wake) = (state, wake);
+        self.causes.extend(waiter.cause().map(|cause| (cause, asker)));
+        self.deadlines.extend(wake.map(|at| (at, asker)));
+        match state {
+            State::Here { ticket, .. } => drop(self.tickets.insert(ticket, asker)),
+            State::There { call, .. } | State::Deposed { call, .. } => drop(self.calls.insert(call, asker)),
+            State::Idle
+            | State::Held
+            | State::Paused { .. }
+            | State::Applying { .. }
+            | State::Replaying
+            | State::Showing { .. } => {}
+        }
+    }
+
+    pub(super) fn remove(&mut self, asker: Asker) -> Option<Waiter> {
+        self.unlink(asker);
+        self.all.remove(&asker)
+    }
+
+    fn unlink(&mut self, asker: Asker) {
+        let Some(waiter) = self.all.get(&asker) else { return };
+        if let Some(cause) = waiter.cause() {
+            self.causes.remove(&(cause, asker));
+        }
+        if let Some(wake) = waiter.wake {
+            self.deadlines.remove(&(wake, asker));
+        }
+        match waiter.state {
+            State::Here { ticket, .. } => drop(self.tickets.remove(&ticket)),
+            State::There { call, .. } | State::Deposed { call, .. } => drop(self.calls.remove(&call)),
+            State::Idle
+            | State::Held
+            | State::Paused { .. }
+            | State::Applying { .. }
+            | State::Replaying
+            | State::Showing { .. } => {}
+        }
+    }
+
+    /// Whose ticket this is, and its state until now; it waits for nothing any more. None: nobody waits for it.
+    pub(super) fn take_ticket(&mut self, ticket: Ticket) -> Option<(Asker, State)> {
+        let asker = *self.tickets.get(&ticket)?;
+        self.idle(asker)
+    }
+
+    /// Whose call this is, likewise.
+    pub(super) fn take_call(&mut self, call: CallId) -> Option<(Asker, State)> {
+        let asker = *self.calls.get(&call)?;
+        self.idle(asker)
+    }
+
+    fn idle(&mut self, asker: Asker) -> Option<(Asker, State)> {
+        let state = self.all.get(&asker)?.state;
+        self.set(asker, State::Idle, None);
+        Some((asker, state))
+    }
+
+    /// Those whose deadline has come, the earliest first.
+    pub(super) fn due(&self, now: Time) -> Vec<Asker> {
+        self.deadlines.range(..=(now, Asker::LAST)).map(|(_, asker)| *asker).collect()
+    }
+
+    /// Those that a cause from `first` to `last` wakes.
+    pub(super) fn woken(&self, first: Cause, last: Cause) -> Vec<Asker> {
+        self.causes.range((first, Asker::FIRST)..=(last, Asker::LAST)).map(|(_, asker)| *asker).collect()
+    }
+
+    /// Those that have to do with another leader than this one.
+    pub(super) fn woken_by_other(&self, cause: fn(NodeId) -> Cause, leader: NodeId) -> Vec<Asker> {
+        let below = leader.0.checked_sub(1).map(|last| self.woken(cause(NodeId(0)), cause(NodeId(last))));
+        let above =
+            leader.0.checked_add(1).map(|first| self.woken(cause(NodeId(first)), cause(NodeId(u64::MAX))));
+        below.into_iter().chain(above).flatten().collect()
+    }
+
+    /// Everybody.
+    pub(super) fn everybody(&self) -> Vec<Asker> {
+        self.all.keys().copied().collect()
+    }
+
+    /// True when nothing is left behind.
+    pub(super) fn is_empty(&self) -> bool {
+        let empty = self.all.is_empty();
+        if empty {
+            assert!(self.causes.is_empty() && self.deadlines.is_empty(), "an index outlived its waiter");
+            assert!(self.tickets.is_empty() && self.calls.is_empty(), "a name outlived its waiter");
+        }
+        empty
+    }
+}

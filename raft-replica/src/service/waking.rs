@@ -1,0 +1,78 @@
+//! Who goes on: those whom the replica's state wakes, looked up once a round, and those whose time is up.
+
+use raftkit_core::{LogIndex, Time};
+
+use super::options::WAY_BACK;
+use super::waiters::{Asker, Cause, State, What};
+use super::{RequestError, Service, ServiceAction};
+
+impl Service {
+    /// Wakes those that waited for what has come about.
+    pub(super) fn wake(&mut self, now: Time, out: &mut Vec<ServiceAction>) {
+        if let Some(leader) = self.leader() {
+            for asker in self.waiters.woken(Cause::AnyLeader, Cause::AnyLeader) {
+                self.route(now, asker, out);
+            }
+            for asker in self.waiters.woken_by_other(Cause::OtherLeader, leader) {
+                self.try_again(now, asker, out);
+            }
+            for asker in self.waiters.woken_by_other(Cause::Deposal, leader) {
+                self.leader_deposed(now, asker);
+            }
+        }
+        let applied = self.replica.applied();
+        for asker in self.waiters.woken(Cause::Applied(LogIndex::ZERO), Cause::Applied(applied)) {
+            self.read_now(asker, out);
+        }
+        self.note_health();
+        if self.has_replayed() {
+            for asker in self.waiters.woken(Cause::Replayed, Cause::Replayed) {
+                self.route(now, asker, out);
+            }
+        }
+        let durable = self.replica.node().durable_commit();
+        for asker in self.waiters.woken(Cause::Durable(LogIndex::ZERO), Cause::Durable(durable)) {
+            self.show(now, asker, out);
+        }
+    }
+
+    /// Another node leads, so the one that was asked may have died with the request; nothing more is to be learned by
+    /// waiting than what is on its way back already.
+    fn leader_deposed(&mut self, now: Time, asker: Asker) {
+        let Some(waiter) = self.waiters.get(asker) else { return };
+        if let State::There { call, leader } = waiter.state {
+            let back = now.after(WAY_BACK);
+            let wake = waiter.wake.map_or(back, |wake| wake.min(back));
+            self.waiters.set(asker, State::Deposed { call, leader }, Some(wake));
+        }
+    }
+
+    /// Goes on with those whose deadline has come.
+    pub(super) fn expire(&mut self, now: Time, out: &mut Vec<ServiceAction>) {
+        for asker in self.waiters.due(now) {
+            let Some(waiter) = self.waiters.get(asker) else { continue };
+            match (waiter.state, &waiter.what) {
+                (State::Paused { .. }, _) | (State::Here { .. }, What::Read(_)) => {
+                    self.try_again(now, asker, out);
+                }
+                (State::Held, _) => self.fail(asker, RequestError::NoLeader, out),
+                (_, _) => {
+                    let error = self.given_up(waiter, RequestError::NotConfirmed);
+                    self.fail(asker, error, out);
+                }
+            }
+        }
+    }
+
+    fn try_again(&mut self, now: Time, asker: Asker, out: &mut Vec<ServiceAction>) {
+        let Some(waiter) = self.waiters.get(asker) else { return };
+        if now < waiter.hold_until {
+            return self.route(now, asker, out);
+        }
+        let error = match waiter.what {
+            What::Read(_) | What::ReadStale => self.unconfirmed(),
+            What::Propose(_) | What::Transfer(_) | What::Change(_) => RequestError::NoLeader,
+        };
+        self.fail(asker, error, out);
+    }
+}
