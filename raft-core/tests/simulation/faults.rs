@@ -1,9 +1,13 @@
 //! What goes wrong, and how often: drawn anew for each seed.
 
+use std::collections::BTreeSet;
+
 use raftkit_core::{Input, NodeId};
 
 use crate::chance::Chance;
 use crate::events::Event;
+use crate::injected::Fault;
+use crate::trace;
 use crate::world::{MS, World};
 
 /// How strong each kind of fault is in this seed; many are off. In thousandths, of the occasions of each.
@@ -76,14 +80,16 @@ impl World {
                 continue;
             }
             if self.chance.happens(self.faults.pause) {
-                let until = self.now + self.chance.range(1, 1500) * MS;
-                self.host(id).paused_until = until;
+                let span = self.chance.range(1, 1500) * MS;
+                self.pause(id, span);
             }
             if self.chance.happens(self.faults.partition) {
                 let others = ids.iter().filter(|_| self.chance.happens(600)).copied().collect();
+                self.inject(Fault::Partition, format_args!("{id} is cut off from {}", names(&others)));
                 self.host(id).blocked = others;
             } else if self.chance.happens(100) {
                 self.host(id).blocked.clear();
+                trace::event(self.now, format_args!("{id} hears everyone"));
             }
             if self.chance.happens(5) {
                 let peer = self.chance.pick(&ids);
@@ -91,6 +97,18 @@ impl World {
             }
             self.maintain(id);
         }
+    }
+
+    /// The process stands still for so long.
+    pub fn pause(&mut self, id: NodeId, span: u64) {
+        self.inject(Fault::Pause, format_args!("{id} stands still for {} ms", span / MS));
+        self.host(id).paused_until = self.now + span;
+    }
+
+    /// The disk writes nothing for so long.
+    pub fn stick(&mut self, id: NodeId, span: u64) {
+        self.inject(Fault::Stall, format_args!("{id} has a disk that is stuck for {} ms", span / MS));
+        self.host(id).stuck_until = self.now + span;
     }
 
     /// The state machine makes its state durable and lets the log be cut.
@@ -110,4 +128,9 @@ impl World {
             self.step(id, Input::PersistCommit);
         }
     }
+}
+
+/// Nodes by their numbers.
+pub fn names(nodes: &BTreeSet<NodeId>) -> String {
+    nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ")
 }

@@ -10,7 +10,9 @@ use raftkit_core::{
 
 use crate::disk::Disk;
 use crate::events::Event;
+use crate::injected::Fault;
 use crate::marks::Mark;
+use crate::trace;
 use crate::world::{MS, World};
 
 pub struct Host {
@@ -94,6 +96,7 @@ impl World {
         host.flushing = false;
         if fails {
             self.marks.hit(Mark::WriteFailed);
+            self.injected.hit(Fault::WriteFailed);
             self.step(id, Input::WriteFailed);
             let delay = self.chance.range(1, 500) * MS;
             self.crash(id);
@@ -128,6 +131,7 @@ impl World {
         let now = self.now;
         let host = self.hosts.get_mut(&id).expect("known");
         host.boot += 1;
+        trace::event(now, format_args!("{id} starts, for time {}", host.boot));
         host.config.incarnation.0 += 1;
         host.disk.finish_install(&host.snapshot.clone());
         host.applied = host.durable_applied;
@@ -157,6 +161,12 @@ impl World {
         let queued = host.disk.queued();
         let kept = usize::try_from(self.chance.range(0, queued as u64 + 1)).expect("small");
         self.marks.hit_if(kept < queued, Mark::UnsyncedLost);
+        let words = format_args!("{id} crashes; of {queued} writes under way its disk has {kept}");
+        self.inject(Fault::Crash, words);
+        if kept < queued {
+            self.injected.hit(Fault::UnsyncedLost);
+        }
+        let host = self.host(id);
         host.disk.crash(kept);
         host.paused_until = 0;
         self.tickets.forget(id);
@@ -182,6 +192,7 @@ impl World {
         self.marks.hit_if(again, Mark::DamagedAgain);
         self.marks.hit_if(reset, Mark::DamagedReset);
         self.marks.hit(Mark::Damaged);
+        self.inject(Fault::Damage, format_args!("{id} loses its log above {last}, and knows it"));
         self.note_reckless();
     }
 
@@ -204,6 +215,7 @@ impl World {
         let (boot, blocked) = (host.boot, std::mem::take(&mut host.blocked));
         *host = Host { boot, blocked, ..Host::new(config, Disk::default(), host.rate, host.offset) };
         self.marks.hit(Mark::Wiped);
+        self.inject(Fault::Wipe, format_args!("{id} loses its data folder"));
         self.note_reckless();
         true
     }
@@ -224,6 +236,9 @@ impl World {
             }
         }
         self.marks.hit_if(lost, Mark::SnapshotFailed);
+        if lost {
+            self.inject(Fault::SnapshotLost, format_args!("a snapshot from {from} to {to} is lost"));
+        }
         let result = if lost { SnapshotSent::Failed } else { SnapshotSent::Installed(id) };
         let delay = self.chance.range(1, 20) * MS;
         self.schedule(delay, Event::Input(from, boot, Input::SnapshotSent { to, result }));
@@ -245,6 +260,9 @@ impl World {
             self.schedule(deadline.saturating_sub(self.now), Event::Tick(id, boot));
         }
         if flush {
+            if stalls {
+                self.inject(Fault::Stall, format_args!("{id} writes slowly: {} ms", delay / MS));
+            }
             self.schedule(delay, Event::Flush(id, boot));
         }
     }

@@ -118,7 +118,8 @@ impl World {
     }
 }
 
-fn in_words(membership: &Membership) -> String {
+/// Who takes part, as in a failure's message.
+pub fn in_words(membership: &Membership) -> String {
     let ids = |set: &BTreeSet<NodeId>| set.iter().map(|id| id.0).collect::<Vec<_>>();
     let members: Vec<_> =
         membership.members().iter().map(|(id, it)| (id.0, it.store.0, it.priority)).collect();

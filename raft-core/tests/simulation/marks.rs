@@ -1,19 +1,10 @@
 //! What must happen sometimes: a run in which one of these never comes about proves less than it seems to.
 
-macro_rules! marks {
-    ($($name:ident = $text:literal,)*) => {
-        /// Something that must happen sometimes.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Mark { $($name,)* }
-
-        impl Mark {
-            /// All of them, in order, in words.
-            pub const ALL: &[(Mark, &str)] = &[$((Mark::$name, $text),)*];
-        }
-    };
-}
-
-marks! {
+counts! {
+    /// Something that must happen sometimes.
+    Mark,
+    /// How often each has happened.
+    Marks:
     Elected = "a leader was elected",
     PreVoteRefused = "a pre-vote was refused",
     StickyVote = "a voter was not drawn away from its leader",
@@ -77,31 +68,9 @@ marks! {
 /// So rare under chance that a redraw may miss them; scenarios show them (`damaged_no_voter.txt`, `split_vote.txt`).
 const RARE: [Mark; 2] = [Mark::ChangeDamaged, Mark::CampaignedAgain];
 
-/// How often each has happened.
-#[derive(Clone)]
-pub struct Marks([u64; Mark::ALL.len()]);
-
-impl Default for Marks {
-    fn default() -> Self {
-        Self([0; Mark::ALL.len()])
-    }
-}
-
 impl Marks {
-    pub fn hit(&mut self, mark: Mark) {
-        self.0[mark as usize] += 1;
-    }
-
     pub fn hit_if(&mut self, happened: bool, mark: Mark) {
         self.0[mark as usize] += u64::from(happened);
-    }
-
-    pub fn count(&self, mark: Mark) -> u64 {
-        self.0[mark as usize]
-    }
-
-    pub fn add(&mut self, other: &Self) {
-        self.0.iter_mut().zip(other.0).for_each(|(sum, count)| *sum += count);
     }
 
     /// The table, and those that never happened although they ought to.

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use raftkit_core::{Input, LogIndex, Message, NodeId, SnapshotSent};
 
 use crate::events::Event;
+use crate::faults::names;
+use crate::injected::Fault;
+use crate::trace;
 use crate::world::{MS, World};
 
 impl World {
@@ -23,13 +26,25 @@ impl World {
     }
 
     pub fn send(&mut self, message: Message) {
-        self.trace = self.trace.rotate_left(5) ^ self.now ^ (message.from.0 << 8 | message.to.0);
-        if !self.hosts.contains_key(&message.to) || self.chance.happens(self.faults.loss) {
+        if !self.hosts.contains_key(&message.to) {
             return;
         }
+        let (from, to) = (message.from, message.to);
+        if self.chance.happens(self.faults.loss) {
+            self.injected.hit(Fault::Lost);
+            return trace::follows(format_args!("  lost on its way: {from} -> {to}"));
+        }
         let copies = if self.chance.happens(self.faults.duplication) { 2 } else { 1 };
+        if copies > 1 {
+            self.injected.hit(Fault::Duplicated);
+            trace::follows(format_args!("  twice: {from} -> {to}"));
+        }
         for _ in 0..copies {
             let slow = self.chance.happens(self.faults.slow);
+            if slow {
+                self.injected.hit(Fault::Delayed);
+                trace::follows(format_args!("  held back: {from} -> {to}"));
+            }
             let delay = if slow { self.chance.range(1, 1500) * MS } else { self.chance.range(100, 3 * MS) };
             self.schedule(delay, Event::Deliver(message.clone()));
         }
@@ -38,6 +53,8 @@ impl World {
     /// From now on hosts hear those of their own group only; who is in none hears nobody.
     pub fn partition(&mut self, groups: &[BTreeSet<NodeId>]) {
         let ids: Vec<NodeId> = self.hosts.keys().copied().collect();
+        let words: Vec<String> = groups.iter().map(names).collect();
+        self.inject(Fault::Partition, format_args!("who hears each other: {}", words.join(" | ")));
         for id in &ids {
             let group = groups.iter().find(|group| group.contains(id));
             let deaf = |other: &&NodeId| group.is_none_or(|group| !group.contains(*other));
@@ -53,6 +70,7 @@ impl World {
 
     /// Everyone hears everyone.
     pub fn connect(&mut self) {
+        trace::event(self.now, format_args!("everyone hears everyone"));
         self.hosts.values_mut().for_each(|host| host.blocked.clear());
     }
 

@@ -14,11 +14,13 @@ use crate::disk::{Disk, Image};
 use crate::events::Event;
 use crate::faults::Faults;
 use crate::hosts::Host;
+use crate::injected::{Fault, Injected};
 use crate::marks::{Mark, Marks};
 use crate::members::members;
 use crate::observe::Seen;
 use crate::queue::Queue;
 use crate::tickets::Tickets;
+use crate::trace;
 use crate::truth::Truth;
 
 pub const MS: u64 = 1000;
@@ -29,8 +31,8 @@ pub struct World {
     pub truth: Truth,
     pub tickets: Tickets,
     pub marks: Marks,
+    pub injected: Injected,
     pub steps: u64,
-    pub trace: u64,
     pub chance: Chance,
     pub faults: Faults,
     /// Of what clients ask, so many thousandths are changes of the membership.
@@ -64,11 +66,12 @@ pub struct Plan {
 }
 
 impl World {
-    /// Everything drawn.
-    pub fn draw(seed: u64) -> Self {
+    /// Everything drawn, but the number of members where that is given.
+    pub fn draw(seed: u64, nodes: Option<u64>) -> Self {
         let mut chance = Chance::new(seed);
         let faults = Faults::draw(&mut chance);
-        let members = chance.range(1, 6);
+        let drawn = chance.range(1, 6);
+        let members = nodes.unwrap_or(drawn);
         let learners = u64::from(members > 2 && chance.happens(200));
         let changing = chance.happens(700);
         let hosts = if changing { chance.range(members, 8) } else { members };
@@ -89,8 +92,8 @@ impl World {
             truth: Truth::new(base.membership.clone()),
             tickets: Tickets::default(),
             marks: Marks::default(),
+            injected: Injected::default(),
             steps: 0,
-            trace: 0,
             chance,
             faults: plan.faults,
             changes: plan.changes.unwrap_or(0),
@@ -110,6 +113,9 @@ impl World {
             let disk = if id <= plan.members { Disk::founded(base.clone()) } else { Disk::default() };
             let rate = world.chance.range(1000 - drift, 1001 + drift);
             let offset = world.chance.range(0, 10_000 * MS);
+            if rate != 1000 {
+                world.inject(Fault::Drift, format_args!("{id} has a clock that runs by {rate} to 1000"));
+            }
             world.hosts.insert(NodeId(id), Host::new(config, disk, rate, offset));
             let at = world.chance.range(0, 200 * MS);
             world.schedule(at, Event::Restart(NodeId(id)));
@@ -123,6 +129,7 @@ impl World {
 
     /// Ends all faults, and starts whoever is down.
     pub fn heal(&mut self) {
+        trace::event(self.now, format_args!("faults end: all are started and hear each other"));
         self.healed = true;
         self.faults = Faults { reckless: self.faults.reckless, ..Faults::none(self.faults.drift) };
         let ids: Vec<NodeId> = self.hosts.keys().copied().collect();
@@ -166,7 +173,9 @@ impl World {
         };
         let seen = Seen::of(&input);
         let mut effects = std::mem::take(&mut self.effects);
+        trace::input(self.now, id, &input);
         node.handle(now, input, &mut effects);
+        trace::effects(&effects);
         let sound = check_state(node).and_then(|()| check_since(&before, node));
         sound.unwrap_or_else(|violation| panic!("{id}: {violation}: {:?}", node.status()));
         let rotten = matches!(effects.fatal, Some(Fatal::LogDamaged { .. }));
@@ -203,6 +212,9 @@ impl World {
         }
         for fetch in effects.fetches.drain(..) {
             let slow = self.chance.happens(self.faults.slow);
+            if slow {
+                self.inject(Fault::SlowRead, format_args!("{id} is slow to read its log"));
+            }
             let delay = self.chance.range(0, if slow { 300 * MS } else { 3 * MS });
             self.schedule(delay, Event::Fetch(id, boot, fetch));
         }
@@ -220,6 +232,7 @@ impl World {
             .map_while(|index| disk.view.entry(LogIndex(index)).cloned())
             .collect();
         let result = if self.chance.happens(self.faults.rot) && self.may_harm(id) {
+            self.injected.hit(Fault::Unreadable);
             Fetched::Damaged
         } else if entries.is_empty() {
             self.marks.hit(Mark::FetchCompacted);

@@ -114,8 +114,8 @@ pub fn stuck(seed: u64, mut chance: Chance) -> World {
     let mut world = quiet(seed, chance, members + 2, members);
     for _ in 0..world.chance.range(1, 4) {
         let Some(leader) = world.await_leader() else { break };
-        let until = world.now + world.chance.range(1, 6000) * MS;
-        world.host(leader).stuck_until = until;
+        let span = world.chance.range(1, 6000) * MS;
+        world.stick(leader, span);
         if world.chance.happens(300) {
             world.propose(leader, 1);
         }

@@ -98,8 +98,7 @@ pub fn slow_healing(seed: u64, mut chance: Chance) -> World {
         let others = world.others(leader);
         let near = world.chance.pick(&others);
         let rest: Vec<NodeId> = others.into_iter().filter(|id| *id != near).collect();
-        let until = world.now + 1500 * MS;
-        rest.iter().for_each(|id| world.host(*id).stuck_until = until);
+        rest.iter().for_each(|id| world.stick(*id, 1500 * MS));
         let count = world.chance.range(1, 6);
         world.propose(leader, count);
         let span = world.chance.range(3, 30) * MS;
@@ -111,8 +110,8 @@ pub fn slow_healing(seed: u64, mut chance: Chance) -> World {
         let kept = if uncommitted_only { world.truth.last().0 } else { last.saturating_sub(lost) };
         world.damage(near, LogIndex(kept));
         if world.chance.happens(500) {
-            let until = world.now + world.chance.range(1, 1500) * MS;
-            world.host(near).stuck_until = until;
+            let span = world.chance.range(1, 1500) * MS;
+            world.stick(near, span);
         }
         world.start(near);
         world.run_until(400 * MS, 100, |world| world.running(near).leader() == Some(leader));
@@ -148,7 +147,7 @@ pub fn twin(seed: u64, chance: Chance) -> World {
     let Some(leader) = world.await_leader() else { return world };
     world.run_for(200 * MS);
     // The leader is stopped until somebody campaigns, whom only one of the others hears.
-    world.host(leader).paused_until = world.now + 20 * SECOND;
+    world.pause(leader, 20 * SECOND);
     let campaigns = |world: &World| {
         let candidate = |id: &NodeId| world.running(*id).role() == raftkit_core::RoleName::Candidate;
         world.hosts.keys().copied().find(candidate)

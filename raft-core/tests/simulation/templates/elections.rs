@@ -59,8 +59,8 @@ pub fn leases(seed: u64, mut chance: Chance) -> World {
         }
         let paused = world.chance.happens(500);
         if paused {
-            let until = world.now + world.chance.range(1, 1500) * MS;
-            world.host(leader).paused_until = until;
+            let span = world.chance.range(1, 1500) * MS;
+            world.pause(leader, span);
         }
         if world.chance.happens(500) {
             world.isolate(&[leader].into());

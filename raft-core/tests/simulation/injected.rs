@@ -1,0 +1,36 @@
+//! What went wrong, counted where it is made to.
+
+use std::fmt;
+
+use crate::trace;
+use crate::world::World;
+
+counts! {
+    /// A fault that a run injects.
+    Fault,
+    /// How often each was.
+    Injected:
+    Crash = "crashes",
+    UnsyncedLost = "of them with writes lost",
+    Partition = "partitions",
+    Pause = "pauses",
+    Stall = "disk stalls",
+    Lost = "messages lost",
+    Duplicated = "messages sent twice",
+    Delayed = "messages held back",
+    SnapshotLost = "snapshots lost",
+    SlowRead = "slow reads of the log",
+    WriteFailed = "writes failed",
+    Damage = "logs cut short",
+    Wipe = "data folders lost",
+    Unreadable = "logs unreadable",
+    Drift = "clocks that drift",
+}
+
+impl World {
+    /// Something goes wrong now.
+    pub fn inject(&mut self, fault: Fault, words: fmt::Arguments<'_>) {
+        self.injected.hit(fault);
+        trace::event(self.now, words);
+    }
+}
