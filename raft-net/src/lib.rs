@@ -1,7 +1,8 @@
 //! Raft messages between nodes.
 //!
 //! Two layers:
-//! - the frame codec ([`frame`]): plain, synchronous, without a feature; what a simulator or another transport uses;
+//! - the frame codec ([`frame`]) and who may come in ([`admission`]): plain, synchronous, without a feature; what a
+//!   simulator or another transport uses;
 //! - the transport, `Transport`, behind the default feature `quic`: QUIC with mutual TLS, on tokio.
 //!
 //! # The bytes of a frame
@@ -49,6 +50,7 @@
 //! discovery      both ways                   Request ->, <- Response
 //! ```
 
+pub mod admission;
 pub mod frame;
 #[cfg(feature = "quic")]
 mod quic;

@@ -8,6 +8,7 @@ use raftkit_core::{ClusterId, Incarnation, NodeId, StoreId};
 
 use super::tls::TlsIdentity;
 use crate::FRAME_BYTES_MAX;
+use crate::admission::Remote;
 
 /// Who this node says it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,13 @@ pub struct RemoteIdentity {
     pub attributes: Bytes,
     /// Where its packets come from.
     pub observed: SocketAddr,
+}
+
+impl RemoteIdentity {
+    /// What admission goes by.
+    pub(crate) fn admitted(&self) -> Remote {
+        Remote { node: self.node, store: self.store, incarnation: self.incarnation, cluster: self.cluster }
+    }
 }
 
 /// A transport's settings.

@@ -1,13 +1,14 @@
 //! Who are you? Both sides greet, check, and either go on or say why not.
 
 use quinn::{Connection, RecvStream};
-use raftkit_core::{NodeId, StoreId};
+use raftkit_core::NodeId;
 use rustls::pki_types::CertificateDer;
 
 use super::config::RemoteIdentity;
 use super::error::{HelloError, dial_error, refuse};
 use super::inner::Inner;
 use super::tls::names_node;
+use crate::admission::check_hello;
 use crate::frame::{Frame, FrameError, decode, encode_frame};
 use crate::refusal::{Hello, Lane, Refusal};
 
@@ -56,44 +57,11 @@ pub(crate) fn check(
     hello: &Hello,
     expected: Option<NodeId>,
 ) -> Result<(), Refusal> {
-    let own = &inner.config.identity;
     if !certificate_names(connection, hello.node) {
-        return Err(Refusal::Certificate { refuser: own.node, refused: hello.node });
+        return Err(Refusal::Certificate { refuser: inner.node(), refused: hello.node });
     }
-    if hello.process == inner.process && hello.node == own.node {
-        return Err(Refusal::Myself { node: own.node });
-    }
-    if hello.node == own.node {
-        return Err(Refusal::Twin { node: own.node, refuser_store: own.store, refused_store: hello.store });
-    }
-    check_cluster(inner, hello)?;
-    if let Some(expected) = expected
-        && expected != hello.node
-    {
-        return Err(Refusal::OtherNode { refuser: own.node, expected, refused: hello.node });
-    }
-    match inner.peer(hello.node).map(|peer| peer.store) {
-        Some(expected) if expected != hello.store => Err(Refusal::OtherStore {
-            refuser: own.node,
-            refused: hello.node,
-            expected,
-            claimed: hello.store,
-        }),
-        Some(StoreId(_)) | None => Ok(()),
-    }
-}
-
-/// Two nodes that each have a cluster must have the same.
-pub(crate) fn check_cluster(inner: &Inner, hello: &Hello) -> Result<(), Refusal> {
-    match (inner.cluster(), hello.cluster) {
-        (Some(ours), Some(theirs)) if ours != theirs => Err(Refusal::OtherCluster {
-            refuser: inner.node(),
-            refuser_cluster: ours,
-            refused: hello.node,
-            refused_cluster: theirs,
-        }),
-        (_, _) => Ok(()),
-    }
+    let expected_store = inner.peer(hello.node).map(|peer| peer.store);
+    check_hello(&inner.own(), expected_store, expected, hello)
 }
 
 /// Who sent the greeting.

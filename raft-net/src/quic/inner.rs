@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex};
 
 use quinn::{Connection, Endpoint};
-use raftkit_core::{ClusterId, Incarnation, NodeId, StoreId};
+use raftkit_core::{ClusterId, NodeId, StoreId};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -18,6 +18,7 @@ use super::error::REPLACED;
 use super::lock;
 use super::peer::Peer;
 use super::warnings::Warnings;
+use crate::admission::{Life, Lives, Own};
 use crate::refusal::{Hello, Lane, Refusal};
 
 pub(crate) struct Inner {
@@ -34,14 +35,14 @@ pub(crate) struct Inner {
     pub(crate) bulk_budget: Arc<Semaphore>,
     pub(crate) warnings: Warnings,
     peers: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
-    lives: Mutex<BTreeMap<NodeId, Life>>,
+    met: Mutex<Met>,
 }
 
-/// The newest life of a node that was met, and the connections that it dialled.
-struct Life {
-    store: StoreId,
-    incarnation: Incarnation,
-    connections: Vec<Connection>,
+/// The nodes that were met, and the connections that the newest life of each dialled.
+#[derive(Default)]
+struct Met {
+    lives: Lives,
+    connections: BTreeMap<NodeId, Vec<Connection>>,
 }
 
 impl Inner {
@@ -65,7 +66,7 @@ impl Inner {
             bulk_budget,
             warnings: Warnings::default(),
             peers: Mutex::default(),
-            lives: Mutex::default(),
+            met: Mutex::default(),
         }
     }
 
@@ -75,6 +76,12 @@ impl Inner {
 
     pub(crate) fn cluster(&self) -> Option<ClusterId> {
         *self.cluster.borrow()
+    }
+
+    /// This node, as others are judged by it.
+    pub(crate) fn own(&self) -> Own {
+        let identity = &self.config.identity;
+        Own { node: identity.node, store: identity.store, cluster: self.cluster(), process: self.process }
     }
 
     /// This node's greeting.
@@ -112,29 +119,15 @@ impl Inner {
     /// Remembers a connection that `remote` dialled. Those of its earlier lives are closed, and if the connection that
     /// was dialled to it leads to an earlier life, it is dialled anew.
     pub(crate) fn admit(&self, remote: &RemoteIdentity, connection: &Connection) -> Result<(), Refusal> {
-        let mut lives = lock(&self.lives);
-        let life = lives.entry(remote.node).or_insert_with(|| Life {
-            store: remote.store,
-            incarnation: remote.incarnation,
-            connections: Vec::new(),
-        });
-        if life.store == remote.store && remote.incarnation < life.incarnation {
-            return Err(Refusal::Stale {
-                refuser: self.node(),
-                refused: remote.node,
-                newest: life.incarnation,
-                claimed: remote.incarnation,
-            });
+        let mut met = lock(&self.met);
+        let life = met.lives.admit(self.node(), &remote.admitted())?;
+        let connections = met.connections.entry(remote.node).or_default();
+        if life == Life::New {
+            connections.drain(..).for_each(|old| old.close(REPLACED, b"a later life of this node has come"));
         }
-        if (life.store, life.incarnation) != (remote.store, remote.incarnation) {
-            life.connections
-                .drain(..)
-                .for_each(|old| old.close(REPLACED, b"a later life of this node has come"));
-            (life.store, life.incarnation) = (remote.store, remote.incarnation);
-        }
-        life.connections.retain(|connection| connection.close_reason().is_none());
-        life.connections.push(connection.clone());
-        drop(lives);
+        connections.retain(|connection| connection.close_reason().is_none());
+        connections.push(connection.clone());
+        drop(met);
         if let Some(peer) = self.peer(remote.node) {
             peer.proven_alive(remote);
         }
@@ -143,12 +136,10 @@ impl Inner {
 
     /// Closes what a node dialled with another store than the one that it must have now.
     pub(crate) fn expect_store(&self, node: NodeId, store: StoreId) {
-        if let Some(life) = lock(&self.lives).get_mut(&node)
-            && life.store != store
-        {
-            life.connections
-                .drain(..)
-                .for_each(|old| old.close(REPLACED, b"this node id has another store now"));
+        let mut met = lock(&self.met);
+        if met.lives.store(node).is_some_and(|met| met != store) {
+            let connections = met.connections.entry(node).or_default();
+            connections.drain(..).for_each(|old| old.close(REPLACED, b"this node id has another store now"));
         }
     }
 

@@ -4,41 +4,35 @@ use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, RecvStream, SendStream};
-use raftkit_core::{ClusterId, Message};
+use raftkit_core::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::accept::{Inbound, Reply};
 use super::config::RemoteIdentity;
 use super::error::{Cause, VIOLATION, cause, refuse};
-use super::handshake::check_cluster;
 use super::inner::Inner;
 use super::lock;
 use super::requests::{REQUEST_BYTES, permits};
 use super::stream::{FrameReader, StreamError};
+use crate::admission::{Admit, Violation, check_again, check_cluster, check_message};
 use crate::frame::{Frame, FrameError, decode, encode_frame};
-use crate::refusal::{Hello, Lane, Refusal};
+use crate::refusal::{Hello, Lane};
 
-/// What a peer did that ends its connection.
+/// Why a connection ends.
 #[derive(Debug, thiserror::Error)]
-enum Violation {
+enum End {
     #[error("{0}")]
     Stream(#[from] StreamError),
-    #[error("a message in the name of node {node} with store {store}")]
-    Forged { node: raftkit_core::NodeId, store: raftkit_core::StoreId },
-    #[error("a message for node {0}")]
-    Misdirected(raftkit_core::NodeId),
-    #[error("a greeting that does not fit its first one")]
-    ChangedIdentity,
+    #[error("{0}")]
+    Violation(#[from] Violation),
     #[error("a request on the bulk connection")]
     RequestOnBulk,
-    #[error("{0}")]
-    Refused(Refusal),
     /// Nobody reads what comes in: the node is stopping.
     #[error("the node is stopping")]
     Stopping,
 }
 
-impl From<FrameError> for Violation {
+impl From<FrameError> for End {
     fn from(error: FrameError) -> Self {
         Self::Stream(error.into())
     }
@@ -78,12 +72,12 @@ impl Session {
     }
 
     /// Messages or bulk bodies, until the stream ends.
-    async fn one_way(&self, stream: RecvStream) -> Result<(), Violation> {
+    async fn one_way(&self, stream: RecvStream) -> Result<(), End> {
         let mut reader = FrameReader::new(stream, self.inner.config.frame_bytes_max);
         while let Some(frame) = reader.next().await? {
             match (self.lane, decode(frame)?) {
                 (Lane::Control, Frame::Message(message)) => self.message(message).await?,
-                (Lane::Control, Frame::Hello(hello)) => self.joined(hello)?,
+                (Lane::Control, Frame::Hello(hello)) => self.joined(&hello)?,
                 (Lane::Bulk, Frame::Bulk { body }) => self.bulk(body).await?,
                 (_, other) => return Err(FrameError::UnexpectedKind { kind: other.kind() }.into()),
             }
@@ -91,63 +85,36 @@ impl Session {
         Ok(())
     }
 
-    async fn message(&self, message: Message) -> Result<(), Violation> {
-        let remote = self.remote();
-        if (message.from, message.from_store) != (remote.node, remote.store) {
-            return Err(Violation::Forged { node: message.from, store: message.from_store });
+    async fn message(&self, message: Message) -> Result<(), End> {
+        match check_message(&self.inner.own(), &self.remote().admitted(), &message)? {
+            Admit::Deliver => self.deliver(Inbound::Message(message)).await,
+            Admit::Drop => Ok(()),
         }
-        if message.to != self.inner.node() {
-            return Err(Violation::Misdirected(message.to));
-        }
-        if self.same_cluster(remote.cluster)? {
-            self.deliver(Inbound::Message(message)).await?;
-        }
-        Ok(())
     }
 
-    async fn bulk(&self, body: Bytes) -> Result<(), Violation> {
+    async fn bulk(&self, body: Bytes) -> Result<(), End> {
         let remote = self.remote();
-        if !self.same_cluster(remote.cluster)? {
-            return Ok(());
+        match check_cluster(&self.inner.own(), &remote.admitted())? {
+            Admit::Deliver => {}
+            Admit::Drop => return Ok(()),
         }
         let permit = acquire(&self.inner.bulk_budget, body.len(), self.inner.config.bulk_bytes_max).await?;
         let body = Bytes::from_owner(Counted { body, _permit: permit });
         self.deliver(Inbound::Bulk { from: remote.node, body }).await
     }
 
-    /// True when both nodes are of one cluster; false while one of them has none yet.
-    fn same_cluster(&self, theirs: Option<ClusterId>) -> Result<bool, Violation> {
-        match (self.inner.cluster(), theirs) {
-            (Some(ours), Some(theirs)) if ours == theirs => Ok(true),
-            (Some(ours), Some(theirs)) => Err(Violation::Refused(Refusal::OtherCluster {
-                refuser: self.inner.node(),
-                refuser_cluster: ours,
-                refused: self.remote().node,
-                refused_cluster: theirs,
-            })),
-            (_, None) | (None, _) => Ok(false),
-        }
-    }
-
     /// The peer greets again: it has joined a cluster.
-    fn joined(&self, hello: Hello) -> Result<(), Violation> {
-        check_cluster(&self.inner, &hello).map_err(Violation::Refused)?;
+    fn joined(&self, hello: &Hello) -> Result<(), End> {
         let mut remote = lock(&self.remote);
-        let same =
-            (remote.node, remote.store, remote.incarnation) == (hello.node, hello.store, hello.incarnation);
-        if !same || remote.cluster.is_some_and(|cluster| hello.cluster != Some(cluster)) {
-            return Err(Violation::ChangedIdentity);
-        }
-        let mut changed = RemoteIdentity::clone(&remote);
-        changed.cluster = hello.cluster;
-        *remote = Arc::new(changed);
+        let admitted = check_again(&self.inner.own(), &remote.admitted(), hello)?;
+        *remote = Arc::new(RemoteIdentity { cluster: admitted.cluster, ..RemoteIdentity::clone(&remote) });
         Ok(())
     }
 
     /// Requests in, answers out, until the asker ends the stream and everything is answered.
-    async fn requests(&self, send: SendStream, recv: RecvStream) -> Result<(), Violation> {
+    async fn requests(&self, send: SendStream, recv: RecvStream) -> Result<(), End> {
         if self.lane == Lane::Bulk {
-            return Err(Violation::RequestOnBulk);
+            return Err(End::RequestOnBulk);
         }
         let (answers, answered) = mpsc::unbounded_channel();
         let both = async {
@@ -165,7 +132,7 @@ impl Session {
         &self,
         recv: RecvStream,
         answers: mpsc::UnboundedSender<(u64, Option<Bytes>)>,
-    ) -> Result<(), Violation> {
+    ) -> Result<(), End> {
         let bytes_max = self.inner.config.request_bytes_max;
         let budget = Arc::new(Semaphore::new(permits(bytes_max)));
         let mut reader = FrameReader::new(recv, self.inner.config.frame_bytes_max);
@@ -210,8 +177,8 @@ impl Session {
         let _ = send.finish();
     }
 
-    async fn deliver(&self, inbound: Inbound) -> Result<(), Violation> {
-        self.inner.inbound.send(inbound).await.map_err(|_| Violation::Stopping)
+    async fn deliver(&self, inbound: Inbound) -> Result<(), End> {
+        self.inner.inbound.send(inbound).await.map_err(|_| End::Stopping)
     }
 
     /// The connection has ended; a dialler that found us to be somebody else than it wanted is worth a line.
@@ -224,39 +191,33 @@ impl Session {
     }
 
     /// Ends the connection when the peer did what it must not.
-    fn end(&self, result: Result<(), Violation>) {
-        let Err(violation) = result else { return };
-        match &violation {
+    fn end(&self, result: Result<(), End>) {
+        let Err(end) = result else { return };
+        match &end {
             // The connection has ended by itself, and whoever dialled it takes care.
-            Violation::Stream(StreamError::Read(_) | StreamError::Truncated) => return,
-            Violation::Stopping => {
+            End::Stream(StreamError::Read(_) | StreamError::Truncated) => return,
+            End::Stopping => {
                 return self.connection.close(super::error::STOPPING, b"the node is stopping");
             }
-            Violation::Refused(refusal) => refuse(&self.connection, refusal),
-            Violation::Stream(StreamError::Frame(_))
-            | Violation::Forged { .. }
-            | Violation::Misdirected(_)
-            | Violation::RequestOnBulk
-            | Violation::ChangedIdentity => {
-                self.connection.close(VIOLATION, violation.to_string().as_bytes())
-            }
+            End::Violation(Violation::Refused(refusal)) => refuse(&self.connection, refusal),
+            End::Stream(StreamError::Frame(_))
+            | End::Violation(
+                Violation::Forged { .. } | Violation::Misdirected(_) | Violation::ChangedIdentity,
+            )
+            | End::RequestOnBulk => self.connection.close(VIOLATION, end.to_string().as_bytes()),
         }
         let remote = self.remote();
         self.inner.warn(
             &format!("node {}", remote.node),
-            &format_args!("ended the connection of node {} at {}: {violation}", remote.node, remote.observed),
+            &format_args!("ended the connection of node {} at {}: {end}", remote.node, remote.observed),
         );
     }
 }
 
 /// Bytes of a budget; more than all of it counts as all of it, so that nothing waits for ever.
-async fn acquire(
-    budget: &Arc<Semaphore>,
-    bytes: usize,
-    max: usize,
-) -> Result<OwnedSemaphorePermit, Violation> {
+async fn acquire(budget: &Arc<Semaphore>, bytes: usize, max: usize) -> Result<OwnedSemaphorePermit, End> {
     let wanted = u32::try_from(permits(bytes.min(max))).unwrap_or(u32::MAX);
-    Arc::clone(budget).acquire_many_owned(wanted).await.map_err(|_| Violation::Stopping)
+    Arc::clone(budget).acquire_many_owned(wanted).await.map_err(|_| End::Stopping)
 }
 
 /// A body that holds its share of a budget until its last slice is dropped.
