@@ -24,8 +24,10 @@ pub(crate) struct FileImages {
     durable: Image,
     /// Changes since the last sync, good or failed, in order, each with its moment: those of one disk are unique.
     pending: Vec<(u64, Change)>,
-    /// A sync failed: `cached` shows what is neither durable nor pending.
-    lying: bool,
+    /// Empty until a sync fails, as `cached` then shows what is neither durable nor pending: the changes that were pending
+    /// then or came later and are so no longer, each with its moment and whether it is durable or lost. `cached` is these
+    /// and those pending over what is durable.
+    shown: Vec<(u64, Change, Fate)>,
     unreadable: Unreadable,
 }
 
@@ -109,33 +111,57 @@ impl FileImages {
 
     /// A sync works. What it does not cover stays unsynced.
     pub(crate) fn sync(&mut self, cover: &Cover) {
-        for change in self.take(cover) {
+        for (moment, change) in self.take(cover) {
             change.settle(&mut self.durable, &mut self.unreadable);
+            if !self.shown.is_empty() {
+                self.shown.push((moment, change, Fate::Kept));
+            }
         }
     }
 
     /// A sync that fails: the dirty data is dropped and goes on being shown, as Linux does (ATC'20, "Can applications
     /// recover from fsync failures?").
     pub(crate) fn fail_sync(&mut self, cover: &Cover) {
-        self.lying |= !self.take(cover).is_empty();
+        let lost = self.take(cover).into_iter();
+        self.shown.extend(lost.map(|(moment, change)| (moment, change, Fate::Lost)));
     }
 
     /// Takes pending changes; another sync may have taken some of them meanwhile.
-    fn take(&mut self, cover: &Cover) -> Vec<Change> {
+    fn take(&mut self, cover: &Cover) -> Vec<(u64, Change)> {
         let (taken, kept): (Vec<_>, Vec<_>) = self.pending.drain(..).partition(|(at, _)| cover.has(*at));
         self.pending = kept;
-        taken.into_iter().map(|(_, change)| change).collect()
+        taken
     }
 
     /// Forgets what is cached and clean: reads show the medium again, and the dirty data over it.
     pub(crate) fn drop_cache(&mut self) {
-        if !self.lying {
-            return;
+        if !self.shown.is_empty() {
+            self.shown.clear();
+            self.fill_cache();
         }
-        self.lying = false;
+    }
+
+    /// Whether the cache holds what the medium does not, and a sync would put there.
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// The process is killed: changes from `cut` on have not happened, unless they are durable.
+    pub(crate) fn kill(&mut self, cut: u64) {
+        let before = self.pending.len() + self.shown.len();
+        self.pending.retain(|(moment, _)| *moment < cut);
+        self.shown.retain(|(moment, _, fate)| *moment < cut || *fate == Fate::Kept);
+        if self.pending.len() + self.shown.len() < before {
+            self.fill_cache();
+        }
+    }
+
+    fn fill_cache(&mut self) {
         self.cached.clone_from(&self.durable);
         self.unreadable.uncache();
-        for (_, change) in &self.pending {
+        // In the order in which syncs took them: a sync takes all before it whose order towards those it takes shows.
+        let shown = self.shown.iter().map(|(_, change, _)| change);
+        for change in shown.chain(self.pending.iter().map(|(_, change)| change)) {
             change.apply(&mut self.cached);
             match change {
                 Change::Write { offset, data } => {
@@ -155,7 +181,7 @@ impl FileImages {
                 Some(_) | None => Fate::Lost,
             });
         }
-        self.lying = false;
+        self.shown.clear();
         self.unreadable.uncache();
         self.cached.clone_from(&self.durable);
     }
@@ -176,6 +202,9 @@ impl FileImages {
         self.durable.write(at, &byte);
         if shows_medium {
             self.cached.write(at, &byte);
+            if !self.shown.is_empty() {
+                self.shown.push((0, Change::Write { offset: at, data: byte.to_vec() }, Fate::Kept));
+            }
         }
         true
     }

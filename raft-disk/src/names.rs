@@ -14,6 +14,15 @@ pub(crate) enum Target {
     File(u64),
 }
 
+impl Target {
+    fn file(self) -> Option<u64> {
+        match self {
+            Self::File(id) => Some(id),
+            Self::Folder => None,
+        }
+    }
+}
+
 /// All names, by path. Roots need none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
@@ -123,24 +132,38 @@ impl Names {
                 lost += 1;
             }
         }
-        // What stood in a folder that is lost is lost with it.
-        let names: Vec<_> = self.durable.keys().cloned().collect();
-        for name in names {
-            let above = parent(&name);
-            if !is_root(above) && self.durable.get(above) != Some(&Target::Folder) {
-                self.durable.remove(&name);
-            }
-        }
+        remove_orphans(&mut self.durable);
         self.cached.clone_from(&self.durable);
         (self.files().collect(), lost)
     }
 
+    /// The process is killed: changes from `cut` on have not happened, unless they are durable. True when others are not
+    /// durable yet.
+    pub(crate) fn kill(&mut self, cut: u64) -> bool {
+        let before = self.pending.len();
+        self.pending.retain(|(at, _)| *at < cut);
+        if self.pending.len() < before {
+            self.cached.clone_from(&self.durable);
+            for (_, change) in &self.pending {
+                change.apply(&mut self.cached);
+            }
+            remove_orphans(&mut self.cached);
+            // What is durable of a folder that never was is never seen.
+            self.durable.retain(|name, _| has_folder(name, &self.cached));
+        }
+        !self.pending.is_empty()
+    }
+
+    /// The files that have a name, or will have one if a crash loses or keeps the right changes.
+    pub(crate) fn files_ever(&self) -> BTreeSet<u64> {
+        let pending = self.pending.iter().filter_map(|(_, change)| change.target());
+        let targets = self.cached.values().chain(self.durable.values()).copied().chain(pending);
+        targets.filter_map(Target::file).collect()
+    }
+
     /// All files that have a name, one with two names twice.
     pub(crate) fn files(&self) -> impl Iterator<Item = u64> {
-        self.cached.values().filter_map(|target| match target {
-            Target::File(id) => Some(*id),
-            Target::Folder => None,
-        })
+        self.cached.values().copied().filter_map(Target::file)
     }
 
     /// A name of the file.
@@ -200,6 +223,14 @@ impl Change {
         }
     }
 
+    /// What it gives a name.
+    fn target(&self) -> Option<Target> {
+        match self {
+            Self::Link { target, .. } | Self::Rename { target, .. } => Some(*target),
+            Self::Unlink { .. } => None,
+        }
+    }
+
     fn touches(&self, folder: &Path) -> bool {
         match self {
             Self::Link { path, .. } | Self::Unlink { path } => parent(path) == folder,
@@ -220,6 +251,21 @@ impl Change {
             Self::Rename { from, to, .. } => parent(from) != parent(to),
         }
     }
+}
+
+/// What stands in a folder that is lost is lost with it.
+fn remove_orphans(names: &mut BTreeMap<PathBuf, Target>) {
+    // In this order a folder comes before what stands in it.
+    for name in names.keys().cloned().collect::<Vec<_>>() {
+        if !has_folder(&name, names) {
+            names.remove(&name);
+        }
+    }
+}
+
+fn has_folder(name: &Path, names: &BTreeMap<PathBuf, Target>) -> bool {
+    let above = parent(name);
+    is_root(above) || names.get(above) == Some(&Target::Folder)
 }
 
 fn is_root(path: &Path) -> bool {

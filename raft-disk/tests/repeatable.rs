@@ -32,6 +32,7 @@ enum Step {
     CrashAt(u64),
     Freeze,
     Crash,
+    Kill,
 }
 
 const NAMES: usize = 3;
@@ -59,6 +60,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..8_u64).prop_map(Step::CrashAt),
         1 => Just(Step::Freeze),
         3 => Just(Step::Crash),
+        2 => Just(Step::Kill),
     ];
     prop::collection::vec(step, 1..120)
 }
@@ -158,6 +160,10 @@ impl Run {
                 self.disk.crash();
                 Ok(())
             }
+            Step::Kill => {
+                self.disk.kill();
+                Ok(())
+            }
         };
         let result = result.map_err(|error| error.to_string());
         self.seen.push(format!("{step:?} {result:?} {read:?} {:?}", self.disk.deferred_syncs()));
@@ -198,8 +204,8 @@ proptest! {
         let (left, mut used) = (prepare(), prepare());
         let durable = used.disk.image();
         for (number, step) in after.iter().enumerate() {
-            // The medium itself, and its faults, are not frozen; a crash ends the freeze.
-            if !matches!(step, Step::Crash | Step::FailReads(..) | Step::Capacity(_)) {
+            // The medium itself, and its faults, are not frozen; a crash or kill ends the freeze.
+            if !matches!(step, Step::Crash | Step::Kill | Step::FailReads(..) | Step::Capacity(_)) {
                 used.step(number, step);
             }
         }
@@ -222,6 +228,6 @@ fn the_script_meets_every_fault() {
         sum += run(seed, &steps).2;
     }
     let counts = [sum.crashes_with_loss, sum.lost_writes, sum.torn_writes, sum.lost_names];
-    let others = [sum.failed_syncs, sum.full, sum.io_errors, sum.rotten_bytes];
+    let others = [sum.kills_with_unsynced, sum.failed_syncs, sum.full, sum.io_errors, sum.rotten_bytes];
     assert!(counts.iter().chain(&others).all(|count| *count >= 20), "{sum:?}");
 }

@@ -59,13 +59,13 @@ pub(super) enum Covers {
 /// take the thread that made that call for busy until then.
 ///
 /// Several can be outstanding, on one file and on several. Each covers what was done before it was called, not what came
-/// later. A program that calls two syncs, one after the other, relies on their order, so a crash keeps it: drawn
-/// is how many of the outstanding syncs, in the order of their calls, had done their work when the power went; the next
+/// later. A program that calls two syncs, one after the other, relies on their order, so a crash keeps it, and so does a
+/// kill: drawn is how many of the outstanding syncs, in the order of their calls, had done their work by then; the next
 /// one is what the program really was waiting for, and nothing that was done after it was called, to files or names,
 /// has happened. Syncs of several threads (a simulated flush beside a simulated settle) may be completed in any
 /// order; those of one thread must be completed in the order of their calls.
 impl SimulatedDisk {
-    /// Lets every sync from now on, of files and of folders, be deferred, also after a crash.
+    /// Lets every sync from now on, of files and of folders, be deferred, also after a crash or kill.
     pub fn defer_syncs(&self) {
         self.state().deferring = true;
     }
@@ -82,7 +82,7 @@ impl SimulatedDisk {
     }
 
     /// Makes durable what a deferred sync covers. False when there is none of this number any more, or the disk is
-    /// frozen: a crash forgets what is outstanding.
+    /// frozen: a crash or kill forgets what is outstanding.
     pub fn complete_sync(&self, id: SyncId) -> bool {
         let mut state = self.state();
         let Some(outstanding) = state.take_deferred(id) else { return false };
@@ -101,8 +101,9 @@ impl SimulatedDisk {
     /// on showing it. False as for [`complete_sync`](Self::complete_sync).
     ///
     /// What was done since it was called was done by a program that took it for done, and would not have gone on: unless
-    /// it was synced, a crash loses it. As after every failed sync nothing since the last good one can be trusted: other
-    /// syncs of the file can still complete, as the kernel tells of an error once, without what was lost here.
+    /// it was synced, a crash loses it, and a kill takes it from the cache too. As after every failed sync nothing since
+    /// the last good one can be trusted: other syncs of the file can still complete, as the kernel tells of an error
+    /// once, without what was lost here.
     pub fn fail_sync(&self, id: SyncId) -> bool {
         let mut state = self.state();
         let Some(outstanding) = state.take_deferred(id) else { return false };
@@ -148,9 +149,9 @@ impl State {
         }
     }
 
-    /// The power is cut: draws which of the outstanding syncs had done their work. Answers the moment from which on
-    /// nothing has happened but what is durable already.
-    pub(super) fn crash_deferred(&mut self, kind: CrashKind) -> u64 {
+    /// A life ends: draws which of the outstanding syncs had done their work. Answers the moment from which on nothing has
+    /// happened but what is durable already.
+    pub(super) fn end_deferred(&mut self, kind: CrashKind) -> u64 {
         let outstanding = std::mem::take(&mut self.deferred);
         let mut done = match kind {
             CrashKind::Drawn if !outstanding.is_empty() => self.rng.below(outstanding.len() as u64 + 1),

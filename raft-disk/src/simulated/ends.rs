@@ -27,14 +27,30 @@ impl SimulatedDisk {
         self.shared.changed.notify_all();
     }
 
-    /// Lets every call fail from now on, until a crash. To crash a program, freeze first, then drop what it holds, then
-    /// crash: what its destructors write would otherwise reach the disk, as it could not in a power cut.
+    /// Kills the process (kill -9) and lets the machine go on: every handle and lock from before is dead, and nothing of
+    /// the page cache is lost. What was written is still shown by reads and still unsynced: a later sync or crash decides
+    /// about it. After a failed sync reads go on showing what the medium does not hold, until
+    /// [`drop_cache`](crate::DiskFile::drop_cache). Files without a name go away.
+    ///
+    /// While syncs are [deferred](Self::defer_syncs), the program was really waiting for the first of those outstanding
+    /// that had not done its work. As in a crash it is drawn how many of them, in the order of their calls, had; what was
+    /// done after the next one was called, to content or names, has not happened, and vanishes from the cache too unless
+    /// it is durable already.
+    ///
+    /// Faults not yet met and held syncs are forgotten; [faults by chance](Self::set_faults) stay.
+    pub fn kill(&self) {
+        self.state().kill();
+        self.shared.changed.notify_all();
+    }
+
+    /// Lets every call fail from now on, until a crash or a kill. To end a program, freeze first, then drop what it holds,
+    /// then crash or kill: what its destructors write would otherwise reach the disk, as it could not in a power cut.
     pub fn freeze(&self) {
         self.state().frozen = true;
         self.shared.changed.notify_all();
     }
 
-    /// True from a freeze, or the call that [`crash_at_call`](Self::crash_at_call) named, until the crash.
+    /// True from a freeze, or the call that [`crash_at_call`](Self::crash_at_call) named, until the crash or kill.
     #[must_use]
     pub fn is_frozen(&self) -> bool {
         self.state().frozen
@@ -42,14 +58,9 @@ impl SimulatedDisk {
 }
 
 impl State {
-    pub(super) fn crash(&mut self, kind: CrashKind) {
-        self.generation += 1;
-        self.frozen = false;
-        self.holding = false;
-        self.held = 0;
-        self.locks.clear();
-        self.clear_planned();
-        let cut = self.crash_deferred(kind);
+    fn crash(&mut self, kind: CrashKind) {
+        self.end_life();
+        let cut = self.end_deferred(kind);
         let mut rng = match kind {
             CrashKind::Drawn => Some(&mut self.rng),
             CrashKind::LosingAll => None,
@@ -70,5 +81,30 @@ impl State {
         self.injected.lost_writes += lost;
         self.injected.torn_writes += torn;
         self.rot_at_crash();
+    }
+
+    fn kill(&mut self) {
+        self.end_life();
+        let cut = self.end_deferred(CrashKind::Drawn);
+        let mut unsynced = self.names.kill(cut);
+        // A name that is gone only in the cache comes back if a crash loses its removal, and so must its file.
+        let named = self.names.files_ever();
+        self.files.retain(|id, _| named.contains(id));
+        for file in self.files.values_mut() {
+            file.kill(cut);
+            unsynced |= file.is_dirty();
+        }
+        self.injected.kills += 1;
+        self.injected.kills_with_unsynced += u64::from(unsynced);
+    }
+
+    /// What a crash and a kill have in common: the process is gone.
+    fn end_life(&mut self) {
+        self.generation += 1;
+        self.frozen = false;
+        self.holding = false;
+        self.held = 0;
+        self.locks.clear();
+        self.clear_planned();
     }
 }

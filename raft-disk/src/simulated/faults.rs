@@ -96,6 +96,10 @@ pub struct Injected {
     pub crashes: u64,
     /// Those of them that lost or tore anything: a write, a change of length or of a name.
     pub crashes_with_loss: u64,
+    /// Processes killed.
+    pub kills: u64,
+    /// Kills that left something unsynced in the cache: a write, a change of length or of a name.
+    pub kills_with_unsynced: u64,
     /// Unsynced writes and changes of length that a crash lost.
     pub lost_writes: u64,
     /// Unsynced writes that a crash kept some sectors of.
@@ -132,6 +136,8 @@ impl AddAssign for Injected {
     fn add_assign(&mut self, other: Self) {
         self.crashes += other.crashes;
         self.crashes_with_loss += other.crashes_with_loss;
+        self.kills += other.kills;
+        self.kills_with_unsynced += other.kills_with_unsynced;
         self.lost_writes += other.lost_writes;
         self.torn_writes += other.torn_writes;
         self.lost_names += other.lost_names;

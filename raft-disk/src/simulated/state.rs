@@ -17,7 +17,7 @@ pub(super) struct State {
     pub(super) rng: Rng,
     /// What the next change or sync is numbered with: one order for all files and names.
     moment: u64,
-    /// The disk's life: raised by each crash; handles of another one are dead.
+    /// The disk's life: raised by each crash and kill; handles of another one are dead.
     pub(super) generation: u64,
     pub(super) names: Names,
     pub(super) files: BTreeMap<u64, FileImages>,
@@ -101,7 +101,9 @@ impl State {
     /// Fails when the disk is frozen or has crashed since `generation`.
     pub(super) fn alive(&self, generation: u64) -> io::Result<()> {
         if self.generation != generation {
-            return Err(io::Error::other("the simulated disk has crashed since this was opened"));
+            return Err(io::Error::other(
+                "the simulated disk has crashed since this was opened, or its process was killed",
+            ));
         }
         if self.frozen { Err(frozen()) } else { Ok(()) }
     }
@@ -199,7 +201,7 @@ impl State {
 
     /// An open file. It is here as long as the disk's life lasts, whether or not it still has a name.
     pub(super) fn file(&mut self, id: u64) -> &mut FileImages {
-        self.files.get_mut(&id).expect("files go away only in a crash, which ends their handles")
+        self.files.get_mut(&id).expect("files go away only in a crash or kill, which ends their handles")
     }
 
     /// What the sync of a durable write covers: the write, and by the toss of a coin what else is dirty.
