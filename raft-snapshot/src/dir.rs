@@ -55,7 +55,9 @@ impl SnapshotDir {
             }
         }
         // A name that an earlier life could not make durable must not be lost after it was read and relied upon.
-        disk.sync_dir(&dir)?;
+        if !mutant!(NamesNotSyncedAtStart) {
+            disk.sync_dir(&dir)?;
+        }
         Ok(Self { disk, dir, chunk_bytes: CHUNK_BYTES, next_temporary: Arc::default() })
     }
 
@@ -96,7 +98,7 @@ impl SnapshotDir {
         }
         let file = SnapshotFile::open(&*self.disk, &path)?;
         let named = file.manifest().id;
-        if named == id {
+        if named == id || mutant!(NamesNotCompared) {
             Ok(file)
         } else {
             Err(SnapshotError::Damaged { path, what: format!("it holds snapshot {named}") })
@@ -108,7 +110,11 @@ impl SnapshotDir {
     /// # Errors
     /// The disk fails, or the file is damaged: an older one is never opened in its place.
     pub fn latest(&self) -> Result<Option<SnapshotFile>, SnapshotError> {
-        self.ids(FINISHED)?.last().map(|(id, _)| self.open(*id)).transpose()
+        let ids = self.ids(FINISHED)?;
+        if mutant!(LatestFallsBack) {
+            return Ok(ids.iter().rev().find_map(|(id, _)| self.open(*id).ok()));
+        }
+        ids.last().map(|(id, _)| self.open(*id)).transpose()
     }
 
     /// Removes the snapshots not named in `keep`, and received chunks of snapshots not newer than the newest in `keep`.

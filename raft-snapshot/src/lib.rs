@@ -10,11 +10,15 @@
 //! | `dir.rs` | the folder and its names |
 //! | `writer.rs`, `partial.rs`, `file.rs` | a snapshot being written, being received, finished |
 
+#[macro_use]
+extern crate raftkit_mutants;
+
 mod dir;
 mod error;
 mod file;
 mod manifest;
 mod message;
+mod mutants;
 mod partial;
 mod receiver;
 mod sender;
@@ -26,6 +30,8 @@ pub use error::SnapshotError;
 pub use file::{SnapshotFile, SnapshotReader};
 pub use manifest::{CHUNK_BYTES, CHUNK_BYTES_MAX, CHUNKS_MAX, Hash, Manifest, ManifestError};
 pub use message::{Audience, MessageError, Refusal, SnapshotMessage};
+#[doc(hidden)]
+pub use mutants::Mutant;
 pub use partial::Partial;
 pub use receiver::{Receiver, ReceiverInput, ReceiverOptions, ReceiverOutput};
 pub use sender::{Sender, SenderInput, SenderOptions, SenderOutput};

@@ -193,10 +193,13 @@ impl Receiver {
     fn offer(&mut self, now: Time, from: NodeId, manifest: Manifest, out: &mut Vec<ReceiverOutput>) {
         let (snapshot, have) = (manifest.id, self.applied);
         let refuse = |reason| refused(from, snapshot, reason);
-        let needed = snapshot.index > have;
+        let needed = snapshot.index > have || mutant!(UnneededTaken);
+        let same = |transfer: &Transfer| {
+            transfer.manifest == manifest
+                || (mutant!(OtherManifestGoesOn) && transfer.manifest.id == snapshot)
+        };
         // While it is being installed the state machine may show it already: that is for `Installed` to tell.
-        let goes_on =
-            |transfer: &&mut Transfer| transfer.manifest == manifest && (needed || transfer.is_working());
+        let goes_on = |transfer: &&mut Transfer| same(transfer) && (needed || transfer.is_working());
         if let Some(transfer) = self.transfer.as_mut().filter(goes_on) {
             transfer.resume(now, from, self.options, out);
         } else if !needed {
@@ -228,7 +231,7 @@ impl Receiver {
         };
         let Phase::Fetching(chunks) = &mut transfer.phase else { return };
         // Only what was asked for is taken, so the window bounds the memory.
-        if !chunks.asked.contains_key(&chunk) {
+        if !chunks.asked.contains_key(&chunk) && !mutant!(UnaskedChunkStored) {
             return;
         }
         if transfer.manifest.matches(chunk, &bytes) {
@@ -287,11 +290,14 @@ impl Receiver {
         if !matches!(transfer.phase, Phase::Finishing) {
             return;
         }
-        if transfer.manifest.id.index <= have {
+        if transfer.manifest.id.index <= have && !mutant!(OvertakenInstalled) {
             self.abandon(Some(Refusal::NotNeeded { have }), out);
         } else {
             transfer.phase = Phase::Installing;
             out.push(ReceiverOutput::Install(transfer.manifest.clone()));
+            if mutant!(InstalledSaidEarly) {
+                self.installed(out);
+            }
         }
     }
 

@@ -135,6 +135,7 @@ impl Sender {
                     out.push(SenderOutput::Send(SnapshotMessage::Chunk { snapshot, chunk, bytes }));
                 }
             }
+            (State::Serving { .. }, SenderInput::ReadFailed) if mutant!(UnreadableNotTold) => {}
             (State::Serving { .. }, SenderInput::ReadFailed) => {
                 let (snapshot, reason) = (self.manifest.id, Refusal::Gone);
                 out.push(SenderOutput::Send(SnapshotMessage::Refused { snapshot, reason }));
@@ -182,7 +183,7 @@ impl Sender {
 
     fn tick(&mut self, now: Time, out: &mut Vec<SenderOutput>) {
         let State::Serving { heard, offer_at, .. } = &mut self.state else { return };
-        if now >= heard.after(self.options.silence_max) {
+        if now >= heard.after(self.options.silence_max) && !mutant!(SilenceNeverFails) {
             self.end(SnapshotSent::Failed, out);
         } else if now >= *offer_at {
             *offer_at = now.after(self.options.offer_again);
@@ -201,6 +202,8 @@ fn outcome(snapshot: LogId, reason: Refusal) -> Option<SnapshotSent> {
     match reason {
         // What it has applied is committed, so it holds everything that the snapshot would give it.
         Refusal::NotNeeded { have } if have >= snapshot.index => Some(SnapshotSent::Installed(snapshot)),
+        Refusal::Failed if mutant!(FailureTakenForInstalled) => Some(SnapshotSent::Installed(snapshot)),
+        Refusal::Failed if mutant!(FailureNotHeard) => None,
         Refusal::NotNeeded { .. } | Refusal::Busy | Refusal::Failed => Some(SnapshotSent::Failed),
         // Said by senders.
         Refusal::Gone => None,

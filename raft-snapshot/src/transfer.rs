@@ -66,7 +66,7 @@ impl Transfer {
     pub(crate) fn gives_way_to(&self, offered: LogId) -> bool {
         match &self.phase {
             Phase::Fetching(chunks) | Phase::Closing(chunks) => {
-                self.manifest.id < offered && chunks.storing.is_empty()
+                (self.manifest.id < offered || mutant!(OlderTakesItsPlace)) && chunks.storing.is_empty()
             }
             Phase::Opening | Phase::Finishing | Phase::Installing => false,
         }
@@ -109,13 +109,15 @@ impl Transfer {
     /// Fills the window; with every chunk stored, goes on to finish.
     pub(crate) fn advance(&mut self, now: Time, options: ReceiverOptions, out: &mut Vec<ReceiverOutput>) {
         let Phase::Fetching(chunks) = &mut self.phase else { return };
-        if chunks.missing.is_empty() && chunks.asked.is_empty() && chunks.storing.is_empty() {
+        let stored = chunks.storing.is_empty() || mutant!(FinishesWhileStoring);
+        if chunks.missing.is_empty() && chunks.asked.is_empty() && stored {
             self.phase = Phase::Finishing;
             out.push(ReceiverOutput::Finish);
             return;
         }
         let mut next = Vec::new();
-        while chunks.asked.len() + chunks.storing.len() < options.window.max(1) {
+        let window = mutant!(WindowIgnored, usize::MAX, options.window.max(1));
+        while chunks.asked.len() + chunks.storing.len() < window {
             let Some(chunk) = chunks.missing.pop_first() else { break };
             chunks.asked.insert(chunk, now);
             next.push(chunk);

@@ -261,6 +261,20 @@ fn sync_that_fails_is_an_error_and_never_a_snapshot_that_may_vanish() {
 }
 
 #[test]
+fn name_that_a_start_has_seen_is_durable_from_then_on() {
+    let disk = SimulatedDisk::new(1);
+    let dir = open(&disk).unwrap();
+    disk.fail_next(Operation::SyncDir, 0, ErrorKind::Other);
+    let mut writer = dir.create(membership()).unwrap();
+    writer.write_all(&data(2500, 1)).unwrap();
+    writer.finish(id(5)).unwrap_err();
+    // The process ends there, and the next one relies on what it finds.
+    assert_eq!(open(&disk).unwrap().latest().unwrap().unwrap().manifest().id, id(5));
+    disk.crash_losing_all_unsynced();
+    assert_eq!(open(&disk).unwrap().latest().unwrap().unwrap().manifest().id, id(5));
+}
+
+#[test]
 fn chunk_with_a_wrong_hash_length_or_number_is_refused() {
     let from = source(id(5), &data(2500, 1));
     let dir = open(&SimulatedDisk::new(1)).unwrap();
