@@ -111,7 +111,7 @@ impl Disk for SimulatedDisk {
                 generation: state.generation,
                 id,
                 mode,
-                path: path.clone(),
+                path: Arc::from(&*path),
             }) as _)
         })
     }
@@ -153,7 +153,7 @@ impl Disk for SimulatedDisk {
                 state.names.folder(&path)?;
                 let (mark, stalls) = (state.tick(), state.stalls());
                 if state.deferring {
-                    state.defer(Covers::Folder, &path, stalls);
+                    state.defer(Covers::Folder, &Arc::from(path), stalls);
                 } else {
                     self.wait(state, stalls)?.names.sync(&path, mark);
                 }

@@ -44,6 +44,36 @@ fn a_deferred_sync_is_done_when_it_is_completed() {
 }
 
 #[test]
+fn a_driver_is_told_once_of_each_sync_that_is_outstanding() {
+    let disk = SimulatedDisk::new(0);
+    let file = create(&disk, FILE);
+    let told = || disk.take_new_deferred().iter().map(|sync| sync.id).collect::<Vec<_>>();
+    disk.defer_syncs();
+    file.write_at(0, b"text").unwrap();
+    assert_eq!(told(), []);
+    file.sync().unwrap();
+    disk.sync_dir(Path::new(ROOT)).unwrap();
+    let two = disk.take_new_deferred();
+    assert_eq!(two, disk.deferred_syncs());
+    assert_eq!([two[0].kind, two[1].kind], [SyncKind::File, SyncKind::Folder]);
+    assert_eq!(told(), []);
+    disk.complete_sync(two[0].id);
+    file.sync().unwrap();
+    file.sync().unwrap();
+    let [_, third, fourth] = ids(&disk)[..] else { panic!("there are three") };
+    disk.complete_sync(third);
+    assert_eq!(told(), [fourth], "the third is over");
+    for end in [SimulatedDisk::crash, SimulatedDisk::kill] {
+        let file = disk.open(Path::new(FILE), OpenMode::Existing).unwrap();
+        file.sync().unwrap();
+        end(&disk);
+        assert_eq!(told(), []);
+        disk.open(Path::new(FILE), OpenMode::Existing).unwrap().sync().unwrap();
+        assert_eq!(told(), ids(&disk));
+    }
+}
+
+#[test]
 fn a_crash_forgets_what_is_outstanding() {
     let disk = SimulatedDisk::new(0);
     let file = create(&disk, FILE);

@@ -1,6 +1,7 @@
 //! Syncs that seem to be done at once and are done when a simulator says so: stalls under virtual time, in one thread.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use super::SimulatedDisk;
 use super::ends::CrashKind;
@@ -20,7 +21,7 @@ pub struct DeferredSync {
     /// Of what.
     pub kind: SyncKind,
     /// The file or folder; a file as it was opened.
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     /// True when it [stalls by chance](super::Faults::stalls): whoever runs the simulation lets it take longer.
     pub stalled: bool,
 }
@@ -81,6 +82,17 @@ impl SimulatedDisk {
         self.state().deferred.iter().map(|outstanding| outstanding.sync.clone()).collect()
     }
 
+    /// The syncs outstanding that were called since this was last asked, in the order of their calls: what a driver asks
+    /// after each call that it made, to know what that call is to wait for. It costs next to nothing when there are none.
+    #[must_use]
+    pub fn take_new_deferred(&self) -> Vec<DeferredSync> {
+        let state = &mut *self.state();
+        let from = state.deferred.partition_point(|outstanding| outstanding.mark <= state.told_until);
+        let new = &state.deferred[from..];
+        state.told_until = new.last().map_or(state.told_until, |last| last.mark);
+        new.iter().map(|outstanding| outstanding.sync.clone()).collect()
+    }
+
     /// Makes durable what a deferred sync covers. False when there is none of this number any more, or the disk is
     /// frozen: a crash or kill forgets what is outstanding.
     pub fn complete_sync(&self, id: SyncId) -> bool {
@@ -92,8 +104,11 @@ impl SimulatedDisk {
 
     /// Completes all outstanding syncs in order.
     pub fn complete_all_syncs(&self) {
-        for sync in self.deferred_syncs() {
-            self.complete_sync(sync.id);
+        let mut state = self.state();
+        if !state.frozen {
+            for outstanding in std::mem::take(&mut state.deferred) {
+                state.complete(&outstanding);
+            }
         }
     }
 
@@ -114,13 +129,13 @@ impl SimulatedDisk {
 
 impl State {
     /// Takes note of a sync that was called now.
-    pub(super) fn defer(&mut self, covers: Covers, path: &Path, stalled: bool) {
+    pub(super) fn defer(&mut self, covers: Covers, path: &Arc<Path>, stalled: bool) {
         let mark = self.tick();
         let kind = match &covers {
             Covers::File(..) => SyncKind::File,
             Covers::Folder => SyncKind::Folder,
         };
-        let sync = DeferredSync { id: SyncId(mark), kind, path: path.to_path_buf(), stalled };
+        let sync = DeferredSync { id: SyncId(mark), kind, path: Arc::clone(path), stalled };
         self.deferred.push(Outstanding { sync, mark, covers });
     }
 

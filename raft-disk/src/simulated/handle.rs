@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
-use std::sync::MutexGuard;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, MutexGuard};
 
 use super::deferred::Covers;
 use super::state::{State, Verdict};
@@ -18,7 +18,7 @@ pub(super) struct SimulatedFile {
     pub(super) id: u64,
     pub(super) mode: OpenMode,
     /// As it was opened, for debugging.
-    pub(super) path: PathBuf,
+    pub(super) path: Arc<Path>,
 }
 
 impl SimulatedFile {

@@ -31,6 +31,8 @@ pub(super) struct State {
     pub(super) deferring: bool,
     /// In the order of their calls.
     pub(super) deferred: Vec<Outstanding>,
+    /// A driver was told of those called until this moment.
+    pub(super) told_until: u64,
     /// A deferred sync called at this moment failed: what came later did not happen, unless it is durable.
     pub(super) happened_until: u64,
     pub(super) calls: u64,
@@ -87,6 +89,7 @@ impl State {
             releases: 0,
             deferring: false,
             deferred: Vec::new(),
+            told_until: 0,
             happened_until: u64::MAX,
             calls: 0,
             mutations: 0,
