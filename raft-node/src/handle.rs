@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raftkit_core::{LogId, LogIndex, NodeId};
+pub use raftkit_replica::Consistency;
 use raftkit_replica::{MachineError, StateMachine};
 use tokio::sync::watch;
 
@@ -23,17 +24,6 @@ impl<M: StateMachine> Clone for Handle<M> {
     fn clone(&self) -> Self {
         Self { shared: Arc::clone(&self.shared) }
     }
-}
-
-/// How fresh a read must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Consistency {
-    /// Linearizable while clocks keep the stated bound: by the leader's lease.
-    Default,
-    /// Linearizable with no assumption on clocks: a quorum confirms the leader.
-    Consistent,
-    /// What this node has, also without a leader. Never goes back on one node, also over a power cut.
-    Stale,
 }
 
 /// A committed command.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use raftkit_core::{Config, Incarnation, NodeId, StoreId};
 use raftkit_net::TlsFiles;
-use raftkit_replica::ReplicaOptions;
+use raftkit_replica::{ReplicaOptions, ServiceOptions};
 
 /// A server's settings.
 #[derive(Clone)]
@@ -93,6 +93,17 @@ impl ServerConfig {
             hold_timeout: Duration::from_millis(3000),
             command_bytes_max: 1 << 20,
             replica: ReplicaOptions::default(),
+        }
+    }
+
+    /// What the service is told.
+    pub(crate) fn service(&self) -> ServiceOptions {
+        ServiceOptions {
+            hold_timeout: self.hold_timeout,
+            commit_timeout: self.commit_timeout,
+            election_timeout: self.election_timeout,
+            command_bytes_max: self.command_bytes_max,
+            ..ServiceOptions::default()
         }
     }
 

@@ -16,7 +16,7 @@ use raftkit_replica::{StateMachine, founding_base};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::requests::{self, Founding, Request};
+use super::requests::{self, Founding, OwnRequest};
 use super::{Formation, Shared, StartError};
 
 /// How long one server is given to answer.
@@ -109,7 +109,7 @@ fn member(identity: &RemoteIdentity) -> Member {
 
 /// Takes over what the node at `address` was founded with, if this node is a part of it.
 async fn take_over<M: StateMachine>(shared: &Arc<Shared<M>>, address: &str) -> Option<Decision> {
-    let request = shared.transport.request_at(address, Request::Founding.encode());
+    let request = shared.transport.request_at(address, OwnRequest::Founding.encode());
     let (_, answer) = timeout(ANSWER, request).await.ok()?.ok()?;
     let (node, store) = (shared.config.node, shared.store);
     match requests::founding(&answer)? {
@@ -131,7 +131,7 @@ async fn take_over<M: StateMachine>(shared: &Arc<Shared<M>>, address: &str) -> O
 async fn answer<M: StateMachine>(shared: &Arc<Shared<M>>, inbound: &mut mpsc::Receiver<Inbound>) {
     while let Some(event) = inbound.recv().await {
         match event {
-            Inbound::Request { from: _, body, reply } => reply.send(requests::serve(shared, body).await),
+            Inbound::Request { from: _, body, reply } => reply.send(requests::serve(shared, &body)),
             // The protocol begins when there is a cluster.
             Inbound::Message(_) | Inbound::Bulk { .. } | Inbound::Unreachable(_) | Inbound::Connected(_) => {}
         }

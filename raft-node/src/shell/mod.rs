@@ -1,20 +1,23 @@
-//! The tokio shell: gives a replica a clock, threads for its workers, and a transport. All decisions are elsewhere.
+//! The tokio shell: gives a service a clock, threads for its replica's workers, and a transport. All decisions but how a
+//! cluster is formed are elsewhere.
 
+mod asking;
+mod calls;
 mod clock;
 mod config;
 mod formation;
 mod node_loop;
 mod requests;
-mod routing;
 mod server;
 mod workers;
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use raftkit_core::{ClusterId, Health, Incarnation, LogIndex, Member, NodeId, RoleName, StoreId};
 use raftkit_net::Transport;
-use raftkit_replica::{Ended, Replica, StateMachine};
+use raftkit_replica::{Ended, Service, StateMachine};
 use tokio::sync::{mpsc, watch};
 
 pub use config::{Formation, ServerConfig};
@@ -34,73 +37,36 @@ pub(crate) struct Shared<M: StateMachine> {
     address: String,
     pub(crate) reader: M::Reader,
     pub(crate) events: mpsc::UnboundedSender<LoopEvent>,
-    pub(crate) view: watch::Sender<View>,
     applied: watch::Sender<LogIndex>,
-    /// Filled once the node belongs to a cluster.
+    /// Filled once the node belongs to a cluster; `formed` tells.
     running: OnceLock<Running>,
+    formed: watch::Sender<bool>,
+    next_request: AtomicU64,
     end: watch::Sender<Option<Option<Ended>>>,
 }
 
 struct Running {
     cluster: ClusterId,
-    replica: Mutex<Replica>,
-}
-
-/// What requests wait on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct View {
-    pub(crate) leader: Option<NodeId>,
-    pub(crate) durable_commit: LogIndex,
-    pub(crate) applied: LogIndex,
-    /// A stale read shows no less: what was known to be committed when the node started, or when it had healed. None
-    /// while it is damaged: what it showed before may be among what it lost.
-    pub(crate) stale_from: Option<LogIndex>,
-    pub(crate) health: Health,
-}
-
-impl Default for View {
-    /// That of a node that belongs to no cluster yet: its state is empty.
-    fn default() -> Self {
-        Self {
-            leader: None,
-            durable_commit: LogIndex::ZERO,
-            applied: LogIndex::ZERO,
-            stale_from: Some(LogIndex::ZERO),
-            health: Health::Sound,
-        }
-    }
+    service: Mutex<Service>,
 }
 
 impl<M: StateMachine> Shared<M> {
-    /// Lets `use_it` have the replica. Only the loop and status take it, each for a moment.
-    pub(crate) fn with_replica<T>(&self, use_it: impl FnOnce(&mut Replica) -> T) -> T {
-        let running = self.running.get().expect("the loop starts after the replica is there");
-        use_it(&mut running.replica.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    /// The service. Only the loop and status take it, each for a moment.
+    pub(crate) fn service(&self) -> MutexGuard<'_, Service> {
+        let running = self.running.get().expect("the loop starts after the service is there");
+        running.service.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows readers what has changed.
-    pub(crate) fn publish(&self) {
-        let now = self.with_replica(|replica| {
-            let node = replica.node();
-            let health = node.health();
-            View {
-                leader: node.leader(),
-                durable_commit: node.durable_commit(),
-                applied: replica.applied(),
-                stale_from: (health == Health::Sound).then(|| node.commit()),
-                health,
-            }
-        });
-        let applied = now.applied;
-        self.view.send_if_modified(|view| {
-            if view.health == Health::Damaged && now.health == Health::Sound {
-                tracing::info!("the node has healed: it holds everything that is committed, and votes again");
-            }
-            let now = View { stale_from: view.stale_from.or(now.stale_from), ..now };
-            let changed = *view != now;
-            *view = now;
-            changed
-        });
+    /// The node belongs to a cluster: requests go to the loop from now on.
+    fn begin(&self, cluster: ClusterId, service: Service) {
+        self.show_applied(service.replica().applied());
+        let running = Running { cluster, service: Mutex::new(service) };
+        assert!(self.running.set(running).is_ok(), "a node begins once");
+        self.formed.send_replace(true);
+    }
+
+    /// Shows readers what is applied.
+    pub(crate) fn show_applied(&self, applied: LogIndex) {
         self.applied.send_if_modified(|shown| {
             let risen = applied > *shown;
             *shown = applied.max(*shown);
@@ -134,26 +100,13 @@ impl<M: StateMachine> Shared<M> {
     pub(crate) fn founding(&self) -> Founding {
         let Some(running) = self.running.get() else { return Founding::None };
         let cluster = running.cluster;
-        self.with_replica(|replica| {
-            if replica.node().membership_index() == raftkit_core::LogId::GENESIS.index {
-                Founding::Members { cluster, membership: replica.node().membership().clone() }
-            } else {
-                Founding::Changed { cluster }
-            }
-        })
-    }
-
-    /// How long ago the leader was heard: zero on the leader itself, the longest time where it never was.
-    pub(crate) fn last_contact(&self) -> Duration {
-        if self.running.get().is_none() {
-            return Duration::MAX;
+        let service = self.service();
+        let node = service.replica().node();
+        if node.membership_index() == raftkit_core::LogId::GENESIS.index {
+            Founding::Members { cluster, membership: node.membership().clone() }
+        } else {
+            Founding::Changed { cluster }
         }
-        let (leads, heard) =
-            self.with_replica(|replica| (replica.node().is_leader(), replica.node().leader_heard()));
-        if leads {
-            return Duration::ZERO;
-        }
-        heard.map_or(Duration::MAX, |heard| clock::now().since(heard))
     }
 
     pub(crate) fn status(&self) -> NodeStatus {
@@ -178,19 +131,22 @@ impl<M: StateMachine> Shared<M> {
             membership_index: LogIndex::ZERO,
         };
         if self.running.get().is_some() {
-            let (core, applied, durable) =
-                self.with_replica(|replica| (replica.status(), replica.applied(), replica.durable()));
-            let contact = self.last_contact();
+            let service = self.service();
+            let replica = service.replica();
+            let core = replica.status();
+            // Zero on the leader itself, none where it was never heard.
+            let heard = replica.node().leader_heard().map(|heard| clock::now().since(heard));
+            let contact = if core.role == RoleName::Leader { Some(Duration::ZERO) } else { heard };
             status.role = core.role;
             status.term = core.term;
             status.leader = core.leader;
             status.last_contact_ms =
-                (contact != Duration::MAX).then(|| u64::try_from(contact.as_millis()).unwrap_or(u64::MAX));
+                contact.map(|contact| u64::try_from(contact.as_millis()).unwrap_or(u64::MAX));
             status.base = core.base.index;
             status.last = core.last.index;
             status.commit = core.commit;
-            status.applied = applied;
-            status.durable = durable;
+            status.applied = replica.applied();
+            status.durable = replica.durable();
             status.health = core.health;
             status.membership_index = core.membership_index;
             status.members = members(&core);

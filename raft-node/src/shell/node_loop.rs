@@ -1,16 +1,20 @@
-//! The loop around a replica: takes what came in, reads the clock, lets the replica decide, does what it asks for.
+//! The loop around a service: takes what came in, reads the clock, lets the service decide, does what it asks for.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use raftkit_core::{Membership, NodeId, Proposal, ReadMode, Ticket};
+use raftkit_core::{Health, LogIndex, Membership};
 use raftkit_net::{Inbound, RemoteIdentity};
-use raftkit_replica::{Action, Answer, Ended, Event, MachineWork, StateMachine};
+use raftkit_replica::{
+    Action, CallFailed, CallId, CallerId, Ended, Event, MachineWork, Reply, Request, RequestId, Service,
+    ServiceAction, ServiceEvent, StateMachine, is_for_service,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::calls::Calls;
 use super::workers::{WorkerGone, Workers};
 use super::{Shared, clock, requests};
 
@@ -18,44 +22,41 @@ use super::{Shared, clock, requests};
 pub(crate) enum LoopEvent {
     /// A worker reports.
     Worker(Event),
-    /// Propose a command.
-    Propose { command: Bytes, reply: oneshot::Sender<Answer> },
-    /// From which index can be read?
-    Read { mode: ReadMode, reply: oneshot::Sender<Answer> },
-    /// Hand leadership over.
-    Transfer { to: Option<NodeId>, reply: oneshot::Sender<Answer> },
-    /// Make the commit index durable.
-    PersistCommit,
-    /// Make the state durable and end.
+    /// A handle asks.
+    Ask { request: RequestId, what: Request, reply: oneshot::Sender<Reply> },
+    /// A stale read has found something.
+    Seen { request: RequestId, at: LogIndex, reply: oneshot::Sender<Reply> },
+    /// A handle does not wait any more.
+    Forget(RequestId),
+    /// A peer was asked.
+    Answered { call: CallId, result: Result<Bytes, CallFailed> },
+    /// Answer what was taken, make the state durable and end.
     Stop,
 }
 
-/// At most so many requests wait for their answer at once; more are refused as `Overloaded`.
-const WAITERS_MAX: usize = 65_536;
 /// At most so many events are taken in before the actions that they led to are done.
 const BATCH_MAX: usize = 1_024;
 
 /// The loop's own state.
 pub(crate) struct NodeLoop<M: StateMachine> {
-    pub(crate) shared: Arc<Shared<M>>,
-    pub(crate) workers: Workers,
-    pub(crate) events: mpsc::UnboundedReceiver<LoopEvent>,
-    pub(crate) inbound: mpsc::Receiver<Inbound>,
-    waiters: HashMap<Ticket, oneshot::Sender<Answer>>,
-    next_ticket: u64,
-    actions: Vec<Action>,
-    /// Consecutive proposals are given to the replica as one.
-    proposals: Vec<Proposal>,
+    shared: Arc<Shared<M>>,
+    workers: Workers,
+    events: mpsc::UnboundedReceiver<LoopEvent>,
+    inbound: mpsc::Receiver<Inbound>,
+    /// Handles that wait: as many as the service has on its list.
+    replies: HashMap<RequestId, oneshot::Sender<Reply>>,
+    /// Peers that wait, likewise.
+    callers: HashMap<CallerId, raftkit_net::Reply>,
+    next_caller: u64,
+    calls: Calls,
+    actions: Vec<ServiceAction>,
     /// The membership that the transport knows.
     membership: Option<Membership>,
-    /// Set once the node is to stop: until when open requests may still be answered.
-    drain_until: Option<Instant>,
+    health: Health,
 }
 
-/// A node that stops answers what it has taken, for at most so long.
-const DRAIN: Duration = Duration::from_secs(1);
-
 /// Whether the loop goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     GoOn,
     Stop,
@@ -68,17 +69,20 @@ impl<M: StateMachine> NodeLoop<M> {
         events: mpsc::UnboundedReceiver<LoopEvent>,
         inbound: mpsc::Receiver<Inbound>,
     ) -> Self {
+        let calls = Calls::new(shared.transport.clone(), shared.events.clone());
+        let health = shared.service().replica().node().health();
         Self {
             shared,
             workers,
             events,
             inbound,
-            waiters: HashMap::new(),
-            next_ticket: 0,
+            replies: HashMap::new(),
+            callers: HashMap::new(),
+            next_caller: 0,
+            calls,
             actions: Vec::new(),
-            proposals: Vec::new(),
             membership: None,
-            drain_until: None,
+            health,
         }
     }
 
@@ -88,10 +92,10 @@ impl<M: StateMachine> NodeLoop<M> {
         let mut inbound = Vec::with_capacity(BATCH_MAX);
         let timer = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(timer);
+        self.publish();
         loop {
-            let wait = self.shared.with_replica(|replica| replica.next_deadline()).since(clock::now());
-            let wake = Instant::now() + wait.min(Duration::from_secs(3600));
-            timer.as_mut().reset(self.drain_until.map_or(wake, |until| wake.min(until)));
+            let wait = self.shared.service().next_deadline().since(clock::now());
+            timer.as_mut().reset(Instant::now() + wait.min(Duration::from_secs(3600)));
             tokio::select! {
                 count = self.events.recv_many(&mut events, BATCH_MAX) => if count == 0 { break },
                 count = self.inbound.recv_many(&mut inbound, BATCH_MAX) => if count == 0 { break },
@@ -108,7 +112,7 @@ impl<M: StateMachine> NodeLoop<M> {
             {
                 inbound.push(event);
             }
-            if matches!(self.round(&mut events, &mut inbound), Next::Stop) {
+            if self.round(&mut events, &mut inbound) == Next::Stop {
                 break;
             }
         }
@@ -116,140 +120,136 @@ impl<M: StateMachine> NodeLoop<M> {
     }
 
     fn round(&mut self, events: &mut Vec<LoopEvent>, inbound: &mut Vec<Inbound>) -> Next {
+        let shared = Arc::clone(&self.shared);
+        let mut service = shared.service();
         for event in inbound.drain(..) {
-            self.take_inbound(event);
+            self.take_inbound(&mut service, event);
         }
         for event in events.drain(..) {
-            self.take(event);
+            self.take(&mut service, event);
         }
-        self.propose_collected();
-        let now = clock::now();
-        if self.shared.with_replica(|replica| replica.next_deadline()) <= now {
-            self.give(Event::Tick);
-        }
+        service.end_round(clock::now(), &mut self.actions);
+        drop(service);
         self.publish();
-        if self.act().is_err() {
+        let next = self.act().unwrap_or_else(|WorkerGone| {
             self.ended(Ended::Machine("a worker thread is gone".into()));
-        }
-        let drained =
-            self.drain_until.is_some_and(|until| self.waiters.is_empty() || until <= Instant::now());
-        if drained || self.shared.has_ended() { Next::Stop } else { Next::GoOn }
+            Next::Stop
+        });
+        if self.shared.has_ended() { Next::Stop } else { next }
     }
 
-    fn take_inbound(&mut self, event: Inbound) {
+    fn take_inbound(&mut self, service: &mut Service, event: Inbound) {
         match event {
-            Inbound::Message(message) => self.give(Event::Message(message)),
-            Inbound::Bulk { from, body } => self.give(Event::Bulk { from, body }),
-            Inbound::Unreachable(node) => self.give(Event::Unreachable(node)),
-            Inbound::Connected(identity) => self.connected(&identity),
+            Inbound::Message(message) => self.give_replica(service, Event::Message(message)),
+            Inbound::Bulk { from, body } => self.give_replica(service, Event::Bulk { from, body }),
+            Inbound::Unreachable(node) => self.give_replica(service, Event::Unreachable(node)),
+            Inbound::Connected(identity) => self.connected(service, &identity),
+            Inbound::Request { from: _, body, reply } if is_for_service(&body) => {
+                self.next_caller += 1;
+                let caller = CallerId(self.next_caller);
+                self.callers.insert(caller, reply);
+                self.give(service, ServiceEvent::Asked { caller, body });
+            }
             Inbound::Request { from: _, body, reply } => {
                 let shared = Arc::clone(&self.shared);
-                tokio::spawn(async move { reply.send(requests::serve(&shared, body).await) });
+                // It looks at the service, which this loop holds now.
+                tokio::spawn(async move { reply.send(requests::serve(&shared, &body)) });
             }
         }
     }
 
     /// A member may have moved: its certificate and store say that it is the same. And a node that lost all that it knew of
     /// the membership answers whoever belongs to its cluster: the leader among them tells it.
-    fn connected(&self, identity: &RemoteIdentity) {
-        let unknown = self.shared.with_replica(|replica| {
-            let members = replica.node().membership().members();
-            match members.get(&identity.node) {
-                Some(member) => member.store == identity.store && member.address != identity.address,
-                None => members.is_empty(),
-            }
-        });
+    fn connected(&self, service: &Service, identity: &RemoteIdentity) {
+        let members = service.replica().node().membership().members();
+        let unknown = match members.get(&identity.node) {
+            Some(member) => member.store == identity.store && member.address != identity.address,
+            None => members.is_empty(),
+        };
         if unknown {
             self.shared.transport.set_peer(identity.node, identity.store, &identity.address);
         }
     }
 
-    fn take(&mut self, event: LoopEvent) {
-        match event {
-            LoopEvent::Worker(event) => self.give(event),
-            LoopEvent::Propose { command, reply } => {
-                if let Some(ticket) = self.ticket(reply) {
-                    self.proposals.push(Proposal { ticket, command });
-                }
+    fn take(&mut self, service: &mut Service, event: LoopEvent) {
+        let event = match event {
+            LoopEvent::Worker(event) => ServiceEvent::Replica(event),
+            LoopEvent::Ask { request, what, reply } => {
+                self.replies.insert(request, reply);
+                ServiceEvent::Ask { request, what }
             }
-            LoopEvent::Read { mode, reply } => {
-                if let Some(ticket) = self.ticket(reply) {
-                    self.give(Event::Read { ticket, mode });
-                }
+            LoopEvent::Seen { request, at, reply } => {
+                self.replies.insert(request, reply);
+                ServiceEvent::Seen { request, at }
             }
-            LoopEvent::Transfer { to, reply } => {
-                if let Some(ticket) = self.ticket(reply) {
-                    self.give(Event::Transfer { ticket, to });
-                }
+            LoopEvent::Forget(request) => {
+                self.replies.remove(&request);
+                ServiceEvent::Forget(request)
             }
-            LoopEvent::PersistCommit => self.give(Event::PersistCommit),
-            LoopEvent::Stop => self.drain_until = Some(Instant::now() + DRAIN),
-        }
+            LoopEvent::Answered { call, result } => {
+                self.calls.over(call);
+                ServiceEvent::Answered { call, result }
+            }
+            LoopEvent::Stop => ServiceEvent::Stop,
+        };
+        self.give(service, event);
     }
 
-    fn ticket(&mut self, reply: oneshot::Sender<Answer>) -> Option<Ticket> {
-        if self.drain_until.is_some() {
-            let _ = reply.send(Answer::Stopped);
-            return None;
-        }
-        if self.waiters.len() >= WAITERS_MAX {
-            let _ = reply.send(Answer::Overloaded);
-            return None;
-        }
-        let ticket = Ticket(self.next_ticket);
-        self.next_ticket += 1;
-        self.waiters.insert(ticket, reply);
-        Some(ticket)
+    fn give_replica(&mut self, service: &mut Service, event: Event) {
+        self.give(service, ServiceEvent::Replica(event));
     }
 
-    fn give(&mut self, event: Event) {
-        self.propose_collected();
-        self.hand(event);
-    }
-
-    fn propose_collected(&mut self) {
-        if !self.proposals.is_empty() {
-            let proposals = std::mem::take(&mut self.proposals);
-            self.hand(Event::Propose(proposals));
-        }
-    }
-
-    fn hand(&mut self, event: Event) {
+    fn give(&mut self, service: &mut Service, event: ServiceEvent) {
         // Read here, after the event was taken in: a process that was stopped in between must not answer by an old lease.
-        let now = clock::now();
-        let actions = &mut self.actions;
-        self.shared.with_replica(|replica| replica.handle(now, event, actions));
+        service.handle(clock::now(), event, &mut self.actions);
     }
 
-    fn act(&mut self) -> Result<(), WorkerGone> {
+    fn act(&mut self) -> Result<Next, WorkerGone> {
+        let mut next = Next::GoOn;
         let mut actions = std::mem::take(&mut self.actions);
         for action in actions.drain(..) {
             match action {
-                Action::Send(message) => self.shared.transport.send(message),
-                Action::SendBulk { to, body } => {
-                    let transport = self.shared.transport.clone();
-                    // Waits for its turn beside the loop. What is lost is asked for again; how much is on its way at
-                    // once is bounded by the receiver, which asks for a few chunks at a time.
-                    tokio::spawn(async move { drop(transport.send_bulk(to, body).await) });
-                }
-                Action::Log(write) => self.workers.log(write)?,
-                Action::Fetch(fetch) => self.workers.fetch(fetch)?,
-                Action::Machine(work) => self.workers.machine(work)?,
-                Action::Snapshot(work) => self.workers.snapshot(work)?,
-                Action::Answer { ticket, answer } => {
-                    if let Some(reply) = self.waiters.remove(&ticket) {
-                        // Whoever asked may have stopped waiting.
-                        let _ = reply.send(answer);
+                ServiceAction::Do(action) => self.act_for_replica(action)?,
+                ServiceAction::Call { call, to, body } => self.calls.make(call, to, body),
+                ServiceAction::HangUp(call) => self.calls.over(call),
+                ServiceAction::Respond { caller, body } => {
+                    if let Some(reply) = self.callers.remove(&caller) {
+                        reply.send(body);
                     }
                 }
-                Action::Role(role) => {
-                    let leader = role.leader.map_or_else(|| "none".to_owned(), |leader| leader.to_string());
-                    tracing::info!(role = ?role.role, term = role.term.0, leader, "role changed");
+                ServiceAction::Reply { request, reply } => {
+                    if let Some(waiting) = self.replies.remove(&request) {
+                        // Whoever asked may have stopped waiting.
+                        let _ = waiting.send(reply);
+                    }
                 }
-                Action::Ended(why) => self.ended(why),
+                ServiceAction::Stopped => next = Next::Stop,
             }
         }
         self.actions = actions;
+        Ok(next)
+    }
+
+    fn act_for_replica(&self, action: Action) -> Result<(), WorkerGone> {
+        match action {
+            Action::Send(message) => self.shared.transport.send(message),
+            Action::SendBulk { to, body } => {
+                let transport = self.shared.transport.clone();
+                // Waits for its turn beside the loop. What is lost is asked for again; how much is on its way at
+                // once is bounded by the receiver, which asks for a few chunks at a time.
+                tokio::spawn(async move { drop(transport.send_bulk(to, body).await) });
+            }
+            Action::Log(write) => self.workers.log(write)?,
+            Action::Fetch(fetch) => self.workers.fetch(fetch)?,
+            Action::Machine(work) => self.workers.machine(work)?,
+            Action::Snapshot(work) => self.workers.snapshot(work)?,
+            Action::Role(role) => {
+                let leader = role.leader.map_or_else(|| "none".to_owned(), |leader| leader.to_string());
+                tracing::info!(role = ?role.role, term = role.term.0, leader, "role changed");
+            }
+            Action::Ended(why) => self.ended(why),
+            Action::Answer { ticket, .. } => unreachable!("the service hears the answer to {ticket}"),
+        }
         Ok(())
     }
 
@@ -261,27 +261,32 @@ impl<M: StateMachine> NodeLoop<M> {
     /// Shows what has changed to readers, and the transport its peers.
     fn publish(&mut self) {
         let shared = Arc::clone(&self.shared);
-        shared.publish();
-        shared.with_replica(|replica| {
-            let membership = replica.node().membership();
-            // Not by its entry's index: a log of which nothing was left starts with a membership of nobody, which
-            // claims the same index as the founding one.
-            if self.membership.as_ref() == Some(membership) {
-                return;
+        let service = shared.service();
+        let replica = service.replica();
+        self.shared.show_applied(replica.applied());
+        let health = replica.node().health();
+        if self.health == Health::Damaged && health == Health::Sound {
+            tracing::info!("the node has healed: it holds everything that is committed, and votes again");
+        }
+        self.health = health;
+        let membership = replica.node().membership();
+        // Not by its entry's index: a log of which nothing was left starts with a membership of nobody, which claims the
+        // same index as the founding one.
+        if self.membership.as_ref() == Some(membership) {
+            return;
+        }
+        for (node, member) in membership.members() {
+            if *node != self.shared.config.node {
+                self.shared.transport.set_peer(*node, member.store, &member.address);
             }
-            for (node, member) in membership.members() {
-                if *node != shared.config.node {
-                    shared.transport.set_peer(*node, member.store, &member.address);
-                }
-            }
-            self.membership = Some(membership.clone());
-        });
+        }
+        self.membership = Some(membership.clone());
     }
 
     async fn finish(self) {
-        let Self { shared, workers, events, waiters, .. } = self;
+        let Self { shared, workers, events, replies, callers, calls, .. } = self;
         // Nobody can ask any more, and whoever waits is told by the reply's end that the node is stopping.
-        drop((events, waiters));
+        drop((events, replies, callers, calls));
         shared.end(None);
         let _ = workers.machine(MachineWork::Persist);
         let _ = tokio::task::spawn_blocking(move || workers.finish()).await;

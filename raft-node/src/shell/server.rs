@@ -1,20 +1,21 @@
 //! A running node: start, watch, stop.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
-use raftkit_core::{HardState, Health, LogIndex, NodeId, StoreId};
+use raftkit_core::{Health, LogIndex, NodeId, StoreId};
 use raftkit_disk::{DirLock, Disk};
 use raftkit_log::{FolderLock, OpenOptions, OpenReport, Store};
 use raftkit_net::{Inbound, LocalIdentity, TlsIdentity, Transport, TransportConfig};
-use raftkit_replica::{Ended, MachineError, Opened, Repair, StateMachine, in_words};
+use raftkit_replica::{Ended, MachineError, Opened, Repair, Service, StateMachine, in_words};
 use raftkit_snapshot::SnapshotDir;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::node_loop::{LoopEvent, NodeLoop};
 use super::workers::Workers;
-use super::{Running, ServerConfig, Shared, View, clock, formation, handle, random};
+use super::{ServerConfig, Shared, clock, formation, handle, random};
 use crate::Handle;
 
 /// A node of a cluster, running in this process. Dropping it ends it without a farewell, as a crash would.
@@ -108,7 +109,6 @@ impl<M: StateMachine> Server<M> {
         let (transport, inbound, address) = transport(&config, &store)?;
         let identity = *store.identity();
         let (events_sender, events) = mpsc::unbounded_channel();
-        let (view, _) = watch::channel(View::default());
         let (applied, _) = watch::channel(LogIndex::ZERO);
         let (end, ended) = watch::channel(None);
         let shared = Arc::new(Shared {
@@ -119,9 +119,10 @@ impl<M: StateMachine> Server<M> {
             address,
             reader: machine.reader(),
             events: events_sender,
-            view,
             applied,
             running: OnceLock::new(),
+            formed: watch::channel(false).0,
+            next_request: AtomicU64::new(1),
             end,
         });
         let parts = Parts { store, restored, machine, snapshots, events, inbound, lock };
@@ -164,10 +165,6 @@ impl<M: StateMachine> Server<M> {
 
     /// Stops the node cleanly: leadership is handed over, what is applied is made durable, peers are told.
     pub async fn stop(self) {
-        if self.shared.view.borrow().leader == Some(self.shared.config.node) {
-            // The lease ends with the transfer; if nobody can take over, the others elect by themselves.
-            let _ = self.shared.transfer_here(None).await;
-        }
         if self.shared.events.send(LoopEvent::Stop).is_err() || self.shared.running.get().is_none() {
             self.running.abort();
         }
@@ -267,7 +264,7 @@ fn begin<M: StateMachine>(
     #[expect(clippy::cast_possible_truncation, reason = "any 64 of the random bits will do")]
     let seed = random() as u64;
     let core = shared.config.core(identity.store, identity.incarnation, seed);
-    let HardState { commit: committed, health, .. } = restored.hard_state;
+    let health = restored.hard_state.health;
     let last = restored.last;
     let opened =
         Opened::new(core, shared.config.replica, clock::now(), (store, restored), machine, snapshots)?;
@@ -286,15 +283,9 @@ fn begin<M: StateMachine>(
              and neither votes nor answers stale reads until it has it"
         );
     }
-    shared.view.send_modify(|view| {
-        view.health = health;
-        view.stale_from = (health == Health::Sound).then_some(committed);
-    });
     let workers = Workers::start(opened.log, opened.applier, opened.snapshots, &shared.events)
         .map_err(StartError::Thread)?;
-    let running = Running { cluster, replica: Mutex::new(opened.replica) };
-    assert!(shared.running.set(running).is_ok(), "a node begins once");
-    shared.publish();
+    shared.begin(cluster, Service::new(opened.replica, shared.config.service()));
     let node_loop = NodeLoop::new(Arc::clone(shared), workers, events, inbound);
     Ok(async move {
         node_loop.run().await;

@@ -1,0 +1,238 @@
+//! How a handle asks: a request goes to the loop, its answer comes back, and who stops waiting says so by being dropped.
+//! What becomes of it in between is decided in raftkit-replica.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::Bytes;
+use raftkit_core::{LogId, LogIndex, NodeId};
+use raftkit_replica::{Consistency, MachineError, Reply, Request, RequestError, RequestId, StateMachine};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::Shared;
+use super::node_loop::LoopEvent;
+use super::requests::{self, OwnRequest};
+use crate::{Committed, Fresh, NodeStatus, ProposeError, ReadError, TransferError};
+
+/// A request on its way through the loop. Dropped without its last answer, it is forgotten there.
+struct Asking<'a> {
+    events: &'a mpsc::UnboundedSender<LoopEvent>,
+    request: RequestId,
+    reply: oneshot::Receiver<Reply>,
+    waits: Waits,
+}
+
+/// Whether the loop has a request on its list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waits {
+    StillThere,
+    NoMore,
+}
+
+impl Asking<'_> {
+    /// The next answer.
+    async fn reply(&mut self) -> Result<Reply, Gone> {
+        let reply = (&mut self.reply).await;
+        let more = matches!(reply, Ok(Reply::ReadNow { .. }));
+        self.waits = if more { Waits::StillThere } else { Waits::NoMore };
+        reply.map_err(|_| Gone::Meanwhile)
+    }
+
+    /// Says what a stale read has found.
+    fn seen(&mut self, at: LogIndex) -> Result<(), Gone> {
+        let (sender, reply) = oneshot::channel();
+        self.reply = reply;
+        let event = LoopEvent::Seen { request: self.request, at, reply: sender };
+        self.events.send(event).map_err(|_| Gone::Before)
+    }
+
+    /// No further answer is due.
+    fn is_over(&mut self) {
+        self.waits = Waits::NoMore;
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if self.waits == Waits::StillThere {
+            // The loop has ended: it waits for nothing any more.
+            let _ = self.events.send(LoopEvent::Forget(self.request));
+        }
+    }
+}
+
+/// The loop has ended.
+enum Gone {
+    /// It took nothing.
+    Before,
+    /// It may have taken the request.
+    Meanwhile,
+}
+
+impl<M: StateMachine> Shared<M> {
+    fn ask(&self, what: Request) -> Result<Asking<'_>, Gone> {
+        let (sender, reply) = oneshot::channel();
+        let request = RequestId(self.next_request.fetch_add(1, Relaxed));
+        self.events.send(LoopEvent::Ask { request, what, reply: sender }).map_err(|_| Gone::Before)?;
+        Ok(Asking { events: &self.events, request, reply, waits: Waits::StillThere })
+    }
+
+    /// One request with one answer.
+    async fn answer(&self, what: Request) -> Result<Reply, Gone> {
+        if !self.is_formed().await {
+            return Ok(Reply::Failed(RequestError::NoLeader));
+        }
+        self.ask(what)?.reply().await
+    }
+
+    /// Waits, as for a leader, until the node belongs to a cluster: only then does the loop run.
+    async fn is_formed(&self) -> bool {
+        if self.running.get().is_some() {
+            return true;
+        }
+        let mut formed = self.formed.subscribe();
+        timeout(self.config.hold_timeout, formed.wait_for(|formed| *formed)).await.is_ok_and(|it| it.is_ok())
+    }
+
+    /// See [`Handle::propose`](crate::Handle::propose).
+    pub(crate) async fn propose(&self, command: Bytes) -> Result<Committed, ProposeError> {
+        match self.answer(Request::Propose(command)).await {
+            Ok(Reply::Committed { id, response }) => Ok(Committed { id, response }),
+            Ok(Reply::Failed(error)) => Err(self.no_commit(error)),
+            Err(Gone::Before) => Err(ProposeError::Stopping),
+            // The node ended meanwhile: it may be in the log.
+            Err(Gone::Meanwhile)
+            | Ok(Reply::ReadNow { .. } | Reply::Show { .. } | Reply::Transferred(_) | Reply::Changed(_)) => {
+                Err(ProposeError::Unknown(self.config.commit_timeout))
+            }
+        }
+    }
+
+    fn no_commit(&self, error: RequestError) -> ProposeError {
+        match error {
+            RequestError::NoLeader => ProposeError::NoLeader,
+            RequestError::Unknown(within) => ProposeError::Unknown(within),
+            RequestError::Overloaded => ProposeError::Overloaded,
+            RequestError::TooLarge { got, limit } => ProposeError::TooLarge { got, limit },
+            RequestError::Stopping => ProposeError::Stopping,
+            // A command does not fail for these.
+            RequestError::NotConfirmed
+            | RequestError::TransferFailed
+            | RequestError::Conflict(_)
+            | RequestError::Refused(_)
+            | RequestError::NotLeader(_) => ProposeError::Unknown(self.config.commit_timeout),
+        }
+    }
+
+    /// See [`Handle::read`](crate::Handle::read).
+    pub(crate) async fn read<T>(
+        &self,
+        consistency: Consistency,
+        query: impl Fn(&M::Reader) -> Result<(T, LogId), MachineError>,
+    ) -> Result<Fresh<T>, ReadError> {
+        if consistency == Consistency::Stale && self.running.get().is_none() {
+            // A node that belongs to no cluster yet has shown nothing and knows nobody.
+            let (value, _) = query(&self.reader)?;
+            return Ok(Fresh { value, known_leader: false, last_contact: Duration::MAX });
+        }
+        if !self.is_formed().await {
+            return Err(ReadError::NoLeader);
+        }
+        let mut asking = self.ask(Request::Read(consistency)).map_err(stopping)?;
+        let mut fresh = freshness(asking.reply().await.map_err(stopping)?)?;
+        let value = match consistency {
+            Consistency::Default | Consistency::Consistent => {
+                asking.is_over();
+                query(&self.reader)?.0
+            }
+            Consistency::Stale => {
+                let (value, seen) = query(&self.reader)?;
+                asking.seen(seen.index).map_err(stopping)?;
+                fresh = freshness(asking.reply().await.map_err(stopping)?)?;
+                value
+            }
+        };
+        Ok(Fresh { value, known_leader: fresh.known_leader, last_contact: fresh.last_contact })
+    }
+
+    /// See [`Handle::transfer`](crate::Handle::transfer).
+    pub(crate) async fn transfer(&self, to: Option<NodeId>) -> Result<NodeId, TransferError> {
+        match self.answer(Request::Transfer(to)).await {
+            Ok(Reply::Transferred(node)) => Ok(node),
+            Ok(Reply::Failed(RequestError::NoLeader)) => Err(TransferError::NoLeader),
+            Ok(
+                Reply::Failed(_)
+                | Reply::Committed { .. }
+                | Reply::ReadNow { .. }
+                | Reply::Show { .. }
+                | Reply::Changed(_),
+            )
+            | Err(Gone::Before | Gone::Meanwhile) => Err(TransferError::Failed),
+        }
+    }
+
+    /// See [`Handle::cluster_status`](crate::Handle::cluster_status).
+    pub(crate) async fn cluster_status(
+        &self,
+        within: Duration,
+    ) -> BTreeMap<NodeId, Result<NodeStatus, String>> {
+        let own = self.status();
+        let others: Vec<_> = own
+            .members
+            .iter()
+            .filter(|member| member.node != own.node)
+            .map(|member| {
+                let (node, transport) = (member.node, self.transport.clone());
+                tokio::spawn(async move {
+                    let answer = timeout(within, transport.request(node, OwnRequest::Status.encode())).await;
+                    let status = match answer {
+                        Ok(Ok(answer)) => requests::status(&answer)
+                            .ok_or_else(|| "its answer is of another version".to_owned()),
+                        Ok(Err(error)) => Err(error.to_string()),
+                        Err(_) => Err(format!("no answer within {within:?}")),
+                    };
+                    (node, status)
+                })
+            })
+            .collect();
+        let mut all = BTreeMap::from([(own.node, Ok(own))]);
+        for other in others {
+            if let Ok((node, status)) = other.await {
+                all.insert(node, status);
+            }
+        }
+        all
+    }
+}
+
+/// A read whose loop has ended may as well be asked elsewhere.
+fn stopping(_: Gone) -> ReadError {
+    ReadError::Stopping
+}
+
+/// What a read was told, but for what it found.
+fn freshness(reply: Reply) -> Result<Fresh<()>, ReadError> {
+    match reply {
+        Reply::ReadNow { known_leader, last_contact } | Reply::Show { known_leader, last_contact } => {
+            Ok(Fresh { value: (), known_leader, last_contact: last_contact.unwrap_or(Duration::MAX) })
+        }
+        Reply::Failed(RequestError::NoLeader) => Err(ReadError::NoLeader),
+        Reply::Failed(RequestError::Stopping) => Err(ReadError::Stopping),
+        // Too many requests wait: none of them can be confirmed by this node now.
+        Reply::Failed(
+            RequestError::NotConfirmed
+            | RequestError::Overloaded
+            | RequestError::Unknown(_)
+            | RequestError::TooLarge { .. }
+            | RequestError::TransferFailed
+            | RequestError::Conflict(_)
+            | RequestError::Refused(_)
+            | RequestError::NotLeader(_),
+        )
+        | Reply::Committed { .. }
+        | Reply::Transferred(_)
+        | Reply::Changed(_) => Err(ReadError::NotConfirmed),
+    }
+}

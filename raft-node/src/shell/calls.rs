@@ -1,0 +1,52 @@
+//! Requests to peers that are on their way.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use raftkit_core::NodeId;
+use raftkit_net::{RequestError, Transport};
+use raftkit_replica::{CallFailed, CallId};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::node_loop::LoopEvent;
+
+/// A task for each call. All of them end with it.
+pub(crate) struct Calls {
+    transport: Transport,
+    events: mpsc::UnboundedSender<LoopEvent>,
+    under_way: HashMap<CallId, OnItsWay>,
+}
+
+/// Dropped, the peer's answer is waited for no more.
+struct OnItsWay(AbortHandle);
+
+impl Drop for OnItsWay {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Calls {
+    pub(crate) fn new(transport: Transport, events: mpsc::UnboundedSender<LoopEvent>) -> Self {
+        Self { transport, events, under_way: HashMap::new() }
+    }
+
+    pub(crate) fn make(&mut self, call: CallId, to: NodeId, body: Bytes) {
+        let (transport, events) = (self.transport.clone(), self.events.clone());
+        let task = tokio::spawn(async move {
+            let result = transport.request(to, body).await.map_err(|error| match error {
+                RequestError::NotSent { .. } => CallFailed::NotSent,
+                RequestError::Lost { .. } => CallFailed::Lost,
+            });
+            // The loop has ended: nobody wants to know any more.
+            let _ = events.send(LoopEvent::Answered { call, result });
+        });
+        self.under_way.insert(call, OnItsWay(task.abort_handle()));
+    }
+
+    /// Nothing more is wanted of it.
+    pub(crate) fn over(&mut self, call: CallId) {
+        self.under_way.remove(&call);
+    }
+}
