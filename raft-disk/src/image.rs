@@ -1,19 +1,30 @@
 //! The content of a simulated file, in blocks that copies share: a copy costs nothing, and neither do zeros.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
+
+use crate::digest::Digest;
 
 /// The unit that space is given in, in bytes.
 pub(crate) const BLOCK: usize = 4096;
 
 /// One block of zeros for all that are written as such: a preallocated file takes space, but no memory.
-static ZEROS: LazyLock<Arc<[u8; BLOCK]>> = LazyLock::new(|| Arc::new([0; BLOCK]));
+static ZEROS: LazyLock<Arc<Block>> = LazyLock::new(|| Arc::new(Block::from([0; BLOCK])));
+
+/// A block's bytes.
+#[derive(Debug)]
+struct Block {
+    bytes: [u8; BLOCK],
+    /// Of the bytes, once it was asked for; 0 before.
+    digest: AtomicU64,
+}
 
 /// A file's bytes. Blocks that were never written are holes: they read as zeros and take no space.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Image {
     len: usize,
     /// As many as `len` reaches into; what lies above `len` in the last one is zero.
-    blocks: Arc<Vec<Option<Arc<[u8; BLOCK]>>>>,
+    blocks: Arc<Vec<Option<Arc<Block>>>>,
 }
 
 impl Image {
@@ -48,7 +59,7 @@ impl Image {
             return false;
         }
         for_blocks(offset, buffer.len(), |block, within, part| match &self.blocks[block] {
-            Some(bytes) => buffer[part.clone()].copy_from_slice(&bytes[within..within + part.len()]),
+            Some(block) => buffer[part.clone()].copy_from_slice(&block.bytes[within..within + part.len()]),
             None => buffer[part].fill(0),
         });
         true
@@ -62,11 +73,11 @@ impl Image {
         let blocks = Arc::make_mut(&mut self.blocks);
         for_blocks(offset, data.len(), |block, within, part| {
             let (slot, data) = (&mut blocks[block], &data[part]);
-            if data.len() == BLOCK && data == &ZEROS[..] {
+            if data.len() == BLOCK && data == &ZEROS.bytes[..] {
                 *slot = Some(Arc::clone(&ZEROS));
             } else {
-                let bytes = Arc::make_mut(slot.get_or_insert_with(|| Arc::clone(&ZEROS)));
-                bytes[within..within + data.len()].copy_from_slice(data);
+                let block = Arc::make_mut(slot.get_or_insert_with(|| Arc::clone(&ZEROS)));
+                block.bytes_mut()[within..within + data.len()].copy_from_slice(data);
             }
         });
     }
@@ -78,9 +89,27 @@ impl Image {
         if len < self.len
             && let Some(Some(last)) = blocks.get_mut(len / BLOCK)
         {
-            Arc::make_mut(last)[len % BLOCK..].fill(0);
+            Arc::make_mut(last).bytes_mut()[len % BLOCK..].fill(0);
         }
         self.len = len;
+    }
+
+    /// Of the length and each block that is no hole. A block is gone through once, whichever images share it.
+    pub(crate) fn digest(&self) -> u64 {
+        let mut digest = Digest::default();
+        digest.add(self.len as u64);
+        for (at, block) in self.blocks.iter().enumerate() {
+            if let Some(block) = block {
+                digest.add(at as u64);
+                digest.add(block.digest());
+            }
+        }
+        digest.finish()
+    }
+
+    /// True when the two are one copy; if not, their content may still be equal.
+    pub(crate) fn is_shared_with(&self, other: &Self) -> bool {
+        self.len == other.len && Arc::ptr_eq(&self.blocks, &other.blocks)
     }
 
     pub(crate) fn to_vec(&self) -> Vec<u8> {
@@ -90,14 +119,48 @@ impl Image {
     }
 }
 
+impl Block {
+    fn bytes_mut(&mut self) -> &mut [u8; BLOCK] {
+        *self.digest.get_mut() = 0;
+        &mut self.bytes
+    }
+
+    fn digest(&self) -> u64 {
+        // Whichever thread comes first, all find the same.
+        match self.digest.load(Ordering::Relaxed) {
+            0 => {
+                let mut digest = Digest::default();
+                digest.add_bytes(&self.bytes);
+                let found = digest.finish().max(1);
+                self.digest.store(found, Ordering::Relaxed);
+                found
+            }
+            known => known,
+        }
+    }
+}
+
+impl From<[u8; BLOCK]> for Block {
+    fn from(bytes: [u8; BLOCK]) -> Self {
+        Self { bytes, digest: AtomicU64::new(0) }
+    }
+}
+
+impl Clone for Block {
+    /// To be written to: the digest is not taken along.
+    fn clone(&self) -> Self {
+        Self::from(self.bytes)
+    }
+}
+
 impl PartialEq for Image {
     /// Equal content: a hole is as good as zeros.
     fn eq(&self, other: &Self) -> bool {
         self.len == other.len
             && self.blocks.iter().zip(&*other.blocks).all(|(one, two)| match (one, two) {
-                (Some(one), Some(two)) => Arc::ptr_eq(one, two) || one == two,
+                (Some(one), Some(two)) => Arc::ptr_eq(one, two) || one.bytes == two.bytes,
                 (None, None) => true,
-                (Some(one), None) | (None, Some(one)) => *one == *ZEROS,
+                (Some(one), None) | (None, Some(one)) => one.bytes == ZEROS.bytes,
             })
     }
 }

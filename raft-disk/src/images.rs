@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Range;
 
 use crate::change::{Change, Fate, Reach, pages};
+use crate::digest::Digest;
 use crate::image::Image;
 use crate::rng::Rng;
 use crate::unreadable::Unreadable;
@@ -56,6 +57,15 @@ impl FileImages {
 
     pub(crate) fn unreadable(&mut self) -> &mut Unreadable {
         &mut self.unreadable
+    }
+
+    /// Of what is durable, what is cached, and which changes lie between.
+    pub(crate) fn digest(&self, digest: &mut Digest) {
+        let durable = self.durable.digest();
+        digest.add(durable);
+        digest.add(if self.cached.is_shared_with(&self.durable) { durable } else { self.cached.digest() });
+        digest.add(self.pending.len() as u64);
+        self.pending.iter().for_each(|(moment, _)| digest.add(*moment));
     }
 
     pub(crate) fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::digest::Digest;
 use crate::rng::Rng;
 
 /// What a name stands for.
@@ -159,6 +160,19 @@ impl Names {
         let pending = self.pending.iter().filter_map(|(_, change)| change.target());
         let targets = self.cached.values().chain(self.durable.values()).copied().chain(pending);
         targets.filter_map(Target::file).collect()
+    }
+
+    /// Of what is durable, what is cached, and which changes lie between.
+    pub(crate) fn digest(&self, digest: &mut Digest) {
+        for names in [&self.durable, &self.cached] {
+            digest.add(names.len() as u64);
+            for (name, target) in names {
+                digest.add_bytes(name.as_os_str().as_encoded_bytes());
+                digest.add(target.file().unwrap_or(u64::MAX));
+            }
+        }
+        digest.add(self.pending.len() as u64);
+        self.pending.iter().for_each(|(moment, _)| digest.add(*moment));
     }
 
     /// All files that have a name, one with two names twice.

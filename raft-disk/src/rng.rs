@@ -10,6 +10,11 @@ impl Rng {
         Self(seed)
     }
 
+    /// What tells two apart that will draw different numbers.
+    pub(crate) fn state(&self) -> u64 {
+        self.0
+    }
+
     /// The next 64 bits.
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

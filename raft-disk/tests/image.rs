@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use raftkit_disk::{Disk, DiskImage, OpenMode, SimulatedDisk};
+use raftkit_disk::{Disk, DiskFile, DiskImage, OpenMode, SimulatedDisk};
 
 mod common;
 
@@ -82,4 +83,37 @@ fn a_file_can_be_put_on_a_disk() {
     image.put(Path::new("/a/b/file"), b"other");
     image.put(Path::new("/a/b/file"), b"third");
     assert_eq!(disk.image(), image);
+}
+
+#[test]
+fn each_thing_that_differs_shows_in_the_digest() {
+    let disk = || {
+        let disk = SimulatedDisk::new(0);
+        let file = disk.open(Path::new("/file"), OpenMode::New).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        file.set_len(1 << 30).unwrap();
+        file.write_durably(1 << 20, &[1; 10_000]).unwrap();
+        (disk, file)
+    };
+    let changes: [fn(&SimulatedDisk, &dyn DiskFile); 8] = [
+        |_, _| {},
+        |disk, _| assert!(disk.rot(Path::new("/file"), (1 << 20) + 5000, 1)),
+        |_, file| file.write_at(1 << 20, &[2]).unwrap(),
+        |_, file| file.write_durably(1 << 20, &[2]).unwrap(),
+        |_, file| file.set_len((1 << 30) + 1).unwrap(),
+        |disk, _| disk.rename(Path::new("/file"), Path::new("/other")).unwrap(),
+        |_, file| assert!(!file.is_empty().unwrap()),
+        |disk, _| disk.kill(),
+    ];
+    let mut seen = BTreeSet::new();
+    for change in changes {
+        let [one, two] = [disk(), disk()].map(|(disk, file)| {
+            let before = disk.digest();
+            change(&disk, &*file);
+            assert_eq!(disk.digest() == before, seen.is_empty());
+            disk.digest()
+        });
+        assert_eq!(one, two);
+        assert!(seen.insert(one));
+    }
 }

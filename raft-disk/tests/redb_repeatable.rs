@@ -13,7 +13,7 @@ const FILE: &str = "/database";
 const TABLES: [TableDefinition<'static, u64, &[u8]>; 2] =
     [TableDefinition::new("one"), TableDefinition::new("two")];
 const COMMITS: u64 = 1000;
-const COMMITS_A_CRASH: u64 = 50;
+const COMMITS_A_LIFE: u64 = 50;
 /// Small enough that pages are evicted and read again.
 const CACHE_BYTES: usize = 1 << 18;
 const SNAPSHOTS_MAX: usize = 4;
@@ -77,17 +77,17 @@ fn read(snapshot: &ReadTransaction, seen: &mut DefaultHasher) -> Result<(), redb
     Ok(())
 }
 
-/// Runs a script of commits, snapshots held open, and crashes; answers a hash of all that the disk then holds and all
-/// that was read on the way.
+/// Runs a script of commits, snapshots held open, crashes and kills; answers a hash of all that the disk held at their ends
+/// and all that was read on the way.
 fn run(seed: u64) -> u64 {
     let (disk, mut draws, mut seen) = (SimulatedDisk::new(seed), Draws(seed), DefaultHasher::new());
-    for _life in 0..COMMITS / COMMITS_A_CRASH {
+    for _life in 0..COMMITS / COMMITS_A_LIFE {
         let database = open(&disk).unwrap();
         let mut snapshots = Vec::new();
         if draws.one_in(2) {
             disk.crash_at_call(draws.below(2000));
         }
-        for _ in 0..COMMITS_A_CRASH {
+        for _ in 0..COMMITS_A_LIFE {
             commit(&database, &mut draws).is_ok().hash(&mut seen);
             if snapshots.len() < SNAPSHOTS_MAX && draws.one_in(5) {
                 snapshots.extend(database.begin_read());
@@ -100,9 +100,13 @@ fn run(seed: u64) -> u64 {
         }
         disk.freeze();
         drop((snapshots, database));
-        (disk.calls(), disk.mutations()).hash(&mut seen);
-        disk.crash();
-        disk.durable(Path::new(FILE)).hash(&mut seen);
+        disk.digest().hash(&mut seen);
+        if draws.one_in(4) {
+            disk.kill();
+        } else {
+            disk.crash();
+        }
+        disk.digest().hash(&mut seen);
     }
     seen.finish()
 }
@@ -110,8 +114,7 @@ fn run(seed: u64) -> u64 {
 #[test]
 fn redb_does_the_same_for_the_same_seed() {
     let digest = run(1);
-    assert_eq!(run(1), digest);
-    assert_ne!(run(2), digest, "what is compared says something");
+    assert_eq!(digest, run(1));
 }
 
 /// Another process has other addresses, and other keys of the standard library's hash maps.

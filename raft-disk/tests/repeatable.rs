@@ -166,17 +166,21 @@ impl Run {
             }
         };
         let result = result.map_err(|error| error.to_string());
-        self.seen.push(format!("{step:?} {result:?} {read:?} {:?}", self.disk.deferred_syncs()));
+        self.seen.push(format!(
+            "{step:?} {result:?} {read:?} {:?} {:x}",
+            self.disk.deferred_syncs(),
+            self.disk.digest()
+        ));
     }
 }
 
-fn run(seed: u64, steps: &[Step]) -> (Vec<String>, DiskImage, Injected) {
+fn run(seed: u64, steps: &[Step]) -> (Vec<String>, DiskImage, Injected, u64) {
     let mut run = Run::new(seed);
     for (number, step) in steps.iter().enumerate() {
         run.step(number, step);
     }
     run.disk.crash();
-    (run.seen, run.disk.image(), run.disk.injected())
+    (run.seen, run.disk.image(), run.disk.injected(), run.disk.digest())
 }
 
 proptest! {
@@ -188,6 +192,7 @@ proptest! {
         prop_assert!(one.0 == two.0);
         prop_assert!(one.1 == two.1);
         prop_assert_eq!(one.2, two.2);
+        prop_assert_eq!(one.3, two.3);
     }
 
     /// Steps after a freeze leave no trace: not in what is durable, nor in what a crash draws.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::SimulatedDisk;
 use super::state::State;
+use crate::digest::Digest;
 use crate::image::Image;
 use crate::images::FileImages;
 use crate::names::{Names, Target, folders_above, normal};
@@ -139,6 +140,27 @@ impl SimulatedDisk {
         let rotten = usize::try_from(offset).is_ok_and(|at| state.file(id).rot(at, mask));
         state.injected.rotten_bytes += u64::from(rotten && mask != 0);
         rotten
+    }
+
+    /// A digest of all that the disk holds, durably and in the cache, of names and content; of what it counted (calls,
+    /// mutations, lives) and of what it will draw. Two runs of one seed agree on it, on any machine, as long as they made the
+    /// same calls; where it differs first, they went apart.
+    ///
+    /// Holes cost nothing, and a block that was digested before costs next to nothing until it is written again: it may
+    /// be asked for often.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let state = self.state();
+        let mut digest = Digest::default();
+        state.names.digest(&mut digest);
+        for (id, file) in &state.files {
+            digest.add(*id);
+            file.digest(&mut digest);
+        }
+        for number in [state.calls, state.mutations, state.generation, state.rng.state()] {
+            digest.add(number);
+        }
+        digest.finish()
     }
 
     /// What the medium certainly holds under a name: what [`crash_losing_all_unsynced`](Self::crash_losing_all_unsynced)
