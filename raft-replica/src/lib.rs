@@ -7,6 +7,8 @@
 //!   <------------ Action::Send -- sends +-- Action::Snapshot -> SnapshotWorker  snapshots/   --+
 //! ```
 //!
+//! [`Service`] stands between clients, peers and a [`Replica`]: who waits for what, and until when.
+//!
 //! Nothing here reads a clock, starts a thread or opens a socket. A shell gives each worker a thread (raft-node does,
 //! on tokio), a simulator makes each an event at a later virtual time; both run this very code.
 //!

@@ -11,9 +11,9 @@ use raftkit_replica::{Consistency, MachineError, Reply, Request, RequestError, R
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::Shared;
 use super::node_loop::LoopEvent;
 use super::requests::{self, OwnRequest};
+use super::{Shared, clock};
 use crate::{Committed, Fresh, NodeStatus, ProposeError, ReadError, TransferError};
 
 /// A request on its way through the loop. Dropped without its last answer, it is forgotten there.
@@ -140,21 +140,29 @@ impl<M: StateMachine> Shared<M> {
         if !self.is_formed().await {
             return Err(ReadError::NoLeader);
         }
+        if consistency == Consistency::Stale {
+            return self.read_stale(query).await;
+        }
         let mut asking = self.ask(Request::Read(consistency)).map_err(stopping)?;
-        let mut fresh = freshness(asking.reply().await.map_err(stopping)?)?;
-        let value = match consistency {
-            Consistency::Default | Consistency::Consistent => {
-                asking.is_over();
-                query(&self.reader)?.0
-            }
-            Consistency::Stale => {
-                let (value, seen) = query(&self.reader)?;
-                asking.seen(seen.index).map_err(stopping)?;
-                fresh = freshness(asking.reply().await.map_err(stopping)?)?;
-                value
-            }
-        };
-        Ok(Fresh { value, known_leader: fresh.known_leader, last_contact: fresh.last_contact })
+        let reply = asking.reply().await.map_err(stopping)?;
+        asking.is_over();
+        fresh(reply, || Ok(query(&self.reader)?.0))
+    }
+
+    async fn read_stale<T>(
+        &self,
+        query: impl Fn(&M::Reader) -> Result<(T, LogId), MachineError>,
+    ) -> Result<Fresh<T>, ReadError> {
+        let (value, seen) = query(&self.reader)?;
+        let shown = self.service().show_now(clock::now(), seen.index);
+        if let Some(reply) = shown {
+            return fresh(reply, || Ok(value));
+        }
+        let mut asking = self.ask(Request::Read(Consistency::Stale)).map_err(stopping)?;
+        fresh(asking.reply().await.map_err(stopping)?, || Ok(()))?;
+        let (value, seen) = query(&self.reader)?;
+        asking.seen(seen.index).map_err(stopping)?;
+        fresh(asking.reply().await.map_err(stopping)?, || Ok(value))
     }
 
     /// See [`Handle::transfer`](crate::Handle::transfer).
@@ -212,11 +220,11 @@ fn stopping(_: Gone) -> ReadError {
     ReadError::Stopping
 }
 
-/// What a read was told, but for what it found.
-fn freshness(reply: Reply) -> Result<Fresh<()>, ReadError> {
+/// What a read was told, with what it finds if it may.
+fn fresh<T>(reply: Reply, value: impl FnOnce() -> Result<T, ReadError>) -> Result<Fresh<T>, ReadError> {
     match reply {
         Reply::ReadNow { known_leader, last_contact } | Reply::Show { known_leader, last_contact } => {
-            Ok(Fresh { value: (), known_leader, last_contact: last_contact.unwrap_or(Duration::MAX) })
+            Ok(Fresh { value: value()?, known_leader, last_contact: last_contact.unwrap_or(Duration::MAX) })
         }
         Reply::Failed(RequestError::NoLeader) => Err(ReadError::NoLeader),
         Reply::Failed(RequestError::Stopping) => Err(ReadError::Stopping),
@@ -234,5 +242,50 @@ fn freshness(reply: Reply) -> Result<Fresh<()>, ReadError> {
         | Reply::Committed { .. }
         | Reply::Transferred(_)
         | Reply::Changed(_) => Err(ReadError::NotConfirmed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asking(events: &mpsc::UnboundedSender<LoopEvent>) -> (Asking<'_>, oneshot::Sender<Reply>) {
+        let (sender, reply) = oneshot::channel();
+        (Asking { events, request: RequestId(7), reply, waits: Waits::StillThere }, sender)
+    }
+
+    const READ_NOW: Reply = Reply::ReadNow { known_leader: true, last_contact: None };
+
+    #[tokio::test]
+    async fn who_stops_waiting_says_so() {
+        let (events, mut heard) = mpsc::unbounded_channel();
+        let (waiting, _sender) = asking(&events);
+        drop(waiting);
+        assert!(matches!(heard.try_recv(), Ok(LoopEvent::Forget(RequestId(7)))));
+        // A stale read whose query fails.
+        let (mut looking, sender) = asking(&events);
+        sender.send(READ_NOW).expect("it is waited for");
+        assert!(looking.reply().await.is_ok());
+        drop(looking);
+        assert!(matches!(heard.try_recv(), Ok(LoopEvent::Forget(RequestId(7)))));
+    }
+
+    #[tokio::test]
+    async fn who_has_the_last_answer_has_nothing_to_say() {
+        let (events, mut heard) = mpsc::unbounded_channel();
+        let (mut answered, sender) = asking(&events);
+        sender.send(Reply::Failed(RequestError::NoLeader)).expect("it is waited for");
+        assert!(answered.reply().await.is_ok());
+        drop(answered);
+        let (mut read, sender) = asking(&events);
+        sender.send(READ_NOW).expect("it is waited for");
+        assert!(read.reply().await.is_ok());
+        read.is_over();
+        drop(read);
+        let (mut gone, sender) = asking(&events);
+        drop(sender);
+        assert!(matches!(gone.reply().await, Err(Gone::Meanwhile)));
+        drop(gone);
+        assert!(heard.try_recv().is_err());
     }
 }

@@ -48,6 +48,17 @@ impl Service {
         if self.leader().is_some() { RequestError::NotConfirmed } else { RequestError::NoLeader }
     }
 
+    /// What became of a stale read that has looked before it asked: [`Reply::Show`] if a state up to `at` may be shown
+    /// right now, and none if there is something to wait for: then ask. A driver saves two events by this.
+    #[must_use]
+    pub fn show_now(&self, now: Time, at: LogIndex) -> Option<Reply> {
+        let durable = self.replica.node().durable_commit();
+        // Compared with what it has seen, not with what is applied: it may have looked before that.
+        let shows_all = self.stale_from.is_some_and(|from| from <= at);
+        let (known_leader, last_contact) = self.freshness(now);
+        (shows_all && at <= durable).then_some(Reply::Show { known_leader, last_contact })
+    }
+
     /// What this node has: never below what it has shown, also over a power cut. So it waits after a start until the node
     /// has applied what it knows to be committed, where its log is damaged until that has healed, and is shown only once
     /// its commit is durable here.

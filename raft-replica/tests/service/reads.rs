@@ -135,6 +135,25 @@ fn a_stale_read_is_shown_once_its_commit_is_durable() {
 }
 
 #[test]
+fn a_stale_read_that_looks_before_it_asks_shows_neither_more_nor_less() {
+    let mut world = World::new(1);
+    world.leader();
+    let write = world.ask(N1, command("x"));
+    world.reply(N1, write, 1);
+    world.node(N1).log_frozen = true;
+    let service = &world.nodes[&N1].service;
+    let durable = service.replica().node().durable_commit();
+    let shown = Reply::Show { known_leader: true, last_contact: Some(Duration::ZERO) };
+    assert_eq!(service.show_now(world.now, durable), Some(shown));
+    assert_eq!(service.show_now(world.now, durable.next()), None, "a power cut could take it back");
+    let before = LogId::GENESIS.index.previous().unwrap();
+    assert_eq!(service.show_now(world.now, before), None, "the node has shown more than this");
+
+    let damaged = World::with(1, ServiceOptions::default(), &[N1]);
+    assert_eq!(damaged.nodes[&N1].service.show_now(damaged.now, LogId::GENESIS.index), None);
+}
+
+#[test]
 fn a_stale_read_whose_commit_does_not_become_durable_fails_at_its_deadline() {
     let mut world = World::new(1);
     world.leader();
