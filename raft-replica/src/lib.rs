@@ -15,11 +15,15 @@
 //! To replicate something of your own, implement [`StateMachine`], or [`Application`] for a small one that lives in
 //! memory: [`InMemory`] does the rest.
 
+#[macro_use]
+extern crate raftkit_mutants;
+
 mod applier;
 mod compaction;
 mod event;
 mod log_worker;
 mod memory;
+mod mutants;
 mod open;
 mod replica;
 mod service;
@@ -32,6 +36,8 @@ pub use compaction::CompactionOptions;
 pub use event::{Action, Answer, Answers, AppliedBatch, Ended, Event, MachineWork, SnapshotWork};
 pub use log_worker::{LogWorker, fetch, in_words};
 pub use memory::{Application, InMemory, InMemoryReader, TypedError};
+#[doc(hidden)]
+pub use mutants::Mutant;
 pub use open::{OpenReplicaError, Opened, Repair};
 pub use replica::{Replica, ReplicaOptions, founding_base};
 pub use service::{

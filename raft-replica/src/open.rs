@@ -90,9 +90,11 @@ impl<M: StateMachine> Opened<M> {
         let repaired = reconcile(state, &mut store, &mut restored, &dir)?;
         // A founding member's log starts after an entry that holds no command: a new state machine is up to it.
         // Of a damaged log that ends before the state machine, all that is left is applied.
-        restored.applied = state.index.min(restored.last).max(restored.base.id.index);
+        let applied = mutant!(OpensAppliedToCommit, restored.hard_state.commit.max(state.index), state.index);
+        restored.applied = applied.min(restored.last).max(restored.base.id.index);
         restored.hard_state.commit = restored.hard_state.commit.max(restored.applied);
-        let membership = membership_at(&restored, restored.applied);
+        let as_of = mutant!(OpensWithNewestMembership, restored.last, restored.applied);
+        let membership = membership_at(&restored, as_of);
         let durable = machine.durable().index;
         let applier = Applier::new(machine, store.reader(), restored.applied, membership);
         let node = Node::restore(config, restored, now)?;
@@ -118,18 +120,22 @@ fn reconcile(
     let base = restored.base.id;
     let new_member = base == LogId::GENESIS && state == LogId::ZERO;
     if state.index < base.index && !new_member {
+        if mutant!(StateBehindAccepted) {
+            return Ok(None);
+        }
         return Err(OpenReplicaError::StateBehindLog { base, state });
     }
     if new_member || term_at(restored, state.index) == Some(state.term) {
         return Ok(None);
     }
     let last = restored.last;
-    if let Ok(snapshot) = dir.open(state) {
+    if let Some(snapshot) = dir.open(state).ok().filter(|_| !mutant!(ResetNotFinished)) {
         let membership = snapshot.manifest().membership.clone();
         reset(Base { id: state, membership }, store, restored)?;
         return Ok(Some(Repair::LogReset(state)));
     }
     match restored.hard_state.health {
+        Health::Sound if mutant!(StateAheadAccepted | ResetNotFinished) => Ok(None),
         Health::Damaged if state.index > last => Ok(Some(Repair::LogBehindState { last, state })),
         Health::Damaged | Health::Sound => Err(OpenReplicaError::StateAheadOfLog { state, last }),
     }
@@ -137,11 +143,14 @@ fn reconcile(
 
 fn reset(base: Base, store: &mut Store, restored: &mut Restored) -> Result<(), OpenReplicaError> {
     let hard_state = HardState {
-        term: restored.hard_state.term.max(base.id.term),
+        term: mutant!(ResetTakesTermBack, base.id.term, restored.hard_state.term.max(base.id.term)),
         // Of a damaged log it may be higher: what was committed stays so.
         commit: restored.hard_state.commit.max(base.id.index),
-        health: restored.hard_state.health,
-        vote: restored.hard_state.vote.filter(|_| restored.hard_state.term >= base.id.term),
+        health: mutant!(ResetForgetsDamage, Health::Sound, restored.hard_state.health),
+        vote: restored
+            .hard_state
+            .vote
+            .filter(|_| restored.hard_state.term >= base.id.term && !mutant!(ResetForgetsVote)),
     };
     store.queue(Write {
         reset_to: Some(base.clone().into()),

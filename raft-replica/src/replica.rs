@@ -110,7 +110,8 @@ impl Replica {
     /// lost entries, ended before that.
     #[must_use]
     pub fn applied(&self) -> LogIndex {
-        self.node.applied().max(self.durable)
+        let applied = mutant!(AppliedIsCommitted, self.status().commit, self.node.applied());
+        applied.max(self.durable)
     }
 
     /// When [`Event::Tick`] is due, if nothing else comes before.
@@ -126,7 +127,7 @@ impl Replica {
 
     /// Takes one event and appends what is to be done. `now` is read after the event was taken in, never before.
     pub fn handle(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
-        if self.ended {
+        if self.ended && !mutant!(InstallsAfterEnd) {
             return self.refuse(now, event, out);
         }
         match event {
@@ -151,6 +152,7 @@ impl Replica {
             Event::MachineDurable(id) => self.machine_durable(now, id.index, out),
             Event::Restored { id, membership } => self.restored(now, id, membership, out),
             Event::View { view, membership } => {
+                let membership = mutant!(ViewNamesNewest, self.node.membership().clone(), membership);
                 out.push(Action::Snapshot(SnapshotWork::Build { view, membership }));
             }
             Event::Bulk { from, body } => {
@@ -168,7 +170,14 @@ impl Replica {
             }
             Event::PartialOpened(result) => self.transfers.partial_opened(now, result, out),
             Event::ChunkStored(result) => self.transfers.chunk_stored(now, result, out),
-            Event::SnapshotReceived(result) => self.transfers.whole(now, result, out),
+            Event::SnapshotReceived(result) => {
+                if let Some(file) = result.as_ref().ok().filter(|_| mutant!(LogResetFirst)) {
+                    let (base, membership) = (file.manifest().id, file.manifest().membership.clone());
+                    let membership = membership.into();
+                    self.core(now, Input::SnapshotInstalled { base, membership }, out);
+                }
+                self.transfers.whole(now, result, out);
+            }
         }
     }
 
@@ -276,7 +285,8 @@ impl Replica {
 
     /// A state machine that is slower than the log must not fill the memory: the run is handed on without its entries.
     fn bounded(&mut self, apply: Apply) -> Apply {
-        let entries = apply.entries.filter(|_| self.unapplied_bytes < self.options.unapplied_bytes_max);
+        let fits = self.unapplied_bytes < self.options.unapplied_bytes_max;
+        let entries = apply.entries.filter(|_| fits || mutant!(UnappliedUnbounded));
         let bytes = entries.iter().flatten().map(raftkit_core::Entry::weight).sum();
         self.unapplied_bytes += bytes;
         self.unapplied.push_back((apply.last, bytes));
@@ -330,7 +340,7 @@ impl Replica {
     }
 
     fn note_applied(&mut self, now: Time, batch: AppliedBatch, out: &mut Vec<Action>) {
-        if batch.through > self.durable {
+        if batch.through > self.durable && !mutant!(PersistNeverDue) {
             self.unpersisted_since.get_or_insert(now);
         }
         while let Some((last, bytes)) = self.unapplied.front()
@@ -348,7 +358,9 @@ impl Replica {
             let ticket = entry.remove();
             while responses.next_if(|(id, _)| id.index < index).is_some() {}
             let answer = match responses.peek() {
-                Some((id, response)) if id.index == index && id.term == term => {
+                Some((id, response))
+                    if id.index == index && (id.term == term || mutant!(OtherEntryAnswers)) =>
+                {
                     Answer::Committed { id: *id, response: response.clone() }
                 }
                 // Another leader's entry is committed there: ours is not in the log and never will be.
@@ -370,7 +382,7 @@ impl Replica {
     /// Cuts the log where that is worth it and nothing needs what is cut.
     fn compact(&mut self, now: Time, out: &mut Vec<Action>) {
         // Where the state is ahead of a log that lost entries, there is nothing to cut up to it yet.
-        let held = self.durable.min(self.node.applied());
+        let held = mutant!(CutAboveDurable, self.node.applied(), self.durable.min(self.node.applied()));
         if let Some(to) = self.compaction.target(held, self.transfers.needed()) {
             self.core(now, Input::Compact(to), out);
         }
@@ -382,7 +394,7 @@ impl Replica {
         self.skip_answers(id.index, out);
         self.core(now, Input::SnapshotInstalled { base: id, membership: membership.into() }, out);
         self.transfers.restored(now, out);
-        if self.resetting.is_none() {
+        if self.resetting.is_none() || mutant!(SnapshotRemovedFirst) {
             self.transfers.installed(out);
         }
     }
@@ -391,7 +403,11 @@ impl Replica {
     fn skip_answers(&mut self, through: LogIndex, out: &mut Vec<Action>) {
         let later = self.awaiting.split_off(&(through.next(), Term(0)));
         for ticket in std::mem::replace(&mut self.awaiting, later).into_values() {
-            out.push(Action::Answer { ticket, answer: Answer::Unknown });
+            if mutant!(JumpedNeverAnswered) {
+                continue;
+            }
+            let answer = mutant!(JumpedToldNotDone, Answer::NotLeader(None), Answer::Unknown);
+            out.push(Action::Answer { ticket, answer });
         }
     }
 

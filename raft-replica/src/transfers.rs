@@ -50,7 +50,9 @@ impl Transfers {
 
     /// The lowest index from which the log must go on for what is on its way.
     pub(crate) fn needed(&self) -> Option<LogIndex> {
-        self.senders.values().map(|outgoing| outgoing.snapshot.index).chain(self.making).min()
+        let making = self.making.filter(|_| !mutant!(CutBeforeSnapshotDurable));
+        let sent = self.senders.values().map(|outgoing| outgoing.snapshot.index);
+        sent.filter(|_| !mutant!(TransferLogNotKept)).chain(making).min()
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Time> {
@@ -118,7 +120,8 @@ impl Transfers {
         self.making = None;
         let waiting = std::mem::take(&mut self.waiting);
         let Ok(manifest) = result else {
-            return waiting.into_keys().map(|to| (to, SnapshotSent::Failed)).collect();
+            let failed = waiting.into_keys().map(|to| (to, SnapshotSent::Failed));
+            return failed.filter(|_| !mutant!(BuildFailureNotReported)).collect();
         };
         self.latest = Some(manifest.clone());
         let mut ended = Ended::new();
@@ -195,7 +198,9 @@ impl Transfers {
                 }
                 SenderOutput::Done(result) => {
                     self.senders.remove(&to);
-                    ended.push((to, result));
+                    if result != SnapshotSent::Failed || !mutant!(SendFailureNotReported) {
+                        ended.push((to, result));
+                    }
                     self.keep(out);
                 }
             }
@@ -259,6 +264,9 @@ impl Transfers {
                 ReceiverOutput::Install(_manifest) => {
                     if let Some(file) = self.received.take() {
                         out.push(Action::Machine(MachineWork::Restore(file)));
+                        if mutant!(InstalledSaidEarly) {
+                            return self.give_receiver(now, ReceiverInput::Installed, out);
+                        }
                     }
                 }
                 ReceiverOutput::Discard => {
@@ -278,5 +286,69 @@ impl Transfers {
         let latest = self.latest.as_ref().map(|manifest| manifest.id);
         let keep: BTreeSet<LogId> = sent.chain(latest).chain(self.incoming).collect();
         out.push(Action::Snapshot(SnapshotWork::Keep(keep.into_iter().collect())));
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "test")]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use raftkit_core::Membership;
+    use raftkit_disk::SimulatedDisk;
+    use raftkit_snapshot::SnapshotDir;
+
+    use super::*;
+
+    const PEER: NodeId = NodeId(2);
+
+    fn snapshot(index: u64) -> SnapshotFile {
+        let dir = SnapshotDir::new(Arc::new(SimulatedDisk::new(1)), PathBuf::from("/snapshots")).unwrap();
+        dir.create(Membership::default()).unwrap().finish(LogId::new(2, index)).unwrap()
+    }
+
+    #[test]
+    fn the_log_is_needed_from_the_making_of_a_snapshot_until_it_is_sent() {
+        let (mut transfers, mut out) = (Transfers::new(), Vec::new());
+        assert_eq!(transfers.needed(), None);
+        transfers.wanted(Time(0), PEER, LogIndex(5), LogIndex(8), &mut out);
+        assert_eq!(transfers.needed(), Some(LogIndex(8)), "its view may be as old as that");
+        let manifest = snapshot(9).manifest().clone();
+        transfers.built(Time(1), Ok(manifest), LogIndex(12), &mut out);
+        assert_eq!(transfers.needed(), Some(LogIndex(9)));
+        let installed = SnapshotMessage::Installed { snapshot: LogId::new(2, 9) }.encode();
+        let ended = transfers.message(Time(2), PEER, installed, LogIndex(12), &mut out);
+        assert_eq!(ended, [(PEER, SnapshotSent::Installed(LogId::new(2, 9)))]);
+        assert_eq!(transfers.needed(), None);
+    }
+
+    #[test]
+    fn whoever_waits_for_a_snapshot_that_cannot_be_made_has_failed() {
+        let (mut transfers, mut out) = (Transfers::new(), Vec::new());
+        for peer in [2, 3] {
+            transfers.wanted(Time(0), NodeId(peer), LogIndex(5), LogIndex(8), &mut out);
+        }
+        let ended = transfers.built(Time(1), Err("no space".to_owned()), LogIndex(8), &mut out);
+        assert_eq!(ended, [2, 3].map(|peer| (NodeId(peer), SnapshotSent::Failed)));
+        assert_eq!(transfers.needed(), None);
+    }
+
+    #[test]
+    fn a_snapshot_is_told_to_be_installed_once_the_state_machine_has_switched() {
+        let (mut transfers, mut out) = (Transfers::new(), Vec::new());
+        let file = snapshot(9);
+        let offer = SnapshotMessage::Offer(file.manifest().clone()).encode();
+        transfers.message(Time(0), PEER, offer, LogIndex(1), &mut out);
+        transfers.partial_opened(Time(1), Ok(BTreeSet::new()), &mut out);
+        transfers.whole(Time(2), Ok(file), &mut out);
+        assert!(matches!(out.last(), Some(Action::Machine(MachineWork::Restore(_)))));
+        let told = |out: &[Action]| {
+            let says = SnapshotMessage::Installed { snapshot: LogId::new(2, 9) }.encode();
+            out.iter().any(|it| matches!(it, Action::SendBulk { to: PEER, body } if *body == says))
+        };
+        assert!(!told(&out));
+        transfers.restored(Time(3), &mut out);
+        assert!(told(&out));
     }
 }

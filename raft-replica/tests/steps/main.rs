@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
 mod behind;
+mod opening;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -65,6 +67,7 @@ fn try_open(
     let config = Config::new(NodeId(1), StoreId(9), store.identity().incarnation, 1);
     let options = ReplicaOptions {
         compaction: CompactionOptions { trailing_logs: 1, ..CompactionOptions::default() },
+        unapplied_bytes_max: 1000,
         ..ReplicaOptions::default()
     };
     Opened::new(config, options, Time(0), (store, restored), machine, snapshots)
