@@ -43,6 +43,7 @@ fn steps() -> Vec<Step> {
         step("test", cargo("test --workspace --all-features")),
         step("mutants", Work::Own(mutants::of_core)),
         step("mutants-log", Work::Own(mutants::of_log)),
+        step("mutants-others", Work::Own(mutants::of_others)),
         step("doc", Work::Cargo { args: doc, env: vec![("RUSTDOCFLAGS", "-Dwarnings")] }),
         step("no-std", Work::CargoForTarget { args: bare_metal, target: BARE_METAL }),
         step("release", cargo("build --release -p raftkit-node")),

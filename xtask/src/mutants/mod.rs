@@ -21,6 +21,8 @@ use crate::workspace::{self, Failure};
 const BUILD_VARIABLE: &str = "RAFTKIT_MUTANTS";
 /// The unit test that prints the catalogue, wherever in the crate it stands.
 const CATALOGUE_TEST: &str = "the_catalogue_is_listed";
+/// The crates that have mutants beside the core and the log, which take longer and are steps of their own.
+const OTHERS: &[&str] = &["raft-snapshot", "raft-replica", "raft-kv", "raft-net"];
 /// So many mutants at a time.
 const AT_A_TIME: usize = 2;
 
@@ -56,6 +58,13 @@ pub(crate) fn of_core() -> Result<(), Failure> {
 /// All mutants of the log: a step of the gate.
 pub(crate) fn of_log() -> Result<(), Failure> {
     run_all("raft-log")
+}
+
+/// All mutants of the crates around these two: a step of the gate. Each crate is tried, also when one before it fails.
+pub(crate) fn of_others() -> Result<(), Failure> {
+    let failed: Vec<String> =
+        OTHERS.iter().filter_map(|krate| run_all(krate).err()).map(|failure| failure.to_string()).collect();
+    if failed.is_empty() { Ok(()) } else { Err(Failure::new(failed.join("\n"))) }
 }
 
 fn run_all(krate: &str) -> Result<(), Failure> {

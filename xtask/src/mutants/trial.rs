@@ -76,8 +76,8 @@ pub(super) fn stages(binaries: &[TestBinary]) -> Vec<Stage> {
     let rank = |binary: &&TestBinary| match binary.name.as_str() {
         _ if binary.is_unit => 0,
         "determinism" | "model" | "verify" => 2,
-        "lease" | "rot" => 3,
-        "simulation" | "crash_points" => 4,
+        "lease" | "rot" | "crash" | "quic" => 3,
+        "simulation" | "crash_points" | "durability" | "healing" | "replicated" => 4,
         _ => 1,
     };
     let mut sorted: Vec<&TestBinary> = binaries.iter().collect();
