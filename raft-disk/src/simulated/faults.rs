@@ -43,6 +43,30 @@ impl Chance {
     pub(super) fn strikes(self, rng: &mut Rng) -> bool {
         self != Self::NEVER && u128::from(rng.next()) < self.below
     }
+
+    /// How many of the next `cases` pass before it strikes in one; `cases` if in none of them. One draw, however many they
+    /// are: of n cases all pass with a chance of (1 - p)^n. In integers, as a logarithm is not the same on each machine.
+    pub(super) fn passes(self, rng: &mut Rng, cases: u64) -> u64 {
+        if self == Self::NEVER || cases == 0 {
+            return cases;
+        }
+        let (drawn, mut powers) = (u128::from(rng.next()), [0; 64]);
+        // (1 - p)^(2^k) of 2^64, each the square of the one before.
+        let powers = &mut powers[..=cases.ilog2() as usize];
+        let mut power = Self::ALWAYS.below - self.below;
+        for slot in powers.iter_mut() {
+            *slot = power;
+            power = (power * power) >> 64;
+        }
+        let (mut passed, mut all_pass) = (0, Self::ALWAYS.below);
+        for (k, power) in powers.iter().enumerate().rev() {
+            let all = (all_pass * power) >> 64;
+            if drawn < all {
+                (passed, all_pass) = (passed + (1 << k), all);
+            }
+        }
+        cases.min(passed)
+    }
 }
 
 impl fmt::Debug for Chance {
@@ -146,5 +170,37 @@ impl AddAssign for Injected {
         self.io_errors += other.io_errors;
         self.stalls += other.stalls;
         self.rotten_bytes += other.rotten_bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases_pass_as_if_each_were_drawn() {
+        let (mut rng, mut one_by_one) = (Rng::new(1), Rng::new(2));
+        for (chance, cases) in [(Chance::one_in(2), 5), (Chance::one_in(7), 30), (Chance::of(2, 3), 8)] {
+            let mut counts = vec![[0_i32; 2]; cases + 1];
+            for _ in 0..20_000 {
+                let passed = chance.passes(&mut rng, cases as u64);
+                counts[usize::try_from(passed).expect("at most the cases")][0] += 1;
+                counts[(0..cases).take_while(|_| !chance.strikes(&mut one_by_one)).count()][1] += 1;
+            }
+            // Five standard deviations of a difference of two counts.
+            let far = |[one, two]: &[i32; 2]| (one - two).pow(2) > 25 * (one + two).max(4);
+            assert!(!counts.iter().any(far), "{chance:?}: {counts:?}");
+        }
+    }
+
+    #[test]
+    fn the_ends_are_exact() {
+        let mut rng = Rng::new(1);
+        assert_eq!(Chance::NEVER.passes(&mut rng, 100), 100);
+        assert_eq!(Chance::ALWAYS.passes(&mut rng, 100), 0);
+        assert_eq!(Chance::one_in(2).passes(&mut rng, 0), 0);
+        let rare = Chance::of(1, u64::MAX);
+        assert_eq!(rare.passes(&mut rng, 1 << 30), 1 << 30);
+        assert!((0..100).any(|_| rare.passes(&mut rng, u64::MAX) < u64::MAX));
     }
 }

@@ -30,10 +30,13 @@ impl State {
             return;
         }
         let Some(file) = self.files.get_mut(&id) else { return };
-        let until = until.min(file.durable().len());
-        for sector in from / SECTOR..until.div_ceil(SECTOR).max(from / SECTOR) {
-            if chance.strikes(&mut self.rng) {
+        let end = until.min(file.durable().len()).div_ceil(SECTOR);
+        let mut sector = from / SECTOR;
+        while sector < end {
+            sector += usize::try_from(chance.passes(&mut self.rng, (end - sector) as u64)).unwrap_or(end);
+            if sector < end {
                 self.injected.rotten_bytes += file.rot_sector(sector, &mut self.rng);
+                sector += 1;
             }
         }
     }
