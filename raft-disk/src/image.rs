@@ -1,5 +1,6 @@
 //! The content of a simulated file, in blocks that copies share: a copy costs nothing, and neither do zeros.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -80,6 +81,14 @@ impl Image {
                 block.bytes_mut()[within..within + data.len()].copy_from_slice(data);
             }
         });
+    }
+
+    /// Takes the blocks that a range touches from another image, which is as long.
+    pub(crate) fn copy_blocks(&mut self, range: Range<usize>, from: &Self) {
+        let blocks = range.start / BLOCK..range.end.div_ceil(BLOCK).min(from.blocks.len());
+        if !blocks.is_empty() {
+            Arc::make_mut(&mut self.blocks)[blocks.clone()].clone_from_slice(&from.blocks[blocks]);
+        }
     }
 
     /// Cuts it, or extends it with a hole.
@@ -168,7 +177,7 @@ impl PartialEq for Image {
 impl Eq for Image {}
 
 /// Calls with each block of a range: its number, where the range begins in it, and which part of the range that is.
-fn for_blocks(offset: usize, len: usize, mut act: impl FnMut(usize, usize, std::ops::Range<usize>)) {
+fn for_blocks(offset: usize, len: usize, mut act: impl FnMut(usize, usize, Range<usize>)) {
     let mut done = 0;
     while done < len {
         let at = offset + done;

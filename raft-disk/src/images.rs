@@ -1,6 +1,5 @@
 //! A simulated file: what its readers see, what the medium holds, and what is on its way between the two.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 
@@ -37,8 +36,8 @@ pub(crate) struct FileImages {
 pub(crate) enum Cover {
     /// All from before this moment.
     Before(u64),
-    /// Those of these moments.
-    Only(BTreeSet<u64>),
+    /// Those of these moments, sorted, and not all others.
+    Only(Vec<u64>),
 }
 
 impl FileImages {
@@ -102,26 +101,27 @@ impl FileImages {
     /// The fewest of the changes from before `moment` that must be durable for those of the range to be so: the pages
     /// of the range as a whole, and changes whose order towards those shows.
     pub(crate) fn cover(&self, range: Range<usize>, moment: u64) -> Cover {
+        let before = &self.pending[..self.pending.partition_point(|(at, _)| *at < moment)];
+        // Most often a durable write finds the file clean.
+        if before.len() <= 1 {
+            return Cover::Before(moment);
+        }
         let mut taken = vec![Reach::Pages(pages(range))];
-        let mut moments = BTreeSet::new();
-        for (at, change) in self.pending.iter().rev().filter(|(at, _)| *at < moment) {
+        let mut moments = Vec::new();
+        for (at, change) in before.iter().rev() {
             let reach = change.reach();
             if taken.iter().any(|other| reach.clashes(other)) {
-                moments.insert(*at);
+                moments.push(*at);
                 taken.push(reach);
             }
         }
-        Cover::Only(moments)
-    }
-
-    /// True when the file has changes from before `moment` that are not covered.
-    pub(crate) fn has_more_than(&self, cover: &Cover, moment: u64) -> bool {
-        self.pending.iter().any(|(at, _)| *at < moment && !cover.has(*at))
+        moments.reverse();
+        if moments.len() == before.len() { Cover::Before(moment) } else { Cover::Only(moments) }
     }
 
     /// A sync works. What it does not cover stays unsynced.
     pub(crate) fn sync(&mut self, cover: &Cover) {
-        for (moment, change) in self.take(cover) {
+        for (moment, change) in take(&mut self.pending, cover) {
             change.settle(&mut self.durable, &mut self.unreadable);
             if !self.shown.is_empty() {
                 self.shown.push((moment, change, Fate::Kept));
@@ -132,15 +132,8 @@ impl FileImages {
     /// A sync that fails: the dirty data is dropped and goes on being shown, as Linux does (ATC'20, "Can applications
     /// recover from fsync failures?").
     pub(crate) fn fail_sync(&mut self, cover: &Cover) {
-        let lost = self.take(cover).into_iter();
+        let lost = take(&mut self.pending, cover);
         self.shown.extend(lost.map(|(moment, change)| (moment, change, Fate::Lost)));
-    }
-
-    /// Takes pending changes; another sync may have taken some of them meanwhile.
-    fn take(&mut self, cover: &Cover) -> Vec<(u64, Change)> {
-        let (taken, kept): (Vec<_>, Vec<_>) = self.pending.drain(..).partition(|(at, _)| cover.has(*at));
-        self.pending = kept;
-        taken
     }
 
     /// Forgets what is cached and clean: reads show the medium again, and the dirty data over it.
@@ -185,15 +178,32 @@ impl FileImages {
     /// The power is cut. Changes from `cut` on are lost, and without a generator all others too; with one each is
     /// kept, lost or torn.
     pub(crate) fn crash(&mut self, cut: u64, mut rng: Option<&mut Rng>, mut tell: impl FnMut(Fate)) {
-        for (moment, change) in self.pending.drain(..) {
+        for (moment, change) in &self.pending {
             tell(match &mut rng {
-                Some(rng) if moment < cut => change.survive(&mut self.durable, &mut self.unreadable, rng),
+                Some(rng) if *moment < cut => change.survive(&mut self.durable, &mut self.unreadable, rng),
                 Some(_) | None => Fate::Lost,
             });
         }
-        self.shown.clear();
         self.unreadable.uncache();
-        self.cached.clone_from(&self.durable);
+        self.show_medium();
+        self.pending.clear();
+        self.shown.clear();
+    }
+
+    /// Lets the cache show the medium and nothing else.
+    fn show_medium(&mut self) {
+        let in_place = self.shown.is_empty() && self.cached.len() == self.durable.len();
+        if in_place && self.pending.iter().all(|(_, change)| matches!(change, Change::Write { .. })) {
+            // They differ only where something is pending. To share all of a large image would cost more: the next write
+            // had to copy its list of blocks.
+            for (_, change) in &self.pending {
+                if let Change::Write { offset, data } = change {
+                    self.cached.copy_blocks(*offset..offset + data.len(), &self.durable);
+                }
+            }
+        } else {
+            self.cached.clone_from(&self.durable);
+        }
     }
 
     /// Flips bits of one byte on the medium, and in the cache where that shows the medium.
@@ -236,13 +246,14 @@ impl FileImages {
     }
 }
 
-impl Cover {
-    fn has(&self, moment: u64) -> bool {
-        match self {
-            Self::Before(mark) => moment < *mark,
-            Self::Only(moments) => moments.contains(&moment),
-        }
-    }
+/// Takes pending changes; another sync may have taken some of them meanwhile.
+fn take(pending: &mut Vec<(u64, Change)>, cover: &Cover) -> impl Iterator<Item = (u64, Change)> {
+    let (mark, only) = match cover {
+        Cover::Before(mark) => (*mark, None),
+        Cover::Only(moments) => (moments.last().map_or(0, |last| last + 1), Some(moments)),
+    };
+    let before = pending.partition_point(|(at, _)| *at < mark);
+    pending.extract_if(..before, move |(at, _)| only.is_none_or(|moments| moments.binary_search(at).is_ok()))
 }
 
 fn allowed(len: u64) -> io::Result<usize> {

@@ -125,6 +125,9 @@ impl Names {
     /// The power is cut: changes from `cut` on are lost, and without a generator all others too; with one each is kept
     /// or lost. Answers the files that still have a name, and how many changes were lost.
     pub(crate) fn crash(&mut self, cut: u64, mut rng: Option<&mut Rng>) -> (BTreeSet<u64>, u64) {
+        if self.pending.is_empty() {
+            return (self.files().collect(), 0);
+        }
         let mut lost = 0;
         for (at, change) in std::mem::take(&mut self.pending) {
             if rng.as_mut().is_some_and(|rng| at < cut && rng.coin()) {

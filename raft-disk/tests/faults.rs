@@ -112,6 +112,38 @@ proptest! {
         prop_assert!(disk.durable(Path::new(FILE)) == content(&disk, FILE));
     }
 
+    /// Whatever was pending, and whether or not a sync failed: after a crash reads show the medium and nothing else.
+    #[test]
+    fn a_crash_leaves_nothing_in_the_cache(
+        seed in any::<u64>(),
+        steps in prop::collection::vec((0..6_u8, 0..20_000_usize, 1..6000_usize), 1..40),
+    ) {
+        let disk = SimulatedDisk::new(seed);
+        create(&disk, FILE).write_durably(0, &[1; 20_000]).unwrap();
+        for (number, (kind, at, len)) in steps.into_iter().enumerate() {
+            let file = disk.open(Path::new(FILE), OpenMode::Existing).unwrap();
+            match kind {
+                0..3 => file.write_at(at as u64, &vec![u8::try_from(number + 2).unwrap(); len]).unwrap(),
+                3 if len < 500 => file.set_len(at as u64).unwrap(),
+                3 if len < 1500 => {
+                    // As long as before, and zero from there on.
+                    let whole = file.len().unwrap();
+                    file.set_len(at as u64).unwrap();
+                    file.set_len(whole).unwrap();
+                }
+                4 if len < 1000 => {
+                    disk.fail_next(Operation::Sync, 0, ErrorKind::Other);
+                    file.sync().unwrap_err();
+                }
+                3 | 4 => file.sync().unwrap(),
+                _ => {
+                    disk.crash();
+                    prop_assert!(content(&disk, FILE) == disk.durable(Path::new(FILE)));
+                }
+            }
+        }
+    }
+
     #[test]
     fn the_same_seed_and_calls_give_the_same_disk(seed in any::<u64>()) {
         let run = || {
@@ -230,6 +262,19 @@ fn a_durable_write_need_not_make_others_durable() {
         assert_eq!((&after[10_000..10_003], &after[9_000..9_010]), (&b"new"[..], &[1; 10][..]));
     }
     assert!(with > 10 && without > 10, "{with} {without}");
+}
+
+#[test]
+fn a_durable_write_takes_a_single_other_change_along_or_not() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..20 {
+        let disk = SimulatedDisk::new(seed);
+        let file = create(&disk, FILE);
+        file.write_at(10_000, b"other").unwrap();
+        file.write_durably(0, b"new").unwrap();
+        seen.insert(disk.durable(Path::new(FILE)).unwrap().len());
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), [3, 10_005]);
 }
 
 #[test]

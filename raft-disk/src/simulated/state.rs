@@ -210,8 +210,10 @@ impl State {
     /// What the sync of a durable write covers: the write, and by the toss of a coin what else is dirty.
     pub(super) fn cover(&mut self, id: u64, offset: u64, len: usize, mark: u64) -> Cover {
         let at = usize::try_from(offset).expect("it was written");
-        let cover = self.file(id).cover(at..at + len, mark);
-        if self.file(id).has_more_than(&cover, mark) && self.rng.coin() { Cover::Before(mark) } else { cover }
+        match self.file(id).cover(at..at + len, mark) {
+            Cover::Only(_) if self.rng.coin() => Cover::Before(mark),
+            cover @ (Cover::Before(_) | Cover::Only(_)) => cover,
+        }
     }
 }
 
