@@ -16,10 +16,14 @@
 //! | `snapshot.rs` | the state as a stream |
 //! | `fault.rs` | redb's errors and panics |
 
+#[macro_use]
+extern crate raftkit_mutants;
+
 mod command;
 mod entry;
 mod fault;
 mod machine;
+mod mutants;
 mod reader;
 mod snapshot;
 mod state;
@@ -28,4 +32,6 @@ mod tables;
 pub use command::{CodecError, Command, Condition, KEY_BYTES_MAX, Response, VALUE_BYTES_MAX};
 pub use entry::KvEntry;
 pub use machine::KvMachine;
+#[doc(hidden)]
+pub use mutants::Mutant;
 pub use reader::{KvReader, Read};

@@ -8,10 +8,11 @@ use bytes::Bytes;
 use raftkit_core::LogId;
 use raftkit_disk::{Disk, OpenMode, RedbFile, create_dir_all_durably};
 use raftkit_replica::{Applied, MachineError, SnapshotView, StateMachine};
-use redb::{Builder, Database, Durability, ReadableDatabase};
+use redb::{Builder, Database, Durability, ReadableDatabase, WriteTransaction};
 
 use crate::command::{Command, Response};
 use crate::fault::{Fault, damaged, guard};
+use crate::mutants;
 use crate::reader::KvReader;
 use crate::snapshot::{self, FrozenState};
 use crate::state::{State, TOMBSTONES_MAX};
@@ -73,7 +74,9 @@ impl KvMachine {
                 create(&*disk, dir)?;
             }
             // Also where the file was there: its maker may have ended before the name was durable.
-            disk.sync_dir(dir)?;
+            if !mutant!(FolderNotSynced) {
+                disk.sync_dir(dir)?;
+            }
             let file = disk.open(&path, OpenMode::Existing)?;
             // The last end may have been unclean: after a failed sync the page cache can hold what the medium does not.
             file.drop_cache()?;
@@ -92,9 +95,9 @@ impl KvMachine {
     fn transact<T>(
         &mut self,
         durability: Durability,
-        work: impl FnOnce(&redb::WriteTransaction, &Self) -> Result<(T, Meta), Fault>,
+        work: impl FnOnce(&WriteTransaction, &Self) -> Result<(T, Meta), Fault>,
     ) -> Result<T, MachineError> {
-        if self.health == Health::Unknown {
+        if self.health == Health::Unknown && !mutant!(GoesOnAfterError) {
             let error = std::io::Error::other(
                 "an earlier change failed: the state is unknown until it is opened again",
             );
@@ -104,13 +107,14 @@ impl KvMachine {
         self.health = Health::Unknown;
         let (done, health) = guard(|| {
             let mut transaction = self.database.begin_write()?;
-            transaction.set_durability(durability)?;
+            transaction.set_durability(mutant!(NoneTakenForDurable, Durability::None, durability))?;
             // Two syncs instead of one: a rotten page of the newest commit is then reported when the file is opened,
             // where one-phase commit quietly falls back to the commit before it.
-            transaction.set_two_phase_commit(matches!(durability, Durability::Immediate));
+            let both = matches!(durability, Durability::Immediate) && !mutant!(OnePhaseCommit);
+            transaction.set_two_phase_commit(both);
             match work(&transaction, self) {
                 Ok(done) => {
-                    transaction.commit()?;
+                    mutant!(CommitErrorSwallowed, transaction.commit().or(Ok(())), transaction.commit())?;
                     Ok((Ok(done), Health::Sound))
                 }
                 Err(Fault(error)) => {
@@ -148,12 +152,21 @@ impl StateMachine for KvMachine {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
+        if mutant!(BatchHalfApplied) && entries.len() > 1 {
+            let alone = entries.chunks(1).map(|entry| self.apply(entry));
+            return alone.collect::<Result<Vec<_>, _>>().map(|answers| answers.concat());
+        }
+        if mutant!(MetaInItsOwnTransaction) {
+            let applied = entries.last().map_or(LogId::ZERO, |entry| entry.id);
+            guard(|| mutants::mark_apart(&self.database, self.meta, applied))?;
+        }
         self.transact(Durability::None, |transaction, machine| {
             let mut state = State::open(transaction, machine.meta, machine.tombstones_max)?;
             let mut answers = Vec::with_capacity(entries.len());
             for entry in entries {
                 check_follows(state.meta.applied, entry.id)?;
-                answers.push(answer(&mut state, entry)?);
+                let last = entries.last().map_or(entry.id, |last| last.id);
+                answers.push(answer(&mut state, entry, mutant!(IndexOfBatch, last, entry.id))?);
                 state.meta.applied = entry.id;
             }
             Ok((answers, state.finish(transaction)?))
@@ -170,14 +183,21 @@ impl StateMachine for KvMachine {
 
     fn snapshot(&mut self) -> Result<Box<dyn SnapshotView>, MachineError> {
         let transaction = guard(|| Ok(self.database.begin_read()?))?;
-        Ok(Box::new(FrozenState::new(transaction, self.meta)))
+        let applied = mutant!(ViewNamedAfterDurable, self.durable, self.meta.applied);
+        Ok(Box::new(FrozenState::new(transaction, Meta { applied, ..self.meta })))
     }
 
     fn restore(&mut self, id: LogId, source: &mut dyn Read) -> Result<(), MachineError> {
+        if mutant!(RestoreInTwoSteps) {
+            self.transact(Durability::Immediate, |transaction, machine| {
+                clear(transaction)?;
+                Ok(((), State::open(transaction, machine.meta, machine.tombstones_max)?.finish(transaction)?))
+            })?;
+        }
         self.transact(Durability::Immediate, |transaction, machine| {
-            transaction.delete_table(ENTRIES)?;
-            transaction.delete_table(TOMBSTONES)?;
-            transaction.delete_table(GRAVES)?;
+            if !mutant!(RestoreKeepsOld) {
+                clear(transaction)?;
+            }
             let mut state = State::open(transaction, Meta::default(), machine.tombstones_max)?;
             snapshot::read_into(&mut state, id, source)?;
             Ok(((), state.finish(transaction)?))
@@ -185,13 +205,21 @@ impl StateMachine for KvMachine {
     }
 }
 
-/// Applies one entry; the answer to what is no command is empty.
-fn answer(state: &mut State<'_>, entry: &Applied) -> Result<Bytes, Fault> {
+/// Removes the state, all but the meta record.
+fn clear(transaction: &WriteTransaction) -> Result<(), Fault> {
+    transaction.delete_table(ENTRIES)?;
+    transaction.delete_table(TOMBSTONES)?;
+    transaction.delete_table(GRAVES)?;
+    Ok(())
+}
+
+/// Applies one entry, whose changes get the index of `id`; the answer to what is no command is empty.
+fn answer(state: &mut State<'_>, entry: &Applied, id: LogId) -> Result<Bytes, Fault> {
     let Some(command) = &entry.command else {
         return Ok(Bytes::new());
     };
     let response = match Command::decode(command.clone()) {
-        Ok(command) => state.apply(entry.id, &command)?,
+        Ok(command) => state.apply(id, &command)?,
         Err(_) => Response::Malformed,
     };
     Ok(response.encode())
@@ -204,7 +232,7 @@ fn answer(state: &mut State<'_>, entry: &Applied) -> Result<Bytes, Fault> {
 fn check_follows(applied: LogId, id: LogId) -> Result<(), Fault> {
     let follows = id.index == applied.index.next()
         || (applied == LogId::ZERO && id.index == LogId::GENESIS.index.next());
-    if follows && id.term >= applied.term {
+    if (follows && id.term >= applied.term) || mutant!(GapApplied) {
         Ok(())
     } else {
         Err(damaged(format!("entry {id} does not follow {applied}, the last one applied")))
@@ -213,7 +241,7 @@ fn check_follows(applied: LogId, id: LogId) -> Result<(), Fault> {
 
 fn builder() -> Builder {
     let mut builder = Builder::new();
-    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(!mutant!(IntegrityNotChecked));
     builder
 }
 
@@ -224,6 +252,10 @@ fn create(disk: &dyn Disk, dir: &Path) -> Result<(), Fault> {
         disk.remove(&new)?;
     }
     let file = disk.open(&new, OpenMode::New)?;
+    if mutant!(RenamedBeforeSync) {
+        disk.rename(&new, &path)?;
+        disk.sync_dir(dir)?;
+    }
     let database = builder().create_with_backend(RedbFile::new(Arc::clone(&file)))?;
     let transaction = database.begin_write()?;
     State::open(&transaction, Meta::default(), TOMBSTONES_MAX)?.finish(&transaction)?;
@@ -231,7 +263,9 @@ fn create(disk: &dyn Disk, dir: &Path) -> Result<(), Fault> {
     database.close()?;
     file.sync()?;
     drop(file);
-    disk.rename(&new, &path)?;
+    if !mutant!(RenamedBeforeSync) {
+        disk.rename(&new, &path)?;
+    }
     Ok(())
 }
 
@@ -315,6 +349,20 @@ mod tests {
         assert_eq!(graves(&machine).len(), 3);
         assert_eq!(machine.reader().list("p/").unwrap().index, 6, "the floor is 2, the newest grave 6");
         assert_eq!(machine.reader().list("q").unwrap().index, newest);
+    }
+
+    #[test]
+    fn floor_comes_along_in_a_snapshot() {
+        let (mut machine, mut bytes) = (open(), Vec::new());
+        for key in ["p/a", "b", "c", "d", "e"] {
+            put(&mut machine, key);
+            delete(&mut machine, key);
+        }
+        put(&mut machine, "p/stays");
+        machine.snapshot().unwrap().write_to(&mut bytes).unwrap();
+        let mut restored = open();
+        restored.restore(machine.applied(), &mut bytes.as_slice()).unwrap();
+        assert_eq!((restored.meta, restored.meta.floor), (machine.meta, 4));
     }
 
     #[test]

@@ -175,8 +175,31 @@ fn after_a_failed_commit_every_change_is_refused() {
     assert!(machine.persist().is_err());
     assert!(machine.persist().is_err(), "a failed sync is never tried again");
     let next = machine.applied().index.0 + 1;
-    assert!(machine.apply(&[entry(next, &put("b", "1"))]).is_err());
+    let refused = machine.apply(&[entry(next, &put("b", "1"))]).unwrap_err();
+    assert!(format!("{refused}").contains("until it is opened again"), "not even tried: {refused}");
     assert_eq!(state_bytes(&mut crash(&disk, machine)).len(), old.len());
+}
+
+#[test]
+fn what_an_opening_shows_after_a_failed_sync_outlives_a_power_cut() {
+    for seed in 0..8 {
+        for sync in 0..4 {
+            let (disk, mut machine, _) = old_state(seed);
+            for index in 0..200 {
+                apply(&mut machine, &put(&format!("k{}", index % 50), &"x".repeat(300)));
+            }
+            disk.fail_next(raftkit_disk::Operation::Sync, sync, ErrorKind::Other);
+            // Killed: the cache goes on showing what the failed sync has lost.
+            let _ = machine.persist();
+            std::mem::forget(machine);
+            disk.clear_faults();
+            let mut shown = open(&disk).unwrap();
+            let expected = state_bytes(&mut shown);
+            std::mem::forget(shown);
+            disk.crash_losing_all_unsynced();
+            assert!(state_bytes(&mut open(&disk).unwrap()) == expected, "seed {seed} sync {sync}");
+        }
+    }
 }
 
 #[test]
