@@ -1,1 +1,3 @@
 //! Deterministic simulation of whole nodes.
+
+pub mod linearizable;
