@@ -14,11 +14,12 @@
 //!   fewer of them is enough, of those that ask for the same only the earliest is tried, and a model can tell
 //!   what others' answers say about them. `search.rs` says why no order is missed by that.
 //!
-//! The search takes a few steps an operation where the answers leave little choice, as those with a log index do. To show
+//! The search takes a few steps an operation where the answers leave little choice, as those of [`KvModel`] do. To show
 //! that there is no order, it has to try all that unknown outcomes leave open since the beginning; many clients on one key,
 //! or many unknown outcomes with few different values, can end the [`Budget`] before.
 
 mod bits;
+mod kv;
 mod plan;
 mod search;
 mod trail;
@@ -28,6 +29,7 @@ mod way;
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 
+pub use kv::{KvCall, KvInput, KvModel, KvOutput, KvState, KvVersion};
 pub use violation::{Linearized, Violation};
 
 /// What a sequential object does: the specification that a history is held against.
