@@ -66,7 +66,11 @@ impl Sums {
         row(self.changes, "changes of the membership");
         row(self.elections, "elections");
         row(violations as u64, "violations");
-        format!("{table}\nfaults\n{}\nwhat must happen sometimes\n{}", self.faults(), self.marks.report().0)
+        let marks = self.marks.report().0;
+        let all = format!("{table}\nfaults\n{}\nwhat must happen sometimes\n{marks}", self.faults());
+        // What a single seed is without says nothing.
+        let says = |line: &&str| self.seeds > 1 || !line.trim_start().starts_with("0 ");
+        all.lines().filter(says).collect::<Vec<_>>().join("\n") + "\n"
     }
 
     /// A line about how far a run is.
