@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Runs and checks raftkit.
 #[derive(Debug, Parser)]
@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Load(LoadFlags),
     /// Switches known bugs on, one by one, and reports which of them the tests of a crate notice.
     Mutants(MutantsFlags),
+    /// Runs simulated clusters with faults of every kind, and checks every promise after every event.
+    Simulate(SimulateFlags),
 }
 
 #[derive(Debug, Args)]
@@ -102,4 +104,60 @@ pub(crate) struct MutantsFlags {
     /// Lists the mutants and tries none
     #[arg(long)]
     pub(crate) list: bool,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct SimulateFlags {
+    /// What to simulate
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) profile: Profile,
+
+    /// Runs so many seeds
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seeds: Option<u64>,
+
+    /// Runs this seed alone, and prints a digest of all that happened: two runs of a seed have the same
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["seeds", "minutes", "first_seed", "jobs"])]
+    pub(crate) seed: Option<u64>,
+
+    /// Runs for so long; with --seeds until either is used up [default: 1, where neither seeds nor a seed are given]
+    #[arg(long, value_name = "M", value_parser = minutes)]
+    pub(crate) minutes: Option<f64>,
+
+    /// Begins with this seed and counts up [default: one from the clock, which is printed]
+    #[arg(long, value_name = "SEED")]
+    pub(crate) first_seed: Option<u64>,
+
+    /// Members of each cluster, 1 to 7 [default: each seed draws its own]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=7))]
+    pub(crate) nodes: Option<u16>,
+
+    /// Runs the choices in this file, as the corpus keeps them, in place of those that a seed draws
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "seeds", "minutes", "first_seed", "nodes", "jobs"])]
+    pub(crate) choices: Option<PathBuf>,
+
+    /// Seeds at a time [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) jobs: Option<u16>,
+
+    /// After `--`: more flags of raft-sim, as they are
+    #[arg(last = true, value_name = "FLAG")]
+    pub(crate) rest: Vec<String>,
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|minutes| *minutes > 0.0 && f64::is_finite(*minutes))
+        .ok_or_else(|| "more than 0 is needed".to_owned())
+}
+
+/// What is simulated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Profile {
+    /// The protocol alone, with a log in memory: many more seeds a second
+    Core,
+    /// Whole nodes: disks, network, clocks, state machine
+    #[default]
+    Node,
 }

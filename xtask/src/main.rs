@@ -10,6 +10,7 @@ mod http;
 mod layers;
 mod load;
 mod mutants;
+mod simulate;
 mod tidy;
 mod workspace;
 
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::flags::{Command, Flags};
+use crate::workspace::Failure;
 
 fn main() -> ExitCode {
     let done = match Flags::parse().command {
@@ -27,9 +29,14 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Load(flags) => load::run(&flags),
         Command::Mutants(flags) => mutants::run(&flags),
+        Command::Simulate(flags) => return end(simulate::run(&flags)),
     };
+    end(done.map(|()| ExitCode::SUCCESS))
+}
+
+fn end(done: Result<ExitCode, Failure>) -> ExitCode {
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             console::complain(&format!("error: {failure}"));
             ExitCode::FAILURE

@@ -104,7 +104,10 @@ pub(super) fn command(binary: &Path, mutant: Option<&str>) -> Command {
     command.env(VARIABLE, mutant.unwrap_or_default());
     // What proptest finds with a mutant is no regression to keep, and need not be made small.
     command.env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true").env("PROPTEST_MAX_SHRINK_ITERS", "200");
-    command.env("RUST_BACKTRACE", "0").env_remove("SEED").env_remove("REWRITE");
+    command.env("RUST_BACKTRACE", "0");
+    for name in ["SEED", "FIRST_SEED", "MINUTES", "NODES", "JOBS", "REWRITE"] {
+        command.env_remove(name);
+    }
     command
 }
 
