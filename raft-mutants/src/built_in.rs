@@ -6,22 +6,24 @@ const VARIABLE: &str = "RAFTKIT_MUTANT";
 /// Makes `Mutant`, and the tests that list and check the catalogue, from the list of a crate's mutants.
 #[macro_export]
 macro_rules! catalogue {
-    ($krate:literal; $($number:literal $variant:ident $name:literal $source:literal $what:literal,)*) => {
+    ($krate:literal; $(
+        $(#[$when:meta])? $number:literal $variant:ident $name:literal $source:literal $what:literal,
+    )*) => {
         /// A bug that a test-only build can switch on.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Mutant {
-            $(#[doc = $what] $variant,)*
+            $($(#[$when])? #[doc = $what] $variant,)*
         }
 
         impl Mutant {
             /// All, in the order of their numbers.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+            pub const ALL: &'static [Self] = &[$($(#[$when])? Self::$variant),*];
 
             /// Its number, from 1.
             #[must_use]
             pub const fn number(self) -> u32 {
                 match self {
-                    $(Self::$variant => $number,)*
+                    $($(#[$when])? Self::$variant => $number,)*
                 }
             }
 
@@ -29,7 +31,7 @@ macro_rules! catalogue {
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
-                    $(Self::$variant => $name,)*
+                    $($(#[$when])? Self::$variant => $name,)*
                 }
             }
 
@@ -37,7 +39,7 @@ macro_rules! catalogue {
             #[must_use]
             pub const fn what(self) -> &'static str {
                 match self {
-                    $(Self::$variant => $what,)*
+                    $($(#[$when])? Self::$variant => $what,)*
                 }
             }
 
@@ -45,7 +47,7 @@ macro_rules! catalogue {
             #[must_use]
             pub const fn source(self) -> &'static str {
                 match self {
-                    $(Self::$variant => $source,)*
+                    $($(#[$when])? Self::$variant => $source,)*
                 }
             }
 
@@ -66,7 +68,7 @@ macro_rules! catalogue {
                 static SWITCHED: ::std::sync::OnceLock<Option<Mutant>> = ::std::sync::OnceLock::new();
                 *SWITCHED.get_or_init(|| {
                     let wanted = $crate::wanted_of($krate)?;
-                    Some(Self::find(&wanted).unwrap_or_else(|| $crate::unknown($krate, &wanted, &[$($name),*])))
+                    Some(Self::find(&wanted).unwrap_or_else(|| $crate::unknown($krate, &wanted, &[$($(#[$when])? $name),*])))
                 })
             }
         }

@@ -3,12 +3,14 @@
 /// Makes `Mutant` from the list of a crate's mutants; its numbers and words are left out of this build.
 #[macro_export]
 macro_rules! catalogue {
-    ($krate:literal; $($number:literal $variant:ident $name:literal $source:literal $what:literal,)*) => {
+    ($krate:literal; $(
+        $(#[$when:meta])? $number:literal $variant:ident $name:literal $source:literal $what:literal,
+    )*) => {
         /// A bug that a test-only build can switch on; not this one.
         #[allow(missing_docs, reason = "what each does is known to the builds that have them")]
         #[derive(Clone, Copy, PartialEq, Eq)]
         pub enum Mutant {
-            $($variant,)*
+            $($(#[$when])? $variant,)*
         }
 
         impl Mutant {

@@ -94,23 +94,25 @@ pub fn check_hello(
     if hello.process == own.process && hello.node == own.node {
         return Err(Refusal::Myself { node: own.node });
     }
-    if hello.node == own.node {
+    if hello.node == own.node && !mutant!(TwinAccepted) {
         return Err(Refusal::Twin { node: own.node, refuser_store: own.store, refused_store: hello.store });
     }
     one_cluster(own, &Remote::of(hello))?;
     match expected_node {
-        Some(expected) if expected != hello.node => {
+        Some(expected) if expected != hello.node && !mutant!(OtherNodeAccepted) => {
             return Err(Refusal::OtherNode { refuser: own.node, expected, refused: hello.node });
         }
         Some(_) | None => {}
     }
     match expected_store {
-        Some(expected) if expected != hello.store => Err(Refusal::OtherStore {
-            refuser: own.node,
-            refused: hello.node,
-            expected,
-            claimed: hello.store,
-        }),
+        Some(expected) if expected != hello.store && !mutant!(OtherStoreAccepted) => {
+            Err(Refusal::OtherStore {
+                refuser: own.node,
+                refused: hello.node,
+                expected,
+                claimed: hello.store,
+            })
+        }
         Some(_) | None => Ok(()),
     }
 }
@@ -120,10 +122,10 @@ pub fn check_hello(
 /// # Errors
 /// The connection must end: the message is another node's or for another node, or the clusters are two.
 pub fn check_message(own: &Own, remote: &Remote, message: &Message) -> Result<Admit, Violation> {
-    if (message.from, message.from_store) != (remote.node, remote.store) {
+    if (message.from, message.from_store) != (remote.node, remote.store) && !mutant!(ForgedSenderAccepted) {
         return Err(Violation::Forged { node: message.from, store: message.from_store });
     }
-    if message.to != own.node {
+    if message.to != own.node && !mutant!(MisdirectedDelivered) {
         return Err(Violation::Misdirected(message.to));
     }
     check_cluster(own, remote)
@@ -145,20 +147,24 @@ pub fn check_again(own: &Own, remote: &Remote, hello: &Hello) -> Result<Remote, 
     let again = Remote::of(hello);
     one_cluster(own, &again).map_err(Violation::Refused)?;
     let cluster = remote.cluster.or(again.cluster);
-    if again == (Remote { cluster, ..*remote }) { Ok(again) } else { Err(Violation::ChangedIdentity) }
+    if again == (Remote { cluster, ..*remote }) || mutant!(IdentityChanges) {
+        Ok(again)
+    } else {
+        Err(Violation::ChangedIdentity)
+    }
 }
 
 /// Two nodes that each have a cluster must have the same; until both have, nothing of a cluster's passes.
 fn one_cluster(own: &Own, remote: &Remote) -> Result<Admit, Refusal> {
     match (own.cluster, remote.cluster) {
-        (Some(ours), Some(theirs)) if ours == theirs => Ok(Admit::Deliver),
+        (Some(ours), Some(theirs)) if ours == theirs || mutant!(OtherClusterAccepted) => Ok(Admit::Deliver),
         (Some(ours), Some(theirs)) => Err(Refusal::OtherCluster {
             refuser: own.node,
             refuser_cluster: ours,
             refused: remote.node,
             refused_cluster: theirs,
         }),
-        (_, None) | (None, _) => Ok(Admit::Drop),
+        (_, None) | (None, _) => Ok(mutant!(UnformedDelivered, Admit::Deliver, Admit::Drop)),
     }
 }
 
@@ -186,7 +192,9 @@ impl Lives {
         let came = (remote.store, remote.incarnation);
         match self.lives.get(&remote.node).copied() {
             Some(met) if met == came => Ok(Life::Same),
-            Some((store, newest)) if store == remote.store && remote.incarnation < newest => {
+            Some((store, newest))
+                if store == remote.store && remote.incarnation < newest && !mutant!(StaleLifeAccepted) =>
+            {
                 Err(Refusal::Stale {
                     refuser: own,
                     refused: remote.node,
@@ -196,7 +204,7 @@ impl Lives {
             }
             Some(_) | None => {
                 self.lives.insert(remote.node, came);
-                Ok(Life::New)
+                Ok(mutant!(EarlierLifeKept, Life::Same, Life::New))
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Raft messages between nodes.
 //!
 //! Two layers:
-//! - the frame codec ([`frame`]) and who may come in ([`admission`]): plain, synchronous, without a feature; what a
-//!   simulator or another transport uses;
+//! - the frame codec ([`frame`]), who may come in ([`admission`]) and what waits for a peer ([`queue`]): plain,
+//!   synchronous, without a feature; what a simulator or another transport uses;
 //! - the transport, `Transport`, behind the default feature `quic`: QUIC with mutual TLS, on tokio.
 //!
 //! # The bytes of a frame
@@ -50,14 +50,21 @@
 //! discovery      both ways                   Request ->, <- Response
 //! ```
 
+#[macro_use]
+extern crate raftkit_mutants;
+
 pub mod admission;
 pub mod frame;
+mod mutants;
+pub mod queue;
 #[cfg(feature = "quic")]
 mod quic;
 mod refusal;
 mod wire;
 
 pub use frame::{Frame, FrameError, decode, decode_message, encode_frame, encode_message, split};
+#[doc(hidden)]
+pub use mutants::Mutant;
 #[cfg(feature = "quic")]
 pub use quic::*;
 pub use refusal::{Hello, Lane, Refusal};

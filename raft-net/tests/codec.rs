@@ -315,6 +315,23 @@ fn forged_payload_lengths_are_refused() {
 }
 
 #[test]
+fn bodies_of_another_length_than_announced_are_refused() {
+    let (id, body) = (7, Bytes::from_static(b"12345678"));
+    for frame in [
+        Frame::Bulk { body: body.clone() },
+        Frame::Request { id, body: body.clone() },
+        Frame::Response { id, body: Some(body.clone()) },
+    ] {
+        let bytes = encoded(&frame);
+        let (head, _) = bytes.split_at(bytes.len() - body.len());
+        for length in [0, 7, 9] {
+            let error = decode(raw(frame.kind(), 0, &head[PREFIX_BYTES..], &vec![1; length])).unwrap_err();
+            assert_eq!(error, FrameError::PayloadMismatch { announced: 8, got: length });
+        }
+    }
+}
+
+#[test]
 fn frames_of_other_kinds_and_groups_are_refused() {
     assert_eq!(decode(raw(99, 0, &[], &[])), Err(FrameError::UnexpectedKind { kind: 99 }));
     assert_eq!(decode(raw(7, 3, &[], &[])), Err(FrameError::UnknownGroup { group: 3 }));

@@ -10,6 +10,8 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -106,6 +108,43 @@ async fn bulk_bodies_that_are_kept_make_the_sender_wait() {
         }
     }
     within("the sender", sender).await.unwrap();
+}
+
+#[tokio::test]
+async fn messages_pass_while_bulk_bodies_wait() {
+    let ca = authority();
+    let one = plan(&ca, 1).start();
+    let mut config = plan(&ca, 2).config();
+    config.bulk_bytes_max = 2 << 20;
+    let (inbound, mut events) = mpsc::channel(1024);
+    let two = Transport::start(config, inbound).unwrap();
+    one.transport.set_peer(NodeId(2), store(2), &two.local_addr().to_string());
+    let sent = Arc::new(AtomicU64::new(0));
+    let (transport, count) = (one.transport.clone(), Arc::clone(&sent));
+    let sender = tokio::spawn(async move {
+        while transport.send_bulk(NodeId(2), Bytes::from(vec![7; 1 << 20])).await.is_ok() {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    // The bodies that came in are kept, so no more can come: at some time none can be sent any more.
+    let (mut kept, mut unchanged, mut before) = (Vec::new(), 0, 0);
+    for number in 0.. {
+        one.transport.send(heartbeat(&one, 2, number));
+        loop {
+            match within("a heartbeat", events.recv()).await.unwrap() {
+                Inbound::Message(message) => break assert_eq!(round(&message), number),
+                Inbound::Bulk { body, .. } => kept.push(body),
+                _other => {}
+            }
+        }
+        let now = sent.load(Ordering::Relaxed);
+        unchanged = if now == before { unchanged + 1 } else { 0 };
+        before = now;
+        if kept.len() == 2 && unchanged == 300 {
+            break;
+        }
+    }
+    sender.abort();
 }
 
 #[tokio::test]

@@ -104,6 +104,10 @@ pub(crate) struct MutantsFlags {
     /// Lists the mutants and tries none
     #[arg(long)]
     pub(crate) list: bool,
+
+    /// Builds the crate without its default features, and without the mutants that live there
+    #[arg(long)]
+    pub(crate) no_default_features: bool,
 }
 
 #[derive(Debug, Default, Args)]

@@ -14,7 +14,6 @@ mod handshake;
 mod inner;
 mod link;
 mod peer;
-mod queue;
 mod requests;
 mod serve;
 mod stream;

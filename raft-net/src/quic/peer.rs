@@ -27,7 +27,7 @@ use super::error::{HelloError, NotSent, REPLACED};
 use super::inner::Inner;
 use super::link::{Link, drive};
 use super::lock;
-use super::queue::{Pushed, Queue};
+use crate::queue::{Pushed, Queue};
 use crate::refusal::Lane;
 
 /// An attempt that has lasted so long when the peer is proven alive was made towards its absence: it starts again.

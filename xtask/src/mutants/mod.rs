@@ -21,8 +21,10 @@ use crate::workspace::{self, Failure};
 const BUILD_VARIABLE: &str = "RAFTKIT_MUTANTS";
 /// The unit test that prints the catalogue, wherever in the crate it stands.
 const CATALOGUE_TEST: &str = "the_catalogue_is_listed";
-/// The crates that have mutants beside the core and the log, which take longer and are steps of their own.
-const OTHERS: &[&str] = &["raft-snapshot", "raft-replica", "raft-kv", "raft-net"];
+/// The crates that have mutants beside the core and the log, which take longer and are steps of their own; and whether
+/// they are built without their default features, because those take minutes to build.
+const OTHERS: &[(&str, bool)] =
+    &[("raft-snapshot", false), ("raft-replica", false), ("raft-kv", false), ("raft-net", true)];
 /// So many mutants at a time.
 const AT_A_TIME: usize = 2;
 
@@ -35,7 +37,7 @@ const EXCUSED: &[(&str, &str)] = &[];
 /// The crate does not build, its tests fail by themselves, no mutant is called so, or one lives.
 pub(crate) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
     let target = workspace::root().join("target/mutants");
-    let binaries = build(&flags.krate, &target)?;
+    let binaries = build(flags, &target)?;
     let mutants = choose(catalogue(&binaries, flags)?, &flags.only)?;
     if flags.list {
         let rows: Vec<Vec<String>> = mutants.iter().map(Mutant::row).collect();
@@ -52,23 +54,24 @@ pub(crate) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
 
 /// All mutants of the core: a step of the gate.
 pub(crate) fn of_core() -> Result<(), Failure> {
-    run_all("raft-core")
+    run_all("raft-core", false)
 }
 
 /// All mutants of the log: a step of the gate.
 pub(crate) fn of_log() -> Result<(), Failure> {
-    run_all("raft-log")
+    run_all("raft-log", false)
 }
 
 /// All mutants of the crates around these two: a step of the gate. Each crate is tried, also when one before it fails.
 pub(crate) fn of_others() -> Result<(), Failure> {
+    let run = |&(krate, no_default_features): &(&str, bool)| run_all(krate, no_default_features);
     let failed: Vec<String> =
-        OTHERS.iter().filter_map(|krate| run_all(krate).err()).map(|failure| failure.to_string()).collect();
+        OTHERS.iter().filter_map(|other| run(other).err()).map(|failure| failure.to_string()).collect();
     if failed.is_empty() { Ok(()) } else { Err(Failure::new(failed.join("\n"))) }
 }
 
-fn run_all(krate: &str) -> Result<(), Failure> {
-    run(&MutantsFlags { krate: krate.to_owned(), only: Vec::new(), list: false })
+fn run_all(krate: &str, no_default_features: bool) -> Result<(), Failure> {
+    run(&MutantsFlags { krate: krate.to_owned(), only: Vec::new(), list: false, no_default_features })
 }
 
 fn print(text: &str) -> Result<(), Failure> {
@@ -76,11 +79,13 @@ fn print(text: &str) -> Result<(), Failure> {
 }
 
 /// Builds the crate's tests with the mutants in them.
-fn build(krate: &str, target: &Path) -> Result<Vec<TestBinary>, Failure> {
+fn build(flags: &MutantsFlags, target: &Path) -> Result<Vec<TestBinary>, Failure> {
+    let krate = &flags.krate;
     let package = format!("raftkit-{}", krate.strip_prefix("raft-").unwrap_or(krate));
     complain(&format!("building the tests of {package} with its mutants"));
     let mut cargo = workspace::cargo();
     cargo.args(["test", "--no-run", "--quiet", "--message-format=json", "--package", &package]);
+    cargo.args(flags.no_default_features.then_some("--no-default-features"));
     cargo.env(BUILD_VARIABLE, "1").env("CARGO_TARGET_DIR", target);
     let binaries = read::test_binaries(&workspace::output_of(cargo)?);
     if binaries.is_empty() {

@@ -9,7 +9,7 @@ const MESSAGE_BYTES: usize = 128;
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pushed {
+pub enum Pushed {
     /// It waits.
     Queued,
     /// It is lost, and the core must know: it carried entries.
@@ -33,7 +33,7 @@ enum Subject {
 
 /// The queue. Holds at most `bytes_max`, or one message of any size; besides, one small message of each subject.
 #[derive(Debug)]
-pub(crate) struct Queue {
+pub struct Queue {
     messages: VecDeque<Message>,
     bytes: usize,
     bytes_max: usize,
@@ -42,24 +42,35 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    /// An empty queue with this bound.
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
         Self { messages: VecDeque::new(), bytes: 0, bytes_max, newest_only: false }
     }
 
     /// The bytes that wait.
-    pub(crate) fn bytes(&self) -> usize {
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    pub(crate) fn push(&mut self, message: Message) -> Pushed {
+    /// Takes a message, or says that it is lost.
+    pub fn push(&mut self, message: Message) -> Pushed {
         let (subject, weight) = (subject(&message.body), weight(&message));
-        let crowded = self.bytes + weight > self.bytes_max;
+        let crowded = self.bytes + weight > self.bytes_max && !mutant!(QueueUnbounded);
         let append = subject == Subject::Append;
+        if crowded && !append && mutant!(HeartbeatsDropped) {
+            return Pushed::Dropped;
+        }
         if self.newest_only || (crowded && !append) {
+            if mutant!(OldestKept) && self.messages.iter().any(|it| self::subject(&it.body) == subject) {
+                return Pushed::Queued;
+            }
             self.forget(subject);
         }
-        if append && self.bytes + weight > self.bytes_max && !self.messages.is_empty() {
-            return Pushed::Dropped;
+        let crowded = self.bytes + weight > self.bytes_max && !mutant!(QueueUnbounded);
+        if append && crowded && !self.messages.is_empty() {
+            return mutant!(DropNotTold, Pushed::Queued, Pushed::Dropped);
         }
         self.bytes += weight;
         self.messages.push_back(message);
@@ -67,7 +78,7 @@ impl Queue {
     }
 
     /// The next messages in order, up to so many bytes but at least one.
-    pub(crate) fn take(&mut self, batch_bytes_max: usize) -> Vec<Message> {
+    pub fn take(&mut self, batch_bytes_max: usize) -> Vec<Message> {
         let mut batch = Vec::new();
         let mut bytes = 0;
         while let Some(message) = self.messages.front() {
@@ -82,7 +93,7 @@ impl Queue {
     }
 
     /// The peer is down, or up again. When it goes down, what has waited for it shrinks to the newest of each subject.
-    pub(crate) fn set_newest_only(&mut self, newest_only: bool) {
+    pub fn set_newest_only(&mut self, newest_only: bool) {
         self.newest_only = newest_only;
         if newest_only {
             let messages = core::mem::take(&mut self.messages);
