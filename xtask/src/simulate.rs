@@ -40,6 +40,12 @@ pub(crate) fn run(flags: &SimulateFlags) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(exit_code(status)))
 }
 
+/// Whole nodes for so long, from fresh seeds: a step of the gate.
+pub(crate) fn nodes_for(minutes: f64) -> Result<(), Failure> {
+    let flags = SimulateFlags { minutes: Some(minutes), ..SimulateFlags::default() };
+    if run(&flags)? == ExitCode::SUCCESS { Ok(()) } else { Err(Failure::new("the simulation failed")) }
+}
+
 /// What to build, and how to run it.
 #[derive(Debug, PartialEq, Eq)]
 struct Plan {
