@@ -151,6 +151,8 @@ pub use message::{
 };
 #[cfg(mutants)]
 pub use mutants::Mutant;
+#[doc(hidden)]
+pub use mutants::has_mutant;
 pub use raft::Node;
 pub use status::{PeerState, PeerStatus, Status};
 pub use types::{ClusterId, Incarnation, LogId, LogIndex, NodeId, StoreId, Term, Ticket, Time, WriteSeq};

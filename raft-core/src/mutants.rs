@@ -46,6 +46,19 @@ mod wrong;
 pub(crate) use counting::{agreed, tally};
 pub(crate) use wrong::{count_twice, is_forgotten, truncate_apart};
 
+/// Whether this build has a mutant of this name; one without mutants has none.
+#[must_use]
+pub fn has_mutant(name: &str) -> bool {
+    #[cfg(mutants)]
+    let found = Mutant::find(name).is_some();
+    #[cfg(not(mutants))]
+    let found = {
+        let _ = name;
+        false
+    };
+    found
+}
+
 /// The variable that names the mutant to switch on.
 #[cfg(mutants)]
 const VARIABLE: &str = "RAFTKIT_MUTANT";

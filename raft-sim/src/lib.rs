@@ -1,3 +1,3 @@
 //! Deterministic simulation of whole nodes.
 
-pub mod linearizable;
+pub mod catalogue;
