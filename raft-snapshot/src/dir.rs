@@ -117,15 +117,17 @@ impl SnapshotDir {
         ids.last().map(|(id, _)| self.open(*id)).transpose()
     }
 
-    /// Removes the snapshots not named in `keep`, and received chunks of snapshots not newer than the newest in `keep`.
-    /// Files that are open can be read on.
+    /// Removes the snapshots not named in `keep`, and received chunks of snapshots not named there either that are older
+    /// than the newest in `keep`. Files that are open can be read on.
     ///
     /// # Errors
     /// The disk fails.
     pub fn remove_all_but(&self, keep: &[LogId]) -> Result<(), SnapshotError> {
         let newest = keep.iter().max();
         let finished = self.ids(FINISHED)?.into_iter().filter(|(id, _)| !keep.contains(id));
-        let partial = self.ids(PARTIAL)?.into_iter().filter(|(id, _)| Some(id) <= newest);
+        // What is named may still be coming in: its chunks are no leftovers.
+        let named = |id: &LogId| keep.contains(id) && !mutant!(ReceivedRemoved);
+        let partial = self.ids(PARTIAL)?.into_iter().filter(|(id, _)| Some(id) <= newest && !named(id));
         for (_, path) in finished.chain(partial) {
             self.disk.remove(&path).map_err(SnapshotError::disk(&path))?;
         }

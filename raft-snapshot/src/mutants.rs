@@ -54,4 +54,7 @@ raftkit_mutants::catalogue! { "raft-snapshot";
         "A transfer that failed at the receiver goes on until it falls silent.",
     24 UnreadableNotTold "unreadable-not-told" "etcd progress"
         "A snapshot that cannot be read is offered on and on.",
+    // Found by the simulator.
+    25 ReceivedRemoved "received-removed" "our own: removed while it comes in"
+        "A folder that is told to keep a snapshot removes the chunks of it that were received.",
 }

@@ -69,30 +69,6 @@ fn leftovers_of_an_earlier_life_are_removed_but_received_chunks_stay() {
 }
 
 #[test]
-fn newest_is_found_by_entry_and_the_rest_removed() {
-    let disk = SimulatedDisk::new(1);
-    let dir = open(&disk).unwrap();
-    for (term, index) in [(1, 9), (2, 10), (2, 100), (10, 11)] {
-        write(&dir, LogId::new(term, index), &data(10, index));
-    }
-    let newest = dir.latest().unwrap().unwrap();
-    assert_eq!(newest.manifest().id, LogId::new(10, 11));
-    let (old, new) = (source(id(50), &data(2000, 1)), source(LogId::new(11, 200), &data(2000, 2)));
-    dir.partial(old.manifest()).unwrap();
-    dir.remove_all_but(&[LogId::new(2, 100)]).unwrap();
-    let names: Vec<_> = disk.list(&folder()).unwrap();
-    assert_eq!(names, [folder().join("00000000000000000002-00000000000000000100.snapshot")]);
-    assert_eq!(content(&newest), data(10, 11), "an open file can be read on");
-    let mut partial = dir.partial(new.manifest()).unwrap();
-    dir.remove_all_but(&[LogId::new(2, 100)]).unwrap();
-    for chunk in 0..2 {
-        partial.store(chunk, &new.read_chunk(chunk).unwrap()).unwrap();
-    }
-    partial.finish().unwrap();
-    assert_eq!(dir.latest().unwrap().unwrap().manifest().id, LogId::new(11, 200));
-}
-
-#[test]
 fn any_rotten_byte_is_reported_when_it_is_read() {
     let bytes = data(2500, 1);
     let path = folder().join("00000000000000000002-00000000000000000005.snapshot");

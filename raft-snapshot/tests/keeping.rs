@@ -1,0 +1,52 @@
+//! What a folder removes, and what it leaves.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "test")]
+
+mod common;
+
+use common::{content, data, folder, open, source, write};
+use raftkit_core::LogId;
+use raftkit_disk::{Disk, SimulatedDisk};
+
+fn id(index: u64) -> LogId {
+    LogId::new(2, index)
+}
+
+#[test]
+fn newest_is_found_by_entry_and_the_rest_removed() {
+    let disk = SimulatedDisk::new(1);
+    let dir = open(&disk).unwrap();
+    for (term, index) in [(1, 9), (2, 10), (2, 100), (10, 11)] {
+        write(&dir, LogId::new(term, index), &data(10, index));
+    }
+    let newest = dir.latest().unwrap().unwrap();
+    assert_eq!(newest.manifest().id, LogId::new(10, 11));
+    let (old, new) = (source(id(50), &data(2000, 1)), source(LogId::new(11, 200), &data(2000, 2)));
+    dir.partial(old.manifest()).unwrap();
+    dir.remove_all_but(&[LogId::new(2, 100)]).unwrap();
+    let names: Vec<_> = disk.list(&folder()).unwrap();
+    assert_eq!(names, [folder().join("00000000000000000002-00000000000000000100.snapshot")]);
+    assert_eq!(content(&newest), data(10, 11), "an open file can be read on");
+    let mut partial = dir.partial(new.manifest()).unwrap();
+    dir.remove_all_but(&[LogId::new(2, 100)]).unwrap();
+    for chunk in 0..2 {
+        partial.store(chunk, &new.read_chunk(chunk).unwrap()).unwrap();
+    }
+    partial.finish().unwrap();
+    assert_eq!(dir.latest().unwrap().unwrap().manifest().id, LogId::new(11, 200));
+}
+
+#[test]
+fn what_comes_in_and_is_to_be_kept_goes_on_coming_in() {
+    let disk = SimulatedDisk::new(1);
+    let dir = open(&disk).unwrap();
+    let from = source(id(9), &data(2000, 1));
+    let mut partial = dir.partial(from.manifest()).unwrap();
+    partial.store(0, &from.read_chunk(0).unwrap()).unwrap();
+    for keep in [&[][..], &[id(9)], &[id(5), id(9), id(12)]] {
+        dir.remove_all_but(keep).unwrap();
+        assert_eq!(disk.list(&folder()).unwrap().len(), 1, "kept were {keep:?}");
+    }
+    partial.store(1, &from.read_chunk(1).unwrap()).unwrap();
+    assert_eq!(content(&partial.finish().unwrap()), data(2000, 1));
+}
