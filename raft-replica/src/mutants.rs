@@ -80,4 +80,9 @@ raftkit_mutants::catalogue! { "raft-replica";
         "The folder is not synced after the image of a state got its name.",
     36 ImageChecksumIgnored "image-checksum-ignored" "bit rot"
         "The checksum of the image of a state is not checked.",
+    // Found by the simulator.
+    37 SnapshotDroppedBeforeLogDurable "snapshot-dropped-before-log-durable" "order of an install"
+        "A snapshot whose last entry the log holds in memory is removed before that entry is durable.",
+    38 IncomingForgottenByInstall "incoming-forgotten-by-install" "order of an install"
+        "A snapshot that comes in is forgotten when the log is durably reset to an earlier one.",
 }

@@ -394,6 +394,12 @@ impl Replica {
         self.skip_answers(id.index, out);
         self.core(now, Input::SnapshotInstalled { base: id, membership: membership.into() }, out);
         self.transfers.restored(now, out);
+        // A log that held the snapshot's last entry already is not reset. Until that entry is durable the snapshot must
+        // stay: after a power cut nothing else could explain a state machine that is ahead of its log.
+        let stays = self.persisted < self.written && !mutant!(SnapshotDroppedBeforeLogDurable);
+        if self.resetting.is_none() && stays {
+            self.resetting = Some(self.written);
+        }
         if self.resetting.is_none() || mutant!(SnapshotRemovedFirst) {
             self.transfers.installed(out);
         }

@@ -241,7 +241,10 @@ impl Transfers {
 
     /// The log has been reset to the snapshot that came in, durably: its file is of no more use.
     pub(crate) fn installed(&mut self, out: &mut Vec<Action>) {
-        self.incoming = None;
+        self.switched.clear();
+        if mutant!(IncomingForgottenByInstall) {
+            self.incoming = None;
+        }
         self.keep(out);
     }
 
@@ -284,7 +287,8 @@ impl Transfers {
         }
         let sent = self.senders.values().map(|outgoing| outgoing.snapshot);
         let latest = self.latest.as_ref().map(|manifest| manifest.id);
-        let keep: BTreeSet<LogId> = sent.chain(latest).chain(self.incoming).collect();
+        let keep: BTreeSet<LogId> =
+            sent.chain(latest).chain(self.incoming).chain(self.switched.iter().copied()).collect();
         out.push(Action::Snapshot(SnapshotWork::Keep(keep.into_iter().collect())));
     }
 }
