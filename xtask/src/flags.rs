@@ -24,7 +24,7 @@ pub(crate) enum Command {
     Tidy,
     /// Writes keys to a running cluster as fast as it takes them, and reports rate and latency.
     Load(LoadFlags),
-    /// Switches known bugs on, one by one, and reports which of them the tests of a crate notice.
+    /// Switches known bugs on, one by one, and reports which of them the simulator notices, or the tests of a crate.
     Mutants(MutantsFlags),
     /// Runs simulated clusters with faults of every kind, and checks every promise after every event.
     Simulate(SimulateFlags),
@@ -91,13 +91,15 @@ pub(crate) struct LoadFlags {
     pub(crate) keys: u64,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct MutantsFlags {
-    /// Folder of the crate whose tests are judged
-    #[arg(long = "crate", value_name = "CRATE", default_value = "raft-core")]
+    /// What is judged: the simulator, raft-sim, by bugs that real systems had, wherever they are; or the tests of another
+    /// crate, by its folder's name, by each of its own mutants
+    #[arg(long = "crate", value_name = "CRATE", default_value = "raft-sim")]
     pub(crate) krate: String,
 
-    /// Tries only this mutant, by name or number (may be given several times)
+    /// Tries only this mutant (may be given several times): for raft-sim `raft-core/old-term-committed`, or that without the
+    /// crate, or words of a bug such as "disk full"; for another crate the name or number
     #[arg(long, value_name = "NAME")]
     pub(crate) only: Vec<String>,
 
@@ -105,9 +107,47 @@ pub(crate) struct MutantsFlags {
     #[arg(long)]
     pub(crate) list: bool,
 
-    /// Builds the crate without its default features, and without the mutants that live there
+    /// Builds the crate without its default features, and without the mutants that live there (not for raft-sim)
     #[arg(long)]
     pub(crate) no_default_features: bool,
+
+    /// How many seconds of processor time each mutant gets (raft-sim) [default: 60]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seconds: Option<u64>,
+
+    /// The seed to begin with for each mutant; it counts up from there (raft-sim) [default: 1]
+    #[arg(long, value_name = "SEED")]
+    pub(crate) first_seed: Option<u64>,
+
+    /// Tries so many at a time, each on a core (raft-sim) [default: as many as there are cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) jobs: Option<u16>,
+
+    /// Does not look at this promise (may be given several times; raft-sim --list-promises has them): a mutant that lives
+    /// then shows that nothing else stands in for it (raft-sim)
+    #[arg(long, value_name = "PROMISE")]
+    pub(crate) without: Vec<String>,
+
+    /// Afterwards switches each promise off in turn, for two of the mutants that it caught, and shows which live (raft-sim)
+    #[arg(long)]
+    pub(crate) blind: bool,
+}
+
+impl MutantsFlags {
+    /// A flag that was given and means nothing there, and what it is for.
+    pub(crate) fn misplaced(&self, is_simulation: bool) -> Option<(&'static str, &'static str)> {
+        if is_simulation {
+            return self.no_default_features.then_some(("--no-default-features", "the other crates"));
+        }
+        let flags = [
+            ("--seconds", self.seconds.is_some()),
+            ("--first-seed", self.first_seed.is_some()),
+            ("--jobs", self.jobs.is_some()),
+            ("--without", !self.without.is_empty()),
+            ("--blind", self.blind),
+        ];
+        flags.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| (flag, "raft-sim"))
+    }
 }
 
 #[derive(Debug, Default, Args)]

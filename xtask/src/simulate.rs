@@ -136,8 +136,8 @@ fn build(plan: &Plan) -> Result<PathBuf, Failure> {
         .ok_or_else(|| Failure::new(format!("cargo built {} and did not say where it is", plan.target)))
 }
 
-/// The path of what was built of `target`, if this line of cargo's is the one that says it.
-fn binary_in(line: &str, target: &str) -> Option<PathBuf> {
+/// The path of what was built of `target`, if this line of cargo's messages is the one that says it.
+pub(crate) fn binary_in(line: &str, target: &str) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(line).ok()?;
     let path = message["executable"].as_str()?;
     (message["target"]["name"] == target).then(|| path.into())

@@ -1,14 +1,12 @@
-//! `cargo xtask mutants`: does a crate's test suite notice known bugs? They are built in behind a switch, in a target
-//! folder of their own, and switched on one after the other.
+//! `cargo xtask mutants`: does the simulator notice known bugs, or the test suite of a crate? They are built in behind a
+//! switch, in a target folder of their own, and switched on one after the other.
 
+mod pool;
 mod read;
+mod simulation;
 mod trial;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::console::{self, complain, say};
@@ -21,8 +19,12 @@ use crate::workspace::{self, Failure};
 const BUILD_VARIABLE: &str = "RAFTKIT_MUTANTS";
 /// The unit test that prints the catalogue, wherever in the crate it stands.
 const CATALOGUE_TEST: &str = "the_catalogue_is_listed";
-/// The crates that have mutants beside the core and the log, which take longer and are steps of their own; and whether
-/// they are built without their default features, because those take minutes to build.
+/// The crate that has none itself: its program is tried with the mutants of all others.
+const SIMULATION: &str = "raft-sim";
+/// These take longer, and are steps of the gate of their own.
+const LARGE: &[&str] = &["raft-core", "raft-log"];
+/// The crates that have mutants beside these, and whether they are built without their default features, because those
+/// take minutes to build.
 const OTHERS: &[(&str, bool)] =
     &[("raft-snapshot", false), ("raft-replica", false), ("raft-kv", false), ("raft-net", true)];
 /// So many mutants at a time.
@@ -31,11 +33,28 @@ const AT_A_TIME: usize = 2;
 /// Mutants that no test can tell from right code, and why. Each lives with this reason in the table.
 const EXCUSED: &[(&str, &str)] = &[];
 
-/// Builds, checks that all passes without a mutant, and tries each.
+/// Tries the mutants of whole nodes in the simulator, or those of one crate with its tests.
 ///
 /// # Errors
-/// The crate does not build, its tests fail by themselves, no mutant is called so, or one lives.
+/// There is no such crate, the flags are not for it, it does not build, no mutant is called so, or one lives.
 pub(crate) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
+    let is_simulation = flags.krate == SIMULATION;
+    let known: Vec<&str> = LARGE.iter().copied().chain(OTHERS.iter().map(|(krate, _)| *krate)).collect();
+    if !is_simulation && !known.contains(&flags.krate.as_str()) {
+        let known = known.join(", ");
+        return Err(Failure::new(format!(
+            "{} has no mutants; --crate takes {SIMULATION}, {known}",
+            flags.krate
+        )));
+    }
+    if let Some((flag, krate)) = flags.misplaced(is_simulation) {
+        return Err(Failure::new(format!("{flag} is for {krate}, and not for {}", flags.krate)));
+    }
+    if is_simulation { simulation::run(flags) } else { run_suite(flags) }
+}
+
+/// Builds, checks that all passes without a mutant, and tries each.
+fn run_suite(flags: &MutantsFlags) -> Result<(), Failure> {
     let target = workspace::root().join("target/mutants");
     let binaries = build(flags, &target)?;
     let mutants = choose(catalogue(&binaries, flags)?, &flags.only)?;
@@ -50,6 +69,11 @@ pub(crate) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
     let start = Instant::now();
     let verdicts = try_all(&flags.krate, &mutants, &stages, &logs)?;
     report(&flags.krate, &mutants, &verdicts, start.elapsed(), &logs)
+}
+
+/// A few mutants in the simulator: a step of the gate.
+pub(crate) fn of_simulation() -> Result<(), Failure> {
+    simulation::in_gate()
 }
 
 /// All mutants of the core: a step of the gate.
@@ -71,7 +95,7 @@ pub(crate) fn of_others() -> Result<(), Failure> {
 }
 
 fn run_all(krate: &str, no_default_features: bool) -> Result<(), Failure> {
-    run(&MutantsFlags { krate: krate.to_owned(), only: Vec::new(), list: false, no_default_features })
+    run_suite(&MutantsFlags { krate: krate.to_owned(), no_default_features, ..MutantsFlags::default() })
 }
 
 fn print(text: &str) -> Result<(), Failure> {
@@ -137,24 +161,9 @@ fn check_sound(stages: &mut [Stage], logs: &Path) -> Result<(), Failure> {
 
 /// Tries the mutants, a few at a time; in their order.
 fn try_all(krate: &str, mutants: &[Mutant], stages: &[Stage], logs: &Path) -> Result<Vec<Verdict>, Failure> {
-    let next = AtomicUsize::new(0);
-    let done: Mutex<BTreeMap<usize, Result<Verdict, Failure>>> = Mutex::default();
-    thread::scope(|scope| {
-        for _ in 0..AT_A_TIME {
-            scope.spawn(|| {
-                while let Some((at, mutant)) =
-                    Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, mutants.get(at)?)))
-                {
-                    let verdict = trial::of(&format!("{krate}/{}", mutant.name), stages, logs);
-                    let mut done = done.lock().expect("no trial panics");
-                    done.insert(at, verdict);
-                    let words = done[&at].as_ref().map_or_else(ToString::to_string, Verdict::shown);
-                    complain(&format!("{}/{} {}: {words}", done.len(), mutants.len(), mutant.name));
-                }
-            });
-        }
-    });
-    done.into_inner().expect("no trial panics").into_values().collect()
+    let of = |mutant: &Mutant| trial::of(&format!("{krate}/{}", mutant.name), stages, logs);
+    let shown = |mutant: &Mutant, verdict: &Verdict| format!("{}: {}", mutant.name, verdict.shown());
+    pool::each(mutants, AT_A_TIME, of, shown)
 }
 
 /// The table and the score.
@@ -203,7 +212,8 @@ fn log_file(logs: &Path, mutant: Option<&str>, stage: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::{Mutant, choose};
+    use super::{Mutant, choose, run};
+    use crate::flags::MutantsFlags;
 
     #[test]
     fn a_mutant_is_chosen_by_name_or_number_and_an_unknown_one_is_refused() {
@@ -225,5 +235,22 @@ mod tests {
         assert_eq!(chosen(&["2"]), Some(vec!["c".to_owned()]));
         assert_eq!(chosen(&["c", "a-b"]), Some(vec!["a-b".to_owned(), "c".to_owned()]));
         assert_eq!(chosen(&["a"]), None);
+    }
+
+    #[test]
+    fn what_means_nothing_is_refused_before_anything_is_built() {
+        let said = |krate: &str, flags: MutantsFlags| {
+            let flags = MutantsFlags { krate: krate.to_owned(), ..flags };
+            run(&flags).expect_err("it makes no sense").to_string()
+        };
+        let unknown = said("raft-disk", MutantsFlags::default());
+        assert!(
+            unknown.starts_with("raft-disk has no mutants; --crate takes raft-sim, raft-core"),
+            "{unknown}"
+        );
+        let blind = MutantsFlags { blind: true, ..MutantsFlags::default() };
+        assert_eq!(said("raft-core", blind), "--blind is for raft-sim, and not for raft-core");
+        let bare = MutantsFlags { no_default_features: true, ..MutantsFlags::default() };
+        assert!(said("raft-sim", bare).starts_with("--no-default-features is for"));
     }
 }

@@ -12,7 +12,7 @@ use crate::mutants::read::{self, Mutant, TestBinary};
 use crate::workspace::Failure;
 
 /// Switches a mutant on.
-const VARIABLE: &str = "RAFTKIT_MUTANT";
+pub(super) const VARIABLE: &str = "RAFTKIT_MUTANT";
 /// A stage may take so long, and so many times what it takes without a mutant: one that takes longer is stopped, and hangs.
 const LIMIT: Duration = Duration::from_secs(10);
 const LIMIT_FACTOR: u32 = 8;

@@ -1,0 +1,173 @@
+//! The simulator against the bugs that real systems had: which promise notices each, and after how much.
+
+mod blind;
+mod catalogue;
+mod excused;
+mod table;
+mod told;
+mod trial;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use self::catalogue::Bug;
+use self::trial::{Simulator, Trial, Unsound};
+use super::{BUILD_VARIABLE, pool, print};
+use crate::console::{self, complain};
+use crate::flags::MutantsFlags;
+use crate::simulate;
+use crate::workspace::{self, Failure};
+
+/// All mutants get the same seeds, so that the table can be repeated.
+const FIRST_SEED: u64 = 1;
+/// How much processor time each gets.
+const SECONDS: u64 = 60;
+/// How much each gets in the gate, which tries those that need far less.
+const SECONDS_IN_GATE: u64 = 20;
+/// What the gate tries: mutants of each crate, caught by as many promises as can be in little time.
+const IN_GATE: &[&str] = &[];
+
+/// What came of each mutant.
+type Trials = BTreeMap<String, Trial>;
+
+/// Builds the simulator with the mutants in it, tries each of them, and prints the table.
+///
+/// # Errors
+/// The simulator does not build, knows no such mutant, a promise is broken without any, or a mutant lives that may not.
+pub(super) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
+    let target = workspace::root().join("target/mutants");
+    let binary = build(&target)?;
+    let bugs = catalogue(&binary)?;
+    let bugs = catalogue::choose(bugs, &flags.only)
+        .map_err(|unknown| Failure::new(format!("no mutant is called {unknown}; --list shows all")))?;
+    if flags.list {
+        return print(&table::list(&bugs));
+    }
+    let logs = target.join("logs");
+    std::fs::create_dir_all(&logs).map_err(Failure::of("cannot make a folder for logs"))?;
+    let without = flags.without.iter().flat_map(|promise| ["--without", promise]);
+    let simulator = Simulator {
+        binary,
+        args: ["--terse", "--jobs", "1"].into_iter().chain(without).map(str::to_owned).collect(),
+        logs,
+        first_seed: flags.first_seed.unwrap_or(FIRST_SEED),
+        limit: Duration::from_secs(flags.seconds.unwrap_or(SECONDS)),
+    };
+    let jobs = flags.jobs.map_or_else(cores, usize::from);
+    let start = Instant::now();
+    let mutants: Vec<&String> =
+        bugs.iter().flat_map(|bug| &bug.mutants).collect::<BTreeSet<_>>().into_iter().collect();
+    let trials = try_all(&simulator, &mutants, jobs)?;
+    print(&table::trials(&bugs, &trials))?;
+    print(&format!("\n{}; all in {}", table::score(&bugs, &trials), console::seconds(start.elapsed())))?;
+    let blind = if flags.blind { blind::run(&simulator, &trials, jobs) } else { Ok(()) };
+    judge(&trials, &simulator).and(blind)
+}
+
+/// A few mutants that are caught quickly: a step of the gate.
+pub(super) fn in_gate() -> Result<(), Failure> {
+    run(&MutantsFlags {
+        krate: super::SIMULATION.to_owned(),
+        only: IN_GATE.iter().map(|&name| name.to_owned()).collect(),
+        seconds: Some(SECONDS_IN_GATE),
+        ..MutantsFlags::default()
+    })
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The profile is that of tests: a release build refuses mutants, and an optimized one runs no more events a second.
+fn build(target: &Path) -> Result<PathBuf, Failure> {
+    complain("building raft-sim with the mutants of all crates");
+    let mut cargo = workspace::cargo();
+    cargo.args(["build", "--quiet", "--package", "raftkit-sim", "--bin", "raft-sim"]);
+    cargo.args(["--message-format", "json"]);
+    cargo.env(BUILD_VARIABLE, "1").env("CARGO_TARGET_DIR", target);
+    let said = workspace::output_of(cargo)?;
+    said.lines()
+        .find_map(|line| simulate::binary_in(line, "raft-sim"))
+        .ok_or_else(|| Failure::new("cargo built raft-sim and did not say where it is"))
+}
+
+fn catalogue(binary: &Path) -> Result<Vec<Bug>, Failure> {
+    let mut command = Command::new(binary);
+    command.arg("--list-mutants");
+    let bugs = catalogue::read(&workspace::output_of(command)?);
+    if bugs.is_empty() {
+        return Err(Failure::new("raft-sim lists no mutants"));
+    }
+    let stale = excused::EXCUSED.iter().find(|(name, _)| !bugs.iter().any(|bug| bug.has(name)));
+    match stale {
+        Some((name, _)) => Err(Failure::new(format!("{name} is excused, and stands in no catalogue"))),
+        None => Ok(bugs),
+    }
+}
+
+fn try_all(simulator: &Simulator, mutants: &[&String], jobs: usize) -> Result<Trials, Failure> {
+    let of = |mutant: &&String| simulator.trial(mutant);
+    let shown = |mutant: &&String, trial: &Trial| format!("{mutant}: {}", trial.shown());
+    let trials = pool::each(mutants, jobs, of, shown)?;
+    Ok(mutants.iter().map(|&mutant| mutant.clone()).zip(trials).collect())
+}
+
+/// Fails when a mutant lives that may not, or when a promise is broken without any.
+fn judge(trials: &Trials, simulator: &Simulator) -> Result<(), Failure> {
+    let lives = |(name, trial): &(&String, &Trial)| trial.caught.is_none() && excused::why(name).is_none();
+    let alive: Vec<&str> = trials.iter().filter(lives).map(|(name, _)| name.as_str()).collect();
+    let unsound: BTreeSet<&Unsound> = trials.values().flat_map(|trial| &trial.unsound).collect();
+    let mut wrong = Vec::new();
+    if !alive.is_empty() {
+        let logs = simulator.logs.display();
+        wrong.push(format!("no promise notices {}; what was said is in {logs}", alive.join(", ")));
+    }
+    wrong.extend(unsound.iter().map(|it| {
+        let Unsound { seed, promise, what } = it;
+        format!("seed {seed} breaks {promise} without a mutant, and says nothing about them: {what}")
+    }));
+    if wrong.is_empty() { Ok(()) } else { Err(Failure::new(wrong.join("\n"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::trial::Unsound;
+    use super::*;
+    use crate::mutants::simulation::told::Broken;
+
+    fn judged(trials: &[(&str, Trial)]) -> Option<String> {
+        let simulator = Simulator {
+            binary: PathBuf::new(),
+            args: Vec::new(),
+            logs: "logs".into(),
+            first_seed: 1,
+            limit: Duration::ZERO,
+        };
+        let trials = trials.iter().map(|(name, trial)| ((*name).to_owned(), trial.clone())).collect();
+        judge(&trials, &simulator).err().map(|failure| failure.to_string())
+    }
+
+    fn caught() -> Trial {
+        let broken = Broken { promise: "lease".to_owned(), what: "two".to_owned() };
+        Trial { caught: Some(broken), ..Trial::default() }
+    }
+
+    #[test]
+    fn a_mutant_that_lives_fails_the_run() {
+        assert_eq!(judged(&[("raft-core/a", caught())]), None);
+        let said = judged(&[("raft-core/a", caught()), ("raft-core/b", Trial::default())]);
+        assert_eq!(said.as_deref(), Some("no promise notices raft-core/b; what was said is in logs"));
+    }
+
+    #[test]
+    fn a_seed_that_fails_without_a_mutant_fails_the_run_once() {
+        let seed = Unsound { seed: 7, promise: "lease".to_owned(), what: "two".to_owned() };
+        let trial = Trial { unsound: vec![seed], ..caught() };
+        let said = judged(&[("raft-core/a", trial.clone()), ("raft-core/b", trial)]).expect("it fails");
+        assert_eq!(said.lines().count(), 1);
+        assert!(said.starts_with("seed 7 breaks lease without a mutant"), "{said}");
+    }
+}

@@ -1,0 +1,151 @@
+//! What is printed at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::catalogue::Bug;
+use super::trial::Trial;
+use super::{Trials, excused};
+use crate::console;
+
+/// The bugs with their mutants.
+pub(super) fn list(bugs: &[Bug]) -> String {
+    let lines = bugs.iter().flat_map(|bug| {
+        let mutants = bug.mutants.iter().map(|mutant| match excused::why(mutant) {
+            Some(why) => format!("  {mutant} (excused: {why})"),
+            None => format!("  {mutant}"),
+        });
+        let excuse = bug.excuse.iter().map(|why| format!("  none: {why}"));
+        [bug.phrase.clone()].into_iter().chain(mutants).chain(excuse).collect::<Vec<_>>()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Each bug in a line, and below it what came of its mutants.
+pub(super) fn trials(bugs: &[Bug], trials: &Trials) -> String {
+    let tried = |bug: &Bug| {
+        bug.mutants.iter().filter_map(|it| Some((it.clone(), trials.get(it)?))).collect::<Vec<_>>()
+    };
+    let rows: Vec<Vec<String>> = bugs.iter().flat_map(tried).map(|(name, trial)| row(&name, trial)).collect();
+    let header = ["  mutant", "", "by", "    events", "core s", " seeds"];
+    let table = console::table(&header, &rows);
+    let mut lines = table.lines();
+    let mut out: Vec<String> = lines.next().map(str::to_owned).into_iter().collect();
+    for bug in bugs {
+        out.push(bug.phrase.clone());
+        out.extend(lines.by_ref().take(tried(bug).len()).map(str::to_owned));
+        out.extend(bug.excuse.iter().map(|why| format!("  (none: {why})")));
+    }
+    out.join("\n")
+}
+
+fn row(name: &str, trial: &Trial) -> Vec<String> {
+    let (state, by) = match (&trial.caught, excused::why(name)) {
+        (Some(broken), _) => ("caught", broken.promise.as_str()),
+        (None, Some(_)) => ("excused", ""),
+        (None, None) => ("LIVES", ""),
+    };
+    let mut row = vec![format!("  {name}"), state.to_owned(), by.to_owned()];
+    let seconds = trial.time.as_secs_f64();
+    row.extend([format!("{:>10}", trial.events), format!("{seconds:>6.2}"), format!("{:>6}", trial.seeds)]);
+    // The reason makes this line longer, and the others not.
+    if let (None, Some(why)) = (&trial.caught, excused::why(name)) {
+        row.push(why.to_owned());
+    }
+    row
+}
+
+/// How many were caught, by what, and how soon.
+pub(super) fn score(bugs: &[Bug], trials: &Trials) -> String {
+    let is_caught = |name: &String| trials.get(name).is_some_and(|trial| trial.caught.is_some());
+    let names: BTreeSet<&String> = bugs.iter().flat_map(|bug| &bug.mutants).collect();
+    let caught: BTreeSet<&String> = names.iter().copied().filter(|name| is_caught(name)).collect();
+    let excused = names.iter().filter(|name| !is_caught(name) && excused::why(name).is_some()).count();
+    let with: Vec<&Bug> = bugs.iter().filter(|bug| bug.excuse.is_none()).collect();
+    let whole = with.iter().filter(|bug| bug.mutants.iter().any(is_caught)).count();
+    let times = caught.iter().map(|name| trials[*name].time).collect();
+    let mut by: BTreeMap<&str, usize> = BTreeMap::new();
+    for broken in caught.iter().filter_map(|name| trials[*name].caught.as_ref()) {
+        *by.entry(&broken.promise).or_default() += 1;
+    }
+    let mut by: Vec<(&str, usize)> = by.into_iter().collect();
+    by.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let by: Vec<String> = by.into_iter().map(|(promise, count)| format!("{count} by {promise}")).collect();
+    format!(
+        "{} of {} mutants caught, {excused} excused, of {} of {} bugs; median {:.2} core seconds\n{}",
+        caught.len(),
+        names.len(),
+        whole,
+        with.len(),
+        median(times).as_secs_f64(),
+        by.join(", "),
+    )
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mutants::simulation::told::Broken;
+
+    fn bugs() -> Vec<Bug> {
+        super::super::catalogue::read(concat!(
+            "mutant\tan early vote\traft-core/vote-first\n",
+            "mutant\tan early vote\traft-log/vote-lost\n",
+            "excused\ta watch that skips\t\tthere are none\n",
+            "mutant\tdisk full\traft-log/error-swallowed\n",
+        ))
+    }
+
+    fn results() -> Trials {
+        let trial = |promise: Option<&str>, ms: u64| Trial {
+            caught: promise.map(|it| Broken { promise: it.to_owned(), what: String::new() }),
+            events: ms * 100,
+            time: Duration::from_millis(ms),
+            seeds: 2,
+            unsound: Vec::new(),
+        };
+        let trials = [
+            ("raft-core/vote-first", trial(Some("one-vote"), 30)),
+            ("raft-log/vote-lost", trial(None, 60_000)),
+            ("raft-log/error-swallowed", trial(Some("recovery"), 1_500)),
+        ];
+        trials.into_iter().map(|(name, trial)| (name.to_owned(), trial)).collect()
+    }
+
+    #[test]
+    fn mutants_stand_below_their_bugs() {
+        let expected = [
+            "  mutant                            by            events  core s   seeds",
+            "an early vote",
+            "  raft-core/vote-first      caught  one-vote        3000    0.03       2",
+            "  raft-log/vote-lost        LIVES                6000000   60.00       2",
+            "a watch that skips",
+            "  (none: there are none)",
+            "disk full",
+            "  raft-log/error-swallowed  caught  recovery      150000    1.50       2",
+        ];
+        assert_eq!(trials(&bugs(), &results()), expected.join("\n"));
+    }
+
+    #[test]
+    fn the_score_counts_mutants_and_bugs() {
+        assert_eq!(
+            score(&bugs(), &results()),
+            "2 of 3 mutants caught, 0 excused, of 2 of 2 bugs; median 1.50 core seconds\n1 by one-vote, 1 by recovery"
+        );
+    }
+
+    #[test]
+    fn the_list_has_a_line_for_each() {
+        assert_eq!(
+            list(&bugs()),
+            "an early vote\n  raft-core/vote-first\n  raft-log/vote-lost\na watch that skips\n  none: there are none\n\
+             disk full\n  raft-log/error-swallowed"
+        );
+    }
+}
