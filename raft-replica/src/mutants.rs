@@ -85,4 +85,8 @@ raftkit_mutants::catalogue! { "raft-replica";
         "A snapshot whose last entry the log holds in memory is removed before that entry is durable.",
     38 IncomingForgottenByInstall "incoming-forgotten-by-install" "order of an install"
         "A snapshot that comes in is forgotten when the log is durably reset to an earlier one.",
+    39 FirstResetFreesAll "first-reset-frees-all" "order of an install"
+        "Once the log is durably up to one snapshot, a later one that the state machine has switched to is removed too.",
+    40 WrittenNotKept "written-not-kept" "removed while it is written"
+        "A snapshot is removed right after it was written, as nobody had heard of it yet.",
 }

@@ -57,8 +57,10 @@ pub struct Replica {
     /// The state machine has applied something that is not durable, since when; none while it is being made durable.
     unpersisted_since: Option<Time>,
     persisting: bool,
-    /// The write that resets the log to an installed snapshot.
-    resetting: Option<WriteSeq>,
+    /// The newest write that the log worker was handed.
+    written: WriteSeq,
+    /// The newest one that it has made durable.
+    persisted: WriteSeq,
     /// Why the log could not be read, while the core is told.
     unread: Option<String>,
     ended: bool,
@@ -82,7 +84,8 @@ impl Replica {
             durable,
             unpersisted_since: None,
             persisting: false,
-            resetting: None,
+            written: WriteSeq::default(),
+            persisted: WriteSeq::default(),
             unread: None,
             ended: false,
         }
@@ -152,6 +155,7 @@ impl Replica {
             Event::MachineDurable(id) => self.machine_durable(now, id.index, out),
             Event::Restored { id, membership } => self.restored(now, id, membership, out),
             Event::View { view, membership } => {
+                self.transfers.viewed(view.id());
                 let membership = mutant!(ViewNamesNewest, self.node.membership().clone(), membership);
                 out.push(Action::Snapshot(SnapshotWork::Build { view, membership }));
             }
@@ -165,7 +169,7 @@ impl Replica {
                 self.sent(now, ended, out);
             }
             Event::ChunkRead { to, snapshot, chunk, bytes } => {
-                let ended = self.transfers.chunk_read(now, to, snapshot, chunk, bytes, out);
+                let ended = self.transfers.chunk_read(now, (to, snapshot, chunk), bytes, out);
                 self.sent(now, ended, out);
             }
             Event::PartialOpened(result) => self.transfers.partial_opened(now, result, out),
@@ -234,9 +238,7 @@ impl Replica {
         out.extend(effects.messages.drain(..).map(Action::Send));
         for write in effects.writes.drain(..) {
             self.compaction.written(&write);
-            if write.reset_to.is_some() {
-                self.resetting = Some(write.seq);
-            }
+            self.written = write.seq;
             out.push(Action::Log(write));
         }
         for done in effects.done.drain(..) {
@@ -333,10 +335,7 @@ impl Replica {
 
     fn persisted(&mut self, now: Time, seq: WriteSeq, out: &mut Vec<Action>) {
         self.core(now, Input::Persisted(seq), out);
-        if self.resetting.is_some_and(|resetting| resetting <= seq) {
-            self.resetting = None;
-            self.transfers.installed(out);
-        }
+        self.transfers.persisted(seq, out);
     }
 
     fn note_applied(&mut self, now: Time, batch: AppliedBatch, out: &mut Vec<Action>) {
@@ -393,16 +392,17 @@ impl Replica {
         self.durable = self.durable.max(id.index);
         self.skip_answers(id.index, out);
         self.core(now, Input::SnapshotInstalled { base: id, membership: membership.into() }, out);
-        self.transfers.restored(now, out);
-        // A log that held the snapshot's last entry already is not reset. Until that entry is durable the snapshot must
-        // stay: after a power cut nothing else could explain a state machine that is ahead of its log.
-        let stays = self.persisted < self.written && !mutant!(SnapshotDroppedBeforeLogDurable);
-        if self.resetting.is_none() && stays {
-            self.resetting = Some(self.written);
-        }
-        if self.resetting.is_none() || mutant!(SnapshotRemovedFirst) {
-            self.transfers.installed(out);
-        }
+        // The last write resets the log to the snapshot, or it or one before brings the log's own entries up to it: the
+        // log may hold them in memory only. Until that is durable nothing but the snapshot explains a state machine that
+        // is ahead of its log.
+        let explained = |write: WriteSeq| {
+            let reset = self.status().base == id;
+            write <= self.persisted
+                || mutant!(SnapshotRemovedFirst)
+                || (mutant!(SnapshotDroppedBeforeLogDurable) && !reset)
+        };
+        let follows = Some(self.written).filter(|write| !explained(*write));
+        self.transfers.restored(now, id, follows, out);
     }
 
     /// What a snapshot jumped over cannot be told apart any more.

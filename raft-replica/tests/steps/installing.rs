@@ -214,3 +214,16 @@ fn a_snapshot_that_comes_in_while_the_log_follows_an_earlier_one_is_not_forgotte
     follower.work_on_snapshots();
     assert_comes_back_with(50, follower.crash());
 }
+
+#[test]
+fn each_snapshot_is_kept_until_the_log_is_durable_up_to_that_one() {
+    let mut follower = Follower::new();
+    follower.switch_to(30);
+    follower.append(31, 50);
+    follower.switch_to(50);
+    assert_eq!(follower.files().len(), 2);
+    follower.work_on_log(1);
+    follower.work_on_snapshots();
+    assert_eq!(follower.files().len(), 1, "the log is reset to the first one and does not need it any more");
+    assert_comes_back_with(50, follower.crash());
+}

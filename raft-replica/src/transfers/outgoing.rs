@@ -1,0 +1,243 @@
+//! Snapshots for peers: made when one is asked for, and sent to all that need one.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use raftkit_core::{LogId, LogIndex, NodeId, SnapshotSent, Time};
+use raftkit_snapshot::{Manifest, Sender, SenderInput, SenderOptions, SenderOutput, SnapshotMessage};
+
+use crate::transfers::Ended;
+use crate::{Action, MachineWork, SnapshotWork};
+
+/// Drives the senders, and the making of what they send.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    peers: BTreeMap<NodeId, Peer>,
+    making: Option<Making>,
+    /// The newest snapshot that was made here, while a peer may need it.
+    latest: Option<Manifest>,
+}
+
+/// What is done for a peer that needs a snapshot.
+#[derive(Debug)]
+enum Peer {
+    /// One that includes at least this index is being made.
+    Waiting(LogIndex),
+    /// It is being sent one.
+    Sending(Box<Sender>),
+}
+
+/// A snapshot that is being made.
+#[derive(Clone, Copy, Debug)]
+enum Making {
+    /// The state machine is asked for a view, which will include at least this index.
+    Viewing(LogIndex),
+    /// It is being written.
+    Writing(LogId),
+}
+
+impl Making {
+    /// The log continues it if it is kept from here on.
+    fn floor(self) -> LogIndex {
+        match self {
+            Self::Viewing(applied) => applied,
+            Self::Writing(id) => id.index,
+        }
+    }
+}
+
+impl Outgoing {
+    /// The lowest index from which the log must go on for what is on its way.
+    pub(crate) fn needed(&self) -> Option<LogIndex> {
+        let making = self.making.filter(|_| !mutant!(CutBeforeSnapshotDurable)).map(Making::floor);
+        let peers = self.peers.values().filter_map(|peer| match peer {
+            Peer::Sending(sender) => Some(sender.manifest().id.index),
+            Peer::Waiting(_) => None,
+        });
+        peers.filter(|_| !mutant!(TransferLogNotKept)).chain(making).min()
+    }
+
+    /// The snapshots that must stay on disk.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = LogId> + '_ {
+        let sent = self.peers.values().filter_map(|peer| match peer {
+            Peer::Sending(sender) => Some(sender.manifest().id),
+            Peer::Waiting(_) => None,
+        });
+        // From the moment that its file may get its name, which is before this node hears of it.
+        let made = self.making.and_then(|making| match making {
+            Making::Viewing(_) => None,
+            Making::Writing(id) => Some(id),
+        });
+        sent.chain(made.filter(|_| !mutant!(WrittenNotKept))).chain(self.latest.as_ref().map(|it| it.id))
+    }
+
+    /// Forgets the newest snapshot once nobody needs it.
+    pub(crate) fn forget_unneeded(&mut self) {
+        if self.peers.is_empty() {
+            self.latest = None;
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        self.peers.values().filter_map(Peer::next_deadline).min()
+    }
+
+    pub(crate) fn tick(&mut self, now: Time, out: &mut Vec<Action>) -> Ended {
+        let due = |peer: &Peer| peer.next_deadline().is_some_and(|at| at <= now);
+        let due: Vec<NodeId> = self.peers.iter().filter(|(_, peer)| due(peer)).map(|(to, _)| *to).collect();
+        let mut ended = Ended::new();
+        for to in due {
+            ended.extend(self.give(now, to, SenderInput::Tick, out));
+        }
+        ended
+    }
+
+    /// The core wants `to` to get a snapshot.
+    pub(crate) fn wanted(
+        &mut self,
+        now: Time,
+        to: NodeId,
+        at_least: LogIndex,
+        applied: LogIndex,
+        out: &mut Vec<Action>,
+    ) -> Ended {
+        match self.latest.clone().filter(|manifest| manifest.id.index >= at_least) {
+            Some(manifest) => self.start(now, to, manifest, out),
+            None => {
+                // The log begins after it by now, so it is of no use to anyone who is not being sent it already.
+                self.latest = None;
+                self.peers.insert(to, Peer::Waiting(at_least));
+                self.make(applied, out);
+                Ended::new()
+            }
+        }
+    }
+
+    pub(crate) fn cancelled(&mut self, to: NodeId) {
+        self.peers.remove(&to);
+    }
+
+    fn make(&mut self, applied: LogIndex, out: &mut Vec<Action>) {
+        if self.making.is_none() {
+            self.making = Some(Making::Viewing(applied));
+            out.push(Action::Machine(MachineWork::View));
+        }
+    }
+
+    /// The state machine has a view, which is being written from now on.
+    pub(crate) fn viewed(&mut self, id: LogId) {
+        self.making = Some(Making::Writing(id));
+    }
+
+    /// The snapshot that was being made is there, or is not.
+    pub(crate) fn built(
+        &mut self,
+        now: Time,
+        result: Result<Manifest, String>,
+        applied: LogIndex,
+        out: &mut Vec<Action>,
+    ) -> Ended {
+        self.making = None;
+        let waiting: Vec<(NodeId, LogIndex)> =
+            self.peers.iter().filter_map(|(to, peer)| Some((*to, peer.waits_for()?))).collect();
+        let mut ended = Ended::new();
+        let Ok(manifest) = result else {
+            for (to, _) in waiting {
+                self.peers.remove(&to);
+                if !mutant!(BuildFailureNotReported) {
+                    ended.push((to, SnapshotSent::Failed));
+                }
+            }
+            return ended;
+        };
+        self.latest = Some(manifest.clone());
+        for (to, at_least) in waiting {
+            if manifest.id.index >= at_least {
+                ended.extend(self.start(now, to, manifest.clone(), out));
+            } else {
+                self.make(applied, out);
+            }
+        }
+        ended
+    }
+
+    fn start(&mut self, now: Time, to: NodeId, manifest: Manifest, out: &mut Vec<Action>) -> Ended {
+        let sender = Sender::new(to, manifest, SenderOptions::default());
+        self.peers.insert(to, Peer::Sending(Box::new(sender)));
+        self.give(now, to, SenderInput::Start, out)
+    }
+
+    /// A peer said something about the snapshot that it is being sent.
+    pub(crate) fn message(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        message: SnapshotMessage,
+        out: &mut Vec<Action>,
+    ) -> Ended {
+        self.give(now, from, SenderInput::Message(message), out)
+    }
+
+    pub(crate) fn chunk_read(
+        &mut self,
+        now: Time,
+        (to, snapshot, chunk): (NodeId, LogId, u32),
+        bytes: Result<Bytes, String>,
+        out: &mut Vec<Action>,
+    ) -> Ended {
+        if self.sender(to).is_none_or(|sender| sender.manifest().id != snapshot) {
+            return Ended::new();
+        }
+        let input = match bytes {
+            Ok(bytes) => SenderInput::ChunkRead { chunk, bytes },
+            Err(_unreadable) => SenderInput::ReadFailed,
+        };
+        self.give(now, to, input, out)
+    }
+
+    fn sender(&mut self, to: NodeId) -> Option<&mut Sender> {
+        match self.peers.get_mut(&to)? {
+            Peer::Sending(sender) => Some(sender),
+            Peer::Waiting(_) => None,
+        }
+    }
+
+    fn give(&mut self, now: Time, to: NodeId, input: SenderInput, out: &mut Vec<Action>) -> Ended {
+        let Some(sender) = self.sender(to) else { return Ended::new() };
+        let snapshot = sender.manifest().id;
+        let mut outputs = Vec::new();
+        sender.handle(now, input, &mut outputs);
+        let mut ended = Ended::new();
+        for output in outputs {
+            match output {
+                SenderOutput::Send(message) => out.push(Action::SendBulk { to, body: message.encode() }),
+                SenderOutput::ReadChunk { chunk } => {
+                    out.push(Action::Snapshot(SnapshotWork::ReadChunk { to, snapshot, chunk }));
+                }
+                SenderOutput::Done(result) => {
+                    self.peers.remove(&to);
+                    if result != SnapshotSent::Failed || !mutant!(SendFailureNotReported) {
+                        ended.push((to, result));
+                    }
+                }
+            }
+        }
+        ended
+    }
+}
+
+impl Peer {
+    fn next_deadline(&self) -> Option<Time> {
+        match self {
+            Self::Waiting(_) => None,
+            Self::Sending(sender) => sender.next_deadline(),
+        }
+    }
+
+    fn waits_for(&self) -> Option<LogIndex> {
+        match self {
+            Self::Waiting(at_least) => Some(*at_least),
+            Self::Sending(_) => None,
+        }
+    }
+}
