@@ -142,7 +142,11 @@ impl<M: StateMachine> Applier<M> {
             // The state holds all of it and must not go back. The log, which lost what comes before, goes on from it.
             self.check_held(id)?;
         }
-        // Otherwise its entries were applied from the log while it came in: nothing to switch to.
+        // Otherwise its entries were applied from the log while it came in: nothing to switch to. But what is reported
+        // counts as durable, and the log is cut up to there.
+        if id.index > self.machine.durable().index && !mutant!(HeldNotPersisted) {
+            self.persist()?;
+        }
         if id.index > self.through {
             self.through = id.index;
             if !mutant!(RestoreKeepsMembership) {

@@ -99,7 +99,7 @@ pub enum Event {
     ChunkStored(Result<u32, String>),
     /// The incoming snapshot is whole and durable.
     SnapshotReceived(Result<SnapshotFile, String>),
-    /// The state machine has switched to a snapshot, durably, or held all of it already.
+    /// The state machine has switched to a snapshot, or held all of it already; either way it does so durably.
     Restored {
         /// The snapshot's last entry.
         id: LogId,

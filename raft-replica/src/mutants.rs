@@ -89,4 +89,6 @@ raftkit_mutants::catalogue! { "raft-replica";
         "Once the log is durably up to one snapshot, a later one that the state machine has switched to is removed too.",
     40 WrittenNotKept "written-not-kept" "removed while it is written"
         "A snapshot is removed right after it was written, as nobody had heard of it yet.",
+    41 HeldNotPersisted "held-not-persisted" "log cut above the state"
+        "A snapshot of which the state machine holds all in memory counts as durable.",
 }

@@ -227,3 +227,22 @@ fn each_snapshot_is_kept_until_the_log_is_durable_up_to_that_one() {
     assert_eq!(follower.files().len(), 1, "the log is reset to the first one and does not need it any more");
     assert_comes_back_with(50, follower.crash());
 }
+
+/// Otherwise the log would be cut up to there, and a power cut would leave a gap.
+#[test]
+fn a_snapshot_that_the_log_was_faster_than_counts_as_durable_only_once_the_state_is() {
+    let mut follower = Follower::new();
+    follower.append(2, 13);
+    follower.settle();
+    follower.append(14, 22);
+    follower.work_on_log(1);
+    assert!(matches!(follower.machine.front(), Some(MachineWork::Apply { .. })), "and is not applied yet");
+    follower.receive(&snapshot(20));
+    follower.work_on_snapshots();
+    assert_eq!(follower.machine.len(), 2, "first it applies, then it installs");
+    follower.work_on_machine();
+    let durable = follower.opened.replica.durable();
+    assert!(durable >= LogIndex(20));
+    let opened = follower.crash().unwrap();
+    assert!(opened.replica.durable() >= durable, "only {} is", opened.replica.durable());
+}
