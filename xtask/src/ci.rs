@@ -47,6 +47,7 @@ fn steps() -> Vec<Step> {
         step("mutants", Work::Own(mutants::of_core)),
         step("mutants-log", Work::Own(mutants::of_log)),
         step("mutants-others", Work::Own(mutants::of_others)),
+        step("mutants-sim", Work::Own(mutants::of_simulation)),
         step("doc", Work::Cargo { args: doc, env: vec![("RUSTDOCFLAGS", "-Dwarnings")] }),
         step("no-std", Work::CargoForTarget { args: bare_metal, target: BARE_METAL }),
         // The binary with its own features: those of tests and benches hide what it forgets to ask for.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use self::catalogue::Bug;
 use self::trial::{Simulator, Trial, Unsound};
 use super::{BUILD_VARIABLE, pool, print};
-use crate::console::{self, complain};
+use crate::console::complain;
 use crate::flags::MutantsFlags;
 use crate::simulate;
 use crate::workspace::{self, Failure};
@@ -58,11 +58,10 @@ pub(super) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
     };
     let jobs = flags.jobs.map_or_else(cores, usize::from);
     let start = Instant::now();
-    let mutants: Vec<&String> =
-        bugs.iter().flat_map(|bug| &bug.mutants).collect::<BTreeSet<_>>().into_iter().collect();
+    let mutants: Vec<&String> = bugs.iter().flat_map(|bug| &bug.mutants).collect();
     let trials = try_all(&simulator, &mutants, jobs)?;
     print(&table::trials(&bugs, &trials))?;
-    print(&format!("\n{}; all in {}", table::score(&bugs, &trials), console::seconds(start.elapsed())))?;
+    print(&format!("\n{}", table::score(&bugs, &trials, start.elapsed())))?;
     let blind = if flags.blind { blind::run(&simulator, &trials, jobs) } else { Ok(()) };
     judge(&trials, &simulator).and(blind)
 }

@@ -56,7 +56,7 @@ fn row(name: &str, trial: &Trial) -> Vec<String> {
 }
 
 /// How many were caught, by what, and how soon.
-pub(super) fn score(bugs: &[Bug], trials: &Trials) -> String {
+pub(super) fn score(bugs: &[Bug], trials: &Trials, elapsed: Duration) -> String {
     let is_caught = |name: &String| trials.get(name).is_some_and(|trial| trial.caught.is_some());
     let names: BTreeSet<&String> = bugs.iter().flat_map(|bug| &bug.mutants).collect();
     let caught: BTreeSet<&String> = names.iter().copied().filter(|name| is_caught(name)).collect();
@@ -72,12 +72,13 @@ pub(super) fn score(bugs: &[Bug], trials: &Trials) -> String {
     by.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let by: Vec<String> = by.into_iter().map(|(promise, count)| format!("{count} by {promise}")).collect();
     format!(
-        "{} of {} mutants caught, {excused} excused, of {} of {} bugs; median {:.2} core seconds\n{}",
+        "{} of {} mutants caught, {excused} excused, of {} of {} bugs; median {:.2} core seconds; all in {}\n{}",
         caught.len(),
         names.len(),
         whole,
         with.len(),
         median(times).as_secs_f64(),
+        console::seconds(elapsed),
         by.join(", "),
     )
 }
@@ -135,8 +136,8 @@ mod tests {
     #[test]
     fn the_score_counts_mutants_and_bugs() {
         assert_eq!(
-            score(&bugs(), &results()),
-            "2 of 3 mutants caught, 0 excused, of 2 of 2 bugs; median 1.50 core seconds\n1 by one-vote, 1 by recovery"
+            score(&bugs(), &results(), Duration::from_secs(90)),
+            "2 of 3 mutants caught, 0 excused, of 2 of 2 bugs; median 1.50 core seconds; all in 90.0 s\n1 by one-vote, 1 by recovery"
         );
     }
 
