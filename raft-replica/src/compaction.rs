@@ -11,7 +11,8 @@ pub struct CompactionOptions {
     pub trailing_logs: u64,
     /// Of those, at most so many bytes.
     pub trailing_bytes_max: u64,
-    /// While a snapshot is on its way the log after it is kept, unless it grows above so many bytes.
+    /// While a snapshot is on its way, and until its peer has caught up, the log after it is kept, unless it grows above so
+    /// many bytes.
     pub transfer_bytes_max: u64,
 }
 

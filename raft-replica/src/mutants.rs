@@ -91,4 +91,12 @@ raftkit_mutants::catalogue! { "raft-replica";
         "A snapshot is removed right after it was written, as nobody had heard of it yet.",
     41 HeldNotPersisted "held-not-persisted" "log cut above the state"
         "A snapshot of which the state machine holds all in memory counts as durable.",
+    42 LatestDroppedByFailure "latest-dropped-by-failure" "made over and over"
+        "A snapshot that a peer was too busy to take is made anew for the next try.",
+    43 RetriedAtOnce "retried-at-once" "made over and over"
+        "A peer that could not be given a snapshot is tried again with its next answer.",
+    44 UnreadableOfferedAgain "unreadable-offered-again" "etcd progress"
+        "A snapshot that cannot be read is used for the next try.",
+    45 CutOnceInstalled "cut-once-installed" "hashicorp/raft#212"
+        "The log behind a snapshot is not kept any more once that is installed, and before its peer has read on.",
 }

@@ -223,8 +223,12 @@ impl Replica {
             self.persisting = true;
             out.push(Action::Machine(MachineWork::Persist));
         }
-        let ended = self.transfers.tick(now, out);
-        self.sent(now, ended, out);
+        if self.transfers.next_deadline().is_some_and(|at| at <= now) {
+            let ended = self.transfers.tick(now, self.node.applied(), out);
+            self.sent(now, ended, out);
+            // What the log was kept for may be given up.
+            self.compact(now, out);
+        }
         if self.node.next_deadline() <= now {
             self.core(now, Input::Tick, out);
         }
@@ -263,7 +267,7 @@ impl Replica {
                     self.transfers.wanted(now, to, at_least, self.node.applied(), out)
                 }
                 SnapshotEffect::Cancel { to } => {
-                    self.transfers.cancelled(to, out);
+                    self.transfers.cancelled(now, to, out);
                     transfers::Ended::new()
                 }
             };
@@ -382,6 +386,7 @@ impl Replica {
     fn compact(&mut self, now: Time, out: &mut Vec<Action>) {
         // Where the state is ahead of a log that lost entries, there is nothing to cut up to it yet.
         let held = mutant!(CutAboveDurable, self.node.applied(), self.durable.min(self.node.applied()));
+        self.transfers.follow(now, held, || self.node.status().peers);
         if let Some(to) = self.compaction.target(held, self.transfers.needed()) {
             self.core(now, Input::Compact(to), out);
         }

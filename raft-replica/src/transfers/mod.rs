@@ -2,11 +2,14 @@
 
 mod incoming;
 mod outgoing;
+mod peer;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use raftkit_core::{LogId, LogIndex, NodeId, SnapshotSent, Time, WriteSeq};
+use raftkit_core::{LogId, LogIndex, NodeId, PeerStatus, SnapshotSent, Time, WriteSeq};
 use raftkit_snapshot::{Audience, Manifest, ReceiverInput, SnapshotFile, SnapshotMessage};
 
 use crate::transfers::incoming::Incoming;
@@ -39,11 +42,8 @@ impl Transfers {
         [self.outgoing.next_deadline(), self.incoming.next_deadline()].into_iter().flatten().min()
     }
 
-    pub(crate) fn tick(&mut self, now: Time, out: &mut Vec<Action>) -> Ended {
-        if self.next_deadline().is_none_or(|at| now < at) {
-            return Ended::new();
-        }
-        let ended = self.outgoing.tick(now, out);
+    pub(crate) fn tick(&mut self, now: Time, applied: LogIndex, out: &mut Vec<Action>) -> Ended {
+        let ended = self.outgoing.tick(now, applied, out);
         self.incoming.tick(now, out);
         self.let_go(out);
         ended
@@ -64,9 +64,22 @@ impl Transfers {
     }
 
     /// The core does not want that any more.
-    pub(crate) fn cancelled(&mut self, to: NodeId, out: &mut Vec<Action>) {
-        self.outgoing.cancelled(to);
+    pub(crate) fn cancelled(&mut self, now: Time, to: NodeId, out: &mut Vec<Action>) {
+        self.outgoing.cancelled(now, to);
         self.let_go(out);
+    }
+
+    /// Looks how far those have come that have installed a snapshot, if there are any. `held` is how far the log may be
+    /// cut at most; `led` says which peers this node leads.
+    pub(crate) fn follow(
+        &mut self,
+        now: Time,
+        held: LogIndex,
+        led: impl FnOnce() -> BTreeMap<NodeId, PeerStatus>,
+    ) {
+        if self.outgoing.follows() {
+            self.outgoing.follow(now, held, &led());
+        }
     }
 
     /// The state machine has a view, which is being written from now on.
@@ -176,95 +189,5 @@ impl Transfers {
         if !before.is_subset(&self.kept) {
             out.push(Action::Snapshot(SnapshotWork::Keep(self.kept.iter().copied().collect())));
         }
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "test")]
-mod tests {
-    use std::path::PathBuf;
-    use std::sync::Arc;
-
-    use raftkit_core::Membership;
-    use raftkit_disk::SimulatedDisk;
-    use raftkit_snapshot::SnapshotDir;
-
-    use crate::MachineWork;
-
-    use super::*;
-
-    const PEER: NodeId = NodeId(2);
-
-    fn snapshot(index: u64) -> SnapshotFile {
-        let dir = SnapshotDir::new(Arc::new(SimulatedDisk::new(1)), PathBuf::from("/snapshots")).unwrap();
-        dir.create(Membership::default()).unwrap().finish(LogId::new(2, index)).unwrap()
-    }
-
-    #[test]
-    fn the_log_is_needed_from_the_making_of_a_snapshot_until_it_is_sent() {
-        let (mut transfers, mut out) = (Transfers::new(), Vec::new());
-        assert_eq!(transfers.needed(), None);
-        transfers.wanted(Time(0), PEER, LogIndex(5), LogIndex(8), &mut out);
-        assert_eq!(transfers.needed(), Some(LogIndex(8)), "its view may be as old as that");
-        let manifest = snapshot(9).manifest().clone();
-        transfers.built(Time(1), Ok(manifest), LogIndex(12), &mut out);
-        assert_eq!(transfers.needed(), Some(LogIndex(9)));
-        let installed = SnapshotMessage::Installed { snapshot: LogId::new(2, 9) }.encode();
-        let ended = transfers.message(Time(2), PEER, installed, LogIndex(12), &mut out);
-        assert_eq!(ended, [(PEER, SnapshotSent::Installed(LogId::new(2, 9)))]);
-        assert_eq!(transfers.needed(), None);
-    }
-
-    #[test]
-    fn whoever_waits_for_a_snapshot_that_cannot_be_made_has_failed() {
-        let (mut transfers, mut out) = (Transfers::new(), Vec::new());
-        for peer in [2, 3] {
-            transfers.wanted(Time(0), NodeId(peer), LogIndex(5), LogIndex(8), &mut out);
-        }
-        let ended = transfers.built(Time(1), Err("no space".to_owned()), LogIndex(8), &mut out);
-        assert_eq!(ended, [2, 3].map(|peer| (NodeId(peer), SnapshotSent::Failed)));
-        assert_eq!(transfers.needed(), None);
-    }
-
-    #[test]
-    fn a_snapshot_is_told_to_be_installed_once_the_state_machine_has_switched() {
-        let (mut transfers, mut out) = (Transfers::new(), Vec::new());
-        let file = snapshot(9);
-        let offer = SnapshotMessage::Offer(file.manifest().clone()).encode();
-        transfers.message(Time(0), PEER, offer, LogIndex(1), &mut out);
-        transfers.partial_opened(Time(1), Ok(BTreeSet::new()), &mut out);
-        transfers.whole(Time(2), Ok(file), &mut out);
-        assert!(matches!(out.last(), Some(Action::Machine(MachineWork::Restore(_)))));
-        let told = |out: &[Action]| {
-            let says = SnapshotMessage::Installed { snapshot: LogId::new(2, 9) }.encode();
-            out.iter().any(|it| matches!(it, Action::SendBulk { to: PEER, body } if *body == says))
-        };
-        assert!(!told(&out));
-        transfers.restored(Time(3), LogId::new(2, 9), None, &mut out);
-        assert!(told(&out));
-    }
-
-    fn keeps(out: &[Action]) -> Vec<Vec<u64>> {
-        let keep = |action: &Action| match action {
-            Action::Snapshot(SnapshotWork::Keep(keep)) => Some(keep.iter().map(|id| id.index.0).collect()),
-            _ => None,
-        };
-        out.iter().filter_map(keep).collect()
-    }
-
-    #[test]
-    fn a_snapshot_is_kept_from_the_moment_that_it_is_written_on() {
-        let (mut transfers, mut out) = (Transfers::new(), Vec::new());
-        transfers.wanted(Time(0), PEER, LogIndex(1), LogIndex(5), &mut out);
-        transfers.viewed(LogId::new(2, 5));
-        transfers.built(Time(1), Ok(snapshot(5).manifest().clone()), LogIndex(5), &mut out);
-        transfers.wanted(Time(2), NodeId(3), LogIndex(8), LogIndex(9), &mut out);
-        transfers.viewed(LogId::new(2, 9));
-        let installed = SnapshotMessage::Installed { snapshot: LogId::new(2, 5) }.encode();
-        transfers.message(Time(3), PEER, installed, LogIndex(9), &mut out);
-        // By the time that this is done, 9 may have its name.
-        assert_eq!(keeps(&out), [[9]]);
-        transfers.built(Time(4), Err("no space".to_owned()), LogIndex(9), &mut out);
-        assert_eq!(keeps(&out), [vec![9], vec![]]);
     }
 }

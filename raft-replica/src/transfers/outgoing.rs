@@ -3,28 +3,26 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use raftkit_core::{LogId, LogIndex, NodeId, SnapshotSent, Time};
+use raftkit_core::{LogId, LogIndex, NodeId, PeerStatus, SnapshotSent, Time};
 use raftkit_snapshot::{Manifest, Sender, SenderInput, SenderOptions, SenderOutput, SnapshotMessage};
 
 use crate::transfers::Ended;
+use crate::transfers::peer::{Peer, RETRY_AFTER};
 use crate::{Action, MachineWork, SnapshotWork};
 
 /// Drives the senders, and the making of what they send.
+///
+/// A snapshot may be gigabytes, so one that was made is used for all that need one, and for all tries, as long as the log
+/// goes on from it. What is kept for that has an end: the file goes with the last [`Peer`] that may need it, and the log
+/// behind it is cut all the same where it grows above
+/// [`transfer_bytes_max`](crate::CompactionOptions::transfer_bytes_max). A peer that is gone is not asked for again, and
+/// is forgotten after a while.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
     peers: BTreeMap<NodeId, Peer>,
     making: Option<Making>,
     /// The newest snapshot that was made here, while a peer may need it.
     latest: Option<Manifest>,
-}
-
-/// What is done for a peer that needs a snapshot.
-#[derive(Debug)]
-enum Peer {
-    /// One that includes at least this index is being made.
-    Waiting(LogIndex),
-    /// It is being sent one.
-    Sending(Box<Sender>),
 }
 
 /// A snapshot that is being made.
@@ -50,19 +48,14 @@ impl Outgoing {
     /// The lowest index from which the log must go on for what is on its way.
     pub(crate) fn needed(&self) -> Option<LogIndex> {
         let making = self.making.filter(|_| !mutant!(CutBeforeSnapshotDurable)).map(Making::floor);
-        let peers = self.peers.values().filter_map(|peer| match peer {
-            Peer::Sending(sender) => Some(sender.manifest().id.index),
-            Peer::Waiting(_) => None,
-        });
-        peers.filter(|_| !mutant!(TransferLogNotKept)).chain(making).min()
+        let peers = self.peers.values().filter_map(Peer::needs_log_from);
+        let sent = peers.chain(self.latest.as_ref().map(|manifest| manifest.id.index));
+        sent.filter(|_| !mutant!(TransferLogNotKept)).chain(making).min()
     }
 
     /// The snapshots that must stay on disk.
     pub(crate) fn kept(&self) -> impl Iterator<Item = LogId> + '_ {
-        let sent = self.peers.values().filter_map(|peer| match peer {
-            Peer::Sending(sender) => Some(sender.manifest().id),
-            Peer::Waiting(_) => None,
-        });
+        let sent = self.peers.values().filter_map(Peer::sent);
         // From the moment that its file may get its name, which is before this node hears of it.
         let made = self.making.and_then(|making| match making {
             Making::Viewing(_) => None,
@@ -73,7 +66,7 @@ impl Outgoing {
 
     /// Forgets the newest snapshot once nobody needs it.
     pub(crate) fn forget_unneeded(&mut self) {
-        if self.peers.is_empty() {
+        if !self.peers.values().any(Peer::needs_latest) {
             self.latest = None;
         }
     }
@@ -82,18 +75,46 @@ impl Outgoing {
         self.peers.values().filter_map(Peer::next_deadline).min()
     }
 
-    pub(crate) fn tick(&mut self, now: Time, out: &mut Vec<Action>) -> Ended {
+    pub(crate) fn tick(&mut self, now: Time, applied: LogIndex, out: &mut Vec<Action>) -> Ended {
         let due = |peer: &Peer| peer.next_deadline().is_some_and(|at| at <= now);
         let due: Vec<NodeId> = self.peers.iter().filter(|(_, peer)| due(peer)).map(|(to, _)| *to).collect();
         let mut ended = Ended::new();
         for to in due {
-            ended.extend(self.give(now, to, SenderInput::Tick, out));
+            match self.peers.get(&to) {
+                Some(Peer::Sending(_)) => ended.extend(self.give(now, to, SenderInput::Tick, out)),
+                Some(Peer::Failed { asked: Some(at_least), .. }) => {
+                    ended.extend(self.begin(now, to, *at_least, applied, out));
+                }
+                Some(Peer::Failed { asked: None, .. }) => {
+                    self.peers.remove(&to);
+                }
+                // For the next look at how far it has come.
+                Some(Peer::CatchingUp { .. }) | Some(Peer::Waiting(_)) | None => {}
+            }
         }
         ended
     }
 
     /// The core wants `to` to get a snapshot.
     pub(crate) fn wanted(
+        &mut self,
+        now: Time,
+        to: NodeId,
+        at_least: LogIndex,
+        applied: LogIndex,
+        out: &mut Vec<Action>,
+    ) -> Ended {
+        if let Some(Peer::Failed { at, asked }) = self.peers.get_mut(&to)
+            && now < at.after(RETRY_AFTER)
+            && !mutant!(RetriedAtOnce)
+        {
+            *asked = Some(at_least);
+            return Ended::new();
+        }
+        self.begin(now, to, at_least, applied, out)
+    }
+
+    fn begin(
         &mut self,
         now: Time,
         to: NodeId,
@@ -113,8 +134,24 @@ impl Outgoing {
         }
     }
 
-    pub(crate) fn cancelled(&mut self, to: NodeId) {
-        self.peers.remove(&to);
+    /// The core does not want that any more; mostly as the peer is known to have installed it before it says so itself.
+    pub(crate) fn cancelled(&mut self, now: Time, to: NodeId) {
+        if let Some(Peer::Sending(sender)) = self.peers.remove(&to) {
+            let from = sender.manifest().id.index;
+            self.peers.insert(to, Peer::CatchingUp { from, since: now });
+        }
+    }
+
+    /// Looks how far the peers have come that have installed a snapshot: `held` is how far the log may be cut at most,
+    /// `led` are the peers that this node leads.
+    pub(crate) fn follow(&mut self, now: Time, held: LogIndex, led: &BTreeMap<NodeId, PeerStatus>) {
+        let matches = |to: &NodeId| led.get(to).map(|peer| peer.match_index);
+        self.peers.retain(|to, peer| peer.still_behind(now, held, matches(to)));
+    }
+
+    /// Whether there is anyone to look at.
+    pub(crate) fn follows(&self) -> bool {
+        self.peers.values().any(|peer| matches!(peer, Peer::CatchingUp { .. }))
     }
 
     fn make(&mut self, applied: LogIndex, out: &mut Vec<Action>) {
@@ -143,7 +180,7 @@ impl Outgoing {
         let mut ended = Ended::new();
         let Ok(manifest) = result else {
             for (to, _) in waiting {
-                self.peers.remove(&to);
+                self.peers.insert(to, Peer::Failed { at: now, asked: None });
                 if !mutant!(BuildFailureNotReported) {
                     ended.push((to, SnapshotSent::Failed));
                 }
@@ -190,7 +227,11 @@ impl Outgoing {
         }
         let input = match bytes {
             Ok(bytes) => SenderInput::ChunkRead { chunk, bytes },
-            Err(_unreadable) => SenderInput::ReadFailed,
+            Err(_unreadable) => {
+                // Nor will it be the next time.
+                self.latest.take_if(|latest| latest.id == snapshot && !mutant!(UnreadableOfferedAgain));
+                SenderInput::ReadFailed
+            }
         };
         self.give(now, to, input, out)
     }
@@ -198,7 +239,7 @@ impl Outgoing {
     fn sender(&mut self, to: NodeId) -> Option<&mut Sender> {
         match self.peers.get_mut(&to)? {
             Peer::Sending(sender) => Some(sender),
-            Peer::Waiting(_) => None,
+            Peer::Waiting(_) | Peer::Failed { .. } | Peer::CatchingUp { .. } => None,
         }
     }
 
@@ -215,7 +256,11 @@ impl Outgoing {
                     out.push(Action::Snapshot(SnapshotWork::ReadChunk { to, snapshot, chunk }));
                 }
                 SenderOutput::Done(result) => {
-                    self.peers.remove(&to);
+                    let peer = match result {
+                        SnapshotSent::Installed(id) => Peer::CatchingUp { from: id.index, since: now },
+                        SnapshotSent::Failed => Peer::Failed { at: now, asked: None },
+                    };
+                    self.peers.insert(to, peer);
                     if result != SnapshotSent::Failed || !mutant!(SendFailureNotReported) {
                         ended.push((to, result));
                     }
@@ -223,21 +268,5 @@ impl Outgoing {
             }
         }
         ended
-    }
-}
-
-impl Peer {
-    fn next_deadline(&self) -> Option<Time> {
-        match self {
-            Self::Waiting(_) => None,
-            Self::Sending(sender) => sender.next_deadline(),
-        }
-    }
-
-    fn waits_for(&self) -> Option<LogIndex> {
-        match self {
-            Self::Waiting(at_least) => Some(*at_least),
-            Self::Sending(_) => None,
-        }
     }
 }

@@ -56,6 +56,10 @@ pub struct TestNode<M: StateMachine> {
     pub running: Option<Running<M>>,
     /// The log worker does nothing: as if a sync did not return.
     pub log_frozen: bool,
+    /// The applier does nothing, as if an install took very long.
+    pub machine_frozen: bool,
+    /// How often the state machine was asked for a view, to make a snapshot of.
+    pub views: u64,
     pub ended: Option<Ended>,
     options: ReplicaOptions,
     membership: Membership,
@@ -88,7 +92,18 @@ pub fn small_options() -> ReplicaOptions {
 impl<M: StateMachine> TestNode<M> {
     fn new(id: NodeId, open: Open<M>, options: ReplicaOptions, membership: Membership) -> Self {
         let disk = SimulatedDisk::new(id.0);
-        Self { id, disk, running: None, log_frozen: false, ended: None, options, membership, open }
+        Self {
+            id,
+            disk,
+            running: None,
+            log_frozen: false,
+            machine_frozen: false,
+            views: 0,
+            ended: None,
+            options,
+            membership,
+            open,
+        }
     }
 
     fn store(&self) -> StoreId {
@@ -194,6 +209,12 @@ impl<M: StateMachine> Cluster<M> {
         self.nodes[&id].running.as_ref().expect("the node runs").applier.reader()
     }
 
+    /// True while the state machine of a node has a snapshot to switch to.
+    pub fn is_installing(&self, id: NodeId) -> bool {
+        let machine = &self.nodes[&id].running.as_ref().expect("the node runs").machine;
+        machine.iter().any(|work| matches!(work, MachineWork::Restore(_)))
+    }
+
     /// A running node that leads in the highest term.
     pub fn leader(&self) -> Option<NodeId> {
         let leading = self.nodes.values().filter_map(|node| {
@@ -241,7 +262,10 @@ impl<M: StateMachine> Cluster<M> {
                 Action::SendBulk { to, body } => self.bulk.push_back((id, to, body)),
                 Action::Log(write) => running.writes.push(write),
                 Action::Fetch(work) => running.fetches.push(work),
-                Action::Machine(work) => running.machine.push(work),
+                Action::Machine(work) => {
+                    node.views += u64::from(matches!(work, MachineWork::View));
+                    running.machine.push(work);
+                }
                 Action::Snapshot(work) => running.snapshot.push_back(work),
                 Action::Answer { ticket, answer } => {
                     let twice = self.answers.insert(ticket, answer);
@@ -290,13 +314,14 @@ impl<M: StateMachine> Cluster<M> {
     fn work(&mut self, id: NodeId) -> Vec<Event> {
         let turn = self.rounds + id.0;
         let node = self.nodes.get_mut(&id).unwrap();
-        let log_rests = node.log_frozen || turn.is_multiple_of(3);
+        let (log_rests, machine_rests) = (node.log_frozen || turn.is_multiple_of(3), node.machine_frozen);
         let Some(running) = node.running.as_mut() else { return Vec::new() };
         let mut events = Vec::new();
         for worker in (0..3).map(|worker| (worker + turn / 2) % 3) {
             match worker {
                 0 if log_rests => {}
                 0 => running.work_on_log(&mut events),
+                1 if machine_rests => {}
                 1 => running.work_on_machine(&mut events),
                 _ => running.work_on_snapshots(&mut events),
             }
