@@ -51,7 +51,7 @@ pub(super) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
     let without = flags.without.iter().flat_map(|promise| ["--without", promise]);
     let simulator = Simulator {
         binary,
-        args: ["--terse", "--jobs", "1"].into_iter().chain(without).map(str::to_owned).collect(),
+        args: ["--terse", "--digests", "--jobs", "1"].into_iter().chain(without).map(str::to_owned).collect(),
         logs,
         first_seed: flags.first_seed.unwrap_or(FIRST_SEED),
         limit: Duration::from_secs(flags.seconds.unwrap_or(SECONDS)),
@@ -60,7 +60,13 @@ pub(super) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
     let start = Instant::now();
     let mutants: Vec<&String> = bugs.iter().flat_map(|bug| &bug.mutants).collect();
     let trials = try_all(&simulator, &mutants, jobs)?;
-    print(&table::trials(&bugs, &trials))?;
+    let sound = if trials.values().all(|trial| trial.caught.is_some()) {
+        None
+    } else {
+        complain("some live: the same seeds without a mutant show where it had an effect");
+        Some(simulator.sound()?)
+    };
+    print(&table::trials(&bugs, &trials, sound.as_ref()))?;
     print(&format!("\n{}", table::score(&bugs, &trials, start.elapsed())))?;
     let blind = if flags.blind { blind::run(&simulator, &trials, jobs) } else { Ok(()) };
     judge(&trials, &simulator).and(blind)

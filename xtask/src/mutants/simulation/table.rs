@@ -21,12 +21,14 @@ pub(super) fn list(bugs: &[Bug]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Each bug in a line, and below it what came of its mutants.
-pub(super) fn trials(bugs: &[Bug], trials: &Trials) -> String {
+/// Each bug in a line, and below it what came of its mutants; of those that live also in how many seeds they changed
+/// anything, where it is known how these run without.
+pub(super) fn trials(bugs: &[Bug], trials: &Trials, sound: Option<&Trial>) -> String {
     let tried = |bug: &Bug| {
         bug.mutants.iter().filter_map(|it| Some((it.clone(), trials.get(it)?))).collect::<Vec<_>>()
     };
-    let rows: Vec<Vec<String>> = bugs.iter().flat_map(tried).map(|(name, trial)| row(&name, trial)).collect();
+    let rows: Vec<Vec<String>> =
+        bugs.iter().flat_map(tried).map(|(name, trial)| row(&name, trial, sound)).collect();
     let header = ["  mutant", "", "by", "    events", "core s", " seeds"];
     let table = console::table(&header, &rows);
     let mut lines = table.lines();
@@ -39,7 +41,7 @@ pub(super) fn trials(bugs: &[Bug], trials: &Trials) -> String {
     out.join("\n")
 }
 
-fn row(name: &str, trial: &Trial) -> Vec<String> {
+fn row(name: &str, trial: &Trial, sound: Option<&Trial>) -> Vec<String> {
     let (state, by) = match (&trial.caught, excused::why(name)) {
         (Some(broken), _) => ("caught", broken.promise.as_str()),
         (None, Some(_)) => ("excused", ""),
@@ -48,11 +50,19 @@ fn row(name: &str, trial: &Trial) -> Vec<String> {
     let mut row = vec![format!("  {name}"), state.to_owned(), by.to_owned()];
     let seconds = trial.time.as_secs_f64();
     row.extend([format!("{:>10}", trial.events), format!("{seconds:>6.2}"), format!("{:>6}", trial.seeds)]);
-    // The reason makes this line longer, and the others not.
-    if let (None, Some(why)) = (&trial.caught, excused::why(name)) {
-        row.push(why.to_owned());
+    if trial.caught.is_none() {
+        row.push(excused::why(name).map_or_else(|| effect(trial, sound), str::to_owned));
     }
     row
+}
+
+/// Whether nothing looks where the mutant does harm, or it never comes to that.
+fn effect(trial: &Trial, sound: Option<&Trial>) -> String {
+    match sound.map(|sound| trial.difference(sound)) {
+        Some((0, seeds)) => format!("no effect in {seeds} seeds"),
+        Some((changed, seeds)) => format!("an effect in {changed} of {seeds} seeds"),
+        None => String::new(),
+    }
 }
 
 /// How many were caught, by what, and how soon.
@@ -108,7 +118,7 @@ mod tests {
             events: ms * 100,
             time: Duration::from_millis(ms),
             seeds: 2,
-            unsound: Vec::new(),
+            ..Trial::default()
         };
         let trials = [
             ("raft-core/vote-first", trial(Some("one-vote"), 30)),
@@ -124,13 +134,13 @@ mod tests {
             "  mutant                            by            events  core s   seeds",
             "an early vote",
             "  raft-core/vote-first      caught  one-vote        3000    0.03       2",
-            "  raft-log/vote-lost        LIVES                6000000   60.00       2",
+            "  raft-log/vote-lost        LIVES                6000000   60.00       2  no effect in 0 seeds",
             "a watch that skips",
             "  (none: there are none)",
             "disk full",
             "  raft-log/error-swallowed  caught  recovery      150000    1.50       2",
         ];
-        assert_eq!(trials(&bugs(), &results()), expected.join("\n"));
+        assert_eq!(trials(&bugs(), &results(), Some(&Trial::default())), expected.join("\n"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! What `raft-sim --terse` tells, in one line.
+//! What `raft-sim --terse --digests` tells: a line for each seed, and one at the end.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How a run ended, and after how much.
@@ -10,7 +11,12 @@ pub(super) struct Told {
     /// Seconds of processor time.
     pub(super) time: Duration,
     pub(super) seeds: u64,
+    /// Of each seed's run.
+    pub(super) digests: Digests,
 }
+
+/// Seeds, each with the whole story of its run in a number.
+pub(super) type Digests = BTreeMap<u64, String>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -33,9 +39,15 @@ pub(super) const STUCK: &str = "(stuck)";
 /// A process that was killed by a signal, in the place of a promise.
 pub(super) const CRASH: &str = "(crash)";
 
-/// The line among all that was printed.
+/// The lines among all that was printed.
 pub(super) fn read(printed: &str) -> Option<Told> {
-    printed.lines().rev().find_map(line)
+    let told = printed.lines().rev().find_map(line)?;
+    Some(Told { digests: printed.lines().filter_map(digest).collect(), ..told })
+}
+
+fn digest(line: &str) -> Option<(u64, String)> {
+    let (seed, digest) = line.strip_prefix("seed\t")?.split_once('\t')?;
+    Some((seed.parse().ok()?, digest.to_owned()))
 }
 
 fn line(line: &str) -> Option<Told> {
@@ -49,14 +61,15 @@ fn line(line: &str) -> Option<Told> {
         _ => return None,
     };
     let time = Duration::try_from_secs_f64(seconds.parse().ok()?).ok()?;
-    Some(Told { end, events: events.parse().ok()?, time, seeds: seeds.parse().ok()? })
+    let [events, seeds] = [events, seeds].map(|number| number.parse().ok());
+    Some(Told { end, events: events?, time, seeds: seeds?, digests: Digests::new() })
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{Broken, End, STUCK, Told, read};
+    use super::{Broken, Digests, End, STUCK, Told, read};
 
     fn broken(promise: &str, what: &str) -> End {
         End::Broken(Broken { promise: promise.to_owned(), what: what.to_owned() })
@@ -64,10 +77,11 @@ mod tests {
 
     #[test]
     fn a_broken_promise_is_told_with_what_happened() {
-        let printed = "some line\nviolation\tone-vote\t120\t0.25\t3\t2 voted twice\n";
+        let printed = "some line\nseed\t4\t0a\nviolation\tone-vote\t120\t0.25\t3\t2 voted twice\n";
         let time = Duration::from_millis(250);
         let end = broken("one-vote", "2 voted twice");
-        assert_eq!(read(printed), Some(Told { end, events: 120, time, seeds: 3 }));
+        let digests = Digests::from([(4, "0a".to_owned())]);
+        assert_eq!(read(printed), Some(Told { end, events: 120, time, seeds: 3, digests }));
     }
 
     #[test]

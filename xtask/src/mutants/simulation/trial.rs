@@ -7,7 +7,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::told::{self, Broken, CRASH, End, Told};
+use super::told::{self, Broken, CRASH, Digests, End, Told};
 use crate::console;
 use crate::mutants::log_file;
 use crate::mutants::trial::VARIABLE;
@@ -47,6 +47,7 @@ pub(super) struct Trial {
     pub(super) seeds: u64,
     /// Seeds that break a promise without a mutant as well: they say nothing about this one.
     pub(super) unsound: Vec<Unsound>,
+    pub(super) digests: Digests,
 }
 
 /// A seed that breaks a promise without a mutant.
@@ -71,10 +72,26 @@ impl Trial {
         self.events += told.events;
         self.time += told.time;
         self.seeds += told.seeds;
+        self.digests.extend(told.digests.iter().map(|(seed, digest)| (*seed, digest.clone())));
+    }
+
+    /// How many seeds ran otherwise than in `other`, and of how many that both have.
+    pub(super) fn difference(&self, other: &Self) -> (usize, usize) {
+        let both = self.digests.iter().filter_map(|(seed, digest)| Some((digest, other.digests.get(seed)?)));
+        let differs: Vec<bool> = both.map(|(one, two)| one != two).collect();
+        (differs.iter().filter(|it| **it).count(), differs.len())
     }
 }
 
 impl Simulator {
+    /// The same seeds without a mutant.
+    ///
+    /// # Errors
+    /// The simulator cannot be run, or tells nothing.
+    pub(super) fn sound(&self) -> Result<Trial, Failure> {
+        self.trial("")
+    }
+
     /// Tries one mutant, `<crate>/<name>`.
     ///
     /// # Errors
@@ -162,7 +179,7 @@ impl Simulator {
 fn died(status: ExitStatus, time: Duration) -> Option<Told> {
     let is_crash = status.signal().is_some() || status.code() == Some(PANICKED);
     let broken = Broken { promise: CRASH.to_owned(), what: format!("the process ended with {status}") };
-    is_crash.then_some(Told { end: End::Broken(broken), events: 0, time, seeds: 0 })
+    is_crash.then_some(Told { end: End::Broken(broken), events: 0, time, seeds: 0, digests: Digests::new() })
 }
 
 #[cfg(test)]
@@ -184,6 +201,16 @@ mod tests {
         let trial = simulator.trial("raft-core/a").map_err(|failure| failure.to_string());
         fs::remove_dir_all(&simulator.logs).expect("its folder is there");
         trial
+    }
+
+    #[test]
+    fn seeds_that_ran_otherwise_are_counted_among_those_that_both_have() {
+        let ran = |digests: &[(u64, &str)]| Trial {
+            digests: digests.iter().map(|(seed, digest)| (*seed, (*digest).to_owned())).collect(),
+            ..Trial::default()
+        };
+        let (mutant, sound) = (ran(&[(1, "a"), (2, "b"), (3, "c")]), ran(&[(1, "a"), (2, "x")]));
+        assert_eq!(mutant.difference(&sound), (1, 2));
     }
 
     fn by(trial: &Trial) -> Option<&str> {
