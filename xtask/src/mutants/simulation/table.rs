@@ -29,7 +29,7 @@ pub(super) fn trials(bugs: &[Bug], trials: &Trials, sound: Option<&Trial>) -> St
     };
     let rows: Vec<Vec<String>> =
         bugs.iter().flat_map(tried).map(|(name, trial)| row(&name, trial, sound)).collect();
-    let header = ["  mutant", "", "by", "    events", "core s", " seeds"];
+    let header = ["  mutant", "", "by", "    events", "core s", " seeds", ""];
     let table = console::table(&header, &rows);
     let mut lines = table.lines();
     let mut out: Vec<String> = lines.next().map(str::to_owned).into_iter().collect();
