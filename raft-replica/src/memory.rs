@@ -81,6 +81,10 @@ impl<A: Application> InMemory<A> {
     pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, MachineError> {
         let path = dir.join(FILE);
         let versioned = if disk.exists(&path)? {
+            // Its maker may have ended before the name was durable, and the log is cut up to what is read here.
+            if !mutant!(ImageNameNotSyncedAtStart) {
+                disk.sync_dir(dir)?;
+            }
             let file = disk.open(&path, OpenMode::Existing)?;
             let length = usize::try_from(file.len()?).map_err(|_| damaged("is larger than memory"))?;
             let mut image = vec![0; length];

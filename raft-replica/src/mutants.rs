@@ -99,4 +99,9 @@ raftkit_mutants::catalogue! { "raft-replica";
         "A snapshot that cannot be read is used for the next try.",
     45 CutOnceInstalled "cut-once-installed" "hashicorp/raft#212"
         "The log behind a snapshot is not kept any more once that is installed, and before its peer has read on.",
+    // After a process that was killed.
+    46 ImageNameNotSyncedAtStart "image-name-not-synced-at-start" "missing folder fsync"
+        "The image of a state that an earlier life could not make durable counts as durable.",
+    47 LeftoversStay "leftovers-stay" "disk space"
+        "Snapshots that an earlier life left stay on disk until another one is installed or sent.",
 }

@@ -88,6 +88,11 @@ impl<M: StateMachine> Opened<M> {
     ) -> Result<Self, OpenReplicaError> {
         let state = machine.applied();
         let repaired = reconcile(state, &mut store, &mut restored, &dir)?;
+        // Log and state are durable and need no snapshot any more, and nobody else knows of those that are there. What
+        // cannot be removed is tried again later; it costs space, nothing else.
+        if !mutant!(LeftoversStay) {
+            let _ = dir.remove_all_but(&[]);
+        }
         // A founding member's log starts after an entry that holds no command: a new state machine is up to it.
         // Of a damaged log that ends before the state machine, all that is left is applied.
         let applied = mutant!(OpensAppliedToCommit, restored.hard_state.commit.max(state.index), state.index);

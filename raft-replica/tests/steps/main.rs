@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
 mod behind;
+mod follower;
 mod installing;
 mod opening;
 mod workers;

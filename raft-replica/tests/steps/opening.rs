@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use raftkit_core::{Base, HardState, Health, LogId, LogIndex, NodeId, StoreId, Term, Write};
-use raftkit_disk::{Disk, OpenMode, SimulatedDisk};
+use raftkit_disk::{Disk, OpenMode, Operation, SimulatedDisk};
 use raftkit_log::{OpenOptions, Store};
 use raftkit_replica::{Applied, OpenReplicaError, Opened, Repair, StateMachine};
 use raftkit_snapshot::SnapshotDir;
@@ -80,4 +80,25 @@ fn an_image_of_the_state_in_which_a_bit_has_flipped_is_refused() {
     file.write_at(at, &[last[0] ^ 2]).unwrap();
     let refused = open().unwrap_err();
     assert!(refused.to_string().contains("checksum"), "{refused}");
+}
+
+/// A process that is killed leaves what it wrote in the page cache, names included. What the next one reads there it must
+/// not lose to a power cut: the log is cut up to it.
+#[test]
+fn a_state_whose_name_an_earlier_life_could_not_make_durable_is_durable_once_it_is_opened() {
+    let disk = SimulatedDisk::new(1);
+    let open = || Machine::open(Arc::new(disk.clone()), Path::new(DIR)).unwrap();
+    disk.create_dir_all(Path::new(DIR)).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    let add = Machine::encode(&1).unwrap();
+    let mut machine = open();
+    machine.apply(&[Applied { id: LogId::new(2, 2), command: Some(add) }]).unwrap();
+    disk.fail_next(Operation::SyncDir, 0, std::io::ErrorKind::Other);
+    assert!(machine.persist().is_err());
+    drop(machine);
+    disk.kill();
+    let durable = open().durable();
+    assert_eq!(durable, LogId::new(2, 2));
+    disk.crash_losing_all_unsynced();
+    assert_eq!(open().durable(), durable);
 }

@@ -1,0 +1,177 @@
+//! A follower whose workers do as much of their queues as a test says, and the snapshots that it gets.
+
+use std::collections::VecDeque;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use raftkit_core::{
+    AppendEntries, Body, Incarnation, LogId, LogIndex, Message, NodeId, StoreId, Term, Time, Write,
+};
+use raftkit_disk::{Disk, SimulatedDisk};
+use raftkit_replica::{
+    Action, Applied, Ended, Event, MachineWork, OpenReplicaError, Opened, SnapshotWork, StateMachine,
+};
+use raftkit_snapshot::{SnapshotDir, SnapshotFile, SnapshotMessage};
+
+use super::{DIR, Machine, command, membership, open, try_open};
+
+const LEADER: NodeId = NodeId(2);
+
+/// The snapshot of a log of which each entry up to `index` added one.
+pub(crate) fn snapshot(index: u64) -> SnapshotFile {
+    let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new(index));
+    let mut machine = Machine::open(Arc::clone(&disk), Path::new("/")).unwrap();
+    let applied = (2..=index).map(|at| Applied { id: LogId::new(2, at), command: Some(one()) });
+    machine.apply(&applied.collect::<Vec<_>>()).unwrap();
+    let dir = SnapshotDir::new(disk, "/snapshots".into()).unwrap();
+    let mut writer = dir.create(membership("first")).unwrap();
+    machine.snapshot().unwrap().write_to(&mut writer).unwrap();
+    writer.flush().unwrap();
+    writer.finish(LogId::new(2, index)).unwrap()
+}
+
+fn one() -> bytes::Bytes {
+    Machine::encode(&1).unwrap()
+}
+
+/// A follower and what its workers have to do.
+pub(crate) struct Follower {
+    disk: SimulatedDisk,
+    pub(crate) opened: Opened<Machine>,
+    now: Time,
+    pub(crate) writes: VecDeque<Write>,
+    pub(crate) machine: VecDeque<MachineWork>,
+    pub(crate) snapshots: VecDeque<SnapshotWork>,
+    pub(crate) ended: Option<Ended>,
+    /// What it said to whoever sends a snapshot.
+    said: Vec<SnapshotMessage>,
+}
+
+impl Follower {
+    pub(crate) fn new() -> Self {
+        Self::on(SimulatedDisk::new(1))
+    }
+
+    fn on(disk: SimulatedDisk) -> Self {
+        let opened = open(&disk, |_| {});
+        let (writes, machine, snapshots) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
+        Self { disk, opened, now: Time(1), writes, machine, snapshots, ended: None, said: Vec::new() }
+    }
+
+    pub(crate) fn give(&mut self, event: Event) {
+        let mut actions = Vec::new();
+        self.opened.replica.handle(self.now, event, &mut actions);
+        for action in actions {
+            match action {
+                Action::Log(write) => self.writes.push_back(write),
+                Action::Machine(work) => self.machine.push_back(work),
+                Action::Snapshot(work) => self.snapshots.push_back(work),
+                Action::SendBulk { body, .. } => self.said.push(SnapshotMessage::decode(body).unwrap()),
+                Action::Ended(why) => self.ended = Some(why),
+                Action::Send(_) | Action::Fetch(_) | Action::Answer { .. } | Action::Role(_) => {}
+            }
+        }
+    }
+
+    /// The leader's entries from `first` to `last` come in; all of them are committed.
+    pub(crate) fn append(&mut self, first: u64, last: u64) {
+        let prev = if first == 2 { LogId::GENESIS } else { LogId::new(2, first - 1) };
+        let entries = (first..=last).map(command).collect();
+        let append = AppendEntries { prev, entries, commit: LogIndex(last), round: 1 };
+        self.give(Event::Message(Message {
+            from: LEADER,
+            from_store: StoreId(8),
+            from_incarnation: Incarnation(1),
+            to: NodeId(1),
+            term: Term(2),
+            body: Body::AppendEntries(append),
+        }));
+    }
+
+    fn tell(&mut self, message: &SnapshotMessage) {
+        self.give(Event::Bulk { from: LEADER, body: message.encode() });
+    }
+
+    /// The leader offers a snapshot, and its one chunk comes in. What is left for the snapshot worker is to finish it.
+    pub(crate) fn receive(&mut self, file: &SnapshotFile) {
+        let snapshot = file.manifest().id;
+        self.tell(&SnapshotMessage::Offer(file.manifest().clone()));
+        self.work_on_snapshots();
+        assert!(self.said.contains(&SnapshotMessage::Want { snapshot, chunk: 0 }), "{:?}", self.said);
+        self.tell(&SnapshotMessage::Chunk { snapshot, chunk: 0, bytes: file.read_chunk(0).unwrap() });
+        let store = self.snapshots.pop_front().unwrap();
+        self.give_all(|it| it.opened.snapshots.run(store).into_iter().collect());
+        assert!(matches!(self.snapshots.front(), Some(SnapshotWork::FinishPartial)));
+    }
+
+    fn give_all(&mut self, work: impl FnOnce(&mut Self) -> Vec<Event>) {
+        for event in work(self) {
+            self.give(event);
+        }
+    }
+
+    /// The snapshot worker does all that it has by now.
+    pub(crate) fn work_on_snapshots(&mut self) {
+        let works: Vec<SnapshotWork> = self.snapshots.drain(..).collect();
+        self.give_all(|it| works.into_iter().filter_map(|work| it.opened.snapshots.run(work)).collect());
+    }
+
+    pub(crate) fn work_on_machine(&mut self) {
+        let works: Vec<MachineWork> = self.machine.drain(..).collect();
+        self.give_all(|it| {
+            let mut events = Vec::new();
+            it.opened.applier.run(works, &mut |event| events.push(event));
+            events
+        });
+    }
+
+    /// The log makes its next `count` writes durable, and no more.
+    pub(crate) fn work_on_log(&mut self, count: usize) {
+        let writes = self.writes.drain(..count).collect();
+        self.give_all(|it| it.opened.log.flush(writes).into_iter().collect());
+    }
+
+    /// All workers do all that they have, until nothing is left.
+    pub(crate) fn settle(&mut self) {
+        while !(self.writes.is_empty() && self.machine.is_empty() && self.snapshots.is_empty()) {
+            self.work_on_log(self.writes.len());
+            self.work_on_machine();
+            self.work_on_snapshots();
+        }
+    }
+
+    /// It receives this snapshot and its state machine switches to it; the log does nothing.
+    pub(crate) fn switch_to(&mut self, index: u64) {
+        self.receive(&snapshot(index));
+        self.work_on_snapshots();
+        self.work_on_machine();
+        self.work_on_snapshots();
+        assert_eq!(self.opened.replica.durable(), LogIndex(index));
+    }
+
+    pub(crate) fn files(&self) -> Vec<String> {
+        let paths = self.disk.list(&Path::new(DIR).join("snapshots")).unwrap();
+        let name = |path: &std::path::PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        paths.iter().map(name).collect()
+    }
+
+    /// The power goes, and comes back. All that was not synced is lost, but for one thing: a snapshot that was removed
+    /// stays so, as it may.
+    pub(crate) fn crash(self) -> Result<Opened<Machine>, OpenReplicaError> {
+        let disk = self.disk.clone();
+        drop(self);
+        disk.sync_dir(&Path::new(DIR).join("snapshots")).unwrap();
+        disk.crash_losing_all_unsynced();
+        try_open(&disk, |_| {})
+    }
+
+    /// The process is killed and starts again.
+    pub(crate) fn restart(self) -> Self {
+        let disk = self.disk.clone();
+        disk.freeze();
+        drop(self);
+        disk.kill();
+        Self::on(disk)
+    }
+}
