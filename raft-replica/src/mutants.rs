@@ -104,4 +104,6 @@ raftkit_mutants::catalogue! { "raft-replica";
         "The image of a state that an earlier life could not make durable counts as durable.",
     47 LeftoversStay "leftovers-stay" "disk space"
         "Snapshots that an earlier life left stay on disk until another one is installed or sent.",
+    48 StaleAnswerHeard "stale-answer-heard" "answer to an earlier question"
+        "A store that fails after its transfer was given up ends the next one.",
 }

@@ -24,12 +24,17 @@ pub(crate) struct Incoming {
     /// power go before, they are all that explains a state ahead of its log. Another one may be coming in meanwhile, and
     /// be switched to, so each has its own write.
     switched: BTreeMap<LogId, WriteSeq>,
+    /// What the snapshot worker was asked for and has not answered; it answers in order.
+    unanswered: usize,
+    /// Of those, the first so many belong to transfers that were given up: the receiver must not hear of them.
+    stale: usize,
 }
 
 impl Incoming {
     pub(crate) fn new() -> Self {
         let receiver = Receiver::new(ReceiverOptions::default());
-        Self { receiver, current: None, whole: None, switched: BTreeMap::new() }
+        let switched = BTreeMap::new();
+        Self { receiver, current: None, whole: None, switched, unanswered: 0, stale: 0 }
     }
 
     /// The snapshots that must stay on disk.
@@ -47,8 +52,24 @@ impl Incoming {
         }
     }
 
+    /// The snapshot worker answers.
+    pub(crate) fn answered(
+        &mut self,
+        now: Time,
+        result: Result<ReceiverInput, String>,
+        out: &mut Vec<Action>,
+    ) {
+        if self.is_stale() {
+            return;
+        }
+        self.give(now, result.unwrap_or(ReceiverInput::Failed), out);
+    }
+
     /// The snapshot is whole and durable, or could not be made so.
     pub(crate) fn whole(&mut self, now: Time, result: Result<SnapshotFile, String>, out: &mut Vec<Action>) {
+        if self.is_stale() {
+            return;
+        }
         let input = match result {
             Ok(file) => {
                 self.whole = Some(file);
@@ -57,6 +78,14 @@ impl Incoming {
             Err(_reason) => ReceiverInput::Failed,
         };
         self.give(now, input, out);
+    }
+
+    /// Takes note of an answer. True when nobody waits for it any more.
+    fn is_stale(&mut self) -> bool {
+        self.unanswered = self.unanswered.saturating_sub(1);
+        let stale = self.stale > 0 && !mutant!(StaleAnswerHeard);
+        self.stale = self.stale.saturating_sub(1);
+        stale
     }
 
     /// The state machine has switched to a snapshot; the log is durably up to it by that write, or is already.
@@ -98,12 +127,17 @@ impl Incoming {
                 }
                 ReceiverOutput::Open(manifest) => {
                     self.current = Some(manifest.id);
+                    self.unanswered += 1;
                     out.push(Action::Snapshot(SnapshotWork::OpenPartial(manifest)));
                 }
                 ReceiverOutput::Store { chunk, bytes } => {
+                    self.unanswered += 1;
                     out.push(Action::Snapshot(SnapshotWork::StoreChunk { chunk, bytes }));
                 }
-                ReceiverOutput::Finish => out.push(Action::Snapshot(SnapshotWork::FinishPartial)),
+                ReceiverOutput::Finish => {
+                    self.unanswered += 1;
+                    out.push(Action::Snapshot(SnapshotWork::FinishPartial));
+                }
                 ReceiverOutput::Install(_manifest) => {
                     if let Some(file) = self.whole.take() {
                         out.push(Action::Machine(MachineWork::Restore(file)));
@@ -114,6 +148,7 @@ impl Incoming {
                 }
                 ReceiverOutput::Discard => {
                     (self.current, self.whole) = (None, None);
+                    self.stale = self.unanswered;
                     out.push(Action::Snapshot(SnapshotWork::DropPartial));
                 }
             }

@@ -142,15 +142,13 @@ impl Transfers {
         result: Result<BTreeSet<u32>, String>,
         out: &mut Vec<Action>,
     ) {
-        let input = result.map_or(ReceiverInput::Failed, |have| ReceiverInput::Opened { have });
-        self.incoming.give(now, input, out);
+        self.incoming.answered(now, result.map(|have| ReceiverInput::Opened { have }), out);
         self.let_go(out);
     }
 
     /// A chunk of what comes in is stored.
     pub(crate) fn chunk_stored(&mut self, now: Time, result: Result<u32, String>, out: &mut Vec<Action>) {
-        let input = result.map_or(ReceiverInput::Failed, |chunk| ReceiverInput::Stored { chunk });
-        self.incoming.give(now, input, out);
+        self.incoming.answered(now, result.map(|chunk| ReceiverInput::Stored { chunk }), out);
         self.let_go(out);
     }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "test")]
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -194,4 +195,36 @@ fn a_snapshot_behind_which_the_log_was_cut_is_of_no_use_and_a_new_one_is_made() 
     transfers.wanted(ms(2000), PEER, LogIndex(10), LogIndex(12), &mut out);
     assert_eq!(offers_and_views(&out), (vec![], 1));
     assert_eq!((transfers.needed(), keeps(&out)), (Some(LogIndex(12)), vec![vec![]]));
+}
+
+#[test]
+fn what_fails_of_a_transfer_that_was_given_up_does_not_end_the_next_one() {
+    let (mut transfers, mut out) = (Transfers::new(), Vec::new());
+    let dir = SnapshotDir::new(Arc::new(SimulatedDisk::new(1)), PathBuf::from("/snapshots")).unwrap();
+    let mut writer = dir.with_chunk_bytes(10).create(Membership::default()).unwrap();
+    writer.write_all(&[7; 40]).unwrap();
+    let file = writer.finish(LogId::new(2, 9)).unwrap();
+    let snapshot = file.manifest().id;
+    let tell = |transfers: &mut Transfers, message: SnapshotMessage| {
+        let mut out = Vec::new();
+        transfers.message(ms(1), PEER, message.encode(), LogIndex(1), &mut out);
+        out
+    };
+    let offer = SnapshotMessage::Offer(file.manifest().clone());
+    tell(&mut transfers, offer.clone());
+    transfers.partial_opened(ms(1), Ok(BTreeSet::new()), &mut out);
+    for chunk in 0..2 {
+        let bytes = file.read_chunk(chunk).unwrap();
+        tell(&mut transfers, SnapshotMessage::Chunk { snapshot, chunk, bytes });
+    }
+    let full = || Err("no space".to_owned());
+    transfers.chunk_stored(ms(2), full(), &mut out);
+    let failed = SnapshotMessage::Refused { snapshot, reason: Refusal::Failed }.encode();
+    assert!(out.iter().any(|it| matches!(it, Action::SendBulk { body, .. } if *body == failed)));
+    assert_eq!(tell(&mut transfers, offer).len(), 2, "it is offered again, and opened");
+    out.clear();
+    transfers.chunk_stored(ms(3), full(), &mut out);
+    assert!(out.is_empty(), "the other chunk of the first try");
+    transfers.partial_opened(ms(4), Ok(BTreeSet::from([0])), &mut out);
+    assert_eq!(out.len(), 3, "it asks for the three that are missing");
 }
