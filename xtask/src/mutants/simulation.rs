@@ -27,8 +27,23 @@ const FIRST_SEED: u64 = 1;
 const SECONDS: u64 = 60;
 /// How much each gets in the gate, which tries those that need far less.
 const SECONDS_IN_GATE: u64 = 20;
-/// What the gate tries: mutants of each crate, caught by as many promises as can be in little time.
-const IN_GATE: &[&str] = &[];
+/// What the gate tries: mutants of each crate, each promise by the one that it catches soonest.
+const IN_GATE: &[&str] = &[
+    "raft-core/vote-before-durable",         // one-vote
+    "raft-core/pre-vote-changes-vote",       // node-state
+    "raft-core/pre-vote-raises-term",        // liveness
+    "raft-core/commit-to-last",              // committed-forever
+    "raft-core/new-leader-drops-tail",       // leader-complete
+    "raft-core/lease-without-quorum",        // lease
+    "raft-core/quorum-off-by-one",           // durable-quorum
+    "raft-core/ack-before-durable",          // durable-ack
+    "raft-log/ack-at-submit",                // recovery
+    "raft-snapshot/finished-before-durable", // no-loss
+    "raft-replica/applied-is-committed",     // fresh-read
+    "raft-replica/jumped-told-not-done",     // true-answer
+    "raft-kv/modify-index-not-restored",     // same-state
+    "raft-net/other-cluster-accepted",       // durable-quorum, of all clusters
+];
 
 /// What came of each mutant.
 type Trials = BTreeMap<String, Trial>;
@@ -68,6 +83,10 @@ pub(super) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
     };
     print(&table::trials(&bugs, &trials, sound.as_ref()))?;
     print(&format!("\n{}", table::score(&bugs, &trials, start.elapsed())))?;
+    if flags.only.is_empty() {
+        let promises = promises(&simulator.binary)?;
+        print(&format!("none by {}", table::idle(&promises, &trials).join(", ")))?;
+    }
     let blind = if flags.blind { blind::run(&simulator, &trials, jobs) } else { Ok(()) };
     judge(&trials, &simulator).and(blind)
 }
@@ -111,6 +130,14 @@ fn catalogue(binary: &Path) -> Result<Vec<Bug>, Failure> {
         Some((name, _)) => Err(Failure::new(format!("{name} is excused, and stands in no catalogue"))),
         None => Ok(bugs),
     }
+}
+
+/// All promises that there are.
+fn promises(binary: &Path) -> Result<Vec<String>, Failure> {
+    let mut command = Command::new(binary);
+    command.arg("--list-promises");
+    let words = |line: &str| line.split_whitespace().next().map(str::to_owned);
+    Ok(workspace::output_of(command)?.lines().filter_map(words).collect())
 }
 
 fn try_all(simulator: &Simulator, mutants: &[&String], jobs: usize) -> Result<Trials, Failure> {

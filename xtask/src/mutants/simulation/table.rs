@@ -93,6 +93,14 @@ pub(super) fn score(bugs: &[Bug], trials: &Trials, elapsed: Duration) -> String 
     )
 }
 
+/// The promises that caught none: nothing shows yet that they can.
+pub(super) fn idle<'a>(promises: &'a [String], trials: &Trials) -> Vec<&'a str> {
+    let has_caught = |promise: &String| {
+        trials.values().any(|trial| trial.caught.as_ref().is_some_and(|broken| broken.promise == *promise))
+    };
+    promises.iter().filter(|promise| !has_caught(promise)).map(String::as_str).collect()
+}
+
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default()
@@ -149,6 +157,12 @@ mod tests {
             score(&bugs(), &results(), Duration::from_secs(90)),
             "2 of 3 mutants caught, 0 excused, of 2 of 2 bugs; median 1.50 core seconds; all in 90.0 s\n1 by one-vote, 1 by recovery"
         );
+    }
+
+    #[test]
+    fn a_promise_that_caught_none_is_told() {
+        let promises = ["lease", "one-vote", "recovery"].map(str::to_owned);
+        assert_eq!(idle(&promises, &results()), ["lease"]);
     }
 
     #[test]
