@@ -147,7 +147,7 @@ fn try_all(simulator: &Simulator, mutants: &[&String], jobs: usize) -> Result<Tr
     Ok(mutants.iter().map(|&mutant| mutant.clone()).zip(trials).collect())
 }
 
-/// Fails when a mutant lives that may not, or when a promise is broken without any.
+/// Fails when a mutant lives that may not, or does not and might, or when a promise is broken without any.
 fn judge(trials: &Trials, simulator: &Simulator) -> Result<(), Failure> {
     let lives = |(name, trial): &(&String, &Trial)| trial.caught.is_none() && excused::why(name).is_none();
     let alive: Vec<&str> = trials.iter().filter(lives).map(|(name, _)| name.as_str()).collect();
@@ -157,6 +157,10 @@ fn judge(trials: &Trials, simulator: &Simulator) -> Result<(), Failure> {
         let logs = simulator.logs.display();
         wrong.push(format!("no promise notices {}; what was said is in {logs}", alive.join(", ")));
     }
+    let is_stale = |(name, trial): &(&String, &Trial)| trial.caught.is_some() && excused::why(name).is_some();
+    wrong.extend(
+        trials.iter().filter(is_stale).map(|(name, _)| format!("{name} is caught, and needs no excuse")),
+    );
     wrong.extend(unsound.iter().map(|it| {
         let Unsound { seed, promise, what } = it;
         format!("seed {seed} breaks {promise} without a mutant, and says nothing about them: {what}")
@@ -192,6 +196,13 @@ mod tests {
         assert_eq!(judged(&[("raft-core/a", caught())]), None);
         let said = judged(&[("raft-core/a", caught()), ("raft-core/b", Trial::default())]);
         assert_eq!(said.as_deref(), Some("no promise notices raft-core/b; what was said is in logs"));
+    }
+
+    #[test]
+    fn an_excuse_holds_as_long_as_it_is_needed() {
+        let (excused, _) = excused::EXCUSED[0];
+        assert_eq!(judged(&[(excused, Trial::default())]), None);
+        assert_eq!(judged(&[(excused, caught())]), Some(format!("{excused} is caught, and needs no excuse")));
     }
 
     #[test]
