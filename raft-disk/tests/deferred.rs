@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use proptest::prelude::*;
-use raftkit_disk::{Chance, Disk, Faults, OpenMode, RedbFile, SimulatedDisk, SyncId, SyncKind};
+use raftkit_disk::{Chance, Disk, Faults, OpenMode, Operation, RedbFile, SimulatedDisk, SyncId, SyncKind};
 
 mod common;
 
@@ -71,6 +71,20 @@ fn a_driver_is_told_once_of_each_sync_that_is_outstanding() {
         disk.open(Path::new(FILE), OpenMode::Existing).unwrap().sync().unwrap();
         assert_eq!(told(), ids(&disk));
     }
+}
+
+#[test]
+fn a_sync_that_fails_in_its_call_finds_the_earlier_ones_done() {
+    let disk = SimulatedDisk::new(0);
+    let file = create(&disk, FILE);
+    disk.defer_syncs();
+    file.write_at(0, b"before").unwrap();
+    file.sync().unwrap();
+    file.write_at(6, b" after").unwrap();
+    disk.fail_next(Operation::Sync, 0, std::io::ErrorKind::Other);
+    file.sync().unwrap_err();
+    assert_eq!((durable(&disk), ids(&disk)), (b"before".to_vec(), Vec::new()));
+    assert_eq!(content(&disk, FILE).unwrap(), b"before after", "what is lost goes on being shown");
 }
 
 #[test]

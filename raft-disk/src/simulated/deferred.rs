@@ -147,6 +147,13 @@ impl State {
         Some(self.deferred.remove(at))
     }
 
+    /// Completes what is outstanding, in order: a later sync fails in its call.
+    pub(super) fn complete_all(&mut self) {
+        for outstanding in std::mem::take(&mut self.deferred) {
+            self.complete(&outstanding);
+        }
+    }
+
     fn complete(&mut self, outstanding: &Outstanding) {
         match &outstanding.covers {
             Covers::File(id, cover) => self.file(*id).sync(cover),
