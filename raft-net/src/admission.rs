@@ -105,7 +105,12 @@ pub fn check_hello(
         Some(_) | None => {}
     }
     match expected_store {
-        Some(expected) if expected != hello.store && !mutant!(OtherStoreAccepted) => {
+        // Only of a node that belongs to no cluster: it lost its data folder. One that came into this cluster with another
+        // folder than the membership here names has been removed and added again, and that membership is old. It may lead
+        // by now, and nobody else could tell of it.
+        Some(expected)
+            if expected != hello.store && hello.cluster.is_none() && !mutant!(OtherStoreAccepted) =>
+        {
             Err(Refusal::OtherStore {
                 refuser: own.node,
                 refused: hello.node,
@@ -294,9 +299,15 @@ mod tests {
             expected: StoreId(21),
             claimed: StoreId(20),
         };
-        assert_eq!(check_hello(&OWN, Some(StoreId(21)), None, &hello()), Err(other_store));
+        let wiped = Hello { cluster: None, ..hello() };
+        assert_eq!(check_hello(&OWN, Some(StoreId(21)), None, &wiped), Err(other_store));
         let other_node = Refusal::OtherNode { refuser: NodeId(1), expected: NodeId(3), refused: NodeId(2) };
         assert_eq!(check_hello(&OWN, None, Some(NodeId(3)), &hello()), Err(other_node));
+    }
+
+    #[test]
+    fn a_member_that_was_added_again_comes_in_where_its_old_data_folder_is_expected() {
+        assert_eq!(check_hello(&OWN, Some(StoreId(21)), Some(NodeId(2)), &hello()), Ok(()));
     }
 
     #[test]

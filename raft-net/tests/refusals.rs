@@ -70,11 +70,12 @@ async fn another_cluster_is_refused_and_both_are_named_on_both_sides() {
 }
 
 #[tokio::test]
-async fn a_peer_that_returns_with_another_store_is_refused_by_either_side() {
+async fn a_peer_that_returns_without_its_data_folder_is_refused_by_either_side() {
     let log = Log::listen();
     let ca = authority();
     let mut wiped = plan(&ca, 2);
     wiped.store = StoreId(77);
+    wiped.cluster = None;
     let (one, two) = (plan(&ca, 1).start(), wiped.start());
     one.transport.set_peer(NodeId(2), store(2), &two.address());
     let (expected, claimed) = (format!("store {}", store(2)), format!("store {}", StoreId(77)));
