@@ -106,4 +106,15 @@ raftkit_mutants::catalogue! { "raft-replica";
         "Snapshots that an earlier life left stay on disk until another one is installed or sent.",
     48 StaleAnswerHeard "stale-answer-heard" "answer to an earlier question"
         "A store that fails after its transfer was given up ends the next one.",
+    // Requests.
+    49 ForwardedWriteRetried "forwarded-write-retried" "etcd#18424"
+        "A forwarded write whose answer is lost is sent again, though it may be in the log.",
+    50 TimeOutToldNotDone "time-out-told-not-done" "a time-out told as a failure"
+        "A write that is not confirmed in time is told as certainly not done.",
+    51 ReadBeforeApplied "read-before-applied" "thesis 6.4"
+        "A read is answered before its index is applied.",
+    52 StaleReadBeforeDurable "stale-read-before-durable" "stale reads go back"
+        "A stale read shows what a power cut here may take back.",
+    53 StaleReadBeforeReplay "stale-read-before-replay" "stale reads go back"
+        "A stale read after a start does not wait for what was known to be committed.",
 }

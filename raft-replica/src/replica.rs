@@ -338,6 +338,7 @@ impl Replica {
     }
 
     fn persisted(&mut self, now: Time, seq: WriteSeq, out: &mut Vec<Action>) {
+        self.persisted = self.persisted.max(seq);
         self.core(now, Input::Persisted(seq), out);
         self.transfers.persisted(seq, out);
     }

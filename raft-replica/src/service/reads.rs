@@ -19,7 +19,9 @@ impl Service {
         out: &mut Vec<ServiceAction>,
     ) {
         match answer {
-            Answer::ReadAt(index) if index <= self.replica.applied() => self.read_now(asker, out),
+            Answer::ReadAt(index) if index <= self.replica.applied() || mutant!(ReadBeforeApplied) => {
+                self.read_now(asker, out);
+            }
             Answer::ReadAt(index) => {
                 let hold_until = self.waiters.get(asker).map(|waiter| waiter.hold_until);
                 self.waiters.set(asker, State::Applying { index }, hold_until);
@@ -87,7 +89,7 @@ impl Service {
             return;
         };
         let hold_until = waiter.hold_until;
-        if at <= self.replica.node().durable_commit() {
+        if at <= self.replica.node().durable_commit() || mutant!(StaleReadBeforeDurable) {
             return self.show(now, asker, out);
         }
         self.waiters.set(asker, State::Showing { at }, Some(hold_until));
@@ -116,6 +118,6 @@ impl Service {
     }
 
     pub(super) fn has_replayed(&self) -> bool {
-        self.stale_from.is_some_and(|from| self.replica.applied() >= from)
+        self.stale_from.is_some_and(|from| self.replica.applied() >= from) || mutant!(StaleReadBeforeReplay)
     }
 }
