@@ -99,7 +99,10 @@ fn a_certificate_of_another_ca_is_refused_on_both_sides_with_a_line_that_names_t
         };
         names_it(&outside) && names_it(&inside)
     });
-    assert_eq!(cluster.nodes[0].put("/v1/kv/a", b"1").unwrap().text(), "true", "the cluster goes on");
+    // The node that was killed may have led: a write that went to it has an unknown outcome, and the next one goes on.
+    eventually("the cluster goes on", || {
+        cluster.nodes[0].put("/v1/kv/a", b"1").is_ok_and(|answer| answer.text() == "true")
+    });
 }
 
 #[test]
