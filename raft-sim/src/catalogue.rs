@@ -127,7 +127,14 @@ pub const CATALOGUE: &[Known] = &[
     ),
     known("a lease counted from receipt, not from sending", &["raft-core/lease-from-receipt"]),
     known("a lease without check-quorum", &["raft-core/lease-without-quorum", "raft-core/no-check-quorum"]),
-    known("a read answered before its index is applied", &["raft-replica/applied-is-committed"]),
+    known(
+        "a read answered before its index is applied",
+        &["raft-replica/applied-is-committed", "raft-replica/read-before-applied"],
+    ),
+    known(
+        "a stale read that goes back",
+        &["raft-replica/stale-read-before-durable", "raft-replica/stale-read-before-replay"],
+    ),
     // Snapshots.
     known(
         "progress stuck in Snapshot after a failed send",
@@ -266,11 +273,11 @@ pub const CATALOGUE: &[Known] = &[
     known("a leader with a stuck disk that keeps its followers quiet", &["raft-core/stalled-leader-stays"]),
     known("a peer queue without a bound", &["raft-core/inflight-ignored", "raft-net/queue-unbounded"]),
     // Node.
-    not_yet(
-        "a forwarded write retried and applied twice",
-        "requests are forwarded by a part of the server that is no library yet",
+    known("a forwarded write retried and applied twice", &["raft-replica/forwarded-write-retried"]),
+    known(
+        "a time-out reported as \"failed\" though it may apply",
+        &["raft-replica/jumped-told-not-done", "raft-replica/time-out-told-not-done"],
     ),
-    known("a time-out reported as \"failed\" though it may apply", &["raft-replica/jumped-told-not-done"]),
     known("a deposed leader answering a read", &["raft-core/deposed-answers-read"]),
     known("state that depends on map order or wall clock", &["raft-kv/index-of-batch"]),
     not_yet("a watch that skips", "there are no watches below HTTP"),

@@ -1,3 +1,71 @@
-//! Deterministic simulation of whole nodes.
+#![doc = include_str!("../README.md")]
+//!
+//! ## Map
+//!
+//! [`plan_of_seed`] draws a [`Plan`] or [`Plan::parse`] reads one; [`run`] runs it on a [`Subject`] and returns a [`Report`].
+//! [`hunt`] does so for many seeds; [`shrink`] makes a plan that fails smaller.
+//!
+//! | file | duty |
+//! | --- | --- |
+//! | `plan.rs`, `settings.rs`, `script.rs` | what a run is made of: a file of choices, its numbers, its lines |
+//! | `swarm.rs`, `templates.rs`, `rng.rs` | how a seed draws it |
+//! | `subject.rs`, `kv.rs` | the state machine as it is seen here; the key-value store's |
+//! | `run.rs`, `hunt.rs`, `shrink.rs` | one run; many for a machine of one's own; smaller ones |
+//! | `world.rs` | virtual time: hosts, network, clients, and one happening after the other |
+//! | `host.rs`, `start.rs`, `round.rs`, `work.rs` | a machine and its process; how it begins and ends, its loop, its threads |
+//! | `network.rs`, `admit.rs`, `clock.rs` | links; who may come in; a node's clock |
+//! | `clients.rs`, `chaos.rs` | what clients ask and are told; what the script does, and the operator |
+//! | `checks.rs`, `truth.rs`, `shadow.rs`, `twin.rs` | what must hold, and what it is held against |
+//! | `liveness.rs` | what must come about once faults end |
+//! | [`linearizable`] | could what clients saw have an order? |
+//! | `violation.rs`, `marks.rs`, `trace.rs`, `words.rs` | promises, what must happen sometimes, the story |
+//! | [`catalogue`] | known bugs of real systems, and the switch of each |
 
+mod admit;
 pub mod catalogue;
+mod chaos;
+mod checks;
+mod clients;
+mod clock;
+mod ends;
+mod host;
+mod hunt;
+mod kv;
+pub mod linearizable;
+mod liveness;
+mod marks;
+mod network;
+mod plan;
+mod rng;
+mod round;
+mod run;
+mod script;
+mod settings;
+mod shadow;
+mod shrink;
+mod start;
+mod subject;
+mod swarm;
+mod templates;
+mod trace;
+mod truth;
+mod twin;
+mod violation;
+mod words;
+mod work;
+mod world;
+
+pub use hunt::{Found, Kept, examine, hunt};
+pub use kv::{Kv, KvAsk, KvFound};
+pub use marks::{Mark, Marks};
+pub use plan::{ParsePlanError, Plan};
+pub use rng::Rng;
+pub use run::{Options, Report, run};
+pub use script::{Action, Area, Call, Crash, Step, Target};
+pub use settings::Settings;
+pub use shrink::shrink;
+pub use subject::{Ended, Outcome, Reader, Request, Subject, digest};
+pub use swarm::plan as plan_of_seed;
+pub use trace::Trace;
+pub use violation::{Promise, Violation};
+pub use world::{Counts, World};

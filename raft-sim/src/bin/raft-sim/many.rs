@@ -23,9 +23,13 @@ thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Keeps what a panic said, instead of printing it.
+/// Keeps what a panic said, instead of printing it. A second one, while the first unwinds, ends the program: both are told.
 pub(crate) fn note_panic(words: &str) {
-    PANIC.with(|panic| *panic.borrow_mut() = Some(words.to_owned()));
+    PANIC.with(|panic| {
+        if let Some(first) = panic.borrow_mut().replace(words.to_owned()) {
+            eprintln!("{first}\nand then, on the way out, {words}");
+        }
+    });
 }
 
 pub(crate) fn forget_panic() {

@@ -1,0 +1,404 @@
+//! Clients: what they ask of which node, and what they are told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use raftkit_core::{LogId, LogIndex, Membership, NodeId};
+use raftkit_replica::{CallerId, Consistency, Reply, Request, RequestError, RequestId, ServiceEvent};
+
+use crate::Mark;
+use crate::rng::Rng;
+use crate::subject::{self, Ended, Outcome, Subject};
+use crate::trace::kind;
+use crate::violation::{Checked, Promise, promise};
+use crate::world::{Happening, MS, World};
+
+/// A request on its way.
+pub(crate) struct Open<S: Subject> {
+    /// None for what no client waits for to go on.
+    client: Option<u64>,
+    what: What<S>,
+    called: u64,
+    /// What was known to be committed when it was asked.
+    known: LogIndex,
+}
+
+enum What<S: Subject> {
+    Write { ask: S::Ask, command: Bytes, once: bool },
+    Read { ask: S::Ask, consistency: Consistency, found: Option<(S::Found, LogId)> },
+    Transfer,
+    Change,
+}
+
+/// All clients.
+pub(crate) struct Clients<S: Subject> {
+    pub(crate) rng: Rng,
+    pub(crate) open: BTreeMap<RequestId, Open<S>>,
+    once: BTreeSet<Bytes>,
+    unknown: BTreeSet<Bytes>,
+    next: u64,
+    /// No client asks any more.
+    pub(crate) resting: bool,
+    /// Probes that were answered well.
+    pub(crate) answered: u64,
+}
+
+impl<S: Subject> Clients<S> {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            rng: Rng::new(seed, "clients"),
+            open: BTreeMap::new(),
+            once: BTreeSet::new(),
+            unknown: BTreeSet::new(),
+            next: 0,
+            resting: false,
+            answered: 0,
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    pub(crate) fn next_caller(&mut self) -> CallerId {
+        CallerId(self.number())
+    }
+
+    /// A change of members was asked for and is not answered.
+    pub(crate) fn are_changing(&self) -> bool {
+        self.open.values().any(|open| matches!(open.what, What::Change))
+    }
+
+    pub(crate) fn is_once(&self, command: &Bytes) -> bool {
+        self.once.contains(command)
+    }
+
+    pub(crate) fn is_unknown(&self, command: &Bytes) -> bool {
+        self.unknown.contains(command)
+    }
+}
+
+impl<S: Subject> World<S> {
+    /// It is a client's turn.
+    pub(crate) fn client_asks(&mut self, client: u64) {
+        if self.clients.resting {
+            return;
+        }
+        let running = self.running();
+        if running.is_empty() {
+            return self.next_turn(Some(client));
+        }
+        let node = self.clients.rng.pick(&running);
+        let number = self.clients.number();
+        let (ask, request) = self.subject.ask(&mut self.clients.rng, &self.settings, number);
+        self.ask_subject(node, Some(client), ask, request);
+    }
+
+    /// Asks a node something of the subject.
+    pub(crate) fn ask_subject(
+        &mut self,
+        node: NodeId,
+        client: Option<u64>,
+        ask: S::Ask,
+        request: subject::Request,
+    ) -> RequestId {
+        let (what, wanted) = match request {
+            subject::Request::Once(command) => {
+                self.clients.once.insert(command.clone());
+                (What::Write { ask, command: command.clone(), once: true }, Request::Propose(command))
+            }
+            subject::Request::Write(command) => {
+                (What::Write { ask, command: command.clone(), once: false }, Request::Propose(command))
+            }
+            subject::Request::Read => {
+                let settings = &self.settings;
+                let consistency = if self.clients.rng.permille(settings.stale) {
+                    Consistency::Stale
+                } else if self.clients.rng.permille(settings.consistent) {
+                    Consistency::Consistent
+                } else {
+                    Consistency::Default
+                };
+                (What::Read { ask, consistency, found: None }, Request::Read(consistency))
+            }
+        };
+        self.ask(node, client, what, wanted)
+    }
+
+    /// Asks every kind of read of a node.
+    pub(crate) fn probe_reads(&mut self, node: NodeId, ask: &S::Ask) {
+        for consistency in [Consistency::Default, Consistency::Consistent, Consistency::Stale] {
+            let what = What::Read { ask: ask.clone(), consistency, found: None };
+            self.ask(node, None, what, Request::Read(consistency));
+        }
+    }
+
+    pub(crate) fn ask_transfer(&mut self, node: NodeId, to: Option<NodeId>) {
+        self.ask(node, None, What::Transfer, Request::Transfer(to));
+    }
+
+    pub(crate) fn ask_change(&mut self, node: NodeId, seen: LogId, target: Membership) {
+        self.tell(|| {
+            format!("{node} is asked for the members {:?}", target.members().keys().collect::<Vec<_>>())
+        });
+        self.ask(node, None, What::Change, Request::Change { seen, target });
+    }
+
+    fn ask(&mut self, node: NodeId, client: Option<u64>, what: What<S>, wanted: Request) -> RequestId {
+        let request = RequestId(self.clients.number());
+        let (called, known) = (self.now, self.truth.known);
+        self.note(kind::CLIENT, node, &[request.0, client.unwrap_or(u64::MAX)]);
+        if self.trace.wants_lines() {
+            let words = match &what {
+                What::Write { ask, .. } => format!("{ask:?}"),
+                What::Read { ask, consistency, .. } => format!("{ask:?}, {consistency:?}"),
+                What::Transfer | What::Change => format!("{wanted:?}"),
+            };
+            self.tell(|| format!("client asks {node} ({}): {words}", request.0));
+        }
+        let gives_up = matches!(what, What::Write { .. } | What::Read { .. })
+            && client.is_some()
+            && self.clients.rng.permille(15);
+        self.clients.open.insert(request, Open { client, what, called, known });
+        let life = self.hosts[&node].life;
+        if let Some(process) = self.host(node).process.as_mut() {
+            process.open.insert(request, called);
+        }
+        self.give(node, ServiceEvent::Ask { request, what: wanted });
+        if gives_up {
+            let at = self.now + self.clients.rng.below(1500 * MS);
+            self.at(at, Happening::GiveUp(node, life, request));
+        }
+        request
+    }
+
+    pub(crate) fn client_gives_up(&mut self, node: NodeId, life: u64, request: RequestId) {
+        let Some(process) = self.process(node, life) else { return };
+        if process.open.remove(&request).is_some() {
+            // The answer may be on its way already.
+            process.forgotten.insert(request);
+            self.give(node, ServiceEvent::Forget(request));
+            self.lost(request);
+        }
+    }
+
+    /// The process that was asked is gone.
+    pub(crate) fn orphan(&mut self, node: NodeId, requests: Vec<RequestId>) {
+        let _ = node;
+        for request in requests {
+            self.lost(request);
+        }
+    }
+
+    /// Nobody will ever know.
+    fn lost(&mut self, request: RequestId) {
+        let Some(open) = self.clients.open.remove(&request) else { return };
+        let Open { client, what, called, .. } = open;
+        if let What::Write { ask, command, .. } = what {
+            self.hit(Mark::WriteUnknown);
+            self.clients.unknown.insert(command);
+            let outcome = Outcome::Unknown;
+            let client = client.unwrap_or(1000 + request.0);
+            self.subject.ended(Ended { client, ask, called, returned: None, outcome, stale: false });
+        }
+        self.next_turn(client);
+    }
+
+    fn next_turn(&mut self, client: Option<u64>) {
+        let Some(client) = client else { return };
+        let wait = self.clients.rng.around(self.settings.gap_ms * MS);
+        self.at(self.now + wait, Happening::Client(client));
+    }
+
+    /// A node's service answers a client.
+    pub(crate) fn replied(&mut self, node: NodeId, request: RequestId, reply: Reply) {
+        let life = self.hosts[&node].life;
+        let Some(process) = self.host(node).process.as_mut() else { return };
+        if process.forgotten.contains(&request) {
+            return;
+        }
+        if !process.open.contains_key(&request) {
+            let what = format!("{node} answered request {} which is not open: {reply:?}", request.0);
+            return self.ensure(Err((Promise::OneAnswer, what)));
+        }
+        self.note(kind::CLIENT, node, &[request.0, 1 << 40]);
+        self.tell(|| format!("{node} answers ({}): {reply:?}", request.0));
+        if matches!(reply, Reply::ReadNow { .. }) {
+            let at = self.now + 10 + self.clients.rng.below(150);
+            return self.at(at, Happening::Look(node, life, request));
+        }
+        if let Some(process) = self.host(node).process.as_mut() {
+            process.open.remove(&request);
+        }
+        let Some(open) = self.clients.open.remove(&request) else { return };
+        let client = open.client;
+        let checked = self.finished(node, request, open, reply);
+        self.ensure(checked);
+        self.next_turn(client);
+    }
+
+    fn finished(&mut self, node: NodeId, request: RequestId, open: Open<S>, reply: Reply) -> Checked {
+        let Open { client, what, called, known } = open;
+        let client = client.unwrap_or(1000 + request.0);
+        let now = self.now;
+        match (what, reply) {
+            (What::Write { ask, command, .. }, Reply::Committed { id, response }) => {
+                self.check_written(node, &command, id, &response)?;
+                self.hit(Mark::WriteCommitted);
+                self.counts.writes += 1;
+                self.clients.answered += 1;
+                self.truth.known = self.truth.known.max(id.index);
+                let outcome = Outcome::Written(id, response);
+                self.subject.ended(Ended { client, ask, called, returned: Some(now), outcome, stale: false });
+            }
+            (What::Write { ask, command, .. }, Reply::Failed(RequestError::Unknown(_))) => {
+                self.hit(Mark::WriteUnknown);
+                self.clients.unknown.insert(command);
+                let outcome = Outcome::Unknown;
+                self.subject.ended(Ended { client, ask, called, returned: None, outcome, stale: false });
+            }
+            (What::Write { command, once, .. }, Reply::Failed(why)) => {
+                self.marks.hit_if(why == RequestError::NoLeader, Mark::WriteNoLeader);
+                self.marks.hit_if(why == RequestError::Overloaded, Mark::WriteOverloaded);
+                if once {
+                    let committed = self.truth.commands.get(&command).copied();
+                    self.truth.undone.insert(command);
+                    promise!(
+                        TrueAnswer,
+                        committed.is_none(),
+                        "{node} says that nothing was done ({why}), and it is committed as {}",
+                        committed.unwrap_or_default()
+                    );
+                }
+            }
+            (What::Read { ask, found: Some((found, at)), .. }, Reply::Show { .. }) => {
+                let host = self.host(node);
+                let shown = host.shown;
+                host.shown = shown.max(at.index);
+                promise!(
+                    StaleRead,
+                    at.index >= shown,
+                    "a stale read on {node} shows {at}, and one before showed {shown}"
+                );
+                self.marks.hit_if(at.index < self.truth.last(), Mark::StaleIsOld);
+                self.hit(Mark::ReadStale);
+                self.read_done(Ended {
+                    client,
+                    ask,
+                    called,
+                    returned: Some(now),
+                    outcome: Outcome::Found(found),
+                    stale: true,
+                });
+            }
+            (What::Read { .. }, Reply::Failed(why)) => {
+                self.marks.hit_if(why == RequestError::NotConfirmed, Mark::ReadNotConfirmed);
+            }
+            (What::Transfer, Reply::Transferred(_)) => self.hit(Mark::Transferred),
+            (What::Transfer, Reply::Failed(_)) => self.hit(Mark::TransferFailed),
+            (What::Change, Reply::Changed(_)) => {
+                self.counts.changes += 1;
+                self.hit(Mark::Changed);
+            }
+            (What::Change, Reply::Failed(_)) => self.hit(Mark::ChangeRefused),
+            (_, reply) => {
+                let _ = known;
+                return Err((
+                    Promise::OneAnswer,
+                    format!("{node} answers request {} with {reply:?}", request.0),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_written(&self, node: NodeId, command: &Bytes, id: LogId, response: &Bytes) -> Checked {
+        let known = self.truth.at(id.index).filter(|known| known.entry.id == id);
+        let Some(known) = known else {
+            return Err((
+                Promise::TrueAnswer,
+                format!("{node} acknowledged a write as {id}, which is not committed"),
+            ));
+        };
+        let same = matches!(&known.entry.payload, raftkit_core::Payload::Command(bytes) if bytes == command);
+        promise!(TrueAnswer, same, "{node} acknowledged a write as {id}, which is another one");
+        promise!(
+            TrueAnswer,
+            known.response == *response,
+            "{node} answered the write {id} with {response:?}, and the answer is {:?}",
+            known.response
+        );
+        Ok(())
+    }
+
+    /// A client looks at the state that it was told it may read.
+    pub(crate) fn client_looks(&mut self, node: NodeId, life: u64, request: RequestId) {
+        let Some(process) = self.process(node, life) else { return };
+        if !process.open.contains_key(&request) {
+            return;
+        }
+        let Some(Open { what: What::Read { ask, consistency, .. }, .. }) = self.clients.open.get(&request)
+        else {
+            return;
+        };
+        let (ask, consistency) = (ask.clone(), *consistency);
+        let reader = self.hosts[&node].process.as_ref().map(|process| process.reader.clone());
+        let Some(reader) = reader else { return };
+        let (Ok((digest, whole)), Ok((found, at))) = (S::look(&reader), S::find(&reader, &ask)) else {
+            // The disk fails the read: the client gets an error of the machine.
+            if let Some(process) = self.process(node, life) {
+                process.open.remove(&request);
+                process.forgotten.insert(request);
+            }
+            self.give(node, ServiceEvent::Forget(request));
+            return self.lost(request);
+        };
+        let checked = self.check_look(node, digest, whole);
+        self.ensure(checked);
+        if consistency == Consistency::Stale {
+            if let Some(Open { what: What::Read { found: slot, .. }, .. }) =
+                self.clients.open.get_mut(&request)
+            {
+                *slot = Some((found, at));
+            }
+            return self.give(node, ServiceEvent::Seen { request, at: at.index });
+        }
+        if let Some(process) = self.process(node, life) {
+            process.open.remove(&request);
+        }
+        let Some(open) = self.clients.open.remove(&request) else { return };
+        let fresh = at.index >= open.known;
+        let checked = if fresh {
+            Ok(())
+        } else {
+            let what = format!(
+                "a {consistency:?} read on {node} sees {at}, and {} was known to be committed before it was asked",
+                open.known
+            );
+            Err((Promise::FreshRead, what))
+        };
+        self.ensure(checked);
+        self.truth.known = self.truth.known.max(at.index);
+        self.hit(if consistency == Consistency::Default { Mark::ReadDefault } else { Mark::ReadConsistent });
+        let follows = self.leader() != Some(node);
+        self.marks.hit_if(follows, Mark::ReadByFollower);
+        let client = open.client;
+        let ended = Ended {
+            client: client.unwrap_or(1000 + request.0),
+            ask,
+            called: open.called,
+            returned: Some(self.now),
+            outcome: Outcome::Found(found),
+            stale: false,
+        };
+        self.read_done(ended);
+        self.next_turn(client);
+    }
+
+    fn read_done(&mut self, ended: Ended<S>) {
+        self.counts.reads += 1;
+        self.clients.answered += 1;
+        self.subject.ended(ended);
+    }
+}

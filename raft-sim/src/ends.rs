@@ -1,0 +1,108 @@
+//! How processes end: they lose power, are killed, end by themselves, or stop; and data folders that are lost.
+
+use raftkit_core::{HardState, LogId, NodeId, StoreId};
+use raftkit_replica::MachineWork;
+
+use crate::Mark;
+use crate::host::Harm;
+use crate::script::Crash;
+use crate::shadow::Shadow;
+use crate::subject::Subject;
+use crate::world::{MS, World};
+
+impl<S: Subject> World<S> {
+    /// Ends a process at once.
+    pub(crate) fn crash(&mut self, id: NodeId, how: Crash) {
+        let host = self.hosts.get_mut(&id).expect("known");
+        let Some(process) = host.process.take() else { return };
+        host.disk.freeze();
+        let mutations = host.disk.mutations();
+        let open: Vec<_> = process.open.keys().copied().collect();
+        drop(process);
+        let after = host.disk.mutations();
+        let before = host.disk.injected();
+        match how {
+            Crash::Cut => host.disk.crash(),
+            Crash::LoseAll => host.disk.crash_losing_all_unsynced(),
+            Crash::Kill => host.disk.kill(),
+        }
+        let lost = host.disk.injected().crashes_with_loss > before.crashes_with_loss;
+        self.marks.hit_if(lost, Mark::CrashWithLoss);
+        self.hit(match how {
+            Crash::Cut => Mark::CrashCut,
+            Crash::LoseAll => Mark::CrashLoseAll,
+            Crash::Kill => Mark::Killed,
+        });
+        self.counts.crashes += 1;
+        if mutations != after {
+            self.ensure(Err((
+                crate::Promise::Frozen,
+                format!("{id} went on writing after its power was cut"),
+            )));
+        }
+        self.orphan(id, open);
+    }
+
+    /// Ends a process as a program ends: what it holds is dropped, and the machine goes on.
+    pub(crate) fn end_process(&mut self, id: NodeId) {
+        let host = self.hosts.get_mut(&id).expect("known");
+        let Some(process) = host.process.take() else { return };
+        let open: Vec<_> = process.open.keys().copied().collect();
+        drop(process);
+        host.disk.freeze();
+        host.disk.kill();
+        self.orphan(id, open);
+    }
+
+    /// The disk lost its power in the middle of a call.
+    pub(crate) fn power_gone(&mut self, id: NodeId) {
+        self.hit(Mark::CrashAtCall);
+        self.tell(|| format!("{id} loses power in the middle of a call"));
+        self.crash(id, Crash::Cut);
+        let down = self.hosts[&id].down_ms;
+        self.plan_start(id, down * MS);
+    }
+
+    /// The data folder is lost; the next start makes a new one.
+    pub(crate) fn wipe(&mut self, id: NodeId) {
+        self.last_store += 1;
+        let store = StoreId(self.last_store);
+        let disk = self.new_disk(id, u64::try_from(self.last_store).unwrap_or(0));
+        let host = self.host(id);
+        let (old, ghost) = (host.store, host.durable.clone());
+        let was = host.harm;
+        let gone = host.disk.injected();
+        host.disk = disk;
+        host.store = store;
+        host.founder = false;
+        host.harm = Harm::None;
+        host.rots_at_rest.clear();
+        host.returning = true;
+        host.view = Shadow::default();
+        host.durable = Shadow::new(LogId::ZERO, 0, HardState::default());
+        host.pending.clear();
+        host.shown = raftkit_core::LogIndex::ZERO;
+        self.gone += gone;
+        if was != Harm::Damaged {
+            self.ghosts.insert((id, old), ghost);
+        }
+        self.hit(Mark::Wiped);
+        self.counts.wipes += 1;
+    }
+
+    /// A clean stop has answered all it had: the state is made durable, and the process ends.
+    pub(crate) fn finish_stop(&mut self, id: NodeId) {
+        let host = self.hosts.get_mut(&id).expect("known");
+        let Some(process) = host.process.as_mut() else { return };
+        let down = process.stopping.unwrap_or(0);
+        process.machine.applier.run(vec![MachineWork::Persist], &mut |_| {});
+        if host.disk.is_frozen() {
+            return self.power_gone(id);
+        }
+        host.disk.complete_all_syncs();
+        self.hit(Mark::CleanStop);
+        self.counts.stops += 1;
+        self.end_process(id);
+        self.plan_start(id, down * MS);
+    }
+}

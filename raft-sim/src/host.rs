@@ -1,0 +1,180 @@
+//! A machine: a disk and a clock that outlive its processes, and the process that runs on it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use raftkit_core::{Fetch, HardState, Incarnation, LogIndex, NodeId, StoreId, Time, Write};
+use raftkit_disk::{Injected, SimulatedDisk, SyncId};
+use raftkit_log::Reader as LogReader;
+use raftkit_net::admission::Lives;
+use raftkit_replica::{
+    Applier, CallId, CallerId, Event, LogWorker, MachineWork, RequestId, Service, ServiceEvent, SnapshotWork,
+    SnapshotWorker,
+};
+
+use crate::clock::Clock;
+use crate::script::Area;
+use crate::shadow::Shadow;
+use crate::subject::{Reader, Subject};
+
+/// What a node has lost, as far as it is known here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Harm {
+    /// Nothing.
+    None,
+    /// Something on its disk has rotted; nobody may have noticed.
+    Rotten,
+    /// It opened as damaged and has not healed.
+    Damaged,
+}
+
+/// One machine.
+pub(crate) struct Host<S: Subject> {
+    pub(crate) id: NodeId,
+    pub(crate) disk: SimulatedDisk,
+    pub(crate) clock: Clock,
+    /// The data folder that is on the disk, or will be made there.
+    pub(crate) store: StoreId,
+    /// Whether that folder was one of the founders'.
+    pub(crate) founder: bool,
+    /// Rises with each process.
+    pub(crate) life: u64,
+    pub(crate) process: Option<Process<S>>,
+    /// A start is due.
+    pub(crate) starting: bool,
+    pub(crate) paused_until: u64,
+    pub(crate) stalled_until: u64,
+    pub(crate) hiccup_us: u64,
+    /// How long it stays down when a planned call cuts its power.
+    pub(crate) down_ms: u64,
+    /// What rots before its next start.
+    pub(crate) rots_at_rest: Vec<(Area, u64)>,
+    pub(crate) harm: Harm,
+    /// It was wiped, and is to become a member again.
+    pub(crate) returning: bool,
+    /// The log as the node was last told to write it.
+    pub(crate) view: Shadow,
+    /// The log as far as it was reported durable.
+    pub(crate) durable: Shadow,
+    /// What was to be written and is not reported durable.
+    pub(crate) pending: VecDeque<Write>,
+    /// The greatest index that a stale read showed.
+    pub(crate) shown: LogIndex,
+    /// What the disk had done to it when the process started.
+    pub(crate) injected: Injected,
+}
+
+/// What runs on a machine.
+pub(crate) struct Process<S: Subject> {
+    pub(crate) service: Service,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) inbox: Vec<ServiceEvent>,
+    /// Taken from the inbox, while the loop stands still before it reads the clock.
+    pub(crate) taken: Option<Vec<ServiceEvent>>,
+    pub(crate) wake_at: Option<u64>,
+    pub(crate) log: LogLane,
+    pub(crate) machine: MachineLane<S>,
+    pub(crate) io: IoLane,
+    pub(crate) log_reader: LogReader,
+    pub(crate) reader: Reader<S>,
+    pub(crate) calls: BTreeMap<CallId, NodeId>,
+    pub(crate) callers: BTreeMap<CallerId, (NodeId, u64, CallId)>,
+    /// The newest life of each peer that its transport has met.
+    pub(crate) lives: Lives,
+    /// Requests of clients that are not answered.
+    pub(crate) open: BTreeMap<RequestId, u64>,
+    /// Those whose clients do not wait any more.
+    pub(crate) forgotten: BTreeSet<RequestId>,
+    /// Told to stop, and then to be started again after so long.
+    pub(crate) stopping: Option<u64>,
+    pub(crate) stopped: bool,
+}
+
+/// Work that was begun: what it left to be synced, and what it reports once that is done.
+#[derive(Default)]
+pub(crate) struct Work {
+    pub(crate) syncs: Vec<SyncId>,
+    pub(crate) reports: Vec<Event>,
+}
+
+/// The log's thread.
+pub(crate) struct LogLane {
+    pub(crate) worker: LogWorker,
+    pub(crate) queue: Vec<Write>,
+    pub(crate) work: Option<Work>,
+    /// Everything flushed is known to the witness.
+    pub(crate) witnessed: bool,
+    pub(crate) idle_planned: bool,
+}
+
+/// The state machine's thread.
+pub(crate) struct MachineLane<S: Subject> {
+    pub(crate) applier: Applier<S::Machine>,
+    pub(crate) queue: Vec<MachineWork>,
+    pub(crate) work: Option<Work>,
+}
+
+/// The thread that reads the log and handles snapshots.
+pub(crate) struct IoLane {
+    pub(crate) worker: SnapshotWorker,
+    pub(crate) queue: VecDeque<IoWork>,
+    pub(crate) work: Option<Work>,
+}
+
+pub(crate) enum IoWork {
+    Fetch(Fetch),
+    Snapshot(SnapshotWork),
+}
+
+/// A thread of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Thread {
+    Log,
+    Machine,
+    Io,
+}
+
+impl<S: Subject> Host<S> {
+    pub(crate) fn new(id: NodeId, disk: SimulatedDisk, clock: Clock, store: StoreId, founder: bool) -> Self {
+        Self {
+            id,
+            injected: disk.injected(),
+            disk,
+            clock,
+            store,
+            founder,
+            life: 0,
+            process: None,
+            starting: false,
+            paused_until: 0,
+            stalled_until: 0,
+            hiccup_us: 0,
+            down_ms: 100,
+            rots_at_rest: Vec::new(),
+            harm: Harm::None,
+            returning: false,
+            view: Shadow::default(),
+            durable: Shadow::new(raftkit_core::LogId::ZERO, 0, HardState::default()),
+            pending: VecDeque::new(),
+            shown: LogIndex::ZERO,
+        }
+    }
+
+    pub(crate) fn local(&self, now: u64) -> Time {
+        self.clock.local(now)
+    }
+
+    /// True while it counts: it has this folder and lost nothing.
+    pub(crate) fn is_sound(&self, store: StoreId) -> bool {
+        self.store == store && self.harm == Harm::None
+    }
+}
+
+impl<S: Subject> Process<S> {
+    pub(crate) fn work(&mut self, thread: Thread) -> &mut Option<Work> {
+        match thread {
+            Thread::Log => &mut self.log.work,
+            Thread::Machine => &mut self.machine.work,
+            Thread::Io => &mut self.io.work,
+        }
+    }
+}

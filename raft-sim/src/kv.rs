@@ -1,0 +1,224 @@
+//! The key-value store of raft-kv as a subject: contended keys, conditional writes, histories that must be linearizable.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use raftkit_core::LogId;
+use raftkit_disk::Disk;
+use raftkit_kv::{Command, Condition, KvMachine, KvReader, Response};
+use raftkit_replica::MachineError;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::Settings;
+use crate::linearizable::{Budget, History, KvCall, KvInput, KvModel, KvOutput, Operation, Verdict};
+use crate::rng::Rng;
+use crate::subject::{Ended, Outcome, Reader, Request, Subject};
+
+/// What a client asks of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KvAsk {
+    /// Store this number.
+    Put {
+        /// Under this key.
+        key: u64,
+        /// The number.
+        value: u64,
+        /// Only while the key's `ModifyIndex` is this.
+        cas: Option<u64>,
+    },
+    /// Remove a key.
+    Delete {
+        /// Which.
+        key: u64,
+        /// Only while its `ModifyIndex` is this.
+        cas: Option<u64>,
+    },
+    /// Look at a key.
+    Get {
+        /// Which.
+        key: u64,
+    },
+}
+
+/// One key as a read found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvFound {
+    /// The number that was stored.
+    pub value: u64,
+    /// The key's `ModifyIndex`.
+    pub modify_index: u64,
+    /// The key's `CreateIndex`.
+    pub create_index: u64,
+}
+
+/// The subject. It remembers what clients saw.
+#[derive(Debug, Default)]
+pub struct Kv {
+    /// The newest `ModifyIndex` that anybody saw of a key: what conditions are made of.
+    seen: BTreeMap<u64, u64>,
+    history: Vec<Ended<Kv>>,
+}
+
+fn name(key: u64) -> String {
+    format!("key-{key}")
+}
+
+/// A value: the number, and bytes that make it longer.
+fn value(number: u64, len: u64) -> Bytes {
+    let mut bytes = number.to_le_bytes().to_vec();
+    bytes.resize(usize::try_from(len.max(8)).unwrap_or(8), 0x5a);
+    bytes.into()
+}
+
+fn condition(cas: Option<u64>) -> Condition {
+    cas.map_or(Condition::Always, Condition::Cas)
+}
+
+impl Kv {
+    /// What clients saw, in the order in which it ended.
+    #[must_use]
+    pub fn history(&self) -> &[Ended<Self>] {
+        &self.history
+    }
+}
+
+impl Subject for Kv {
+    type Machine = KvMachine;
+    type Ask = KvAsk;
+    type Found = Option<KvFound>;
+
+    fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<KvMachine, MachineError> {
+        KvMachine::open(disk, dir)
+    }
+
+    fn ask(&mut self, rng: &mut Rng, settings: &Settings, number: u64) -> (KvAsk, Request) {
+        let key = rng.below(settings.keys);
+        if rng.permille(settings.reads) {
+            return (KvAsk::Get { key }, Request::Read);
+        }
+        let seen = self.seen.get(&key).copied().unwrap_or(0);
+        let cas = rng.permille(settings.conditional).then(|| if rng.permille(200) { 0 } else { seen });
+        if rng.permille(120) {
+            let command = Command::Delete { key: name(key), condition: condition(cas) };
+            return (KvAsk::Delete { key, cas }, Request::Write(command.encode()));
+        }
+        let len = rng.range(8, settings.value_bytes.max(8));
+        let command = Command::Put {
+            key: name(key),
+            value: value(number, len),
+            flags: number,
+            condition: condition(cas),
+        };
+        (KvAsk::Put { key, value: number, cas }, Request::Once(command.encode()))
+    }
+
+    fn ask_big(&mut self, number: u64, bytes: u64) -> Option<(KvAsk, Request)> {
+        let command = Command::Put {
+            key: name(0),
+            value: value(number, bytes),
+            flags: number,
+            condition: Condition::Always,
+        };
+        Some((KvAsk::Put { key: 0, value: number, cas: None }, Request::Once(command.encode())))
+    }
+
+    fn find(reader: &KvReader, ask: &KvAsk) -> Result<(Self::Found, LogId), MachineError> {
+        let (KvAsk::Get { key } | KvAsk::Put { key, .. } | KvAsk::Delete { key, .. }) = ask;
+        let read = reader.get(&name(*key))?;
+        let found = read.value.map(|entry| KvFound {
+            value: entry.flags,
+            modify_index: entry.modify_index,
+            create_index: entry.create_index,
+        });
+        Ok((found, read.applied))
+    }
+
+    fn look(reader: &Reader<Self>) -> Result<(u64, LogId), MachineError> {
+        let read = reader.list("")?;
+        let mut hasher = Xxh3::new();
+        for entry in &read.value {
+            hasher.update(entry.key.as_bytes());
+            for number in [entry.flags, entry.create_index, entry.modify_index, entry.value.len() as u64] {
+                hasher.update(&number.to_le_bytes());
+            }
+            hasher.update(&entry.value);
+        }
+        // What a blocking query would be told: it shows tombstones, too.
+        hasher.update(&read.index.to_le_bytes());
+        Ok((hasher.digest(), read.applied))
+    }
+
+    fn check(reader: &Reader<Self>) -> Result<(), String> {
+        let read = reader.list("").map_err(|error| error.to_string())?;
+        for entry in &read.value {
+            let number = entry.value.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+            if number != Some(entry.flags) {
+                return Err(format!("{} holds flags {} beside another value", entry.key, entry.flags));
+            }
+            if entry.create_index > entry.modify_index || entry.modify_index > read.applied.index.0 {
+                return Err(format!(
+                    "{} was made at {}, changed at {}, and the state is of {}",
+                    entry.key, entry.create_index, entry.modify_index, read.applied
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, ended: Ended<Self>) {
+        match (&ended.ask, &ended.outcome) {
+            (KvAsk::Get { key }, Outcome::Found(found)) => {
+                let index = found.map_or(0, |found| found.modify_index);
+                let seen = self.seen.entry(*key).or_insert(0);
+                *seen = if ended.stale { *seen } else { index };
+            }
+            (KvAsk::Put { key, .. }, Outcome::Written(id, response)) => {
+                if Response::decode(response.clone()) == Ok(Response::Done(true)) {
+                    self.seen.insert(*key, id.index.0);
+                }
+            }
+            (KvAsk::Put { .. } | KvAsk::Delete { .. } | KvAsk::Get { .. }, _) => {}
+        }
+        if !ended.stale {
+            self.history.push(ended);
+        }
+    }
+
+    fn judge(&self) -> Result<(), String> {
+        let mut history = History::<KvModel>::new();
+        self.history.iter().filter_map(operation).for_each(|operation| history.push(operation));
+        match history.check(Budget::default()) {
+            Verdict::Linearizable => Ok(()),
+            Verdict::Violation(violation) => Err(violation.to_string()),
+            // Nothing was found, and nothing was proven. The promises that are checked event by event stand.
+            Verdict::OutOfBudget { .. } => Ok(()),
+        }
+    }
+}
+
+/// A request as the checker takes it; none where the store said that it understood nothing.
+fn operation(ended: &Ended<Kv>) -> Option<Operation<KvInput, KvOutput>> {
+    let (key, call) = match ended.ask {
+        // What was found was read, whatever the key was named for.
+        KvAsk::Put { key, .. } | KvAsk::Delete { key, .. } if matches!(ended.outcome, Outcome::Found(_)) => {
+            (key, KvCall::Get)
+        }
+        KvAsk::Put { key, value, cas } => (key, KvCall::Put { value, cas }),
+        KvAsk::Delete { key, cas } => (key, KvCall::Delete { cas }),
+        KvAsk::Get { key } => (key, KvCall::Get),
+    };
+    let output = match &ended.outcome {
+        Outcome::Written(id, response) => match Response::decode(response.clone()) {
+            Ok(Response::Done(done)) => Some(KvOutput::Written { done, index: id.index.0 }),
+            Ok(Response::Malformed) | Err(_) => return None,
+        },
+        Outcome::Found(found) => Some(KvOutput::Read {
+            value: found.map(|found| (found.value, found.modify_index, found.create_index)),
+        }),
+        Outcome::Unknown => None,
+    };
+    let (called, returned) = (ended.called, ended.returned);
+    Some(Operation { client: ended.client, input: KvInput { key, call }, output, called, returned })
+}

@@ -1,0 +1,120 @@
+//! What must happen sometimes: a run in which one of these never comes about proves less than it seems to.
+
+macro_rules! marks {
+    ($($name:ident = $text:literal,)*) => {
+        /// Something that must happen sometimes.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Mark { $(#[doc = $text] $name,)* }
+
+        impl Mark {
+            /// All of them, in order, in words.
+            pub const ALL: &[(Mark, &str)] = &[$((Mark::$name, $text),)*];
+        }
+    };
+}
+
+marks! {
+    Elected = "a leader was elected",
+    TwoLeaders = "two nodes led at once, in different terms",
+    Deposed = "a leader stepped down",
+    CommitOfOldTerm = "an entry of an earlier term was committed by a later one",
+    Truncated = "a tail was truncated",
+    Fetched = "entries for a peer were read from the log",
+    FetchedNothing = "entries for a peer were compacted away when they were read",
+    Compacted = "a log was compacted",
+    SnapshotBuilt = "a snapshot was made",
+    SnapshotInstalled = "a snapshot was installed",
+    InstallFinished = "a start finished an install that a crash had cut short",
+    SnapshotResumed = "a snapshot was resumed with chunks that were there",
+    Transferred = "leadership was transferred",
+    TransferFailed = "a transfer failed",
+    WriteCommitted = "a write was acknowledged",
+    WriteForwarded = "a write was forwarded to the leader",
+    WriteUnknown = "a write's outcome was unknown",
+    UnknownCommitted = "a write of unknown outcome was committed",
+    WriteNoLeader = "a write found no leader in time",
+    WriteOverloaded = "a write was refused for overload",
+    ManyInOneBatch = "several entries were applied in one batch",
+    ReadDefault = "a default read was answered",
+    ReadConsistent = "a consistent read was answered",
+    ReadStale = "a stale read was answered",
+    ReadByFollower = "a follower answered a default or consistent read",
+    StaleIsOld = "a stale read saw less than was committed",
+    ReadNotConfirmed = "a read was not confirmed in time",
+    JointCommitted = "a joint membership was committed",
+    Changed = "a change of membership was answered",
+    ChangeRefused = "a change of membership was refused",
+    Promoted = "a learner was promoted",
+    Removed = "a node was removed",
+    LeaderRemoved = "a leader removed itself",
+    WipedIsBack = "a wiped node is a voter again under its new store",
+    RestartedJoint = "a node started within a joint membership",
+    CrashCut = "the power was cut",
+    CrashLoseAll = "the power was cut and nothing unsynced was left",
+    Killed = "a process was killed",
+    CrashAtCall = "the power was cut in a chosen call",
+    CrashInOpen = "the power was cut while a node opened its folder",
+    CrashWithLoss = "a crash lost unsynced changes",
+    PendingKept = "a crash kept a write that was not flushed",
+    CleanStop = "a node was stopped cleanly",
+    TailTorn = "an opening dropped a torn end of the journal",
+    Replayed = "an opening replayed the journal",
+    FlushFailed = "a flush failed and the node ended",
+    MachineFailed = "the state machine's storage failed and the node ended",
+    DiskFull = "a full disk ended a node",
+    OpenFailed = "an opening failed by an I/O error and was tried again",
+    Stalled = "a sync took long",
+    StallGaveWay = "a leader with a stuck disk gave way",
+    Rotted = "a sector rotted",
+    OpenedDamaged = "a log opened as damaged",
+    Healed = "a damaged node healed",
+    StateRotten = "a rotten state machine was refused",
+    Wiped = "a node lost its data folder",
+    Partitioned = "a link was cut",
+    Unreachable = "a transport lost its peer",
+    FrameSplit = "a connection broke in the middle of a frame",
+    Late = "a message of an earlier connection arrived",
+    Refused = "a connection was refused",
+    Paused = "a process stood still",
+    HiccupOfLeader = "a leader stood still between its inputs and the clock",
+    Crippled = "a minority stayed away after the end of faults",
+}
+
+/// How often each has happened.
+#[derive(Clone, Debug)]
+pub struct Marks([u64; Mark::ALL.len()]);
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self([0; Mark::ALL.len()])
+    }
+}
+
+impl Marks {
+    /// It has happened.
+    pub fn hit(&mut self, mark: Mark) {
+        self.0[mark as usize] += 1;
+    }
+
+    /// It has happened, if this is so.
+    pub fn hit_if(&mut self, happened: bool, mark: Mark) {
+        self.0[mark as usize] += u64::from(happened);
+    }
+
+    /// How often it has happened.
+    #[must_use]
+    pub fn count(&self, mark: Mark) -> u64 {
+        self.0[mark as usize]
+    }
+
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, count)| *sum += count);
+    }
+
+    /// Those that never happened.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        Mark::ALL.iter().filter(|(mark, _)| self.count(*mark) == 0).map(|(_, text)| *text).collect()
+    }
+}

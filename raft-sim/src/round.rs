@@ -1,0 +1,353 @@
+//! A round of a node's loop: what came in, the clock, the service, and what it wants done.
+
+use raftkit_core::invariants::Before;
+use raftkit_core::{Body, NodeId};
+use raftkit_net::Frame;
+use raftkit_replica::{
+    Action, CallFailed, CallId, CallerId, Ended, Event, MachineWork, ServiceAction, ServiceEvent,
+};
+
+use crate::Mark;
+use crate::host::{IoWork, Process};
+use crate::network::{End, Lane, Sent};
+use crate::subject::Subject;
+use crate::trace::kind;
+use crate::world::{Happening, MS, World};
+
+/// How long a process takes to notice that something came in.
+const NOTICE_US: u64 = 15;
+
+impl<S: Subject> World<S> {
+    /// Gives a process something to take in.
+    pub(crate) fn give(&mut self, id: NodeId, event: ServiceEvent) {
+        let at = self.now + NOTICE_US;
+        let Some(process) = self.host(id).process.as_mut() else { return };
+        process.inbox.push(event);
+        self.wake(id, at);
+    }
+
+    /// Wakes a process at a moment, unless it wakes before.
+    pub(crate) fn wake(&mut self, id: NodeId, at: u64) {
+        let host = self.hosts.get_mut(&id).expect("known");
+        let Some(process) = host.process.as_mut() else { return };
+        if process.taken.is_none() && process.wake_at.is_none_or(|planned| at < planned) {
+            process.wake_at = Some(at);
+            let life = host.life;
+            self.at(at, Happening::Wake(id, life));
+        }
+    }
+
+    pub(crate) fn woken(&mut self, id: NodeId, life: u64) {
+        let now = self.now;
+        let host = self.hosts.get_mut(&id).expect("known");
+        if host.life != life {
+            return;
+        }
+        let paused_until = host.paused_until;
+        let local = host.clock.local(now);
+        let Some(process) = host.process.as_mut() else { return };
+        if process.wake_at != Some(now) || process.taken.is_some() {
+            return;
+        }
+        process.wake_at = None;
+        if now < paused_until {
+            return self.wake(id, paused_until);
+        }
+        if process.inbox.is_empty() && process.service.next_deadline() > local {
+            return self.arm(id);
+        }
+        let taken = std::mem::take(&mut process.inbox);
+        let planned = std::mem::take(&mut host.hiccup_us);
+        let drawn = self.rng.permille(self.settings.hiccups) && !self.healed;
+        let hiccup = if drawn { planned.max(self.rng.below(30 * MS)) } else { planned };
+        if hiccup == 0 {
+            return self.round(id, taken);
+        }
+        let leads = self.leader() == Some(id);
+        self.marks.hit_if(leads && hiccup > MS, Mark::HiccupOfLeader);
+        if let Some(process) = self.process(id, life) {
+            process.taken = Some(taken);
+        }
+        self.at(now + hiccup, Happening::GoOn(id, life));
+    }
+
+    pub(crate) fn go_on(&mut self, id: NodeId, life: u64) {
+        let (now, paused_until) = (self.now, self.host(id).paused_until);
+        if now < paused_until {
+            return self.at(paused_until, Happening::GoOn(id, life));
+        }
+        let Some(process) = self.process(id, life) else { return };
+        if let Some(taken) = process.taken.take() {
+            self.round(id, taken);
+        }
+    }
+
+    /// Plans the next wake-up by the node's own deadline.
+    fn arm(&mut self, id: NodeId) {
+        let host = self.hosts.get_mut(&id).expect("known");
+        let Some(process) = host.process.as_ref() else { return };
+        let deadline = process.service.next_deadline();
+        let at = if process.inbox.is_empty() { host.clock.moment(deadline) } else { self.now };
+        // A deadline that is past is met in the next round, not in this one again.
+        let at = at.max(self.now + 1);
+        self.wake(id, at);
+    }
+
+    fn round(&mut self, id: NodeId, taken: Vec<ServiceEvent>) {
+        let now = self.now;
+        let host = self.hosts.get_mut(&id).expect("known");
+        let local = host.clock.local(now);
+        let Some(process) = host.process.as_mut() else { return };
+        let before = Before::of(process.service.replica().node());
+        let mut out = Vec::new();
+        let count = taken.len() as u64;
+        for event in taken {
+            process.service.handle(local, event, &mut out);
+        }
+        process.service.end_round(local, &mut out);
+        let node = process.service.replica().node();
+        let content = [
+            count,
+            out.len() as u64,
+            local.0,
+            node.term().0,
+            node.commit().0,
+            node.applied().0,
+            u64::from(node.is_leader()),
+        ];
+        self.note(kind::ROUND, id, &content);
+        self.shadow_writes(id, &out);
+        self.check_round(id, &before);
+        let mut ended = None;
+        let mut stopped = false;
+        for action in out {
+            self.act(id, action, &mut ended, &mut stopped);
+        }
+        if let Some(why) = ended {
+            return self.ended_by_itself(id, &why);
+        }
+        if stopped && let Some(process) = self.host(id).process.as_mut() {
+            process.stopped = true;
+        }
+        self.start_log(id);
+        self.start_machine(id);
+        self.start_io(id);
+        self.maybe_finish(id);
+        self.arm(id);
+    }
+
+    /// The order of what a node does is that of its actions.
+    fn act(&mut self, id: NodeId, action: ServiceAction, ended: &mut Option<Ended>, stopped: &mut bool) {
+        match action {
+            ServiceAction::Do(Action::Send(message)) => {
+                let checked = self.check_sent(id, &message);
+                self.ensure(checked);
+                self.tell(|| {
+                    format!("{} -> {}  {}", message.from, message.to, crate::words::message(&message))
+                });
+                let mut buffer = bytes::BytesMut::new();
+                if raftkit_net::encode_message(&message, &mut buffer).is_ok() {
+                    self.send(id, message.to, Lane::Control, &buffer.freeze());
+                }
+            }
+            ServiceAction::Do(Action::SendBulk { to, body }) => {
+                self.tell(|| format!("{id} -> {to}  bulk, {} bytes", body.len()));
+                self.send_frame(id, to, Lane::Bulk, &Frame::Bulk { body });
+            }
+            ServiceAction::Do(Action::Log(write)) => {
+                self.tell(|| format!("{id} writes {}", crate::words::write(&write)));
+                self.with(id, |process| process.log.queue.push(write));
+            }
+            ServiceAction::Do(Action::Fetch(fetch)) => {
+                self.with(id, |process| process.io.queue.push_back(IoWork::Fetch(fetch)));
+            }
+            ServiceAction::Do(Action::Machine(work)) => {
+                if let MachineWork::Restore(file) = &work {
+                    let at = file.manifest().id;
+                    self.tell(|| format!("{id} switches to the snapshot at {at}"));
+                }
+                self.with(id, |process| process.machine.queue.push(work));
+            }
+            ServiceAction::Do(Action::Snapshot(work)) => {
+                self.with(id, |process| process.io.queue.push_back(IoWork::Snapshot(work)));
+            }
+            ServiceAction::Do(Action::Answer { .. }) => {
+                self.ensure(Err((
+                    crate::Promise::OneAnswer,
+                    format!("{id}: the service let an answer through"),
+                )));
+            }
+            ServiceAction::Do(Action::Role(role)) => {
+                self.tell(|| format!("{id} is {:?} in term {}", role.role, role.term));
+            }
+            ServiceAction::Do(Action::Ended(why)) => *ended = Some(why),
+            ServiceAction::Call { call, to, body } => self.call(id, call, to, body),
+            ServiceAction::HangUp(call) => {
+                self.with(id, |process| process.calls.remove(&call));
+            }
+            ServiceAction::Respond { caller, body } => self.respond(id, caller, body),
+            ServiceAction::Reply { request, reply } => self.replied(id, request, reply),
+            ServiceAction::Stopped => *stopped = true,
+        }
+    }
+
+    fn with<T>(&mut self, id: NodeId, act: impl FnOnce(&mut Process<S>) -> T) -> Option<T> {
+        self.host(id).process.as_mut().map(act)
+    }
+
+    fn end_of(&self, id: NodeId) -> End {
+        let host = &self.hosts[&id];
+        let incarnation = host.process.as_ref().map_or(0, |process| process.incarnation.0);
+        End { node: id, life: host.life, store: host.store, incarnation }
+    }
+
+    fn send_frame(&mut self, id: NodeId, to: NodeId, lane: Lane, frame: &Frame) -> Sent {
+        let mut buffer = bytes::BytesMut::new();
+        if raftkit_net::encode_frame(frame, &mut buffer).is_err() {
+            return Sent::Blocked;
+        }
+        self.send(id, to, lane, &buffer.freeze())
+    }
+
+    fn send(&mut self, id: NodeId, to: NodeId, lane: Lane, frame: &bytes::Bytes) -> Sent {
+        if !self.hosts.contains_key(&to) {
+            return Sent::Blocked;
+        }
+        let content = [to.0, frame.len() as u64, xxhash_rust::xxh3::xxh3_64(frame)];
+        self.note(kind::ACTION, id, &content);
+        let ends = (self.end_of(id), self.end_of(to));
+        let down = self.hosts[&to].process.is_none();
+        let hosts = &mut self.hosts;
+        let greet = || crate::admit::greet(hosts, ends.0, ends.1);
+        let mut packets = std::mem::take(&mut self.packets);
+        let sent = if down {
+            Sent::Blocked
+        } else {
+            self.network.send(self.now, &self.settings, ends, lane, frame, greet, &mut packets)
+        };
+        self.marks.hit_if(packets.iter().any(|(_, packet)| packet.part_of.is_some()), Mark::FrameSplit);
+        for (at, packet) in packets.drain(..) {
+            self.at(at, Happening::Arrive(packet));
+        }
+        self.packets = packets;
+        match sent {
+            Sent::OnItsWay => {}
+            Sent::Refused => self.hit(Mark::Refused),
+            Sent::Blocked => {
+                // The transport notices after a while, and not each time.
+                if self.rng.permille(60) {
+                    let (at, life) = (self.now + self.rng.below(400 * MS), self.hosts[&id].life);
+                    self.at(at, Happening::Unreachable(id, life, to));
+                }
+            }
+        }
+        sent
+    }
+
+    pub(crate) fn unreachable(&mut self, id: NodeId, life: u64, peer: NodeId) {
+        if self.process(id, life).is_some() {
+            self.hit(Mark::Unreachable);
+            self.give(id, ServiceEvent::Replica(Event::Unreachable(peer)));
+        }
+    }
+
+    fn call(&mut self, id: NodeId, call: CallId, to: NodeId, body: bytes::Bytes) {
+        self.hit(Mark::WriteForwarded);
+        self.tell(|| format!("{id} -> {to}  call {}, {} bytes", call.0, body.len()));
+        self.with(id, |process| process.calls.insert(call, to));
+        let sent = self.send_frame(id, to, Lane::Control, &Frame::Request { id: call.0, body });
+        let life = self.hosts[&id].life;
+        match sent {
+            Sent::OnItsWay => {
+                let at = self.now + 1200 * MS + self.rng.below(1500 * MS);
+                self.at(at, Happening::CallLost(id, life, call, true));
+            }
+            // Where there was a connection, nobody can tell whether it was sent.
+            Sent::Blocked | Sent::Refused => {
+                let known = self.rng.permille(500);
+                let at = self.now + if known { self.rng.below(20 * MS) } else { self.rng.below(1500 * MS) };
+                self.at(at, Happening::CallLost(id, life, call, !known));
+            }
+        }
+    }
+
+    pub(crate) fn call_lost(&mut self, id: NodeId, life: u64, call: CallId, sent: bool) {
+        let Some(process) = self.process(id, life) else { return };
+        if process.calls.remove(&call).is_some() {
+            let result = Err(if sent { CallFailed::Lost } else { CallFailed::NotSent });
+            self.give(id, ServiceEvent::Answered { call, result });
+        }
+    }
+
+    fn respond(&mut self, id: NodeId, caller: CallerId, body: bytes::Bytes) {
+        let Some(Some((to, life, call))) = self.with(id, |process| process.callers.remove(&caller)) else {
+            return self.ensure(Err((
+                crate::Promise::OneAnswer,
+                format!("{id} answered caller {} twice", caller.0),
+            )));
+        };
+        if self.hosts[&to].life == life {
+            self.send_frame(id, to, Lane::Control, &Frame::Response { id: call.0, body: Some(body) });
+        }
+    }
+
+    /// Bytes arrive at a node.
+    pub(crate) fn arrive(&mut self, packet: crate::network::Packet) {
+        let (from, to, lane, sender) = (packet.from, packet.to, packet.lane, packet.sender);
+        let host = &self.hosts[&to];
+        if host.process.is_none() || self.network.is_blocked(from, to, self.now) {
+            self.network.reset(from, to);
+            return;
+        }
+        let life = host.life;
+        let before = self.network.late;
+        let arrived = self.network.arrive(&self.settings, packet, life);
+        self.marks.hit_if(self.network.late > before, Mark::Late);
+        let frames = match arrived {
+            Ok(frames) => frames,
+            Err(error) => {
+                let what = format!("{to} got a malformed frame of {from}: {error}");
+                return self.ensure(Err((crate::Promise::NoPanic, what)));
+            }
+        };
+        for frame in frames {
+            self.note(kind::ARRIVAL, to, &[from.0, u64::from(frame.kind())]);
+            self.take_frame(sender, to, lane, frame);
+        }
+    }
+
+    fn take_frame(&mut self, sender: End, to: NodeId, lane: Lane, frame: Frame) {
+        let from = sender.node;
+        match (lane, frame) {
+            (Lane::Control, Frame::Message(message)) => {
+                if let Body::RequestVote(ask) = &message.body {
+                    self.truth.note_candidate(message.from, message.from_store, message.term, ask.request);
+                }
+                if crate::admit::message(&self.hosts, to, sender, &message) {
+                    self.give(to, ServiceEvent::Replica(Event::Message(message)));
+                }
+            }
+            (Lane::Control, Frame::Request { id, body }) => {
+                // The answer goes back on the connection of that life.
+                let caller = self.clients.next_caller();
+                self.with(to, |process| process.callers.insert(caller, (from, sender.life, CallId(id))));
+                self.give(to, ServiceEvent::Asked { caller, body });
+            }
+            (Lane::Control, Frame::Response { id, body }) => {
+                let call = CallId(id);
+                let waits = self.with(to, |process| process.calls.remove(&call).is_some()) == Some(true);
+                if waits {
+                    let result = body.ok_or(CallFailed::Lost);
+                    self.give(to, ServiceEvent::Answered { call, result });
+                }
+            }
+            (Lane::Bulk, Frame::Bulk { body }) => {
+                self.give(to, ServiceEvent::Replica(Event::Bulk { from, body }));
+            }
+            (_, other) => {
+                let what = format!("{to} got a frame of kind {} where none belongs", other.kind());
+                self.ensure(Err((crate::Promise::NoPanic, what)));
+            }
+        }
+    }
+}

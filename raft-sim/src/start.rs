@@ -1,0 +1,364 @@
+//! How processes begin and end: open the folder, check what is found, lose power, be killed, stop.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use raftkit_core::{Base, Config, HardState, Health, LogId, Membership, NodeId, Restored};
+use raftkit_disk::Disk;
+use raftkit_log::{OpenOptions, ReadResult, Reader as LogReader, Store};
+use raftkit_replica::{
+    CompactionOptions, Opened, Repair, ReplicaOptions, Service, ServiceOptions, founding_base, in_words,
+};
+use raftkit_snapshot::SnapshotDir;
+
+use crate::Mark;
+use crate::host::{Harm, IoLane, LogLane, MachineLane, Process};
+use crate::shadow::Shadow;
+use crate::subject::Subject;
+use crate::trace::kind;
+use crate::violation::{Checked, promise};
+use crate::world::{CLUSTER, MS, World};
+
+/// Where a node keeps all it has.
+pub(crate) const DIR: &str = "/data";
+/// Where its snapshots are.
+pub(crate) const SNAPSHOT_DIR: &str = "/data/snapshots";
+
+/// A process that is ready to run, and what its folder held.
+struct Opening<S: Subject> {
+    process: Process<S>,
+    found: Shadow,
+    health: Health,
+    repair: Option<Repair>,
+    /// The end of the journal was torn.
+    torn: bool,
+    /// The journal held what the database did not.
+    replayed: bool,
+}
+
+impl<S: Subject> World<S> {
+    /// Starts a node on what its disk holds.
+    pub(crate) fn start(&mut self, id: NodeId) {
+        let now = self.now;
+        let host = self.host(id);
+        host.starting = false;
+        if host.process.is_some() || self.away.contains(&id) {
+            return;
+        }
+        self.rot_at_rest(id);
+        let host = self.host(id);
+        host.life += 1;
+        let before = host.disk.injected();
+        // What opening syncs takes no time: either all of it is done, or the power goes in a call of it.
+        host.disk.defer_syncs();
+        let started = self.open(id);
+        let host = self.host(id);
+        let _ = host.disk.take_new_deferred();
+        if host.disk.is_frozen() {
+            drop(started);
+            self.host(id).disk.crash();
+            self.hit(Mark::CrashInOpen);
+            self.hit(Mark::CrashAtCall);
+            self.counts.crashes += 1;
+            self.note(kind::START, id, &[0]);
+            self.tell(|| format!("{id} loses power while it opens its folder"));
+            let down = self.hosts[&id].down_ms;
+            return self.plan_start(id, down * MS);
+        }
+        match started {
+            Ok(opening) => {
+                self.host(id).disk.complete_all_syncs();
+                let checked = self.check_opened(id, &opening);
+                self.ensure(checked);
+                self.mark_opened(id, &opening);
+                let Opening { process, found, .. } = opening;
+                let host = self.host(id);
+                host.injected = host.disk.injected();
+                host.view = found.clone();
+                host.durable = found;
+                host.pending.clear();
+                let life = host.life;
+                host.process = Some(process);
+                let checked = self.check_started(id);
+                self.ensure(checked);
+                self.note(kind::START, id, &[1, life]);
+                self.tell(|| format!("{id} runs"));
+                self.wake(id, now);
+            }
+            Err(why) => {
+                self.note(kind::START, id, &[2]);
+                self.tell(|| format!("{id} does not start: {why}"));
+                self.failed_to_start(id, &why, before);
+            }
+        }
+    }
+
+    fn failed_to_start(&mut self, id: NodeId, why: &str, before: raftkit_disk::Injected) {
+        let host = self.host(id);
+        let now = host.disk.injected();
+        let disturbed = (now.io_errors, now.failed_syncs, now.full)
+            != (before.io_errors, before.failed_syncs, before.full);
+        // Whatever was opened is dropped; its locks go with the process.
+        host.disk.freeze();
+        host.disk.kill();
+        if disturbed {
+            self.hit(Mark::OpenFailed);
+            return self.plan_start(id, 300 * MS);
+        }
+        if host.harm == Harm::None {
+            let checked =
+                Err((crate::Promise::NoLoss, format!("{id} lost nothing and does not start: {why}")));
+            return self.ensure(checked);
+        }
+        // The operator does as the error says: removes the folder and lets the node join anew.
+        self.hit(Mark::StateRotten);
+        self.wipe(id);
+        self.plan_start(id, 200 * MS);
+    }
+
+    fn open(&mut self, id: NodeId) -> Result<Opening<S>, String> {
+        let founding = self.founding.clone();
+        let settings = self.settings.clone();
+        let (now, seed) = (self.now, self.seed);
+        let host = self.hosts.get_mut(&id).expect("known");
+        let disk: Arc<dyn Disk> = Arc::new(host.disk.clone());
+        let options = OpenOptions {
+            journal_bytes: settings.journal_kib << 10,
+            cache_bytes: 1 << 20,
+            tail_bytes: 64 << 10,
+            ..OpenOptions::new(id, host.store)
+        };
+        let words = |error: &dyn std::error::Error| in_words(error);
+        let (mut store, _) =
+            Store::open(Arc::clone(&disk), Path::new(DIR), options).map_err(|error| words(&error))?;
+        let base = if host.founder { founding_base(founding) } else { Base::default() };
+        store.form(CLUSTER, base).map_err(|error| words(&error))?;
+        let (torn, replayed) = (store.report().dropped_torn, store.report().replayed.records > 0);
+        let said = store.report().to_string();
+        if !said.is_empty() {
+            self.trace.tell(now, || format!("{id} opens its log: {said}"));
+        }
+        let restored = store.restored();
+        let (health, reader) = (restored.hard_state.health, store.reader());
+        let found = read_all(&restored, &reader, |base| self.truth.chain(base))?;
+        let host = self.hosts.get_mut(&id).expect("known");
+        let machine = S::open(Arc::clone(&disk), Path::new(DIR)).map_err(|error| words(&error))?;
+        let snapshots = SnapshotDir::new(disk, Path::new(SNAPSHOT_DIR).to_path_buf())
+            .map_err(|error| words(&error))?
+            .with_chunk_bytes(u32::try_from(settings.chunk_bytes).unwrap_or(4096));
+        let identity = *store.identity();
+        let mut config = Config::new(id, identity.store, identity.incarnation, seed);
+        configure(&mut config, &settings);
+        let replica = ReplicaOptions {
+            compaction: CompactionOptions {
+                trailing_logs: settings.trailing_logs,
+                ..CompactionOptions::default()
+            },
+            persist_interval: Duration::from_millis(settings.persist_ms),
+            unapplied_bytes_max: usize::try_from(settings.unapplied_bytes).unwrap_or(usize::MAX),
+        };
+        let opened = Opened::new(config, replica, host.local(now), (store, restored), machine, snapshots)
+            .map_err(|error| words(&error))?;
+        let service = Service::new(
+            opened.replica,
+            ServiceOptions {
+                hold_timeout: Duration::from_millis(settings.hold_timeout_ms),
+                commit_timeout: Duration::from_millis(settings.commit_timeout_ms),
+                election_timeout: Duration::from_millis(settings.election_timeout_ms),
+                ..ServiceOptions::default()
+            },
+        );
+        let found = if opened.repaired.is_some() {
+            // An interrupted install was finished: the log starts after the snapshot.
+            let base = service.replica().status().base;
+            if base == found.base() {
+                found
+            } else {
+                let hard = HardState {
+                    term: found.hard.term.max(base.term),
+                    vote: found.hard.vote.filter(|_| found.hard.term >= base.term),
+                    commit: found.hard.commit.max(base.index),
+                    health: found.hard.health,
+                };
+                Shadow::new(base, self.truth.chain(base).unwrap_or(0), hard)
+            }
+        } else {
+            found
+        };
+        let process = Process {
+            incarnation: identity.incarnation,
+            service,
+            inbox: Vec::new(),
+            taken: None,
+            wake_at: None,
+            reader: opened.applier.reader(),
+            log_reader: opened.log.reader(),
+            log: LogLane {
+                worker: opened.log,
+                queue: Vec::new(),
+                work: None,
+                witnessed: true,
+                idle_planned: false,
+            },
+            machine: MachineLane { applier: opened.applier, queue: Vec::new(), work: None },
+            io: IoLane { worker: opened.snapshots, queue: VecDeque::new(), work: None },
+            calls: BTreeMap::new(),
+            callers: BTreeMap::new(),
+            lives: raftkit_net::admission::Lives::default(),
+            open: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
+            stopping: None,
+            stopped: false,
+        };
+        Ok(Opening { process, found, health, repair: opened.repaired, torn, replayed })
+    }
+
+    fn mark_opened(&mut self, id: NodeId, opening: &Opening<S>) {
+        let (health, repair, torn) = (opening.health, opening.repair, opening.torn);
+        let host = self.host(id);
+        let was = host.harm;
+        host.harm = match health {
+            Health::Damaged => Harm::Damaged,
+            Health::Sound => Harm::None,
+        };
+        let (store, durable) = (host.store, host.durable.clone());
+        match health {
+            Health::Damaged => {
+                if was != Harm::Damaged {
+                    self.ghosts.insert((id, store), durable);
+                }
+                self.hit(Mark::OpenedDamaged);
+            }
+            Health::Sound => {
+                self.ghosts.remove(&(id, store));
+            }
+        }
+        self.marks.hit_if(matches!(repair, Some(Repair::LogReset(_))), Mark::InstallFinished);
+        self.marks.hit_if(torn, Mark::TailTorn);
+        self.marks.hit_if(opening.replayed, Mark::Replayed);
+    }
+
+    /// What an opening found is what was flushed, and of what was on its way a prefix.
+    fn check_opened(&mut self, id: NodeId, opening: &Opening<S>) -> Checked {
+        let (found, health, repair) = (&opening.found, opening.health, opening.repair);
+        let host = &self.hosts[&id];
+        if host.life == 1 || host.durable.base() == LogId::ZERO && host.durable.last() == LogId::ZERO {
+            return Ok(());
+        }
+        if health == Health::Damaged {
+            // One that has healed is so only once its log says so.
+            let known = host.harm != Harm::None || host.durable.hard.health == Health::Damaged;
+            promise!(NoLoss, known, "{id} lost nothing and opened as damaged");
+            return Ok(());
+        }
+        if let Some(Repair::LogReset(to)) = repair {
+            let whole = to.index >= host.durable.last().index || found.last() == host.durable.last();
+            promise!(
+                Recovery,
+                whole || self.truth.chain(to).is_some(),
+                "{id} resets its log to {to}, which nobody committed"
+            );
+            return Ok(());
+        }
+        let mut expected = host.durable.clone();
+        let fits = |expected: &Shadow| {
+            let (index, chain) = (found.last().index, expected.chain(found.last().index));
+            // A log that was reset by an install which a crash cut short is checked by its base alone.
+            expected.last() == found.last()
+                && chain.is_none_or(|chain| found.chain(index) == Some(chain))
+                && (expected.hard.term, expected.hard.vote) == (found.hard.term, found.hard.vote)
+                && found.hard.commit >= expected.hard.commit
+        };
+        let mut taken = 0;
+        loop {
+            if fits(&expected) {
+                break;
+            }
+            let Some(write) = host.pending.get(taken) else {
+                return Err((
+                    crate::Promise::Recovery,
+                    format!(
+                        "{id} was told that its log is durable up to {} (term {}, vote {:?}) and opens with {} (term {}, vote {:?})",
+                        host.durable.last(),
+                        host.durable.hard.term,
+                        host.durable.hard.vote,
+                        found.last(),
+                        found.hard.term,
+                        found.hard.vote
+                    ),
+                ));
+            };
+            expected.apply(write, |base| self.truth.chain(base));
+            taken += 1;
+        }
+        self.marks.hit_if(taken > 0, Mark::PendingKept);
+        Ok(())
+    }
+
+    /// What a node that runs says of itself fits what it was opened on.
+    fn check_started(&mut self, id: NodeId) -> Checked {
+        let host = &self.hosts[&id];
+        let Some(process) = &host.process else { return Ok(()) };
+        let node = process.service.replica().node();
+        if host.harm != Harm::None {
+            return Ok(());
+        }
+        let base = host.view.base();
+        let expected = host
+            .view
+            .membership()
+            .cloned()
+            .or_else(|| (base != LogId::ZERO).then(|| self.truth.membership_as_of(base.index).clone()));
+        let expected: Membership = expected.unwrap_or_default();
+        promise!(
+            Membership,
+            *node.membership() == expected,
+            "{id} starts with {:?}, but its snapshot and log say {:?}",
+            node.membership(),
+            expected
+        );
+        let joint = expected.is_joint();
+        self.marks.hit_if(joint, Mark::RestartedJoint);
+        Ok(())
+    }
+}
+
+/// All that a log holds, as a shadow.
+fn read_all(
+    restored: &Restored,
+    reader: &LogReader,
+    chain_of: impl FnOnce(LogId) -> Option<u64>,
+) -> Result<Shadow, String> {
+    let base = restored.base.id;
+    let mut found = Shadow::new(base, chain_of(base).unwrap_or(0), restored.hard_state);
+    let mut next = base.index.next();
+    while next <= restored.last {
+        match reader.read(next, restored.last, 1 << 20).map_err(|error| in_words(&error))? {
+            ReadResult::Entries(entries) => {
+                for entry in entries {
+                    next = entry.id.index.next();
+                    found.push(entry);
+                }
+            }
+            ReadResult::Compacted => {
+                return Err(format!("entry {next} is compacted, and the log starts after {base}"));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn configure(config: &mut Config, settings: &crate::Settings) {
+    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    config.leader_timeout = Duration::from_millis(settings.leader_timeout_ms);
+    config.election_timeout = Duration::from_millis(settings.election_timeout_ms);
+    config.heartbeat_interval = config.leader_timeout / 5;
+    config.clock_error = config.leader_timeout / 10;
+    config.write_stall = Duration::from_millis(settings.write_stall_ms);
+    config.batch_bytes_max = size(settings.batch_bytes);
+    config.inflight_messages_max = size(settings.inflight_messages);
+    config.uncommitted_bytes_max = size(settings.uncommitted_bytes);
+    config.tail_bytes_max = size(settings.tail_bytes);
+}

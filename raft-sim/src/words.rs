@@ -1,0 +1,107 @@
+//! Messages, writes and reports in a few words each, for a timeline that a person reads.
+
+use raftkit_core::{AppendOutcome, Body, Entry, Message, Vote, Write};
+use raftkit_replica::Event;
+
+fn span(entries: &[Entry]) -> String {
+    match entries {
+        [] => "nothing".to_owned(),
+        [one] => one.id.to_string(),
+        [first, .., last] => format!("{} to {}", first.id, last.id),
+    }
+}
+
+fn granted(vote: Vote) -> &'static str {
+    match vote {
+        Vote::Granted => "granted",
+        Vote::Refused => "refused",
+    }
+}
+
+/// A message.
+pub(crate) fn message(message: &Message) -> String {
+    let term = message.term;
+    match &message.body {
+        Body::PreVote(ask) => {
+            format!("would you vote for me in term {}? my last is {}", ask.campaign_term, ask.last)
+        }
+        Body::PreVoteResponse(answer) => {
+            format!("pre-vote for term {} {}", answer.campaign_term, granted(answer.vote))
+        }
+        Body::RequestVote(ask) => format!("vote for me in term {term}, my last is {}", ask.last),
+        Body::RequestVoteResponse(answer) => format!("vote in term {term} {}", granted(answer.vote)),
+        Body::AppendEntries(append) if append.entries.is_empty() => {
+            format!("term {term}, after {}: nothing new, commit {}", append.prev, append.commit)
+        }
+        Body::AppendEntries(append) => {
+            format!(
+                "term {term}, after {}: append {}, commit {}",
+                append.prev,
+                span(&append.entries),
+                append.commit
+            )
+        }
+        Body::AppendEntriesResponse(answer) => match &answer.outcome {
+            AppendOutcome::Match(index) => format!("term {term}, I hold all up to {index}"),
+            AppendOutcome::Heard => format!("term {term}, heard"),
+            AppendOutcome::Conflict { refused, hint } => {
+                format!("term {term}, I do not have {refused}; try after {hint}")
+            }
+        },
+        Body::ReadIndex(_) => "from where can I read?".to_owned(),
+        Body::ReadIndexResponse(answer) => format!("read answer {answer:?}"),
+        Body::TimeoutNow(_) => format!("term {term}, take over"),
+    }
+}
+
+/// What is to be written.
+pub(crate) fn write(write: &Write) -> String {
+    let parts = [
+        write.reset_to.as_ref().map(|base| format!("a log that starts after {}", base.id)),
+        write.truncate_from.map(|from| format!("nothing from {from} on")),
+        (!write.append.is_empty()).then(|| span(&write.append)),
+        write.compact_to.map(|to| format!("compacted to {to}")),
+        write.hard_state.map(|hard| {
+            format!(
+                "term {} vote {} commit {}",
+                hard.term,
+                hard.vote.map_or_else(|| "none".to_owned(), |it| it.to_string()),
+                hard.commit
+            )
+        }),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    format!("#{}: {}", write.seq.0, parts.join(", "))
+}
+
+/// What a worker reports.
+pub(crate) fn report(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Persisted(seq) => format!("write #{} is durable", seq.0),
+        Event::Applied(batch) => format!("applied up to {}", batch.through),
+        Event::MachineDurable(id) => format!("the state is durable up to {id}"),
+        Event::LogFailed(why) => format!("the log failed: {why}"),
+        Event::LogDamaged(why) => format!("the log is damaged: {why}"),
+        Event::MachineFailed(why) => format!("the state machine failed: {why}"),
+        Event::Restored { id, .. } => format!("the state is that of the snapshot at {id}"),
+        Event::SnapshotBuilt(Ok(manifest)) => format!("a snapshot at {} is made", manifest.id),
+        Event::SnapshotBuilt(Err(why)) => format!("no snapshot: {why}"),
+        Event::SnapshotReceived(Ok(file)) => format!("the snapshot at {} is whole", file.manifest().id),
+        Event::SnapshotReceived(Err(why)) => format!("a snapshot is not whole: {why}"),
+        Event::FetchFailed { reason, .. } => format!("the log could not be read: {reason}"),
+        Event::Tick
+        | Event::Message(_)
+        | Event::Bulk { .. }
+        | Event::Propose(_)
+        | Event::Read { .. }
+        | Event::Transfer { .. }
+        | Event::Change(_)
+        | Event::PersistCommit
+        | Event::Unreachable(_)
+        | Event::Fetched { .. }
+        | Event::View { .. }
+        | Event::ChunkRead { .. }
+        | Event::PartialOpened(_)
+        | Event::ChunkStored(_) => return None,
+    })
+}

@@ -1,0 +1,219 @@
+//! The threads of a process: work that is begun, takes a while, and is done when its syncs are.
+
+use raftkit_core::{Fetched, NodeId};
+use raftkit_replica::{Ended, Event, MachineWork, ServiceEvent, SnapshotWork, fetch};
+
+use crate::Mark;
+use crate::host::{Harm, IoWork, Thread, Work};
+use crate::subject::Subject;
+use crate::trace::kind;
+use crate::world::{Happening, MS, SECOND, World};
+
+/// Without a write for so long the log's thread turns to other work (`raftkit_log::Writer` does the same).
+const QUIET_US: u64 = 20 * MS;
+
+impl<S: Subject> World<S> {
+    /// Lets the log's thread flush what waits, if it has nothing to do.
+    pub(crate) fn start_log(&mut self, id: NodeId) {
+        let Some(process) = self.host(id).process.as_mut() else { return };
+        if process.log.work.is_some() || process.log.queue.is_empty() {
+            return;
+        }
+        let writes = std::mem::take(&mut process.log.queue);
+        process.log.witnessed = false;
+        let reports = process.log.worker.flush(writes).into_iter().collect();
+        self.begun(id, Thread::Log, reports);
+    }
+
+    pub(crate) fn idle_log(&mut self, id: NodeId, life: u64) {
+        let Some(process) = self.process(id, life) else { return };
+        process.log.idle_planned = false;
+        if process.log.work.is_some() || !process.log.queue.is_empty() || !process.log.worker.has_idle_work()
+        {
+            return;
+        }
+        process.log.witnessed = true;
+        let reports = process.log.worker.idle().into_iter().collect();
+        self.begun(id, Thread::Log, reports);
+    }
+
+    /// Lets the state machine's thread do what waits.
+    pub(crate) fn start_machine(&mut self, id: NodeId) {
+        let Some(process) = self.host(id).process.as_mut() else { return };
+        if process.machine.work.is_some() || process.machine.queue.is_empty() {
+            return;
+        }
+        let works = std::mem::take(&mut process.machine.queue);
+        let runs = works.iter().filter(|work| matches!(work, MachineWork::Apply { .. })).count();
+        let mut reports = Vec::new();
+        process.machine.applier.run(works, &mut |event| reports.push(event));
+        self.marks.hit_if(runs > 1, Mark::ManyInOneBatch);
+        self.check_state(id, &reports);
+        self.begun(id, Thread::Machine, reports);
+    }
+
+    /// Lets the thread for reads and snapshots do the next thing.
+    pub(crate) fn start_io(&mut self, id: NodeId) {
+        let Some(process) = self.host(id).process.as_mut() else { return };
+        if process.io.work.is_some() {
+            return;
+        }
+        let Some(next) = process.io.queue.pop_front() else { return };
+        let reports: Vec<Event> = match next {
+            IoWork::Fetch(wanted) => vec![fetch(&process.log_reader, wanted)],
+            IoWork::Snapshot(work) => {
+                let resumes = matches!(work, SnapshotWork::OpenPartial(_));
+                let report = process.io.worker.run(work);
+                let resumed =
+                    resumes && matches!(&report, Some(Event::PartialOpened(Ok(have))) if !have.is_empty());
+                self.marks.hit_if(resumed, Mark::SnapshotResumed);
+                report.into_iter().collect()
+            }
+        };
+        for report in &reports {
+            if let Event::Fetched { result, .. } = report {
+                let mark = if *result == Fetched::Compacted { Mark::FetchedNothing } else { Mark::Fetched };
+                self.marks.hit(mark);
+            }
+            self.marks.hit_if(matches!(report, Event::SnapshotBuilt(Ok(_))), Mark::SnapshotBuilt);
+        }
+        self.begun(id, Thread::Io, reports);
+    }
+
+    /// A thread has begun something: it takes a while, and is done when what it synced is durable.
+    fn begun(&mut self, id: NodeId, thread: Thread, reports: Vec<Event>) {
+        let (now, settings_us) = (self.now, self.settings.flush_us);
+        let host = self.hosts.get_mut(&id).expect("known");
+        if host.disk.is_frozen() {
+            return self.power_gone(id);
+        }
+        let syncs = host.disk.take_new_deferred();
+        let stalled = syncs.iter().any(|sync| sync.stalled);
+        let stalled_until = host.stalled_until;
+        let life = host.life;
+        let calls = host.disk.calls();
+        let syncs: Vec<_> = syncs.into_iter().map(|sync| sync.id).collect();
+        let mut takes = 20 + self.rng.below(settings_us) * (syncs.len() as u64).clamp(1, 4);
+        if stalled {
+            takes += 50 * MS + self.rng.below(3 * SECOND);
+            self.marks.hit(Mark::Stalled);
+        }
+        if now < stalled_until && !syncs.is_empty() {
+            takes += stalled_until - now;
+        }
+        self.trace.note(
+            now,
+            kind::WORK,
+            id.0,
+            &[thread as u64, syncs.len() as u64, reports.len() as u64, calls],
+        );
+        if let Some(process) = self.process(id, life) {
+            *process.work(thread) = Some(Work { syncs, reports });
+        }
+        self.at(now + takes, Happening::Done(id, life, thread));
+    }
+
+    /// What a thread had begun is done.
+    pub(crate) fn work_done(&mut self, id: NodeId, life: u64, thread: Thread) {
+        let now = self.now;
+        let host = self.hosts.get_mut(&id).expect("known");
+        if host.life != life {
+            return;
+        }
+        let paused_until = host.paused_until;
+        let Some(process) = host.process.as_mut() else { return };
+        if now < paused_until {
+            return self.at(paused_until, Happening::Done(id, life, thread));
+        }
+        let Some(work) = process.work(thread).take() else { return };
+        for sync in &work.syncs {
+            host.disk.complete_sync(*sync);
+        }
+        self.note(kind::DONE, id, &[thread as u64]);
+        for report in work.reports {
+            self.tell_report(id, &report);
+            if let Event::Persisted(seq) = &report {
+                let Self { hosts, truth, .. } = self;
+                let host = hosts.get_mut(&id).expect("known");
+                while let Some(write) = host.pending.pop_front_if(|write| write.seq <= *seq) {
+                    host.durable.apply(&write, |base| truth.chain(base));
+                }
+            }
+            self.give(id, ServiceEvent::Replica(report));
+        }
+        match thread {
+            Thread::Log => {
+                self.start_log(id);
+                self.plan_idle(id);
+            }
+            Thread::Machine => self.start_machine(id),
+            Thread::Io => self.start_io(id),
+        }
+        self.maybe_finish(id);
+    }
+
+    fn plan_idle(&mut self, id: NodeId) {
+        let life = self.hosts[&id].life;
+        let later = QUIET_US + self.rng.range(200 * MS, 1500 * MS);
+        let Some(process) = self.process(id, life) else { return };
+        if process.log.work.is_some() || process.log.idle_planned || !process.log.worker.has_idle_work() {
+            return;
+        }
+        process.log.idle_planned = true;
+        let wait = if process.log.witnessed { later } else { QUIET_US };
+        self.at(self.now + wait, Happening::Idle(id, life));
+    }
+
+    fn tell_report(&mut self, id: NodeId, report: &Event) {
+        if self.trace.wants_lines()
+            && let Some(words) = crate::words::report(report)
+        {
+            self.tell(|| format!("{id}: {words}"));
+        }
+    }
+
+    /// A node that is told to stop has answered all it had, and its threads have nothing more to do.
+    pub(crate) fn maybe_finish(&mut self, id: NodeId) {
+        let Some(process) = self.host(id).process.as_ref() else { return };
+        let idle = process.log.work.is_none()
+            && process.machine.work.is_none()
+            && process.io.work.is_none()
+            && process.log.queue.is_empty();
+        if process.stopped && idle {
+            self.finish_stop(id);
+        }
+    }
+
+    /// A replica has ended by itself. That is right where its disk failed it, and wrong anywhere else.
+    pub(crate) fn ended_by_itself(&mut self, id: NodeId, why: &Ended) {
+        self.tell(|| format!("{id} has ended: {why}"));
+        let host = self.host(id);
+        let (was, is) = (host.injected, host.disk.injected());
+        let errors = (was.io_errors, was.failed_syncs, was.full) != (is.io_errors, is.failed_syncs, is.full);
+        let rotten = host.harm == Harm::Rotten || was.rotten_bytes != is.rotten_bytes;
+        let full = was.full != is.full;
+        let right = match why {
+            Ended::Log(_) => errors || rotten,
+            Ended::LogDamaged(_) | Ended::Protocol(raftkit_core::Fatal::LogDamaged { .. }) => {
+                rotten || errors
+            }
+            Ended::Machine(_) => errors || rotten,
+            Ended::Protocol(raftkit_core::Fatal::WriteFailed) => errors,
+            Ended::Protocol(raftkit_core::Fatal::CommittedConflict { .. }) => false,
+        };
+        match why {
+            Ended::Log(_) | Ended::Protocol(raftkit_core::Fatal::WriteFailed) => self.hit(Mark::FlushFailed),
+            Ended::LogDamaged(_) | Ended::Protocol(raftkit_core::Fatal::LogDamaged { .. }) => {}
+            Ended::Machine(_) => self.hit(Mark::MachineFailed),
+            Ended::Protocol(raftkit_core::Fatal::CommittedConflict { .. }) => {}
+        }
+        self.marks.hit_if(full, Mark::DiskFull);
+        if !right {
+            let what = format!("{id} has ended, and its disk did nothing wrong: {why}");
+            self.ensure(Err((crate::Promise::NoLoss, what)));
+        }
+        self.end_process(id);
+        let delay = self.rng.range(20 * MS, 800 * MS);
+        self.plan_start(id, delay);
+    }
+}
