@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use raftkit_core::{Membership, NodeId, Suffrage};
-use raftkit_disk::{Chance, Disk, ErrorChance, Faults, Operation};
+use raftkit_disk::{Chance, ErrorChance, Faults, Operation};
 use raftkit_replica::ServiceEvent;
 
 use crate::Mark;
@@ -422,6 +422,5 @@ fn files_of(disk: &raftkit_disk::SimulatedDisk, area: Area) -> Vec<PathBuf> {
             Area::State => !is_snapshot && !log.contains(path) && path.starts_with(DIR),
         }
     };
-    let _ = disk.exists(Path::new(DIR));
     all.into_iter().filter(of).collect()
 }

@@ -184,8 +184,7 @@ impl<S: Subject> World<S> {
     }
 
     /// The process that was asked is gone.
-    pub(crate) fn orphan(&mut self, node: NodeId, requests: Vec<RequestId>) {
-        let _ = node;
+    pub(crate) fn orphan(&mut self, requests: Vec<RequestId>) {
         for request in requests {
             self.lost(request);
         }
@@ -239,7 +238,7 @@ impl<S: Subject> World<S> {
     }
 
     fn finished(&mut self, node: NodeId, request: RequestId, open: Open<S>, reply: Reply) -> Checked {
-        let Open { client, what, called, known } = open;
+        let Open { client, what, called, known: _ } = open;
         let client = client.unwrap_or(1000 + request.0);
         let now = self.now;
         match (what, reply) {
@@ -303,7 +302,6 @@ impl<S: Subject> World<S> {
             }
             (What::Change, Reply::Failed(_)) => self.hit(Mark::ChangeRefused),
             (_, reply) => {
-                let _ = known;
                 return Err((
                     Promise::OneAnswer,
                     format!("{node} answers request {} with {reply:?}", request.0),

@@ -40,7 +40,7 @@ impl<S: Subject> World<S> {
                 format!("{id} went on writing after its power was cut"),
             )));
         }
-        self.orphan(id, open);
+        self.orphan(open);
     }
 
     /// Ends a process as a program ends: what it holds is dropped, and the machine goes on.
@@ -51,7 +51,7 @@ impl<S: Subject> World<S> {
         drop(process);
         host.disk.freeze();
         host.disk.kill();
-        self.orphan(id, open);
+        self.orphan(open);
     }
 
     /// The disk lost its power in the middle of a call.

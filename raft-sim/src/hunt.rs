@@ -80,7 +80,8 @@ pub struct Kept {
 }
 
 impl Kept {
-    fn add(&mut self, report: &Report) {
+    /// Adds a run.
+    pub fn add(&mut self, report: &Report) {
         self.seeds += 1;
         self.events += report.events;
         self.simulated_us += report.simulated_us;

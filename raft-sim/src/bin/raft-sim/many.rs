@@ -87,7 +87,7 @@ pub(crate) fn run(flags: &Flags) -> Result<bool, String> {
     }
     if let Some((plan, report)) = failed {
         if flags.terse {
-            show::terse(&report, sums.events, sums.seeds);
+            show::terse(&report, sums.kept.events, sums.kept.seeds);
         } else {
             one::fail(&plan, &report, flags)?;
         }
@@ -96,7 +96,7 @@ pub(crate) fn run(flags: &Flags) -> Result<bool, String> {
     if flags.terse {
         show::terse_sums(&sums);
     }
-    let missing = sums.marks.missing();
+    let missing = sums.kept.marks.missing();
     if flags.all_marks && !missing.is_empty() {
         println!("never happened: {}", missing.join("; "));
         return Ok(false);

@@ -3,9 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use raftkit_disk::Injected;
 use raftkit_sim::catalogue::{CATALOGUE, Switch};
-use raftkit_sim::{Counts, Mark, Marks, Promise, Report};
+use raftkit_sim::{Kept, Mark, Promise, Report};
 
 /// So many characters of what happened stand in a line for programs.
 const WHAT_MAX: usize = 400;
@@ -13,14 +12,9 @@ const WHAT_MAX: usize = 400;
 /// What all runs came to.
 #[derive(Debug, Default)]
 pub(crate) struct Sums {
-    pub(crate) seeds: u64,
+    pub(crate) kept: Kept,
+    /// Threads that have ended.
     pub(crate) done: u64,
-    pub(crate) events: u64,
-    simulated_us: u64,
-    elections: u64,
-    counts: Counts,
-    injected: Injected,
-    pub(crate) marks: Marks,
     violations: u64,
 }
 
@@ -30,13 +24,7 @@ pub(crate) fn seconds(us: u64) -> f64 {
 
 impl Sums {
     pub(crate) fn add(&mut self, report: &Report) {
-        self.seeds += 1;
-        self.events += report.events;
-        self.simulated_us += report.simulated_us;
-        self.elections += report.elections;
-        self.counts += report.counts;
-        self.injected += report.injected;
-        self.marks.add(&report.marks);
+        self.kept.add(report);
         self.violations += u64::from(report.violation.is_some());
     }
 
@@ -47,22 +35,22 @@ impl Sums {
         format!(
             "{:.0}{of} s: {} seeds, {:.0} k events/s, {:.1} simulated hours ({:.0}x); {} crashes, {} partitions, {} failed syncs, {} torn writes, {} rots",
             wall,
-            self.seeds,
-            self.events as f64 / wall / 1e3,
-            seconds(self.simulated_us) / 3600.0,
-            seconds(self.simulated_us) / wall,
-            self.counts.crashes,
-            self.counts.partitions,
-            self.injected.failed_syncs,
-            self.injected.torn_writes,
-            self.counts.rots,
+            self.kept.seeds,
+            self.kept.events as f64 / wall / 1e3,
+            seconds(self.kept.simulated_us) / 3600.0,
+            seconds(self.kept.simulated_us) / wall,
+            self.kept.counts.crashes,
+            self.kept.counts.partitions,
+            self.kept.injected.failed_syncs,
+            self.kept.injected.torn_writes,
+            self.kept.counts.rots,
         )
     }
 
     /// The table at the end.
     pub(crate) fn table(&self, elapsed: Duration, jobs: u64) -> String {
         let wall = elapsed.as_secs_f64().max(0.001);
-        let (counts, disks) = (&self.counts, &self.injected);
+        let (counts, disks) = (&self.kept.counts, &self.kept.injected);
         let mut out = String::from("\nfaults\n");
         let faults = [
             (counts.crashes, "processes lost their power or were killed"),
@@ -87,17 +75,17 @@ impl Sums {
         }
         out.push_str("\nmarks\n");
         for (mark, what) in Mark::ALL {
-            let _ = writeln!(out, "{:>12}  {what}", self.marks.count(*mark));
+            let _ = writeln!(out, "{:>12}  {what}", self.kept.marks.count(*mark));
         }
         let _ = writeln!(
             out,
             "\n{} seeds: {} events ({:.0} k/s a core), {:.1} simulated hours, {:.0}x real time in all; {} elections, {} writes, {} reads, {} changes of members",
-            self.seeds,
-            self.events,
-            self.events as f64 / wall / jobs as f64 / 1e3,
-            seconds(self.simulated_us) / 3600.0,
-            seconds(self.simulated_us) / wall,
-            self.elections,
+            self.kept.seeds,
+            self.kept.events,
+            self.kept.events as f64 / wall / jobs as f64 / 1e3,
+            seconds(self.kept.simulated_us) / 3600.0,
+            seconds(self.kept.simulated_us) / wall,
+            self.kept.elections,
             counts.writes,
             counts.reads,
             counts.changes,
@@ -117,13 +105,13 @@ pub(crate) fn terse(report: &Report, events: u64, seeds: u64) {
 }
 
 pub(crate) fn terse_sums(sums: &Sums) {
-    println!("none\t\t{}\t{:.2}\t{}\t", sums.events, processor_time().as_secs_f64(), sums.seeds);
+    println!("none\t\t{}\t{:.2}\t{}\t", sums.kept.events, processor_time().as_secs_f64(), sums.kept.seeds);
 }
 
 /// A seed that does not end, as [`terse`] tells of it: it is the last of so many.
 pub(crate) fn terse_stuck(sums: &Sums, seed: u64) {
-    let (time, seeds) = (processor_time().as_secs_f64(), sums.seeds + 1);
-    println!("stuck\t\t{}\t{time:.2}\t{seeds}\tseed {seed} does not end", sums.events);
+    let (time, seeds) = (processor_time().as_secs_f64(), sums.kept.seeds + 1);
+    println!("stuck\t\t{}\t{time:.2}\t{seeds}\tseed {seed} does not end", sums.kept.events);
 }
 
 /// What stands on several lines, and may have tabs in it, on one line that is not too long.
