@@ -231,7 +231,8 @@ impl<S: Subject> World<S> {
         // What was flushed within the last moment is known to no witness yet: rot of it and a power cut at once cannot be
         // told from a torn write (raft-log's README, Shortcomings).
         let settled = process.log.work.is_none() && process.log.queue.is_empty() && process.log.witnessed;
-        if host.harm != Harm::None || !settled || !self.may_harm(id) {
+        // One that is to be a member again would be promoted with rot that nobody has noticed yet, and count as sound.
+        if host.harm != Harm::None || host.returning || !settled || !self.may_harm(id) {
             return;
         }
         let host = self.hosts.get_mut(&id).expect("known");
@@ -289,7 +290,7 @@ impl<S: Subject> World<S> {
 
     /// Whether a node may lose something. One that is to be promoted by itself may not: it would count in a moment.
     pub(crate) fn may_harm(&self, id: NodeId) -> bool {
-        self.truth.in_play().into_iter().all(|membership| {
+        self.truth.to_come().into_iter().all(|membership| {
             let counts = membership.is_voter(id);
             !membership.staging().contains(&id) && (!counts || self.has_sound_quorum(membership, Some(id)))
         })

@@ -65,11 +65,6 @@ impl<S: Subject> Clients<S> {
         CallerId(self.number())
     }
 
-    /// A change of members was asked for and is not answered.
-    pub(crate) fn are_changing(&self) -> bool {
-        self.open.values().any(|open| matches!(open.what, What::Change))
-    }
-
     pub(crate) fn is_once(&self, command: &Bytes) -> bool {
         self.once.contains(command)
     }
@@ -142,7 +137,8 @@ impl<S: Subject> World<S> {
         self.tell(|| {
             format!("{node} is asked for the members {:?}", target.members().keys().collect::<Vec<_>>())
         });
-        self.ask(node, None, What::Change, Request::Change { seen, target });
+        let request = self.ask(node, None, What::Change, Request::Change { seen, target: target.clone() });
+        self.truth.note_asked(request, seen.index, target);
     }
 
     fn ask(&mut self, node: NodeId, client: Option<u64>, what: What<S>, wanted: Request) -> RequestId {
@@ -300,7 +296,12 @@ impl<S: Subject> World<S> {
                 self.counts.changes += 1;
                 self.hit(Mark::Changed);
             }
-            (What::Change, Reply::Failed(_)) => self.hit(Mark::ChangeRefused),
+            (What::Change, Reply::Failed(why)) => {
+                if !matches!(why, RequestError::Unknown(_)) {
+                    self.truth.forget_asked(request);
+                }
+                self.hit(Mark::ChangeRefused);
+            }
             (_, reply) => {
                 return Err((
                     Promise::OneAnswer,

@@ -59,7 +59,7 @@ impl<S: Subject> World<S> {
     fn choose_away(&mut self) {
         let membership = self.truth.membership_as_of(self.truth.last()).clone();
         // Nobody knows yet who the members will be.
-        if membership.is_joint() || self.truth.in_play().len() > 1 || self.clients.are_changing() {
+        if membership.is_joint() || self.truth.to_come().len() > 1 {
             return;
         }
         let voters: Vec<NodeId> = membership.voters().iter().copied().collect();

@@ -31,6 +31,9 @@ pub(crate) struct Truth {
     memberships: BTreeMap<LogIndex, Membership>,
     /// Every membership that a leader has appended.
     appended: BTreeMap<LogId, Membership>,
+    /// What was asked for and may yet be appended, with the index of the membership that it is to follow: a leader may stand
+    /// still with the request in its inbox.
+    asked: BTreeMap<raftkit_replica::RequestId, (LogIndex, Membership)>,
     leaders: BTreeMap<Term, (NodeId, StoreId)>,
     candidates: BTreeMap<(NodeId, Term, RequestId), StoreId>,
     votes: BTreeMap<(NodeId, StoreId, Term), (NodeId, Option<StoreId>)>,
@@ -51,6 +54,7 @@ impl Truth {
             committed: Vec::new(),
             memberships: BTreeMap::from([(LogIndex(1), founding)]),
             appended: BTreeMap::new(),
+            asked: BTreeMap::new(),
             leaders: BTreeMap::new(),
             candidates: BTreeMap::new(),
             votes: BTreeMap::new(),
@@ -159,6 +163,7 @@ impl Truth {
         match &entry.payload {
             Payload::Membership(membership) => {
                 self.memberships.insert(entry.id.index, Membership::clone(membership));
+                self.asked.retain(|_, (seen, _)| *seen >= entry.id.index);
             }
             Payload::Command(command) => {
                 let earlier = self.commands.insert(command.clone(), entry.id);
@@ -180,6 +185,28 @@ impl Truth {
         let last = self.last();
         let open = self.appended.iter().filter(|(id, _)| id.index > last).map(|(_, membership)| membership);
         std::iter::once(self.membership_as_of(last)).chain(open).collect()
+    }
+
+    /// A change of members was asked for.
+    pub(crate) fn note_asked(
+        &mut self,
+        request: raftkit_replica::RequestId,
+        seen: LogIndex,
+        target: Membership,
+    ) {
+        self.asked.insert(request, (seen, target));
+    }
+
+    /// A change that was asked for has not been done and never will.
+    pub(crate) fn forget_asked(&mut self, request: raftkit_replica::RequestId) {
+        self.asked.remove(&request);
+    }
+
+    /// Every membership that is in force or may come to be so.
+    pub(crate) fn to_come(&self) -> Vec<&Membership> {
+        let mut all = self.in_play();
+        all.extend(self.asked.values().map(|(_, membership)| membership));
+        all
     }
 
     /// A node leads in a term in which it did not before.
