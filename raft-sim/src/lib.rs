@@ -8,7 +8,7 @@
 //! | file | duty |
 //! | --- | --- |
 //! | `plan.rs`, `settings.rs`, `script.rs` | what a run is made of: a file of choices, its numbers, its lines |
-//! | `swarm.rs`, `templates.rs`, `rng.rs` | how a seed draws it |
+//! | `swarm.rs`, `templates/`, `rng.rs` | how a seed draws it |
 //! | `subject.rs`, `kv.rs` | the state machine as it is seen here; the key-value store's |
 //! | `run.rs`, `hunt.rs`, `shrink.rs` | one run; many for a machine of one's own; smaller ones |
 //! | `world.rs` | virtual time: hosts, network, clients, and one happening after the other |

@@ -1,0 +1,87 @@
+//! Leaders that come and go.
+
+use super::Draft;
+use crate::Settings;
+use crate::script::{Action, Crash, Target};
+
+/// Entries of an old leader that reach one node, and a new leader that does not have them (paper, Figure 8).
+pub(super) fn figure_8(settings: &mut Settings, draft: &mut Draft) {
+    settings.nodes = 5;
+    for _ in 0..12 {
+        let nth = draft.rng.below(4);
+        for other in 0..4 {
+            if other != nth {
+                draft.act(Action::OneWay { from: Target::Leader, to: Target::Follower(other), ms: 400 });
+            }
+        }
+        draft.act(Action::Burst { writes: 3 });
+        draft.pause(5, 300);
+        let down_ms = draft.rng.range(600, 1500);
+        let how = draft.crash();
+        draft.act(Action::Crash { who: Target::Leader, how, down_ms });
+        draft.pause(500, 1300);
+    }
+}
+
+/// Reads by lease while leadership goes elsewhere and the old leader stands still.
+pub(super) fn transfer_lease_pause(settings: &mut Settings, draft: &mut Draft) {
+    (settings.reads, settings.consistent, settings.stale) = (650, 0, 0);
+    (settings.clients, settings.gap_ms) = (5, 60);
+    settings.drift = draft.rng.pick(&[0, 30, 46]);
+    for _ in 0..14 {
+        let nth = Target::Follower(draft.rng.below(6));
+        if draft.rng.permille(500) {
+            draft.act(Action::Transfer { to: nth });
+            draft.pause(0, 3);
+        }
+        let ms = draft.rng.range(300, 1600);
+        let harm = match draft.rng.below(4) {
+            0 => Action::Pause { who: Target::Leader, ms },
+            1 => Action::Hiccup { who: Target::Leader, ms },
+            2 => Action::Isolate { who: Target::Leader, ms },
+            _ => Action::Clog { from: nth, to: Target::Leader, ms },
+        };
+        draft.act(harm);
+        draft.pause(600, 1900);
+    }
+}
+
+/// Nodes that hear and are not heard, and those that speak and hear nothing.
+pub(super) fn deaf_and_mute(settings: &mut Settings, draft: &mut Draft) {
+    settings.nodes = draft.rng.pick(&[3, 3, 5]);
+    for _ in 0..12 {
+        let (nth, ms) = (draft.rng.below(5), draft.rng.range(500, 3000));
+        let (from, to) = (Target::Follower(nth), Target::Leader);
+        let (from, to) = if draft.rng.permille(500) { (from, to) } else { (to, from) };
+        draft.act(Action::OneWay { from, to, ms });
+        draft.act(Action::Burst { writes: 2 });
+        draft.pause(300, 2000);
+        if draft.rng.permille(250) {
+            draft.act(Action::Isolate { who: Target::Leader, ms });
+            draft.pause(500, 1500);
+        }
+    }
+}
+
+/// Elections one after the other, with messages that are as slow as they are.
+pub(super) fn storm_of_elections(settings: &mut Settings, draft: &mut Draft) {
+    settings.nodes = draft.rng.pick(&[3, 5, 5, 7]);
+    settings.leader_timeout_ms = draft.rng.pick(&[50, 100, 200]);
+    settings.election_timeout_ms = settings.leader_timeout_ms + draft.rng.below(100);
+    (settings.slow, settings.duplicates, settings.reorder) = (draft.rng.range(50, 300), 150, 400);
+    settings.late = 400;
+    settings.flush_us = draft.rng.pick(&[150, 2_000, 20_000]);
+    for _ in 0..25 {
+        let ms = draft.rng.range(100, 700);
+        let action = match draft.rng.below(5) {
+            0 => Action::Pause { who: Target::Leader, ms },
+            1 => Action::Isolate { who: Target::Leader, ms },
+            2 => Action::Transfer { to: Target::Follower(draft.rng.below(6)) },
+            3 => Action::Split { side: draft.rng.below(128), ms },
+            _ => Action::Crash { who: Target::Leader, how: Crash::Cut, down_ms: ms },
+        };
+        draft.act(action);
+        draft.act(Action::Burst { writes: 1 });
+        draft.pause(50, 600);
+    }
+}

@@ -1,0 +1,85 @@
+//! Known ways to break a replicated log, for 30 % of the seeds: each a script with its times and places drawn.
+
+mod disks;
+mod leaders;
+mod members;
+mod snapshots;
+
+use raftkit_core::NodeId;
+
+use crate::rng::Rng;
+use crate::script::{Action, Crash, Step, Target};
+use crate::swarm::draw_settings;
+use crate::{Plan, Settings};
+
+/// A script in the making: actions one after the other, with pauses.
+struct Draft {
+    rng: Rng,
+    at_ms: u64,
+    script: Vec<Step>,
+}
+
+impl Draft {
+    fn act(&mut self, action: Action) {
+        self.script.push(Step { at_ms: self.at_ms, action });
+    }
+
+    fn pause(&mut self, from_ms: u64, to_ms: u64) {
+        self.at_ms += self.rng.range(from_ms, to_ms);
+    }
+
+    fn node(&mut self, settings: &Settings) -> Target {
+        Target::Node(NodeId(self.rng.range(1, settings.nodes)))
+    }
+
+    fn crash(&mut self) -> Crash {
+        self.rng.pick(Crash::ALL)
+    }
+}
+
+type Template = fn(&mut Settings, &mut Draft);
+
+/// Name and script of each.
+const TEMPLATES: &[(&str, Template)] = &[
+    ("figure-8", leaders::figure_8),
+    ("two-removals", members::two_removals),
+    ("transfer-lease-pause", leaders::transfer_lease_pause),
+    ("purge-to-the-tip", snapshots::purge_to_the_tip),
+    ("crash-in-install", snapshots::crash_in_install),
+    ("crash-in-compaction", snapshots::crash_in_compaction),
+    ("crash-in-open", disks::crash_in_open),
+    ("rot-and-heal", disks::rot_and_heal),
+    ("stuck-leader", disks::stuck_leader),
+    ("all-lose-power", disks::all_lose_power),
+    ("stale-over-crashes", disks::stale_over_crashes),
+    ("wiped-voters", members::wiped_voters),
+    ("deaf-and-mute", leaders::deaf_and_mute),
+    ("restarts-joint", members::restarts_joint),
+    ("joint-under-split", members::joint_under_split),
+    ("joint-under-split", members::joint_under_split),
+    ("storm-of-elections", leaders::storm_of_elections),
+    ("crash-in-truncation", disks::crash_in_truncation),
+    ("figure-8", leaders::figure_8),
+];
+
+/// The template's plan, where this seed is one's.
+pub(crate) fn plan(seed: u64, nodes: Option<u64>) -> Option<Plan> {
+    let mut rng = Rng::new(seed, "template");
+    if !rng.permille(300) {
+        return None;
+    }
+    let (name, template) = rng.pick(TEMPLATES);
+    let mut settings = draw_settings(&mut rng);
+    // Not everything at once: the template is to get somewhere.
+    (settings.sync_errors, settings.write_errors) = (0, 0);
+    settings.loss = settings.loss.min(30);
+    settings.nodes = settings.nodes.max(3);
+    settings.gap_ms = settings.gap_ms.min(300);
+    let mut draft = Draft { rng, at_ms: 1500, script: Vec::new() };
+    template(&mut settings, &mut draft);
+    if let Some(nodes) = nodes {
+        settings.nodes = nodes;
+    }
+    settings.duration_ms = draft.at_ms + 500;
+    Some(Plan { seed, kind: name.to_owned(), settings, script: draft.script })
+}
