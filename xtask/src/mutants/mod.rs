@@ -55,20 +55,61 @@ pub(crate) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
 
 /// Builds, checks that all passes without a mutant, and tries each.
 fn run_suite(flags: &MutantsFlags) -> Result<(), Failure> {
-    let target = workspace::root().join("target/mutants");
-    let binaries = build(flags, &target)?;
+    let binaries = build(flags)?;
     let mutants = choose(catalogue(&binaries, flags)?, &flags.only)?;
     if flags.list {
         let rows: Vec<Vec<String>> = mutants.iter().map(Mutant::row).collect();
         return print(&console::table(&["no", "mutant", "source", "what it does wrong"], &rows));
     }
-    let logs = target.join("logs");
-    std::fs::create_dir_all(&logs).map_err(Failure::of("cannot make a folder for logs"))?;
-    let mut stages = trial::stages(&binaries);
-    check_sound(&mut stages, &logs)?;
+    let suite = Suite::of(&flags.krate, &binaries)?;
     let start = Instant::now();
-    let verdicts = try_all(&flags.krate, &mutants, &stages, &logs)?;
-    report(&flags.krate, &mutants, &verdicts, start.elapsed(), &logs)
+    let verdicts = try_all(&suite, &mutants)?;
+    report(&mutants, &verdicts, start.elapsed(), &suite)
+}
+
+/// Where all is built with the mutants in it, and what was said is written.
+fn target() -> PathBuf {
+    workspace::root().join("target/mutants")
+}
+
+/// The tests of a crate, which pass without a mutant.
+struct Suite {
+    krate: String,
+    stages: Vec<Stage>,
+    logs: PathBuf,
+}
+
+impl Suite {
+    /// Those of a crate in the form that its step of the gate tries.
+    ///
+    /// # Errors
+    /// They do not build, or fail already.
+    fn built(krate: &str) -> Result<Self, Failure> {
+        let no_default_features = OTHERS.contains(&(krate, true));
+        let flags = MutantsFlags { krate: krate.to_owned(), no_default_features, ..MutantsFlags::default() };
+        Self::of(krate, &build(&flags)?)
+    }
+
+    fn of(krate: &str, binaries: &[TestBinary]) -> Result<Self, Failure> {
+        let logs = logs()?;
+        let mut stages = trial::stages(binaries);
+        check_sound(&mut stages, &logs)?;
+        Ok(Self { krate: krate.to_owned(), stages, logs })
+    }
+
+    /// Tries the mutant of this name in the crate.
+    ///
+    /// # Errors
+    /// A test cannot be run.
+    fn verdict(&self, mutant: &str) -> Result<Verdict, Failure> {
+        trial::of(&format!("{}/{mutant}", self.krate), &self.stages, &self.logs)
+    }
+}
+
+fn logs() -> Result<PathBuf, Failure> {
+    let logs = target().join("logs");
+    std::fs::create_dir_all(&logs).map_err(Failure::of("cannot make a folder for logs"))?;
+    Ok(logs)
 }
 
 /// A few mutants in the simulator: a step of the gate.
@@ -103,14 +144,14 @@ fn print(text: &str) -> Result<(), Failure> {
 }
 
 /// Builds the crate's tests with the mutants in them.
-fn build(flags: &MutantsFlags, target: &Path) -> Result<Vec<TestBinary>, Failure> {
+fn build(flags: &MutantsFlags) -> Result<Vec<TestBinary>, Failure> {
     let krate = &flags.krate;
     let package = format!("raftkit-{}", krate.strip_prefix("raft-").unwrap_or(krate));
     complain(&format!("building the tests of {package} with its mutants"));
     let mut cargo = workspace::cargo();
     cargo.args(["test", "--no-run", "--quiet", "--message-format=json", "--package", &package]);
     cargo.args(flags.no_default_features.then_some("--no-default-features"));
-    cargo.env(BUILD_VARIABLE, "1").env("CARGO_TARGET_DIR", target);
+    cargo.env(BUILD_VARIABLE, "1").env("CARGO_TARGET_DIR", target());
     let binaries = read::test_binaries(&workspace::output_of(cargo)?);
     if binaries.is_empty() {
         return Err(Failure::new(format!("{package} has no tests")));
@@ -160,20 +201,14 @@ fn check_sound(stages: &mut [Stage], logs: &Path) -> Result<(), Failure> {
 }
 
 /// Tries the mutants, a few at a time; in their order.
-fn try_all(krate: &str, mutants: &[Mutant], stages: &[Stage], logs: &Path) -> Result<Vec<Verdict>, Failure> {
-    let of = |mutant: &Mutant| trial::of(&format!("{krate}/{}", mutant.name), stages, logs);
+fn try_all(suite: &Suite, mutants: &[Mutant]) -> Result<Vec<Verdict>, Failure> {
+    let of = |mutant: &Mutant| suite.verdict(&mutant.name);
     let shown = |mutant: &Mutant, verdict: &Verdict| format!("{}: {}", mutant.name, verdict.shown());
     pool::each(mutants, AT_A_TIME, of, shown)
 }
 
 /// The table and the score.
-fn report(
-    krate: &str,
-    mutants: &[Mutant],
-    verdicts: &[Verdict],
-    time: Duration,
-    logs: &Path,
-) -> Result<(), Failure> {
+fn report(mutants: &[Mutant], verdicts: &[Verdict], time: Duration, suite: &Suite) -> Result<(), Failure> {
     let excuse = |name: &str| EXCUSED.iter().find(|(excused, _)| *excused == name).map(|(_, why)| *why);
     let rows: Vec<Vec<String>> = mutants
         .iter()
@@ -182,7 +217,7 @@ fn report(
         .collect();
     print(&console::table(&["mutant", "", "seconds", "by", "with"], &rows))?;
     let caught = verdicts.iter().filter(|verdict| verdict.caught.is_some()).count();
-    let score = format!("{krate}: {caught} of {} caught", mutants.len());
+    let score = format!("{}: {caught} of {} caught", suite.krate, mutants.len());
     print(&format!("{score} in {}; median {}", console::seconds(time), console::seconds(median(verdicts))))?;
     let alive: Vec<&str> = mutants
         .iter()
@@ -194,7 +229,7 @@ fn report(
         return Ok(());
     }
     let what = format!("no test notices {}", alive.join(", "));
-    Err(Failure::new(format!("{what}; what the tests said is in {}", logs.display())))
+    Err(Failure::new(format!("{what}; what the tests said is in {}", suite.logs.display())))
 }
 
 /// How long a trial in the middle took.

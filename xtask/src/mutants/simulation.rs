@@ -1,6 +1,7 @@
 //! The simulator against the bugs that real systems had: which promise notices each, and after how much.
 
 mod blind;
+mod by_tests;
 mod catalogue;
 mod excused;
 mod table;
@@ -13,8 +14,10 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use self::by_tests::ByTests;
 use self::catalogue::Bug;
 use self::trial::{Simulator, Trial, Unsound};
+use super::trial::Verdict;
 use super::{BUILD_VARIABLE, pool, print};
 use crate::console::complain;
 use crate::flags::MutantsFlags;
@@ -25,6 +28,8 @@ use crate::workspace::{self, Failure};
 const FIRST_SEED: u64 = 1;
 /// How much processor time each gets.
 const SECONDS: u64 = 60;
+/// How much those get that are known to live: whether one needs its excuse yet.
+const SECONDS_OF_EXCUSED: u64 = 10;
 /// How much each gets in the gate, which tries those that need far less.
 const SECONDS_IN_GATE: u64 = 20;
 /// What the gate tries: mutants of each crate, each promise by the one that it catches soonest.
@@ -53,21 +58,18 @@ type Trials = BTreeMap<String, Trial>;
 /// # Errors
 /// The simulator does not build, knows no such mutant, a promise is broken without any, or a mutant lives that may not.
 pub(super) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
-    let target = workspace::root().join("target/mutants");
-    let binary = build(&target)?;
+    let binary = build(&super::target())?;
     let bugs = catalogue(&binary)?;
     let bugs = catalogue::choose(bugs, &flags.only)
         .map_err(|unknown| Failure::new(format!("no mutant is called {unknown}; --list shows all")))?;
     if flags.list {
         return print(&table::list(&bugs));
     }
-    let logs = target.join("logs");
-    std::fs::create_dir_all(&logs).map_err(Failure::of("cannot make a folder for logs"))?;
     let without = flags.without.iter().flat_map(|promise| ["--without", promise]);
     let simulator = Simulator {
         binary,
         args: ["--terse", "--digests", "--jobs", "1"].into_iter().chain(without).map(str::to_owned).collect(),
-        logs,
+        logs: super::logs()?,
         first_seed: flags.first_seed.unwrap_or(FIRST_SEED),
         limit: Duration::from_secs(flags.seconds.unwrap_or(SECONDS)),
     };
@@ -75,20 +77,21 @@ pub(super) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
     let start = Instant::now();
     let mutants: Vec<&String> = bugs.iter().flat_map(|bug| &bug.mutants).collect();
     let trials = try_all(&simulator, &mutants, jobs)?;
-    let sound = if trials.values().all(|trial| trial.caught.is_some()) {
+    let tests = by_tests::of(&trials)?;
+    let sound = if trials.iter().all(|(name, trial)| trial.caught.is_some() || tests.contains_key(name)) {
         None
     } else {
         complain("some live: the same seeds without a mutant show where it had an effect");
         Some(simulator.sound()?)
     };
-    print(&table::trials(&bugs, &trials, sound.as_ref()))?;
-    print(&format!("\n{}", table::score(&bugs, &trials, start.elapsed())))?;
+    print(&table::trials(&bugs, &trials, &tests, sound.as_ref()))?;
+    print(&format!("\n{}", table::score(&bugs, &trials, &tests, start.elapsed())))?;
     if flags.only.is_empty() {
         let promises = promises(&simulator.binary)?;
         print(&format!("none by {}", table::idle(&promises, &trials).join(", ")))?;
     }
     let blind = if flags.blind { blind::run(&simulator, &trials, jobs) } else { Ok(()) };
-    judge(&trials, &simulator).and(blind)
+    judge(&trials, &tests, &simulator).and(blind)
 }
 
 /// A few mutants that are caught quickly: a step of the gate.
@@ -141,14 +144,21 @@ fn promises(binary: &Path) -> Result<Vec<String>, Failure> {
 }
 
 fn try_all(simulator: &Simulator, mutants: &[&String], jobs: usize) -> Result<Trials, Failure> {
-    let of = |mutant: &&String| simulator.trial(mutant);
+    let excused = Simulator {
+        limit: simulator.limit.min(Duration::from_secs(SECONDS_OF_EXCUSED)),
+        ..simulator.clone()
+    };
+    let of = |mutant: &&String| match excused::why(mutant) {
+        None => simulator.trial(mutant),
+        Some(_) => excused.trial(mutant),
+    };
     let shown = |mutant: &&String, trial: &Trial| format!("{mutant}: {}", trial.shown());
     let trials = pool::each(mutants, jobs, of, shown)?;
     Ok(mutants.iter().map(|&mutant| mutant.clone()).zip(trials).collect())
 }
 
 /// Fails when a mutant lives that may not, or does not and might, or when a promise is broken without any.
-fn judge(trials: &Trials, simulator: &Simulator) -> Result<(), Failure> {
+fn judge(trials: &Trials, tests: &ByTests, simulator: &Simulator) -> Result<(), Failure> {
     let lives = |(name, trial): &(&String, &Trial)| trial.caught.is_none() && excused::why(name).is_none();
     let alive: Vec<&str> = trials.iter().filter(lives).map(|(name, _)| name.as_str()).collect();
     let unsound: BTreeSet<&Unsound> = trials.values().flat_map(|trial| &trial.unsound).collect();
@@ -160,6 +170,13 @@ fn judge(trials: &Trials, simulator: &Simulator) -> Result<(), Failure> {
     let is_stale = |(name, trial): &(&String, &Trial)| trial.caught.is_some() && excused::why(name).is_some();
     wrong.extend(
         trials.iter().filter(is_stale).map(|(name, _)| format!("{name} is caught, and needs no excuse")),
+    );
+    let is_unnoticed = |(_, verdict): &(&String, &Verdict)| verdict.caught.is_none();
+    wrong.extend(
+        tests
+            .iter()
+            .filter(is_unnoticed)
+            .map(|(name, _)| format!("{name} is excused, and no test of its crate notices it")),
     );
     wrong.extend(unsound.iter().map(|it| {
         let Unsound { seed, promise, what } = it;
@@ -175,6 +192,10 @@ mod tests {
     use crate::mutants::simulation::told::Broken;
 
     fn judged(trials: &[(&str, Trial)]) -> Option<String> {
+        judged_with(trials, &ByTests::new())
+    }
+
+    fn judged_with(trials: &[(&str, Trial)], tests: &ByTests) -> Option<String> {
         let simulator = Simulator {
             binary: PathBuf::new(),
             args: Vec::new(),
@@ -183,7 +204,7 @@ mod tests {
             limit: Duration::ZERO,
         };
         let trials = trials.iter().map(|(name, trial)| ((*name).to_owned(), trial.clone())).collect();
-        judge(&trials, &simulator).err().map(|failure| failure.to_string())
+        judge(&trials, tests, &simulator).err().map(|failure| failure.to_string())
     }
 
     fn caught() -> Trial {
@@ -203,6 +224,17 @@ mod tests {
         let (excused, _) = excused::EXCUSED[0];
         assert_eq!(judged(&[(excused, Trial::default())]), None);
         assert_eq!(judged(&[(excused, caught())]), Some(format!("{excused} is caught, and needs no excuse")));
+    }
+
+    #[test]
+    fn an_excused_mutant_that_no_test_notices_fails_the_run() {
+        let (excused, _) = excused::EXCUSED[0];
+        let with = |caught: Option<(String, String)>| {
+            let verdict = Verdict { time: Duration::ZERO, caught };
+            judged_with(&[(excused, Trial::default())], &ByTests::from([(excused.to_owned(), verdict)]))
+        };
+        assert_eq!(with(Some(("writer".to_owned(), "it fails".to_owned()))), None);
+        assert_eq!(with(None), Some(format!("{excused} is excused, and no test of its crate notices it")));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::super::trial::Verdict;
+use super::by_tests::ByTests;
 use super::catalogue::Bug;
 use super::trial::Trial;
 use super::{Trials, excused};
@@ -23,12 +25,12 @@ pub(super) fn list(bugs: &[Bug]) -> String {
 
 /// Each bug in a line, and below it what came of its mutants; of those that live also in how many seeds they changed
 /// anything, where it is known how these run without.
-pub(super) fn trials(bugs: &[Bug], trials: &Trials, sound: Option<&Trial>) -> String {
+pub(super) fn trials(bugs: &[Bug], trials: &Trials, tests: &ByTests, sound: Option<&Trial>) -> String {
     let tried = |bug: &Bug| {
         bug.mutants.iter().filter_map(|it| Some((it.clone(), trials.get(it)?))).collect::<Vec<_>>()
     };
     let rows: Vec<Vec<String>> =
-        bugs.iter().flat_map(tried).map(|(name, trial)| row(&name, trial, sound)).collect();
+        bugs.iter().flat_map(tried).map(|(name, trial)| row(&name, trial, tests.get(&name), sound)).collect();
     let header = ["  mutant", "", "by", "    events", "core s", " seeds", ""];
     let table = console::table(&header, &rows);
     let mut lines = table.lines();
@@ -41,13 +43,17 @@ pub(super) fn trials(bugs: &[Bug], trials: &Trials, sound: Option<&Trial>) -> St
     out.join("\n")
 }
 
-fn row(name: &str, trial: &Trial, sound: Option<&Trial>) -> Vec<String> {
-    let (state, by) = match (&trial.caught, excused::why(name)) {
-        (Some(broken), _) => ("caught", broken.promise.as_str()),
-        (None, Some(_)) => ("excused", ""),
-        (None, None) => ("LIVES", ""),
+fn row(name: &str, trial: &Trial, tests: Option<&Verdict>, sound: Option<&Trial>) -> Vec<String> {
+    let by_tests = tests.and_then(|verdict| verdict.caught.as_ref());
+    let (state, by) = match (&trial.caught, by_tests, excused::why(name)) {
+        (Some(broken), _, _) => ("caught", broken.promise.clone()),
+        (None, Some((stage, _)), _) => {
+            ("by tests", format!("{}: {stage}", name.split('/').next().unwrap_or_default()))
+        }
+        (None, None, Some(_)) => ("excused", String::new()),
+        (None, None, None) => ("LIVES", String::new()),
     };
-    let mut row = vec![format!("  {name}"), state.to_owned(), by.to_owned()];
+    let mut row = vec![format!("  {name}"), state.to_owned(), by];
     let seconds = trial.time.as_secs_f64();
     row.extend([format!("{:>10}", trial.events), format!("{seconds:>6.2}"), format!("{:>6}", trial.seeds)]);
     if trial.caught.is_none() {
@@ -66,11 +72,12 @@ fn effect(trial: &Trial, sound: Option<&Trial>) -> String {
 }
 
 /// How many were caught, by what, and how soon.
-pub(super) fn score(bugs: &[Bug], trials: &Trials, elapsed: Duration) -> String {
+pub(super) fn score(bugs: &[Bug], trials: &Trials, tests: &ByTests, elapsed: Duration) -> String {
     let is_caught = |name: &String| trials.get(name).is_some_and(|trial| trial.caught.is_some());
+    let is_noticed = |name: &String| tests.get(name).is_some_and(|verdict| verdict.caught.is_some());
     let names: BTreeSet<&String> = bugs.iter().flat_map(|bug| &bug.mutants).collect();
     let caught: BTreeSet<&String> = names.iter().copied().filter(|name| is_caught(name)).collect();
-    let excused = names.iter().filter(|name| !is_caught(name) && excused::why(name).is_some()).count();
+    let noticed = names.iter().filter(|name| !is_caught(name) && is_noticed(name)).count();
     let with: Vec<&Bug> = bugs.iter().filter(|bug| bug.excuse.is_none()).collect();
     let whole = with.iter().filter(|bug| bug.mutants.iter().any(is_caught)).count();
     let times = caught.iter().map(|name| trials[*name].time).collect();
@@ -82,10 +89,11 @@ pub(super) fn score(bugs: &[Bug], trials: &Trials, elapsed: Duration) -> String 
     by.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let by: Vec<String> = by.into_iter().map(|(promise, count)| format!("{count} by {promise}")).collect();
     format!(
-        "{} of {} mutants caught, {excused} excused, of {} of {} bugs; median {:.2} core seconds; all in {}\n{}",
+        "{} of {} mutants caught by the simulator, {noticed} by tests of their crates, {} by nobody; \
+         of {whole} of {} bugs at least one by the simulator; median {:.2} core seconds; all in {}\n{}",
         caught.len(),
         names.len(),
-        whole,
+        names.len() - caught.len() - noticed,
         with.len(),
         median(times).as_secs_f64(),
         console::seconds(elapsed),
@@ -115,6 +123,7 @@ mod tests {
         super::super::catalogue::read(concat!(
             "mutant\tan early vote\traft-core/vote-first\n",
             "mutant\tan early vote\traft-log/vote-lost\n",
+            "mutant\tan early vote\traft-log/vote-kept\n",
             "excused\ta watch that skips\t\tthere are none\n",
             "mutant\tdisk full\traft-log/error-swallowed\n",
         ))
@@ -130,32 +139,40 @@ mod tests {
         };
         let trials = [
             ("raft-core/vote-first", trial(Some("one-vote"), 30)),
-            ("raft-log/vote-lost", trial(None, 60_000)),
+            ("raft-log/vote-lost", trial(None, 10_000)),
+            ("raft-log/vote-kept", trial(None, 60_000)),
             ("raft-log/error-swallowed", trial(Some("recovery"), 1_500)),
         ];
         trials.into_iter().map(|(name, trial)| (name.to_owned(), trial)).collect()
     }
 
+    fn tests() -> ByTests {
+        let caught = Some(("rot".to_owned(), "a test fails".to_owned()));
+        ByTests::from([("raft-log/vote-lost".to_owned(), Verdict { time: Duration::ZERO, caught })])
+    }
+
     #[test]
     fn mutants_stand_below_their_bugs() {
         let expected = [
-            "  mutant                            by            events  core s   seeds",
+            "  mutant                              by                 events  core s   seeds",
             "an early vote",
-            "  raft-core/vote-first      caught  one-vote        3000    0.03       2",
-            "  raft-log/vote-lost        LIVES                6000000   60.00       2  no effect in 0 seeds",
+            "  raft-core/vote-first      caught    one-vote             3000    0.03       2",
+            "  raft-log/vote-lost        by tests  raft-log: rot     1000000   10.00       2  no effect in 0 seeds",
+            "  raft-log/vote-kept        LIVES                       6000000   60.00       2  no effect in 0 seeds",
             "a watch that skips",
             "  (none: there are none)",
             "disk full",
-            "  raft-log/error-swallowed  caught  recovery      150000    1.50       2",
+            "  raft-log/error-swallowed  caught    recovery           150000    1.50       2",
         ];
-        assert_eq!(trials(&bugs(), &results(), Some(&Trial::default())), expected.join("\n"));
+        assert_eq!(trials(&bugs(), &results(), &tests(), Some(&Trial::default())), expected.join("\n"));
     }
 
     #[test]
     fn the_score_counts_mutants_and_bugs() {
         assert_eq!(
-            score(&bugs(), &results(), Duration::from_secs(90)),
-            "2 of 3 mutants caught, 0 excused, of 2 of 2 bugs; median 1.50 core seconds; all in 90.0 s\n1 by one-vote, 1 by recovery"
+            score(&bugs(), &results(), &tests(), Duration::from_secs(90)),
+            "2 of 4 mutants caught by the simulator, 1 by tests of their crates, 1 by nobody; of 2 of 2 bugs at least \
+             one by the simulator; median 1.50 core seconds; all in 90.0 s\n1 by one-vote, 1 by recovery"
         );
     }
 
@@ -169,7 +186,7 @@ mod tests {
     fn the_list_has_a_line_for_each() {
         assert_eq!(
             list(&bugs()),
-            "an early vote\n  raft-core/vote-first\n  raft-log/vote-lost\na watch that skips\n  none: there are none\n\
+            "an early vote\n  raft-core/vote-first\n  raft-log/vote-lost\n  raft-log/vote-kept\na watch that skips\n  none: there are none\n\
              disk full\n  raft-log/error-swallowed"
         );
     }

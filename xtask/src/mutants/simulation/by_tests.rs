@@ -1,0 +1,35 @@
+//! Mutants that the simulator has no code for, tried with the tests of their own crates: an excuse is no more than that
+//! somebody else notices them.
+
+use std::collections::BTreeMap;
+
+use super::super::trial::Verdict;
+use super::super::{AT_A_TIME, Suite, pool};
+use super::{Trials, excused};
+use crate::workspace::Failure;
+
+/// What the tests of its crate say about each mutant that is excused and lived.
+pub(super) type ByTests = BTreeMap<String, Verdict>;
+
+/// Builds the tests of the crates that have such mutants, and tries these.
+///
+/// # Errors
+/// The tests do not build, fail without a mutant, or cannot be run.
+pub(super) fn of(trials: &Trials) -> Result<ByTests, Failure> {
+    let mut crates: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let lives =
+        |(name, trial): &(&String, &super::Trial)| trial.caught.is_none() && excused::why(name).is_some();
+    for (name, _) in trials.iter().filter(lives) {
+        if let Some((krate, mutant)) = name.split_once('/') {
+            crates.entry(krate).or_default().push(mutant);
+        }
+    }
+    let mut tests = ByTests::new();
+    for (krate, mutants) in crates {
+        let suite = Suite::built(krate)?;
+        let shown = |mutant: &&str, verdict: &Verdict| format!("{krate}/{mutant}: {}", verdict.shown());
+        let verdicts = pool::each(&mutants, AT_A_TIME, |mutant| suite.verdict(mutant), shown)?;
+        tests.extend(mutants.iter().map(|mutant| format!("{krate}/{mutant}")).zip(verdicts));
+    }
+    Ok(tests)
+}
