@@ -21,6 +21,8 @@ const MINUTES: f64 = 1.0;
 const CORE_TEST: &str = "a_cluster_under_faults_keeps_every_promise";
 /// Whether the simulation has ended, or is to end, is looked at this often.
 const POLL: Duration = Duration::from_millis(20);
+/// The program that simulates whole nodes.
+const NODES: &str = "raft-sim";
 /// How long it may go on after Ctrl-C, of which a terminal tells it as well.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -35,6 +37,8 @@ pub(crate) fn run(flags: &SimulateFlags) -> Result<ExitCode, Failure> {
         complain(&format!("fresh seeds from {first}; to repeat this run add --first-seed {first}"));
     }
     let mut command = Command::new(binary);
+    // One that is killed cannot stop what it has started.
+    command.args((plan.target == NODES).then_some("--with-parent"));
     command.args(&plan.args).envs(plan.env.iter().map(|(name, value)| (name, value)));
     let status = run_to_end(&mut command)?;
     Ok(ExitCode::from(exit_code(status)))
@@ -81,8 +85,8 @@ fn plan(flags: &SimulateFlags, fresh_seed: impl FnOnce() -> u64) -> Result<Plan,
                 args.extend(["--choices".to_owned(), path_text(choices)?]);
             }
             args.extend(flags.rest.iter().cloned());
-            let build = ["build", "--package", "raftkit-sim", "--bin", "raft-sim"].to_vec();
-            Ok(Plan { build, target: "raft-sim", args, env: Vec::new(), fresh })
+            let build = ["build", "--package", "raftkit-sim", "--bin", NODES].to_vec();
+            Ok(Plan { build, target: NODES, args, env: Vec::new(), fresh })
         }
         Profile::Core if flags.choices.is_some() => {
             Err(Failure::new("--choices is of whole nodes: it needs --profile node"))

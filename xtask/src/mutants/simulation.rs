@@ -68,7 +68,11 @@ pub(super) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
     let without = flags.without.iter().flat_map(|promise| ["--without", promise]);
     let simulator = Simulator {
         binary,
-        args: ["--terse", "--digests", "--jobs", "1"].into_iter().chain(without).map(str::to_owned).collect(),
+        args: ["--with-parent", "--terse", "--digests", "--jobs", "1"]
+            .into_iter()
+            .chain(without)
+            .map(str::to_owned)
+            .collect(),
         logs: super::logs()?,
         first_seed: flags.first_seed.unwrap_or(FIRST_SEED),
         limit: Duration::from_secs(flags.seconds.unwrap_or(SECONDS)),

@@ -77,6 +77,10 @@ pub(crate) struct Flags {
     #[arg(long)]
     pub(crate) digests: bool,
 
+    /// Ends as soon as the program that started it does (Linux)
+    #[arg(long, hide = true)]
+    pub(crate) with_parent: bool,
+
     /// Where a file of choices is written for a run that fails
     #[arg(long, value_name = "DIR", default_value = "target/simulate")]
     pub(crate) out: PathBuf,

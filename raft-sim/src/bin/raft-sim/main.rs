@@ -21,6 +21,9 @@ fn main() -> ExitCode {
     // A panic in a run is a violation, and told as one.
     std::panic::set_hook(Box::new(|panic| many::note_panic(&panic.to_string())));
     let flags = Flags::parse();
+    if flags.with_parent {
+        end_with_parent();
+    }
     let done = if flags.list_promises {
         show::promises();
         Ok(true)
@@ -38,6 +41,17 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::from(2)
+        }
+    }
+}
+
+/// One that is killed cannot stop what it has started.
+fn end_with_parent() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Signal, set_parent_process_death_signal};
+        if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
+            eprintln!("this goes on if its parent is killed: {error}");
         }
     }
 }
