@@ -237,6 +237,7 @@ impl<S: Subject> World<S> {
         }
         let host = self.hosts.get_mut(&id).expect("known");
         host.harm = Harm::Rotten;
+        host.has_rotted = true;
         match area {
             Area::Journal | Area::Snapshots => self.rot_now(id, area, sectors),
             // redb checks its pages when it opens a file. One that rots after that makes it panic, and panic again on the

@@ -39,12 +39,17 @@ impl<S: Subject> World<S> {
             self.marks.hit_if(write.compact_to.is_some(), Mark::Compacted);
             host.view.apply(write, |base| truth.chain(base));
             host.pending.push_back(write.clone());
+            host.submitted.push_back(host.clock.local(self.now));
             for entry in write.append.iter() {
                 if let Some(chain) = host.view.chain(entry.id.index) {
                     checked = checked.and_then(|()| truth.note_appended(entry, chain));
                 }
             }
             self.ensure(checked);
+            for entry in write.append.iter() {
+                let checked = self.check_appended(id, entry);
+                self.ensure(checked);
+            }
         }
     }
 
@@ -66,9 +71,11 @@ impl<S: Subject> World<S> {
             self.check_commits(id, before);
         }
         if elected {
-            let checked = self.check_elected(id);
+            let checked = self.check_elected(id).and_then(|()| self.check_votes(id));
             self.ensure(checked);
         }
+        let checked = self.check_rules(id, before);
+        self.ensure(checked);
         let stuck = self.now < self.hosts[&id].stalled_until;
         self.marks.hit_if(led && !leads, Mark::Deposed);
         self.marks.hit_if(led && !leads && stuck, Mark::StallGaveWay);
@@ -89,6 +96,7 @@ impl<S: Subject> World<S> {
                 inflight <= most,
                 "{id} has {inflight} appends on their way to {peer}; {most} are allowed"
             );
+            self.check_acknowledged(id, peer, status.match_index)?;
         }
         let (waiting, open) = (process.service.waiting(), process.open.len() + process.callers.len());
         promise!(

@@ -81,6 +81,8 @@ impl<S: Subject> World<S> {
         host.view = Shadow::default();
         host.durable = Shadow::new(LogId::ZERO, 0, HardState::default());
         host.pending.clear();
+        host.submitted.clear();
+        host.has_rotted = false;
         host.shown = raftkit_core::LogIndex::ZERO;
         self.gone += gone;
         if was != Harm::Damaged {

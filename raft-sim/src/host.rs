@@ -12,6 +12,7 @@ use raftkit_replica::{
 };
 
 use crate::clock::Clock;
+use crate::rules::Heard;
 use crate::script::Area;
 use crate::shadow::Shadow;
 use crate::subject::{Reader, Subject};
@@ -57,6 +58,10 @@ pub(crate) struct Host<S: Subject> {
     pub(crate) durable: Shadow,
     /// What was to be written and is not reported durable.
     pub(crate) pending: VecDeque<Write>,
+    /// When each of these was to be written, on its clock.
+    pub(crate) submitted: VecDeque<Time>,
+    /// Something on this disk has rotted once.
+    pub(crate) has_rotted: bool,
     /// The greatest index that a stale read showed.
     pub(crate) shown: LogIndex,
     /// What the disk had done to it when the process started.
@@ -80,6 +85,8 @@ pub(crate) struct Process<S: Subject> {
     pub(crate) callers: BTreeMap<CallerId, (NodeId, u64, CallId)>,
     /// The newest life of each peer that its transport has met.
     pub(crate) lives: Lives,
+    /// What it has heard and said.
+    pub(crate) heard: Heard,
     /// Requests of clients that are not answered.
     pub(crate) open: BTreeMap<RequestId, u64>,
     /// Those whose clients do not wait any more.
@@ -155,6 +162,8 @@ impl<S: Subject> Host<S> {
             view: Shadow::default(),
             durable: Shadow::new(raftkit_core::LogId::ZERO, 0, HardState::default()),
             pending: VecDeque::new(),
+            submitted: VecDeque::new(),
+            has_rotted: false,
             shown: LogIndex::ZERO,
         }
     }

@@ -15,7 +15,8 @@
 //! | `host.rs`, `start.rs`, `round.rs`, `work.rs` | a machine and its process; how it begins and ends, its loop, its threads |
 //! | `network.rs`, `admit.rs`, `clock.rs` | links; who may come in; a node's clock |
 //! | `clients.rs`, `chaos.rs` | what clients ask and are told; what the script does, and the operator |
-//! | `checks.rs`, `truth.rs`, `shadow.rs`, `twin.rs` | what must hold, and what it is held against |
+//! | `checks.rs`, `rules.rs` | what must hold of a node, and what the protocol allows it |
+//! | `truth.rs`, `shadow.rs`, `twin.rs` | what it is held against |
 //! | `liveness.rs` | what must come about once faults end |
 //! | [`linearizable`] | could what clients saw have an order? |
 //! | `violation.rs`, `marks.rs`, `trace.rs`, `words.rs` | promises, what must happen sometimes, the story |
@@ -38,6 +39,7 @@ mod network;
 mod plan;
 mod rng;
 mod round;
+mod rules;
 mod run;
 mod script;
 mod settings;

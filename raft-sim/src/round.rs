@@ -101,7 +101,9 @@ impl<S: Subject> World<S> {
         let before = Before::of(process.service.replica().node());
         let mut out = Vec::new();
         let count = taken.len() as u64;
+        process.heard.begin(&before);
         for event in taken {
+            process.heard.note(&event, process.service.replica().node(), local);
             process.service.handle(local, event, &mut out);
         }
         process.service.end_round(local, &mut out);
@@ -140,7 +142,7 @@ impl<S: Subject> World<S> {
     fn act(&mut self, id: NodeId, action: ServiceAction, ended: &mut Option<Ended>, stopped: &mut bool) {
         match action {
             ServiceAction::Do(Action::Send(message)) => {
-                let checked = self.check_sent(id, &message);
+                let checked = self.check_sent(id, &message).and_then(|()| self.check_said(id, &message));
                 self.ensure(checked);
                 self.tell(|| {
                     format!("{} -> {}  {}", message.from, message.to, crate::words::message(&message))

@@ -79,6 +79,7 @@ impl<S: Subject> World<S> {
                 host.view = found.clone();
                 host.durable = found;
                 host.pending.clear();
+                host.submitted.clear();
                 let life = host.life;
                 host.process = Some(process);
                 let checked = self.check_started(id);
@@ -207,6 +208,7 @@ impl<S: Subject> World<S> {
             calls: BTreeMap::new(),
             callers: BTreeMap::new(),
             lives: raftkit_net::admission::Lives::default(),
+            heard: crate::rules::Heard::default(),
             open: BTreeMap::new(),
             forgotten: BTreeSet::new(),
             stopping: None,

@@ -37,6 +37,8 @@ pub(crate) struct Truth {
     leaders: BTreeMap<Term, (NodeId, StoreId)>,
     candidates: BTreeMap<(NodeId, Term, RequestId), StoreId>,
     votes: BTreeMap<(NodeId, StoreId, Term), (NodeId, Option<StoreId>)>,
+    /// Promises of votes that left.
+    pub(crate) promised: crate::rules::Promised,
     /// The hash of the log up to each entry that any node ever had.
     chains: BTreeMap<LogId, u64>,
     /// Commands that are committed, each by what it says, to where.
@@ -58,6 +60,7 @@ impl Truth {
             leaders: BTreeMap::new(),
             candidates: BTreeMap::new(),
             votes: BTreeMap::new(),
+            promised: crate::rules::Promised::new(),
             chains: BTreeMap::new(),
             commands: BTreeMap::new(),
             undone: BTreeSet::new(),
@@ -225,6 +228,11 @@ impl Truth {
         let vote = *self.votes.entry((id, store, term)).or_insert((id, Some(store)));
         promise!(OneVote, vote.0 == id, "{id} leads in term {term} and voted for {} in it", vote.0);
         Ok(())
+    }
+
+    /// Whether a data folder has given this node its vote in a term.
+    pub(crate) fn has_voted(&self, (voter, store): (NodeId, StoreId), term: Term, id: NodeId) -> bool {
+        self.votes.get(&(voter, store, term)).is_some_and(|(to, _)| *to == id)
     }
 
     /// A request for a vote has reached a voter.

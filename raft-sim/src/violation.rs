@@ -50,6 +50,7 @@ promises! {
     Frozen "frozen" "Nothing is written after the power is cut.",
     Linearizable "linearizable" "What clients saw has an order (Herlihy and Wing 1990).",
     StateCheck "state-check" "What the state machine's own check asks of every state.",
+    Rules "rules" "A node does what the protocol allows after what it has heard: it campaigns, leads, commits, answers reads and stays leader with a quorum behind it.",
     Liveness "liveness" "Once faults end a leader is elected, all catch up, and requests are answered.",
     NoPanic "no-panic" "Nothing in the code under test asserts or panics.",
     Bounded "bounded" "Queues stay below their named limits.",

@@ -137,6 +137,7 @@ impl<S: Subject> World<S> {
                 let host = hosts.get_mut(&id).expect("known");
                 while let Some(write) = host.pending.pop_front_if(|write| write.seq <= *seq) {
                     host.durable.apply(&write, |base| truth.chain(base));
+                    host.submitted.pop_front();
                 }
             }
             self.give(id, ServiceEvent::Replica(report));
