@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 use raftkit_core::{
-    AppendEntries, Body, ClusterId, Entries, Entry, Incarnation, LogId, Message, NodeId, Payload, StoreId,
+    AppendEntries, Body, ClusterId, Entries, Entry, Incarnation, LogId, Membership, Message, NodeId, Payload,
+    StoreId, Term,
 };
-use raftkit_net::admission::{Admit, Own, Remote, check_hello, check_message};
+use raftkit_net::admission::{Admit, Own, Remote, check_cluster, check_hello, check_message};
 use raftkit_net::{Frame, Hello, Lane};
 use raftkit_replica::{Event, ServiceEvent};
+use raftkit_snapshot::{Manifest, SnapshotMessage};
 
 use crate::Mark;
 use crate::host::Host;
 use crate::network::End;
+use crate::script::Stranger;
 use crate::subject::Subject;
 use crate::world::{CLUSTER, World};
 
@@ -20,10 +23,10 @@ fn own(end: End) -> Own {
     Own { node: end.node, store: end.store, cluster: Some(CLUSTER), process: end.life }
 }
 
-fn hello(end: End, cluster: ClusterId) -> Hello {
+fn hello(end: End, cluster: Option<ClusterId>) -> Hello {
     Hello {
         lane: Lane::Control,
-        cluster: Some(cluster),
+        cluster,
         node: end.node,
         store: end.store,
         incarnation: Incarnation(end.incarnation),
@@ -47,7 +50,7 @@ fn expected<S: Subject>(hosts: &BTreeMap<NodeId, Host<S>>, at: NodeId, of: NodeI
 
 /// Both sides greet and check each other; true when they let each other in.
 pub(crate) fn greet<S: Subject>(hosts: &mut BTreeMap<NodeId, Host<S>>, from: End, to: End) -> bool {
-    let Some(dialler) = heard(hello(from, CLUSTER)) else { return false };
+    let Some(dialler) = heard(hello(from, Some(CLUSTER))) else { return false };
     if check_hello(&own(to), expected(hosts, to.node, from.node), None, &dialler).is_err() {
         return false;
     }
@@ -55,7 +58,7 @@ pub(crate) fn greet<S: Subject>(hosts: &mut BTreeMap<NodeId, Host<S>>, from: End
     if process.lives.admit(to.node, &Remote::of(&dialler)).is_err() {
         return false;
     }
-    let Some(answer) = heard(hello(to, CLUSTER)) else { return false };
+    let Some(answer) = heard(hello(to, Some(CLUSTER))) else { return false };
     check_hello(&own(from), expected(hosts, from.node, to.node), Some(to.node), &answer).is_ok()
 }
 
@@ -77,41 +80,86 @@ pub(crate) fn message<S: Subject>(
     matches!(check_message(&own, &remote, message), Ok(Admit::Deliver))
 }
 
+/// What a stranger's greeting says of it, and which process it is.
+struct Caller {
+    end: End,
+    cluster: Option<ClusterId>,
+}
+
 impl<S: Subject> World<S> {
-    /// A leader of another cluster calls: a node of that one has the id of a member here, and a wrong address. What it
-    /// says would be believed.
-    pub(crate) fn stray(&mut self, to: NodeId) {
-        const OTHER: ClusterId = ClusterId(8);
+    /// A stranger calls, and says what would be believed of a leader. Whoever is let in and heard may break every promise.
+    pub(crate) fn stray(&mut self, to: NodeId, stranger: Stranger) {
+        let Some(caller) = self.caller(to, stranger) else { return };
+        let Some(heard) = heard(hello(caller.end, caller.cluster)) else { return };
         let host = &self.hosts[&to];
         let Some(process) = host.process.as_ref() else { return };
+        let own =
+            own(End { node: to, life: host.life, store: host.store, incarnation: process.incarnation.0 });
         let node = process.service.replica().node();
-        let claimed = node.membership().members().iter().find(|(id, _)| **id != to);
-        let Some((claimed, member)) = claimed.map(|(id, member)| (*id, member.clone())) else { return };
-        let (term, last) = (raftkit_core::Term(node.term().0 + 3), host.view.last());
-        let end = End { node: claimed, life: u64::MAX, store: member.store, incarnation: 1 << 20 };
-        let at = End { node: to, life: host.life, store: host.store, incarnation: 0 };
-        let Some(hello) = heard(hello(end, OTHER)) else { return };
-        if check_hello(&own(at), Some(member.store), None, &hello).is_err() {
+        let (term, last) = (Term(node.term().0 + 3), host.view.last());
+        if check_hello(&own, expected(&self.hosts, to, heard.node), None, &heard).is_err() {
             return self.hit(Mark::Refused);
         }
-        let entry = Entry {
-            id: LogId { term, index: last.index.next() },
-            payload: Payload::Command(Bytes::from_static(b"of another cluster")),
-        };
-        let append = AppendEntries {
-            prev: last,
-            commit: entry.id.index,
-            entries: [entry].into_iter().collect::<Entries>(),
-            round: 1 << 40,
-        };
-        let message = Message {
-            from: claimed,
-            from_store: member.store,
-            from_incarnation: Incarnation(1 << 20),
-            to,
-            term,
-            body: Body::AppendEntries(append),
-        };
-        self.give(to, ServiceEvent::Replica(Event::Message(message)));
+        let message = of_a_leader(caller.end, to, term, last);
+        let remote = Remote::of(&heard);
+        if let Ok(Admit::Deliver) = check_message(&own, &remote, &message) {
+            self.give(to, ServiceEvent::Replica(Event::Message(message)));
+        }
+        let offer = an_empty_snapshot(LogId { term, index: last.index.next() });
+        if let Ok(Admit::Deliver) = check_cluster(&own, &remote) {
+            let from = remote.node;
+            self.give(to, ServiceEvent::Replica(Event::Bulk { from, body: offer.encode() }));
+        }
+    }
+
+    fn caller(&self, to: NodeId, stranger: Stranger) -> Option<Caller> {
+        const OTHER: ClusterId = ClusterId(8);
+        let host = &self.hosts[&to];
+        let node = host.process.as_ref()?.service.replica().node();
+        let end = |node, store| End { node, life: u64::MAX, store, incarnation: 1 << 20 };
+        Some(match stranger {
+            // A node of that one has the id of a member here.
+            Stranger::OtherCluster => {
+                let (id, member) = node.membership().members().iter().find(|(id, _)| **id != to)?;
+                Caller { end: end(*id, member.store), cluster: Some(OTHER) }
+            }
+            // Its id is nobody's here: that it has another data folder than a member is no reason to refuse it.
+            Stranger::Unformed => Caller { end: end(NodeId(99), StoreId(1 << 60)), cluster: None },
+            // All data folders were copied, and their copies form a cluster of their own, with the addresses of this one.
+            Stranger::Twin => Caller { end: end(to, host.store), cluster: Some(CLUSTER) },
+        })
+    }
+}
+
+/// A snapshot of no bytes: it is whole as soon as it is offered.
+fn an_empty_snapshot(id: LogId) -> SnapshotMessage {
+    SnapshotMessage::Offer(Manifest {
+        id,
+        membership: Membership::default(),
+        length: 0,
+        chunk_bytes: 1,
+        chunks: Vec::new(),
+    })
+}
+
+/// An entry that comes right after what a node has, and is told to be committed.
+fn of_a_leader(from: End, to: NodeId, term: Term, last: LogId) -> Message {
+    let entry = Entry {
+        id: LogId { term, index: last.index.next() },
+        payload: Payload::Command(Bytes::from_static(b"of a stranger")),
+    };
+    let append = AppendEntries {
+        prev: last,
+        commit: entry.id.index,
+        entries: [entry].into_iter().collect::<Entries>(),
+        round: 1 << 40,
+    };
+    Message {
+        from: from.node,
+        from_store: from.store,
+        from_incarnation: Incarnation(from.incarnation),
+        to,
+        term,
+        body: Body::AppendEntries(append),
     }
 }

@@ -8,7 +8,7 @@ use raftkit_disk::{Chance, ErrorChance, Faults, Operation};
 use raftkit_replica::ServiceEvent;
 
 use crate::Mark;
-use crate::host::{Harm, Host};
+use crate::host::{Harm, Host, Trap};
 use crate::script::{Action, Area, Call, Target};
 use crate::start::{DIR, SNAPSHOT_DIR};
 use crate::subject::Subject;
@@ -58,6 +58,11 @@ impl<S: Subject> World<S> {
                 if let Some(id) = self.target(who) {
                     self.hosts[&id].disk.crash_at_call(calls);
                     self.host(id).down_ms = down_ms;
+                }
+            }
+            Action::CrashAfter { who, moment, how, us, down_ms } => {
+                if let Some(id) = self.running_target(who) {
+                    self.host(id).trap = Some(Trap { moment, how, us, down_ms });
                 }
             }
             Action::Stop { who, down_ms } => {
@@ -125,6 +130,16 @@ impl<S: Subject> World<S> {
                     self.hit(Mark::Stalled);
                 }
             }
+            Action::Hold { who, ms } => {
+                if let Some(id) = self.target(who) {
+                    self.host(id).held_until = self.now + ms * MS;
+                }
+            }
+            Action::Starve { from, to, ms } => {
+                if let (Some(from), Some(to)) = (self.target(from), self.target(to)) {
+                    self.network.starve(from, to, self.now + ms * MS);
+                }
+            }
             Action::Fail { who, call, nth } => {
                 if let Some(id) = self.target(who) {
                     self.hosts[&id].disk.fail_next(operation(call), nth, io::ErrorKind::Other);
@@ -164,9 +179,9 @@ impl<S: Subject> World<S> {
             | Action::Demote { .. } => {
                 self.change_members(action);
             }
-            Action::Stray { who } => {
+            Action::Stray { who, stranger } => {
                 if let Some(id) = self.running_target(who) {
-                    self.stray(id);
+                    self.stray(id, stranger);
                 }
             }
             Action::Burst { writes } => {
@@ -344,6 +359,7 @@ impl<S: Subject> World<S> {
             }
             Action::Crash { .. }
             | Action::CrashAtCall { .. }
+            | Action::CrashAfter { .. }
             | Action::Stop { .. }
             | Action::Pause { .. }
             | Action::Hiccup { .. }
@@ -353,6 +369,8 @@ impl<S: Subject> World<S> {
             | Action::Clog { .. }
             | Action::Reset { .. }
             | Action::Stall { .. }
+            | Action::Hold { .. }
+            | Action::Starve { .. }
             | Action::Fail { .. }
             | Action::Full { .. }
             | Action::Rot { .. }

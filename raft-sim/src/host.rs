@@ -13,7 +13,7 @@ use raftkit_replica::{
 
 use crate::clock::Clock;
 use crate::rules::Heard;
-use crate::script::Area;
+use crate::script::{Area, Crash, Moment};
 use crate::shadow::Shadow;
 use crate::subject::{Reader, Subject};
 
@@ -26,6 +26,15 @@ pub(crate) enum Harm {
     Rotten,
     /// It opened as damaged and has not healed.
     Damaged,
+}
+
+/// A crash that is due so long after a step of a snapshot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trap {
+    pub(crate) moment: Moment,
+    pub(crate) how: Crash,
+    pub(crate) us: u64,
+    pub(crate) down_ms: u64,
 }
 
 /// One machine.
@@ -44,6 +53,10 @@ pub(crate) struct Host<S: Subject> {
     pub(crate) starting: bool,
     pub(crate) paused_until: u64,
     pub(crate) stalled_until: u64,
+    /// Syncs of its snapshots take until then.
+    pub(crate) held_until: u64,
+    /// A crash that waits for its moment.
+    pub(crate) trap: Option<Trap>,
     pub(crate) hiccup_us: u64,
     /// How long it stays down when a planned call cuts its power.
     pub(crate) down_ms: u64,
@@ -76,11 +89,17 @@ pub(crate) struct Process<S: Subject> {
     /// Taken from the inbox, while the loop stands still before it reads the clock.
     pub(crate) taken: Option<Vec<ServiceEvent>>,
     pub(crate) wake_at: Option<u64>,
+    /// How often in a row its deadline was past right after it was met.
+    pub(crate) spins: u32,
     pub(crate) log: LogLane,
     pub(crate) machine: MachineLane<S>,
     pub(crate) io: IoLane,
     pub(crate) log_reader: LogReader,
     pub(crate) reader: Reader<S>,
+    /// How much was applied when a node that sends snapshots was last heard.
+    pub(crate) told: LogIndex,
+    /// The state's index when it was last looked at.
+    pub(crate) seen: LogIndex,
     pub(crate) calls: BTreeMap<CallId, NodeId>,
     pub(crate) callers: BTreeMap<CallerId, (NodeId, u64, CallId)>,
     /// The newest life of each peer that its transport has met.
@@ -154,6 +173,8 @@ impl<S: Subject> Host<S> {
             starting: false,
             paused_until: 0,
             stalled_until: 0,
+            held_until: 0,
+            trap: None,
             hiccup_us: 0,
             down_ms: 100,
             rots_at_rest: Vec::new(),

@@ -17,6 +17,7 @@
 //! | `clients.rs`, `chaos.rs` | what clients ask and are told; what the script does, and the operator |
 //! | `checks.rs`, `rules.rs` | what must hold of a node, and what the protocol allows it |
 //! | `truth.rs`, `shadow.rs`, `twin.rs` | what it is held against |
+//! | `transfers.rs` | what must hold of snapshots on their way, and crashes between their steps |
 //! | `liveness.rs` | what must come about once faults end |
 //! | [`linearizable`] | could what clients saw have an order? |
 //! | `violation.rs`, `marks.rs`, `trace.rs`, `words.rs` | promises, what must happen sometimes, the story |
@@ -50,6 +51,7 @@ mod subject;
 mod swarm;
 mod templates;
 mod trace;
+mod transfers;
 mod truth;
 mod twin;
 mod violation;
@@ -63,7 +65,7 @@ pub use marks::{Mark, Marks};
 pub use plan::{ParsePlanError, Plan};
 pub use rng::Rng;
 pub use run::{Options, Report, run};
-pub use script::{Action, Area, Call, Crash, Step, Target};
+pub use script::{Action, Area, Call, Crash, Moment, Step, Stranger, Target};
 pub use settings::Settings;
 pub use shrink::shrink;
 pub use subject::{Ended, Outcome, Reader, Request, Subject, digest};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use raftkit_core::{Health, NodeId};
+use raftkit_core::{Health, NodeId, PeerState};
 use raftkit_disk::Faults;
 
 use crate::Mark;
@@ -10,8 +10,8 @@ use crate::subject::Subject;
 use crate::violation::Promise;
 use crate::world::{MS, SECOND, World};
 
-/// A healed cluster has so long until all is as it should be.
-const PATIENCE: u64 = 90 * SECOND;
+/// A peer that does not answer is given up after 10 s, and its snapshot 30 s later; clocks may be too slow.
+const GIVEN_UP: u64 = 50 * SECOND;
 
 impl<S: Subject> World<S> {
     /// Ends all faults, but for a minority that may stay away, and starts whoever else is down.
@@ -47,7 +47,7 @@ impl<S: Subject> World<S> {
             host.disk.set_faults(Faults::default());
             host.disk.set_capacity(None);
             host.paused_until = host.paused_until.min(now);
-            host.stalled_until = 0;
+            (host.stalled_until, host.held_until, host.trap) = (0, 0, None);
             host.hiccup_us = 0;
             if host.process.is_none() {
                 self.plan_start(id, 10 * MS);
@@ -89,7 +89,7 @@ impl<S: Subject> World<S> {
         // Clients go on for a while.
         self.run_until(self.now + 2 * SECOND);
         self.clients.resting = true;
-        let end = self.now + PATIENCE;
+        let end = self.now + self.settings.patience_ms * MS;
         while self.violation().is_none() && self.unsettled().is_some() && self.now < end {
             self.run_until(self.now + 100 * MS);
         }
@@ -101,6 +101,33 @@ impl<S: Subject> World<S> {
             return self.ensure(Err((Promise::Liveness, what)));
         }
         self.probe();
+        self.check_let_go();
+    }
+
+    /// What is kept for a peer that is gone has an end: its snapshot is given up, and then the log behind that is cut.
+    fn check_let_go(&mut self) {
+        let waits = |world: &Self| {
+            let leader = world.leader()?;
+            let status = world.hosts[&leader].process.as_ref()?.service.replica().status();
+            let waits = |(_, peer): (_, raftkit_core::PeerStatus)| peer.state == PeerState::Snapshot;
+            status.peers.into_iter().any(waits).then_some((leader, status.term, status.base))
+        };
+        if self.violation().is_some() {
+            return;
+        }
+        let Some((leader, term, _)) = waits(self) else { return };
+        self.run_until(self.now + GIVEN_UP);
+        let Some((_, _, base)) = waits(self).filter(|now| (now.0, now.1) == (leader, term)) else { return };
+        let Some(process) = self.hosts[&leader].process.as_ref() else { return };
+        let trailing = self.settings.trailing_logs;
+        let kept = process.service.replica().durable().0.saturating_sub(base.index.0);
+        if kept > trailing + (trailing / 8).clamp(1, 1024) {
+            let what = format!(
+                "{leader} keeps {kept} entries for a peer that is gone, {trailing} are asked for\n{}",
+                self.describe()
+            );
+            self.ensure(Err((Promise::Bounded, what)));
+        }
     }
 
     /// A settled cluster writes and reads, on every node.

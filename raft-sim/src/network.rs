@@ -67,6 +67,7 @@ struct Way {
     blocked_until: u64,
     clogged_until: u64,
     clogged_us: u64,
+    starved_until: u64,
 }
 
 /// What became of something sent.
@@ -114,6 +115,11 @@ impl Network {
         (way.clogged_until, way.clogged_us) = (until, extra_us);
     }
 
+    /// Loses what goes on the bulk lane of a direction until then.
+    pub(crate) fn starve(&mut self, from: NodeId, to: NodeId, until: u64) {
+        self.ways.entry((from, to)).or_default().starved_until = until;
+    }
+
     /// Opens all that is cut, but for what is among `kept`.
     pub(crate) fn heal(&mut self, kept: impl Fn(NodeId, NodeId) -> bool) {
         self.ways.retain(|(from, to), _| kept(*from, *to));
@@ -158,11 +164,11 @@ impl Network {
             link.ends = None;
             return Sent::Refused;
         }
-        if self.rng.permille(settings.loss) {
+        let way = self.ways.get(&(from.node, to.node)).copied().unwrap_or_default();
+        if self.rng.permille(settings.loss) || lane == Lane::Bulk && now < way.starved_until {
             self.lost += 1;
             return Sent::OnItsWay;
         }
-        let way = self.ways.get(&(from.node, to.node)).copied().unwrap_or_default();
         let mut delay = 40 + self.rng.below(settings.delay_us);
         if self.rng.permille(settings.slow) {
             delay += self.rng.below(400_000);

@@ -16,6 +16,8 @@ use crate::world::{Happening, MS, World};
 
 /// How long a process takes to notice that something came in.
 const NOTICE_US: u64 = 15;
+/// So often in a row a deadline may be past that was just met.
+const SPINS_MAX: u32 = 1000;
 
 impl<S: Subject> World<S> {
     /// Gives a process something to take in.
@@ -85,8 +87,14 @@ impl<S: Subject> World<S> {
     /// Plans the next wake-up by the node's own deadline.
     fn arm(&mut self, id: NodeId) {
         let host = self.hosts.get_mut(&id).expect("known");
-        let Some(process) = host.process.as_ref() else { return };
+        let Some(process) = host.process.as_mut() else { return };
         let deadline = process.service.next_deadline();
+        let spins = process.inbox.is_empty() && deadline <= host.clock.local(self.now);
+        process.spins = if spins { process.spins + 1 } else { 0 };
+        if process.spins > SPINS_MAX {
+            let what = format!("{id} has a deadline that does not move: it does nothing else any more");
+            return self.ensure(Err((crate::Promise::Liveness, what)));
+        }
         let at = if process.inbox.is_empty() { host.clock.moment(deadline) } else { self.now };
         // A deadline that is past is met in the next round, not in this one again.
         let at = at.max(self.now + 1);
@@ -101,6 +109,8 @@ impl<S: Subject> World<S> {
         let before = Before::of(process.service.replica().node());
         let mut out = Vec::new();
         let count = taken.len() as u64;
+        let applied = process.service.replica().node().applied();
+        let hears = taken.iter().any(crate::transfers::is_for_receiver);
         process.heard.begin(&before);
         for event in taken {
             process.heard.note(&event, process.service.replica().node(), local);
@@ -119,6 +129,7 @@ impl<S: Subject> World<S> {
         ];
         self.note(kind::ROUND, id, &content);
         self.shadow_writes(id, &out);
+        self.check_transfers(id, applied, hears, &out);
         self.check_round(id, &before);
         let mut ended = None;
         let mut stopped = false;
@@ -193,7 +204,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    fn with<T>(&mut self, id: NodeId, act: impl FnOnce(&mut Process<S>) -> T) -> Option<T> {
+    pub(crate) fn with<T>(&mut self, id: NodeId, act: impl FnOnce(&mut Process<S>) -> T) -> Option<T> {
         self.host(id).process.as_mut().map(act)
     }
 

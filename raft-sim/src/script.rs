@@ -72,6 +72,30 @@ pub enum Call {
     Remove,
 }
 
+/// A step on the way of a snapshot: in between two of them a crash leaves files that do not fit each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// One of this node's state is made.
+    Built,
+    /// A chunk of one that comes in is stored.
+    Stored,
+    /// One that comes in is whole.
+    Received,
+    /// The state machine has switched to it, and the log has not followed.
+    Switched,
+}
+
+/// Somebody who has no business here, and calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stranger {
+    /// A leader of another cluster, that was given a wrong address.
+    OtherCluster,
+    /// A node of no cluster.
+    Unformed,
+    /// A process on a copy of the data folder of the very node that it calls.
+    Twin,
+}
+
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
@@ -83,6 +107,8 @@ pub enum Action {
     Crash { who: Target, how: Crash, down_ms: u64 },
     /// Cuts the power in the so many-th call from now that changes the disk.
     CrashAtCall { who: Target, calls: u64, down_ms: u64 },
+    /// Ends a process so many microseconds after the next such step of a snapshot there.
+    CrashAfter { who: Target, moment: Moment, how: Crash, us: u64, down_ms: u64 },
     /// Ends a process cleanly, and starts it again later.
     Stop { who: Target, down_ms: u64 },
     /// A process stands still (SIGSTOP).
@@ -101,6 +127,10 @@ pub enum Action {
     Reset { from: Target, to: Target },
     /// Syncs of a node take so long.
     Stall { who: Target, ms: u64 },
+    /// Syncs of a node's snapshots take so long, and no others.
+    Hold { who: Target, ms: u64 },
+    /// Snapshots of one direction of a link are lost for so long; messages are not.
+    Starve { from: Target, to: Target, ms: u64 },
     /// The so many-th call of this kind from now fails.
     Fail { who: Target, call: Call, nth: u64 },
     /// A node's disk has no more space for so long.
@@ -121,8 +151,8 @@ pub enum Action {
     Reshape { voters: u64 },
     /// A voter becomes a learner, or a learner a voter.
     Demote { who: Target },
-    /// A leader of another cluster, that was given a wrong address, calls a node.
-    Stray { who: Target },
+    /// A stranger calls a node, and says what would be believed of a leader.
+    Stray { who: Target, stranger: Stranger },
     /// So many writes at once.
     Burst { writes: u64 },
     /// One write of so many bytes.
@@ -159,6 +189,8 @@ macro_rules! words {
 }
 
 words! { Crash, Cut "cut", LoseAll "lose-all", Kill "kill", }
+words! { Moment, Built "built", Stored "stored", Received "received", Switched "switched", }
+words! { Stranger, OtherCluster "other-cluster", Unformed "unformed", Twin "twin", }
 words! { Area, Log "log", Journal "journal", State "state", Snapshots "snapshots", }
 words! { Call, Sync "sync", SyncDir "sync-dir", Write "write", Read "read", Create "create", Rename "rename", Remove "remove", }
 
@@ -175,6 +207,9 @@ impl fmt::Display for Action {
             Self::CrashAtCall { who, calls, down_ms } => {
                 write!(f, "crash-at-call {who} {calls} down {down_ms} ms")
             }
+            Self::CrashAfter { who, moment, how, us, down_ms } => {
+                write!(f, "crash-after {who} {moment} {how} {us} us down {down_ms} ms")
+            }
             Self::Stop { who, down_ms } => write!(f, "stop {who} down {down_ms} ms"),
             Self::Pause { who, ms } => write!(f, "pause {who} for {ms} ms"),
             Self::Hiccup { who, ms } => write!(f, "hiccup {who} for {ms} ms"),
@@ -184,6 +219,8 @@ impl fmt::Display for Action {
             Self::Clog { from, to, ms } => write!(f, "clog {from} {to} for {ms} ms"),
             Self::Reset { from, to } => write!(f, "reset {from} {to}"),
             Self::Stall { who, ms } => write!(f, "stall {who} for {ms} ms"),
+            Self::Hold { who, ms } => write!(f, "hold {who} for {ms} ms"),
+            Self::Starve { from, to, ms } => write!(f, "starve {from} {to} for {ms} ms"),
             Self::Fail { who, call, nth } => write!(f, "fail {who} {call} {nth}"),
             Self::Full { who, ms } => write!(f, "full {who} for {ms} ms"),
             Self::Rot { who, area, sectors } => write!(f, "rot {who} {area} {sectors}"),
@@ -194,7 +231,7 @@ impl fmt::Display for Action {
             Self::Swap { who } => write!(f, "swap {who}"),
             Self::Reshape { voters } => write!(f, "reshape {voters}"),
             Self::Demote { who } => write!(f, "demote {who}"),
-            Self::Stray { who } => write!(f, "stray {who}"),
+            Self::Stray { who, stranger } => write!(f, "stray {who} {stranger}"),
             Self::Burst { writes } => write!(f, "burst {writes}"),
             Self::Big { bytes } => write!(f, "big {bytes}"),
         }
@@ -206,7 +243,7 @@ struct Words<'a>(std::str::SplitWhitespace<'a>);
 
 impl<'a> Words<'a> {
     fn word(&mut self) -> Option<&'a str> {
-        self.0.find(|word| !matches!(*word, "ms" | "for" | "down" | "at"))
+        self.0.find(|word| !matches!(*word, "ms" | "us" | "for" | "down" | "at"))
     }
 
     fn number(&mut self) -> Option<u64> {
@@ -232,6 +269,13 @@ impl<'a> Words<'a> {
             "crash-at-call" => {
                 Action::CrashAtCall { who: self.target()?, calls: self.number()?, down_ms: self.number()? }
             }
+            "crash-after" => Action::CrashAfter {
+                who: self.target()?,
+                moment: Moment::parse(self.word()?)?,
+                how: Crash::parse(self.word()?)?,
+                us: self.number()?,
+                down_ms: self.number()?,
+            },
             "stop" => Action::Stop { who: self.target()?, down_ms: self.number()? },
             "pause" => Action::Pause { who: self.target()?, ms: self.number()? },
             "hiccup" => Action::Hiccup { who: self.target()?, ms: self.number()? },
@@ -241,6 +285,8 @@ impl<'a> Words<'a> {
             "clog" => Action::Clog { from: self.target()?, to: self.target()?, ms: self.number()? },
             "reset" => Action::Reset { from: self.target()?, to: self.target()? },
             "stall" => Action::Stall { who: self.target()?, ms: self.number()? },
+            "hold" => Action::Hold { who: self.target()?, ms: self.number()? },
+            "starve" => Action::Starve { from: self.target()?, to: self.target()?, ms: self.number()? },
             "fail" => {
                 Action::Fail { who: self.target()?, call: Call::parse(self.word()?)?, nth: self.number()? }
             }
@@ -255,7 +301,7 @@ impl<'a> Words<'a> {
             "swap" => Action::Swap { who: self.target()? },
             "reshape" => Action::Reshape { voters: self.number()? },
             "demote" => Action::Demote { who: self.target()? },
-            "stray" => Action::Stray { who: self.target()? },
+            "stray" => Action::Stray { who: self.target()?, stranger: Stranger::parse(self.word()?)? },
             "burst" => Action::Burst { writes: self.number()? },
             "big" => Action::Big { bytes: self.number()? },
             _ => return None,
@@ -291,6 +337,8 @@ mod tests {
             Action::Clog { from: node, to: leader, ms: 3 },
             Action::Reset { from: node, to: leader },
             Action::Stall { who: node, ms: 3 },
+            Action::Hold { who: node, ms: 3 },
+            Action::Starve { from: node, to: leader, ms: 3 },
             Action::Full { who: node, ms: 3 },
             Action::Wipe { who: node, down_ms: 3 },
             Action::Transfer { to: node },
@@ -299,13 +347,17 @@ mod tests {
             Action::Swap { who: node },
             Action::Demote { who: node },
             Action::Reshape { voters: 6 },
-            Action::Stray { who: node },
             Action::Burst { writes: 5 },
             Action::Big { bytes: 5000 },
         ];
         actions.extend(Crash::ALL.iter().map(|how| Action::Crash { who: leader, how: *how, down_ms: 9 }));
         actions.extend(Area::ALL.iter().map(|area| Action::Rot { who: node, area: *area, sectors: 2 }));
         actions.extend(Call::ALL.iter().map(|call| Action::Fail { who: node, call: *call, nth: 2 }));
+        actions.extend(Stranger::ALL.iter().map(|stranger| Action::Stray { who: node, stranger: *stranger }));
+        actions.extend(Moment::ALL.iter().map(|moment| {
+            let how = Crash::LoseAll;
+            Action::CrashAfter { who: node, moment: *moment, how, us: 7, down_ms: 2 }
+        }));
         for action in actions {
             let step = Step { at_ms: 1204, action };
             assert_eq!(Step::parse(&step.to_string()), Some(step.clone()), "{step}");

@@ -75,10 +75,12 @@ settings! {
     tail_bytes = 33_554_432, "The protocol's setting of this name.";
     trailing_logs = 10_240, "So many entries are kept below the durable state.";
     persist_ms = 1000, "The state machine is made durable so often.";
+    uneven = 0, "1: each node makes it so at another interval, up to 12 times as long.";
     unapplied_bytes = 67_108_864, "So many bytes of committed entries wait in memory.";
     journal_kib = 64, "The journal's ring.";
     chunk_bytes = 4096, "The chunks of a snapshot.";
     priorities = 0, "1: nodes have priorities of their own as leaders.";
+    patience_ms = 90_000, "Once faults have ended all must be as it should be within so long.";
     crippled = 0, "1: a minority stays cut off or down when faults end.";
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raftkit_core::{Base, Config, HardState, Health, LogId, Membership, NodeId, Restored};
+use raftkit_core::{Base, Config, HardState, Health, LogId, LogIndex, Membership, NodeId, Restored};
 use raftkit_disk::Disk;
 use raftkit_log::{OpenOptions, ReadResult, Reader as LogReader, Store};
 use raftkit_replica::{
@@ -157,7 +157,7 @@ impl<S: Subject> World<S> {
                 trailing_logs: settings.trailing_logs,
                 ..CompactionOptions::default()
             },
-            persist_interval: Duration::from_millis(settings.persist_ms),
+            persist_interval: persist_interval(id, &settings),
             unapplied_bytes_max: usize::try_from(settings.unapplied_bytes).unwrap_or(usize::MAX),
         };
         let opened = Opened::new(config, replica, host.local(now), (store, restored), machine, snapshots)
@@ -194,6 +194,7 @@ impl<S: Subject> World<S> {
             inbox: Vec::new(),
             taken: None,
             wake_at: None,
+            spins: 0,
             reader: opened.applier.reader(),
             log_reader: opened.log.reader(),
             log: LogLane {
@@ -205,6 +206,8 @@ impl<S: Subject> World<S> {
             },
             machine: MachineLane { applier: opened.applier, queue: Vec::new(), work: None },
             io: IoLane { worker: opened.snapshots, queue: VecDeque::new(), work: None },
+            told: LogIndex::ZERO,
+            seen: LogIndex::ZERO,
             calls: BTreeMap::new(),
             callers: BTreeMap::new(),
             lives: raftkit_net::admission::Lives::default(),
@@ -307,6 +310,22 @@ impl<S: Subject> World<S> {
         if host.harm != Harm::None {
             return Ok(());
         }
+        let (hard, last) = (host.view.hard, host.view.last());
+        promise!(
+            Recovery,
+            node.term() >= hard.term,
+            "{id} starts in term {}, and {} is durable",
+            node.term(),
+            hard.term
+        );
+        // A disk that fails the look is found out by the node itself.
+        if let Ok((_, state)) = S::look(&process.reader) {
+            promise!(
+                Recovery,
+                state.index <= last.index,
+                "{id} starts with a state at {state} and a log that ends with {last}"
+            );
+        }
         let base = host.view.base();
         let expected = host
             .view
@@ -350,6 +369,12 @@ fn read_all(
         }
     }
     Ok(found)
+}
+
+/// Nodes are configured one by one.
+fn persist_interval(id: NodeId, settings: &crate::Settings) -> Duration {
+    let times = if settings.uneven == 1 { [12, 1, 4][usize::try_from(id.0 % 3).unwrap_or(0)] } else { 1 };
+    Duration::from_millis(settings.persist_ms * times)
 }
 
 fn configure(config: &mut Config, settings: &crate::Settings) {

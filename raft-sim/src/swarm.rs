@@ -3,7 +3,7 @@
 use raftkit_core::NodeId;
 
 use crate::rng::Rng;
-use crate::script::{Action, Area, Call, Crash, Step, Target};
+use crate::script::{Action, Area, Call, Crash, Moment, Step, Stranger, Target};
 use crate::{Plan, Settings};
 
 /// The kinds of lines that a script may have, each on or off for a whole run.
@@ -67,6 +67,7 @@ pub(crate) fn draw_settings(rng: &mut Rng) -> Settings {
     if small {
         settings.trailing_logs = rng.pick(&[0, 2, 8, 30]);
         settings.persist_ms = rng.pick(&[100, 300, 1000]);
+        settings.uneven = u64::from(rng.permille(300));
         settings.batch_bytes = rng.pick(&[1, 100, 1000, neutral.batch_bytes]);
         settings.inflight_messages = rng.pick(&[1, 2, 8, neutral.inflight_messages]);
         settings.uncommitted_bytes = rng.pick(&[200, 1000, neutral.uncommitted_bytes]);
@@ -120,7 +121,14 @@ fn draw_action(rng: &mut Rng, settings: &Settings, kind: usize) -> Action {
             how: rng.pick(&[Crash::Cut, Crash::Cut, Crash::LoseAll, Crash::Kill]),
             down_ms: ms,
         },
-        3 => Action::CrashAtCall { who, calls: rng.below(40), down_ms: ms },
+        3 => {
+            if rng.permille(700) {
+                Action::CrashAtCall { who, calls: rng.below(40), down_ms: ms }
+            } else {
+                let (moment, how) = (rng.pick(Moment::ALL), rng.pick(Crash::ALL));
+                Action::CrashAfter { who, moment, how, us: rng.below(1000), down_ms: ms }
+            }
+        }
         4 => Action::Stop { who, down_ms: ms },
         5 => {
             if rng.permille(500) {
@@ -136,7 +144,11 @@ fn draw_action(rng: &mut Rng, settings: &Settings, kind: usize) -> Action {
             1 => Action::Reset { from: who, to: target(rng, settings) },
             _ => Action::Split { side: rng.bits() & 0x7f, ms },
         },
-        9 => Action::Stall { who, ms },
+        9 => match rng.below(5) {
+            0 => Action::Hold { who, ms },
+            1 => Action::Starve { from: who, to: target(rng, settings), ms: 4 * ms },
+            _ => Action::Stall { who, ms },
+        },
         10 => {
             if rng.permille(800) {
                 let call = rng.pick(Call::ALL);
@@ -166,7 +178,7 @@ fn draw_action(rng: &mut Rng, settings: &Settings, kind: usize) -> Action {
         },
         _ => {
             if rng.permille(150) {
-                Action::Stray { who }
+                Action::Stray { who, stranger: rng.pick(Stranger::ALL) }
             } else if rng.permille(800) {
                 Action::Burst { writes: rng.range(2, 12) }
             } else {

@@ -89,7 +89,7 @@ impl<S: Subject> World<S> {
         }
         let syncs = host.disk.take_new_deferred();
         let stalled = syncs.iter().any(|sync| sync.stalled);
-        let stalled_until = host.stalled_until;
+        let (stalled_until, held_until) = (host.stalled_until, host.held_until);
         let life = host.life;
         let calls = host.disk.calls();
         let syncs: Vec<_> = syncs.into_iter().map(|sync| sync.id).collect();
@@ -100,6 +100,9 @@ impl<S: Subject> World<S> {
         }
         if now < stalled_until && !syncs.is_empty() {
             takes += stalled_until - now;
+        }
+        if thread == Thread::Io && now < held_until && !syncs.is_empty() {
+            takes = takes.max(held_until - now);
         }
         self.trace.note(
             now,
@@ -132,6 +135,7 @@ impl<S: Subject> World<S> {
         self.note(kind::DONE, id, &[thread as u64]);
         for report in work.reports {
             self.tell_report(id, &report);
+            self.spring(id, life, &report);
             if let Event::Persisted(seq) = &report {
                 let Self { hosts, truth, .. } = self;
                 let host = hosts.get_mut(&id).expect("known");

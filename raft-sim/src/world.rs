@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::host::{Host, Process, Thread};
 use crate::network::{Network, Packet};
 use crate::rng::Rng;
+use crate::script::Crash;
 use crate::subject::Subject;
 use crate::trace::{Trace, kind};
 use crate::truth::Truth;
@@ -50,6 +51,8 @@ pub(crate) enum Happening {
     CallLost(NodeId, u64, CallId, bool),
     /// A transport has lost a peer.
     Unreachable(NodeId, u64, NodeId),
+    /// A crash that waited for its moment is due: how, and for how long.
+    Trapped(NodeId, u64, Crash, u64),
     /// A full disk has space again.
     Space(NodeId),
     /// The operator looks after the members.
@@ -264,6 +267,7 @@ impl<S: Subject> World<S> {
             Happening::GiveUp(id, life, request) => self.client_gives_up(id, life, request),
             Happening::CallLost(id, life, call, sent) => self.call_lost(id, life, call, sent),
             Happening::Unreachable(id, life, peer) => self.unreachable(id, life, peer),
+            Happening::Trapped(id, life, how, down_ms) => self.trapped(id, life, how, down_ms),
             Happening::Space(id) => self.space(id),
             Happening::Operator => self.operate(),
         }

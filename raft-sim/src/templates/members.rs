@@ -2,7 +2,7 @@
 
 use super::Draft;
 use crate::Settings;
-use crate::script::{Action, Crash, Target};
+use crate::script::{Action, Crash, Stranger, Target};
 
 /// Two changes of members, one right after the other, with the leader changing in between.
 pub(super) fn two_removals(settings: &mut Settings, draft: &mut Draft) {
@@ -101,5 +101,20 @@ pub(super) fn joint_under_split(settings: &mut Settings, draft: &mut Draft) {
         draft.act(Action::Burst { writes: 3 });
         draft.pause(500, 2500);
         old = new;
+    }
+}
+
+/// Nodes that do not belong to the cluster call its members.
+pub(super) fn strangers(settings: &mut Settings, draft: &mut Draft) {
+    for _ in 0..10 {
+        let stranger = draft.rng.pick(Stranger::ALL);
+        let who = if draft.rng.permille(300) { Target::Leader } else { draft.node(settings) };
+        draft.act(Action::Stray { who, stranger });
+        draft.pause(50, 1000);
+        if draft.rng.permille(300) {
+            let (how, down_ms) = (draft.crash(), draft.rng.range(50, 900));
+            draft.act(Action::Crash { who, how, down_ms });
+        }
+        draft.pause(50, 1000);
     }
 }
