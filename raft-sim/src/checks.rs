@@ -7,6 +7,7 @@ use raftkit_core::{
 use raftkit_replica::{Action, Event, ServiceAction};
 
 use crate::host::Harm;
+use crate::rules::check_write;
 use crate::subject::Subject;
 use crate::truth::is_quorum;
 use crate::twin::Twin;
@@ -41,7 +42,7 @@ impl<S: Subject> World<S> {
             let Self { hosts, truth, .. } = self;
             let host = hosts.get_mut(&id).expect("known");
             let last = host.view.last();
-            let mut checked: Checked = Ok(());
+            let mut checked = check_write(id, &host.view, write);
             if let Some(base) = &write.reset_to {
                 if truth.chain(base.id).is_none() {
                     let what = format!("{id} resets its log to {}, which is not committed", base.id);
@@ -91,7 +92,7 @@ impl<S: Subject> World<S> {
             let checked = self.check_elected(id).and_then(|()| self.check_votes(id));
             self.ensure(checked);
         }
-        let checked = self.check_rules(id, before);
+        let checked = self.check_rules(id, before).and_then(|()| self.check_outdated(id));
         self.ensure(checked);
         let stuck = self.now < self.hosts[&id].stalled_until;
         self.marks.hit_if(led && !leads, Mark::Deposed);

@@ -299,6 +299,8 @@ impl<S: Subject> World<S> {
             (What::Change, Reply::Failed(why)) => {
                 if !matches!(why, RequestError::Unknown(_)) {
                     self.truth.forget_asked(request);
+                } else if let Some(seen) = self.truth.asked_after(request) {
+                    self.check_unknown_change(node, called, seen)?;
                 }
                 self.hit(Mark::ChangeRefused);
             }

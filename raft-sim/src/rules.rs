@@ -7,10 +7,11 @@ use std::time::Duration;
 use raftkit_core::invariants::Before;
 use raftkit_core::{
     AppendOutcome, Body, CampaignReason, Entry, LogIndex, Membership, Message, NodeId, Payload, ReadMode,
-    RequestId, StoreId, Term, Time, Vote,
+    RequestId, StoreId, Term, Time, Vote, Write,
 };
 use raftkit_replica::{Event, ServiceEvent};
 
+use crate::shadow::Shadow;
 use crate::subject::Subject;
 use crate::truth::is_quorum;
 use crate::violation::{Checked, promise};
@@ -44,6 +45,11 @@ pub(crate) struct Heard {
     since: Time,
     /// What answered in that term.
     answers: BTreeMap<NodeId, Answer>,
+    /// In which term each peer answered last and when, whatever it answered. It may do so in the round of the election, to
+    /// what it was sent long before.
+    counted: BTreeMap<NodeId, (Term, Time)>,
+    /// Who answered in an earlier one, within this round.
+    outdated: Vec<NodeId>,
 }
 
 /// The answers of a peer to a leader.
@@ -75,7 +81,9 @@ impl Heard {
             }
             Body::RequestVote(ask) => keep(&mut self.asked, (from, ask.request), now),
             Body::ReadIndex(ask) => keep(&mut self.reads, (from, ask.request), (now, ask.mode)),
+            Body::AppendEntriesResponse(_) if message.term < node.term() => self.outdated.push(from),
             Body::AppendEntriesResponse(answer) if node.is_leader() && message.term == node.term() => {
+                self.counted.insert(from, (message.term, now));
                 let Some(&sent) = self.rounds.get(&answer.round) else { return };
                 let last = self.answers.entry(from).or_insert(Answer { sent, at: now });
                 *last = Answer { sent: last.sent.max(sent), at: now };
@@ -152,6 +160,49 @@ impl<S: Subject> World<S> {
         Ok(())
     }
 
+    /// What was answered to a leader in an earlier term says nothing in this one.
+    pub(crate) fn check_outdated(&mut self, id: NodeId) -> Checked {
+        let host = self.hosts.get_mut(&id).expect("known");
+        let Some(process) = host.process.as_mut() else { return Ok(()) };
+        let node = process.service.replica().node();
+        let outdated = std::mem::take(&mut process.heard.outdated);
+        if outdated.is_empty() || !node.is_leader() {
+            return Ok(());
+        }
+        let peers = node.status().peers;
+        let counted = |peer| match process.heard.counted.get(&peer) {
+            Some((term, at)) if *term == node.term() => Some(*at),
+            Some(_) | None => None,
+        };
+        for peer in outdated {
+            let heard = peers.get(&peer).and_then(|status| status.heard);
+            promise!(
+                Rules,
+                heard <= counted(peer),
+                "{id} leads in term {} and counts an answer of {peer} to an earlier one (paper, section 5.1)",
+                node.term()
+            );
+        }
+        Ok(())
+    }
+
+    /// A change of members that was not even begun is refused at once; that its outcome is unknown is told of one that
+    /// was begun.
+    pub(crate) fn check_unknown_change(&self, id: NodeId, called: u64, seen: LogIndex) -> Checked {
+        let host = &self.hosts[&id];
+        let Some(process) = &host.process else { return Ok(()) };
+        let (heard, node) = (&process.heard, process.service.replica().node());
+        let led = node.is_leader() && heard.led == Some(node.term()) && heard.since < host.local(called);
+        promise!(
+            OneAnswer,
+            !led || self.truth.has_appended_membership(node.term(), seen),
+            "{id} led in term {} all the while and began no change after {seen}, and says only after a time-out that it \
+             does not know what became of one",
+            node.term()
+        );
+        Ok(())
+    }
+
     /// A membership is appended by a leader that has committed something in its term.
     pub(crate) fn check_appended(&self, id: NodeId, entry: &Entry) -> Checked {
         let host = &self.hosts[&id];
@@ -201,6 +252,15 @@ impl<S: Subject> World<S> {
         let heard = &mut process.heard;
         let node = process.service.replica().node();
         let membership = node.membership();
+        if matches!(message.body, Body::PreVote(_) | Body::RequestVote(_)) {
+            // A removal acts from its append on; a voter that perhaps alone holds it goes on until it is committed.
+            promise!(
+                Rules,
+                membership.is_voter(id) || node.membership_index() > heard.commit,
+                "{id} campaigns, and does not vote any more since {} (thesis, section 4.2.2)",
+                node.membership_index()
+            );
+        }
         match &message.body {
             Body::PreVote(_) => promise!(
                 Rules,
@@ -301,6 +361,30 @@ fn conflicts(id: NodeId, refused: LogIndex, commit: LogIndex) -> Checked {
         Rules,
         refused > commit,
         "{id} says that {refused} conflicts, and takes all up to {commit} for committed (paper, Figure 3)"
+    );
+    Ok(())
+}
+
+/// What a node wants written, after what it had written before.
+pub(crate) fn check_write(id: NodeId, before: &Shadow, write: &Write) -> Checked {
+    if let Some(hard) = write.hard_state {
+        let (term, vote) = (before.hard.term, before.hard.vote);
+        promise!(
+            OneVote,
+            hard.term > term || hard.term == term && (vote.is_none() || hard.vote == vote),
+            "{id} has written that it voted for {vote:?} in term {term}, and now writes {:?} in term {} (paper, Figure 2)",
+            hard.vote,
+            hard.term
+        );
+    }
+    // A write is atomic, two are not: a crash in between would leave a log that is shorter than before and after.
+    let shrinks =
+        write.reset_to.is_none() && write.truncate_from.is_some_and(|from| from <= before.last().index);
+    promise!(
+        Rules,
+        !shrinks || write.append.iter().next().map(|entry| entry.id.index) == write.truncate_from,
+        "{id} cuts its log at {:?} in one write and appends what replaces it in another (paper, section 5.3)",
+        write.truncate_from
     );
     Ok(())
 }

@@ -200,6 +200,16 @@ impl Truth {
         self.asked.insert(request, (seen, target));
     }
 
+    /// The index of the membership that a change, which may yet be done, is to follow.
+    pub(crate) fn asked_after(&self, request: raftkit_replica::RequestId) -> Option<LogIndex> {
+        self.asked.get(&request).map(|(seen, _)| *seen)
+    }
+
+    /// Whether the leader of a term has appended a membership behind this index.
+    pub(crate) fn has_appended_membership(&self, term: Term, after: LogIndex) -> bool {
+        self.appended.keys().any(|id| id.term == term && id.index > after)
+    }
+
     /// A change that was asked for has not been done and never will.
     pub(crate) fn forget_asked(&mut self, request: raftkit_replica::RequestId) {
         self.asked.remove(&request);

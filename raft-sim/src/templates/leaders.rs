@@ -1,5 +1,7 @@
 //! Leaders that come and go.
 
+use raftkit_core::NodeId;
+
 use super::Draft;
 use crate::Settings;
 use crate::script::{Action, Crash, Target};
@@ -84,4 +86,43 @@ pub(super) fn storm_of_elections(settings: &mut Settings, draft: &mut Draft) {
         draft.act(Action::Burst { writes: 1 });
         draft.pause(50, 600);
     }
+}
+
+/// Leadership goes to and fro, faster than what is on its way arrives: answers and votes of earlier terms, and voters that
+/// have forgotten whom they voted for.
+pub(super) fn to_and_fro(settings: &mut Settings, draft: &mut Draft) {
+    settings.nodes = draft.rng.pick(&[3, 3, 5]);
+    settings.leader_timeout_ms = draft.rng.pick(&[50, 100]);
+    settings.election_timeout_ms = settings.leader_timeout_ms + draft.rng.below(50);
+    (settings.slow, settings.reorder, settings.duplicates) = (draft.rng.range(100, 400), 800, 300);
+    settings.flush_us = draft.rng.pick(&[150, 2_000, 20_000]);
+    let timeout = settings.leader_timeout_ms;
+    for round in 0..30 {
+        let who = Target::Node(NodeId(1 + round % 2));
+        match draft.rng.below(4) {
+            0 => draft.act(Action::Isolate { who: Target::Leader, ms: 2 * timeout }),
+            1 => {
+                let who = draft.node(settings);
+                let down_ms = draft.rng.range(1, timeout / 2);
+                draft.act(Action::Crash { who, how: Crash::Kill, down_ms });
+            }
+            _ => draft.act(Action::Transfer { to: who }),
+        }
+        draft.act(Action::Burst { writes: 2 });
+        draft.pause(timeout / 10, 3 * timeout);
+    }
+}
+
+/// A candidate that nobody elects raises its term, while a leader that is cut off has the longer log in an older one; then
+/// only these two are left (etcd's pre-vote deadlock).
+pub(super) fn terms_apart(settings: &mut Settings, draft: &mut Draft) {
+    (settings.nodes, settings.spares, settings.crippled) = (3, 0, 1);
+    settings.flush_us = settings.flush_us.min(2_000);
+    let timeout = settings.leader_timeout_ms;
+    // One follower answers whether it would vote, and cannot vote: its disk hangs.
+    let who = Target::Follower(draft.rng.below(2));
+    draft.act(Action::Stall { who, ms: 20 * timeout });
+    draft.act(Action::Isolate { who: Target::Leader, ms: 20 * timeout });
+    draft.act(Action::Burst { writes: 9 });
+    draft.pause(4 * timeout, 10 * timeout);
 }

@@ -118,3 +118,24 @@ pub(super) fn strangers(settings: &mut Settings, draft: &mut Draft) {
         draft.pause(50, 1000);
     }
 }
+
+/// A voter is called to campaign, and the call comes when it is one no more.
+pub(super) fn called_and_demoted(settings: &mut Settings, draft: &mut Draft) {
+    settings.nodes = draft.rng.range(3, 5);
+    settings.election_timeout_ms = settings.leader_timeout_ms;
+    (settings.delay_us, settings.slow, settings.reorder) = (500, 0, 1000);
+    (settings.flush_us, settings.stalls) = (settings.flush_us.min(2_000), 0);
+    let timeout = settings.election_timeout_ms;
+    for _ in 0..8 {
+        let who = draft.node(settings);
+        draft.act(Action::Clog { from: Target::Leader, to: who, ms: 3 * timeout });
+        draft.act(Action::Transfer { to: who });
+        // Until the leader takes the transfer for failed. What it says from then on overtakes the call.
+        draft.pause(timeout, timeout + 100);
+        draft.act(Action::Clog { from: Target::Leader, to: who, ms: 1 });
+        draft.act(Action::Demote { who });
+        draft.pause(2 * timeout, 3 * timeout);
+        draft.act(Action::Demote { who });
+        draft.pause(timeout, 2 * timeout);
+    }
+}

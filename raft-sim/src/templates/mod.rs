@@ -65,6 +65,10 @@ const TEMPLATES: &[(&str, Template)] = &[
     ("storm-of-elections", leaders::storm_of_elections),
     ("crash-in-truncation", disks::crash_in_truncation),
     ("figure-8", leaders::figure_8),
+    ("to-and-fro", leaders::to_and_fro),
+    ("to-and-fro", leaders::to_and_fro),
+    ("terms-apart", leaders::terms_apart),
+    ("called-and-demoted", members::called_and_demoted),
 ];
 
 /// The template's plan, where this seed is one's.
