@@ -203,6 +203,11 @@ impl<S: Subject> World<S> {
         let rules = [
             (membership.is_joint(), "the membership is joint".to_owned()),
             (node.membership_index() > node.commit(), "the membership is not committed".to_owned()),
+            // A disk that hung when faults ended may hold it back, and it counts for what may be uncommitted at once.
+            (
+                self.hosts[&leader].view.last().index > node.commit(),
+                "the leader's log is not all committed".to_owned(),
+            ),
             (
                 !strangers.is_empty(),
                 format!("{strangers:?} have other data folders than the membership names"),
