@@ -38,10 +38,6 @@ pub(super) const EXCUSED: &[(&str, &str)] = &[
         "the key-value machine keeps no image; raft-replica/tests/membership",
     ),
     (
-        "raft-core/compacts-unapplied",
-        "raft-replica asks for no cut above what its machine holds durably; raft-core/tests/rules_more",
-    ),
-    (
         "raft-snapshot/renamed-before-sync",
         "a start opens no snapshot but the one that the state has switched to, and that was durable by then; raft-snapshot/tests/files",
     ),
