@@ -14,6 +14,23 @@ use common::{content, create};
 const FILE: &str = "/file";
 
 #[test]
+fn a_file_is_dirty_until_it_is_synced_or_the_power_is_cut() {
+    let disk = SimulatedDisk::new(0);
+    let file = create(&disk, FILE);
+    let is_dirty = || disk.is_dirty(Path::new(FILE));
+    assert!(!is_dirty() && !disk.is_dirty(Path::new("/none")) && !disk.is_dirty(Path::new("/")));
+    file.write_at(0, b"text").unwrap();
+    assert!(is_dirty());
+    file.sync().unwrap();
+    assert!(!is_dirty());
+    file.set_len(2).unwrap();
+    disk.freeze();
+    assert!(is_dirty(), "it is asked when the power is gone, before it is drawn what is left");
+    disk.crash();
+    assert!(!is_dirty());
+}
+
+#[test]
 fn an_image_holds_what_is_durable_and_nothing_else() {
     let disk = SimulatedDisk::new(0);
     let file = create(&disk, FILE);

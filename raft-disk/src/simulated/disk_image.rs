@@ -173,6 +173,18 @@ impl SimulatedDisk {
             Target::Folder => None,
         }
     }
+
+    /// Whether a power cut could leave something else of a file than [`durable`](Self::durable) says: the cache holds
+    /// changes of its content that no sync has covered. It may be asked while the disk is frozen.
+    #[must_use]
+    pub fn is_dirty(&self, path: &Path) -> bool {
+        let state = self.state();
+        let file = state.names.get(&normal(path)).and_then(|target| match target {
+            Target::File(id) => state.files.get(&id),
+            Target::Folder => None,
+        });
+        file.is_some_and(FileImages::is_dirty)
+    }
 }
 
 impl State {
