@@ -251,3 +251,47 @@ fn a_rotten_entry_is_an_error_that_names_the_range_and_its_neighbours_are_read()
     assert_eq!((restored.last, restored.hard_state.health), (LogIndex(5), Health::Damaged));
     assert_eq!(Some(read(&store, 2, 5)), model.read(2, 5, usize::MAX));
 }
+
+/// The journal loses the record that put another entry in the place of the last one, and a later one says that this is
+/// committed: what is left must not be taken for it (raft-sim found a node that applied the old entry). `database` rots
+/// too, so that the log is made anew.
+fn commit_after_a_lost_replacement(database: bool) {
+    let disk = SimulatedDisk::new(1);
+    let (mut store, mut model) = formed(&disk);
+    flush_one(&mut store, &mut model, 1);
+    settle(&mut store);
+    let committed = model.hard_state.commit;
+    let newer = command(2, 2, 300);
+    let Payload::Command(payload) = newer.payload.clone() else { unreachable!() };
+    store.queue(Write { truncate_from: Some(LogIndex(2)), ..append(8, vec![newer]) });
+    store.flush().unwrap();
+    let hard_state = HardState { term: Term(2), commit: LogIndex(2), ..model.hard_state };
+    store.queue(Write { hard_state: Some(hard_state), ..append(9, vec![]) });
+    store.flush().unwrap();
+    store.witness().unwrap();
+    disk.freeze();
+    drop(store);
+    disk.crash();
+    let journal = disk.durable(Path::new(JOURNAL)).unwrap();
+    let at = journal.windows(payload.len()).position(|part| *part == payload[..]).unwrap();
+    assert!(disk.rot(Path::new(JOURNAL), at as u64, 1));
+    if database {
+        // Both slots that name a commit: no commit can be read any more.
+        assert!(disk.rot(Path::new(FILE), 64 + 30, 1) && disk.rot(Path::new(FILE), 192 + 30, 1));
+    }
+    let (store, restored) = open(&disk).unwrap();
+    assert_eq!(restored.hard_state.health, Health::Damaged);
+    assert_eq!((restored.hard_state.term, restored.hard_state.vote), (Term(2), hard_state.vote));
+    assert!(restored.hard_state.commit <= committed.min(restored.last), "{:?}", restored.hard_state);
+    drop(store);
+}
+
+#[test]
+fn what_is_left_is_not_taken_for_what_a_lost_record_put_in_its_place() {
+    commit_after_a_lost_replacement(false);
+}
+
+#[test]
+fn a_log_made_anew_is_not_committed_beyond_what_it_says_itself() {
+    commit_after_a_lost_replacement(true);
+}

@@ -94,7 +94,8 @@ fn a_rotten_record_that_another_or_the_witness_speaks_of_is_damage() {
     }
 }
 
-/// The database is gone: all that is left of the hard state is in the last record.
+/// The database is gone: all that is left of the hard state is in the last record. How far the log is committed is not: there
+/// is nothing left of it.
 #[test]
 fn the_newest_record_has_the_hard_state_when_the_database_is_gone() {
     let life = Life::new(2);
@@ -102,7 +103,8 @@ fn the_newest_record_has_the_hard_state_when_the_database_is_gone() {
     disk.put(Path::new(FILE), b"");
     let newest = life.flushes[4].1.hard_state;
     let restored = open(&disk).unwrap().1;
-    assert_eq!(restored.hard_state, HardState { health: Health::Damaged, ..newest });
+    let commit = LogIndex::ZERO;
+    assert_eq!(restored.hard_state, HardState { health: Health::Damaged, commit, ..newest });
 }
 
 /// Nothing is settled, so all of the ring is needed; records of one sector each fill it to the last.

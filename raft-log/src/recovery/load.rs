@@ -121,6 +121,8 @@ pub(super) struct Remains {
     pub(super) base: Option<Base>,
     /// What the log ended with.
     pub(super) last: LogId,
+    /// How far it was known to be committed; 0 where that cannot be read.
+    pub(super) commit: LogIndex,
     pub(super) entries: Vec<raftkit_core::Entry>,
 }
 
@@ -134,6 +136,7 @@ impl Remains {
         self.last = ends.last;
         self.settled = Some(meta(&meta_table, record::SETTLED, decode_mark)?);
         self.base = Some(Base { id: ends.base, membership });
+        self.commit = meta(&meta_table, record::HARD_STATE, decode_hard_state)?.commit;
         Ok(())
     }
 

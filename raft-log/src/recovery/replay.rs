@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use raftkit_core::{HardState, Health, Incarnation, Write};
+use raftkit_core::{HardState, Health, Incarnation, LogIndex, Write};
 use redb::Database;
 
 use super::in_opening;
@@ -46,6 +46,7 @@ pub(super) fn replay(
         last_write.push(Write {
             hard_state: Some(HardState {
                 health: mutant!(LossKeepsHealth, newest.hard_state.health, Health::Damaged),
+                commit: known_commit(records).unwrap_or(state.hard_state.commit),
                 ..mutant!(LossTakesOlderHardState, state.hard_state, newest.hard_state)
             }),
             ..Write::default()
@@ -72,6 +73,13 @@ pub(super) fn replay(
         report.damage = Some(LogDamage { file: journal_path.to_path_buf(), damage, lost });
     }
     Ok((identity, state, mark))
+}
+
+/// How far the last of some records says that the log is committed. What lost ones say beyond that may be about entries that
+/// they put in the place of some that are left: those must not be taken for committed.
+fn known_commit(records: &[Record]) -> Option<LogIndex> {
+    let mut writes = records.iter().rev().flat_map(|record| record.writes.iter().rev());
+    writes.find_map(|write| write.hard_state).map(|hard_state| hard_state.commit)
 }
 
 fn replayed(records: &[Record]) -> Replayed {

@@ -28,6 +28,8 @@ const CACHE_BYTES: usize = 1 << 20;
 struct Salvaged {
     base: Base,
     entries: Vec<Entry>,
+    /// How far it says itself that it is committed, which may be beyond its end.
+    commit: LogIndex,
     /// Something is missing that the tables or the journal speak of.
     incomplete: bool,
 }
@@ -67,7 +69,9 @@ pub(super) fn salvage(
     let health = if kept { newest.hard_state.health } else { Health::Damaged };
     let known = mutant!(SalvageTakesWitnessHardState, image.witness().hard_state, newest.hard_state);
     let known = mutant!(SalvageForgetsHardState, HardState::default(), known);
-    let hard_state = HardState { health, ..known };
+    // What is lost may have put other entries in the place of some that are left: those are not committed.
+    let commit = if complete { known.commit } else { log.commit.min(last.index).max(log.base.id.index) };
+    let hard_state = HardState { health, commit, ..known };
     rebuild(disk, dir, options, &identity, log, hard_state, settled)?;
     Ok(LogDamage { file: path, damage, lost })
 }
@@ -115,7 +119,8 @@ impl Salvaged {
         let last = remains.entries.last().map(|entry| entry.id);
         match remains.base {
             Some(base) => {
-                Self { incomplete: last.unwrap_or(base.id) != remains.last, base, entries: remains.entries }
+                let incomplete = last.unwrap_or(base.id) != remains.last;
+                Self { incomplete, base, entries: remains.entries, commit: remains.commit }
             }
             None => Self { incomplete: true, ..Self::default() },
         }
@@ -143,6 +148,9 @@ impl Salvaged {
     }
 
     fn apply(&mut self, write: &Write) {
+        if let Some(hard_state) = write.hard_state {
+            self.commit = hard_state.commit;
+        }
         if let Some(base) = &write.reset_to {
             // All that was before is not needed any more, whatever is wrong with it.
             *self = Self { base: Base::clone(base), ..Self::default() };
