@@ -1,7 +1,6 @@
 //! The script, line by line: what is done to hosts, links and disks; and the operator, who looks after the members.
 
 use std::io;
-use std::path::{Path, PathBuf};
 
 use raftkit_core::{Membership, NodeId, Suffrage};
 use raftkit_disk::{Chance, ErrorChance, Faults, Operation};
@@ -9,15 +8,11 @@ use raftkit_replica::ServiceEvent;
 
 use crate::Mark;
 use crate::host::{Harm, Host, Trap};
-use crate::script::{Action, Area, Call, Target};
-use crate::start::{DIR, SNAPSHOT_DIR};
+use crate::script::{Action, Call, Target};
 use crate::subject::Subject;
 use crate::trace::kind;
 use crate::truth::is_quorum;
 use crate::world::{Happening, MS, World};
-
-/// Where a journal's records begin, behind its witnesses (raft-log's documentation).
-const RING_START: u64 = 8192;
 
 impl<S: Subject> World<S> {
     /// Does what a line of the script says.
@@ -166,6 +161,11 @@ impl<S: Subject> World<S> {
                     self.plan_start(id, down_ms * MS);
                 }
             }
+            Action::Misplace { who, of } => {
+                if let (Some(id), Some(of)) = (self.target(who), self.target(of)) {
+                    self.misplace(id, of);
+                }
+            }
             Action::Transfer { to } => {
                 let leader = self.leader();
                 if let (Some(leader), Some(to)) = (leader, self.target(to)) {
@@ -237,60 +237,6 @@ impl<S: Subject> World<S> {
             ],
             stalls: Chance::of(settings.stalls, 1000),
             ..Faults::default()
-        }
-    }
-
-    fn rot(&mut self, id: NodeId, area: Area, sectors: u64) {
-        let host = &self.hosts[&id];
-        let Some(process) = host.process.as_ref() else { return };
-        // What was flushed within the last moment is known to no witness yet: rot of it and a power cut at once cannot be
-        // told from a torn write (raft-log's README, Shortcomings).
-        let settled = process.log.work.is_none() && process.log.queue.is_empty() && process.log.witnessed;
-        // One that is to be a member again would be promoted with rot that nobody has noticed yet, and count as sound.
-        if host.harm != Harm::None || host.returning || !settled || !self.may_harm(id) {
-            return;
-        }
-        let host = self.hosts.get_mut(&id).expect("known");
-        host.harm = Harm::Rotten;
-        host.has_rotted = true;
-        match area {
-            Area::Journal | Area::Snapshots => self.rot_now(id, area, sectors),
-            // redb checks its pages when it opens a file. One that rots after that makes it panic, and panic again on the
-            // way out, which ends the process as a kill does: here that would be the simulation's.
-            Area::Log | Area::State => host.rots_at_rest.push((area, sectors)),
-        }
-    }
-
-    /// What is to rot while a node is down has.
-    pub(crate) fn rot_at_rest(&mut self, id: NodeId) {
-        for (area, sectors) in std::mem::take(&mut self.host(id).rots_at_rest) {
-            self.rot_now(id, area, sectors);
-        }
-    }
-
-    fn rot_now(&mut self, id: NodeId, area: Area, sectors: u64) {
-        let files = files_of(&self.hosts[&id].disk, area);
-        // Either the witnesses of the journal or its records: with both gone a record cannot be told from a torn one.
-        let of_journal = area == Area::Journal;
-        let (from, to) = match of_journal {
-            true if self.rng.permille(150) => (0, RING_START),
-            true => (RING_START, u64::MAX),
-            false => (0, u64::MAX),
-        };
-        for _ in 0..sectors {
-            let Some(file) = files.get(usize::try_from(self.rng.below(files.len() as u64)).unwrap_or(0))
-            else {
-                return;
-            };
-            let disk = self.hosts[&id].disk.clone();
-            let Some(len) = disk.image().len(file).map(|len| len.min(to)).filter(|len| *len > from) else {
-                continue;
-            };
-            let at = self.rng.range(from, len - 1);
-            let mask = 1 << self.rng.below(8);
-            disk.rot(file, at, mask);
-            self.counts.rots += 1;
-            self.marks.hit(Mark::Rotted);
         }
     }
 
@@ -375,6 +321,7 @@ impl<S: Subject> World<S> {
             | Action::Full { .. }
             | Action::Rot { .. }
             | Action::Wipe { .. }
+            | Action::Misplace { .. }
             | Action::Transfer { .. }
             | Action::Stray { .. }
             | Action::Burst { .. }
@@ -426,21 +373,4 @@ fn operation(call: Call) -> Operation {
         Call::Rename => Operation::Rename,
         Call::Remove => Operation::Remove,
     }
-}
-
-/// The files of an area that are there.
-fn files_of(disk: &raftkit_disk::SimulatedDisk, area: Area) -> Vec<PathBuf> {
-    let image = disk.image();
-    let all: Vec<PathBuf> = image.files().map(Path::to_path_buf).collect();
-    let log = [Path::new(DIR).join("log.redb"), Path::new(DIR).join("journal")];
-    let of = |path: &PathBuf| {
-        let is_snapshot = path.starts_with(SNAPSHOT_DIR);
-        match area {
-            Area::Log => *path == log[0],
-            Area::Journal => *path == log[1],
-            Area::Snapshots => is_snapshot,
-            Area::State => !is_snapshot && !log.contains(path) && path.starts_with(DIR),
-        }
-    };
-    all.into_iter().filter(of).collect()
 }

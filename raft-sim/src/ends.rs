@@ -4,21 +4,25 @@ use raftkit_core::{HardState, LogId, NodeId, StoreId};
 use raftkit_replica::MachineWork;
 
 use crate::Mark;
+use crate::folders::Folders;
 use crate::host::Harm;
 use crate::script::Crash;
 use crate::shadow::Shadow;
 use crate::subject::Subject;
+use crate::trace::kind;
 use crate::world::{MS, World};
 
 impl<S: Subject> World<S> {
     /// Ends a process at once.
     pub(crate) fn crash(&mut self, id: NodeId, how: Crash) {
+        let log = Folders::of(&self.settings).database();
         let host = self.hosts.get_mut(&id).expect("known");
         let Some(process) = host.process.take() else { return };
         host.disk.freeze();
         let mutations = host.disk.mutations();
         let open: Vec<_> = process.open.keys().copied().collect();
         drop(process);
+        host.needs_newest_commit |= host.may_have_spoilt(&log, how);
         let after = host.disk.mutations();
         let before = host.disk.injected();
         match how {
@@ -45,10 +49,12 @@ impl<S: Subject> World<S> {
 
     /// Ends a process as a program ends: what it holds is dropped, and the machine goes on.
     pub(crate) fn end_process(&mut self, id: NodeId) {
+        let log = Folders::of(&self.settings).database();
         let host = self.hosts.get_mut(&id).expect("known");
         let Some(process) = host.process.take() else { return };
         let open: Vec<_> = process.open.keys().copied().collect();
         drop(process);
+        host.needs_newest_commit |= host.may_have_spoilt(&log, Crash::Kill);
         host.disk.freeze();
         host.disk.kill();
         self.orphan(open);
@@ -59,6 +65,25 @@ impl<S: Subject> World<S> {
         self.hit(Mark::CrashAtCall);
         self.tell(|| format!("{id} loses power in the middle of a call"));
         self.crash(id, Crash::Cut);
+        let down = self.hosts[&id].down_ms;
+        self.plan_start(id, down * MS);
+    }
+
+    /// It lost its power, or was killed, in the middle of a call of its opening.
+    pub(crate) fn ended_in_open(&mut self, id: NodeId) {
+        let killed = self.rng.permille(300);
+        let disk = &self.hosts[&id].disk;
+        if killed {
+            disk.kill()
+        } else {
+            disk.crash()
+        }
+        self.hit(if killed { Mark::KilledInOpen } else { Mark::CrashInOpen });
+        self.hit(Mark::CrashAtCall);
+        self.counts.crashes += 1;
+        self.note(kind::START, id, &[0, u64::from(killed)]);
+        let how = if killed { "is killed" } else { "loses power" };
+        self.tell(|| format!("{id} {how} while it opens its folder"));
         let down = self.hosts[&id].down_ms;
         self.plan_start(id, down * MS);
     }
@@ -84,6 +109,7 @@ impl<S: Subject> World<S> {
         host.submitted.clear();
         host.has_rotted = false;
         host.shown = raftkit_core::LogIndex::ZERO;
+        host.state_durable = LogId::ZERO;
         self.gone += gone;
         if was != Harm::Damaged {
             self.ghosts.insert((id, old), ghost);

@@ -1,8 +1,9 @@
 //! A machine: a disk and a clock that outlive its processes, and the process that runs on it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
 
-use raftkit_core::{Fetch, HardState, Incarnation, LogIndex, NodeId, StoreId, Time, Write};
+use raftkit_core::{Fetch, HardState, Incarnation, LogId, LogIndex, NodeId, StoreId, Time, Write};
 use raftkit_disk::{Injected, SimulatedDisk, SyncId};
 use raftkit_log::Reader as LogReader;
 use raftkit_net::admission::Lives;
@@ -16,6 +17,7 @@ use crate::rules::Heard;
 use crate::script::{Area, Crash, Moment};
 use crate::shadow::Shadow;
 use crate::subject::{Reader, Subject};
+use crate::violation::{Checked, promise};
 
 /// What a node has lost, as far as it is known here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +79,11 @@ pub(crate) struct Host<S: Subject> {
     pub(crate) has_rotted: bool,
     /// The greatest index that a stale read showed.
     pub(crate) shown: LogIndex,
+    /// Up to where the state machine was reported durable.
+    pub(crate) state_durable: LogId,
+    /// What the newest commit of its log's database holds may be nowhere else: it was too large for the journal, or the
+    /// process ended within the next commit, which may have written over the commit before.
+    pub(crate) needs_newest_commit: bool,
     /// What the disk had done to it when the process started.
     pub(crate) injected: Injected,
 }
@@ -181,16 +188,44 @@ impl<S: Subject> Host<S> {
             harm: Harm::None,
             returning: false,
             view: Shadow::default(),
-            durable: Shadow::new(raftkit_core::LogId::ZERO, 0, HardState::default()),
+            durable: Shadow::new(LogId::ZERO, 0, HardState::default()),
             pending: VecDeque::new(),
             submitted: VecDeque::new(),
             has_rotted: false,
             shown: LogIndex::ZERO,
+            state_durable: LogId::ZERO,
+            needs_newest_commit: false,
         }
     }
 
     pub(crate) fn local(&self, now: u64) -> Time {
         self.clock.local(now)
+    }
+
+    /// Whatever else a log has lost: its term and its vote are those that were flushed, or of something on its way.
+    pub(crate) fn check_hard_state_kept(&self, found: HardState) -> Checked {
+        let (flushed, found) = (self.durable.hard, (found.term, found.vote));
+        let on_its_way = self.pending.iter().filter_map(|write| write.hard_state);
+        let kept = std::iter::once(flushed).chain(on_its_way).any(|hard| (hard.term, hard.vote) == found);
+        promise!(
+            Recovery,
+            kept,
+            "{} was told that term {} and vote {:?} are durable, and opens damaged with term {} and vote {:?}",
+            self.id,
+            flushed.term,
+            flushed.vote,
+            found.0,
+            found.1
+        );
+        Ok(())
+    }
+
+    /// Whether the process that ends now leaves the log's database in the middle of a commit, as far as a crash may keep what
+    /// was not synced, or as a failed sync has lost it.
+    pub(crate) fn may_have_spoilt(&self, database: &Path, how: Crash) -> bool {
+        let (was, is) = (self.injected, self.disk.injected());
+        let failed = (was.io_errors, was.failed_syncs, was.full) != (is.io_errors, is.failed_syncs, is.full);
+        failed || (how != Crash::LoseAll && self.disk.is_dirty(database))
     }
 
     /// True while it counts: it has this folder and lost nothing.

@@ -14,7 +14,8 @@
 //! | `world.rs` | virtual time: hosts, network, clients, and one happening after the other |
 //! | `host.rs`, `start.rs`, `round.rs`, `work.rs` | a machine and its process; how it begins and ends, its loop, its threads |
 //! | `network.rs`, `admit.rs`, `clock.rs` | links; who may come in; a node's clock |
-//! | `clients.rs`, `chaos.rs` | what clients ask and are told; what the script does, and the operator |
+//! | `folders.rs` | where on its disk a node keeps what |
+//! | `clients.rs`, `chaos.rs`, `rot.rs` | what clients ask and are told; what the script does, and the operator; what rots |
 //! | `checks.rs`, `rules.rs` | what must hold of a node, and what the protocol allows it |
 //! | `truth.rs`, `shadow.rs`, `twin.rs` | what it is held against |
 //! | `transfers.rs` | what must hold of snapshots on their way, and crashes between their steps |
@@ -30,6 +31,7 @@ mod checks;
 mod clients;
 mod clock;
 mod ends;
+mod folders;
 mod host;
 mod hunt;
 mod kv;
@@ -39,6 +41,7 @@ mod marks;
 mod network;
 mod plan;
 mod rng;
+mod rot;
 mod round;
 mod rules;
 mod run;

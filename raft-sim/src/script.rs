@@ -51,6 +51,12 @@ pub enum Area {
     State,
     /// Snapshots, coming in or going out.
     Snapshots,
+    /// What names the newest commit of the log's database, which falls back by one.
+    LogCommit,
+    /// What names the newest commit of the state machine's database.
+    StateCommit,
+    /// One of the newest records of the log's journal.
+    Record,
 }
 
 /// A call to the disk.
@@ -139,6 +145,8 @@ pub enum Action {
     Rot { who: Target, area: Area, sectors: u64 },
     /// A node loses its data folder, as long as a quorum is whole, and comes back as a new one.
     Wipe { who: Target, down_ms: u64 },
+    /// A node is started on a copy of another's data folder.
+    Misplace { who: Target, of: Target },
     /// Leadership is handed to the node, or to whom the leader likes where it names the leader.
     Transfer { to: Target },
     /// A spare node becomes a member.
@@ -191,7 +199,7 @@ macro_rules! words {
 words! { Crash, Cut "cut", LoseAll "lose-all", Kill "kill", }
 words! { Moment, Built "built", Stored "stored", Received "received", Switched "switched", }
 words! { Stranger, OtherCluster "other-cluster", Unformed "unformed", Twin "twin", }
-words! { Area, Log "log", Journal "journal", State "state", Snapshots "snapshots", }
+words! { Area, Log "log", Journal "journal", State "state", Snapshots "snapshots", LogCommit "log-commit", StateCommit "state-commit", Record "record", }
 words! { Call, Sync "sync", SyncDir "sync-dir", Write "write", Read "read", Create "create", Rename "rename", Remove "remove", }
 
 impl fmt::Display for Step {
@@ -225,6 +233,7 @@ impl fmt::Display for Action {
             Self::Full { who, ms } => write!(f, "full {who} for {ms} ms"),
             Self::Rot { who, area, sectors } => write!(f, "rot {who} {area} {sectors}"),
             Self::Wipe { who, down_ms } => write!(f, "wipe {who} down {down_ms} ms"),
+            Self::Misplace { who, of } => write!(f, "misplace {who} {of}"),
             Self::Transfer { to } => write!(f, "transfer {to}"),
             Self::Add => write!(f, "add"),
             Self::Remove { who } => write!(f, "remove {who}"),
@@ -295,6 +304,7 @@ impl<'a> Words<'a> {
                 Action::Rot { who: self.target()?, area: Area::parse(self.word()?)?, sectors: self.number()? }
             }
             "wipe" => Action::Wipe { who: self.target()?, down_ms: self.number()? },
+            "misplace" => Action::Misplace { who: self.target()?, of: self.target()? },
             "transfer" => Action::Transfer { to: self.target()? },
             "add" => Action::Add,
             "remove" => Action::Remove { who: self.target()? },
@@ -341,6 +351,7 @@ mod tests {
             Action::Starve { from: node, to: leader, ms: 3 },
             Action::Full { who: node, ms: 3 },
             Action::Wipe { who: node, down_ms: 3 },
+            Action::Misplace { who: node, of: leader },
             Action::Transfer { to: node },
             Action::Add,
             Action::Remove { who: node },

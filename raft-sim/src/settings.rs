@@ -82,6 +82,7 @@ settings! {
     priorities = 0, "1: nodes have priorities of their own as leaders.";
     patience_ms = 90_000, "Once faults have ended all must be as it should be within so long.";
     crippled = 0, "1: a minority stays cut off or down when faults end.";
+    apart = 0, "1: log, state and snapshots have folders of their own, and none hides what another left unsynced.";
 }
 
 #[cfg(test)]

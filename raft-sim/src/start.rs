@@ -1,7 +1,6 @@
 //! How processes begin and end: open the folder, check what is found, lose power, be killed, stop.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +8,13 @@ use raftkit_core::{Base, Config, HardState, Health, LogId, LogIndex, Membership,
 use raftkit_disk::Disk;
 use raftkit_log::{OpenOptions, ReadResult, Reader as LogReader, Store};
 use raftkit_replica::{
-    CompactionOptions, Opened, Repair, ReplicaOptions, Service, ServiceOptions, founding_base, in_words,
+    CompactionOptions, Opened, Repair, ReplicaOptions, Service, ServiceOptions, StateMachine, founding_base,
+    in_words,
 };
 use raftkit_snapshot::SnapshotDir;
 
 use crate::Mark;
+use crate::folders::Folders;
 use crate::host::{Harm, IoLane, LogLane, MachineLane, Process};
 use crate::shadow::Shadow;
 use crate::subject::Subject;
@@ -21,17 +22,14 @@ use crate::trace::kind;
 use crate::violation::{Checked, promise};
 use crate::world::{CLUSTER, MS, World};
 
-/// Where a node keeps all it has.
-pub(crate) const DIR: &str = "/data";
-/// Where its snapshots are.
-pub(crate) const SNAPSHOT_DIR: &str = "/data/snapshots";
-
 /// A process that is ready to run, and what its folder held.
 struct Opening<S: Subject> {
     process: Process<S>,
     found: Shadow,
     health: Health,
     repair: Option<Repair>,
+    /// What the state machine has applied.
+    applied: LogId,
     /// The end of the journal was torn.
     torn: bool,
     /// The journal held what the database did not.
@@ -50,6 +48,7 @@ impl<S: Subject> World<S> {
         self.rot_at_rest(id);
         let host = self.host(id);
         host.life += 1;
+        host.needs_newest_commit = false;
         let before = host.disk.injected();
         // What opening syncs takes no time: either all of it is done, or the power goes in a call of it.
         host.disk.defer_syncs();
@@ -58,14 +57,7 @@ impl<S: Subject> World<S> {
         let _ = host.disk.take_new_deferred();
         if host.disk.is_frozen() {
             drop(started);
-            self.host(id).disk.crash();
-            self.hit(Mark::CrashInOpen);
-            self.hit(Mark::CrashAtCall);
-            self.counts.crashes += 1;
-            self.note(kind::START, id, &[0]);
-            self.tell(|| format!("{id} loses power while it opens its folder"));
-            let down = self.hosts[&id].down_ms;
-            return self.plan_start(id, down * MS);
+            return self.ended_in_open(id);
         }
         match started {
             Ok(opening) => {
@@ -122,6 +114,7 @@ impl<S: Subject> World<S> {
     fn open(&mut self, id: NodeId) -> Result<Opening<S>, String> {
         let founding = self.founding.clone();
         let settings = self.settings.clone();
+        let folders = Folders::of(&settings);
         let (now, seed) = (self.now, self.seed);
         let host = self.hosts.get_mut(&id).expect("known");
         let disk: Arc<dyn Disk> = Arc::new(host.disk.clone());
@@ -133,7 +126,7 @@ impl<S: Subject> World<S> {
         };
         let words = |error: &dyn std::error::Error| in_words(error);
         let (mut store, _) =
-            Store::open(Arc::clone(&disk), Path::new(DIR), options).map_err(|error| words(&error))?;
+            Store::open(Arc::clone(&disk), &folders.log, options).map_err(|error| words(&error))?;
         let base = if host.founder { founding_base(founding) } else { Base::default() };
         store.form(CLUSTER, base).map_err(|error| words(&error))?;
         let (torn, replayed) = (store.report().dropped_torn, store.report().replayed.records > 0);
@@ -145,8 +138,9 @@ impl<S: Subject> World<S> {
         let (health, reader) = (restored.hard_state.health, store.reader());
         let found = read_all(&restored, &reader, |base| self.truth.chain(base))?;
         let host = self.hosts.get_mut(&id).expect("known");
-        let machine = S::open(Arc::clone(&disk), Path::new(DIR)).map_err(|error| words(&error))?;
-        let snapshots = SnapshotDir::new(disk, Path::new(SNAPSHOT_DIR).to_path_buf())
+        let machine = S::open(Arc::clone(&disk), &folders.state).map_err(|error| words(&error))?;
+        let applied = machine.applied();
+        let snapshots = SnapshotDir::new(disk, folders.snapshots)
             .map_err(|error| words(&error))?
             .with_chunk_bytes(u32::try_from(settings.chunk_bytes).unwrap_or(4096));
         let identity = *store.identity();
@@ -217,7 +211,7 @@ impl<S: Subject> World<S> {
             stopping: None,
             stopped: false,
         };
-        Ok(Opening { process, found, health, repair: opened.repaired, torn, replayed })
+        Ok(Opening { process, found, health, repair: opened.repaired, applied, torn, replayed })
     }
 
     fn mark_opened(&mut self, id: NodeId, opening: &Opening<S>) {
@@ -249,6 +243,13 @@ impl<S: Subject> World<S> {
     fn check_opened(&mut self, id: NodeId, opening: &Opening<S>) -> Checked {
         let (found, health, repair) = (&opening.found, opening.health, opening.repair);
         let host = &self.hosts[&id];
+        promise!(
+            Recovery,
+            opening.applied.index >= host.state_durable.index,
+            "{id} was told that its state is durable up to {} and opens with that of {}",
+            host.state_durable,
+            opening.applied
+        );
         if host.life == 1 || host.durable.base() == LogId::ZERO && host.durable.last() == LogId::ZERO {
             return Ok(());
         }
@@ -256,7 +257,7 @@ impl<S: Subject> World<S> {
             // One that has healed is so only once its log says so.
             let known = host.harm != Harm::None || host.durable.hard.health == Health::Damaged;
             promise!(NoLoss, known, "{id} lost nothing and opened as damaged");
-            return Ok(());
+            return if repair.is_none() { host.check_hard_state_kept(found.hard) } else { Ok(()) };
         }
         if let Some(Repair::LogReset(to)) = repair {
             let whole = to.index >= host.durable.last().index || found.last() == host.durable.last();

@@ -9,6 +9,9 @@ use crate::{Plan, Settings};
 /// The kinds of lines that a script may have, each on or off for a whole run.
 const KINDS: usize = 15;
 
+/// A first start makes about so many calls that change its disk.
+pub(crate) const CALLS_OF_MAKING: u64 = 90;
+
 /// What a run of this seed is made of. `nodes` fixes the number of voters.
 #[must_use]
 pub fn plan(seed: u64, nodes: Option<u64>) -> Plan {
@@ -76,6 +79,7 @@ pub(crate) fn draw_settings(rng: &mut Rng) -> Settings {
         settings.journal_kib = rng.pick(&[16, 16, 32, 64]);
         settings.chunk_bytes = rng.pick(&[64, 256, 4096]);
     }
+    settings.apart = u64::from(rng.permille(500));
     if rng.permille(200) {
         settings.write_stall_ms = rng.pick(&[400, 1000, 2000]);
     }
@@ -94,7 +98,7 @@ fn target(rng: &mut Rng, settings: &Settings) -> Target {
 fn draw_script(rng: &mut Rng, settings: &Settings) -> Vec<Step> {
     let on: Vec<usize> = (0..KINDS).filter(|_| rng.permille(500)).collect();
     let gap = rng.pick(&[300, 600, 1000, 1000, 2000]);
-    let mut script = Vec::new();
+    let mut script = draw_first_starts(rng, settings);
     let mut at_ms = 600;
     if on.is_empty() {
         return script;
@@ -109,6 +113,25 @@ fn draw_script(rng: &mut Rng, settings: &Settings) -> Vec<Step> {
         // What comes right after often hits what it has just begun.
         script.push(Step { at_ms, action });
     }
+}
+
+/// Ends that come while data folders are being made, and power cuts soon after.
+fn draw_first_starts(rng: &mut Rng, settings: &Settings) -> Vec<Step> {
+    let mut script = Vec::new();
+    if !rng.permille(250) {
+        return script;
+    }
+    for at_ms in [0, 250] {
+        for id in 1..=settings.nodes {
+            let (who, calls) = (Target::Node(NodeId(id)), rng.below(CALLS_OF_MAKING));
+            script.push(Step { at_ms, action: Action::CrashAtCall { who, calls, down_ms: 50 } });
+        }
+    }
+    for id in 1..=settings.nodes {
+        let (who, how) = (Target::Node(NodeId(id)), rng.pick(&[Crash::Cut, Crash::LoseAll]));
+        script.push(Step { at_ms: 500, action: Action::Crash { who, how, down_ms: 50 } });
+    }
+    script
 }
 
 fn draw_action(rng: &mut Rng, settings: &Settings, kind: usize) -> Action {
@@ -158,8 +181,11 @@ fn draw_action(rng: &mut Rng, settings: &Settings, kind: usize) -> Action {
             }
         }
         11 => {
-            let area =
-                rng.pick(&[Area::Log, Area::Log, Area::Journal, Area::Journal, Area::State, Area::Snapshots]);
+            let area = if rng.permille(400) {
+                rng.pick(&[Area::LogCommit, Area::LogCommit, Area::StateCommit, Area::Record, Area::Record])
+            } else {
+                rng.pick(&[Area::Log, Area::Log, Area::Journal, Area::Journal, Area::State, Area::Snapshots])
+            };
             Action::Rot { who, area, sectors: rng.pick(&[1, 1, 3, 30]) }
         }
         12 => {
@@ -177,7 +203,9 @@ fn draw_action(rng: &mut Rng, settings: &Settings, kind: usize) -> Action {
             _ => Action::Demote { who },
         },
         _ => {
-            if rng.permille(150) {
+            if rng.permille(50) {
+                Action::Misplace { who, of: target(rng, settings) }
+            } else if rng.permille(150) {
                 Action::Stray { who, stranger: rng.pick(Stranger::ALL) }
             } else if rng.permille(800) {
                 Action::Burst { writes: rng.range(2, 12) }

@@ -46,6 +46,7 @@ promises! {
     Lease "lease" "While a lease holds on its holder's clock no other node leads.",
     Membership "membership" "After a start the membership is what snapshot and log say.",
     DamagedCountsNot "damaged-counts-not" "A damaged node grants no vote, does not campaign and acknowledges nothing.",
+    OwnFolder "own-folder" "A data folder is opened by the node that it belongs to, and by no other.",
     NoLoss "no-loss" "A node that lost nothing opens sound, and one whose log lost something knows it.",
     Frozen "frozen" "Nothing is written after the power is cut.",
     Linearizable "linearizable" "What clients saw has an order (Herlihy and Wing 1990).",

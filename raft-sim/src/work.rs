@@ -1,9 +1,11 @@
 //! The threads of a process: work that is begun, takes a while, and is done when its syncs are.
 
-use raftkit_core::{Fetched, NodeId};
-use raftkit_replica::{Ended, Event, MachineWork, ServiceEvent, SnapshotWork, fetch};
+use raftkit_core::{Entry, Fetched, NodeId, Payload, Write};
+use raftkit_disk::Injected;
+use raftkit_replica::{Ended, Event, LogWorker, MachineWork, ServiceEvent, SnapshotWork, fetch};
 
 use crate::Mark;
+use crate::folders::JOURNAL;
 use crate::host::{Harm, IoWork, Thread, Work};
 use crate::subject::Subject;
 use crate::trace::kind;
@@ -11,6 +13,19 @@ use crate::world::{Happening, MS, SECOND, World};
 
 /// Without a write for so long the log's thread turns to other work (`raftkit_log::Writer` does the same).
 const QUIET_US: u64 = 20 * MS;
+
+/// What of a disk's faults a program is told of.
+fn errors(injected: &Injected) -> (u64, u64, u64) {
+    (injected.io_errors, injected.failed_syncs, injected.full)
+}
+
+fn payload_len(entry: &Entry) -> usize {
+    match &entry.payload {
+        Payload::Noop => 0,
+        Payload::Command(command) => command.len(),
+        Payload::Membership(membership) => membership.encode().len(),
+    }
+}
 
 impl<S: Subject> World<S> {
     /// Lets the log's thread flush what waits, if it has nothing to do.
@@ -21,8 +36,8 @@ impl<S: Subject> World<S> {
         }
         let writes = std::mem::take(&mut process.log.queue);
         process.log.witnessed = false;
-        let reports = process.log.worker.flush(writes).into_iter().collect();
-        self.begun(id, Thread::Log, reports);
+        self.note_around(id, &writes);
+        self.work_log(id, |worker| worker.flush(writes));
     }
 
     pub(crate) fn idle_log(&mut self, id: NodeId, life: u64) {
@@ -33,8 +48,29 @@ impl<S: Subject> World<S> {
             return;
         }
         process.log.witnessed = true;
-        let reports = process.log.worker.idle().into_iter().collect();
-        self.begun(id, Thread::Log, reports);
+        self.work_log(id, LogWorker::idle);
+    }
+
+    /// Lets the log's thread do something. Where its disk fails it says so: what is durable is not known any more.
+    fn work_log(&mut self, id: NodeId, work: impl FnOnce(&mut LogWorker) -> Option<Event>) {
+        let host = self.host(id);
+        let before = host.disk.injected();
+        let Some(process) = host.process.as_mut() else { return };
+        let report = work(&mut process.log.worker);
+        let is_told = matches!(report, Some(Event::LogFailed(_))) || host.disk.is_frozen();
+        if !is_told && errors(&before) != errors(&host.disk.injected()) {
+            let what = format!("{id} goes on after its disk failed what its log asked of it");
+            self.ensure(Err((crate::Promise::DurableAck, what)));
+        }
+        self.begun(id, Thread::Log, report.into_iter().collect());
+    }
+
+    /// Takes note of a write that may be too large for the journal (raft-log's README: more than a quarter of it).
+    fn note_around(&mut self, id: NodeId, writes: &[Write]) {
+        let most = usize::try_from((self.settings.journal_kib << 10) / 4).unwrap_or(usize::MAX);
+        let bytes = |write: &Write| write.append.iter().map(|entry| 16 + payload_len(entry)).sum::<usize>();
+        self.host(id).needs_newest_commit |=
+            writes.iter().any(|write| write.reset_to.is_some() || bytes(write) + 512 > most);
     }
 
     /// Lets the state machine's thread do what waits.
@@ -136,6 +172,10 @@ impl<S: Subject> World<S> {
         for report in work.reports {
             self.tell_report(id, &report);
             self.spring(id, life, &report);
+            if let Event::MachineDurable(to) = &report {
+                let host = self.host(id);
+                host.state_durable = host.state_durable.max(*to);
+            }
             if let Event::Persisted(seq) = &report {
                 let Self { hosts, truth, .. } = self;
                 let host = hosts.get_mut(&id).expect("known");
@@ -194,10 +234,13 @@ impl<S: Subject> World<S> {
         self.tell(|| format!("{id} has ended: {why}"));
         let host = self.host(id);
         let (was, is) = (host.injected, host.disk.injected());
-        let errors = (was.io_errors, was.failed_syncs, was.full) != (is.io_errors, is.failed_syncs, is.full);
+        let errors = errors(&was) != errors(&is);
         let rotten = host.harm == Harm::Rotten || was.rotten_bytes != is.rotten_bytes;
         let full = was.full != is.full;
+        let only_full = full && (was.io_errors, was.failed_syncs) == (is.io_errors, is.failed_syncs);
         let right = match why {
+            // The journal's space was taken when it was made.
+            Ended::Log(what) if only_full && !rotten && what.contains(JOURNAL) => false,
             Ended::Log(_) => errors || rotten,
             Ended::LogDamaged(_) | Ended::Protocol(raftkit_core::Fatal::LogDamaged { .. }) => {
                 rotten || errors

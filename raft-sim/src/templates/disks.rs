@@ -5,7 +5,7 @@ use raftkit_core::NodeId;
 use super::Draft;
 use super::snapshots::purging;
 use crate::Settings;
-use crate::script::{Action, Area, Crash, Target};
+use crate::script::{Action, Crash, Target};
 
 /// Power is cut while a node opens what a crash left, once and again.
 pub(super) fn crash_in_open(settings: &mut Settings, draft: &mut Draft) {
@@ -22,24 +22,6 @@ pub(super) fn crash_in_open(settings: &mut Settings, draft: &mut Draft) {
         let calls = draft.rng.below(40);
         draft.act(Action::CrashAtCall { who, calls, down_ms: 50 });
         draft.pause(500, 1500);
-    }
-}
-
-/// What rotted is found at a start, or while it is read, and comes back from the others.
-pub(super) fn rot_and_heal(settings: &mut Settings, draft: &mut Draft) {
-    if draft.rng.permille(500) {
-        purging(settings, draft);
-    }
-    settings.journal_kib = draft.rng.pick(&[16, 32]);
-    for _ in 0..12 {
-        let who = draft.node(settings);
-        let area = draft.rng.pick(&[Area::Log, Area::Log, Area::Journal, Area::State, Area::Snapshots]);
-        let sectors = draft.rng.pick(&[1, 3, 30, 200]);
-        draft.act(Action::Rot { who, area, sectors });
-        draft.pause(0, 100);
-        let (how, down_ms) = (draft.crash(), draft.rng.range(50, 600));
-        draft.act(Action::Crash { who, how, down_ms });
-        draft.pause(400, 2500);
     }
 }
 
@@ -114,5 +96,17 @@ pub(super) fn crash_in_truncation(settings: &mut Settings, draft: &mut Draft) {
         let calls = draft.rng.below(8);
         draft.act(Action::CrashAtCall { who, calls, down_ms: 100 });
         draft.pause(600, 1500);
+    }
+}
+
+/// Disks that fill up at any time, also when a journal has not gone around once.
+pub(super) fn full_disk(settings: &mut Settings, draft: &mut Draft) {
+    settings.journal_kib = draft.rng.pick(&[16, 64]);
+    draft.at_ms = draft.rng.range(300, 900);
+    for _ in 0..10 {
+        let (who, ms) = (draft.node(settings), draft.rng.range(200, 1200));
+        draft.act(Action::Full { who, ms });
+        draft.act(Action::Burst { writes: 3 });
+        draft.pause(300, 1500);
     }
 }

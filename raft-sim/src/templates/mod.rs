@@ -1,8 +1,10 @@
 //! Known ways to break a replicated log, for 30 % of the seeds: each a script with its times and places drawn.
 
 mod disks;
+mod folders;
 mod leaders;
 mod members;
+mod rot;
 mod snapshots;
 
 use raftkit_core::NodeId;
@@ -53,7 +55,18 @@ const TEMPLATES: &[(&str, Template)] = &[
     ("strangers", members::strangers),
     ("crash-in-compaction", snapshots::crash_in_compaction),
     ("crash-in-open", disks::crash_in_open),
-    ("rot-and-heal", disks::rot_and_heal),
+    ("rot-and-heal", rot::rot_and_heal),
+    ("rotten-commit", rot::rotten_commit),
+    ("rotten-commit", rot::rotten_commit),
+    ("rotten-commit", rot::rotten_commit),
+    ("rotten-commit-after-kill", rot::rotten_commit_after_kill),
+    ("rotten-commit-after-kill", rot::rotten_commit_after_kill),
+    ("rotten-record", rot::rotten_record),
+    ("rotten-log-after-vote", rot::rotten_log_after_vote),
+    ("first-starts", folders::first_starts),
+    ("first-starts", folders::first_starts),
+    ("wrong-folder", folders::wrong_folder),
+    ("full-disk", disks::full_disk),
     ("stuck-leader", disks::stuck_leader),
     ("all-lose-power", disks::all_lose_power),
     ("stale-over-crashes", disks::stale_over_crashes),
