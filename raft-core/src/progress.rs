@@ -21,6 +21,8 @@ pub(crate) struct Progress {
     pub(crate) inflights: Inflights,
     /// When it last answered in this term; none before.
     pub(crate) answered: Option<Time>,
+    /// Since when it is a peer of this leader.
+    pub(crate) known_since: Time,
     /// The newest round that it confirmed.
     pub(crate) acked_round: u64,
     /// Until when it grants no vote: the send time of a round that it confirmed, plus its promise.
@@ -82,6 +84,7 @@ impl Progress {
             state: ProgressState::Probe { paused: false },
             inflights: Inflights::default(),
             answered: None,
+            known_since: now,
             acked_round: 0,
             promised_until: Time(0),
             beat_at: now,
@@ -96,10 +99,11 @@ impl Progress {
         }
     }
 
-    /// When it was last heard, for check-quorum; one that does not count was heard when the leader's term began.
+    /// When it was last heard, for check-quorum; one that does not count was heard when the leader's term began. One that
+    /// has just been named has the time of a voter that has just fallen silent.
     pub(crate) fn counted_answer(&self, since: Time) -> Time {
         let counts = self.health == Health::Sound || mutant!(DamagedKeepsLeader);
-        self.answered.filter(|_| counts).unwrap_or(since)
+        if counts { self.answered.unwrap_or(self.known_since) } else { since }
     }
 
     /// What counts towards a commit.

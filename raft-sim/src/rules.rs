@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use raftkit_core::invariants::Before;
 use raftkit_core::{
-    AppendOutcome, Body, CampaignReason, Entry, LogIndex, Membership, Message, NodeId, Payload, ReadMode,
-    RequestId, StoreId, Term, Time, Vote, Write,
+    AppendOutcome, Body, CampaignReason, Entry, LogId, LogIndex, Membership, Message, NodeId, Payload,
+    ReadMode, RequestId, StoreId, Term, Time, Vote, Write,
 };
 use raftkit_replica::{Event, ServiceEvent};
 
@@ -43,6 +43,9 @@ pub(crate) struct Heard {
     rounds: BTreeMap<u64, Time>,
     /// Since when it leads in its term.
     since: Time,
+    /// Since when each member is one, and in which membership that was looked at.
+    known: BTreeMap<NodeId, (StoreId, Time)>,
+    known_of: LogId,
     /// What answered in that term.
     answers: BTreeMap<NodeId, Answer>,
     /// In which term each peer answered last and when, whatever it answered. It may do so in the round of the election, to
@@ -101,11 +104,26 @@ impl Heard {
     fn leads(&mut self, now: Time) {
         self.since = now;
         self.answers.clear();
+        self.known.clear();
+        self.known_of = LogId::ZERO;
         self.reads.clear();
     }
 
     fn answered_at(&self, peer: NodeId) -> Time {
-        self.answers.get(&peer).map_or(self.since, |answer| answer.at)
+        // What it answered before it was removed and named again is older than that.
+        let known = self.known.get(&peer).map_or(self.since, |(_, at)| *at);
+        self.answers.get(&peer).map_or(known, |answer| answer.at.max(known))
+    }
+
+    /// It leads these members: each has the time of a voter that has just fallen silent, from when it was named.
+    fn knows(&mut self, members: &Membership, now: Time) {
+        if self.known_of != members.id() {
+            self.known_of = members.id();
+            self.known.retain(|id, (store, _)| members.store(*id) == Some(*store));
+            for (id, member) in members.members() {
+                self.known.entry(*id).or_insert((member.store, now));
+            }
+        }
     }
 }
 
@@ -131,6 +149,7 @@ impl<S: Subject> World<S> {
         if !node.is_leader() {
             return Ok(());
         }
+        process.heard.knows(node.membership(), local);
         if !before.is_leader() || before.term() != node.term() {
             process.heard.leads(local);
             return Ok(());
