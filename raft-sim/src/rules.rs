@@ -31,6 +31,8 @@ pub(crate) struct Heard {
     commit: LogIndex,
     /// The term that it led then.
     led: Option<Term>,
+    /// The membership in force then.
+    membership: LogIndex,
     /// Appends that it took in.
     appends: BTreeMap<(NodeId, Term, u64), Time>,
     /// Requests for its vote that it took in, each when for the first time.
@@ -72,6 +74,7 @@ impl Heard {
     pub(crate) fn begin(&mut self, before: &Before) {
         self.commit = before.commit();
         self.led = before.is_leader().then(|| before.term());
+        self.membership = before.membership_index();
     }
 
     /// Something is about to be taken in.
@@ -333,10 +336,12 @@ impl<S: Subject> World<S> {
                 let holds =
                     |peer| peer == id || sent(peer).is_some_and(|sent| sent.after(timeout + GRACE) >= local);
                 // Without a lease it asks its followers as well.
+                // A membership that came within this round may have been asked before, or not.
+                let is_known = heard.membership == node.membership_index();
                 let by_lease = mode == ReadMode::Lease && is_quorum(membership, holds);
                 promise!(
                     Rules,
-                    by_lease || is_quorum(membership, confirms),
+                    !is_known || by_lease || is_quorum(membership, confirms),
                     "{id} lets {} read, and no quorum has confirmed that it leads ({mode:?}; thesis, section 6.4)",
                     message.to
                 );
