@@ -70,7 +70,8 @@ pub(super) fn restarts_joint(settings: &mut Settings, draft: &mut Draft) {
 pub(super) fn joint_under_split(settings: &mut Settings, draft: &mut Draft) {
     (settings.nodes, settings.spares) = (3, draft.rng.pick(&[2, 3, 4]));
     settings.delay_us = draft.rng.pick(&[500, 5_000, 20_000]);
-    (settings.reads, settings.stale) = (draft.rng.pick(&[0, 500]), 0);
+    (settings.reads, settings.stale) = (draft.rng.pick(&[0, 500, 800]), 0);
+    settings.gap_ms = settings.gap_ms.min(draft.rng.pick(&[20, 100, 300]));
     let hosts = settings.nodes + settings.spares;
     let mut old = 0b111;
     for _ in 0..12 {

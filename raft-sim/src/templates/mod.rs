@@ -75,6 +75,8 @@ const TEMPLATES: &[(&str, Template)] = &[
     ("restarts-joint", members::restarts_joint),
     ("joint-under-split", members::joint_under_split),
     ("joint-under-split", members::joint_under_split),
+    ("joint-under-split", members::joint_under_split),
+    ("joint-under-split", members::joint_under_split),
     ("storm-of-elections", leaders::storm_of_elections),
     ("crash-in-truncation", disks::crash_in_truncation),
     ("figure-8", leaders::figure_8),
