@@ -35,7 +35,10 @@ const SECONDS_IN_GATE: u64 = 20;
 /// What the gate tries: mutants of each crate, each promise by the one that it catches soonest.
 const IN_GATE: &[&str] = &[
     "raft-core/vote-before-durable",         // one-vote
-    "raft-core/pre-vote-changes-vote",       // node-state
+    "raft-core/old-term-committed",          // rules
+    "raft-core/leaves-joint-again",          // node-state
+    "raft-core/inflight-ignored",            // bounded
+    "raft-core/second-change-ignored",       // one-answer
     "raft-core/pre-vote-raises-term",        // liveness
     "raft-core/commit-to-last",              // committed-forever
     "raft-core/new-leader-drops-tail",       // leader-complete
@@ -43,9 +46,11 @@ const IN_GATE: &[&str] = &[
     "raft-core/quorum-off-by-one",           // durable-quorum
     "raft-core/ack-before-durable",          // durable-ack
     "raft-log/ack-at-submit",                // recovery
+    "raft-log/other-node-opened",            // own-folder
     "raft-snapshot/finished-before-durable", // no-loss
     "raft-replica/applied-is-committed",     // fresh-read
-    "raft-replica/jumped-told-not-done",     // true-answer
+    "raft-replica/time-out-told-not-done",   // true-answer
+    "raft-replica/stale-read-before-replay", // stale-read
     "raft-kv/modify-index-not-restored",     // same-state
     "raft-net/other-cluster-accepted",       // durable-quorum, of all clusters
 ];
