@@ -117,4 +117,6 @@ raftkit_mutants::catalogue! { "raft-replica";
         "A stale read shows what a power cut here may take back.",
     53 StaleReadBeforeReplay "stale-read-before-replay" "stale reads go back"
         "A stale read after a start does not wait for what was known to be committed.",
+    54 LateAnswerTold "late-answer-told" "answered twice"
+        "A write whose time-out was told is answered again once its outcome is known.",
 }
