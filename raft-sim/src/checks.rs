@@ -4,7 +4,7 @@ use raftkit_core::invariants::{Before, check_since, check_state};
 use raftkit_core::{
     AppendOutcome, Body, Entry, HardState, Health, LogId, LogIndex, Message, NodeId, Payload, StoreId, Vote,
 };
-use raftkit_replica::{Action, Event, ServiceAction};
+use raftkit_replica::{Action, Event, ServiceAction, ServiceEvent};
 
 use crate::host::Harm;
 use crate::rules::check_write;
@@ -116,7 +116,10 @@ impl<S: Subject> World<S> {
             );
             self.check_acknowledged(id, peer, status.match_index)?;
         }
-        let (waiting, open) = (process.service.waiting(), process.open.len() + process.callers.len());
+        // A client that gave up while this round was under way: the service hears of it in the next one.
+        let unheard = process.inbox.iter().filter(|it| matches!(it, ServiceEvent::Forget(_))).count();
+        let open = process.open.len() + process.callers.len() + unheard;
+        let waiting = process.service.waiting();
         promise!(
             Bounded,
             waiting <= open,
