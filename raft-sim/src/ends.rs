@@ -107,7 +107,7 @@ impl<S: Subject> World<S> {
         host.durable = Shadow::new(LogId::ZERO, 0, HardState::default());
         host.pending.clear();
         host.submitted.clear();
-        host.has_rotted = false;
+        (host.has_rotted, host.was_damaged) = (false, false);
         host.shown = raftkit_core::LogIndex::ZERO;
         host.state_durable = LogId::ZERO;
         self.gone += gone;

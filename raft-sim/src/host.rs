@@ -77,6 +77,8 @@ pub(crate) struct Host<S: Subject> {
     pub(crate) submitted: VecDeque<Time>,
     /// Something on this disk has rotted once.
     pub(crate) has_rotted: bool,
+    /// Its log has opened as damaged once: the commit before the newest one may be of before it was mended.
+    pub(crate) was_damaged: bool,
     /// The greatest index that a stale read showed.
     pub(crate) shown: LogIndex,
     /// Up to where the state machine was reported durable.
@@ -192,6 +194,7 @@ impl<S: Subject> Host<S> {
             pending: VecDeque::new(),
             submitted: VecDeque::new(),
             has_rotted: false,
+            was_damaged: false,
             shown: LogIndex::ZERO,
             state_durable: LogId::ZERO,
             needs_newest_commit: false,

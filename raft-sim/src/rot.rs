@@ -110,7 +110,7 @@ impl<S: Subject> World<S> {
         self.flip(id, &file, at);
         self.hit(Mark::CommitRotted);
         let host = self.host(id);
-        if area == Area::LogCommit && !host.needs_newest_commit {
+        if area == Area::LogCommit && !host.needs_newest_commit && !host.was_damaged {
             host.harm = Harm::None;
         }
     }

@@ -225,6 +225,7 @@ impl<S: Subject> World<S> {
         let (store, durable) = (host.store, host.durable.clone());
         match health {
             Health::Damaged => {
+                host.was_damaged = true;
                 if was != Harm::Damaged {
                     self.ghosts.insert((id, store), durable);
                 }
