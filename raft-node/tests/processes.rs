@@ -270,18 +270,21 @@ fn the_data_folder_stays_bounded_under_endless_overwrites() {
     };
     let value = vec![b'x'; 100_000];
     let mut largest = 0;
-    for number in 0..2000 {
+    for number in 0..2000_u64 {
         assert_eq!(node.put(&format!("/v1/kv/over/{}", number % 4), &value).unwrap().status, 200);
+        if number % 100 == 99 {
+            // The log is cut beside the writes: by how much these are ahead depends on who else uses the machine.
+            eventually("the log is cut", || {
+                node.status().is_some_and(|status| status["Base"].as_u64() > Some(number.saturating_sub(200)))
+            });
+        }
         if number == 400 {
             largest = size();
         }
     }
     let end = size();
-    // redb doubles its file when it is full, and how full it is when the log is cut depends on who else uses the disk.
+    // redb doubles its file when it is full.
     assert!(end <= largest * 2, "{largest} bytes after 400 writes, {end} after 2000 (200 MB in all)");
-    eventually("the log is compacted", || {
-        node.status().is_some_and(|status| status["Base"].as_u64() > Some(1700))
-    });
 }
 
 #[test]
