@@ -20,6 +20,8 @@ const SECTOR: usize = 512;
 /// What a record and a witness start with.
 const RECORD: &[u8] = b"RKJ1";
 const WITNESS: &[u8] = b"RKW1";
+/// A record's head, in bytes; its hard state comes next.
+const RECORD_HEAD: u64 = 40;
 /// How many of the newest records rot.
 const NEWEST: u64 = 4;
 
@@ -133,7 +135,8 @@ impl<S: Subject> World<S> {
             return;
         }
         let (_, at) = self.rng.pick(&may);
-        let at = at + self.rng.below(SECTOR as u64 / 8);
+        // Behind the head: a wrong number there would mislead the next look at what is newest.
+        let at = at + RECORD_HEAD + self.rng.below(24);
         self.flip(id, file, at);
         self.hit(Mark::RecordRotted);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raftkit_core::{Base, Config, HardState, Health, LogId, LogIndex, Membership, NodeId, Restored};
-use raftkit_disk::Disk;
+use raftkit_disk::{Disk, create_dir_all_durably};
 use raftkit_log::{OpenOptions, ReadResult, Reader as LogReader, Store};
 use raftkit_replica::{
     CompactionOptions, Opened, Repair, ReplicaOptions, Service, ServiceOptions, StateMachine, founding_base,
@@ -138,6 +138,8 @@ impl<S: Subject> World<S> {
         let (health, reader) = (restored.hard_state.health, store.reader());
         let found = read_all(&restored, &reader, |base| self.truth.chain(base))?;
         let host = self.hosts.get_mut(&id).expect("known");
+        // A machine may take its folder to be there: in the server the log has made it.
+        create_dir_all_durably(&*disk, &folders.state).map_err(|error| words(&error))?;
         let machine = S::open(Arc::clone(&disk), &folders.state).map_err(|error| words(&error))?;
         let applied = machine.applied();
         let snapshots = SnapshotDir::new(disk, folders.snapshots)
