@@ -2,7 +2,7 @@
 
 use raftkit_core::invariants::{Before, check_since, check_state};
 use raftkit_core::{
-    AppendOutcome, Body, Entry, HardState, Health, LogId, LogIndex, Message, NodeId, Payload, StoreId, Vote,
+    AppendOutcome, Body, Entry, Health, LogId, LogIndex, Message, NodeId, Payload, StoreId, Vote,
 };
 use raftkit_replica::{Action, Event, ServiceAction, ServiceEvent};
 
@@ -20,20 +20,6 @@ const BOUNDS_EVERY: u64 = 8;
 /// The state's own check is asked after each so many-th commit.
 const STATE_CHECK_EVERY: u64 = 16;
 
-/// A term never goes back, and the vote in it never changes.
-fn check_hard_state(id: NodeId, was: &HardState, is: &HardState) -> Checked {
-    promise!(NodeState, is.term >= was.term, "{id} goes back from term {} to {}", was.term, is.term);
-    promise!(
-        OneVote,
-        is.term > was.term || was.vote.is_none() || is.vote == was.vote,
-        "{id} has voted for {:?} in term {}, and now its vote is {:?}",
-        was.vote,
-        is.term,
-        is.vote
-    );
-    Ok(())
-}
-
 impl<S: Subject> World<S> {
     /// Keeps the shadow logs up with what a node wants written.
     pub(crate) fn shadow_writes(&mut self, id: NodeId, actions: &[ServiceAction]) {
@@ -49,9 +35,6 @@ impl<S: Subject> World<S> {
                     checked = Err((Promise::CommittedForever, what));
                 }
                 self.marks.hit(Mark::SnapshotInstalled);
-            }
-            if let Some(hard) = &write.hard_state {
-                checked = checked.and_then(|()| check_hard_state(id, &host.view.hard, hard));
             }
             self.marks.hit_if(write.truncate_from.is_some_and(|from| from <= last.index), Mark::Truncated);
             self.marks.hit_if(write.compact_to.is_some(), Mark::Compacted);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use raftkit_core::invariants::Before;
 use raftkit_core::{
-    AppendOutcome, Body, CampaignReason, Entry, LogId, LogIndex, Membership, Message, NodeId, Payload,
-    ReadMode, RequestId, StoreId, Term, Time, Vote, Write,
+    AppendOutcome, Body, CampaignReason, Entry, HardState, LogId, LogIndex, Membership, Message, NodeId,
+    Payload, ReadMode, RequestId, StoreId, Term, Time, Vote, Write,
 };
 use raftkit_replica::{Event, ServiceEvent};
 
@@ -335,9 +335,9 @@ impl<S: Subject> World<S> {
                 let confirms = |peer: NodeId| peer == id || sent(peer).is_some_and(|sent| sent >= asked);
                 let holds =
                     |peer| peer == id || sent(peer).is_some_and(|sent| sent.after(timeout + GRACE) >= local);
-                // Without a lease it asks its followers as well.
                 // A membership that came within this round may have been asked before, or not.
                 let is_known = heard.membership == node.membership_index();
+                // Without a lease it asks its followers as well.
                 let by_lease = mode == ReadMode::Lease && is_quorum(membership, holds);
                 promise!(
                     Rules,
@@ -389,17 +389,24 @@ fn conflicts(id: NodeId, refused: LogIndex, commit: LogIndex) -> Checked {
     Ok(())
 }
 
+/// A term never goes back, and the vote in it never changes.
+fn check_hard_state(id: NodeId, was: &HardState, is: &HardState) -> Checked {
+    promise!(NodeState, is.term >= was.term, "{id} goes back from term {} to {}", was.term, is.term);
+    promise!(
+        OneVote,
+        is.term > was.term || was.vote.is_none() || is.vote == was.vote,
+        "{id} has voted for {:?} in term {}, and now its vote is {:?}",
+        was.vote,
+        is.term,
+        is.vote
+    );
+    Ok(())
+}
+
 /// What a node wants written, after what it had written before.
 pub(crate) fn check_write(id: NodeId, before: &Shadow, write: &Write) -> Checked {
-    if let Some(hard) = write.hard_state {
-        let (term, vote) = (before.hard.term, before.hard.vote);
-        promise!(
-            OneVote,
-            hard.term > term || hard.term == term && (vote.is_none() || hard.vote == vote),
-            "{id} has written that it voted for {vote:?} in term {term}, and now writes {:?} in term {} (paper, Figure 2)",
-            hard.vote,
-            hard.term
-        );
+    if let Some(hard) = &write.hard_state {
+        check_hard_state(id, &before.hard, hard)?;
     }
     // A write is atomic, two are not: a crash in between would leave a log that is shorter than before and after.
     let shrinks =
