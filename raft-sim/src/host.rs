@@ -141,6 +141,12 @@ pub(crate) struct LogLane {
     pub(crate) idle_planned: bool,
 }
 
+impl LogLane {
+    pub(crate) fn new(worker: LogWorker) -> Self {
+        Self { worker, queue: Vec::new(), work: None, witnessed: true, idle_planned: false }
+    }
+}
+
 /// The state machine's thread.
 pub(crate) struct MachineLane<S: Subject> {
     pub(crate) applier: Applier<S::Machine>,
@@ -148,11 +154,23 @@ pub(crate) struct MachineLane<S: Subject> {
     pub(crate) work: Option<Work>,
 }
 
+impl<S: Subject> MachineLane<S> {
+    pub(crate) fn new(applier: Applier<S::Machine>) -> Self {
+        Self { applier, queue: Vec::new(), work: None }
+    }
+}
+
 /// The thread that reads the log and handles snapshots.
 pub(crate) struct IoLane {
     pub(crate) worker: SnapshotWorker,
     pub(crate) queue: VecDeque<IoWork>,
     pub(crate) work: Option<Work>,
+}
+
+impl IoLane {
+    pub(crate) fn new(worker: SnapshotWorker) -> Self {
+        Self { worker, queue: VecDeque::new(), work: None }
+    }
 }
 
 pub(crate) enum IoWork {

@@ -14,7 +14,7 @@
 //! | `world.rs` | virtual time: hosts, network, clients, and one happening after the other |
 //! | `host.rs`, `start.rs`, `round.rs`, `work.rs` | a machine and its process; how it begins and ends, its loop, its threads |
 //! | `network.rs`, `admit.rs`, `clock.rs` | links; who may come in; a node's clock |
-//! | `folders.rs` | where on its disk a node keeps what |
+//! | `folders.rs`, `configured.rs` | where on its disk a node keeps what; how its parts are configured |
 //! | `clients.rs`, `chaos.rs`, `rot.rs` | what clients ask and are told; what the script does, and the operator; what rots |
 //! | `checks.rs`, `rules.rs` | what must hold of a node, and what the protocol allows it |
 //! | `truth.rs`, `shadow.rs`, `twin.rs` | what it is held against |
@@ -30,6 +30,7 @@ mod chaos;
 mod checks;
 mod clients;
 mod clock;
+mod configured;
 mod ends;
 mod folders;
 mod host;
@@ -39,6 +40,7 @@ pub mod linearizable;
 mod liveness;
 mod marks;
 mod network;
+mod operator;
 mod plan;
 mod rng;
 mod rot;
@@ -50,6 +52,7 @@ mod settings;
 mod shadow;
 mod shrink;
 mod start;
+mod states;
 mod subject;
 mod swarm;
 mod templates;

@@ -1,19 +1,16 @@
 //! How processes begin and end: open the folder, check what is found, lose power, be killed, stop.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use raftkit_core::{Base, Config, HardState, Health, LogId, LogIndex, Membership, NodeId, Restored};
+use raftkit_core::{Base, HardState, Health, LogId, LogIndex, Membership, NodeId, Restored};
 use raftkit_disk::{Disk, create_dir_all_durably};
-use raftkit_log::{OpenOptions, ReadResult, Reader as LogReader, Store};
-use raftkit_replica::{
-    CompactionOptions, Opened, Repair, ReplicaOptions, Service, ServiceOptions, StateMachine, founding_base,
-    in_words,
-};
+use raftkit_log::{ReadResult, Reader as LogReader, Store};
+use raftkit_replica::{Opened, Repair, Service, StateMachine, founding_base, in_words};
 use raftkit_snapshot::SnapshotDir;
 
 use crate::Mark;
+use crate::configured::{config, log_options, replica_options, service_options};
 use crate::folders::Folders;
 use crate::host::{Harm, IoLane, LogLane, MachineLane, Process};
 use crate::shadow::Shadow;
@@ -118,12 +115,7 @@ impl<S: Subject> World<S> {
         let (now, seed) = (self.now, self.seed);
         let host = self.hosts.get_mut(&id).expect("known");
         let disk: Arc<dyn Disk> = Arc::new(host.disk.clone());
-        let options = OpenOptions {
-            journal_bytes: settings.journal_kib << 10,
-            cache_bytes: 1 << 20,
-            tail_bytes: 64 << 10,
-            ..OpenOptions::new(id, host.store)
-        };
+        let options = log_options(id, host.store, &settings);
         let words = |error: &dyn std::error::Error| in_words(error);
         let (mut store, _) =
             Store::open(Arc::clone(&disk), &folders.log, options).map_err(|error| words(&error))?;
@@ -146,62 +138,28 @@ impl<S: Subject> World<S> {
             .map_err(|error| words(&error))?
             .with_chunk_bytes(u32::try_from(settings.chunk_bytes).unwrap_or(4096));
         let identity = *store.identity();
-        let mut config = Config::new(id, identity.store, identity.incarnation, seed);
-        configure(&mut config, &settings);
-        let replica = ReplicaOptions {
-            compaction: CompactionOptions {
-                trailing_logs: settings.trailing_logs,
-                ..CompactionOptions::default()
-            },
-            persist_interval: persist_interval(id, &settings),
-            unapplied_bytes_max: usize::try_from(settings.unapplied_bytes).unwrap_or(usize::MAX),
-        };
+        let config = config(id, &identity, seed, &settings);
+        let replica = replica_options(id, &settings);
         let opened = Opened::new(config, replica, host.local(now), (store, restored), machine, snapshots)
             .map_err(|error| words(&error))?;
-        let service = Service::new(
-            opened.replica,
-            ServiceOptions {
-                hold_timeout: Duration::from_millis(settings.hold_timeout_ms),
-                commit_timeout: Duration::from_millis(settings.commit_timeout_ms),
-                election_timeout: Duration::from_millis(settings.election_timeout_ms),
-                ..ServiceOptions::default()
-            },
-        );
-        let found = if opened.repaired.is_some() {
-            // An interrupted install was finished: the log starts after the snapshot.
-            let base = service.replica().status().base;
-            if base == found.base() {
-                found
-            } else {
-                let hard = HardState {
-                    term: found.hard.term.max(base.term),
-                    vote: found.hard.vote.filter(|_| found.hard.term >= base.term),
-                    commit: found.hard.commit.max(base.index),
-                    health: found.hard.health,
-                };
-                Shadow::new(base, self.truth.chain(base).unwrap_or(0), hard)
-            }
-        } else {
-            found
+        let service = Service::new(opened.replica, service_options(&settings));
+        let base = service.replica().status().base;
+        let found = match opened.repaired {
+            Some(_) if base != found.base() => installed(base, &found.hard, self.truth.chain(base)),
+            Some(_) | None => found,
         };
         let process = Process {
+            reader: opened.applier.reader(),
+            log_reader: opened.log.reader(),
+            log: LogLane::new(opened.log),
+            machine: MachineLane::new(opened.applier),
+            io: IoLane::new(opened.snapshots),
             incarnation: identity.incarnation,
             service,
             inbox: Vec::new(),
             taken: None,
             wake_at: None,
             spins: 0,
-            reader: opened.applier.reader(),
-            log_reader: opened.log.reader(),
-            log: LogLane {
-                worker: opened.log,
-                queue: Vec::new(),
-                work: None,
-                witnessed: true,
-                idle_planned: false,
-            },
-            machine: MachineLane { applier: opened.applier, queue: Vec::new(), work: None },
-            io: IoLane { worker: opened.snapshots, queue: VecDeque::new(), work: None },
             told: LogIndex::ZERO,
             seen: LogIndex::ZERO,
             calls: BTreeMap::new(),
@@ -375,21 +333,13 @@ fn read_all(
     Ok(found)
 }
 
-/// Nodes are configured one by one.
-fn persist_interval(id: NodeId, settings: &crate::Settings) -> Duration {
-    let times = if settings.uneven == 1 { [12, 1, 4][usize::try_from(id.0 % 3).unwrap_or(0)] } else { 1 };
-    Duration::from_millis(settings.persist_ms * times)
-}
-
-fn configure(config: &mut Config, settings: &crate::Settings) {
-    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-    config.leader_timeout = Duration::from_millis(settings.leader_timeout_ms);
-    config.election_timeout = Duration::from_millis(settings.election_timeout_ms);
-    config.heartbeat_interval = config.leader_timeout / 5;
-    config.clock_error = config.leader_timeout / 10;
-    config.write_stall = Duration::from_millis(settings.write_stall_ms);
-    config.batch_bytes_max = size(settings.batch_bytes);
-    config.inflight_messages_max = size(settings.inflight_messages);
-    config.uncommitted_bytes_max = size(settings.uncommitted_bytes);
-    config.tail_bytes_max = size(settings.tail_bytes);
+/// An interrupted install was finished: the log starts after the snapshot.
+fn installed(base: LogId, found: &HardState, chain: Option<u64>) -> Shadow {
+    let hard = HardState {
+        term: found.term.max(base.term),
+        vote: found.vote.filter(|_| found.term >= base.term),
+        commit: found.commit.max(base.index),
+        health: found.health,
+    };
+    Shadow::new(base, chain.unwrap_or(0), hard)
 }

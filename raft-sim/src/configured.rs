@@ -1,0 +1,62 @@
+//! How the parts of a node are configured, from the numbers of a run.
+
+use std::time::Duration;
+
+use raftkit_core::{Config, NodeId, StoreId};
+use raftkit_log::{Identity, OpenOptions};
+use raftkit_replica::{CompactionOptions, ReplicaOptions, ServiceOptions};
+
+use crate::Settings;
+
+pub(crate) fn log_options(id: NodeId, store: StoreId, settings: &Settings) -> OpenOptions {
+    OpenOptions {
+        journal_bytes: settings.journal_kib << 10,
+        cache_bytes: 1 << 20,
+        tail_bytes: 64 << 10,
+        ..OpenOptions::new(id, store)
+    }
+}
+
+pub(crate) fn config(id: NodeId, identity: &Identity, seed: u64, settings: &Settings) -> Config {
+    let mut config = Config::new(id, identity.store, identity.incarnation, seed);
+    config.leader_timeout = Duration::from_millis(settings.leader_timeout_ms);
+    config.election_timeout = Duration::from_millis(settings.election_timeout_ms);
+    config.heartbeat_interval = config.leader_timeout / 5;
+    config.clock_error = config.leader_timeout / 10;
+    config.write_stall = Duration::from_millis(settings.write_stall_ms);
+    config.batch_bytes_max = size(settings.batch_bytes);
+    config.inflight_messages_max = size(settings.inflight_messages);
+    config.uncommitted_bytes_max = size(settings.uncommitted_bytes);
+    config.tail_bytes_max = size(settings.tail_bytes);
+    config
+}
+
+pub(crate) fn replica_options(id: NodeId, settings: &Settings) -> ReplicaOptions {
+    ReplicaOptions {
+        compaction: CompactionOptions {
+            trailing_logs: settings.trailing_logs,
+            ..CompactionOptions::default()
+        },
+        persist_interval: persist_interval(id, settings),
+        unapplied_bytes_max: size(settings.unapplied_bytes),
+    }
+}
+
+/// Nodes are configured one by one.
+fn persist_interval(id: NodeId, settings: &Settings) -> Duration {
+    let times = if settings.uneven == 1 { [12, 1, 4][usize::try_from(id.0 % 3).unwrap_or(0)] } else { 1 };
+    Duration::from_millis(settings.persist_ms * times)
+}
+
+pub(crate) fn service_options(settings: &Settings) -> ServiceOptions {
+    ServiceOptions {
+        hold_timeout: Duration::from_millis(settings.hold_timeout_ms),
+        commit_timeout: Duration::from_millis(settings.commit_timeout_ms),
+        election_timeout: Duration::from_millis(settings.election_timeout_ms),
+        ..ServiceOptions::default()
+    }
+}
+
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
