@@ -81,7 +81,8 @@ pub struct HardState {
     pub term: Term,
     /// Who got this node's vote in that term.
     pub vote: Option<NodeId>,
-    /// The highest index known to be committed.
+    /// The highest index known to be committed. At a start on a damaged log: as far as the entries that are left are known
+    /// to be the committed ones, and not ones that were truncated in what is lost.
     pub commit: LogIndex,
     /// Whether the log lost something that it may have acknowledged.
     pub health: Health,

@@ -119,4 +119,7 @@ raftkit_mutants::catalogue! { "raft-replica";
         "A stale read after a start does not wait for what was known to be committed.",
     54 LateAnswerTold "late-answer-told" "answered twice"
         "A write whose time-out was told is answered again once its outcome is known.",
+    // A log that lost entries.
+    55 ReplacedTakenForApplied "replaced-taken-for-applied" "rot"
+        "All that is left of a damaged log is taken for applied where the state machine is ahead of it.",
 }

@@ -32,8 +32,9 @@ pub enum Repair {
     /// A damaged log lost entries that the state machine holds. The log is filled up again from the leader, and the
     /// state machine passes them over.
     LogBehindState {
-        /// The last index that is left in the log.
-        last: LogIndex,
+        /// How far the log is known to hold what the state machine holds. What it has behind may be entries that others
+        /// took the place of, which are lost.
+        agreed: LogIndex,
         /// The last entry in the state machine.
         state: LogId,
     },
@@ -94,8 +95,12 @@ impl<M: StateMachine> Opened<M> {
             let _ = dir.remove_all_but(&[]);
         }
         // A founding member's log starts after an entry that holds no command: a new state machine is up to it.
-        // Of a damaged log that ends before the state machine, all that is left is applied.
-        let applied = mutant!(OpensAppliedToCommit, restored.hard_state.commit.max(state.index), state.index);
+        // Of a damaged log that lost some of what the state machine holds, what both are known to hold is applied.
+        let applied = match repaired {
+            Some(Repair::LogBehindState { agreed, .. }) => agreed,
+            Some(Repair::LogReset(_)) | None => state.index,
+        };
+        let applied = mutant!(OpensAppliedToCommit, restored.hard_state.commit.max(applied), applied);
         restored.applied = applied.min(restored.last).max(restored.base.id.index);
         restored.hard_state.commit = restored.hard_state.commit.max(restored.applied);
         let as_of = mutant!(OpensWithNewestMembership, restored.last, restored.applied);
@@ -139,11 +144,29 @@ fn reconcile(
         reset(Base { id: state, membership }, store, restored)?;
         return Ok(Some(Repair::LogReset(state)));
     }
+    let agreed = agreed(state, restored);
     match restored.hard_state.health {
         Health::Sound if mutant!(StateAheadAccepted | ResetNotFinished) => Ok(None),
-        Health::Damaged if state.index > last => Ok(Some(Repair::LogBehindState { last, state })),
+        // Where another entry is known to be committed at the state machine's index they do not belong together.
+        Health::Damaged if agreed < state.index => Ok(Some(Repair::LogBehindState { agreed, state })),
         Health::Damaged | Health::Sound => Err(OpenReplicaError::StateAheadOfLog { state, last }),
     }
+}
+
+/// How far a damaged log is known to hold what the state machine holds, of which it lost the last entry. It may have lost
+/// as well that some of what it still has was truncated: only what it knows to be committed is certain, and what has the
+/// term of the state machine's last entry, as all of that term before it is the same in every log (paper, section 5.3).
+fn agreed(state: LogId, restored: &Restored) -> LogIndex {
+    if mutant!(ReplacedTakenForApplied) {
+        return LogIndex(state.index.0 - 1).min(restored.last);
+    }
+    let runs = &restored.term_runs;
+    let of_term = runs.iter().position(|run| run.term == state.term).map(|at| {
+        let end = runs.get(at + 1).map_or(restored.last.next(), |next| next.first);
+        LogIndex(end.0 - 1).min(state.index)
+    });
+    let committed = restored.hard_state.commit.min(restored.last).max(restored.base.id.index);
+    of_term.map_or(committed, |end| end.max(committed))
 }
 
 fn reset(base: Base, store: &mut Store, restored: &mut Restored) -> Result<(), OpenReplicaError> {

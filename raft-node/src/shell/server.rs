@@ -273,8 +273,10 @@ fn begin<M: StateMachine>(
         Some(Repair::LogReset(id)) => {
             tracing::warn!("an interrupted snapshot install was finished: the log starts after {id}");
         }
-        Some(Repair::LogBehindState { last, state }) => {
-            tracing::warn!("the log ends with {last} and the state machine holds {state}, which stays");
+        Some(Repair::LogBehindState { agreed, state }) => {
+            tracing::warn!(
+                "the log is certain up to {agreed} and the state machine holds {state}, which stays"
+            );
         }
     }
     if health == Health::Damaged {

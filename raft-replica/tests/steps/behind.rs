@@ -71,24 +71,70 @@ fn a_sound_log_that_ends_before_the_state_is_refused_and_a_damaged_one_is_not() 
     assert!(matches!(refused, OpenReplicaError::StateAheadOfLog { last: LogIndex(3), .. }), "{refused:?}");
     let opened = damaged();
     let state = LogId::new(2, 8);
-    assert_eq!(opened.repaired, Some(Repair::LogBehindState { last: LogIndex(3), state }));
+    assert_eq!(opened.repaired, Some(Repair::LogBehindState { agreed: LogIndex(3), state }));
     let status = opened.replica.status();
     assert_eq!((status.applied, status.commit), (LogIndex(3), LogIndex(3)), "the core goes by the log");
     assert_eq!((opened.replica.applied(), opened.replica.durable()), (LogIndex(8), LogIndex(8)));
 }
 
-#[test]
-fn a_damaged_log_with_another_entry_where_the_state_ends_is_refused() {
+fn open_with(entries: Vec<Entry>, commit: u64) -> Result<Opened<Machine>, OpenReplicaError> {
     let disk = SimulatedDisk::new(1);
     drop(behind(&disk, Health::Damaged).unwrap());
-    let refused = try_open(&disk, |store| {
-        let other = |index| Entry { id: LogId::new(3, index), payload: Payload::Noop };
-        let hard_state = Some(HardState { term: Term(3), health: Health::Damaged, ..HardState::default() });
-        store.queue(Write { append: (4..=9).map(other).collect(), hard_state, ..Write::default() });
+    try_open(&disk, |store| {
+        let (commit, health) = (LogIndex(commit), Health::Damaged);
+        let hard_state = Some(HardState { term: Term(4), commit, health, ..HardState::default() });
+        let truncate_from = entries.first().map(|first| first.id.index);
+        store.queue(Write { truncate_from, append: entries.into(), hard_state, ..Write::default() });
         store.flush().unwrap();
-    });
-    let refused = refused.unwrap_err();
-    assert!(matches!(refused, OpenReplicaError::StateAheadOfLog { .. }), "{refused:?}");
+    })
+}
+
+#[test]
+fn a_damaged_log_that_knows_another_entry_to_be_committed_where_the_state_ends_is_refused() {
+    let other = |index| Entry { id: LogId::new(3, index), payload: Payload::Noop };
+    for commit in [8, 9] {
+        let refused = open_with((4..=9).map(other).collect(), commit).unwrap_err();
+        assert!(matches!(refused, OpenReplicaError::StateAheadOfLog { .. }), "{refused:?}");
+    }
+}
+
+/// What a node starts with whose log, damaged, holds these entries and knows itself to be committed up to `commit`, and
+/// whose state holds up to 2.8.
+fn agreed_with(entries: Vec<Entry>, commit: u64) -> (LogIndex, LogIndex, Membership) {
+    let mut opened = open_with(entries, commit).unwrap();
+    let status = opened.replica.status();
+    assert_eq!(opened.replica.applied(), LogIndex(8), "what the state holds is shown");
+    let state = LogId::new(2, 8);
+    assert_eq!(opened.repaired, Some(Repair::LogBehindState { agreed: status.applied, state }));
+    let named = named(&mut opened);
+    assert!(named.is_err(), "the membership as of the state is not known");
+    // Nothing that the state holds is asked of it again: the same entries are passed over, from there on.
+    let first = status.applied.next().0;
+    let held = (first..=8).map(command).collect();
+    assert_eq!(through(&run(&mut opened, vec![apply(first, held)])), [8]);
+    let (_, membership) = self::named(&mut opened).unwrap();
+    (status.applied, status.commit, membership)
+}
+
+/// Before an entry of the state's term came into the log it may have held others, which were truncated then; with the
+/// record of that lost they are back.
+#[test]
+fn entries_that_may_have_been_replaced_in_what_is_lost_are_not_taken_for_applied() {
+    let old = |index| Entry { id: LogId::new(1, index), payload: Payload::Noop };
+    let (applied, commit, _) = agreed_with(vec![old(2), old(3), old(4)], 2);
+    assert_eq!((applied, commit), (LogIndex(2), LogIndex(2)));
+    let (_, _, membership) = agreed_with(vec![old(2), moved(1, 3, "never committed"), old(4)], 2);
+    assert_eq!(membership, self::membership("first"));
+}
+
+#[test]
+fn a_log_that_goes_on_in_another_term_than_the_state_is_not_taken_for_applied_behind_that() {
+    let other = |index| Entry { id: LogId::new(3, index), payload: Payload::Noop };
+    let (applied, commit, _) = agreed_with((4..=9).map(other).collect(), 3);
+    assert_eq!((applied, commit), (LogIndex(3), LogIndex(3)));
+    // 2.3 is the state's as well, whether the log knows that or not: they are of one term.
+    let (applied, commit, _) = agreed_with((4..=9).map(other).collect(), 0);
+    assert_eq!((applied, commit), (LogIndex(3), LogIndex(3)));
 }
 
 #[test]
