@@ -6,7 +6,6 @@ use raftkit_core::{
 };
 use raftkit_replica::{Action, ServiceAction, ServiceEvent};
 
-use crate::host::Harm;
 use crate::rules::check_write;
 use crate::subject::Subject;
 use crate::truth::is_quorum;
@@ -111,11 +110,7 @@ impl<S: Subject> World<S> {
     }
 
     fn healed_node(&mut self, id: NodeId) {
-        let host = self.host(id);
-        let store = host.store;
-        if host.harm == Harm::Damaged {
-            host.harm = Harm::None;
-        }
+        let store = self.hosts[&id].store;
         self.ghosts.remove(&(id, store));
         self.hit(Mark::Healed);
         let last = self.truth.id(self.truth.last()).unwrap_or_default();

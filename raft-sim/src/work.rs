@@ -1,6 +1,6 @@
 //! The threads of a process: work that is begun, takes a while, and is done when its syncs are.
 
-use raftkit_core::{Entry, Fetched, NodeId, Payload, Write};
+use raftkit_core::{Entry, Fetched, Health, NodeId, Payload, Write};
 use raftkit_disk::Injected;
 use raftkit_replica::{Ended, Event, LogWorker, MachineWork, ServiceEvent, SnapshotWork, fetch};
 
@@ -182,6 +182,10 @@ impl<S: Subject> World<S> {
                 while let Some(write) = host.pending.pop_front_if(|write| write.seq <= *seq) {
                     host.durable.apply(&write, |base| truth.chain(base));
                     host.submitted.pop_front();
+                }
+                // Until that is durable a restart takes it back, and the node counts in no quorum again.
+                if host.harm == Harm::Damaged && host.durable.hard.health == Health::Sound {
+                    host.harm = Harm::None;
                 }
             }
             self.give(id, ServiceEvent::Replica(report));
