@@ -63,7 +63,7 @@ impl<S: Subject> World<S> {
                 Ok(())
             }
             Body::AppendEntriesResponse(answer) => speaker.may_answer_append(message, answer),
-            Body::ReadIndexResponse(answer) => speaker.may_let_read(message.to, answer),
+            Body::ReadIndexResponse(answer) => speaker.may_let_read(message, answer),
             Body::PreVoteResponse(_)
             | Body::RequestVoteResponse(_)
             | Body::ReadIndex(_)
@@ -139,11 +139,13 @@ impl Speaker<'_> {
         Ok(())
     }
 
-    fn may_let_read(&self, reader: NodeId, answer: &ReadIndexResponse) -> Checked {
+    fn may_let_read(&self, message: &Message, answer: &ReadIndexResponse) -> Checked {
         let (id, heard, membership) = (self.id, &*self.heard, self.node.membership());
+        // It may have heard of a later term since, within this round.
+        let (reader, term) = (message.to, message.term);
         let asked = heard.reads.get(&(reader, answer.request)).copied();
         let Some((asked, mode)) = asked.filter(|_| answer.index.is_some()) else { return Ok(()) };
-        let sent = |peer: NodeId| heard.answer(peer, self.node.term()).and_then(|answer| answer.sent);
+        let sent = |peer: NodeId| heard.answer(peer, term).and_then(|answer| answer.sent);
         let confirms = |peer: NodeId| peer == id || sent(peer).is_some_and(|sent| sent >= asked);
         let has_time = |sent: Time| sent.after(self.leader_timeout + GRACE) >= self.now;
         let holds = |peer| peer == id || sent(peer).is_some_and(has_time);
