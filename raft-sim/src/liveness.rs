@@ -10,8 +10,9 @@ use crate::subject::Subject;
 use crate::violation::Promise;
 use crate::world::{MS, SECOND, World};
 
-/// A peer that does not answer is given up after 10 s, and its snapshot 30 s later; clocks may be too slow.
-const GIVEN_UP: u64 = 50 * SECOND;
+/// The log is kept for one that has installed a snapshot and comes no further for 30 s. Then it needs another one and does
+/// not answer, is given up 10 s later, and that snapshot after 30 s more; clocks may be too slow.
+const GIVEN_UP: u64 = 80 * SECOND;
 
 impl<S: Subject> World<S> {
     /// Ends all faults, but for a minority that may stay away, and starts whoever else is down.
