@@ -37,6 +37,8 @@ pub struct Remote {
     pub store: StoreId,
     /// Its life.
     pub incarnation: Incarnation,
+    /// As in its greeting, see [`Hello::process`].
+    pub process: u64,
     /// Its cluster, if it had one when it last greeted.
     pub cluster: Option<ClusterId>,
 }
@@ -45,7 +47,8 @@ impl Remote {
     /// Who greets so.
     #[must_use]
     pub fn of(hello: &Hello) -> Self {
-        Self { node: hello.node, store: hello.store, incarnation: hello.incarnation, cluster: hello.cluster }
+        let Hello { node, store, incarnation, process, cluster, .. } = *hello;
+        Self { node, store, incarnation, process, cluster }
     }
 }
 
@@ -173,10 +176,18 @@ fn one_cluster(own: &Own, remote: &Remote) -> Result<Admit, Refusal> {
     }
 }
 
+/// A life that was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Met {
+    store: StoreId,
+    incarnation: Incarnation,
+    process: u64,
+}
+
 /// The newest life of each node that was met.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lives {
-    lives: BTreeMap<NodeId, (StoreId, Incarnation)>,
+    lives: BTreeMap<NodeId, Met>,
 }
 
 /// Which life of a node has come.
@@ -192,23 +203,24 @@ impl Lives {
     /// Takes note of a node that has come to `own`. With another data folder it is another life, however it counts.
     ///
     /// # Errors
-    /// It is an earlier life than one that was met, in the same data folder.
+    /// It is an earlier life than one that was met, in the same data folder; or the same one in another process, and a life
+    /// has only one: the folder was copied.
     pub fn admit(&mut self, own: NodeId, remote: &Remote) -> Result<Life, Refusal> {
-        let came = (remote.store, remote.incarnation);
-        match self.lives.get(&remote.node).copied() {
-            Some(met) if met == came => Ok(Life::Same),
-            Some((store, newest))
-                if store == remote.store && remote.incarnation < newest && !mutant!(StaleLifeAccepted) =>
-            {
-                Err(Refusal::Stale {
-                    refuser: own,
-                    refused: remote.node,
-                    newest,
-                    claimed: remote.incarnation,
-                })
+        let Remote { node: refused, store, incarnation, process, .. } = *remote;
+        let came = Met { store, incarnation, process };
+        match self.lives.get(&refused).copied().filter(|met| met.store == store) {
+            Some(met) if met == came || (met.incarnation == incarnation && mutant!(CopyAccepted)) => {
+                Ok(Life::Same)
+            }
+            Some(met) if met.incarnation == incarnation => {
+                Err(Refusal::Copy { refuser: own, refused, incarnation })
+            }
+            Some(met) if incarnation < met.incarnation && !mutant!(StaleLifeAccepted) => {
+                let (newest, claimed) = (met.incarnation, incarnation);
+                Err(Refusal::Stale { refuser: own, refused, newest, claimed })
             }
             Some(_) | None => {
-                self.lives.insert(remote.node, came);
+                self.lives.insert(refused, came);
                 Ok(mutant!(EarlierLifeKept, Life::Same, Life::New))
             }
         }
@@ -217,7 +229,7 @@ impl Lives {
     /// The data folder of the life of a node that was met last.
     #[must_use]
     pub fn store(&self, node: NodeId) -> Option<StoreId> {
-        self.lives.get(&node).map(|(store, _)| *store)
+        self.lives.get(&node).map(|met| met.store)
     }
 }
 
@@ -348,6 +360,7 @@ mod tests {
             Hello { node: NodeId(3), ..hello() },
             Hello { store: StoreId(21), ..hello() },
             Hello { incarnation: Incarnation(4), ..hello() },
+            Hello { process: 77, ..hello() },
             Hello { cluster: None, ..hello() },
         ] {
             assert_eq!(check_again(&OWN, &joined, &changed), Err(Violation::ChangedIdentity), "{changed:?}");
@@ -377,5 +390,11 @@ mod tests {
         assert_eq!((lives.store(NodeId(2)), lives.store(NodeId(3))), (Some(StoreId(21)), None));
         let other = Remote { node: NodeId(3), ..life(20, 1) };
         assert_eq!(lives.admit(own, &other), Ok(Life::New), "each node has its own lives");
+        // A copy of its folder, which was opened as often.
+        let copy = Remote { process: 77, ..life(21, 1) };
+        let copied = Refusal::Copy { refuser: own, refused: NodeId(2), incarnation: Incarnation(1) };
+        assert_eq!(lives.admit(own, &copy), Err(copied));
+        assert_eq!(lives.admit(own, &life(21, 1)), Ok(Life::Same), "the first stays");
+        assert_eq!(lives.admit(own, &Remote { process: 78, ..life(21, 2) }), Ok(Life::New), "a restart");
     }
 }

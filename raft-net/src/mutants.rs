@@ -23,6 +23,8 @@ raftkit_mutants::catalogue! { "raft-net";
         "A message for another node is delivered.",
     10 IdentityChanges "identity-changes" "forged sender"
         "A node becomes another one with its second greeting.",
+    21 CopyAccepted "copy-accepted" "two nodes with one id"
+        "A second process on a copy of a member's data folder comes in.",
     // Frames.
     11 ForgedLengthAllocated "forged-length-allocated" "forged length"
         "As much is reserved as the first bytes of a frame announce.",

@@ -18,7 +18,8 @@ pub struct Hello {
     pub store: StoreId,
     /// Its life.
     pub incarnation: Incarnation,
-    /// Random, drawn at the start of the process: tells a node that dialled itself from a twin on a copied folder.
+    /// Random, drawn at the start of the process: tells a node that dialled itself from a twin on a copied folder, and
+    /// two processes on copies of one folder from one that dials again.
     pub process: u64,
     /// Where its transport is reached, `host:port`.
     pub address: String,
@@ -126,6 +127,21 @@ pub enum Refusal {
         newest: Incarnation,
         /// The life that was claimed.
         claimed: Incarnation,
+    },
+    /// Two processes run on copies of one data folder, in the same life: one of them would vote and acknowledge what the
+    /// other does not know.
+    #[error(
+        "node {refuser} refused node {refused} in incarnation {incarnation}: another process runs with the same store and \
+         incarnation; its data folder was copied, or an older copy of it was put back: stop one of the two, and add the \
+         other as a new member with an empty data folder"
+    )]
+    Copy {
+        /// The refusing node.
+        refuser: NodeId,
+        /// The node that is refused.
+        refused: NodeId,
+        /// The life that both claim.
+        incarnation: Incarnation,
     },
     /// Another node answers at the address.
     #[error(

@@ -126,7 +126,7 @@ fn message() -> impl Strategy<Value = Message> {
 }
 
 fn refusal() -> impl Strategy<Value = Refusal> {
-    (any::<[u64; 4]>(), any::<[u128; 2]>(), 0..8u8).prop_map(|([a, b, c, d], [x, y], kind)| {
+    (any::<[u64; 4]>(), any::<[u128; 2]>(), 0..9u8).prop_map(|([a, b, c, d], [x, y], kind)| {
         let (refuser, refused) = (NodeId(a), NodeId(b));
         match kind {
             0 => Refusal::version(u32::try_from(a & 0xffff).unwrap()),
@@ -140,7 +140,8 @@ fn refusal() -> impl Strategy<Value = Refusal> {
             3 => Refusal::Twin { node: refuser, refuser_store: StoreId(x), refused_store: StoreId(y) },
             4 => Refusal::Myself { node: refuser },
             5 => Refusal::Certificate { refuser, refused },
-            6 => Refusal::Stale { refuser, refused, newest: Incarnation(c), claimed: Incarnation(d) },
+            6 => Refusal::Copy { refuser, refused, incarnation: Incarnation(c) },
+            7 => Refusal::Stale { refuser, refused, newest: Incarnation(c), claimed: Incarnation(d) },
             _ => Refusal::OtherNode { refuser, expected: NodeId(c), refused },
         }
     })

@@ -13,7 +13,7 @@ mod support;
 use raftkit_core::{ClusterId, NodeId, StoreId};
 use raftkit_net::certificates::create_node_certificate;
 use raftkit_net::{HelloError, Refusal, StartError, TlsError, TlsFiles, TlsIdentity, Transport};
-use support::{CLUSTER, Log, authority, plan, store, within};
+use support::{CLUSTER, Log, authority, heartbeat, plan, round, store, within};
 use tokio::sync::mpsc;
 
 #[tokio::test]
@@ -146,6 +146,22 @@ async fn an_earlier_life_of_a_node_is_refused_once_a_later_one_was_met() {
     four.knows(&one);
     let line = log.line(&["node=1", "incarnation 4", "incarnation 5"]).await;
     assert!(line.contains("node 2"), "{line}");
+}
+
+#[tokio::test]
+async fn a_process_on_a_copy_of_a_members_folder_is_refused_while_the_other_stays() {
+    let log = Log::listen();
+    let ca = authority();
+    let mut one = plan(&ca, 1).start();
+    let member = plan(&ca, 2).start();
+    member.knows(&one);
+    one.connected(2).await;
+    let copy = plan(&ca, 2).start();
+    copy.knows(&one);
+    log.line(&["node=1", "node 2 in incarnation", "its data folder was copied"]).await;
+    // The first one is still heard.
+    member.transport.send(heartbeat(&member, 1, 7));
+    assert_eq!(round(&one.message().await), 7);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use raftkit_core::{
     AppendEntries, Body, ClusterId, Entries, Entry, Incarnation, LogId, Membership, Message, NodeId, Payload,
     StoreId, Term,
 };
-use raftkit_net::admission::{Admit, Own, Remote, check_cluster, check_hello, check_message};
+use raftkit_net::admission::{Admit, Life, Own, Remote, check_cluster, check_hello, check_message};
 use raftkit_net::{Frame, Hello, Lane};
 use raftkit_replica::{Event, ServiceEvent};
 use raftkit_snapshot::{Manifest, SnapshotMessage};
@@ -75,6 +75,7 @@ pub(crate) fn message<S: Subject>(
         node: greeted.node,
         store: greeted.store,
         incarnation: Incarnation(greeted.incarnation),
+        process: greeted.life,
         cluster: Some(CLUSTER),
     };
     matches!(check_message(&own, &remote, message), Ok(Admit::Deliver))
@@ -102,6 +103,10 @@ impl<S: Subject> World<S> {
         }
         let message = of_a_leader(caller.end, to, term, last);
         let remote = Remote::of(&heard);
+        // What becomes of a member's own connections is no question here: a stranger is met once.
+        if process.lives.clone().admit(to, &remote).is_err() {
+            return self.hit(Mark::Refused);
+        }
         if let Ok(Admit::Deliver) = check_message(&own, &remote, &message) {
             self.give(to, ServiceEvent::Replica(Event::Message(message)));
         }
@@ -127,6 +132,16 @@ impl<S: Subject> World<S> {
             Stranger::Unformed => Caller { end: end(NodeId(99), StoreId(1 << 60)), cluster: None },
             // All data folders were copied, and their copies form a cluster of their own, with the addresses of this one.
             Stranger::Twin => Caller { end: end(to, host.store), cluster: Some(CLUSTER) },
+            // Where the member itself has been met; before, nobody could tell.
+            Stranger::Copy => {
+                let lives = &host.process.as_ref()?.lives;
+                let is_met = |end: &End| {
+                    let member = Remote::of(&hello(*end, Some(CLUSTER)));
+                    lives.clone().admit(to, &member) == Ok(Life::Same)
+                };
+                let met = self.running().into_iter().map(|id| self.end_of(id)).find(is_met)?;
+                Caller { end: End { life: u64::MAX, ..met }, cluster: Some(CLUSTER) }
+            }
         })
     }
 }

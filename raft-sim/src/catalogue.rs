@@ -297,6 +297,7 @@ pub const CATALOGUE: &[Known] = &[
             "raft-log/other-node-opened",
             "raft-net/other-store-accepted",
             "raft-net/twin-accepted",
+            "raft-net/copy-accepted",
         ],
     ),
     not_yet(

@@ -208,7 +208,7 @@ impl<S: Subject> World<S> {
         self.host(id).process.as_mut().map(act)
     }
 
-    fn end_of(&self, id: NodeId) -> End {
+    pub(crate) fn end_of(&self, id: NodeId) -> End {
         let host = &self.hosts[&id];
         let incarnation = host.process.as_ref().map_or(0, |process| process.incarnation.0);
         End { node: id, life: host.life, store: host.store, incarnation }

@@ -100,6 +100,8 @@ pub enum Stranger {
     Unformed,
     /// A process on a copy of the data folder of the very node that it calls.
     Twin,
+    /// A process on a copy of another member's data folder, which it has opened as often: it says what that one would.
+    Copy,
 }
 
 /// What is done.
@@ -198,7 +200,7 @@ macro_rules! words {
 
 words! { Crash, Cut "cut", LoseAll "lose-all", Kill "kill", }
 words! { Moment, Built "built", Stored "stored", Received "received", Switched "switched", }
-words! { Stranger, OtherCluster "other-cluster", Unformed "unformed", Twin "twin", }
+words! { Stranger, OtherCluster "other-cluster", Unformed "unformed", Twin "twin", Copy "copy", }
 words! { Area, Log "log", Journal "journal", State "state", Snapshots "snapshots", LogCommit "log-commit", StateCommit "state-commit", Record "record", }
 words! { Call, Sync "sync", SyncDir "sync-dir", Write "write", Read "read", Create "create", Rename "rename", Remove "remove", }
 

@@ -36,6 +36,8 @@ pub struct RemoteIdentity {
     pub store: StoreId,
     /// Its life.
     pub incarnation: Incarnation,
+    /// Its process, as in its greeting.
+    pub process: u64,
     /// Its cluster, if it had one when it last said so.
     pub cluster: Option<ClusterId>,
     /// Where it says that it is reached, `host:port`.
@@ -49,7 +51,8 @@ pub struct RemoteIdentity {
 impl RemoteIdentity {
     /// What admission goes by.
     pub(crate) fn admitted(&self) -> Remote {
-        Remote { node: self.node, store: self.store, incarnation: self.incarnation, cluster: self.cluster }
+        let Self { node, store, incarnation, process, cluster, .. } = *self;
+        Remote { node, store, incarnation, process, cluster }
     }
 }
 

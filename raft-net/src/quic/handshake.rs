@@ -70,6 +70,7 @@ pub(crate) fn remote(hello: Hello, connection: &Connection) -> RemoteIdentity {
         node: hello.node,
         store: hello.store,
         incarnation: hello.incarnation,
+        process: hello.process,
         cluster: hello.cluster,
         address: hello.address,
         attributes: hello.attributes,

@@ -60,6 +60,8 @@ pub(crate) enum RefusalHeader {
     Stale(U64, U64, U64, U64),
     /// Refuser, expected, refused.
     OtherNode(U64, U64, U64),
+    /// Refuser, refused, incarnation.
+    Copy(U64, U64, U64),
 }
 
 /// A request; its body follows behind.
@@ -165,6 +167,9 @@ impl RefusalHeader {
             Refusal::OtherNode { refuser, expected, refused } => {
                 Self::OtherNode(refuser.0.into(), expected.0.into(), refused.0.into())
             }
+            Refusal::Copy { refuser, refused, incarnation } => {
+                Self::Copy(refuser.0.into(), refused.0.into(), incarnation.0.into())
+            }
         }
     }
 }
@@ -209,6 +214,11 @@ impl ArchivedRefusalHeader {
                 refuser: node(refuser),
                 expected: node(expected),
                 refused: node(refused),
+            },
+            Self::Copy(refuser, refused, incarnation) => Refusal::Copy {
+                refuser: node(refuser),
+                refused: node(refused),
+                incarnation: Incarnation(incarnation.to_native()),
             },
         }
     }
