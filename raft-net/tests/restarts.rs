@@ -1,0 +1,196 @@
+//! Peers that come and go: each is found again, and an earlier life is known to be over.
+#![cfg(feature = "quic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    missing_docs,
+    unreachable_pub,
+    reason = "test"
+)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use raftkit_core::{Incarnation, NodeId, StoreId};
+use raftkit_net::{Inbound, StartError, Transport, TransportConfig};
+use support::{authority, heartbeat, heartbeat_of, plan, round, store, within};
+use tokio::sync::mpsc;
+
+#[tokio::test]
+async fn a_peer_that_restarts_is_reached_again() {
+    let ca = authority();
+    let mut one = plan(&ca, 1).start();
+    let mut restarting = plan(&ca, 2);
+    let (port, address) = {
+        let mut two = restarting.start();
+        two.knows(&one);
+        one.knows(&two);
+        one.transport.send(heartbeat(&one, 2, 1));
+        assert_eq!(round(&two.message().await), 1);
+        (two.transport.local_addr().port(), two.address())
+        // Dropped without a word to anybody but QUIC's close.
+    };
+    assert_eq!(one.unreachable().await, NodeId(2));
+    restarting.port = port;
+    restarting.incarnation = 2;
+    let mut two = start_again(&restarting).await;
+    assert_eq!(two.address(), address);
+    two.knows(&one);
+    let remote = loop {
+        let remote = one.connected(2).await;
+        if remote.incarnation.0 == 2 {
+            break remote;
+        }
+    };
+    assert_eq!(remote.store, store(2));
+    one.transport.send(heartbeat(&one, 2, 2));
+    while round(&two.message().await) != 2 {}
+}
+
+/// A node in a thread of its own, which can end as a killed process does: without a word to anybody.
+struct Mortal {
+    address: std::net::SocketAddr,
+    kill: tokio::sync::oneshot::Sender<()>,
+    thread: std::thread::JoinHandle<()>,
+    rounds: mpsc::UnboundedReceiver<u64>,
+}
+
+impl Mortal {
+    /// Starts it; it keeps a connection to `peer` if there is one.
+    fn start(config: TransportConfig, peer: Option<(NodeId, StoreId, String)>) -> Self {
+        let (started, address) = std::sync::mpsc::channel();
+        let (kill, killed) = tokio::sync::oneshot::channel();
+        let (seen, rounds) = mpsc::unbounded_channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let (inbound, mut events) = mpsc::channel(1024);
+            let transport = runtime.block_on(async move {
+                let transport = Transport::start(config, inbound).unwrap();
+                if let Some((node, store, address)) = peer {
+                    transport.set_peer(node, store, &address);
+                }
+                started.send(transport.local_addr()).unwrap();
+                let read = async {
+                    while let Some(event) = events.recv().await {
+                        if let Inbound::Message(message) = event {
+                            seen.send(round(&message)).unwrap();
+                        }
+                    }
+                };
+                tokio::select! { () = read => {}, _ = killed => {} }
+                transport
+            });
+            // With the runtime ends whatever could send a last packet.
+            drop(runtime);
+            drop(transport);
+        });
+        Self { address: address.recv().unwrap(), kill, thread, rounds }
+    }
+
+    fn kill(self) {
+        self.kill.send(()).unwrap();
+        self.thread.join().unwrap();
+    }
+
+    async fn round(&mut self) -> u64 {
+        within("a message", self.rounds.recv()).await.unwrap()
+    }
+}
+
+/// One node that would wait for ten minutes before it gives up a silent connection.
+fn patient(plan: &support::Plan) -> (Transport, mpsc::Receiver<Inbound>) {
+    let mut config = plan.config();
+    config.peer_timeout = Duration::from_secs(600);
+    let (inbound, events) = mpsc::channel(1024);
+    (Transport::start(config, inbound).unwrap(), events)
+}
+
+#[tokio::test]
+async fn a_killed_process_that_is_back_says_that_old_connections_are_over() {
+    let ca = authority();
+    let one_plan = plan(&ca, 1);
+    let (one, mut events) = patient(&one_plan);
+    let mut config = plan(&ca, 2).config();
+    config.peer_timeout = Duration::from_secs(600);
+    let mut two = Mortal::start(config.clone(), None);
+    one.set_peer(NodeId(2), store(2), &two.address.to_string());
+    one.send(heartbeat_of(&one_plan, 2, 1));
+    assert_eq!(two.round().await, 1);
+    config.listen = two.address;
+    two.kill();
+    // It does not dial node 1, so only its answer to the old connection's packets can tell.
+    let mut two = Mortal::start(config, None);
+    one.send(heartbeat_of(&one_plan, 2, 2));
+    while !matches!(within("the loss", events.recv()).await.unwrap(), Inbound::Unreachable(NodeId(2))) {}
+    one.send(heartbeat_of(&one_plan, 2, 3));
+    assert_eq!(two.round().await, 3);
+    two.kill();
+}
+
+#[tokio::test]
+async fn a_later_life_of_a_peer_is_proof_that_old_connections_are_over() {
+    let ca = authority();
+    let one_plan = plan(&ca, 1);
+    let (one, mut events) = patient(&one_plan);
+    let mut config = plan(&ca, 2).config();
+    config.peer_timeout = Duration::from_secs(600);
+    let mut two = Mortal::start(config.clone(), None);
+    one.set_peer(NodeId(2), store(2), &two.address.to_string());
+    one.send(heartbeat_of(&one_plan, 2, 1));
+    assert_eq!(two.round().await, 1);
+    config.listen = two.address;
+    two.kill();
+    // Another certificate: its stateless resets mean nothing to node 1, which is idle besides.
+    config.tls = plan(&ca, 2).config().tls;
+    config.identity.incarnation = Incarnation(2);
+    let to_one = (NodeId(1), store(1), one.local_addr().to_string());
+    let mut two = Mortal::start(config, Some(to_one));
+    while !matches!(within("the loss", events.recv()).await.unwrap(), Inbound::Unreachable(NodeId(2))) {}
+    one.send(heartbeat_of(&one_plan, 2, 2));
+    assert_eq!(two.round().await, 2);
+    two.kill();
+}
+
+#[tokio::test]
+async fn a_peer_that_falls_silent_is_noticed() {
+    let ca = authority();
+    let one_plan = plan(&ca, 1);
+    let mut config = one_plan.config();
+    config.peer_timeout = Duration::from_millis(300);
+    let (inbound, mut events) = mpsc::channel(1024);
+    let one = Transport::start(config, inbound).unwrap();
+    let mut two = Mortal::start(plan(&ca, 2).config(), None);
+    one.set_peer(NodeId(2), store(2), &two.address.to_string());
+    one.send(heartbeat_of(&one_plan, 2, 1));
+    assert_eq!(two.round().await, 1);
+    two.kill();
+    let killed = Instant::now();
+    while !matches!(within("the loss", events.recv()).await.unwrap(), Inbound::Unreachable(NodeId(2))) {}
+    assert!(killed.elapsed() < Duration::from_secs(5), "{:?}", killed.elapsed());
+}
+
+/// The port of a transport that was dropped is free once its tasks have ended.
+async fn start_again(plan: &support::Plan) -> support::Node {
+    within("a free port", async {
+        loop {
+            let (inbound, events) = mpsc::channel(16);
+            match Transport::start(plan.config(), inbound) {
+                Err(StartError::AddressInUse { .. }) => tokio::task::yield_now().await,
+                Err(other) => panic!("{other}"),
+                Ok(probe) => {
+                    drop((probe, events));
+                    break;
+                }
+            }
+        }
+        loop {
+            match std::net::UdpSocket::bind(("127.0.0.1", plan.port)) {
+                Ok(socket) => break drop(socket),
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+        plan.start()
+    })
+    .await
+}
