@@ -67,10 +67,7 @@ impl<S: Subject> World<S> {
                 let extra = world.rng.below(ms * MS);
                 world.network.clog(from, to, world.now + ms * MS, extra);
             }),
-            Action::Reset { from, to } => self.between(from, to, |world, from, to| {
-                world.network.reset(from, to);
-                world.network.reset(to, from);
-            }),
+            Action::Reset { from, to } => self.between(from, to, Self::hang_up),
             Action::Starve { from, to, ms } => self.between(from, to, |world, from, to| {
                 world.network.starve(from, to, world.now + ms * MS);
             }),
@@ -165,6 +162,19 @@ impl<S: Subject> World<S> {
         self.network.block(from, to, self.now + ms * MS);
         self.counts.partitions += 1;
         self.hit(Mark::Partitioned);
+    }
+
+    /// The connections between two nodes break, and each hears of it: no answer comes any more to what it has asked.
+    fn hang_up(&mut self, one: NodeId, two: NodeId) {
+        for (from, to) in [(one, two), (two, one)] {
+            self.network.reset(from, to);
+            let life = self.hosts[&from].life;
+            let calls = self.with(from, |process| process.calls.clone()).unwrap_or_default();
+            for (call, _) in calls.into_iter().filter(|(_, asked)| *asked == to) {
+                let at = self.now + self.rng.below(20 * MS);
+                self.at(at, Happening::CallLost(from, life, call, true));
+            }
+        }
     }
 
     fn burst(&mut self, writes: u64) {

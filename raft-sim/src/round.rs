@@ -272,7 +272,10 @@ impl<S: Subject> World<S> {
         let life = self.hosts[&id].life;
         match sent {
             Sent::OnItsWay => {
-                let at = self.now + 1200 * MS + self.rng.below(1500 * MS);
+                // The connection may break at any time, also when all was done and the answer is on its way.
+                let breaks = self.rng.permille(30) && !self.healed;
+                let most = if breaks { self.settings.commit_timeout_ms } else { 1500 };
+                let at = self.now + if breaks { 0 } else { 1200 * MS } + self.rng.below(most * MS);
                 self.at(at, Happening::CallLost(id, life, call, true));
             }
             // Where there was a connection, nobody can tell whether it was sent.
