@@ -15,7 +15,7 @@
 //! | `host.rs`, `start.rs`, `round.rs`, `work.rs` | a machine and its process; how it begins and ends, its loop, its threads |
 //! | `network.rs`, `admit.rs`, `clock.rs` | links; who may come in; a node's clock |
 //! | `folders.rs`, `configured.rs` | where on its disk a node keeps what; how its parts are configured |
-//! | `clients.rs`, `chaos.rs`, `rot.rs` | what clients ask and are told; what the script does, and the operator; what rots |
+//! | `clients/`, `chaos.rs`, `rot.rs` | what clients ask and are told; what the script does, and the operator; what rots |
 //! | `checks.rs`, `rules.rs` | what must hold of a node, and what the protocol allows it |
 //! | `truth.rs`, `shadow.rs`, `twin.rs` | what it is held against |
 //! | `transfers.rs` | what must hold of snapshots on their way, and crashes between their steps |

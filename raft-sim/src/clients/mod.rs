@@ -1,0 +1,209 @@
+//! Clients: what they ask of which node, and what they are told.
+
+mod answers;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use raftkit_core::{LogId, LogIndex, Membership, NodeId};
+use raftkit_replica::{CallerId, Consistency, Request, RequestId, ServiceEvent};
+
+use crate::Mark;
+use crate::rng::Rng;
+use crate::subject::{self, Ended, Outcome, Subject};
+use crate::trace::kind;
+use crate::world::{Happening, MS, World};
+
+/// A request on its way.
+pub(crate) struct Open<S: Subject> {
+    /// None for what no client waits for to go on.
+    client: Option<u64>,
+    what: What<S>,
+    called: u64,
+    /// What was known to be committed when it was asked.
+    known: LogIndex,
+}
+
+enum What<S: Subject> {
+    Write { ask: S::Ask, command: Bytes, once: bool },
+    Read { ask: S::Ask, consistency: Consistency, found: Option<(S::Found, LogId)> },
+    Transfer,
+    Change,
+}
+
+/// All clients.
+pub(crate) struct Clients<S: Subject> {
+    pub(crate) rng: Rng,
+    pub(crate) open: BTreeMap<RequestId, Open<S>>,
+    once: BTreeSet<Bytes>,
+    unknown: BTreeSet<Bytes>,
+    next: u64,
+    /// No client asks any more.
+    pub(crate) resting: bool,
+    /// Probes that were answered well.
+    pub(crate) answered: u64,
+}
+
+impl<S: Subject> Clients<S> {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            rng: Rng::new(seed, "clients"),
+            open: BTreeMap::new(),
+            once: BTreeSet::new(),
+            unknown: BTreeSet::new(),
+            next: 0,
+            resting: false,
+            answered: 0,
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    pub(crate) fn next_caller(&mut self) -> CallerId {
+        CallerId(self.number())
+    }
+
+    pub(crate) fn is_once(&self, command: &Bytes) -> bool {
+        self.once.contains(command)
+    }
+
+    pub(crate) fn is_unknown(&self, command: &Bytes) -> bool {
+        self.unknown.contains(command)
+    }
+}
+
+impl<S: Subject> World<S> {
+    /// It is a client's turn.
+    pub(crate) fn client_asks(&mut self, client: u64) {
+        if self.clients.resting {
+            return;
+        }
+        let running = self.running();
+        if running.is_empty() {
+            return self.next_turn(Some(client));
+        }
+        let node = self.clients.rng.pick(&running);
+        let number = self.clients.number();
+        let (ask, request) = self.subject.ask(&mut self.clients.rng, &self.settings, number);
+        self.ask_subject(node, Some(client), ask, request);
+    }
+
+    /// Asks a node something of the subject.
+    pub(crate) fn ask_subject(
+        &mut self,
+        node: NodeId,
+        client: Option<u64>,
+        ask: S::Ask,
+        request: subject::Request,
+    ) -> RequestId {
+        let (what, wanted) = match request {
+            subject::Request::Once(command) => {
+                self.clients.once.insert(command.clone());
+                (What::Write { ask, command: command.clone(), once: true }, Request::Propose(command))
+            }
+            subject::Request::Write(command) => {
+                (What::Write { ask, command: command.clone(), once: false }, Request::Propose(command))
+            }
+            subject::Request::Read => {
+                let settings = &self.settings;
+                let consistency = if self.clients.rng.permille(settings.stale) {
+                    Consistency::Stale
+                } else if self.clients.rng.permille(settings.consistent) {
+                    Consistency::Consistent
+                } else {
+                    Consistency::Default
+                };
+                (What::Read { ask, consistency, found: None }, Request::Read(consistency))
+            }
+        };
+        self.ask(node, client, what, wanted)
+    }
+
+    /// Asks every kind of read of a node.
+    pub(crate) fn probe_reads(&mut self, node: NodeId, ask: &S::Ask) {
+        for consistency in [Consistency::Default, Consistency::Consistent, Consistency::Stale] {
+            let what = What::Read { ask: ask.clone(), consistency, found: None };
+            self.ask(node, None, what, Request::Read(consistency));
+        }
+    }
+
+    pub(crate) fn ask_transfer(&mut self, node: NodeId, to: Option<NodeId>) {
+        self.ask(node, None, What::Transfer, Request::Transfer(to));
+    }
+
+    pub(crate) fn ask_change(&mut self, node: NodeId, seen: LogId, target: Membership) {
+        self.tell(|| {
+            format!("{node} is asked for the members {:?}", target.members().keys().collect::<Vec<_>>())
+        });
+        let request = self.ask(node, None, What::Change, Request::Change { seen, target: target.clone() });
+        self.truth.note_asked(request, seen.index, target);
+    }
+
+    fn ask(&mut self, node: NodeId, client: Option<u64>, what: What<S>, wanted: Request) -> RequestId {
+        let request = RequestId(self.clients.number());
+        let (called, known) = (self.now, self.truth.known);
+        self.note(kind::CLIENT, node, &[request.0, client.unwrap_or(u64::MAX)]);
+        if self.trace.wants_lines() {
+            let words = match &what {
+                What::Write { ask, .. } => format!("{ask:?}"),
+                What::Read { ask, consistency, .. } => format!("{ask:?}, {consistency:?}"),
+                What::Transfer | What::Change => format!("{wanted:?}"),
+            };
+            self.tell(|| format!("client asks {node} ({}): {words}", request.0));
+        }
+        let gives_up = matches!(what, What::Write { .. } | What::Read { .. })
+            && client.is_some()
+            && self.clients.rng.permille(15);
+        self.clients.open.insert(request, Open { client, what, called, known });
+        let life = self.hosts[&node].life;
+        if let Some(process) = self.host(node).process.as_mut() {
+            process.open.insert(request, called);
+        }
+        self.give(node, ServiceEvent::Ask { request, what: wanted });
+        if gives_up {
+            let at = self.now + self.clients.rng.below(1500 * MS);
+            self.at(at, Happening::GiveUp(node, life, request));
+        }
+        request
+    }
+
+    pub(crate) fn client_gives_up(&mut self, node: NodeId, life: u64, request: RequestId) {
+        let Some(process) = self.process(node, life) else { return };
+        if process.open.remove(&request).is_some() {
+            // The answer may be on its way already.
+            process.forgotten.insert(request);
+            self.give(node, ServiceEvent::Forget(request));
+            self.lost(request);
+        }
+    }
+
+    /// The process that was asked is gone.
+    pub(crate) fn orphan(&mut self, requests: Vec<RequestId>) {
+        for request in requests {
+            self.lost(request);
+        }
+    }
+
+    /// Nobody will ever know.
+    fn lost(&mut self, request: RequestId) {
+        let Some(open) = self.clients.open.remove(&request) else { return };
+        let Open { client, what, called, .. } = open;
+        if let What::Write { ask, command, .. } = what {
+            self.hit(Mark::WriteUnknown);
+            self.clients.unknown.insert(command);
+            let outcome = Outcome::Unknown;
+            let client = client.unwrap_or(1000 + request.0);
+            self.subject.ended(Ended { client, ask, called, returned: None, outcome, stale: false });
+        }
+        self.next_turn(client);
+    }
+
+    fn next_turn(&mut self, client: Option<u64>) {
+        let Some(client) = client else { return };
+        let wait = self.clients.rng.around(self.settings.gap_ms * MS);
+        self.at(self.now + wait, Happening::Client(client));
+    }
+}
