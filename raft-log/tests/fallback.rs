@@ -206,3 +206,36 @@ fn an_upgrade_that_is_done_again_makes_no_journal_in_place_of_one_that_cannot_be
     let error = open(&rotten).unwrap_err();
     assert!(matches!(&error, OpenError::Damaged { path, .. } if path == Path::new(JOURNAL)), "{error:?}");
 }
+
+/// A record rots, which an opening passes over; then the commit rots in which that opening raised the incarnation: redb
+/// falls back to the one before, from which the journal can be followed no further than to the rotten record.
+#[test]
+fn no_incarnation_is_used_twice_where_a_record_and_then_the_newest_commit_rot() {
+    let disk = SimulatedDisk::new(1);
+    let (mut store, mut model) = formed(&disk);
+    settle(&mut store);
+    for term in 1..4 {
+        flush_one(&mut store, &mut model, term);
+    }
+    store.witness().unwrap();
+    disk.freeze();
+    drop(store);
+    disk.crash();
+    let Payload::Command(payload) = model.entries[1].payload.clone() else { unreachable!() };
+    let journal = disk.durable(Path::new(JOURNAL)).unwrap();
+    let at = journal.windows(payload.len()).position(|part| *part == payload[..]).unwrap();
+    assert!(disk.rot(Path::new(JOURNAL), at as u64, 1));
+    let mut watch = Watch::new(&disk);
+    let (store, restored) = open(&disk).unwrap();
+    assert_eq!(restored.hard_state.health, Health::Damaged);
+    watch.look(&disk);
+    let earlier = *store.identity();
+    let disk = watch.rotten(&disk);
+    let (store, restored) = open(&disk).unwrap();
+    assert_eq!(restored.hard_state.health, Health::Damaged);
+    let lost = store.report().damage.as_ref().unwrap().to_string();
+    assert!(lost.contains("records"), "redb fell back, and the journal tells: {lost}");
+    let Identity { cluster, incarnation, .. } = *store.identity();
+    assert!(incarnation > earlier.incarnation, "{incarnation} after {}", earlier.incarnation);
+    assert_eq!(cluster, earlier.cluster);
+}

@@ -141,6 +141,8 @@ raftkit_mutants::catalogue! { "raft-log";
         "The incarnation of an opening is in one commit of the database alone.",
     66 IncarnationNotDurable "incarnation-not-durable" "delayed packets"
         "The incarnation is raised in memory alone.",
+    73 WitnessIdentityIgnored "witness-identity-ignored" "rotten newest commit"
+        "Where records are missing the incarnation is that of what comes before them.",
     // Reads.
     67 GenerationNotChecked "generation-not-checked" "torn read"
         "A read goes on though the log was truncated meanwhile.",

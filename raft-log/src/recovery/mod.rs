@@ -154,6 +154,12 @@ pub(crate) fn open(disk: &dyn Disk, dir: &Path, options: &OpenOptions) -> Result
     })
 }
 
+/// The newest of what the parts of a log say whose it is: each opening raises the incarnation, and a cluster stays.
+fn newest(identity: Identity, others: impl IntoIterator<Item = Identity>) -> Identity {
+    let age = |it: &Identity| (it.incarnation, it.cluster.is_some());
+    others.into_iter().fold(identity, |newest, other| if age(&other) > age(&newest) { other } else { newest })
+}
+
 /// A journal's file, and what is in it.
 pub(crate) type Journal = (Arc<dyn DiskFile>, Result<Image, Damage>);
 

@@ -5,9 +5,9 @@ use std::path::Path;
 use raftkit_core::{HardState, Health, Incarnation, LogIndex, Write};
 use redb::Database;
 
-use super::in_opening;
 use super::load::Loaded;
 use super::report::{LogDamage, Lost, OpenReport, Replayed};
+use super::{in_opening, newest};
 use crate::error::{Damage, OpenError, Trouble};
 use crate::journal::Mark;
 use crate::journal::image::{Chain, Image};
@@ -34,7 +34,9 @@ pub(super) fn replay(
     let is_elsewhere = |record: &Record| record.elsewhere && !mutant!(ElsewhereTakenForThere);
     let whole = chain.records.iter().position(is_elsewhere).unwrap_or(chain.records.len());
     let (records, elsewhere) = chain.records.split_at(whole);
-    identity = records.iter().rev().find_map(|record| record.identity).unwrap_or(identity);
+    // Where records are missing the database may be older than the last opening, and so what follows it.
+    let witness = mutant!(WitnessIdentityIgnored, identity, image.witness().identity);
+    identity = newest(identity, records.iter().filter_map(|record| record.identity).chain([witness]));
     identity = Identity { incarnation: Incarnation(identity.incarnation.0 + 1), format: FORMAT, ..identity };
     report.dropped_torn = chain.torn;
     report.replayed = replayed(records);

@@ -11,7 +11,7 @@ use redb::{Database, ReadableDatabase};
 use super::load::Remains;
 use super::make::{make_database, write_all};
 use super::report::{LogDamage, Lost};
-use super::{FILE, OpenOptions, database, failed};
+use super::{FILE, OpenOptions, database, failed, newest};
 use crate::batch::Batch;
 use crate::error::{Damage, OpenError};
 use crate::journal::Mark;
@@ -139,7 +139,7 @@ impl Salvaged {
                 return;
             }
             if let Some(newer) = record.identity {
-                *identity = newer;
+                *identity = newest(*identity, [newer]);
             }
             for write in &record.writes {
                 self.apply(write);
