@@ -58,10 +58,14 @@ pub(crate) fn guard<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Mac
 
 fn storage(error: redb::Error) -> MachineError {
     if let redb::Error::Corrupted(what) = error {
-        MachineError::Damaged { what }
-    } else {
-        MachineError::Storage(Box::new(error))
+        return MachineError::Damaged { what };
     }
+    if let redb::Error::UpgradeRequired(format) = error {
+        // No state was ever in another of redb's formats.
+        let what = format!("redb reads file format {format} in it, in which no state ever was");
+        return MachineError::Damaged { what };
+    }
+    MachineError::Storage(Box::new(error))
 }
 
 fn message(panic: &(dyn Any + Send)) -> &str {

@@ -324,8 +324,9 @@ pub(crate) enum Trouble {
 impl<E: Into<redb::Error>> From<E> for Trouble {
     fn from(error: E) -> Self {
         let error: redb::Error = error.into();
-        // What has no magic number is no database: redb calls that invalid data.
-        let damaged = matches!(&error, redb::Error::Corrupted(_))
+        // What has no magic number is no database: redb calls that invalid data. And no log was ever in another of redb's
+        // formats: where it reads one, the first byte of a commit slot is rotten.
+        let damaged = matches!(&error, redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_))
             || matches!(&error, redb::Error::Io(io) if io.kind() == io::ErrorKind::InvalidData);
         let source = Box::new(error);
         if damaged { Self::Damaged(Damage::Database { source }) } else { Self::Database(source) }

@@ -102,6 +102,42 @@ fn before_there_is_a_witness_rot_in_the_last_record_is_taken_for_a_torn_one_and_
     assert!((1..=8).contains(&tally.newest_lost), "{tally:?}");
 }
 
+/// The first byte of a commit's slot is the version of redb's format, which it looks at before the checksum.
+#[test]
+fn the_version_of_a_commit_may_rot() {
+    let mut tally = Tally::default();
+    for (end, slot) in [(End::Clean, 64), (End::Clean, 192), (End::Witnessed, 64), (End::Witnessed, 192)] {
+        let folder = folder(end);
+        for bit in 0..8 {
+            let disk = folder.put();
+            assert!(disk.rot(Path::new(FILE), slot, 1 << bit));
+            check_opening(&folder, &disk, end, &format!("bit {bit} of {slot}"), &mut tally);
+        }
+    }
+    assert!(tally.damaged + tally.mended > 0, "{tally:?}");
+}
+
+/// A page holds what another one should, as where redb falls back to a commit of which other pages have taken the place:
+/// what follows it is led anywhere, and must not end the process.
+#[test]
+fn any_page_may_hold_what_another_one_should() {
+    const PAGE: usize = 4096;
+    let mut tally = Tally::default();
+    for end in [End::Clean, End::Witnessed] {
+        let folder = folder(end);
+        let (name, bytes) = &folder.files[0];
+        let pages = bytes.len() / PAGE;
+        for (to, from) in (1..pages).flat_map(|to| (1..pages).map(move |from| (to, from))) {
+            let mut bytes = bytes.clone();
+            bytes.copy_within(from * PAGE..(from + 1) * PAGE, to * PAGE);
+            let disk = folder.put();
+            disk.put(Path::new(name), &bytes);
+            check_opening(&folder, &disk, end, &format!("page {to} as {from}"), &mut tally);
+        }
+    }
+    assert!(tally.sound > 0 && tally.damaged > 0, "{tally:?}");
+}
+
 /// What is too large for the journal is in the database's newest commit alone: should that rot, redb takes the one before
 /// without a word, and the journal is what tells.
 #[test]

@@ -107,12 +107,12 @@ impl<S: Subject> World<S> {
             return;
         };
         let Some(at) = newest_slot(&bytes) else { return };
-        // Not the version of the file format, its first byte: redb looks at that first, and asks for an upgrade.
-        let at = at + self.rng.range(1, SLOT_BYTES - 1);
-        self.flip(id, &file, at);
+        // The first byte is the version of redb's file format: where that rots the whole database cannot be read.
+        let byte = self.rng.below(SLOT_BYTES);
+        self.flip(id, &file, at + byte);
         self.hit(Mark::CommitRotted);
         let host = self.host(id);
-        if area == Area::LogCommit && !host.needs_newest_commit && !host.was_damaged {
+        if area == Area::LogCommit && byte > 0 && !host.needs_newest_commit && !host.was_damaged {
             host.harm = Harm::None;
         }
     }
