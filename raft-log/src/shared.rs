@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -162,6 +162,10 @@ impl Shared {
     /// Closes the database once the reads that are under way have ended.
     pub(crate) fn close(&self) {
         let open = self.open.write().unwrap_or_else(PoisonError::into_inner).take();
+        if self.has_ended() {
+            // What it ended with may be rot. The next opening repairs it, as after a process that was killed.
+            return close_unwritten(open);
+        }
         // What closing writes serves the next opening only; everything acknowledged is durable already.
         let _ = contain(|| {
             drop(open);
@@ -182,6 +186,20 @@ pub(crate) fn contain<T>(act: impl FnOnce() -> Result<T, Trouble>) -> Result<T, 
             .unwrap_or_default();
         Err(Trouble::Damaged(Damage::Panicked { message }))
     })
+}
+
+/// Closes a database that may be rotten, without writing to it. What redb writes on closing takes it through pages whose
+/// checksums it does not look at; one that leads it astray makes it panic, and once more while that panic unwinds, which
+/// would end the process. While a thread unwinds it writes nothing.
+pub(crate) fn close_unwritten<T>(database: Option<T>) {
+    if mutant!(ClosedByWriting) {
+        return drop(database);
+    }
+    // No panic hook is told of it: nothing is wrong here.
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        let _dropped_while_unwinding = database;
+        resume_unwind(Box::new(()));
+    }));
 }
 
 #[cfg(test)]

@@ -143,6 +143,8 @@ raftkit_mutants::catalogue! { "raft-log";
         "The incarnation is raised in memory alone.",
     73 WitnessIdentityIgnored "witness-identity-ignored" "rotten newest commit"
         "Where records are missing the incarnation is that of what comes before them.",
+    74 ClosedByWriting "closed-by-writing" "bit rot"
+        "A database that may be rotten is closed as a sound one is, which may end the process.",
     // Reads.
     67 GenerationNotChecked "generation-not-checked" "torn read"
         "A read goes on though the log was truncated meanwhile.",

@@ -16,7 +16,7 @@ use crate::batch::Batch;
 use crate::error::{Damage, OpenError};
 use crate::journal::Mark;
 use crate::journal::image::{Chain, Image};
-use crate::shared::contain;
+use crate::shared::{close_unwritten, contain};
 use crate::state::LogState;
 use crate::tables::Identity;
 
@@ -107,10 +107,7 @@ fn read_remains(file: Arc<dyn DiskFile>) -> Remains {
         let _ = contain(|| remains.read_ends(&database.begin_read()?));
         let _ = contain(|| remains.read_entries(&database.begin_read()?));
     }
-    let _ = contain(|| {
-        drop(opened);
-        Ok(())
-    });
+    close_unwritten(opened);
     remains
 }
 

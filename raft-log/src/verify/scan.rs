@@ -11,7 +11,7 @@ use crate::codec::{RunCursor, unseal};
 use crate::error::{Damage, Trouble};
 use crate::journal::Mark;
 use crate::recovery;
-use crate::shared::contain;
+use crate::shared::{close_unwritten, contain};
 use crate::tables::{
     Ends, MEMBERSHIPS, META, RUNS, TERMS, decode_ends, decode_hard_state, decode_identity, decode_mark,
     decode_membership, decode_term, meta, record,
@@ -56,10 +56,7 @@ pub(super) fn scan(file: Arc<dyn DiskFile>) -> Scan {
             scan.runs(database, ends.base.index.next(), ends.last.index);
         }
     }
-    let _ = contain(|| {
-        drop(opened);
-        Ok(())
-    });
+    close_unwritten(opened);
     scan
 }
 
