@@ -126,3 +126,21 @@ pub(super) fn terms_apart(settings: &mut Settings, draft: &mut Draft) {
     draft.act(Action::Burst { writes: 9 });
     draft.pause(4 * timeout, 10 * timeout);
 }
+
+/// A leader that is cut off gathers what nobody else has. When it is back the one that came after it has lost its power: one
+/// of the two that are left has the longer log, the other one the newer (paper, section 5.4.1).
+pub(super) fn longer_but_older(settings: &mut Settings, draft: &mut Draft) {
+    (settings.nodes, settings.spares) = (3, 0);
+    settings.flush_us = settings.flush_us.min(2_000);
+    let timeout = settings.leader_timeout_ms;
+    settings.commit_timeout_ms = timeout;
+    for _ in 0..8 {
+        let ms = draft.rng.range(4, 6) * timeout;
+        draft.act(Action::Isolate { who: Target::Leader, ms });
+        draft.act(Action::Burst { writes: 12 });
+        draft.at_ms += ms - draft.rng.below(timeout / 5);
+        let how = draft.crash();
+        draft.act(Action::Crash { who: Target::Leader, how, down_ms: 3 * timeout });
+        draft.pause(4 * timeout, 6 * timeout);
+    }
+}

@@ -49,6 +49,7 @@ const TEMPLATES: &[(&str, Template)] = &[
     ("purge-to-the-tip", snapshots::purge_to_the_tip),
     ("crash-in-install", snapshots::crash_in_install),
     ("crash-between-steps", snapshots::crash_between_steps),
+    ("crash-between-steps", snapshots::crash_between_steps),
     ("snapshot-fails", snapshots::snapshot_fails),
     ("snapshot-fails", snapshots::snapshot_fails),
     ("overtaken", snapshots::overtaken),
@@ -83,6 +84,7 @@ const TEMPLATES: &[(&str, Template)] = &[
     ("to-and-fro", leaders::to_and_fro),
     ("to-and-fro", leaders::to_and_fro),
     ("terms-apart", leaders::terms_apart),
+    ("longer-but-older", leaders::longer_but_older),
     ("called-and-demoted", members::called_and_demoted),
 ];
 

@@ -125,9 +125,17 @@ pub(super) fn crash_between_steps(settings: &mut Settings, draft: &mut Draft) {
         draft.act(Action::Crash { who, how: Crash::LoseAll, down_ms });
         draft.act(Action::Burst { writes: 8 });
         draft.at_ms += down_ms + 1;
-        let moments =
-            [Moment::Stored, Moment::Received, Moment::Switched, Moment::Switched, Moment::Switched];
-        let (moment, how) = (draft.rng.pick(&moments), draft.crash());
+        let moment = draft.rng.pick(&[
+            Moment::Stored,
+            Moment::Received,
+            Moment::Received,
+            Moment::Received,
+            Moment::Switched,
+            Moment::Switched,
+            Moment::Switched,
+        ]);
+        // While it switches the power goes somewhere in the middle.
+        let how = if moment == Moment::Received { Crash::Cut } else { draft.crash() };
         let us = draft.rng.below(3 * settings.flush_us + 200);
         let down_ms = draft.rng.range(10, 300);
         draft.act(Action::CrashAfter { who, moment, how, us, down_ms });
