@@ -294,8 +294,9 @@ impl<S: Subject> World<S> {
             }
             Body::AppendEntriesResponse(answer) => {
                 if let AppendOutcome::Match(index) = answer.outcome {
-                    let held = index <= durable.base().index
-                        || durable.entry(index).is_some_and(|entry| view.holds(entry.id));
+                    // What it heard in a later term within this round may have cut its log since it said so.
+                    let stands = |entry: &Entry| message.term < view.hard.term || view.holds(entry.id);
+                    let held = index <= durable.base().index || durable.entry(index).is_some_and(stands);
                     promise!(
                         DurableAck,
                         held,

@@ -73,12 +73,17 @@ impl<S: Subject> World<S> {
 }
 
 impl Speaker<'_> {
+    /// A membership that came within this round may have been there when this was said, or not.
+    fn knows_membership(&self) -> bool {
+        self.heard.membership == self.node.membership_index()
+    }
+
     fn may_campaign(&self) -> Checked {
         let (id, at) = (self.id, self.node.membership_index());
         // A removal acts from its append on; a voter that perhaps alone holds it goes on until it is committed.
         promise!(
             Rules,
-            self.node.membership().is_voter(id) || at > self.heard.commit,
+            self.node.membership().is_voter(id) || at > self.heard.commit || !self.knows_membership(),
             "{id} campaigns, and does not vote any more since {at} (thesis, section 4.2.2)"
         );
         Ok(())
@@ -117,7 +122,7 @@ impl Speaker<'_> {
         };
         promise!(
             Rules,
-            is_quorum(membership, promised),
+            !self.knows_membership() || is_quorum(membership, promised),
             "{id} campaigns in term {term} without the promises of a quorum (thesis, section 9.6)"
         );
         Ok(())
@@ -149,13 +154,11 @@ impl Speaker<'_> {
         let confirms = |peer: NodeId| peer == id || sent(peer).is_some_and(|sent| sent >= asked);
         let has_time = |sent: Time| sent.after(self.leader_timeout + GRACE) >= self.now;
         let holds = |peer| peer == id || sent(peer).is_some_and(has_time);
-        // A membership that came within this round may have been asked before, or not.
-        let is_known = heard.membership == self.node.membership_index();
         // Without a lease it asks its followers as well.
         let by_lease = mode == ReadMode::Lease && is_quorum(membership, holds);
         promise!(
             Rules,
-            !is_known || by_lease || is_quorum(membership, confirms),
+            !self.knows_membership() || by_lease || is_quorum(membership, confirms),
             "{id} lets {reader} read, and no quorum has confirmed that it leads ({mode:?}; thesis, section 6.4)"
         );
         Ok(())
