@@ -23,8 +23,6 @@ raftkit_mutants::catalogue! { "raft-net";
         "A message for another node is delivered.",
     10 IdentityChanges "identity-changes" "forged sender"
         "A node becomes another one with its second greeting.",
-    21 CopyAccepted "copy-accepted" "two nodes with one id"
-        "A second process on a copy of a member's data folder comes in.",
     // Frames.
     11 ForgedLengthAllocated "forged-length-allocated" "forged length"
         "As much is reserved as the first bytes of a frame announce.",
@@ -45,7 +43,10 @@ raftkit_mutants::catalogue! { "raft-net";
         "Of the heartbeats to a slow peer the oldest is kept, not the newest.",
     19 DropNotTold "drop-not-told" "lost append"
         "The core is not told that an append was dropped.",
+    // Who may come in.
+    20 CopyAccepted "copy-accepted" "two nodes with one id"
+        "A second process on a copy of a member's data folder comes in.",
     #[cfg(feature = "quic")]
-    20 BulkBlocksMessages "bulk-blocks-messages" "snapshot blocks heartbeats"
+    21 BulkBlocksMessages "bulk-blocks-messages" "snapshot blocks heartbeats"
         "Messages to a peer wait until a bulk body to it has gone out.",
 }

@@ -141,10 +141,6 @@ raftkit_mutants::catalogue! { "raft-log";
         "The incarnation of an opening is in one commit of the database alone.",
     66 IncarnationNotDurable "incarnation-not-durable" "delayed packets"
         "The incarnation is raised in memory alone.",
-    73 WitnessIdentityIgnored "witness-identity-ignored" "rotten newest commit"
-        "Where records are missing the incarnation is that of what comes before them.",
-    74 ClosedByWriting "closed-by-writing" "bit rot"
-        "A database that may be rotten is closed as a sound one is, which may end the process.",
     // Reads.
     67 GenerationNotChecked "generation-not-checked" "torn read"
         "A read goes on though the log was truncated meanwhile.",
@@ -158,4 +154,9 @@ raftkit_mutants::catalogue! { "raft-log";
         "The checksum of a record of the database is not checked.",
     72 HoleSkipped "hole-skipped" "bit rot"
         "A read skips entries that are missing.",
+    // Whose log it is, and rot.
+    73 WitnessIdentityIgnored "witness-identity-ignored" "rotten newest commit"
+        "Where records are missing the incarnation is that of what comes before them.",
+    74 ClosedByWriting "closed-by-writing" "bit rot"
+        "A database that may be rotten is closed as a sound one is, which may end the process.",
 }
