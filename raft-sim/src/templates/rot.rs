@@ -65,7 +65,7 @@ pub(super) fn rotten_commit_after_kill(settings: &mut Settings, draft: &mut Draf
     (settings.value_bytes, settings.batch_bytes) = (3000, 1);
     settings.reads = 0;
     (settings.flush_us, settings.delay_us) = (20_000, settings.delay_us.min(2000));
-    for _ in 0..20 {
+    for _ in 0..30 {
         let who = draft.node(settings);
         draft.act(Action::Burst { writes: 4 });
         draft.pause(2, 40);
@@ -75,7 +75,7 @@ pub(super) fn rotten_commit_after_kill(settings: &mut Settings, draft: &mut Draf
         draft.pause(0, 4);
         let how = draft.rng.pick(&[Crash::LoseAll, Crash::LoseAll, Crash::Cut]);
         draft.act(Action::Crash { who, how, down_ms: 100 });
-        draft.pause(400, 1100);
+        draft.pause(250, 700);
     }
 }
 
