@@ -12,7 +12,7 @@ use crate::{layers, mutants, simulate, tidy};
 const BARE_METAL: &str = "x86_64-unknown-none";
 /// Whole nodes are simulated for so long, from fresh seeds. With the corpus, which raft-sim's tests replay, the build, and
 /// the mutants these are the eight minutes of the gate that simulation may have.
-const SIMULATE_MINUTES: f64 = 4.0;
+const SIMULATE_MINUTES: f64 = 6.0;
 
 /// One step of the gate. To add one, add it to [`steps`].
 struct Step {

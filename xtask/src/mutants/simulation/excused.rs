@@ -10,10 +10,6 @@ pub(super) const EXCUSED: &[(&str, &str)] = &[
     ),
     ("raft-core/compacts-unapplied", "the replica asks to cut no more than is applied and durable"),
     (
-        "raft-core/older-snapshot-installed",
-        "the replica installs none that is not ahead of what it applied, and the log holds all from there to its commit",
-    ),
-    (
         "raft-core/commit-taken-for-told",
         "a follower learns of a commit with the next heartbeat, a fifth of a leader time-out late",
     ),
