@@ -221,10 +221,8 @@ fn no_incarnation_is_used_twice_where_a_record_and_then_the_newest_commit_rot() 
     disk.freeze();
     drop(store);
     disk.crash();
-    let Payload::Command(payload) = model.entries[1].payload.clone() else { unreachable!() };
-    let journal = disk.durable(Path::new(JOURNAL)).unwrap();
-    let at = journal.windows(payload.len()).position(|part| *part == payload[..]).unwrap();
-    assert!(disk.rot(Path::new(JOURNAL), at as u64, 1));
+    let at = places_of(&disk, JOURNAL, &model.entries[1])[0];
+    assert!(disk.rot(Path::new(JOURNAL), at, 1));
     let mut watch = Watch::new(&disk);
     let (store, restored) = open(&disk).unwrap();
     assert_eq!(restored.hard_state.health, Health::Damaged);

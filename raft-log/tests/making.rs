@@ -52,13 +52,11 @@ fn rotten() -> raftkit_disk::DiskImage {
     let (mut store, mut model) = formed(&disk);
     flush_one(&mut store, &mut model, 1);
     settle(&mut store);
-    let Payload::Command(payload) = command(1, 2, 700).payload else { unreachable!() };
-    let bytes = disk.durable(Path::new(FILE)).unwrap();
-    let at = bytes.windows(payload.len()).position(|part| *part == payload[..]).unwrap();
+    let at = places_of(&disk, FILE, &command(1, 2, 700))[0];
     disk.freeze();
     drop(store);
     disk.crash_losing_all_unsynced();
-    assert!(disk.rot(Path::new(FILE), at as u64 + 99, 1));
+    assert!(disk.rot(Path::new(FILE), at + 99, 1));
     disk.image()
 }
 

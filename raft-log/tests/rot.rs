@@ -253,20 +253,11 @@ fn filled(disk: &SimulatedDisk, count: u64) -> (Store, Vec<Model>) {
     (store, models)
 }
 
-fn find(disk: &SimulatedDisk, what: &[u8]) -> Vec<u64> {
-    let image = disk.durable(Path::new(FILE)).unwrap();
-    let found = image.windows(what.len()).enumerate().filter(|(_, part)| *part == what);
-    found.map(|(at, _)| at as u64).collect()
-}
-
 #[test]
 fn a_rotten_entry_is_an_error_that_names_the_range_and_its_neighbours_are_read() {
     let disk = SimulatedDisk::new(1);
     let (store, models) = filled(&disk, 8);
-    let Payload::Command(payload) = command(1, 6, 3000).payload else { unreachable!() };
-    let places = find(&disk, &payload);
-    assert!(!places.is_empty());
-    for place in places {
+    for place in places_of(&disk, FILE, &command(1, 6, 3000)) {
         assert!(disk.rot(Path::new(FILE), place + 1234, 0x10));
     }
     let error = store.reader().read(LogIndex(4), LogIndex(99), usize::MAX).unwrap_err();
@@ -298,8 +289,7 @@ fn commit_after_a_lost_replacement(database: bool) {
     settle(&mut store);
     let committed = model.hard_state.commit;
     let newer = command(2, 2, 300);
-    let Payload::Command(payload) = newer.payload.clone() else { unreachable!() };
-    store.queue(Write { truncate_from: Some(LogIndex(2)), ..append(8, vec![newer]) });
+    store.queue(Write { truncate_from: Some(LogIndex(2)), ..append(8, vec![newer.clone()]) });
     store.flush().unwrap();
     let hard_state = HardState { term: Term(2), commit: LogIndex(2), ..model.hard_state };
     store.queue(Write { hard_state: Some(hard_state), ..append(9, vec![]) });
@@ -308,9 +298,8 @@ fn commit_after_a_lost_replacement(database: bool) {
     disk.freeze();
     drop(store);
     disk.crash();
-    let journal = disk.durable(Path::new(JOURNAL)).unwrap();
-    let at = journal.windows(payload.len()).position(|part| *part == payload[..]).unwrap();
-    assert!(disk.rot(Path::new(JOURNAL), at as u64, 1));
+    let at = places_of(&disk, JOURNAL, &newer)[0];
+    assert!(disk.rot(Path::new(JOURNAL), at, 1));
     if database {
         // Both slots that name a commit: no commit can be read any more.
         assert!(disk.rot(Path::new(FILE), 64 + 30, 1) && disk.rot(Path::new(FILE), 192 + 30, 1));

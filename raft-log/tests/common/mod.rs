@@ -208,6 +208,16 @@ pub(crate) fn flush_one(store: &mut Store, model: &mut Model, term: u64) {
     store.flush().unwrap();
 }
 
+/// Where on the medium a file holds the payload of a command; it may be there more than once, and is there.
+pub(crate) fn places_of(disk: &SimulatedDisk, file: &str, entry: &Entry) -> Vec<u64> {
+    let Payload::Command(payload) = &entry.payload else { panic!("not a command: {entry:?}") };
+    let bytes = disk.durable(Path::new(file)).unwrap();
+    let found = bytes.windows(payload.len()).enumerate().filter(|(_, part)| *part == &payload[..]);
+    let places: Vec<u64> = found.map(|(at, _)| at as u64).collect();
+    assert!(!places.is_empty(), "{} is not in {file}", entry.id);
+    places
+}
+
 /// The power is cut, and nothing is lost that was told.
 pub(crate) fn assert_survives(disk: &SimulatedDisk, store: Store, model: &Model) {
     disk.freeze();
