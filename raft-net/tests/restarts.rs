@@ -13,6 +13,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use raftkit_core::{Incarnation, NodeId, StoreId};
+use raftkit_net::certificates::CaPem;
 use raftkit_net::{Inbound, StartError, Transport, TransportConfig};
 use support::{authority, heartbeat, heartbeat_of, plan, round, store, within};
 use tokio::sync::mpsc;
@@ -106,23 +107,39 @@ fn patient(plan: &support::Plan) -> (Transport, mpsc::Receiver<Inbound>) {
     (Transport::start(config, inbound).unwrap(), events)
 }
 
+/// Starts node 2, which is as patient, lets node 1 meet it, and kills it. Returns how to start it again where it was.
+async fn met_and_killed(ca: &CaPem, one_plan: &support::Plan, one: &Transport) -> TransportConfig {
+    let mut config = plan(ca, 2).config();
+    config.peer_timeout = Duration::from_secs(600);
+    let mut two = Mortal::start(config.clone(), None);
+    meet(one_plan, one, &mut two).await;
+    config.listen = two.address;
+    two.kill();
+    config
+}
+
+/// Node 1 sends its first heartbeat to node 2, which takes it in.
+async fn meet(one_plan: &support::Plan, one: &Transport, two: &mut Mortal) {
+    one.set_peer(NodeId(2), store(2), &two.address.to_string());
+    one.send(heartbeat_of(one_plan, 2, 1));
+    assert_eq!(two.round().await, 1);
+}
+
+/// Node 1 is told that it has lost node 2.
+async fn loss(events: &mut mpsc::Receiver<Inbound>) {
+    while !matches!(within("the loss", events.recv()).await.unwrap(), Inbound::Unreachable(NodeId(2))) {}
+}
+
 #[tokio::test]
 async fn a_killed_process_that_is_back_says_that_old_connections_are_over() {
     let ca = authority();
     let one_plan = plan(&ca, 1);
     let (one, mut events) = patient(&one_plan);
-    let mut config = plan(&ca, 2).config();
-    config.peer_timeout = Duration::from_secs(600);
-    let mut two = Mortal::start(config.clone(), None);
-    one.set_peer(NodeId(2), store(2), &two.address.to_string());
-    one.send(heartbeat_of(&one_plan, 2, 1));
-    assert_eq!(two.round().await, 1);
-    config.listen = two.address;
-    two.kill();
+    let config = met_and_killed(&ca, &one_plan, &one).await;
     // It does not dial node 1, so only its answer to the old connection's packets can tell.
     let mut two = Mortal::start(config, None);
     one.send(heartbeat_of(&one_plan, 2, 2));
-    while !matches!(within("the loss", events.recv()).await.unwrap(), Inbound::Unreachable(NodeId(2))) {}
+    loss(&mut events).await;
     one.send(heartbeat_of(&one_plan, 2, 3));
     assert_eq!(two.round().await, 3);
     two.kill();
@@ -133,20 +150,13 @@ async fn a_later_life_of_a_peer_is_proof_that_old_connections_are_over() {
     let ca = authority();
     let one_plan = plan(&ca, 1);
     let (one, mut events) = patient(&one_plan);
-    let mut config = plan(&ca, 2).config();
-    config.peer_timeout = Duration::from_secs(600);
-    let mut two = Mortal::start(config.clone(), None);
-    one.set_peer(NodeId(2), store(2), &two.address.to_string());
-    one.send(heartbeat_of(&one_plan, 2, 1));
-    assert_eq!(two.round().await, 1);
-    config.listen = two.address;
-    two.kill();
+    let mut config = met_and_killed(&ca, &one_plan, &one).await;
     // Another certificate: its stateless resets mean nothing to node 1, which is idle besides.
     config.tls = plan(&ca, 2).config().tls;
     config.identity.incarnation = Incarnation(2);
     let to_one = (NodeId(1), store(1), one.local_addr().to_string());
     let mut two = Mortal::start(config, Some(to_one));
-    while !matches!(within("the loss", events.recv()).await.unwrap(), Inbound::Unreachable(NodeId(2))) {}
+    loss(&mut events).await;
     one.send(heartbeat_of(&one_plan, 2, 2));
     assert_eq!(two.round().await, 2);
     two.kill();
@@ -161,12 +171,10 @@ async fn a_peer_that_falls_silent_is_noticed() {
     let (inbound, mut events) = mpsc::channel(1024);
     let one = Transport::start(config, inbound).unwrap();
     let mut two = Mortal::start(plan(&ca, 2).config(), None);
-    one.set_peer(NodeId(2), store(2), &two.address.to_string());
-    one.send(heartbeat_of(&one_plan, 2, 1));
-    assert_eq!(two.round().await, 1);
+    meet(&one_plan, &one, &mut two).await;
     two.kill();
     let killed = Instant::now();
-    while !matches!(within("the loss", events.recv()).await.unwrap(), Inbound::Unreachable(NodeId(2))) {}
+    loss(&mut events).await;
     assert!(killed.elapsed() < Duration::from_secs(5), "{:?}", killed.elapsed());
 }
 
