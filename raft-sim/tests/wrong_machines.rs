@@ -48,7 +48,7 @@ impl<const BUG: u8> Application for Counter<BUG> {
     }
 }
 
-/// Remembers each client's last answer.
+/// Remembers what its clients saw.
 #[derive(Default)]
 struct Callers<const BUG: u8> {
     found: Vec<u64>,

@@ -44,11 +44,11 @@ impl<S: Subject> World<S> {
             return Ok(());
         }
         let (heard, term) = (&process.heard, node.term());
-        let heard =
+        let is_heard =
             |peer: NodeId| peer == id || heard.answered_at(peer, term).after(silence + GRACE) >= local;
         promise!(
             Rules,
-            either(before.membership(), node.membership(), heard),
+            either(before.membership(), node.membership(), is_heard),
             "{id} leads on, and no quorum has answered it for {silence:?} (thesis, section 6.2)"
         );
         let oldest = host.submitted.front().filter(|_| !host.pending.is_empty()).copied();
@@ -57,14 +57,13 @@ impl<S: Subject> World<S> {
             oldest.is_none_or(|oldest| oldest.after(stall + GRACE) >= local),
             "{id} leads on, and a write of it is not durable after {stall:?} (hashicorp/raft#503)"
         );
-        let term = host.view.entry(node.commit()).map(|entry| entry.id.term);
+        let committed = host.view.entry(node.commit()).map(|entry| entry.id.term);
         promise!(
             Rules,
-            node.commit() == before.commit() || term.is_none_or(|term| term == node.term()),
-            "{id} leads in term {} and commits {} of term {} by counting (paper, section 5.4.2)",
-            node.term(),
+            node.commit() == before.commit() || committed.is_none_or(|committed| committed == term),
+            "{id} leads in term {term} and commits {} of term {} by counting (paper, section 5.4.2)",
             node.commit(),
-            term.unwrap_or_default()
+            committed.unwrap_or_default()
         );
         Ok(())
     }

@@ -78,6 +78,11 @@ impl Speaker<'_> {
         self.heard.membership == self.node.membership_index()
     }
 
+    /// What was at this time binds it no longer.
+    fn is_over(&self, at: Time) -> bool {
+        at.after(self.leader_timeout) <= self.now.after(GRACE)
+    }
+
     fn may_campaign(&self) -> Checked {
         let (id, at) = (self.id, self.node.membership_index());
         // A removal acts from its append on; a voter that perhaps alone holds it goes on until it is committed.
@@ -90,10 +95,9 @@ impl Speaker<'_> {
     }
 
     fn may_probe(&self, term: Term) -> Checked {
-        let over = |at: Time| at.after(self.leader_timeout) <= self.now.after(GRACE);
         promise!(
             Rules,
-            self.heard.granted.is_none_or(|(of, at)| of != term || over(at)),
+            self.heard.granted.is_none_or(|(of, at)| of != term || self.is_over(at)),
             "{} campaigns against the one that it voted for before that had {:?} (paper, section 5.2)",
             self.id,
             self.leader_timeout
@@ -102,11 +106,10 @@ impl Speaker<'_> {
     }
 
     fn may_promise(&self, message: &Message) -> Checked {
-        let over = |at: Time| at.after(self.leader_timeout) <= self.now.after(GRACE);
         let leads = self.heard.led == Some(message.term) && self.node.is_leader();
         promise!(
             Rules,
-            !leads && self.heard.leader_at.is_none_or(over),
+            !leads && self.heard.leader_at.is_none_or(|at| self.is_over(at)),
             "{} promises a vote to {} while it hears a leader (thesis, section 4.2.3)",
             self.id,
             message.to
