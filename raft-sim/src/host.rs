@@ -129,6 +129,8 @@ pub(crate) struct Process<S: Subject> {
 pub(crate) struct Work {
     pub(crate) syncs: Vec<SyncId>,
     pub(crate) reports: Vec<Event>,
+    /// It takes as long as a disk that hangs.
+    pub(crate) hangs: bool,
 }
 
 /// The log's thread.
@@ -256,6 +258,12 @@ impl<S: Subject> Host<S> {
 }
 
 impl<S: Subject> Process<S> {
+    /// True while a thread waits for a disk that hangs, though nobody asks it for anything.
+    pub(crate) fn hangs(&self) -> bool {
+        let works = [&self.log.work, &self.machine.work, &self.io.work];
+        works.into_iter().flatten().any(|work| work.hangs)
+    }
+
     pub(crate) fn work(&mut self, thread: Thread) -> &mut Option<Work> {
         match thread {
             Thread::Log => &mut self.log.work,

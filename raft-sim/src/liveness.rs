@@ -188,6 +188,11 @@ impl<S: Subject> World<S> {
         if let Some(id) = self.hosts.keys().find(down) {
             return Some(format!("{id} is down"));
         }
+        // A call that a disk was busy with when faults ended: the next write waits behind it, and a leader gives way for that.
+        let hangs = |id: &NodeId| self.hosts[id].process.as_ref().is_some_and(|process| process.hangs());
+        if let Some(id) = self.present().into_iter().find(hangs) {
+            return Some(format!("the disk of {id} still hangs"));
+        }
         let leader = self.leader().filter(|id| !self.away.contains(id));
         let Some(leader) = leader else { return Some("nobody leads".to_owned()) };
         let node = self.hosts[&leader].process.as_ref()?.service.replica().node();

@@ -128,16 +128,19 @@ impl<S: Subject> World<S> {
         let (stalled_until, held_until) = (host.stalled_until, host.held_until);
         let life = host.life;
         let calls = host.disk.calls();
+        let hung = now < stalled_until && !syncs.is_empty();
+        let held = thread == Thread::Io && now < held_until && !syncs.is_empty();
+        let hangs = stalled || hung || held;
         let syncs: Vec<_> = syncs.into_iter().map(|sync| sync.id).collect();
         let mut takes = 20 + self.rng.below(settings_us) * (syncs.len() as u64).clamp(1, 4);
         if stalled {
             takes += 50 * MS + self.rng.below(3 * SECOND);
             self.marks.hit(Mark::Stalled);
         }
-        if now < stalled_until && !syncs.is_empty() {
+        if hung {
             takes += stalled_until - now;
         }
-        if thread == Thread::Io && now < held_until && !syncs.is_empty() {
+        if held {
             takes = takes.max(held_until - now);
         }
         self.trace.note(
@@ -147,7 +150,7 @@ impl<S: Subject> World<S> {
             &[thread as u64, syncs.len() as u64, reports.len() as u64, calls],
         );
         if let Some(process) = self.process(id, life) {
-            *process.work(thread) = Some(Work { syncs, reports });
+            *process.work(thread) = Some(Work { syncs, reports, hangs });
         }
         self.at(now + takes, Happening::Done(id, life, thread));
     }
