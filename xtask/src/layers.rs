@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! core, disk, mutants <- {log, net, snapshot} <- replica <- kv <- {node, sim} <- {benches, xtask}
+//! test-links <- tests of {log, net, snapshot} and of all above
 //! ```
 
 use std::collections::BTreeSet;
@@ -33,6 +34,7 @@ const RULES: &[Rule] = &[
         layer: 1,
         may_use: &["raftkit-core", "raftkit-disk", "raftkit-mutants"],
     },
+    Rule { package: "raftkit-test-links", layer: 1, may_use: &[] },
     Rule {
         package: "raftkit-replica",
         layer: 2,
@@ -69,6 +71,7 @@ const ALL: &[&str] = &[
     "raftkit-replica",
     "raftkit-sim",
     "raftkit-snapshot",
+    "raftkit-test-links",
 ];
 
 /// All that the protocol may depend on, of other people's crates.
@@ -271,6 +274,9 @@ mod tests {
     fn tests_may_use_their_own_layer_but_none_above() {
         assert_eq!(problems_of("raftkit-snapshot", "raftkit-log", "\"dev\""), Vec::<String>::new());
         assert_eq!(problems_of("raftkit-core", "proptest", "\"dev\""), Vec::<String>::new());
+        assert_eq!(problems_of("raftkit-net", "raftkit-test-links", "\"dev\""), Vec::<String>::new());
+        assert_eq!(problems_of("raftkit-net", "raftkit-test-links", "null").len(), 1);
+        assert_eq!(problems_of("raftkit-core", "raftkit-test-links", "\"dev\"").len(), 1);
         assert_eq!(problems_of("raftkit-log", "raftkit-replica", "\"dev\"").len(), 1);
     }
 
