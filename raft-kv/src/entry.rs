@@ -22,6 +22,19 @@ pub struct KvEntry {
     pub session: Option<String>,
 }
 
+/// A key with its value and its indexes, as it is read in place: see [`KvEntry`] for the fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields of KvEntry")]
+pub struct KvEntryRef<'a> {
+    pub key: &'a str,
+    pub value: &'a [u8],
+    pub flags: u64,
+    pub create_index: u64,
+    pub modify_index: u64,
+    pub lock_index: u64,
+    pub session: Option<&'a str>,
+}
+
 /// What is stored beside the value.
 ///
 /// As bytes, little-endian, before the value:
@@ -82,18 +95,53 @@ impl<'a> Header<'a> {
     }
 }
 
-impl KvEntry {
-    /// The entry stored under `key`; copies the value.
-    pub(crate) fn load(key: &str, stored: &[u8]) -> Result<Self, MachineError> {
+impl<'a> KvEntryRef<'a> {
+    /// The entry stored under `key`.
+    pub(crate) fn load(key: &'a str, stored: &'a [u8]) -> Result<Self, MachineError> {
         let (header, value) = Header::of(key, stored)?;
         Ok(Self {
-            key: key.to_owned(),
-            value: Bytes::copy_from_slice(value),
+            key,
+            value,
             flags: header.flags,
             create_index: header.create_index,
             modify_index: header.modify_index,
             lock_index: header.lock_index,
-            session: (!header.session.is_empty()).then(|| header.session.to_owned()),
+            session: (!header.session.is_empty()).then_some(header.session),
         })
+    }
+
+    /// The same by itself; copies key and value.
+    #[must_use]
+    pub fn to_entry(self) -> KvEntry {
+        KvEntry {
+            key: self.key.to_owned(),
+            value: Bytes::copy_from_slice(self.value),
+            flags: self.flags,
+            create_index: self.create_index,
+            modify_index: self.modify_index,
+            lock_index: self.lock_index,
+            session: self.session.map(str::to_owned),
+        }
+    }
+}
+
+impl KvEntry {
+    /// The entry stored under `key`; copies the value.
+    pub(crate) fn load(key: &str, stored: &[u8]) -> Result<Self, MachineError> {
+        Ok(KvEntryRef::load(key, stored)?.to_entry())
+    }
+
+    /// The same, borrowed.
+    #[must_use]
+    pub fn borrowed(&self) -> KvEntryRef<'_> {
+        KvEntryRef {
+            key: &self.key,
+            value: &self.value,
+            flags: self.flags,
+            create_index: self.create_index,
+            modify_index: self.modify_index,
+            lock_index: self.lock_index,
+            session: self.session.as_deref(),
+        }
     }
 }

@@ -13,6 +13,8 @@
 //! | `state.rs` | what commands do to the tables |
 //! | `machine.rs` | open, apply, persist, restore |
 //! | `reader.rs` | get, list, keys |
+//! | `listing.rs` | a prefix, read step by step |
+//! | `watch/` | who is woken by which change |
 //! | `snapshot.rs` | the state as a stream |
 //! | `fault.rs` | redb's errors and panics |
 
@@ -22,16 +24,20 @@ extern crate raftkit_mutants;
 mod command;
 mod entry;
 mod fault;
+mod listing;
 mod machine;
 mod mutants;
 mod reader;
 mod snapshot;
 mod state;
 mod tables;
+mod watch;
 
 pub use command::{CodecError, Command, Condition, KEY_BYTES_MAX, Response, VALUE_BYTES_MAX};
-pub use entry::KvEntry;
+pub use entry::{KvEntry, KvEntryRef};
+pub use listing::{Listing, Step};
 pub use machine::KvMachine;
 #[doc(hidden)]
 pub use mutants::Mutant;
 pub use reader::{KvReader, Read};
+pub use watch::{Watch, Watched};

@@ -15,8 +15,9 @@ use crate::fault::{Fault, damaged, guard};
 use crate::mutants;
 use crate::reader::KvReader;
 use crate::snapshot::{self, FrozenState};
-use crate::state::{State, TOMBSTONES_MAX};
+use crate::state::{Changed, State, TOMBSTONES_MAX};
 use crate::tables::{ENTRIES, GRAVES, META, Meta, TOMBSTONES};
+use crate::watch::{Change, Watches};
 
 /// The file in the machine's folder.
 const FILE: &str = "state.redb";
@@ -43,6 +44,7 @@ pub struct KvMachine {
     durable: LogId,
     health: Health,
     tombstones_max: u64,
+    watches: Arc<Watches>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +89,8 @@ impl KvMachine {
             let database = builder().create_with_backend(RedbFile::new(file))?;
             let meta = Meta::load(&database.begin_read()?.open_table(META)?)?;
             let (database, health) = (Arc::new(database), Health::Sound);
-            Ok(Self { database, meta, durable: meta.applied, health, tombstones_max })
+            let watches = Arc::new(Watches::new(meta.applied.index));
+            Ok(Self { database, meta, durable: meta.applied, health, tombstones_max, watches })
         })
     }
 
@@ -137,7 +140,7 @@ impl StateMachine for KvMachine {
     type Reader = KvReader;
 
     fn reader(&self) -> KvReader {
-        KvReader::new(Arc::clone(&self.database))
+        KvReader::new(Arc::clone(&self.database), Arc::clone(&self.watches))
     }
 
     fn applied(&self) -> LogId {
@@ -160,17 +163,22 @@ impl StateMachine for KvMachine {
             let applied = entries.last().map_or(LogId::ZERO, |entry| entry.id);
             guard(|| mutants::mark_apart(&self.database, self.meta, applied))?;
         }
-        self.transact(Durability::None, |transaction, machine| {
+        let (answers, changes) = self.transact(Durability::None, |transaction, machine| {
             let mut state = State::open(transaction, machine.meta, machine.tombstones_max)?;
-            let mut answers = Vec::with_capacity(entries.len());
+            let (mut answers, mut changes) = (Vec::with_capacity(entries.len()), Vec::new());
             for entry in entries {
                 check_follows(state.meta.applied, entry.id)?;
                 let last = entries.last().map_or(entry.id, |last| last.id);
-                answers.push(answer(&mut state, entry, mutant!(IndexOfBatch, last, entry.id))?);
+                let (answer, change) = answer(&mut state, entry, mutant!(IndexOfBatch, last, entry.id))?;
+                answers.push(answer);
+                changes.extend(change);
                 state.meta.applied = entry.id;
             }
-            Ok((answers, state.finish(transaction)?))
-        })
+            Ok(((answers, changes), state.finish(transaction)?))
+        })?;
+        // Only now do readers see the changes.
+        self.watches.publish(self.meta.applied.index, &changes);
+        Ok(answers)
     }
 
     fn persist(&mut self) -> Result<LogId, MachineError> {
@@ -201,7 +209,9 @@ impl StateMachine for KvMachine {
             let mut state = State::open(transaction, Meta::default(), machine.tombstones_max)?;
             snapshot::read_into(&mut state, id, source)?;
             Ok(((), state.finish(transaction)?))
-        })
+        })?;
+        self.watches.publish(self.meta.applied.index, &[Change::Everything]);
+        Ok(())
     }
 }
 
@@ -213,16 +223,24 @@ fn clear(transaction: &WriteTransaction) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Applies one entry, whose changes get the index of `id`; the answer to what is no command is empty.
-fn answer(state: &mut State<'_>, entry: &Applied, id: LogId) -> Result<Bytes, Fault> {
+/// Applies one entry, whose changes get the index of `id`; the answer to what is no command is empty. Returns what it
+/// changed as well, if anything.
+fn answer(state: &mut State<'_>, entry: &Applied, id: LogId) -> Result<(Bytes, Option<Change>), Fault> {
     let Some(command) = &entry.command else {
-        return Ok(Bytes::new());
+        return Ok((Bytes::new(), None));
     };
-    let response = match Command::decode(command.clone()) {
-        Ok(command) => state.apply(id, &command)?,
-        Err(_) => Response::Malformed,
+    let Ok(command) = Command::decode(command.clone()) else {
+        return Ok((Response::Malformed.encode(), None));
     };
-    Ok(response.encode())
+    let (response, changed) = state.apply(id, &command)?;
+    let change = match changed {
+        Changed::Nothing => None,
+        Changed::Something => Some(match command {
+            Command::Put { key, .. } | Command::Delete { key, .. } => Change::Key(key),
+            Command::DeleteTree { prefix } => Change::Tree(prefix),
+        }),
+    };
+    Ok((response.encode(), change))
 }
 
 /// A gap would be a command that this node alone never sees: better to stop.

@@ -8,7 +8,9 @@ use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase};
 
 use crate::entry::{Header, KvEntry};
 use crate::fault::{Fault, guard};
+use crate::listing::Listing;
 use crate::tables::{ENTRIES, GRAVES, META, Meta};
+use crate::watch::{Watch, Watched, Watches};
 
 /// A handle for reads. It stays valid over a restore: a read sees the state before it or after it.
 ///
@@ -17,6 +19,7 @@ use crate::tables::{ENTRIES, GRAVES, META, Meta};
 #[derive(Clone, Debug)]
 pub struct KvReader {
     database: Arc<Database>,
+    watches: Arc<Watches>,
 }
 
 /// What a read found.
@@ -33,8 +36,23 @@ pub struct Read<T> {
 }
 
 impl KvReader {
-    pub(crate) fn new(database: Arc<Database>) -> Self {
-        Self { database }
+    pub(crate) fn new(database: Arc<Database>, watches: Arc<Watches>) -> Self {
+        Self { database, watches }
+    }
+
+    /// A watch on a key or prefix.
+    #[must_use]
+    pub fn watch(&self, watched: Watched) -> Watch {
+        Watch::new(&self.watches, watched)
+    }
+
+    /// A list of every key that begins with `prefix`, to be read a bounded step at a time.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub fn listing(&self, prefix: &str) -> Result<Listing, MachineError> {
+        let view = guard(|| View::open(&self.database))?;
+        Ok(Listing::new(Arc::new(view), prefix))
     }
 
     /// The last entry whose effects a read sees.
@@ -102,7 +120,7 @@ impl KvReader {
 }
 
 /// `key` up to and with the first `separator` at or after `from`; all of it without one.
-fn up_to<'a>(key: &'a str, from: usize, separator: &str) -> &'a str {
+pub(crate) fn up_to<'a>(key: &'a str, from: usize, separator: &str) -> &'a str {
     match key[from..].find(separator) {
         Some(at) => &key[..from + at + separator.len()],
         None => key,
@@ -110,10 +128,10 @@ fn up_to<'a>(key: &'a str, from: usize, separator: &str) -> &'a str {
 }
 
 /// A frozen state.
-struct View {
-    entries: ReadOnlyTable<&'static str, &'static [u8]>,
+pub(crate) struct View {
+    pub(crate) entries: ReadOnlyTable<&'static str, &'static [u8]>,
     transaction: ReadTransaction,
-    meta: Meta,
+    pub(crate) meta: Meta,
 }
 
 impl View {
@@ -142,15 +160,19 @@ impl View {
 
     /// An answer about a prefix, whose newest entry there is `newest` (0: none).
     fn answer<T>(&self, prefix: &str, newest: u64, value: T) -> Result<Read<T>, Fault> {
+        Ok(Read { value, index: self.index(prefix, newest)?, applied: self.meta.applied })
+    }
+
+    /// The index of a prefix, whose newest entry there is `newest` (0: none).
+    pub(crate) fn index(&self, prefix: &str, newest: u64) -> Result<u64, Fault> {
         let newest = newest.max(self.newest_grave(prefix)?);
-        let index = if newest == 0 {
+        Ok(if newest == 0 {
             self.meta.visible()
         } else {
             // A tombstone that was dropped may have been under this prefix. The floor is at least its index, so the
             // answer's index does not go back when it goes.
             newest.max(self.meta.floor)
-        };
-        Ok(Read { value, index, applied: self.meta.applied })
+        })
     }
 
     fn newest_grave(&self, prefix: &str) -> Result<u64, Fault> {

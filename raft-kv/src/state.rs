@@ -21,6 +21,16 @@ pub(crate) struct State<'txn> {
     graves: Table<'txn, &'static str, u64>,
     pub(crate) meta: Meta,
     tombstones_max: u64,
+    /// By the command that is being applied.
+    touched: Changed,
+}
+
+/// Whether a command changed any key. A condition that did not hold, a value that was there already and a key that was
+/// not there to be deleted change nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Changed {
+    Nothing,
+    Something,
 }
 
 impl<'txn> State<'txn> {
@@ -32,12 +42,14 @@ impl<'txn> State<'txn> {
             graves: txn.open_table(GRAVES)?,
             meta,
             tombstones_max,
+            touched: Changed::Nothing,
         })
     }
 
     /// Applies one command as the log entry `id`.
-    pub(crate) fn apply(&mut self, id: LogId, command: &Command) -> Result<Response, Fault> {
+    pub(crate) fn apply(&mut self, id: LogId, command: &Command) -> Result<(Response, Changed), Fault> {
         let index = id.index.0;
+        self.touched = Changed::Nothing;
         let done = match command {
             Command::Put { key, value, flags, condition } => {
                 self.put(index, key, value, *flags, *condition)?
@@ -46,7 +58,7 @@ impl<'txn> State<'txn> {
             Command::DeleteTree { prefix } => self.delete_tree(index, prefix)?,
         };
         self.trim()?;
-        Ok(Response::Done(done))
+        Ok((Response::Done(done), self.touched))
     }
 
     /// Writes the meta record; the last step before the commit.
@@ -91,6 +103,7 @@ impl<'txn> State<'txn> {
         let mut slot = self.entries.insert_reserve(key, header.len() + value.len())?;
         header.write(value, slot.as_mut());
         self.meta.changed = index;
+        self.touched = Changed::Something;
         Ok(true)
     }
 
@@ -152,6 +165,7 @@ impl<'txn> State<'txn> {
         self.entries.remove(key)?;
         self.tombstones.insert((index, key), created)?;
         self.graves.insert(key, index)?;
+        self.touched = Changed::Something;
         if !mutant!(ChangedIndexKept) {
             self.meta.changed = index;
         }

@@ -4,11 +4,13 @@
 
 mod common;
 
+use std::ops::ControlFlow;
+
 use common::{Twin, delete, delete_tree, fresh, open, put_if, state_bytes};
 use proptest::prelude::*;
 use raftkit_core::LogId;
 use raftkit_disk::SimulatedDisk;
-use raftkit_kv::{Command, Condition, KvMachine, Response};
+use raftkit_kv::{Command, Condition, KvMachine, Response, Step};
 use raftkit_replica::{Applied, StateMachine};
 
 #[derive(Clone, Debug)]
@@ -105,6 +107,22 @@ fn check(machine: &KvMachine, log: &Log) {
         let list = reader.list(prefix).unwrap();
         assert_eq!(list.value, twin.under(prefix), "list {prefix}");
         assert_eq!((list.index, list.applied), (twin.index(prefix), applied), "list {prefix}");
+        let (mut listing, mut found) = (reader.listing(prefix).unwrap(), Vec::new());
+        // Two entries a step.
+        let index = loop {
+            let step = listing.step(|entry| {
+                found.push(entry.to_entry());
+                if found.len() % 2 == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            if let Step::End { index } = step.unwrap() {
+                break index;
+            }
+        };
+        assert_eq!(
+            (found, index, listing.applied()),
+            (list.value, list.index, list.applied),
+            "steps {prefix}"
+        );
         let keys = reader.keys(prefix, Some("/")).unwrap();
         assert_eq!((keys.value, keys.index), (twin.keys(prefix, "/"), twin.index(prefix)), "keys {prefix}");
     }
