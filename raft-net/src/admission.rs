@@ -179,36 +179,38 @@ fn one_cluster(own: &Own, remote: &Remote) -> Result<Admit, Refusal> {
 /// A life that was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Met {
-    store: StoreId,
     incarnation: Incarnation,
     process: u64,
 }
 
-/// The newest life of each node that was met.
+/// The newest life of each data folder that was met, whichever side dialled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lives {
-    lives: BTreeMap<NodeId, Met>,
+    lives: BTreeMap<(NodeId, StoreId), Met>,
 }
 
-/// Which life of a node has come.
+/// Which life of a data folder has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
     /// The one that was met last.
     Same,
-    /// A new one: the connections of earlier ones are over.
+    /// A new one: the connections of this folder's earlier ones are over.
     New,
 }
 
 impl Lives {
-    /// Takes note of a node that has come to `own`. With another data folder it is another life, however it counts.
+    /// Takes note of a node that `own` has met.
+    ///
+    /// Each data folder is looked at alone: a node that was removed, runs on and does not know it, must not end the
+    /// connections of the one that has its id now.
     ///
     /// # Errors
     /// It is an earlier life than one that was met, in the same data folder; or the same one in another process, and a life
     /// has only one: the folder was copied.
     pub fn admit(&mut self, own: NodeId, remote: &Remote) -> Result<Life, Refusal> {
         let Remote { node: refused, store, incarnation, process, .. } = *remote;
-        let came = Met { store, incarnation, process };
-        match self.lives.get(&refused).copied().filter(|met| met.store == store) {
+        let came = Met { incarnation, process };
+        match self.lives.get(&(refused, store)).copied() {
             Some(met) if met == came || (met.incarnation == incarnation && mutant!(CopyAccepted)) => {
                 Ok(Life::Same)
             }
@@ -220,16 +222,10 @@ impl Lives {
                 Err(Refusal::Stale { refuser: own, refused, newest, claimed })
             }
             Some(_) | None => {
-                self.lives.insert(refused, came);
+                self.lives.insert((refused, store), came);
                 Ok(mutant!(EarlierLifeKept, Life::Same, Life::New))
             }
         }
-    }
-
-    /// The data folder of the life of a node that was met last.
-    #[must_use]
-    pub fn store(&self, node: NodeId) -> Option<StoreId> {
-        self.lives.get(&node).map(|met| met.store)
     }
 }
 
@@ -387,7 +383,12 @@ mod tests {
         assert_eq!(lives.admit(own, &life(20, 3)), Err(stale));
         assert_eq!(lives.admit(own, &life(20, 4)), Ok(Life::Same));
         assert_eq!(lives.admit(own, &life(21, 1)), Ok(Life::New), "a wiped folder counts from the start");
-        assert_eq!((lives.store(NodeId(2)), lives.store(NodeId(3))), (Some(StoreId(21)), None));
+        assert_eq!(
+            lives.admit(own, &life(20, 4)),
+            Ok(Life::Same),
+            "the other folder's life goes on beside it"
+        );
+        assert_eq!(lives.admit(own, &life(20, 3)), Err(stale), "and its earlier ones are still over");
         let other = Remote { node: NodeId(3), ..life(20, 1) };
         assert_eq!(lives.admit(own, &other), Ok(Life::New), "each node has its own lives");
         // A copy of its folder, which was opened as often.

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use raftkit_core::{Incarnation, NodeId, StoreId};
 use raftkit_net::certificates::CaPem;
-use raftkit_net::{Inbound, StartError, Transport, TransportConfig};
-use support::{authority, heartbeat, heartbeat_of, plan, round, store, within};
+use raftkit_net::{Inbound, Transport, TransportConfig};
+use support::{authority, heartbeat, heartbeat_of, plan, round, start_again, store, within};
 use tokio::sync::mpsc;
 
 #[tokio::test]
@@ -114,6 +114,7 @@ async fn met_and_killed(ca: &CaPem, one_plan: &support::Plan, one: &Transport) -
     let mut two = Mortal::start(config.clone(), None);
     meet(one_plan, one, &mut two).await;
     config.listen = two.address;
+    config.identity.incarnation = Incarnation(2);
     two.kill();
     config
 }
@@ -153,7 +154,6 @@ async fn a_later_life_of_a_peer_is_proof_that_old_connections_are_over() {
     let mut config = met_and_killed(&ca, &one_plan, &one).await;
     // Another certificate: its stateless resets mean nothing to node 1, which is idle besides.
     config.tls = plan(&ca, 2).config().tls;
-    config.identity.incarnation = Incarnation(2);
     let to_one = (NodeId(1), store(1), one.local_addr().to_string());
     let mut two = Mortal::start(config, Some(to_one));
     loss(&mut events).await;
@@ -176,29 +176,4 @@ async fn a_peer_that_falls_silent_is_noticed() {
     let killed = Instant::now();
     loss(&mut events).await;
     assert!(killed.elapsed() < Duration::from_secs(5), "{:?}", killed.elapsed());
-}
-
-/// The port of a transport that was dropped is free once its tasks have ended.
-async fn start_again(plan: &support::Plan) -> support::Node {
-    within("a free port", async {
-        loop {
-            let (inbound, events) = mpsc::channel(16);
-            match Transport::start(plan.config(), inbound) {
-                Err(StartError::AddressInUse { .. }) => tokio::task::yield_now().await,
-                Err(other) => panic!("{other}"),
-                Ok(probe) => {
-                    drop((probe, events));
-                    break;
-                }
-            }
-        }
-        loop {
-            match std::net::UdpSocket::bind(("127.0.0.1", plan.port)) {
-                Ok(socket) => break drop(socket),
-                Err(_) => tokio::task::yield_now().await,
-            }
-        }
-        plan.start()
-    })
-    .await
 }

@@ -14,6 +14,7 @@ use super::handshake::{check, heed, remote};
 use super::inner::Inner;
 use super::link::describe;
 use super::serve::serve;
+use crate::dialling::PATIENCE_MAX;
 use crate::frame::{Frame, FrameError, encode_frame};
 use crate::refusal::{Hello, Lane, Refusal};
 
@@ -109,7 +110,7 @@ async fn greet(inner: &Inner, incoming: Incoming) -> Option<(Connection, Lane, R
         Some(config) => incoming.accept_with(config),
         None => incoming.accept(),
     };
-    let patience = inner.config.dial_timeout * 4;
+    let patience = inner.config.dial_timeout.max(PATIENCE_MAX);
     let subject = || format!("from {address}");
     let connection = match timeout(patience, async { accepted?.await }).await {
         Ok(Ok(connection)) => connection,

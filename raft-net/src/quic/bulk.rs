@@ -4,7 +4,7 @@
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, SendStream};
 
-use super::dial::{dial, resolve};
+use super::dial::{Target, dial_once};
 use super::error::{BulkError, DONE, NotSent};
 use super::inner::Inner;
 use super::link::{broken, write_parts};
@@ -48,15 +48,13 @@ async fn open(inner: &Inner, peer: &Peer) -> Result<BulkLink, NotSent> {
     if let LinkState::Down(error) = peer.state() {
         return Err(NotSent::Down(error));
     }
-    let resolved = resolve(inner, &peer.address).await.map_err(NotSent::Down)?;
-    let patience = inner.config.dial_timeout;
-    let dialled = dial(inner, &peer.address, resolved, Lane::Bulk, Some(peer.node), patience).await;
-    let (connection, remote) = dialled.map_err(NotSent::Down)?;
+    let target = Target { address: &peer.address, lane: Lane::Bulk, expected: Some(peer.node) };
+    let (connection, remote) = dial_once(inner, target).await.map_err(NotSent::Down)?;
     if remote.cluster.is_none() {
         connection.close(DONE, b"no cluster yet");
         return Err(NotSent::PeerHasNoCluster { node: peer.node });
     }
     let stream = connection.open_uni().await.map_err(|_| NotSent::Disconnected { node: peer.node })?;
-    *lock(&peer.bulk_connection) = Some(connection.clone());
+    *lock(&peer.bulk_connection) = Some((remote.life(), connection.clone()));
     Ok(BulkLink { connection, stream })
 }

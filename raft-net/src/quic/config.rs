@@ -9,6 +9,7 @@ use raftkit_core::{ClusterId, Incarnation, NodeId, StoreId};
 use super::tls::TlsIdentity;
 use crate::FRAME_BYTES_MAX;
 use crate::admission::Remote;
+use crate::dialling::PeerLife;
 
 /// Who this node says it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,11 @@ impl RemoteIdentity {
         let Self { node, store, incarnation, process, cluster, .. } = *self;
         Remote { node, store, incarnation, process, cluster }
     }
+
+    /// What dialling goes by.
+    pub(crate) fn life(&self) -> PeerLife {
+        PeerLife { store: self.store, incarnation: self.incarnation }
+    }
 }
 
 /// A transport's settings.
@@ -80,7 +86,8 @@ pub struct TransportConfig {
     pub bulk_bytes_max: usize,
     /// A peer that was silent for so long is taken for dead; keep-alives are sent four times as often. 1500 ms.
     pub peer_timeout: Duration,
-    /// An attempt to connect that got no answer for so long starts again. 1000 ms.
+    /// How long a first attempt to connect waits for an answer, where nothing is known of the path. Later ones follow the
+    /// measured round trip, and wait longer each time that one times out. 1000 ms.
     pub dial_timeout: Duration,
     /// How long a clean stop waits for what is queued. 250 ms.
     pub close_timeout: Duration,

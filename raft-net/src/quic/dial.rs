@@ -2,17 +2,30 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::sync::Mutex;
 
-use quinn::{ConnectError, Connection};
+use quinn::{ConnectError, Connecting, Connection};
 use raftkit_core::NodeId;
-use tokio::time::timeout;
+use tokio::time::sleep_until;
 
 use super::config::RemoteIdentity;
 use super::error::{DONE, HelloError, dial_error};
 use super::handshake;
 use super::inner::Inner;
+use super::lock;
 use super::tls::GENERIC_NAME;
+use crate::dialling::{Progress, Verdict};
 use crate::refusal::Lane;
+
+/// Whom to reach, where, and what for.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    /// As it was given, `host:port`.
+    pub(crate) address: &'a str,
+    pub(crate) lane: Lane,
+    /// Who must be there, if it matters.
+    pub(crate) expected: Option<NodeId>,
+}
 
 /// The socket address behind `host:port`, of the family that the endpoint's socket can reach.
 pub(crate) async fn resolve(inner: &Inner, address: &str) -> Result<SocketAddr, HelloError> {
@@ -31,18 +44,36 @@ pub(crate) async fn resolve(inner: &Inner, address: &str) -> Result<SocketAddr, 
         .ok_or_else(|| bad("it has no address of the family that this node listens on".to_owned()))
 }
 
-/// Connects, greets, checks who is there. Takes at most `patience`.
+/// Connects, greets, checks who is there. Whoever hears of its `progress` drops it when that does not come in time; QUIC
+/// itself gives up no sooner than after `patience`.
 pub(crate) async fn dial(
+    inner: &Inner,
+    target: Target<'_>,
+    resolved: SocketAddr,
+    patience: Duration,
+    progress: impl Fn(Progress),
+) -> Result<(Connection, RemoteIdentity), HelloError> {
+    let connection = connect(inner, target.address, resolved, patience, &progress).await?;
+    progress(Progress::Connected { round_trip: connection.rtt() });
+    match handshake::greet(inner, target, &connection).await {
+        Ok(remote) => Ok((connection, remote)),
+        Err(error) => {
+            connection.close(DONE, b"the greeting failed");
+            Err(error)
+        }
+    }
+}
+
+async fn connect(
     inner: &Inner,
     address: &str,
     resolved: SocketAddr,
-    lane: Lane,
-    expected: Option<NodeId>,
     patience: Duration,
-) -> Result<(Connection, RemoteIdentity), HelloError> {
+    progress: &impl Fn(Progress),
+) -> Result<Connection, HelloError> {
     let bad = |reason: String| HelloError::BadAddress { address: address.to_owned(), reason };
-    let config = inner.quic.client(resolved.ip());
-    let connecting =
+    let config = inner.quic.client(resolved.ip(), patience);
+    let mut connecting: Connecting =
         inner.endpoint.connect_with(config, resolved, GENERIC_NAME).map_err(|error| match error {
             ConnectError::EndpointStopping => HelloError::Stopping,
             ConnectError::CidsExhausted
@@ -51,17 +82,41 @@ pub(crate) async fn dial(
             | ConnectError::NoDefaultClientConfig
             | ConnectError::UnsupportedVersion => bad(error.to_string()),
         })?;
-    let attempt = async {
-        let connection = connecting.await.map_err(|error| dial_error(address, patience, &error))?;
-        match handshake::greet(inner, address, &connection, lane, expected).await {
-            Ok(remote) => Ok((connection, remote)),
-            Err(error) => {
-                connection.close(DONE, b"the greeting failed");
-                Err(error)
-            }
+    // The first of what the other side says; its certificate may still be on the way.
+    if connecting.handshake_data().await.is_ok() {
+        progress(Progress::Answered);
+    }
+    connecting.await.map_err(|error| dial_error(address, patience, &error))
+}
+
+/// Dials on behalf of somebody who waits for the result, and remembers what that shows of the path.
+pub(crate) async fn dial_once(
+    inner: &Inner,
+    target: Target<'_>,
+) -> Result<(Connection, RemoteIdentity), HelloError> {
+    let resolved = resolve(inner, target.address).await?;
+    let attempt = lock(&inner.paths).attempt(inner.now(), inner.config.dial_timeout, resolved);
+    let patience = attempt.patience();
+    let attempt = Mutex::new(attempt);
+    let dialled = dial(inner, target, resolved, patience, |progress| {
+        if let Progress::Connected { round_trip } = progress {
+            lock(&inner.paths).measured(resolved, round_trip);
         }
-    };
-    timeout(patience, attempt)
-        .await
-        .unwrap_or_else(|_| Err(HelloError::NoAnswer { address: address.to_owned(), waited: patience }))
+        lock(&attempt).note(inner.now(), progress);
+    });
+    tokio::pin!(dialled);
+    loop {
+        let until = match lock(&attempt).verdict(inner.now()) {
+            Verdict::GoOn { until } => until,
+            // Nobody calls this attempt: the peers that do have a `Dialler` each.
+            Verdict::TimedOut { .. } | Verdict::Again => {
+                lock(&inner.paths).timed_out(resolved);
+                return Err(HelloError::NoAnswer { address: target.address.to_owned(), waited: patience });
+            }
+        };
+        tokio::select! {
+            result = &mut dialled => return result,
+            () = sleep_until(inner.instant(until)) => {}
+        }
+    }
 }

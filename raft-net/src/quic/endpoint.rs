@@ -40,14 +40,19 @@ const CID_BYTES: usize = 8;
 /// QUIC's settings towards peers on this machine and elsewhere.
 pub(crate) struct QuicConfigs {
     client: ClientConfig,
-    client_loopback: ClientConfig,
+    peer_timeout: Duration,
     server_loopback: Arc<ServerConfig>,
 }
 
 impl QuicConfigs {
-    /// How to dial an address.
-    pub(crate) fn client(&self, remote: IpAddr) -> ClientConfig {
-        if is_loopback(remote) { self.client_loopback.clone() } else { self.client.clone() }
+    /// How to dial an address, with an answer that may take so long. Once that has come, the other side's `peer_timeout`
+    /// holds for the connection, as QUIC takes the smaller of both.
+    pub(crate) fn client(&self, remote: IpAddr, patience: Duration) -> ClientConfig {
+        let mut transport = transport(self.peer_timeout, is_loopback(remote).then_some(LOOPBACK_MTU));
+        transport.max_idle_timeout(Some(idle(self.peer_timeout.max(patience))));
+        let mut client = self.client.clone();
+        client.transport_config(Arc::new(transport));
+        client
     }
 
     /// How to accept from an address; none for the endpoint's own setting.
@@ -76,23 +81,19 @@ pub(crate) fn open(config: &TransportConfig) -> Result<(Endpoint, QuicConfigs), 
     endpoint.max_udp_payload_size(LOOPBACK_MTU).expect("a legal size");
     endpoint.cid_generator(|| Box::new(RandomIds(SystemRandom::new())));
 
-    let (plain, loopback) =
-        (Arc::new(transport(config, None)), Arc::new(transport(config, Some(LOOPBACK_MTU))));
+    let peer_timeout = config.peer_timeout;
     let crypto =
         Arc::new(QuicServerConfig::try_from(config.tls.server()).expect("ring has QUIC's initial cipher"));
     let mut server = ServerConfig::with_crypto(crypto);
     let mut server_loopback = server.clone();
-    server.transport_config(Arc::clone(&plain));
-    server_loopback.transport_config(Arc::clone(&loopback));
+    server.transport_config(Arc::new(transport(peer_timeout, None)));
+    server_loopback.transport_config(Arc::new(transport(peer_timeout, Some(LOOPBACK_MTU))));
     let crypto =
         Arc::new(QuicClientConfig::try_from(config.tls.client()).expect("ring has QUIC's initial cipher"));
-    let mut client = ClientConfig::new(crypto);
-    let mut client_loopback = client.clone();
-    client.transport_config(plain);
-    client_loopback.transport_config(loopback);
+    let client = ClientConfig::new(crypto);
 
     let endpoint = Endpoint::new(endpoint, Some(server), socket, Arc::new(TokioRuntime)).map_err(failed)?;
-    Ok((endpoint, QuicConfigs { client, client_loopback, server_loopback: Arc::new(server_loopback) }))
+    Ok((endpoint, QuicConfigs { client, peer_timeout, server_loopback: Arc::new(server_loopback) }))
 }
 
 fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
@@ -108,12 +109,15 @@ fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-fn transport(config: &TransportConfig, mtu: Option<u16>) -> quinn::TransportConfig {
+fn idle(timeout: Duration) -> IdleTimeout {
+    IdleTimeout::try_from(timeout).unwrap_or(VarInt::MAX.into())
+}
+
+fn transport(peer_timeout: Duration, mtu: Option<u16>) -> quinn::TransportConfig {
     let mut transport = quinn::TransportConfig::default();
-    let idle = IdleTimeout::try_from(config.peer_timeout).unwrap_or(VarInt::MAX.into());
     transport
-        .max_idle_timeout(Some(idle))
-        .keep_alive_interval(Some(config.peer_timeout / 4))
+        .max_idle_timeout(Some(idle(peer_timeout)))
+        .keep_alive_interval(Some(peer_timeout / 4))
         .initial_rtt(INITIAL_RTT)
         .stream_receive_window(STREAM_WINDOW_BYTES.into())
         .receive_window(CONNECTION_WINDOW_BYTES.into())

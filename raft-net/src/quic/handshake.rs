@@ -5,6 +5,7 @@ use raftkit_core::NodeId;
 use rustls::pki_types::CertificateDer;
 
 use super::config::RemoteIdentity;
+use super::dial::Target;
 use super::error::{HelloError, dial_error, refuse};
 use super::inner::Inner;
 use super::tls::names_node;
@@ -18,11 +19,10 @@ pub(crate) const HELLO_BYTES_MAX: usize = 64 << 10;
 /// The dialling side: greet, and check who answers.
 pub(crate) async fn greet(
     inner: &Inner,
-    address: &str,
+    target: Target<'_>,
     connection: &Connection,
-    lane: Lane,
-    expected: Option<NodeId>,
 ) -> Result<RemoteIdentity, HelloError> {
+    let Target { address, lane, expected } = target;
     let lost = |error: &quinn::ConnectionError| dial_error(address, inner.config.dial_timeout, error);
     let protocol = |source| HelloError::Protocol { address: address.to_owned(), source };
     let (mut send, recv) = connection.open_bi().await.map_err(|error| lost(&error))?;
@@ -41,7 +41,12 @@ pub(crate) async fn greet(
         Err(error) => return Err(protocol(error)),
     };
     check(inner, connection, &hello, expected).map_err(|refusal| refused(connection, refusal))?;
-    Ok(remote(hello, connection))
+    let remote = remote(hello, connection);
+    if lane != Lane::Discovery {
+        // A later life may have dialled us while this one, or its last packet, answered.
+        inner.meet(&remote).map_err(|refusal| refused(connection, refusal))?;
+    }
+    Ok(remote)
 }
 
 /// The accepting side's first step: the other's greeting, and where the answer goes.

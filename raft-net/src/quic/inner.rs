@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use quinn::{Connection, Endpoint};
 use raftkit_core::{ClusterId, NodeId, StoreId};
@@ -19,6 +20,7 @@ use super::lock;
 use super::peer::Peer;
 use super::warnings::Warnings;
 use crate::admission::{Life, Lives, Own};
+use crate::dialling::Paths;
 use crate::refusal::{Hello, Lane, Refusal};
 
 pub(crate) struct Inner {
@@ -34,15 +36,31 @@ pub(crate) struct Inner {
     /// Bytes of bulk bodies that came in and are alive.
     pub(crate) bulk_budget: Arc<Semaphore>,
     pub(crate) warnings: Warnings,
+    /// What is known of addresses that may be no peer's.
+    pub(crate) paths: Mutex<Paths>,
+    started: Instant,
     peers: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
     met: Mutex<Met>,
 }
 
-/// The nodes that were met, and the connections that the newest life of each dialled.
+/// The nodes that were met, and the connections that the newest life of each data folder dialled.
 #[derive(Default)]
 struct Met {
     lives: Lives,
-    connections: BTreeMap<NodeId, Vec<Connection>>,
+    connections: BTreeMap<NodeId, Vec<(StoreId, Connection)>>,
+}
+
+impl Met {
+    /// Ends the connections that `node` dialled with a data folder that `over` picks.
+    fn close(&mut self, node: NodeId, why: &str, over: impl Fn(StoreId) -> bool) {
+        let Some(connections) = self.connections.get_mut(&node) else { return };
+        connections.retain(|(store, connection)| {
+            if over(*store) {
+                connection.close(REPLACED, why.as_bytes());
+            }
+            connection.close_reason().is_none()
+        });
+    }
 }
 
 impl Inner {
@@ -65,6 +83,8 @@ impl Inner {
             inbound,
             bulk_budget,
             warnings: Warnings::default(),
+            paths: Mutex::default(),
+            started: Instant::now(),
             peers: Mutex::default(),
             met: Mutex::default(),
         }
@@ -116,31 +136,32 @@ impl Inner {
         }
     }
 
-    /// Remembers a connection that `remote` dialled. Those of its earlier lives are closed, and if the connection that
-    /// was dialled to it leads to an earlier life, it is dialled anew.
-    pub(crate) fn admit(&self, remote: &RemoteIdentity, connection: &Connection) -> Result<(), Refusal> {
+    /// Takes note of a node that was met, whichever side dialled: what its earlier lives dialled is closed.
+    pub(crate) fn meet(&self, remote: &RemoteIdentity) -> Result<(), Refusal> {
         let mut met = lock(&self.met);
         let life = met.lives.admit(self.node(), &remote.admitted())?;
-        let connections = met.connections.entry(remote.node).or_default();
         if life == Life::New {
-            connections.drain(..).for_each(|old| old.close(REPLACED, b"a later life of this node has come"));
+            met.close(remote.node, "a later life of this node has come", |store| store == remote.store);
         }
-        connections.retain(|connection| connection.close_reason().is_none());
-        connections.push(connection.clone());
+        Ok(())
+    }
+
+    /// Remembers a connection that `remote` dialled, and tells the keeper of the connection to it: it is there.
+    pub(crate) fn admit(&self, remote: &RemoteIdentity, connection: &Connection) -> Result<(), Refusal> {
+        self.meet(remote)?;
+        let mut met = lock(&self.met);
+        met.close(remote.node, "", |_| false);
+        met.connections.entry(remote.node).or_default().push((remote.store, connection.clone()));
         drop(met);
         if let Some(peer) = self.peer(remote.node) {
-            peer.proven_alive(remote);
+            peer.called(self.now(), remote, connection.rtt());
         }
         Ok(())
     }
 
     /// Closes what a node dialled with another store than the one that it must have now.
     pub(crate) fn expect_store(&self, node: NodeId, store: StoreId) {
-        let mut met = lock(&self.met);
-        if met.lives.store(node).is_some_and(|met| met != store) {
-            let connections = met.connections.entry(node).or_default();
-            connections.drain(..).for_each(|old| old.close(REPLACED, b"this node id has another store now"));
-        }
+        lock(&self.met).close(node, "this node id has another store now", |other| other != store);
     }
 
     /// An address for messages to people: with the node id where the address is a peer's.
@@ -158,16 +179,23 @@ impl Inner {
         }
     }
 
-    /// How long to wait after so many failures in a row: 20 ms, doubled up to 500 ms, less up to a quarter so that
-    /// nodes that failed together do not return together.
-    pub(crate) fn backoff(failures: u32) -> Duration {
-        let full = Duration::from_millis(20).saturating_mul(1 << failures.saturating_sub(1).min(10));
-        let full = full.min(Duration::from_millis(500));
-        full - full.mul_f64(0.25 * f64::from(u8::try_from(random() & 0xff).unwrap_or(0)) / 255.0)
+    /// The time that connections go by, see [`dialling`](crate::dialling).
+    pub(crate) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// That time as the runtime's timers count.
+    pub(crate) fn instant(&self, at: Duration) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(self.started + at)
     }
 }
 
 /// A random number, good enough to tell processes apart and to spread retries.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+/// A random byte, to spread retries.
+pub(crate) fn spread() -> u8 {
+    random().to_le_bytes()[0]
 }

@@ -1,43 +1,25 @@
-//! One peer: keeps a connection to it, dials anew when it is lost.
-//!
-//! ```text
-//!              +------------ dial -----------+
-//!              v                             | backoff, or a sign of life
-//!         Connecting --- fails ----------> Down
-//!              |  ^
-//!   greeted    |  | lost
-//!              v  |
-//!              Up
-//! ```
+//! One peer: keeps a connection to it as its [`Dialler`] decides.
 
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use quinn::Connection;
 use raftkit_core::{Message, NodeId, StoreId};
 use tokio::sync::{Notify, watch};
+use tokio::time::sleep_until;
 
 use super::accept::Inbound;
 use super::bulk::BulkLink;
-use super::config::RemoteIdentity;
-use super::dial::{dial, resolve};
-use super::error::{HelloError, NotSent, REPLACED};
-use super::inner::Inner;
+use super::config::{RemoteIdentity, TransportConfig};
+use super::dial::{Target, dial, resolve};
+use super::error::{HelloError, NotSent, REPLACED, refuse};
+use super::inner::{Inner, spread};
 use super::link::{Link, drive};
 use super::lock;
+use crate::dialling::{Called, Dialler, PeerLife, Step};
 use crate::queue::{Pushed, Queue};
 use crate::refusal::Lane;
-
-/// An attempt that has lasted so long when the peer is proven alive was made towards its absence: it starts again.
-const HOPELESS: Duration = Duration::from_millis(100);
-
-/// A connection that ends sooner counts as a failure, so that two nodes that drop each other do not spin.
-const SHORT_LIFE: Duration = Duration::from_secs(1);
-
-/// Attempts that time out become more patient up to this, for machines that are slow rather than dead.
-const PATIENCE_MAX: Duration = Duration::from_secs(4);
 
 /// Whether there is a connection.
 #[derive(Clone)]
@@ -60,19 +42,20 @@ pub(crate) struct Peer {
     pub(crate) overflowed: Notify,
     /// Taken while a body is being sent.
     pub(crate) bulk: tokio::sync::Mutex<Option<BulkLink>>,
-    /// The bulk connection, for closing it from elsewhere.
-    pub(crate) bulk_connection: Mutex<Option<Connection>>,
+    /// The bulk connection and the life that it leads to, for closing it from elsewhere.
+    pub(crate) bulk_connection: Mutex<Option<(PeerLife, Connection)>>,
     pub(crate) task: Mutex<Option<tokio::task::JoinHandle<()>>>,
     queue: Mutex<Queue>,
     state: watch::Sender<LinkState>,
     stop: watch::Sender<bool>,
-    /// The peer was heard of while there was no connection to it.
-    alive: Notify,
+    dialler: Mutex<Dialler>,
+    /// The dialler may decide differently now.
+    called: Notify,
     resolved: Mutex<Option<SocketAddr>>,
 }
 
 impl Peer {
-    pub(crate) fn new(node: NodeId, store: StoreId, address: &str, queue_bytes_max: usize) -> Self {
+    pub(crate) fn new(node: NodeId, store: StoreId, address: &str, config: &TransportConfig) -> Self {
         Self {
             node,
             store,
@@ -82,10 +65,11 @@ impl Peer {
             bulk: tokio::sync::Mutex::default(),
             bulk_connection: Mutex::default(),
             task: Mutex::default(),
-            queue: Mutex::new(Queue::new(queue_bytes_max)),
+            queue: Mutex::new(Queue::new(config.queue_bytes_max)),
             state: watch::Sender::new(LinkState::Connecting),
             stop: watch::Sender::new(false),
-            alive: Notify::new(),
+            dialler: Mutex::new(Dialler::new(store, config.dial_timeout)),
+            called: Notify::new(),
             resolved: Mutex::default(),
         }
     }
@@ -126,22 +110,23 @@ impl Peer {
         *lock(&self.resolved) == Some(address)
     }
 
-    /// The peer has just dialled us: a connection to an earlier life of it is dead, and one that cannot be made should
-    /// be tried at once.
-    pub(crate) fn proven_alive(&self, remote: &RemoteIdentity) {
-        let earlier =
-            |link: &Link| (link.remote.store, link.remote.incarnation) != (remote.store, remote.incarnation);
-        let stale = match &*self.state.borrow() {
-            LinkState::Up(link) if earlier(link) => Some(link.connection.clone()),
-            LinkState::Up(_) => None,
-            LinkState::Connecting | LinkState::Down(_) => {
-                self.alive.notify_one();
-                None
+    /// The peer has dialled us, over a path with this round trip.
+    pub(crate) fn called(&self, now: Duration, remote: &RemoteIdentity, round_trip: Duration) {
+        let life = remote.life();
+        let mut dialler = lock(&self.dialler);
+        match dialler.called(now, life, round_trip) {
+            Called::Stays => {}
+            Called::Changed => self.called.notify_one(),
+            Called::Outlived => {
+                if let LinkState::Up(link) = &*self.state.borrow() {
+                    link.connection.close(REPLACED, b"a later life of this node has come");
+                }
             }
-        };
-        if let Some(connection) = stale {
+        }
+        drop(dialler);
+        let mut bulk = lock(&self.bulk_connection);
+        if let Some((_, connection)) = bulk.take_if(|(earlier, _)| earlier.is_before(life)) {
             connection.close(REPLACED, b"a later life of this node has come");
-            self.close_bulk();
         }
     }
 
@@ -155,7 +140,7 @@ impl Peer {
     }
 
     pub(crate) fn close_bulk(&self) {
-        if let Some(connection) = lock(&self.bulk_connection).take() {
+        if let Some((_, connection)) = lock(&self.bulk_connection).take() {
             connection.close(REPLACED, b"replaced");
         }
     }
@@ -163,74 +148,125 @@ impl Peer {
     /// Keeps the connection until told to stop.
     pub(crate) async fn run(self: Arc<Self>, inner: Arc<Inner>) {
         let mut stop = self.stopped();
-        let mut failures = 0;
         while !*stop.borrow() {
-            let said = inner.cluster();
-            match self.attempt(&inner, failures, &mut stop).await {
-                Attempt::Made(connection, remote) => {
-                    let since = Instant::now();
-                    self.serve(&inner, connection, remote, said).await;
-                    failures = if since.elapsed() < SHORT_LIFE { failures + 1 } else { 0 };
-                }
-                Attempt::Failed(error) => {
-                    failures += 1;
-                    self.failed(&inner, error).await;
-                }
-                Attempt::Again => continue,
-            }
-            if failures > 0 {
-                tokio::select! {
-                    () = tokio::time::sleep(Inner::backoff(failures)) => {}
-                    () = self.alive.notified() => {}
-                    _ = stop.wait_for(|stop| *stop) => {}
-                }
+            let step = lock(&self.dialler).step(inner.now(), spread());
+            match step {
+                Step::Wait { until } => self.wait(&inner, until, &mut stop).await,
+                Step::Dial { patience } => self.attempt(&inner, patience, &mut stop).await,
+                // An attempt that is given up is given up while it is under way, in `attempt`.
+                Step::GiveUp { .. } => {}
             }
         }
         self.close_bulk();
     }
 
-    async fn attempt(&self, inner: &Inner, failures: u32, stop: &mut watch::Receiver<bool>) -> Attempt {
-        let begun = Instant::now();
-        let patience = inner.config.dial_timeout.saturating_mul(1 << failures.min(4)).min(PATIENCE_MAX);
-        let dialled = async {
-            let resolved = resolve(inner, &self.address).await?;
-            *lock(&self.resolved) = Some(resolved);
-            dial(inner, &self.address, resolved, Lane::Control, Some(self.node), patience).await
+    async fn wait(&self, inner: &Inner, until: Option<Duration>, stop: &mut watch::Receiver<bool>) {
+        let until = until.map(|until| inner.instant(until));
+        let due = async {
+            match until {
+                Some(until) => sleep_until(until).await,
+                None => core::future::pending().await,
+            }
         };
+        tokio::select! {
+            () = due => {}
+            () = self.called.notified() => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    }
+
+    /// One attempt or, when the dialler says so, several; and the connection that they lead to.
+    async fn attempt(&self, inner: &Inner, patience: Duration, stop: &mut watch::Receiver<bool>) {
+        let said = inner.cluster();
+        let dialled = self.dialled(inner, patience);
         tokio::pin!(dialled);
-        loop {
+        let result = loop {
+            let step = lock(&self.dialler).step(inner.now(), spread());
+            let until = match step {
+                Step::Wait { until } => until,
+                Step::Dial { patience } => {
+                    dialled.set(self.dialled(inner, patience));
+                    continue;
+                }
+                Step::GiveUp { waited } => {
+                    return self
+                        .failed(inner, HelloError::NoAnswer { address: self.address.clone(), waited })
+                        .await;
+                }
+            };
             tokio::select! {
-                result = &mut dialled => return match result {
-                    Ok((connection, remote)) => Attempt::Made(connection, remote),
-                    Err(error) => Attempt::Failed(error),
-                },
-                () = self.alive.notified() => if begun.elapsed() >= HOPELESS {
-                    return Attempt::Again;
-                },
-                _ = stop.wait_for(|stop| *stop) => return Attempt::Again,
+                result = &mut dialled => break result,
+                () = self.wait(inner, until, stop) => if *self.stop.borrow() { return },
+            }
+        };
+        match result.and_then(|(connection, remote)| self.connected(inner, connection, remote)) {
+            Ok(link) => self.serve(inner, link, said).await,
+            Err(error) => {
+                let (now, spread) = (inner.now(), spread());
+                match error {
+                    // QUIC has noticed it first.
+                    HelloError::NoAnswer { .. } => lock(&self.dialler).timed_out(now, spread),
+                    HelloError::BadAddress { .. }
+                    | HelloError::Refused(_)
+                    | HelloError::TheirCertificate { .. }
+                    | HelloError::OurCertificate { .. }
+                    | HelloError::Lost { .. }
+                    | HelloError::Protocol { .. }
+                    | HelloError::Stopping => lock(&self.dialler).failed(now, spread),
+                }
+                self.failed(inner, error).await;
             }
         }
     }
 
-    async fn serve(
+    async fn dialled(
+        &self,
+        inner: &Inner,
+        patience: Duration,
+    ) -> Result<(Connection, RemoteIdentity), HelloError> {
+        let resolved = resolve(inner, &self.address).await?;
+        *lock(&self.resolved) = Some(resolved);
+        let target = Target { address: &self.address, lane: Lane::Control, expected: Some(self.node) };
+        dial(inner, target, resolved, patience, |progress| {
+            lock(&self.dialler).progress(inner.now(), progress);
+        })
+        .await
+    }
+
+    /// The connection stands, unless a later life of the peer has come in the meantime.
+    fn connected(
         &self,
         inner: &Inner,
         connection: Connection,
         remote: RemoteIdentity,
-        said: Option<raftkit_core::ClusterId>,
-    ) {
-        tracing::info!(node = inner.node().0, peer = self.node.0, address = %self.address, "connected");
+    ) -> Result<Arc<Link>, HelloError> {
+        // Held over all of it: a life that comes after this finds a connection that it can end.
+        let mut dialler = lock(&self.dialler);
+        if let Err(refusal) = inner.meet(&remote) {
+            refuse(&connection, &refusal);
+            return Err(HelloError::Refused(refusal));
+        }
+        dialler.greeted(inner.now(), remote.life());
         let link = Arc::new(Link::new(inner, connection, remote));
         lock(&self.queue).set_newest_only(false);
         self.state.send_replace(LinkState::Up(Arc::clone(&link)));
+        Ok(link)
+    }
+
+    async fn serve(&self, inner: &Inner, link: Arc<Link>, said: Option<raftkit_core::ClusterId>) {
+        tracing::info!(node = inner.node().0, peer = self.node.0, address = %self.address, "connected");
         let connected = Inbound::Connected(link.remote.clone());
         // The connection is not kept waiting for whoever reads: it is driven at the same time.
         let (reason, _) =
             tokio::join!(drive(inner, self, &link, said, self.stopped()), inner.inbound.send(connected));
         link.connection.close(REPLACED, b"replaced");
         link.requests.end(&reason);
-        self.state.send_replace(LinkState::Connecting);
-        lock(&self.queue).set_newest_only(true);
+        {
+            let mut dialler = lock(&self.dialler);
+            dialler.lost(inner.now(), link.connection.rtt(), spread());
+            self.state.send_replace(LinkState::Connecting);
+            lock(&self.queue).set_newest_only(true);
+        }
         if !*self.stop.borrow() {
             tracing::info!(node = inner.node().0, peer = self.node.0, reason, "connection lost");
             let _ = inner.inbound.send(Inbound::Unreachable(self.node)).await;
@@ -247,10 +283,4 @@ impl Peer {
         // Nobody reads any more only when the node is stopping.
         let _ = inner.inbound.send(Inbound::Unreachable(self.node)).await;
     }
-}
-
-enum Attempt {
-    Made(Connection, RemoteIdentity),
-    Failed(HelloError),
-    Again,
 }

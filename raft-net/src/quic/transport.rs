@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::accept::{self, Inbound};
 use super::bulk;
 use super::config::{RemoteIdentity, TransportConfig};
-use super::dial::{dial, resolve};
+use super::dial::{Target, dial_once};
 use super::endpoint;
 use super::error::{BulkError, DONE, HelloError, NotSent, RequestError, STOPPING, StartError};
 use super::handshake::HELLO_BYTES_MAX;
@@ -105,7 +105,7 @@ impl Transport {
         if self.inner.peer(node).is_some_and(|peer| peer.store == store && peer.address == address) {
             return;
         }
-        let peer = Arc::new(Peer::new(node, store, address, self.inner.config.queue_bytes_max));
+        let peer = Arc::new(Peer::new(node, store, address, &self.inner.config));
         if let Some(old) = self.inner.replace_peer(node, Some(Arc::clone(&peer))) {
             old.stop();
         }
@@ -218,9 +218,7 @@ impl Transport {
     }
 
     async fn discover(&self, address: &str) -> Result<(quinn::Connection, RemoteIdentity), HelloError> {
-        let resolved = resolve(&self.inner, address).await?;
-        let patience = self.inner.config.dial_timeout;
-        dial(&self.inner, address, resolved, Lane::Discovery, None, patience).await
+        dial_once(&self.inner, Target { address, lane: Lane::Discovery, expected: None }).await
     }
 }
 

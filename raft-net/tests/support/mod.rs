@@ -15,7 +15,7 @@ use raftkit_core::{
     Term,
 };
 use raftkit_net::certificates::{CaPem, create_ca, create_node_certificate};
-use raftkit_net::{Inbound, LocalIdentity, TlsFiles, TlsIdentity, Transport, TransportConfig};
+use raftkit_net::{Inbound, LocalIdentity, StartError, TlsFiles, TlsIdentity, Transport, TransportConfig};
 use tokio::sync::{Notify, mpsc};
 
 /// Longer than anything here takes, also on a busy machine.
@@ -43,6 +43,8 @@ pub struct Plan {
     pub port: u16,
     pub queue_bytes_max: usize,
     pub inbound: usize,
+    pub dial_timeout_ms: u64,
+    pub peer_timeout_ms: u64,
 }
 
 pub fn plan(ca: &CaPem, node: u64) -> Plan {
@@ -56,6 +58,8 @@ pub fn plan(ca: &CaPem, node: u64) -> Plan {
         port: 0,
         queue_bytes_max: 32 << 20,
         inbound: 1024,
+        dial_timeout_ms: 1000,
+        peer_timeout_ms: 1500,
     }
 }
 
@@ -83,6 +87,8 @@ impl Plan {
         let listen = ([127, 0, 0, 1], self.port).into();
         let mut config = TransportConfig::new(listen, TlsIdentity::parse(&files).unwrap(), identity);
         config.queue_bytes_max = self.queue_bytes_max;
+        config.dial_timeout = Duration::from_millis(self.dial_timeout_ms);
+        config.peer_timeout = Duration::from_millis(self.peer_timeout_ms);
         config
     }
 
@@ -109,6 +115,14 @@ impl Node {
 
     pub fn knows(&self, other: &Node) {
         self.transport.set_peer(NodeId(other.id), other.store, &other.address());
+    }
+
+    /// How many of the events that came and that nobody has asked for are such.
+    pub fn passed_over(&mut self, such: impl Fn(&Inbound) -> bool) -> usize {
+        while let Ok(event) = self.events.try_recv() {
+            self.passed_over.push_back(event);
+        }
+        self.passed_over.iter().filter(|event| such(event)).count()
     }
 
     /// The next event that `pick` wants; others are kept for later calls.
@@ -167,6 +181,31 @@ impl Node {
         })
         .await
     }
+}
+
+/// The port of a transport that was dropped is free once its tasks have ended.
+pub async fn start_again(plan: &Plan) -> Node {
+    within("a free port", async {
+        loop {
+            let (inbound, events) = mpsc::channel(16);
+            match Transport::start(plan.config(), inbound) {
+                Err(StartError::AddressInUse { .. }) => tokio::task::yield_now().await,
+                Err(other) => panic!("{other}"),
+                Ok(probe) => {
+                    drop((probe, events));
+                    break;
+                }
+            }
+        }
+        loop {
+            match std::net::UdpSocket::bind(("127.0.0.1", plan.port)) {
+                Ok(socket) => break drop(socket),
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+        plan.start()
+    })
+    .await
 }
 
 /// An append from one node to another, numbered by its round, with one entry of so many bytes.
