@@ -1,6 +1,7 @@
 //! What the log holds: entries and the hard state beside them (paper, Figure 2, "State").
 
 use alloc::sync::Arc;
+use core::time::Duration;
 
 use bytes::Bytes;
 
@@ -73,8 +74,9 @@ impl Payload {
     }
 }
 
-/// What a node must not forget beside its entries (paper, Figure 2: `currentTerm`, `votedFor`), and the commit index,
-/// which need not be durable for safety but lets a restart apply at once what it knows to be committed.
+/// What a node must not forget beside its entries (paper, Figure 2: `currentTerm`, `votedFor`; thesis, section 6.4.1: what
+/// it promised its leader), and the commit index, which need not be durable for safety but lets a restart apply at once
+/// what it knows to be committed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HardState {
     /// The latest term this node has seen.
@@ -86,6 +88,11 @@ pub struct HardState {
     pub commit: LogIndex,
     /// Whether the log lost something that it may have acknowledged.
     pub health: Health,
+    /// The longest promise not to vote that may still be in force. A leader's lease is made of such promises, so after a
+    /// restart the node grants no vote for this long, even if it is restarted with a shorter
+    /// [`Config::leader_timeout`](crate::Config::leader_timeout). Raised durably before the first promise of that length
+    /// is made, lowered once every longer one has ended.
+    pub promise: Duration,
 }
 
 /// Whether a node still holds everything that it ever acknowledged.

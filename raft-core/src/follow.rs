@@ -79,7 +79,7 @@ impl Node {
             }
         }
         self.leader_heard = Some(self.now);
-        self.sticky_until = self.now.after(self.config.leader_timeout);
+        self.promise_leader();
         self.wait_for_leader();
         true
     }
@@ -194,11 +194,8 @@ impl Node {
     fn answer_leader(&mut self, outcome: AppendOutcome, effects: &mut Effects) {
         let (envelope, health) = (self.envelope(), self.health.health());
         // A damaged node does not vote anyway, and its promise is part of no lease.
-        let promise = if self.is_sound() || mutant!(self.config, DamagedPromiseCounted) {
-            self.config.leader_timeout
-        } else {
-            Duration::ZERO
-        };
+        let promises = self.is_sound() || mutant!(self.config, DamagedPromiseCounted);
+        let promise = if promises { self.durable_promise() } else { Duration::ZERO };
         let Role::Follower(following) = &mut self.role else { return };
         let Some(leader) = following.leader else { return };
         following.answered = following.round;

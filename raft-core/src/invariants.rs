@@ -72,6 +72,12 @@ pub enum Violation {
         /// The term.
         term: Term,
     },
+    /// A node has promised not to vote for longer than its newest write says.
+    #[error("a promise not to vote for {promise:?} is not in the newest write")]
+    UnwrittenPromise {
+        /// Its length.
+        promise: core::time::Duration,
+    },
     /// A node campaigns or leads without its own vote.
     #[error("the node campaigns or leads in term {term} without its own vote")]
     NoOwnVote {

@@ -60,7 +60,9 @@
 //! on either side; an election that has not ended by 1.0 to 1.5 of [`Config::election_timeout`] starts again. A node
 //! grants no vote for a whole `leader_timeout` after it heard its leader or started, whoever asks, but for a transfer:
 //! that promise, sent along with each acknowledgement and counted from the *sending* of what it answers, less
-//! [`Config::clock_error`], is the leader's lease.
+//! [`Config::clock_error`], is the leader's lease. The longest such promise stands in the [`HardState`], so it also holds
+//! over a restart with a shorter `leader_timeout`; of a peer's promise that is longer than its own `leader_timeout` a
+//! leader relies on that much. Members may therefore be given other time-outs one after the other, in any order.
 //!
 //! | [`ReadMode`] | what it costs | what it relies on |
 //! | --- | --- | --- |
@@ -115,6 +117,7 @@ mod message;
 pub mod paper;
 mod priority;
 mod progress;
+mod promise;
 mod promotion;
 pub mod quorum;
 mod raft;

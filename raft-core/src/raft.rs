@@ -48,6 +48,10 @@ pub struct Node {
     pub(crate) health: Condition,
     /// No vote is granted before this moment, except for a transfer.
     pub(crate) sticky_until: Time,
+    /// The longest promise not to vote that may be in force, as the newest write has it.
+    pub(crate) promise: Duration,
+    /// When promises that an earlier life made under a longer `leader_timeout` have ended; none when there are none.
+    pub(crate) lower_promise_at: Option<Time>,
     pub(crate) leader_heard: Option<Time>,
     /// When a node that does not lead does something about it.
     pub(crate) campaign_at: Time,
@@ -156,7 +160,8 @@ impl Node {
             }
         };
         let transfer = self.transfer.as_ref().map(|transfer| transfer.deadline);
-        [self.commit_deadline(), transfer, self.heal_deadline()].into_iter().flatten().fold(own, Time::min)
+        let others = [self.commit_deadline(), transfer, self.heal_deadline(), self.lower_promise_at];
+        others.into_iter().flatten().fold(own, Time::min)
     }
 
     /// Everything whose time has come.
@@ -226,6 +231,7 @@ impl Node {
         } else if !self.is_sound() {
             self.heal(effects);
         }
+        self.lower_promise();
         let hard = self.hard_state();
         let written = effects.writes.len();
         self.writes.flush(self.now, hard, self.log.last_index(), effects);
@@ -284,7 +290,13 @@ impl Node {
     }
 
     pub(crate) fn hard_state(&self) -> HardState {
-        HardState { term: self.term, vote: self.vote, commit: self.commit, health: self.health.health() }
+        HardState {
+            term: self.term,
+            vote: self.vote,
+            commit: self.commit,
+            health: self.health.health(),
+            promise: self.promise,
+        }
     }
 
     pub(crate) fn envelope(&self) -> Envelope {

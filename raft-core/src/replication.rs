@@ -152,7 +152,10 @@ impl Node {
         if let Some(sent) = rounds.sent_at(answer.round) {
             // Counted from the sending of the round, never from the receipt of its answer.
             let from = mutant!(self.config, LeaseFromReceipt, self.now, sent);
-            peer.promised_until = peer.promised_until.max(from.after(answer.promise));
+            // A peer may promise more, by a setting of its own. But `clock_error` bounds how far two clocks drift apart
+            // over this node's time-out and no longer, so the rest of a longer promise is not relied on.
+            let promise = answer.promise.min(self.config.leader_timeout);
+            peer.promised_until = peer.promised_until.max(from.after(promise));
             peer.beat_at = peer.beat_at.max(sent.after(self.config.heartbeat_interval));
         }
         match answer.outcome {

@@ -36,6 +36,7 @@ impl Node {
         // A damaged log may have lost what is committed; how far it is committed is learnt again.
         let vote = mutant!(config, RestartForgetsVote, None, hard_state.vote);
         let hard_state = HardState { term, vote, commit: hard_state.commit.min(last), ..hard_state };
+        let bound = hard_state.promise.max(config.leader_timeout);
         let log = Log::restore(base.id, TermRuns::new(term_runs), last, config.tail_bytes_max);
         let mut node = Self {
             rng: Rng::new(&config),
@@ -50,8 +51,10 @@ impl Node {
             writes: Writes::restore(hard_state),
             commit_due: None,
             role: Role::Follower(Following::default()),
-            // It may have promised not to vote right before it ended.
-            sticky_until: mutant!(config, RestartForgetsPromise, now, now.after(config.leader_timeout)),
+            // It may have promised not to vote right before it ended, under another setting than today's.
+            sticky_until: mutant!(config, RestartForgetsPromise, now, now.after(bound)),
+            promise: hard_state.promise,
+            lower_promise_at: (hard_state.promise > config.leader_timeout).then(|| now.after(bound)),
             leader_heard: None,
             campaign_at: now,
             patience: (config.leader_timeout, config.leader_timeout),

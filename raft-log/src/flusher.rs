@@ -87,6 +87,7 @@ impl Flusher {
                 vote: old.vote.filter(|_| old.term >= base.id.term),
                 commit: old.commit.max(base.id.index),
                 health: old.health,
+                promise: old.promise,
             });
             write.reset_to = Some(base.into());
         }

@@ -5,13 +5,15 @@
 //! terms        first index of a term after the base -> term: u64
 //! memberships  index after the base -> Membership::encode
 //! meta         "identity"   -> format: u32, node: u64, store: u128, formed: u8, cluster: u128, incarnation: u64
-//!              "hard state" -> term: u64, flags: u8 (1 voted, 2 damaged), vote: u64, commit: u64
+//!              "hard state" -> term: u64, flags: u8 (1 voted, 2 damaged), vote: u64, commit: u64, promise: u64 (ns)
 //!              "ends"       -> base: (term: u64, index: u64), last: (term: u64, index: u64)
 //!              "base membership" -> Membership::encode
 //!              "settled"    -> seq: u64, at: u64, sum: u64: up to where the journal is in these tables
 //! ```
 //!
-//! Format 1 had no journal, and so no "settled".
+//! Format 1 had no journal, and so no "settled". Formats 1 and 2 had no promise: see [`PROMISE_BEFORE_3`].
+
+use std::time::Duration;
 
 use raftkit_core::{
     ClusterId, HardState, Health, Incarnation, LogId, LogIndex, Membership, NodeId, StoreId, Term,
@@ -24,7 +26,20 @@ use crate::fields::Fields;
 use crate::journal::Mark;
 
 /// The format that this version writes, and the newest that it reads.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
+
+/// Length of an encoded hard state, in bytes.
+pub(crate) const HARD_STATE_BYTES: usize = 33;
+/// Length of an encoded hard state of format 1 or 2, in bytes: there was no promise in it.
+pub(crate) const HARD_STATE_BYTES_BEFORE_3: usize = 25;
+/// Length of an encoded identity, in bytes.
+pub(crate) const IDENTITY_BYTES: usize = 53;
+
+/// The promise not to vote that a hard state of format 1 or 2 is taken to have made. It was made by a setting that is not
+/// stored, 500 ms by default, so this is long enough for any cluster but one whose nodes wait longer than this for their
+/// leader; that one keeps its setting over the upgrade, as a node never waits for less than its present setting. It
+/// costs one wait: until it is over the node follows and acknowledges, and only its vote is missing.
+pub(crate) const PROMISE_BEFORE_3: Duration = Duration::from_secs(10);
 
 pub(crate) const RUNS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("runs");
 pub(crate) const TERMS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("terms");
@@ -115,18 +130,24 @@ pub(crate) fn encode_hard_state(state: &HardState) -> Vec<u8> {
     body.push(u8::from(state.vote.is_some()) | u8::from(state.health == Health::Damaged) << 1);
     body.extend_from_slice(&state.vote.unwrap_or_default().0.to_le_bytes());
     body.extend_from_slice(&state.commit.0.to_le_bytes());
+    // More than 500 years are no less when they are cut.
+    let promise = u64::try_from(state.promise.as_nanos()).unwrap_or(u64::MAX);
+    body.extend_from_slice(&promise.to_le_bytes());
     body
 }
 
+/// Reads a hard state of any format: the length tells which.
 pub(crate) fn decode_hard_state(body: &[u8]) -> Result<HardState, Damage> {
     let mut fields = Fields::new(record::HARD_STATE, body);
     let term = Term(fields.u64()?);
     let flags = fields.flags(3)?;
     let vote = NodeId(fields.u64()?);
     let commit = LogIndex(fields.u64()?);
+    let is_old = body.len() == HARD_STATE_BYTES_BEFORE_3;
+    let promise = if is_old { PROMISE_BEFORE_3 } else { Duration::from_nanos(fields.u64()?) };
     fields.end()?;
     let health = if flags & 2 == 0 { Health::Sound } else { Health::Damaged };
-    Ok(HardState { term, vote: (flags & 1 != 0).then_some(vote), commit, health })
+    Ok(HardState { term, vote: (flags & 1 != 0).then_some(vote), commit, health, promise })
 }
 
 pub(crate) fn encode_ends(ends: &Ends) -> Vec<u8> {
@@ -212,18 +233,27 @@ mod tests {
             "0600000000000000",
         ];
         assert_eq!(hex(&body), parts.concat());
+        assert_eq!(body.len(), IDENTITY_BYTES);
         assert_eq!(decode_identity(&body).expect("sound").expect("known"), identity());
 
         let (term, vote, commit) = (Term(1), Some(NodeId(2)), LogIndex(3));
+        let promise = Duration::from_nanos(4);
         let golden = [
-            (Health::Sound, "01000000000000000102000000000000000300000000000000"),
-            (Health::Damaged, "01000000000000000302000000000000000300000000000000"),
+            (Health::Sound, "010000000000000001020000000000000003000000000000000400000000000000"),
+            (Health::Damaged, "010000000000000003020000000000000003000000000000000400000000000000"),
         ];
         for (health, bytes) in golden {
-            let state = HardState { term, vote, commit, health };
+            let state = HardState { term, vote, commit, health, promise };
             let body = encode_hard_state(&state);
             assert_eq!(hex(&body), bytes);
+            assert_eq!(body.len(), HARD_STATE_BYTES);
             assert_eq!(decode_hard_state(&body).expect("sound"), state);
+            let old = HardState { promise: PROMISE_BEFORE_3, ..state };
+            let before = &body[..HARD_STATE_BYTES_BEFORE_3];
+            assert_eq!(decode_hard_state(before).expect("as formats 1 and 2 have it"), old);
+            for len in (0..body.len()).filter(|len| *len != HARD_STATE_BYTES_BEFORE_3) {
+                assert!(decode_hard_state(&body[..len]).is_err(), "{len} bytes");
+            }
         }
 
         let mark = Mark { seq: 1, at: 2, sum: 3 };
@@ -238,8 +268,8 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_told_whatever_follows_it() {
-        let newer = decode_identity(&[3, 0, 0, 0, 99]).expect("its first field is what it always is");
-        assert_eq!(newer, Err(3));
+        let newer = decode_identity(&[4, 0, 0, 0, 99]).expect("its first field is what it always is");
+        assert_eq!(newer, Err(4));
         assert!(decode_identity(&[1, 0, 0, 0, 99]).is_err());
     }
 

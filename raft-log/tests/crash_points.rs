@@ -5,6 +5,7 @@
 mod common;
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use common::*;
 use raftkit_core::*;
@@ -33,7 +34,9 @@ impl Told {
 /// The flushes of the life: every kind of write, and several in one.
 fn flushes() -> Vec<Vec<Write>> {
     let hard_state = |term, commit| {
-        Some(HardState { term: Term(term), vote: None, commit: LogIndex(commit), ..HardState::default() })
+        let promise = Duration::from_millis(term * 100);
+        let (term, commit) = (Term(term), LogIndex(commit));
+        Some(HardState { term, commit, promise, ..HardState::default() })
     };
     let entries =
         |term, range: std::ops::RangeInclusive<u64>| range.map(|index| command(term, index, 200)).collect();

@@ -5,6 +5,7 @@
 mod common;
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use common::*;
 use proptest::prelude::*;
@@ -129,6 +130,7 @@ impl Plan {
             term: Term(log.hard_state.term.0 + term),
             vote: vote.map(NodeId),
             commit: log.base.id.index,
+            promise: Duration::from_millis(term * 100),
             ..HardState::default()
         });
         write.compact_to = self.compact.map(|of| part(&log, of));

@@ -69,8 +69,8 @@ fn check_opening(folder: &Folder, disk: &SimulatedDisk, end: End, place: &str, t
 
 /// What is left of a damaged log is right, and so is the hard state.
 fn check_prefix(model: &Model, store: &Store, restored: &Restored, place: &str) {
-    let HardState { term, vote, .. } = model.hard_state;
-    assert_eq!((restored.hard_state.term, restored.hard_state.vote), (term, vote), "{place}");
+    let kept = |hard: HardState| (hard.term, hard.vote, hard.promise);
+    assert_eq!(kept(restored.hard_state), kept(model.hard_state), "{place}");
     let (base, last) = (restored.base.id.index.0, restored.last.0);
     if last > base {
         // The compaction may be among what is lost; what was compacted then is below the model's base.

@@ -130,7 +130,7 @@ fn what_is_not_settled_is_summed_up() {
 
 #[test]
 fn logs_of_every_format_are_looked_at() {
-    for format in [1, 2] {
+    for format in [1, 2, 3] {
         for end in ["clean", "unclean"] {
             let disk = disk_of(&golden::text(format, end));
             let inspection = look(&disk);

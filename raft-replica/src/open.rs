@@ -179,6 +179,7 @@ fn reset(base: Base, store: &mut Store, restored: &mut Restored) -> Result<(), O
             .hard_state
             .vote
             .filter(|_| restored.hard_state.term >= base.id.term && !mutant!(ResetForgetsVote)),
+        promise: restored.hard_state.promise,
     };
     store.queue(Write {
         reset_to: Some(base.clone().into()),

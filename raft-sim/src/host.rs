@@ -225,20 +225,19 @@ impl<S: Subject> Host<S> {
         self.clock.local(now)
     }
 
-    /// Whatever else a log has lost: its term and its vote are those that were flushed, or of something on its way.
+    /// Whatever else a log has lost: its term, its vote and its promise are those that were flushed, or of something on its
+    /// way.
     pub(crate) fn check_hard_state_kept(&self, found: HardState) -> Checked {
-        let (flushed, found) = (self.durable.hard, (found.term, found.vote));
+        let of = |hard: HardState| (hard.term, hard.vote, hard.promise);
         let on_its_way = self.pending.iter().filter_map(|write| write.hard_state);
-        let kept = std::iter::once(flushed).chain(on_its_way).any(|hard| (hard.term, hard.vote) == found);
+        let kept = std::iter::once(self.durable.hard).chain(on_its_way).any(|hard| of(hard) == of(found));
         promise!(
             Recovery,
             kept,
-            "{} was told that term {} and vote {:?} are durable, and opens damaged with term {} and vote {:?}",
+            "{} was told that term, vote and promise {:?} are durable, and opens damaged with {:?}",
             self.id,
-            flushed.term,
-            flushed.vote,
-            found.0,
-            found.1
+            of(self.durable.hard),
+            of(found)
         );
         Ok(())
     }

@@ -18,8 +18,8 @@ const WITNESSES: [usize; 2] = [0, 4096];
 /// Records start at sectors, of so many bytes.
 const SECTOR: usize = 512;
 /// What a record and a witness start with.
-const RECORD: &[u8] = b"RKJ1";
-const WITNESS: &[u8] = b"RKW1";
+const RECORD: &[u8] = b"RKJ2";
+const WITNESS: &[u8] = b"RKW2";
 /// A record's head, in bytes; its hard state comes next.
 const RECORD_HEAD: u64 = 40;
 /// How many of the newest records rot.

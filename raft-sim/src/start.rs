@@ -235,7 +235,8 @@ impl<S: Subject> World<S> {
             // A log that was reset by an install which a crash cut short is checked by its base alone.
             expected.last() == found.last()
                 && chain.is_none_or(|chain| found.chain(index) == Some(chain))
-                && (expected.hard.term, expected.hard.vote) == (found.hard.term, found.hard.vote)
+                && (expected.hard.term, expected.hard.vote, expected.hard.promise)
+                    == (found.hard.term, found.hard.vote, found.hard.promise)
                 && found.hard.commit >= expected.hard.commit
         };
         let mut taken = 0;
@@ -340,6 +341,7 @@ fn installed(base: LogId, found: &HardState, chain: Option<u64>) -> Shadow {
         vote: found.vote.filter(|_| found.term >= base.term),
         commit: found.commit.max(base.index),
         health: found.health,
+        promise: found.promise,
     };
     Shadow::new(base, chain.unwrap_or(0), hard)
 }

@@ -36,6 +36,9 @@ pub fn check_state(node: &Node) -> Result<(), Violation> {
     if (queued.term, queued.vote, queued.health) != (node.term, node.vote, health) && !node.ended {
         return Err(Violation::UnwrittenVote { term: node.term });
     }
+    if queued.promise != node.promise && !node.ended {
+        return Err(Violation::UnwrittenPromise { promise: node.promise });
+    }
     match &node.role {
         Role::Follower(_) | Role::PreCandidate(_) => Ok(()),
         Role::Candidate(_) => own_vote(node),

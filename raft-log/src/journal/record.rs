@@ -13,6 +13,9 @@
 //! zeros up to the sector's end
 //! ```
 //!
+//! The magic says the format: "RKJ2", or "RKJ1" of a record of format 2, whose hard state has no promise. The chain goes
+//! on from records of the one to those of the other, so a log is upgraded with its journal unread.
+//!
 //! `len` is that of all after the head, without the zeros; `sum` is over all but magic and itself, and starts from the
 //! journal's salt; `prev` is the sum of the record before.
 
@@ -23,14 +26,19 @@ use xxhash_rust::xxh3::Xxh3;
 use super::{Mark, SECTOR, padded};
 use crate::error::Damage;
 use crate::fields::Fields;
-use crate::tables::{Identity, decode_hard_state, decode_identity, encode_hard_state, encode_identity};
+use crate::tables::{
+    HARD_STATE_BYTES, HARD_STATE_BYTES_BEFORE_3, IDENTITY_BYTES, Identity, decode_hard_state,
+    decode_identity, encode_hard_state, encode_identity,
+};
 
-const MAGIC: u32 = u32::from_le_bytes(*b"RKJ1");
+const MAGIC: u32 = u32::from_le_bytes(*b"RKJ2");
+/// Of a record of format 2.
+const MAGIC_BEFORE_3: u32 = u32::from_le_bytes(*b"RKJ1");
 pub(crate) const HEAD: usize = 40;
-const HARD_STATE_BYTES: usize = 25;
-const IDENTITY_BYTES: usize = 53;
+/// Length of a term and an index, in bytes.
+const ID_BYTES: usize = 16;
 /// What a record holds in any case, in bytes.
-pub(crate) const RECORD_BYTES_MIN: usize = HEAD + HARD_STATE_BYTES + 16;
+pub(crate) const RECORD_BYTES_MIN: usize = HEAD + HARD_STATE_BYTES + ID_BYTES;
 const ENTRY_HEAD: usize = 13;
 /// What errors call it.
 const NAME: &str = "journal record";
@@ -178,6 +186,8 @@ pub(crate) struct Sealed<'a> {
     pub(crate) prev: u64,
     /// The sequence that it ends with, and up to where the journal is with it.
     pub(crate) mark: Mark,
+    /// Length of the hard state that it begins with, in bytes.
+    hard_state_bytes: usize,
     body: &'a [u8],
 }
 
@@ -201,20 +211,25 @@ pub(crate) struct Record {
 /// The sequence of what may be a record at the start of `bytes`, unchecked: for a first look.
 pub(crate) fn claimed_seq(bytes: &[u8]) -> Option<u64> {
     let mut fields = Fields::new(NAME, bytes.get(..HEAD)?);
-    if fields.u32().ok()? != MAGIC {
-        return None;
-    }
+    hard_state_bytes(fields.u32().ok()?)?;
     let mut seq = Fields::new(NAME, bytes.get(24..32)?);
     seq.u64().ok()
+}
+
+/// Length of the hard state in a record of this magic, in bytes; none where it is no record's.
+fn hard_state_bytes(magic: u32) -> Option<usize> {
+    match magic {
+        MAGIC => Some(HARD_STATE_BYTES),
+        MAGIC_BEFORE_3 => Some(HARD_STATE_BYTES_BEFORE_3),
+        _ => None,
+    }
 }
 
 impl<'a> Sealed<'a> {
     /// The record at the start of `bytes`; none when there is none whose checksum holds.
     pub(crate) fn find(bytes: &'a [u8], salt: u64) -> Option<Self> {
         let mut fields = Fields::new(NAME, bytes.get(..HEAD)?);
-        if fields.u32().ok()? != MAGIC {
-            return None;
-        }
+        let hard_state_bytes = hard_state_bytes(fields.u32().ok()?)?;
         let len = fields.u32().ok()?;
         let sum = fields.u64().ok()?;
         let (prev, seq, at) = (fields.u64().ok()?, fields.u64().ok()?, fields.u64().ok()?);
@@ -222,11 +237,11 @@ impl<'a> Sealed<'a> {
         let body = bytes.get(HEAD..end)?;
         let sound =
             checksum(salt, len.to_le_bytes(), bytes.get(16..end)?) == sum || mutant!(TornTailAccepted);
-        if end < RECORD_BYTES_MIN || !sound {
+        if body.len() < hard_state_bytes + ID_BYTES || !sound {
             return None;
         }
         let at = at.checked_add(padded(end) as u64)?;
-        Some(Self { prev, mark: Mark { seq, at, sum }, body })
+        Some(Self { prev, mark: Mark { seq, at, sum }, hard_state_bytes, body })
     }
 
     /// Where it starts, counted without end.
@@ -237,7 +252,7 @@ impl<'a> Sealed<'a> {
     /// The hard state and the last entry after it.
     pub(crate) fn ends(&self) -> Result<(HardState, LogId), Damage> {
         let mut fields = Fields::keyed(NAME, self.mark.seq, self.body);
-        let hard_state = decode_hard_state(fields.bytes(HARD_STATE_BYTES)?)?;
+        let hard_state = decode_hard_state(fields.bytes(self.hard_state_bytes)?)?;
         Ok((hard_state, fields.log_id()?))
     }
 
@@ -255,7 +270,7 @@ impl<'a> Sealed<'a> {
             writes: Vec::new(),
             elsewhere: false,
         };
-        let skipped = HARD_STATE_BYTES + 16;
+        let skipped = self.hard_state_bytes + ID_BYTES;
         // One copy for all payloads: they must not keep the whole ring in memory.
         let mut rest = Bytes::copy_from_slice(&self.body[skipped..]);
         while !rest.is_empty() {

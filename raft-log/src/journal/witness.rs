@@ -6,20 +6,25 @@
 //! hard state (tables.rs)   identity (tables.rs)
 //! ```
 //!
-//! There are two, written in turn: a power cut tears one at most.
+//! There are two, written in turn: a power cut tears one at most. The magic is "RKW2", or "RKW1" in a witness of format 2,
+//! whose hard state has no promise.
 
 use raftkit_core::{HardState, LogId};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Mark, SECTOR};
 use crate::fields::Fields;
-use crate::tables::{Identity, decode_hard_state, decode_identity, encode_hard_state, encode_identity};
+use crate::tables::{
+    HARD_STATE_BYTES, HARD_STATE_BYTES_BEFORE_3, IDENTITY_BYTES, Identity, decode_hard_state,
+    decode_identity, encode_hard_state, encode_identity,
+};
 
-const MAGIC: u32 = u32::from_le_bytes(*b"RKW1");
+const MAGIC: u32 = u32::from_le_bytes(*b"RKW2");
+/// Of a witness of format 2.
+const MAGIC_BEFORE_3: u32 = u32::from_le_bytes(*b"RKW1");
 const HEAD: usize = 16;
 /// How far the two are apart, in bytes: they share no page.
 const SLOT_BYTES: u64 = 4096;
-const HARD_STATE_BYTES: usize = 25;
 
 /// What is written down beside the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,14 +81,19 @@ impl Witness {
         let _format = head.u32().ok()?;
         let sum = head.u64().ok()?;
         let body = head.rest();
-        if magic != MAGIC || (xxh3_64(body) != sum && !mutant!(WitnessChecksumIgnored)) {
+        let hard_state_bytes = match magic {
+            MAGIC => HARD_STATE_BYTES,
+            MAGIC_BEFORE_3 => HARD_STATE_BYTES_BEFORE_3,
+            _ => return None,
+        };
+        if xxh3_64(body) != sum && !mutant!(WitnessChecksumIgnored) {
             return None;
         }
         let mut fields = Fields::new("witness", body);
         let (generation, ring) = (fields.u64().ok()?, fields.u64().ok()?);
         let mark = Mark { seq: fields.u64().ok()?, at: fields.u64().ok()?, sum: fields.u64().ok()? };
         let last = LogId::new(fields.u64().ok()?, fields.u64().ok()?);
-        let hard_state = decode_hard_state(fields.bytes(HARD_STATE_BYTES).ok()?).ok()?;
+        let hard_state = decode_hard_state(fields.bytes(hard_state_bytes).ok()?).ok()?;
         let identity = decode_identity(fields.bytes(IDENTITY_BYTES).ok()?).ok()?.ok()?;
         Some(Self { generation, identity, ring, mark, last, hard_state })
     }
@@ -96,11 +106,10 @@ impl Witness {
     }
 }
 
-/// How long `encode_identity`'s bytes are.
-const IDENTITY_BYTES: usize = 53;
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use raftkit_core::{ClusterId, Health, Incarnation, LogIndex, NodeId, StoreId, Term};
 
     use super::*;
@@ -124,6 +133,7 @@ mod tests {
                 vote: Some(NodeId(1)),
                 commit: LogIndex(9),
                 health: Health::Sound,
+                promise: Duration::from_millis(500),
             },
         }
     }

@@ -118,7 +118,9 @@ pub(crate) fn open(disk: &dyn Disk, dir: &Path, options: &OpenOptions) -> Result
     };
     if loaded.identity.format < FORMAT {
         report.upgraded_from = Some(loaded.identity.format);
-        journal = upgrade(disk, dir, options, journal.take(), &loaded)?;
+    }
+    if loaded.identity.format == 1 {
+        journal = give_journal(disk, dir, options, journal.take(), &loaded)?;
     }
     let Some((journal_file, image)) = journal else {
         return Err(OpenError::Damaged {
@@ -224,8 +226,8 @@ fn mend(
     salvage::salvage(disk, dir, options, &image, damage)
 }
 
-/// Puts a journal in front of a log that had none.
-fn upgrade(
+/// Puts a journal in front of a log of format 1, which had none.
+fn give_journal(
     disk: &dyn Disk,
     dir: &Path,
     options: &OpenOptions,

@@ -42,6 +42,10 @@ pub(super) fn replay(
     report.replayed = replayed(records);
     let mut mark = records.last().map_or(settled, |record| record.mark);
     let mut last_write = Vec::new();
+    if report.upgraded_from.is_some() && records.is_empty() {
+        // A record would bring its own. Written anew, so that the tables are of one format.
+        last_write.push(Write { hard_state: Some(state.hard_state), ..Write::default() });
+    }
     let mut damage = None;
     if let Some((first, last)) = lost_records(&chain, elsewhere) {
         let newest = image.newest().map_err(damaged)?;

@@ -1,6 +1,7 @@
 //! A small log in all its parts, and its files, to be spoiled.
 
 use std::path::Path;
+use std::time::Duration;
 
 use raftkit_core::*;
 use raftkit_disk::SimulatedDisk;
@@ -44,6 +45,7 @@ pub(crate) fn folder_with(end: End, last: Option<usize>) -> Folder {
             term: Term(first),
             vote: Some(NodeId(2)),
             commit: LogIndex(first),
+            promise: Duration::from_millis(100 * (first % 5)),
             ..HardState::default()
         };
         let compact_to = (first == 10).then_some(LogIndex(4));

@@ -182,7 +182,7 @@ pub const KEYS: &[Key] = &[
         name: "raft-leader-timeout",
         kind: Kind::Span,
         default: Fallback::Text("500ms"),
-        help: "A follower that heard no leader for 1.0 to 1.5 of this asks for an election",
+        help: "A follower that heard no leader for 1.0 to 1.5 of this asks for an election; may be changed node by node",
     },
     Key {
         name: "raft-election-timeout",

@@ -73,7 +73,7 @@ fn replica(id: NodeId, count: u64, health: Health, now: Time) -> Replica {
         term_runs: Vec::new(),
         last: LogId::GENESIS.index,
         memberships: Vec::new(),
-        hard_state: HardState { term: Term(1), vote: None, commit: LogId::GENESIS.index, health },
+        hard_state: HardState { term: Term(1), commit: LogId::GENESIS.index, health, ..HardState::default() },
         applied: LogId::GENESIS.index,
     };
     let node = Node::restore(config, restored, now).expect("a founding member starts");

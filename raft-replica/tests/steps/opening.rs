@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use raftkit_core::{Base, HardState, Health, LogId, LogIndex, NodeId, StoreId, Term, Write};
 use raftkit_disk::{Disk, OpenMode, Operation, SimulatedDisk};
@@ -33,7 +34,8 @@ fn half_installed(disk: &SimulatedDisk, hard_state: HardState) -> Result<Opened<
 fn a_log_that_did_not_follow_its_state_is_reset_and_forgets_nothing_else() {
     for health in [Health::Sound, Health::Damaged] {
         let disk = SimulatedDisk::new(1);
-        let before = HardState { term: Term(5), vote: Some(NodeId(4)), commit: LogIndex(3), health };
+        let promise = Duration::from_millis(700);
+        let before = HardState { term: Term(5), vote: Some(NodeId(4)), commit: LogIndex(3), health, promise };
         let opened = half_installed(&disk, before).unwrap();
         assert_eq!(opened.repaired, Some(Repair::LogReset(SNAPSHOT)));
         let status = opened.replica.status();

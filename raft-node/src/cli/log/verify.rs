@@ -87,6 +87,7 @@ fn log(contents: &Contents) -> Vec<Vec<String>> {
     let mut rows = vec![
         row("term", format!("{}, {vote}{health}", hard_state.term)),
         row("commit", format!("{}, as this node knows", hard_state.commit)),
+        row("promised", format!("no vote for {:?} after a start", hard_state.promise)),
         row("entries", entries),
         row("compacted", compacted(base.index, base.term.0)),
     ];
@@ -221,6 +222,7 @@ fn shown_log(contents: &Contents) -> Value {
         "term": restored.hard_state.term.0,
         "vote": restored.hard_state.vote.map(|node| node.0),
         "commit": restored.hard_state.commit.0,
+        "promise_ms": u64::try_from(restored.hard_state.promise.as_millis()).unwrap_or(u64::MAX),
         "healthy": restored.hard_state.health == Health::Sound,
         "base": { "term": restored.base.id.term.0, "index": restored.base.id.index.0 },
         "last": restored.last.0,
