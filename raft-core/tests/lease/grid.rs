@@ -5,6 +5,7 @@
 pub struct Plan {
     /// How fast each node's clock runs, in thousandths of real time; node 1 is the first leader.
     pub rates: Vec<u64>,
+    pub timeouts: Timeouts,
     pub delays: Delays,
     /// Questions for a vote wait in the network until who is asked is free to give it.
     pub holds_questions: bool,
@@ -12,6 +13,26 @@ pub struct Plan {
     pub fault: Fault,
     /// Microseconds after the network began to delay.
     pub fault_at: u64,
+}
+
+/// `leader_timeout` of the nodes, in milliseconds. Node 3 always has 500.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Node 1's, the first leader's.
+    pub leader: u64,
+    /// Node 2's.
+    pub voter: u64,
+    /// What a node that is started again has from then on; what it had if there is none.
+    pub restarted: Option<u64>,
+}
+
+impl Timeouts {
+    /// The same for all, for good.
+    pub const USUAL: Self = Self { leader: 500, voter: 500, restarted: None };
+
+    fn longest(self) -> u64 {
+        self.leader.max(self.voter).max(self.restarted.unwrap_or(0)).max(500)
+    }
 }
 
 /// Microseconds that messages take.
@@ -67,10 +88,11 @@ impl Fault {
     }
 
     /// For how many microseconds to look on.
-    pub fn span(self) -> u64 {
+    pub fn span(self, timeouts: Timeouts) -> u64 {
+        let longest = timeouts.longest() * MS;
         match self {
-            Self::CutLeader | Self::CutLast => 1_200 * MS,
-            Self::RestartVoter { down } | Self::RestartLeader { down } => down + 1_200 * MS,
+            Self::CutLeader | Self::CutLast => longest + 700 * MS,
+            Self::RestartVoter { down } | Self::RestartLeader { down } => down + longest + 700 * MS,
             Self::Transfer { late, .. } => late + 1_000 * MS,
         }
     }
@@ -93,13 +115,48 @@ pub fn plans(rates: &[Vec<u64>]) -> Vec<Plan> {
         for delays in delays {
             for pause in pauses() {
                 for (fault, fault_at, holds_questions) in faults(rates.len()) {
-                    let rates = rates.clone();
-                    plans.push(Plan { rates, delays, holds_questions, pause, fault, fault_at });
+                    let (rates, timeouts) = (rates.clone(), Timeouts::USUAL);
+                    plans.push(Plan { rates, timeouts, delays, holds_questions, pause, fault, fault_at });
                 }
             }
         }
     }
     plans
+}
+
+/// The same grid where nodes have settings of their own, or are started again with others: as in a rolling restart that
+/// changes them.
+pub fn plans_with_changed_settings(rates: &[Vec<u64>]) -> Vec<Plan> {
+    let changes = [
+        // Lowered: what was promised before is longer than what is now.
+        (500, 500, Some(100)),
+        (500, 500, Some(250)),
+        (2_000, 2_000, Some(250)),
+        // Raised in an earlier restart, and lowered now.
+        (500, 2_000, Some(250)),
+        (2_000, 500, Some(250)),
+        // Raised.
+        (500, 500, Some(2_000)),
+        (2_000, 500, Some(2_000)),
+        // Each its own, and nobody is started again. A leader that hears nobody goes on for one and a half time-outs: a
+        // promise of about that length must not make its lease longer than its own time-out.
+        (500, 740, None),
+        (500, 2_000, None),
+        (2_000, 500, None),
+    ];
+    let all = plans(rates);
+    let kept = all.iter().filter(|plan| match plan.fault {
+        Fault::CutLast | Fault::RestartVoter { .. } => plan.pause.is_none_or(|pause| pause.lead == 0),
+        Fault::RestartLeader { .. } => plan.pause.is_none(),
+        Fault::CutLeader | Fault::Transfer { .. } => false,
+    });
+    kept.flat_map(|plan| {
+        changes.map(|(leader, voter, restarted)| Plan {
+            timeouts: Timeouts { leader, voter, restarted },
+            ..plan.clone()
+        })
+    })
+    .collect()
 }
 
 fn pauses() -> Vec<Option<Pause>> {

@@ -3,6 +3,8 @@
 use raftkit_core::{Base, Config, Incarnation, LogIndex, Node, NodeId, StoreId, Time};
 
 use crate::disk::Disk;
+use std::time::Duration;
+
 use crate::grid::Pause;
 
 pub struct Host {
@@ -25,8 +27,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// A node that started when its clock showed 0.
-    pub fn new(id: u64, rate: u64, pause: Option<Pause>, base: Base) -> Self {
+    /// A node that started when its clock showed 0, with this leader time-out in milliseconds.
+    pub fn new(id: u64, rate: u64, timeout: u64, pause: Option<Pause>, base: Base) -> Self {
         let mut host = Self {
             config: Config::new(NodeId(id), StoreId(u128::from(id)), Incarnation(0), 1),
             node: None,
@@ -40,17 +42,29 @@ impl Host {
             armed: Time(0),
             free_at: Time(0),
         };
+        host.set_timeout(timeout);
         host.start(0);
         host
+    }
+
+    /// From its next start on it has this leader time-out, in milliseconds. Clocks drift apart by the clock error of each
+    /// node over its own time-out, exactly.
+    pub fn set_timeout(&mut self, timeout: u64) {
+        let timeout = Duration::from_millis(timeout);
+        self.config.leader_timeout = timeout;
+        self.config.election_timeout = timeout.max(self.config.election_timeout);
+        self.config.heartbeat_interval = self.config.heartbeat_interval.min(timeout / 2);
+        self.config.clock_error = timeout / 10;
     }
 
     /// The machine was off until now, in real time: its clock starts at 0.
     pub fn start(&mut self, now: u64) {
         self.config.incarnation.0 += 1;
         (self.origin, self.busy_until, self.read_early) = (now, now, None);
-        (self.armed, self.free_at) = (Time(0), Time(0).after(self.config.leader_timeout));
         let restored = self.disk.durable.restored(self.applied);
-        self.node = Some(Node::restore(self.config.clone(), restored, Time(0)).unwrap());
+        let node = Node::restore(self.config.clone(), restored, Time(0)).unwrap();
+        (self.armed, self.free_at) = (Time(0), node.promised_until());
+        self.node = Some(node);
     }
 
     pub fn local(&self, real: u64) -> Time {

@@ -74,7 +74,7 @@ pub struct World {
 pub fn run(plan: &Plan) -> Seen {
     let mut world = World::new(plan.clone());
     world.elect_first();
-    let end = world.fault_at + plan.fault.span();
+    let end = world.fault_at + plan.fault.span(plan.timeouts);
     while let Some(((at, _), event)) = world.events.pop_first() {
         if at > end || world.is_settled() {
             break;
@@ -91,14 +91,19 @@ impl World {
         let base = founding(voters(&ids));
         let host = |(id, rate): (&u64, &u64)| {
             let pause = plan.pause.filter(|pause| pause.of == *id);
-            (*id, Host::new(*id, *rate, pause, base.clone()))
+            let timeout = match *id {
+                FIRST => plan.timeouts.leader,
+                2 => plan.timeouts.voter,
+                _ => 500,
+            };
+            (*id, Host::new(*id, *rate, timeout, pause, base.clone()))
         };
         Self {
             delays: Delays { to_leader: 0, to_others: 0 },
             hosts: ids.iter().zip(&plan.rates).map(host).collect(),
             events: BTreeMap::new(),
             last_event: 0,
-            now: SECOND, // Nobody is bound by what it may have promised before it started.
+            now: 3 * SECOND, // Nobody is bound by what it may have promised before it started.
             fault_at: u64::MAX,
             is_faulty: false,
             held: BTreeMap::new(),
@@ -244,7 +249,11 @@ impl World {
     }
 
     fn stop(&mut self, id: u64, down: u64) {
-        self.hosts.get_mut(&id).expect("it is one of them").node = None;
+        let host = self.hosts.get_mut(&id).expect("it is one of them");
+        host.node = None;
+        if let Some(timeout) = self.plan.timeouts.restarted {
+            host.set_timeout(timeout);
+        }
         self.schedule(self.now + down, Event::Starts(id));
     }
 
@@ -263,15 +272,15 @@ impl World {
         let host = self.hosts.get_mut(&id).expect("it is one of them");
         let Some(node) = &host.node else { return };
         let deadline = node.next_deadline();
-        let heard = node.leader_heard().map(|heard| heard.after(host.config.leader_timeout));
+        let bound = node.promised_until();
         let mut events = Vec::new();
         if deadline != host.armed && deadline < Time(u64::MAX) {
             host.armed = deadline;
             events.push((host.real(deadline), Event::Arrives(id, Input::Tick)));
         }
-        if let Some(free) = heard.filter(|free| *free != host.free_at) {
-            host.free_at = free;
-            events.push((host.real(free), Event::Free(id)));
+        if bound != host.free_at {
+            host.free_at = bound;
+            events.push((host.real(bound), Event::Free(id)));
         }
         for (at, event) in events {
             self.schedule(at.max(self.now), event);

@@ -1,6 +1,7 @@
 //! A cluster driven by hand: its hosts, how they are founded, and what happens to them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use raftkit_core::invariants::check_state;
@@ -129,6 +130,15 @@ impl Cluster {
         let node = Node::restore(host.config.clone(), restored, host.clock(self.now)).unwrap();
         check_state(&node).unwrap();
         host.node = Some(node);
+    }
+
+    /// From its next start on the node has this leader time-out, and what depends on it.
+    pub fn set_timeout(&mut self, id: NodeId, timeout: Duration) {
+        let config = &mut self.hosts.get_mut(&id).unwrap().config;
+        config.leader_timeout = timeout;
+        config.election_timeout = timeout * 2;
+        config.heartbeat_interval = timeout / 5;
+        config.clock_error = timeout / 10;
     }
 
     pub fn crash(&mut self, id: NodeId) {

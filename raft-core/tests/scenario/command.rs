@@ -4,7 +4,7 @@ use raftkit_core::{Health, Input, LogIndex};
 
 use crate::cluster::{Cluster, Founding};
 use crate::drive::Limits;
-use crate::words::{Words, bytes, node, number};
+use crate::words::{Words, bytes, node, number, span};
 
 /// Runs one command; what came of it is in `cluster.told`.
 pub fn run(cluster: &mut Cluster, line: &str) -> Result<(), String> {
@@ -116,7 +116,12 @@ fn ask(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool, St
 fn break_down(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool, String> {
     match first {
         "crash" => cluster.crash(words.node()?),
-        "restart" => cluster.restart(words.node()?),
+        "restart" => {
+            if let Some(timeout) = words.named("timeout").map(span).transpose()? {
+                cluster.set_timeout(words.node()?, timeout);
+            }
+            cluster.restart(words.node()?);
+        }
         "damage" | "forget" => {
             let from = number(words.named("from").ok_or("from where?")?)?;
             let health = if first == "damage" { Health::Damaged } else { Health::Sound };
@@ -136,6 +141,7 @@ fn break_down(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<b
 fn show(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool, String> {
     match first {
         "messages" => cluster.show_messages(),
+        "promises" => cluster.show_promises(),
         "count" => cluster.show_count(),
         "logs" => cluster.show_logs(),
         "status" => cluster.show_status(words.node()?),

@@ -41,6 +41,23 @@ impl Cluster {
         self.told.extend(self.wire.iter().map(message));
     }
 
+    /// What each node's disk says that it has promised, for how long it grants no vote from now on, and the promises on the
+    /// wire.
+    pub fn show_promises(&mut self) {
+        for (id, host) in &self.hosts {
+            let Some(node) = &host.node else { continue };
+            let bound = node.promised_until().since(host.clock(self.now)).as_millis();
+            let stored = host.disk.durable.hard.promise.as_millis();
+            self.told.push(format!("{id}: no vote for {bound} ms, on its disk {stored} ms"));
+        }
+        for message in &self.wire {
+            if let Body::AppendEntriesResponse(answer) = &message.body {
+                let (from, to, promise) = (message.from, message.to, answer.promise.as_millis());
+                self.told.push(format!("{from} -> {to}: no vote for {promise} ms"));
+            }
+        }
+    }
+
     /// Each log as its terms, as in the paper's figures: `(base)`, then the terms, `|` behind what is durable.
     pub fn show_logs(&mut self) {
         for (id, host) in &self.hosts {

@@ -81,7 +81,7 @@ fn list(value: &str) -> impl Iterator<Item = &str> {
 }
 
 /// `20ms` or `2s`.
-fn span(word: &str) -> Result<Duration, String> {
+pub fn span(word: &str) -> Result<Duration, String> {
     match word.strip_suffix("ms") {
         Some(ms) => number(ms).map(Duration::from_millis),
         None => number(word.strip_suffix('s').ok_or("a span ends in ms or s")?).map(Duration::from_secs),

@@ -29,6 +29,8 @@ pub struct Faults {
     pub rot: u64,
     /// Clocks run so many thousandths too fast or too slow.
     pub drift: u64,
+    /// Of starts: the node has other settings than before.
+    pub settings: u64,
     /// Damage without bounds: what is committed stays as it is, but nobody may be left to lead.
     pub reckless: bool,
 }
@@ -50,6 +52,7 @@ impl Faults {
             rot: some(100),
             drift: some(46),
             reckless: some(20) == 1,
+            settings: some(700),
         }
     }
 

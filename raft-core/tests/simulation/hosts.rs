@@ -129,6 +129,7 @@ impl World {
     /// Starts a host with what its disk holds.
     pub fn start(&mut self, id: NodeId) {
         let now = self.now;
+        self.choose_settings(id);
         let host = self.hosts.get_mut(&id).expect("known");
         host.boot += 1;
         trace::event(now, format_args!("{id} starts, for time {}", host.boot));

@@ -25,6 +25,7 @@ counts! {
     Wipe = "data folders lost",
     Unreadable = "logs unreadable",
     Drift = "clocks that drift",
+    Settings = "starts with other settings",
 }
 
 impl World {

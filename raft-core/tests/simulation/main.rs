@@ -4,6 +4,7 @@
 //! | file | duty |
 //! | --- | --- |
 //! | `world`, `queue`, `events`, `hosts`, `network` | a cluster in virtual time |
+//! | `configured` | settings that change from start to start |
 //! | `faults`, `harm` | what goes wrong, and how much of it a cluster must bear |
 //! | `workload`, `changes` | what clients and operators ask |
 //! | `templates` | known ways to break Raft, for 30 % of the seeds |
@@ -26,6 +27,7 @@ mod counts;
 mod chance;
 mod changes;
 mod checks;
+mod configured;
 #[path = "../common/disk.rs"]
 mod disk;
 mod events;

@@ -62,6 +62,9 @@ counts! {
     ReadLost = "a read was not answered as leadership was lost",
     WhatIfHeld = "a change that was said to survive a loss did",
     WhatIfLost = "a change was said not to survive a loss",
+    PromiseRaised = "a longer promise was made durable",
+    PromiseWithheld = "an answer promised less than the node will keep, as its disk did not know yet",
+    PromiseOutlived = "a promise of an earlier life under a longer time-out ended",
     RecklessDamage = "more than a quorum allows was damaged",
 }
 

@@ -3,6 +3,7 @@
 mod changes;
 mod damage;
 mod elections;
+mod settings;
 
 use std::collections::BTreeSet;
 
@@ -21,6 +22,7 @@ type Template = fn(u64, Chance) -> World;
 const TEMPLATES: &[(&str, Template)] = &[
     ("Figure 8 of the paper", elections::figure_8),
     ("reads while leadership changes hands", elections::leases),
+    ("reads while settings are changed node by node", settings::rolling),
     ("duplicates and delays around truncation", elections::reordering),
     ("changes on both sides of a partition", changes::split),
     ("two changes, each by a leader of its own", changes::two),

@@ -192,6 +192,13 @@ impl Truth {
                 assert_eq!(hard.health, raftkit_core::Health::Sound, "a damaged node voted");
             }
             Body::AppendEntriesResponse(answer) => {
+                let stored = disk.durable.hard.promise;
+                assert!(
+                    answer.promise <= stored,
+                    "{} promised not to vote for {:?}, and its disk says {stored:?}",
+                    message.from,
+                    answer.promise
+                );
                 if let AppendOutcome::Match(index) = answer.outcome {
                     let durable = index <= disk.durable.base.id.index
                         || disk.durable.entry(index).is_some_and(|entry| disk.view.holds(entry.id));

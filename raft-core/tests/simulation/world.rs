@@ -46,6 +46,10 @@ pub struct World {
     /// Those that the operator adds once faults have ended.
     pub returning: BTreeSet<NodeId>,
     pub healed: bool,
+    /// The settings that all have once faults have ended.
+    pub usual: Config,
+    /// Limits are small.
+    pub small: bool,
     effects: Effects,
     /// Kept for its memory only, as the effects are.
     before: Option<Before>,
@@ -103,6 +107,8 @@ impl World {
             ghosts: BTreeMap::new(),
             returning: BTreeSet::new(),
             healed: false,
+            usual: template.clone(),
+            small: plan.small,
             effects: Effects::default(),
             before: None,
         };
@@ -138,6 +144,10 @@ impl World {
             host.blocked.clear();
             host.paused_until = 0;
             host.stuck_until = 0;
+            if self.has_other_settings(id) {
+                self.crash(id); // It was given settings of its own; the operator gives it the usual ones again.
+            }
+            let host = self.host(id);
             let (down, boot) = (host.node.is_none(), host.boot);
             // A flush that was stuck for longer ends now.
             self.schedule(MS, if down { Event::Restart(id) } else { Event::Flush(id, boot) });
@@ -180,6 +190,7 @@ impl World {
         sound.unwrap_or_else(|violation| panic!("{id}: {violation}: {:?}", node.status()));
         let rotten = matches!(effects.fatal, Some(Fatal::LogDamaged { .. }));
         assert!(rotten || matches!(effects.fatal, None | Some(Fatal::WriteFailed)), "{id}: {effects:?}");
+        self.observe_promise(id, &before, &effects);
         self.write(id, &before, &mut effects);
         self.check(id, &before);
         self.observe(id, &before, &seen, &effects);
@@ -257,7 +268,7 @@ impl World {
 }
 
 /// Small limits, so that small runs reach them.
-fn draw_config(chance: &mut Chance, small: bool) -> Config {
+pub fn draw_config(chance: &mut Chance, small: bool) -> Config {
     let mut config = Config::new(NodeId(0), StoreId(0), Incarnation(0), 0);
     if small {
         config.batch_bytes_max = chance.pick(&[1, 100, 500]);
