@@ -1,8 +1,9 @@
 //! Raft messages between nodes.
 //!
 //! Two layers:
-//! - the frame codec ([`frame`]), who may come in ([`admission`]), when to dial ([`dialling`]) and what waits for a peer
-//!   ([`queue`]): plain, synchronous, without a feature; what a simulator or another transport uses;
+//! - the frame codec ([`frame`]), whose handshakes begin ([`door`]), who may come in ([`admission`]), when to dial
+//!   ([`dialling`]) and what waits for a peer ([`queue`]): plain, synchronous, without a feature; what a simulator or
+//!   another transport uses;
 //! - the transport, `Transport`, behind the default feature `quic`: QUIC with mutual TLS, on tokio.
 //!
 //! # The bytes of a frame
@@ -55,6 +56,7 @@ extern crate raftkit_mutants;
 
 pub mod admission;
 pub mod dialling;
+pub mod door;
 pub mod frame;
 mod mutants;
 pub mod queue;

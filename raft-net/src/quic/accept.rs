@@ -1,11 +1,12 @@
 //! Connections that others dial: who may come in, and what comes out of them.
 
+use core::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, Incoming};
 use raftkit_core::{Message, NodeId};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 
 use super::config::RemoteIdentity;
@@ -14,12 +15,11 @@ use super::handshake::{check, heed, remote};
 use super::inner::Inner;
 use super::link::describe;
 use super::serve::serve;
+use super::warnings::STRANGER;
 use crate::dialling::PATIENCE_MAX;
+use crate::door::{Address, Ending, FLOOD_WINDOW, Place, Standing, Verdict};
 use crate::frame::{Frame, FrameError, encode_frame};
 use crate::refusal::{Hello, Lane, Refusal};
-
-/// At most so many connections greet at once; others wait their turn.
-const GREETINGS_MAX: usize = 128;
 
 /// What came in, or happened.
 #[derive(Debug)]
@@ -83,24 +83,69 @@ impl Drop for Reply {
     }
 }
 
-/// Accepts until the endpoint closes.
+/// Accepts until the endpoint closes. Never waits for anything else, so that first packets do not pile up.
 pub(crate) async fn run(inner: Arc<Inner>) {
-    let greetings = Arc::new(Semaphore::new(GREETINGS_MAX));
     while let Some(incoming) = inner.endpoint.accept().await {
-        let Ok(permit) = Arc::clone(&greetings).acquire_owned().await else { return };
-        let inner = Arc::clone(&inner);
-        tokio::spawn(async move {
-            let greeted = greet(&inner, incoming).await;
-            drop(permit);
-            if let Some((connection, lane, remote)) = greeted {
-                if lane == Lane::Control {
-                    // Nobody reads any more only when the node is stopping.
-                    let _ = inner.inbound.send(Inbound::Connected(remote.clone())).await;
-                }
-                serve(inner, connection, lane, remote).await;
+        let address = if incoming.remote_address_validated() { Address::Proven } else { Address::Claimed };
+        match knock(&inner, incoming.remote_address(), address) {
+            Verdict::Accept(place) => {
+                let entering = Entering { inner: Arc::clone(&inner), place, ending: Ending::Failed };
+                tokio::spawn(enter(entering, incoming));
             }
-        });
+            // An address that is proven needs no Retry, so none is refused.
+            Verdict::Retry => drop(incoming.retry()),
+            Verdict::Ignore => incoming.ignore(),
+        }
     }
+}
+
+fn knock(inner: &Inner, from: SocketAddr, address: Address) -> Verdict {
+    // An IPv6 socket shows IPv4 addresses as mapped ones.
+    let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+    let standing = match address {
+        Address::Proven if inner.peers().iter().any(|peer| peer.resolves_to(from)) => Standing::Member,
+        Address::Claimed | Address::Proven => Standing::Stranger,
+    };
+    let (verdict, flood) = inner.door(|door, now| {
+        let verdict = door.knock(now, from, address, standing);
+        (verdict, door.flood(now))
+    });
+    if let Some(count) = flood {
+        tracing::warn!(
+            node = inner.node().0,
+            "{count} attempts to connect, most of them of strangers, were put off or passed over in the last \
+             {FLOOD_WINDOW:?}; members still get in, but keep others from this node's UDP port"
+        );
+    }
+    verdict
+}
+
+/// A handshake that is under way; gives its place back when it is dropped.
+struct Entering {
+    inner: Arc<Inner>,
+    place: Place,
+    ending: Ending,
+}
+
+impl Drop for Entering {
+    fn drop(&mut self) {
+        self.inner.door(|door, now| door.left(now, self.place, self.ending));
+    }
+}
+
+/// Takes a connection in, and serves it if it may stay.
+async fn enter(mut entering: Entering, incoming: Incoming) {
+    let inner = Arc::clone(&entering.inner);
+    let Some((connection, lane, remote)) = greet(&inner, incoming).await else { return };
+    entering.ending = Ending::Greeted;
+    drop(entering);
+    let observed = SocketAddr::new(remote.observed.ip().to_canonical(), remote.observed.port());
+    inner.door(|door, _| door.met(observed));
+    if lane == Lane::Control {
+        // Nobody reads any more only when the node is stopping.
+        let _ = inner.inbound.send(Inbound::Connected(remote.clone())).await;
+    }
+    serve(inner, connection, lane, remote).await;
 }
 
 /// Takes a connection through TLS and greeting; none when it was refused, which is logged.
@@ -111,7 +156,7 @@ async fn greet(inner: &Inner, incoming: Incoming) -> Option<(Connection, Lane, R
         None => incoming.accept(),
     };
     let patience = inner.config.dial_timeout.max(PATIENCE_MAX);
-    let subject = || format!("from {address}");
+    let subject = || format!("{STRANGER}{address}");
     let connection = match timeout(patience, async { accepted?.await }).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {

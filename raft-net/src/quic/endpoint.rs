@@ -37,6 +37,14 @@ const INITIAL_RTT: Duration = Duration::from_millis(33);
 
 const CID_BYTES: usize = 8;
 
+/// First packets that wait to be judged. Each is judged as soon as its turn comes, so more of them come only in a burst,
+/// and are then passed over unread; their senders repeat them.
+const INCOMING_MAX: usize = 1024;
+
+/// What may arrive of one handshake, and of all, before their first packets are judged.
+const INCOMING_BYTES: u64 = 64 << 10;
+const INCOMING_BYTES_ALL: u64 = 4 << 20;
+
 /// QUIC's settings towards peers on this machine and elsewhere.
 pub(crate) struct QuicConfigs {
     client: ClientConfig,
@@ -85,6 +93,10 @@ pub(crate) fn open(config: &TransportConfig) -> Result<(Endpoint, QuicConfigs), 
     let crypto =
         Arc::new(QuicServerConfig::try_from(config.tls.server()).expect("ring has QUIC's initial cipher"));
     let mut server = ServerConfig::with_crypto(crypto);
+    server
+        .max_incoming(INCOMING_MAX)
+        .incoming_buffer_size(INCOMING_BYTES)
+        .incoming_buffer_size_total(INCOMING_BYTES_ALL);
     let mut server_loopback = server.clone();
     server.transport_config(Arc::new(transport(peer_timeout, None)));
     server_loopback.transport_config(Arc::new(transport(peer_timeout, Some(LOOPBACK_MTU))));

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use quinn::{Connection, Endpoint};
-use raftkit_core::{ClusterId, NodeId, StoreId};
+use raftkit_core::{ClusterId, NodeId, StoreId, Time};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -21,6 +21,7 @@ use super::peer::Peer;
 use super::warnings::Warnings;
 use crate::admission::{Life, Lives, Own};
 use crate::dialling::Paths;
+use crate::door::Door;
 use crate::refusal::{Hello, Lane, Refusal};
 
 pub(crate) struct Inner {
@@ -41,6 +42,7 @@ pub(crate) struct Inner {
     started: Instant,
     peers: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
     met: Mutex<Met>,
+    door: Mutex<Door>,
 }
 
 /// The nodes that were met, and the connections that the newest life of each data folder dialled.
@@ -87,7 +89,13 @@ impl Inner {
             started: Instant::now(),
             peers: Mutex::default(),
             met: Mutex::default(),
+            door: Mutex::default(),
         }
+    }
+
+    /// Has something done at the door, at the present time since the start.
+    pub(crate) fn door<T>(&self, act: impl FnOnce(&mut Door, Time) -> T) -> T {
+        act(&mut lock(&self.door), Time::default().after(self.started.elapsed()))
     }
 
     pub(crate) fn node(&self) -> NodeId {

@@ -1,0 +1,234 @@
+//! Strangers at the door: which handshakes a transport begins, which senders must first prove their address, and which
+//! it passes over.
+//!
+//! A handshake costs the accepting side memory, a signature and patience before it learns who is there, and the source
+//! address of a first packet can be forged. So there are three kinds of places for handshakes under way, and none of
+//! them can be used up by senders of another kind:
+//!
+//! ```text
+//!                                        places                  all taken
+//! claimed address                        CLAIMED_MAX             Retry: a token, and no state (RFC 9000, section 8.1.2)
+//! proven address of a member             MEMBER_MAX each         Ignore
+//! proven address of anybody else         STRANGERS_MAX in all,   Ignore
+//!                                        SOURCE_MAX each source
+//! ```
+//!
+//! A proven address is one that sent back the token of a Retry. A claim alone earns no more than a place among the
+//! claimed ones, also where it names a member's address. A handshake that is ignored is tried again by QUIC itself, as
+//! its first packet is repeated until it is answered.
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use raftkit_core::Time;
+
+/// Handshakes of senders whose address is not proven yet. A cluster that starts, or heals, fits in: its nodes are then
+/// spared the round trip of a Retry.
+pub const CLAIMED_MAX: usize = 8;
+
+/// Handshakes of strangers whose address is proven, in all.
+pub const STRANGERS_MAX: usize = 64;
+
+/// Handshakes of strangers from one source, so that a few machines cannot take all places of strangers.
+pub const SOURCE_MAX: usize = 8;
+
+/// Handshakes from one proven address of a member: its control and bulk connections and a discovery, several times over,
+/// as attempts that it gave up are noticed only after a while.
+pub const MEMBER_MAX: usize = 16;
+
+/// Addresses remembered from greetings of members; the one that greeted longest ago is forgotten first.
+pub const MET_MAX: usize = 64;
+
+/// A handshake that failed keeps its place for this long, unless it came from a proven address of a member. Otherwise
+/// first packets that fail at once would never fill the places, and could be sent as fast as they can be checked.
+pub const FAILED_HOLD: Duration = Duration::from_millis(250);
+
+/// Retries in each [`RETRY_WINDOW`]; above, claimed addresses are ignored. A Retry costs about as much as ten ignored
+/// packets, so a flood must not decide how many are made.
+pub const RETRIES_MAX: usize = 2_000;
+
+/// See [`RETRIES_MAX`].
+pub const RETRY_WINDOW: Duration = Duration::from_millis(100);
+
+/// How often an operator is told of a flood, see [`Door::flood`].
+pub const FLOOD_WINDOW: Duration = Duration::from_secs(30);
+
+/// First packets in a [`FLOOD_WINDOW`] that make a flood: members that start together, or that cannot get in for another
+/// reason, make fewer.
+pub const FLOOD_MIN: u64 = 1_000;
+
+/// Whether a sender's address is proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// Its first packet says so. It can be forged.
+    Claimed,
+    /// It sent back a token that had been sent there.
+    Proven,
+}
+
+/// Whether an address is a member's, as far as this node knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// A peer's address, or one that a node with a certificate of our CA has greeted from.
+    Member,
+    /// Anything else.
+    Stranger,
+}
+
+/// What becomes of a first packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The handshake begins; [`Door::left`] must follow.
+    Accept(Place),
+    /// The sender must prove its address first.
+    Retry,
+    /// Nothing is done.
+    Ignore,
+}
+
+/// Names a handshake that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(u64);
+
+/// How a handshake ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The node greeted and was let in.
+    Greeted,
+    /// Anything else.
+    Failed,
+}
+
+/// Whose room a handshake takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    Claimed,
+    Member(SocketAddr),
+    Stranger(Source),
+}
+
+/// What strangers are told apart by: an IPv4 address, or an IPv6 network of 64 bits, which is what one host is usually
+/// given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Source(IpAddr);
+
+impl Source {
+    fn of(address: SocketAddr) -> Self {
+        match address.ip() {
+            IpAddr::V4(ip) => Self(ip.into()),
+            IpAddr::V6(ip) => Self(IpAddr::V6((ip.to_bits() >> 64 << 64).into())),
+        }
+    }
+}
+
+/// A place that is taken.
+#[derive(Clone, Debug)]
+struct Taken {
+    place: Place,
+    room: Room,
+    /// None while the handshake is under way; afterwards, when the place is free again.
+    until: Option<Time>,
+}
+
+/// The handshakes that are under way. Addresses are given to it in their canonical form: an IPv4 address that an IPv6
+/// socket shows is the IPv4 address.
+#[derive(Clone, Debug, Default)]
+pub struct Door {
+    taken: Vec<Taken>,
+    next: u64,
+    /// The addresses that members greeted from, the latest last.
+    met: VecDeque<SocketAddr>,
+    window: Time,
+    retries: usize,
+    put_off: u64,
+    counted_from: Time,
+}
+
+impl Door {
+    /// A first packet came from an address. `standing` is what the caller knows of it; addresses that were [met](Self::met)
+    /// are members' in any case.
+    pub fn knock(&mut self, now: Time, from: SocketAddr, address: Address, standing: Standing) -> Verdict {
+        self.taken.retain(|taken| taken.until.is_none_or(|until| now < until));
+        let room = match (address, standing) {
+            (Address::Claimed, _) => Room::Claimed,
+            (Address::Proven, Standing::Member) => Room::Member(from),
+            (Address::Proven, Standing::Stranger) if self.met.contains(&from) => Room::Member(from),
+            (Address::Proven, Standing::Stranger) => Room::Stranger(Source::of(from)),
+        };
+        let full = match room {
+            Room::Claimed => self.count(|it| it == Room::Claimed) >= CLAIMED_MAX,
+            Room::Member(_) => self.count(|it| it == room) >= MEMBER_MAX,
+            Room::Stranger(_) => {
+                self.count(|it| it == room) >= SOURCE_MAX
+                    || self.count(|it| matches!(it, Room::Stranger(_))) >= STRANGERS_MAX
+            }
+        };
+        if !full {
+            let place = Place(self.next);
+            self.next += 1;
+            self.taken.push(Taken { place, room, until: None });
+            return Verdict::Accept(place);
+        }
+        self.put_off += 1;
+        match address {
+            Address::Claimed => self.retry(now),
+            Address::Proven => Verdict::Ignore,
+        }
+    }
+
+    fn retry(&mut self, now: Time) -> Verdict {
+        if now.since(self.window) >= RETRY_WINDOW {
+            self.window = now;
+            self.retries = 0;
+        }
+        if self.retries >= RETRIES_MAX {
+            return Verdict::Ignore;
+        }
+        self.retries += 1;
+        Verdict::Retry
+    }
+
+    fn count(&self, which: impl Fn(Room) -> bool) -> usize {
+        self.taken.iter().filter(|taken| which(taken.room)).count()
+    }
+
+    /// A handshake has ended.
+    pub fn left(&mut self, now: Time, place: Place, ending: Ending) {
+        let Some(at) = self.taken.iter().position(|taken| taken.place == place) else { return };
+        let held = match (ending, self.taken[at].room) {
+            (Ending::Greeted, _) | (Ending::Failed, Room::Member(_)) => false,
+            (Ending::Failed, Room::Claimed | Room::Stranger(_)) => true,
+        };
+        if held {
+            self.taken[at].until = Some(now.after(FAILED_HOLD));
+        } else {
+            self.taken.swap_remove(at);
+        }
+    }
+
+    /// A node with a certificate of our CA has greeted from there and was let in.
+    pub fn met(&mut self, address: SocketAddr) {
+        self.met.retain(|met| *met != address);
+        if self.met.len() == MET_MAX {
+            self.met.pop_front();
+        }
+        self.met.push_back(address);
+    }
+
+    /// At most once in [`FLOOD_WINDOW`]: how many first packets were not accepted in it, if they were so many that an
+    /// operator should know.
+    pub fn flood(&mut self, now: Time) -> Option<u64> {
+        if now.since(self.counted_from) < FLOOD_WINDOW {
+            return None;
+        }
+        self.counted_from = now;
+        Some(core::mem::take(&mut self.put_off)).filter(|count| *count >= FLOOD_MIN)
+    }
+
+    /// How many places are taken.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.taken.len()
+    }
+}
