@@ -12,7 +12,7 @@ mod support;
 
 use raftkit_core::{ClusterId, NodeId, StoreId};
 use raftkit_net::certificates::create_node_certificate;
-use raftkit_net::{HelloError, Refusal, StartError, TlsError, TlsFiles, TlsIdentity, Transport};
+use raftkit_net::{HelloError, Refusal, StartError, TlsFiles, TlsIdentity, Transport};
 use support::{CLUSTER, Log, authority, heartbeat, plan, round, store, within};
 use tokio::sync::mpsc;
 
@@ -45,7 +45,13 @@ async fn a_dialler_with_a_certificate_of_another_ca_is_refused_and_both_sides_sa
     let one = Transport::start(config, mpsc::channel(16).0).unwrap();
     let error = within("a failure", one.hello(&two.address())).await.unwrap_err();
     assert!(matches!(error, HelloError::OurCertificate { .. }), "{error}");
-    log.line(&["node=2", "refused", &one.local_addr().to_string(), "not good under our CA"]).await;
+    log.line(&[
+        "node=2",
+        "refused",
+        &one.local_addr().to_string(),
+        "none of the authorities in our CA file issued it",
+    ])
+    .await;
 }
 
 #[tokio::test]
@@ -174,23 +180,4 @@ async fn the_same_refusal_is_logged_once_in_a_while_only() {
     }
     log.line(&["node=2", "refused our certificate"]).await;
     assert_eq!(log.lines().iter().filter(|line| line.contains("node=2")).count(), 1, "{:?}", log.lines());
-}
-
-#[test]
-fn each_wrong_file_is_named() {
-    let (ca, other) = (authority(), authority());
-    let node = create_node_certificate(&ca, NodeId(1), &[]).unwrap();
-    let twin = create_node_certificate(&ca, NodeId(1), &[]).unwrap();
-    let parse = |ca: &str, cert: &str, key: &str| {
-        let files = TlsFiles { ca_pem: ca.into(), cert_pem: cert.into(), key_pem: key.into() };
-        TlsIdentity::parse(&files).map(|_| ()).unwrap_err()
-    };
-    assert!(matches!(parse("", &node.cert, &node.key), TlsError::Ca { .. }));
-    assert!(matches!(parse(&ca.key, &node.cert, &node.key), TlsError::Ca { .. }));
-    assert!(matches!(parse(&ca.cert, "nonsense", &node.key), TlsError::Certificate { .. }));
-    assert!(matches!(parse(&ca.cert, &node.cert, ""), TlsError::Key { .. }));
-    assert!(matches!(parse(&ca.cert, &node.cert, &node.cert), TlsError::Key { .. }));
-    assert!(matches!(parse(&ca.cert, &node.cert, &twin.key), TlsError::KeyMismatch { .. }));
-    assert!(matches!(parse(&other.cert, &node.cert, &node.key), TlsError::NotSigned { .. }));
-    assert!(matches!(parse(&ca.cert, &ca.cert, &ca.key), TlsError::NotSigned { .. }));
 }

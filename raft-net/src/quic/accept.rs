@@ -224,16 +224,12 @@ fn judge(inner: &Inner, connection: &Connection, hello: Hello) -> Result<(Lane, 
 
 /// One line for a connection that TLS did not let in; silence where nobody is to blame.
 fn warn_tls(inner: &Inner, subject: &str, who: &str, error: &quinn::ConnectionError) {
-    const ADVICE: &str = "give both nodes certificates that the same CA signed";
     match cause(error) {
         Cause::TheirCertificate(reason) => {
-            inner.warn(
-                subject,
-                &format_args!("refused {who}: its certificate is not good under our CA ({reason}); {ADVICE}"),
-            );
+            inner.warn(subject, &format_args!("refused {who} for its certificate: {reason}"));
         }
         Cause::OurCertificate(reason) => {
-            inner.warn(subject, &format_args!("{who} refused our certificate ({reason}); {ADVICE}"));
+            inner.warn(subject, &format_args!("{who} refused our certificate: {reason}"));
         }
         Cause::Refused(refusal) => inner.warn(subject, &refusal),
         Cause::Other(reason) => {

@@ -1,14 +1,18 @@
-//! Makes certificates: an authority for a cluster, and one certificate a node. They do not expire.
+//! Makes certificates: an authority for a cluster, and one certificate a node. They do not end, unless a node's is told to.
 
+use core::time::Duration;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use raftkit_core::NodeId;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
 
 use super::tls::{GENERIC_NAME, TlsFiles, node_name};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A certificate authority: who holds its key can make nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +112,30 @@ pub fn create_node_certificate(
     node: NodeId,
     hosts: &[String],
 ) -> Result<NodePem, CertificateError> {
+    issue(ca, node, hosts, None)
+}
+
+/// As [`create_node_certificate`], for a certificate that ends `days` days from now.
+///
+/// # Errors
+/// As [`create_node_certificate`].
+pub fn create_node_certificate_for(
+    ca: &CaPem,
+    node: NodeId,
+    hosts: &[String],
+    days: u32,
+) -> Result<NodePem, CertificateError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    issue(ca, node, hosts, Some(now + DAY * days))
+}
+
+/// Makes a node's certificate; `end` is counted from 1970.
+fn issue(
+    ca: &CaPem,
+    node: NodeId,
+    hosts: &[String],
+    end: Option<Duration>,
+) -> Result<NodePem, CertificateError> {
     let ca_key =
         KeyPair::from_pem(&ca.key).map_err(|reason| CertificateError::BadCa { part: "key", reason })?;
     let issuer = Issuer::from_ca_cert_pem(&ca.cert, ca_key)
@@ -117,6 +145,9 @@ pub fn create_node_certificate(
         let named = CertificateParams::new(vec![host.clone()])
             .map_err(|reason| CertificateError::BadHost { host: host.clone(), reason })?;
         params.subject_alt_names.extend(named.subject_alt_names);
+    }
+    if let Some(end) = end {
+        params.not_after = date_time_ymd(1970, 1, 1) + end;
     }
     params.distinguished_name.push(DnType::CommonName, node_name(node));
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

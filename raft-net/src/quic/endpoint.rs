@@ -4,7 +4,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::io;
 use std::net::UdpSocket;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
@@ -17,6 +17,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::config::TransportConfig;
 use super::error::StartError;
+use super::lock;
+use super::tls::TlsIdentity;
 
 /// Asked of the kernel for each direction; smaller buffers lose packets on loopback (measured).
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
@@ -47,8 +49,14 @@ const INCOMING_BYTES_ALL: u64 = 4 << 20;
 
 /// QUIC's settings towards peers on this machine and elsewhere.
 pub(crate) struct QuicConfigs {
-    client: ClientConfig,
     peer_timeout: Duration,
+    current: Mutex<Current>,
+}
+
+/// The settings that hold a certificate.
+struct Current {
+    client: ClientConfig,
+    server: ServerConfig,
     server_loopback: Arc<ServerConfig>,
 }
 
@@ -58,15 +66,36 @@ impl QuicConfigs {
     pub(crate) fn client(&self, remote: IpAddr, patience: Duration) -> ClientConfig {
         let mut transport = transport(self.peer_timeout, is_loopback(remote).then_some(LOOPBACK_MTU));
         transport.max_idle_timeout(Some(idle(self.peer_timeout.max(patience))));
-        let mut client = self.client.clone();
+        let mut client = lock(&self.current).client.clone();
         client.transport_config(Arc::new(transport));
         client
     }
 
     /// How to accept from an address; none for the endpoint's own setting.
     pub(crate) fn server(&self, remote: IpAddr) -> Option<Arc<ServerConfig>> {
-        is_loopback(remote).then(|| Arc::clone(&self.server_loopback))
+        is_loopback(remote).then(|| Arc::clone(&lock(&self.current).server_loopback))
     }
+
+    /// Connections that are made from now on, either way, use this certificate, key and authorities.
+    pub(crate) fn replace(&self, endpoint: &Endpoint, tls: &TlsIdentity) {
+        let mut current = lock(&self.current);
+        current.client = client_config(tls);
+        // The settings stay otherwise as they were, with the key of address tokens: a Retry may be on its way.
+        current.server.crypto = server_crypto(tls);
+        let mut loopback = ServerConfig::clone(&current.server_loopback);
+        loopback.crypto = server_crypto(tls);
+        current.server_loopback = Arc::new(loopback);
+        endpoint.set_server_config(Some(current.server.clone()));
+    }
+}
+
+fn client_config(tls: &TlsIdentity) -> ClientConfig {
+    let crypto = QuicClientConfig::try_from(tls.client()).expect("ring has QUIC's initial cipher");
+    ClientConfig::new(Arc::new(crypto))
+}
+
+fn server_crypto(tls: &TlsIdentity) -> Arc<QuicServerConfig> {
+    Arc::new(QuicServerConfig::try_from(tls.server()).expect("ring has QUIC's initial cipher"))
 }
 
 /// Binds the socket and makes the endpoint on it. Must be called within tokio.
@@ -90,9 +119,7 @@ pub(crate) fn open(config: &TransportConfig) -> Result<(Endpoint, QuicConfigs), 
     endpoint.cid_generator(|| Box::new(RandomIds(SystemRandom::new())));
 
     let peer_timeout = config.peer_timeout;
-    let crypto =
-        Arc::new(QuicServerConfig::try_from(config.tls.server()).expect("ring has QUIC's initial cipher"));
-    let mut server = ServerConfig::with_crypto(crypto);
+    let mut server = ServerConfig::with_crypto(server_crypto(&config.tls));
     server
         .max_incoming(INCOMING_MAX)
         .incoming_buffer_size(INCOMING_BYTES)
@@ -100,12 +127,12 @@ pub(crate) fn open(config: &TransportConfig) -> Result<(Endpoint, QuicConfigs), 
     let mut server_loopback = server.clone();
     server.transport_config(Arc::new(transport(peer_timeout, None)));
     server_loopback.transport_config(Arc::new(transport(peer_timeout, Some(LOOPBACK_MTU))));
-    let crypto =
-        Arc::new(QuicClientConfig::try_from(config.tls.client()).expect("ring has QUIC's initial cipher"));
-    let client = ClientConfig::new(crypto);
 
-    let endpoint = Endpoint::new(endpoint, Some(server), socket, Arc::new(TokioRuntime)).map_err(failed)?;
-    Ok((endpoint, QuicConfigs { client, peer_timeout, server_loopback: Arc::new(server_loopback) }))
+    let endpoint =
+        Endpoint::new(endpoint, Some(server.clone()), socket, Arc::new(TokioRuntime)).map_err(failed)?;
+    let current =
+        Current { client: client_config(&config.tls), server, server_loopback: Arc::new(server_loopback) };
+    Ok((endpoint, QuicConfigs { peer_timeout, current: Mutex::new(current) }))
 }
 
 fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use quinn::{Connection, ConnectionError, VarInt};
 use raftkit_core::NodeId;
 
+use super::tls_words;
 use crate::frame::{Frame, FrameError, decode, encode_frame};
 use crate::refusal::Refusal;
 
@@ -83,25 +84,21 @@ pub enum HelloError {
     #[error("{0}")]
     Refused(Refusal),
     /// The other's certificate is not good under our CA.
-    #[error(
-        "the certificate shown at {address} is not good under our CA ({reason}); \
-         give both nodes certificates that the same CA signed"
-    )]
+    #[error("the certificate shown at {address} is refused here: {reason}")]
     TheirCertificate {
         /// Where.
         address: String,
-        /// What TLS said.
+        /// Why, and what to do.
         reason: String,
     },
     /// Our certificate is not good under the other's CA.
     #[error(
-        "the node at {address} refused our certificate ({reason}); \
-         give both nodes certificates that the same CA signed"
+        "the node at {address} refused our certificate: {reason} (`raft-node cert check --config FILE` looks at the files)"
     )]
     OurCertificate {
         /// Where.
         address: String,
-        /// What TLS said.
+        /// Why, and what to do.
         reason: String,
     },
     /// The connection ended during the greeting.
@@ -242,12 +239,12 @@ pub(crate) fn cause(error: &ConnectionError) -> Cause {
         ConnectionError::ApplicationClosed(close) => {
             Cause::Other(String::from_utf8_lossy(&close.reason).into_owned())
         }
-        ConnectionError::TransportError(error) => match certificate_alert(error.code.into()) {
-            Some(_) => Cause::TheirCertificate(error.reason.clone()),
+        ConnectionError::TransportError(error) => match tls_words::ours(error.code.into()) {
+            Some(_) => Cause::TheirCertificate(tls_words::theirs(&error.reason)),
             None => Cause::Other(error.to_string()),
         },
-        ConnectionError::ConnectionClosed(close) => match certificate_alert(close.error_code.into()) {
-            Some(alert) => Cause::OurCertificate(alert.to_owned()),
+        ConnectionError::ConnectionClosed(close) => match tls_words::ours(close.error_code.into()) {
+            Some(why) => Cause::OurCertificate(why),
             None => Cause::Other(close.to_string()),
         },
         ConnectionError::Reset => {
@@ -258,20 +255,4 @@ pub(crate) fn cause(error: &ConnectionError) -> Cause {
         | ConnectionError::LocallyClosed
         | ConnectionError::CidsExhausted => Cause::Other(error.to_string()),
     }
-}
-
-/// The TLS alerts that speak of a certificate; QUIC carries alert `n` as error 0x100 + n (RFC 9001, section 4.8).
-fn certificate_alert(code: u64) -> Option<&'static str> {
-    Some(match code.checked_sub(0x100)? {
-        42 => "TLS alert: bad certificate",
-        43 => "TLS alert: unsupported certificate",
-        44 => "TLS alert: certificate revoked",
-        45 => "TLS alert: certificate expired",
-        46 => "TLS alert: certificate unknown",
-        48 => "TLS alert: unknown CA",
-        // What a signature by another CA of the same name comes out as.
-        51 => "TLS alert: signature does not verify",
-        116 => "TLS alert: certificate required",
-        _ => return None,
-    })
 }

@@ -8,7 +8,7 @@ use super::config::RemoteIdentity;
 use super::dial::Target;
 use super::error::{HelloError, dial_error, refuse};
 use super::inner::Inner;
-use super::tls::names_node;
+use super::tls::{names_node, valid_until};
 use crate::admission::check_hello;
 use crate::frame::{Frame, FrameError, decode, encode_frame};
 use crate::refusal::{Hello, Lane, Refusal};
@@ -62,8 +62,12 @@ pub(crate) fn check(
     hello: &Hello,
     expected: Option<NodeId>,
 ) -> Result<(), Refusal> {
-    if !certificate_names(connection, hello.node) {
+    let certificate = certificate(connection).filter(|it| names_node(it, hello.node));
+    let Some(certificate) = certificate else {
         return Err(Refusal::Certificate { refuser: inner.node(), refused: hello.node });
+    };
+    if let Some(until) = valid_until(&certificate) {
+        inner.note_certificate(hello.node, until);
     }
     let expected_store = inner.peer(hello.node).map(|peer| peer.store);
     check_hello(&inner.own(), expected_store, expected, hello)
@@ -100,11 +104,8 @@ async fn read_one(mut stream: RecvStream) -> Option<Result<Frame, FrameError>> {
     stream.read_to_end(HELLO_BYTES_MAX).await.ok().map(|bytes| decode(bytes.into()))
 }
 
-fn certificate_names(connection: &Connection, node: NodeId) -> bool {
-    let identity =
-        connection.peer_identity().and_then(|it| it.downcast::<Vec<CertificateDer<'static>>>().ok());
-    identity
-        .as_deref()
-        .and_then(|chain| chain.first())
-        .is_some_and(|certificate| names_node(certificate, node))
+/// The certificate that the other side has shown.
+fn certificate(connection: &Connection) -> Option<CertificateDer<'static>> {
+    let identity = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    identity.first().cloned()
 }

@@ -18,6 +18,7 @@ use super::endpoint::QuicConfigs;
 use super::error::REPLACED;
 use super::lock;
 use super::peer::Peer;
+use super::tls::TlsIdentity;
 use super::warnings::Warnings;
 use crate::admission::{Life, Lives, Own};
 use crate::dialling::Paths;
@@ -43,6 +44,8 @@ pub(crate) struct Inner {
     peers: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
     met: Mutex<Met>,
     door: Mutex<Door>,
+    /// The last second in which the certificate of each node that was met is valid, since 1970.
+    certificates: Mutex<BTreeMap<NodeId, i64>>,
 }
 
 /// The nodes that were met, and the connections that the newest life of each data folder dialled.
@@ -90,7 +93,24 @@ impl Inner {
             peers: Mutex::default(),
             met: Mutex::default(),
             door: Mutex::default(),
+            certificates: Mutex::default(),
         }
+    }
+
+    /// Takes note of when the certificate of a node ends. Only nodes with a certificate of our CA come here.
+    pub(crate) fn note_certificate(&self, node: NodeId, valid_until: i64) {
+        lock(&self.certificates).insert(node, valid_until);
+    }
+
+    pub(crate) fn note_own_certificate(&self, tls: &TlsIdentity) {
+        if let Some(until) = tls.valid_until() {
+            self.note_certificate(self.node(), until);
+        }
+    }
+
+    /// When the certificates of nodes end, of this one as well.
+    pub(crate) fn certificates(&self) -> BTreeMap<NodeId, i64> {
+        lock(&self.certificates).clone()
     }
 
     /// Has something done at the door, at the present time since the start.

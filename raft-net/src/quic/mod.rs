@@ -6,6 +6,7 @@
 mod accept;
 mod bulk;
 pub mod certificates;
+mod checkup;
 mod config;
 mod dial;
 mod endpoint;
@@ -18,13 +19,17 @@ mod requests;
 mod serve;
 mod stream;
 mod tls;
+mod tls_problem;
+mod tls_words;
 mod transport;
 mod warnings;
 
 pub use accept::{Inbound, Reply};
+pub use checkup::{CertificateFacts, Checkup, check_up, date};
 pub use config::{LocalIdentity, RemoteIdentity, TransportConfig};
 pub use error::{BulkError, HelloError, NotSent, RequestError, StartError};
-pub use tls::{TlsError, TlsFiles, TlsIdentity};
+pub use tls::{TlsFiles, TlsIdentity};
+pub use tls_problem::{TlsError, TlsFile, TlsProblem};
 pub use transport::{PeerStats, Transport};
 
 /// Locks; a panic elsewhere while the lock was held leaves nothing half done that matters here.

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use raftkit_core::NodeId;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use webpki::{EndEntityCert, KeyUsage};
+
+use super::checkup::{self, check_up};
+use super::tls_problem::{TlsError, TlsFile, TlsProblem};
 
 /// The name that every node's certificate carries, so that an address can be dialled before its node id is known.
 pub(crate) const GENERIC_NAME: &str = "raft-node.raftkit";
@@ -30,45 +31,6 @@ pub struct TlsFiles {
     pub cert_pem: Vec<u8>,
     /// Its private key.
     pub key_pem: Vec<u8>,
-}
-
-/// Which of the three PEM files is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TlsError {
-    /// No usable certificate in the CA file.
-    #[error("the CA file holds no usable certificate: {reason}")]
-    Ca {
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// No usable certificate in the certificate file.
-    #[error("the certificate file holds no usable certificate: {reason}")]
-    Certificate {
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// No usable private key in the key file.
-    #[error("the key file holds no usable private key: {reason}")]
-    Key {
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The key is of another certificate.
-    #[error(
-        "the private key does not belong to the certificate: {reason}; use the two that were made together"
-    )]
-    KeyMismatch {
-        /// What is wrong.
-        reason: String,
-    },
-    /// The certificate is not signed by the CA, or not valid now.
-    #[error(
-        "the certificate is not good under the given CA: {reason}; use a certificate that this CA signed"
-    )]
-    NotSigned {
-        /// What is wrong.
-        reason: String,
-    },
 }
 
 /// A node's checked certificate, key and authorities.
@@ -93,20 +55,40 @@ impl TlsIdentity {
     /// # Errors
     /// Which of them is wrong, and how.
     pub fn parse(files: &TlsFiles) -> Result<Self, TlsError> {
-        let authorities = certificates(&files.ca_pem).map_err(|reason| TlsError::Ca { reason })?;
-        let chain = certificates(&files.cert_pem).map_err(|reason| TlsError::Certificate { reason })?;
-        let key = PrivateKeyDer::from_pem_slice(&files.key_pem)
-            .map_err(|error| TlsError::Key { reason: error.to_string() })?;
-        let mut roots = RootCertStore::empty();
-        for authority in authorities {
-            roots.add(authority).map_err(|error| TlsError::Ca { reason: error.to_string() })?;
+        match check_up(files, None, UnixTime::now().as_secs()).problems.into_iter().next() {
+            Some(problem) => Err(problem),
+            None => Self::unchecked(files),
         }
-        check_signed(&chain, &roots)?;
+    }
+
+    /// The identity of files that nobody has looked at: for tests of what others make of them.
+    ///
+    /// # Errors
+    /// TLS itself cannot use them.
+    #[doc(hidden)]
+    pub fn unchecked(files: &TlsFiles) -> Result<Self, TlsError> {
+        let ca = |problem| TlsError { file: TlsFile::Ca, problem };
+        let authorities = checkup::certificates(&files.ca_pem).map_err(ca)?;
+        let chain = checkup::certificates(&files.cert_pem)
+            .map_err(|problem| TlsError { file: TlsFile::Certificate, problem })?;
+        let key = checkup::key(&files.key_pem).map_err(|problem| TlsError { file: TlsFile::Key, problem })?;
+        let mut roots = RootCertStore::empty();
+        for (at, authority) in authorities.into_iter().enumerate() {
+            roots
+                .add(authority)
+                .map_err(|error| ca(TlsProblem::Unreadable { number: at + 1, reason: error.to_string() }))?;
+        }
         let certificate = chain[0].clone();
         let (roots, provider) = (Arc::new(roots), Arc::new(provider()));
         let client = client_config(&provider, &roots, chain.clone(), key.clone_key())?;
         let server = server_config(&provider, roots, chain, key.clone_key())?;
         Ok(Self { client: Arc::new(client), server: Arc::new(server), certificate, key: Arc::new(key) })
+    }
+
+    /// The last second in which the certificate is valid, in seconds since 1970.
+    #[must_use]
+    pub fn valid_until(&self) -> Option<i64> {
+        valid_until(&self.certificate)
     }
 
     /// True when the certificate proves this node id.
@@ -130,36 +112,12 @@ impl TlsIdentity {
 
 /// True when a peer's certificate, which TLS has already checked against the authorities, proves this node id.
 pub(crate) fn names_node(certificate: &CertificateDer<'_>, node: NodeId) -> bool {
-    let Ok(name) = ServerName::try_from(node_name(node)) else { return false };
-    EndEntityCert::try_from(certificate).is_ok_and(|it| it.verify_is_valid_for_subject_name(&name).is_ok())
+    checkup::is_named(certificate, &node_name(node))
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| error.to_string())?;
-    for certificate in &found {
-        EndEntityCert::try_from(certificate).map_err(|error| error.to_string())?;
-    }
-    if found.is_empty() { Err("no PEM section CERTIFICATE in it".to_owned()) } else { Ok(found) }
-}
-
-fn check_signed(chain: &[CertificateDer<'static>], roots: &RootCertStore) -> Result<(), TlsError> {
-    let malformed = |error: webpki::Error| TlsError::Certificate { reason: error.to_string() };
-    let own = EndEntityCert::try_from(&chain[0]).map_err(malformed)?;
-    for usage in [KeyUsage::server_auth(), KeyUsage::client_auth()] {
-        own.verify_for_usage(
-            webpki::ALL_VERIFICATION_ALGS,
-            &roots.roots,
-            &chain[1..],
-            UnixTime::now(),
-            usage,
-            None,
-            None,
-        )
-        .map_err(|error| TlsError::NotSigned { reason: error.to_string() })?;
-    }
-    Ok(())
+/// The last second in which a certificate is valid, in seconds since 1970; none when it cannot be read.
+pub(crate) fn valid_until(certificate: &CertificateDer<'_>) -> Option<i64> {
+    checkup::facts(TlsFile::Certificate, certificate).map(|facts| facts.valid.1)
 }
 
 /// ring, named here so that no process-wide default is needed. AES-128 comes first: it costs less than AES-256.
@@ -195,9 +153,12 @@ fn server_config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<ServerConfig, TlsError> {
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider))
-        .build()
-        .map_err(|error| TlsError::Ca { reason: error.to_string() })?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider)).build().map_err(
+        |error| TlsError {
+            file: TlsFile::Ca,
+            problem: TlsProblem::Unreadable { number: 1, reason: error.to_string() },
+        },
+    )?;
     let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("ring has TLS 1.3")
@@ -210,10 +171,10 @@ fn server_config(
 }
 
 fn key_error(error: &rustls::Error) -> TlsError {
-    let reason = error.to_string();
-    if matches!(error, rustls::Error::InconsistentKeys(_)) {
-        TlsError::KeyMismatch { reason }
+    let problem = if matches!(error, rustls::Error::InconsistentKeys(_)) {
+        TlsProblem::OtherKey
     } else {
-        TlsError::Key { reason }
-    }
+        TlsProblem::UnsupportedKey { reason: error.to_string() }
+    };
+    TlsError { file: TlsFile::Key, problem }
 }

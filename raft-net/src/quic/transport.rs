@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,6 +22,7 @@ use super::inner::Inner;
 use super::lock;
 use super::peer::{LinkState, Peer};
 use super::requests::request_once;
+use super::tls::TlsIdentity;
 use crate::refusal::Lane;
 
 /// What the rest of a greeting may take at most.
@@ -78,6 +80,7 @@ impl Transport {
     ) -> Result<Self, StartError> {
         let (endpoint, quic) = endpoint::open(&config)?;
         let inner = Arc::new(Inner::new(config, endpoint, quic, runtime, inbound));
+        inner.note_own_certificate(&inner.config.tls);
         tokio::spawn(accept::run(Arc::clone(&inner)));
         Ok(Self { _guard: Arc::new(Guard(Arc::clone(&inner))), inner })
     }
@@ -89,6 +92,26 @@ impl Transport {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.inner.endpoint.local_addr().expect("a bound socket has an address")
+    }
+
+    /// Uses another certificate, key and authorities from now on. Connections that stand are kept.
+    ///
+    /// # Errors
+    /// The certificate is another node's; nothing has changed.
+    pub fn set_tls(&self, tls: &TlsIdentity) -> Result<(), StartError> {
+        let node = self.inner.node();
+        if !tls.names(node) {
+            return Err(StartError::OtherNodesCertificate { node });
+        }
+        self.inner.quic.replace(&self.inner.endpoint, tls);
+        self.inner.note_own_certificate(tls);
+        Ok(())
+    }
+
+    /// The last second in which the certificates of this node and of those that it met are valid, in seconds since 1970.
+    #[must_use]
+    pub fn certificates(&self) -> BTreeMap<NodeId, i64> {
+        self.inner.certificates()
     }
 
     /// This node has formed or joined a cluster. Connections live on; peers are told on them.

@@ -1,0 +1,178 @@
+//! What can be wrong with a node's CA, certificate and key, in words that say what to do.
+
+use std::collections::BTreeSet;
+
+use raftkit_core::NodeId;
+
+use super::tls::{GENERIC_NAME, node_name};
+
+/// One of the three files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsFile {
+    /// The authorities' certificates.
+    Ca,
+    /// The node's certificate.
+    Certificate,
+    /// Its key.
+    Key,
+}
+
+impl core::fmt::Display for TlsFile {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Ca => "the CA file",
+            Self::Certificate => "the certificate file",
+            Self::Key => "the key file",
+        })
+    }
+}
+
+/// What is wrong with a file, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TlsProblem {
+    /// Nothing is in it.
+    #[error("it is empty; was it written completely?")]
+    Empty,
+    /// It is binary.
+    #[error("it is DER, not PEM; convert it with `openssl {command} -inform der -in FILE -out FILE.pem`")]
+    Der {
+        /// openssl's command for what it should hold.
+        command: &'static str,
+    },
+    /// It holds no PEM section of the right kind.
+    #[error("it holds no PEM section {wanted}{}", found_instead(found))]
+    NoSection {
+        /// What it should hold.
+        wanted: &'static str,
+        /// What it holds.
+        found: Vec<String>,
+    },
+    /// A PEM section is broken.
+    #[error("it is broken PEM ({reason}); write it anew, whole")]
+    BrokenPem {
+        /// What the parser says.
+        reason: String,
+    },
+    /// A certificate cannot be read.
+    #[error(
+        "its certificate number {number} cannot be read ({reason}); make it anew, as an X.509 certificate of version 3"
+    )]
+    Unreadable {
+        /// Which, from 1.
+        number: usize,
+        /// What the parser says.
+        reason: String,
+    },
+    /// The key needs a passphrase.
+    #[error(
+        "the key is encrypted, and a node has to start without a passphrase; decrypt it with \
+         `openssl pkey -in FILE -out NEWFILE`, and let nobody but the node's user read the new file"
+    )]
+    EncryptedKey,
+    /// The key is of a kind that TLS here cannot use.
+    #[error(
+        "the key is of a kind that is not supported ({reason}); use ECDSA on P-256 or P-384, Ed25519, or RSA of 2048 bits or more"
+    )]
+    UnsupportedKey {
+        /// What TLS says.
+        reason: String,
+    },
+    /// The key is another certificate's.
+    #[error("the key is not that of the certificate; use the two that were made together")]
+    OtherKey,
+    /// The certificate is over.
+    #[error("the certificate has ended on {end}; renew it, or correct this machine's clock if it is wrong")]
+    Expired {
+        /// When.
+        end: String,
+    },
+    /// The certificate has not begun.
+    #[error("the certificate is valid from {begin} on; correct this machine's clock if it is wrong, or wait")]
+    NotYetValid {
+        /// When.
+        begin: String,
+    },
+    /// An extended key usage is missing.
+    #[error(
+        "the certificate is not for {usage} authentication; nodes dial each other, so issue it with the extended key \
+         usages serverAuth and clientAuth"
+    )]
+    MissingUsage {
+        /// `server` or `client`.
+        usage: &'static str,
+    },
+    /// The name that every node has is missing.
+    #[error(
+        "the certificate does not name {GENERIC_NAME}, as that of each node must; issue it with this DNS name and node-<id>.raftkit (it names {})",
+        listed(names)
+    )]
+    MissingName {
+        /// The names that it has.
+        names: BTreeSet<String>,
+    },
+    /// It is another node's.
+    #[error("the certificate does not name {}, so it is not node {node}'s; use the one that was issued for this node, or correct node-id (it names {})", node_name(*node), listed(names))]
+    OtherNode {
+        /// This node.
+        node: NodeId,
+        /// The names that it has.
+        names: BTreeSet<String>,
+    },
+    /// It is an authority's.
+    #[error("the certificate is an authority's; use a node's certificate, as `raft-node cert node` makes")]
+    Authority,
+    /// The CA file has nobody of the issuer's name.
+    #[error(
+        "the certificate was issued by {issuer}, and the CA file holds {}; use the CA file of that issuer, or put the \
+         intermediate certificates behind the node's own in the certificate file",
+        listed(authorities)
+    )]
+    UnknownIssuer {
+        /// Who issued it, or the last of its intermediates.
+        issuer: String,
+        /// The subjects in the CA file.
+        authorities: BTreeSet<String>,
+    },
+    /// The CA file has somebody of the issuer's name, with another key.
+    #[error(
+        "the certificate was issued by {issuer}, but not with the key of the authority of this name in the CA file: \
+         there are two of the name; use the CA file that the certificate was issued with"
+    )]
+    OtherAuthority {
+        /// Who issued it.
+        issuer: String,
+    },
+    /// Anything else that is wrong with the chain.
+    #[error(
+        "the certificate does not hold under the CA file ({reason}); issue it anew under one of its authorities"
+    )]
+    BadChain {
+        /// What the verifier says.
+        reason: String,
+    },
+}
+
+fn found_instead(found: &[String]) -> String {
+    if found.is_empty() {
+        "; is it the right file?".to_owned()
+    } else {
+        format!(", but {}; were two files swapped?", found.join(", "))
+    }
+}
+
+fn listed(names: &BTreeSet<String>) -> String {
+    if names.is_empty() {
+        return "nothing".to_owned();
+    }
+    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// A file that cannot be used, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file} cannot be used: {problem}")]
+pub struct TlsError {
+    /// Which file.
+    pub file: TlsFile,
+    /// What is wrong with it.
+    pub problem: TlsProblem,
+}
