@@ -18,6 +18,7 @@
 #[macro_use]
 extern crate raftkit_mutants;
 
+mod addresses;
 mod applier;
 mod compaction;
 mod event;
@@ -31,6 +32,7 @@ mod snapshot_worker;
 mod state_machine;
 mod transfers;
 
+pub use addresses::{Addresses, Source};
 pub use applier::Applier;
 pub use compaction::CompactionOptions;
 pub use event::{Action, Answer, Answers, AppliedBatch, Ended, Event, MachineWork, SnapshotWork};

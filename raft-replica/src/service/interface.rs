@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use raftkit_core::{LogId, LogIndex, Membership, NodeId};
+use raftkit_core::{LogId, LogIndex, Membership, NodeId, StoreId};
 
 use super::RequestError;
+use crate::addresses::Source;
 use crate::{Action, Event};
 
 /// The driver's name of a client's request, unique in this process. Rising names are served in their order.
@@ -83,6 +84,17 @@ pub enum ServiceEvent {
         call: CallId,
         /// Its answer, or why there is none.
         result: Result<Bytes, CallFailed>,
+    },
+    /// A node has greeted: where it says that it is reached. Also this node itself, once at its start.
+    Greeted {
+        /// Who, as its certificate proves.
+        node: NodeId,
+        /// Its data folder.
+        store: StoreId,
+        /// Where its transport is reached, `host:port`.
+        address: String,
+        /// Whether it was also reached there.
+        source: Source,
     },
     /// Hand leadership over if this node leads, then take nothing more, answer what was taken, and say
     /// [`ServiceAction::Stopped`].

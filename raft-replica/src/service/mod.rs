@@ -13,6 +13,7 @@
 
 mod error;
 mod interface;
+mod moving;
 mod options;
 mod outcomes;
 mod reads;
@@ -31,6 +32,7 @@ pub use interface::{
 pub use options::ServiceOptions;
 pub use wire::is_for_service;
 
+use crate::addresses::Addresses;
 use crate::{Action, Event, Replica};
 use stopping::Phase;
 use waiters::Waiters;
@@ -47,6 +49,9 @@ pub struct Service {
     /// while it is damaged: what it showed before may be among what it lost.
     stale_from: Option<LogIndex>,
     phase: Phase,
+    /// What members say of their addresses.
+    addresses: Addresses,
+    look_at_addresses: Time,
     next_ticket: u64,
     next_call: u64,
     /// What the replica wants done; kept for its memory.
@@ -65,6 +70,8 @@ impl Service {
             proposals: Vec::new(),
             stale_from: None,
             phase: Phase::Running,
+            addresses: Addresses::default(),
+            look_at_addresses: Time::default(),
             next_ticket: 0,
             next_call: 0,
             actions: Vec::new(),
@@ -116,6 +123,9 @@ impl Service {
             ServiceEvent::Seen { request, at } => self.seen(now, request, at, out),
             ServiceEvent::Asked { caller, body } => self.asked(now, caller, body, out),
             ServiceEvent::Answered { call, result } => self.call_answered(now, call, result, out),
+            ServiceEvent::Greeted { node, store, address, source } => {
+                self.learn_address(node, store, &address, source);
+            }
             ServiceEvent::Stop => self.stop(now, out),
         }
     }
@@ -130,6 +140,7 @@ impl Service {
         // What has come about in time is looked at before time-outs are.
         self.wake(now, out);
         self.expire(now, out);
+        self.correct_addresses(now, out);
         self.propose(now, out);
         self.wind_up(now, out);
     }

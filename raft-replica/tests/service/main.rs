@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
 mod harness;
+mod moving;
 mod proposals;
 mod reads;
 mod stopping;

@@ -1,0 +1,40 @@
+//! Members that have moved: they are dialled where they say they are, and the leader brings the membership up to date.
+
+use std::time::Duration;
+
+use raftkit_core::{Member, MembershipChange, NodeId, StoreId, Time};
+
+use super::stopping::Phase;
+use super::{Service, ServiceAction};
+use crate::Event;
+use crate::addresses::Source;
+
+/// How often a leader looks whether the membership is to be corrected. One that was refused, because another change was
+/// under way, is tried again by this.
+const LOOK: Duration = Duration::from_secs(1);
+
+impl Service {
+    /// Where to dial a member: where it says that it is, as far as it has said so.
+    #[must_use]
+    pub fn address_of<'a>(&'a self, node: NodeId, member: &'a Member) -> &'a str {
+        self.addresses.of(node, member)
+    }
+
+    pub(super) fn learn_address(&mut self, node: NodeId, store: StoreId, address: &str, source: Source) {
+        self.addresses.learn(self.replica.node().membership(), node, store, address, source);
+    }
+
+    /// Changes the membership where a member has moved, if this node leads. Nobody waits for the outcome: what does not
+    /// come about is tried again.
+    pub(super) fn correct_addresses(&mut self, now: Time, out: &mut Vec<ServiceAction>) {
+        if now < self.look_at_addresses || self.phase != Phase::Running || !self.replica.node().is_leader() {
+            return;
+        }
+        self.look_at_addresses = now.after(LOOK);
+        let membership = self.replica.node().membership();
+        let Some(target) = self.addresses.correct(membership) else { return };
+        let seen = membership.id();
+        let ticket = self.ticket();
+        self.hand(now, Event::Change(Box::new(MembershipChange { ticket, seen, target })), out);
+    }
+}
