@@ -36,6 +36,8 @@ pub struct Config {
     pub raft_advertise_addr: String,
     /// Which of `bootstrap`, `bootstrap-expect` and `join` hold.
     pub found: Found,
+    /// `join`.
+    pub join: Vec<String>,
     /// `raft-leader-timeout`.
     pub leader_timeout: Duration,
     /// `raft-election-timeout`.
@@ -281,6 +283,7 @@ impl Settings {
             raft_addr,
             raft_advertise_addr: self.advertised(raft_addr)?,
             found: self.found()?,
+            join: self.optional("join", value::places)?.unwrap_or_default(),
             leader_timeout: self.required("raft-leader-timeout", value::span)?,
             election_timeout: self.required("raft-election-timeout", value::span)?,
             heartbeat_interval: self.required("raft-heartbeat-interval", value::span)?,
@@ -377,7 +380,7 @@ impl Settings {
         let expects = self.given.contains_key("bootstrap-expect");
         let join = self.optional("join", value::places)?.unwrap_or_default();
         if !expects && !join.is_empty() {
-            warnings.push("join is set without bootstrap-expect and has no effect".to_owned());
+            warnings.push("join is set without bootstrap-expect: it is used to find members that have moved, and not to form a cluster".to_owned());
         }
         Ok(warnings)
     }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raftkit_core::{LogId, LogIndex, NodeId};
+use raftkit_net::TlsFiles;
 pub use raftkit_replica::Consistency;
 use raftkit_replica::{MachineError, StateMachine};
 use tokio::sync::watch;
 
 use crate::NodeStatus;
-use crate::shell::Shared;
+use crate::shell::{Shared, StartError};
 
 /// A handle on a running node; cheap to clone, for any number of tasks.
 ///
@@ -121,6 +122,14 @@ impl<M: StateMachine> Handle<M> {
     #[must_use]
     pub fn status(&self) -> NodeStatus {
         self.shared.status()
+    }
+
+    /// Uses another certificate, key and authorities from now on. Connections that stand are kept.
+    ///
+    /// # Errors
+    /// The files cannot be used, or are another node's; nothing has changed.
+    pub fn set_tls(&self, files: &TlsFiles) -> Result<(), StartError> {
+        self.shared.set_tls(files)
     }
 
     /// The state of every member, asked for at once; an error in words for one that does not answer in time.

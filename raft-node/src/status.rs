@@ -46,6 +46,10 @@ pub struct NodeStatus {
     pub members: Vec<MemberStatus>,
     /// The log entry that the membership stands in.
     pub membership_index: LogIndex,
+    /// What an operator should look at, in words: addresses in `join` at which no server was found, certificates that end
+    /// soon.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// One member, as a node sees it.

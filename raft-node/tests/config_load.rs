@@ -287,7 +287,12 @@ fn forming_a_cluster_is_read_from_three_settings() {
         assert_eq!(&given.load().unwrap().found, expected, "{flags:?}");
     }
     let config = Given::sound().flag("join", "a:1").load().unwrap();
-    assert_eq!(config.warnings, ["join is set without bootstrap-expect and has no effect"]);
+    assert_eq!(
+        config.warnings,
+        [
+            "join is set without bootstrap-expect: it is used to find members that have moved, and not to form a cluster"
+        ]
+    );
 }
 
 #[test]

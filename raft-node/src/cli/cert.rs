@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use raftkit_core::NodeId;
-use raftkit_net::certificates::{CaPem, create_ca, create_node_certificate};
+use raftkit_net::certificates::{CaPem, create_ca, create_node_certificate, create_node_certificate_for};
 
+use super::tls_files::{self, Paths};
 use super::{Failure, output};
+use crate::config::{Config, Flags};
 
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum Command {
@@ -27,6 +29,17 @@ pub(super) enum Command {
         #[arg(long, value_name = "NAME", default_value = "raft-node authority")]
         name: String,
     },
+    /// Look at the CA, certificate and key that a node is to use
+    #[command(
+        long_about = "Look at the CA, certificate and key that a node's settings name, and say all that would keep it from \
+                      using them: what is wrong with which file, and what to do. Exit code 1 if anything is.",
+        after_help = "Example:\n\n  raft-node cert check --config /etc/raft-node/node.toml"
+    )]
+    Check {
+        /// The file with the node's settings
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Make a node's certificate and key
     #[command(
         long_about = "Make a node's certificate and key, signed by the authority in --ca-dir: DIR/node-N.pem and \
@@ -43,6 +56,9 @@ pub(super) enum Command {
         /// A host name or IP address of the node; may be repeated
         #[arg(long = "host", value_name = "HOST", required = true)]
         hosts: Vec<String>,
+        /// How many days from now it is valid; without this it does not end
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        days: Option<u32>,
         /// The folder to write to; made if it is not there
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
@@ -66,7 +82,10 @@ enum Existing {
 pub(super) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Ca { out, name } => ca(&out, &name),
-        Command::Node { ca_dir, node_id, hosts, out } => node(&ca_dir, NodeId(node_id), &hosts, &out),
+        Command::Check { config } => check(config),
+        Command::Node { ca_dir, node_id, hosts, days, out } => {
+            node(&ca_dir, NodeId(node_id), &hosts, days, &out)
+        }
     }
 }
 
@@ -85,7 +104,7 @@ fn ca(out: &Path, name: &str) -> Result<(), Failure> {
     output::line(&format!("{}\n{}", cert.display(), key.display()))
 }
 
-fn node(ca_dir: &Path, node: NodeId, hosts: &[String], out: &Path) -> Result<(), Failure> {
+fn node(ca_dir: &Path, node: NodeId, hosts: &[String], days: Option<u32>, out: &Path) -> Result<(), Failure> {
     let read = |name: &str| {
         let path = ca_dir.join(name);
         fs::read_to_string(&path).map_err(|error| {
@@ -94,13 +113,42 @@ fn node(ca_dir: &Path, node: NodeId, hosts: &[String], out: &Path) -> Result<(),
         })
     };
     let ca = CaPem { cert: read("ca.pem")?, key: read("ca-key.pem")? };
-    let made = create_node_certificate(&ca, node, hosts)
-        .map_err(|error| Failure::Failed(format!("no certificate was made: {error}")))?;
+    let made = match days {
+        Some(days) => create_node_certificate_for(&ca, node, hosts, days),
+        None => create_node_certificate(&ca, node, hosts),
+    };
+    let made = made.map_err(|error| Failure::Failed(format!("no certificate was made: {error}")))?;
     make_dir(out)?;
     let (cert, key) = (out.join(format!("node-{node}.pem")), out.join(format!("node-{node}-key.pem")));
     write(&key, &made.key, Readers::Owner, Existing::Replaced)?;
     write(&cert, &made.cert, Readers::Everyone, Existing::Replaced)?;
     output::line(&format!("{}\n{}", cert.display(), key.display()))
+}
+
+fn check(config: PathBuf) -> Result<(), Failure> {
+    let config = Config::load(&Flags { config: Some(config), ..Flags::default() })?;
+    let paths = Paths::of(&config);
+    let (_, checkup, wrong) = paths.examine();
+    for facts in &checkup.certificates {
+        let names: Vec<&str> = facts.names.iter().map(String::as_str).collect();
+        let names = if names.is_empty() { String::new() } else { format!(", names {}", names.join(" ")) };
+        output::line(&format!(
+            "{}: {}, issued by {}, valid until {}{names}",
+            paths.shown(facts.file),
+            facts.subject,
+            facts.issuer,
+            facts.end
+        ))?;
+    }
+    if !wrong.is_empty() {
+        return Err(tls_files::failure(&wrong));
+    }
+    let ends = checkup.certificates.iter().filter_map(|facts| {
+        let warning = crate::shell::ends_soon(facts.valid.1)?;
+        Some(format!("{}: {} {warning}", paths.shown(facts.file), facts.subject))
+    });
+    ends.collect::<Vec<_>>().iter().try_for_each(|line| output::line(line))?;
+    output::line(&format!("node {} can use these files", config.node_id))
 }
 
 fn make_dir(dir: &Path) -> Result<(), Failure> {

@@ -6,6 +6,7 @@
 //! | `cert.rs` | certificates |
 //! | `kv.rs` | keys and values of a running cluster |
 //! | `status.rs` | the cluster as a table |
+//! | `tls_files.rs` | CA, certificate and key: read, looked at, read again |
 //! | `log/` | a stopped node's log, checked and listed |
 //! | `output.rs` | stdout, also when nobody reads it any more |
 
@@ -22,6 +23,7 @@ mod log;
 mod output;
 mod serve;
 mod status;
+mod tls_files;
 
 /// A strongly consistent key-value server: three or five of these are one cluster.
 #[derive(Clone, Debug, Parser)]

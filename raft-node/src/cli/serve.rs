@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
 
+use super::tls_files::{self, Paths};
 use super::{Failure, output};
 use crate::config::{Config, Flags, Found};
 use crate::http::{self, HttpState};
@@ -32,11 +32,8 @@ pub(super) async fn run(flags: &Flags) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     let mut ends = Ends::new(flags)?;
-    let tls = TlsFiles {
-        ca_pem: read("tls-ca", &config.tls_ca)?,
-        cert_pem: read("tls-cert", &config.tls_cert)?,
-        key_pem: read("tls-key", &config.tls_key)?,
-    };
+    let paths = Paths::of(&config);
+    let tls = paths.load().map_err(|wrong| tls_files::failure(&wrong))?;
     // Before the node starts: a port that is taken must not cost the cluster an election.
     let listener = TcpListener::bind(config.http_addr).await.map_err(|error| {
         Failure::Failed(format!(
@@ -55,6 +52,7 @@ pub(super) async fn run(flags: &Flags) -> Result<(), Failure> {
             return Ok(());
         }
     };
+    let renewing = tokio::spawn(tls_files::follow(paths, server.handle(), ends.hangup()?));
     let state =
         HttpState::new(server.handle(), &config.datacenter).with_value_bytes_max(config.value_bytes_max);
     let (stop, stopped) = oneshot::channel::<()>();
@@ -76,6 +74,7 @@ pub(super) async fn run(flags: &Flags) -> Result<(), Failure> {
             Stopped::OnRequest => None,
         },
     };
+    renewing.abort();
     let ending = async {
         drop(stop);
         if let Err(error) = serving.await {
@@ -95,13 +94,6 @@ pub(super) async fn run(flags: &Flags) -> Result<(), Failure> {
         None => Ok(()),
         Some(why) => Err(Failure::Failed(format!("the node has ended by itself: {why}"))),
     }
-}
-
-fn read(name: &str, path: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(path).map_err(|error| {
-        let hint = "`raft-node cert ca` and `raft-node cert node` make certificates";
-        Failure::Failed(format!("{name}: {} cannot be read: {error}; {hint}", path.display()))
-    })
 }
 
 fn start_log(level: &str) {
@@ -133,6 +125,7 @@ fn server_config(config: &Config, tls: TlsFiles, http_port: u16) -> ServerConfig
         ServerConfig::new(config.node_id, config.data_dir.clone(), config.raft_addr, tls, formation);
     server.advertise = Some(config.raft_advertise_addr.clone());
     server.attributes = attributes;
+    server.join = config.join.clone();
     server.leader_timeout = config.leader_timeout;
     server.election_timeout = config.election_timeout;
     server.heartbeat_interval = config.heartbeat_interval;
@@ -174,6 +167,12 @@ impl Ends {
             terminate: listen(SignalKind::terminate())?,
             stdin: if flags.stop_on_stdin_eof { Some(stdin_end()?) } else { None },
         })
+    }
+
+    /// What asks for certificates to be read again, instead of ending the node.
+    fn hangup(&self) -> Result<Signal, Failure> {
+        signal(SignalKind::hangup())
+            .map_err(|error| Failure::Failed(format!("no signals are heard: {error}")))
     }
 
     /// Waits for the next one; says which.

@@ -45,10 +45,15 @@ fn render(members: &[Member]) -> String {
     let commit = members.iter().filter_map(Member::status).map(|status| status.commit.0).max().unwrap_or(0);
     let heading = ["node", "role", "term", "last", "commit", "applied", "lag", "address", "http"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
-    let mut silent = String::new();
+    let (mut silent, mut warnings) = (String::new(), String::new());
     for member in members {
         match member {
-            Member::Answered(status) => rows.push(answered(status, commit)),
+            Member::Answered(status) => {
+                rows.push(answered(status, commit));
+                for warning in &status.warnings {
+                    warnings.push_str(&format!("node {}: {warning}\n", status.node));
+                }
+            }
             Member::Silent { node, error, raft_addr } => {
                 let mut row = vec!["-".to_owned(); heading.len()];
                 row[0] = node.to_string();
@@ -61,7 +66,7 @@ fn render(members: &[Member]) -> String {
     }
     let leaderless = members.iter().filter_map(Member::status).all(|status| status.leader.is_none());
     let note = if leaderless { "no node knows a leader\n" } else { "" };
-    format!("{}{silent}{note}", output::table(&rows))
+    format!("{}{silent}{note}{warnings}", output::table(&rows))
 }
 
 fn answered(status: &NodeStatus, commit: u64) -> Vec<String> {

@@ -176,7 +176,7 @@ pub const KEYS: &[Key] = &[
         name: "join",
         kind: Kind::Places,
         default: Fallback::Unset("none"),
-        help: "The raft addresses of the servers that form the cluster; the list may name this node too",
+        help: "The raft addresses of the servers that form the cluster; later on, where members that have moved are looked for. The list may name this node too",
     },
     Key {
         name: "raft-leader-timeout",

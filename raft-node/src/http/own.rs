@@ -104,6 +104,9 @@ struct Health {
     leader: Option<NodeId>,
     commit: LogIndex,
     applied: LogIndex,
+    /// As in the status.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 impl Health {
@@ -125,6 +128,7 @@ impl Health {
             leader: status.leader,
             commit: status.commit,
             applied: status.applied,
+            warnings: status.warnings.clone(),
         }
     }
 }

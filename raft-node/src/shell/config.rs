@@ -24,6 +24,8 @@ pub struct ServerConfig {
     pub tls: TlsFiles,
     /// How a node that belongs to no cluster gets into one.
     pub formation: Formation,
+    /// Where to look for members that have moved, `host:port`, besides the addresses in [`Formation::Expect`].
+    pub join: Vec<String>,
     /// What the node tells others of itself, shown in its status.
     pub attributes: BTreeMap<String, String>,
     /// See [`Config::leader_timeout`].
@@ -82,6 +84,7 @@ impl ServerConfig {
             advertise: None,
             tls,
             formation,
+            join: Vec::new(),
             attributes: BTreeMap::new(),
             leader_timeout: core.leader_timeout,
             election_timeout: core.election_timeout,
@@ -93,6 +96,17 @@ impl ServerConfig {
             hold_timeout: Duration::from_millis(3000),
             command_bytes_max: 1 << 20,
             replica: ReplicaOptions::default(),
+        }
+    }
+
+    /// All addresses at which other servers may be.
+    pub(crate) fn join(&self) -> Vec<String> {
+        match &self.formation {
+            Formation::Expect { join, .. } => {
+                let more = self.join.iter().filter(|address| !join.contains(address));
+                join.iter().chain(more).cloned().collect()
+            }
+            Formation::Rejoin | Formation::Alone => self.join.clone(),
         }
     }
 

@@ -11,18 +11,22 @@ use std::time::Duration;
 
 use raftkit_core::{ClusterId, Member, Membership, NodeId};
 use raftkit_log::Store;
-use raftkit_net::{Inbound, RemoteIdentity};
+use raftkit_net::{HelloError, Inbound, RemoteIdentity};
 use raftkit_replica::{StateMachine, founding_base};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::outreach::Fault;
 use super::requests::{self, Founding, OwnRequest};
+use super::scouts::{Scouts, Sighting, fault};
 use super::{Formation, Shared, StartError};
 
-/// How long one server is given to answer.
-const ANSWER: Duration = Duration::from_millis(500);
-/// How long to wait before looking around again.
-const ROUND: Duration = Duration::from_millis(50);
+/// How long a server is given to say with whom it was founded.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How long to wait before looking at an address again.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How often to look whether something is to be said while nothing happens.
+const TICK: Duration = Duration::from_secs(1);
 
 /// What to found or take over.
 struct Decision {
@@ -53,6 +57,7 @@ pub(crate) async fn form<M: StateMachine>(
             return Err(StartError::Stopped);
         }
     };
+    shared.outreach(|outreach, _| outreach.clear());
     store.form(decision.cluster, founding_base(decision.membership.clone()))?;
     shared.transport.set_cluster(decision.cluster);
     tracing::info!(
@@ -67,39 +72,78 @@ fn found(members: BTreeMap<NodeId, Member>) -> Decision {
     Decision { cluster: ClusterId(super::random()), membership: Membership::founding(members) }
 }
 
-/// Looks for the others until there is something to found or to take over.
+/// Looks for the others until there is something to found or to take over. All addresses are looked at at the same time:
+/// one that is silent, or far away, holds nobody up.
 async fn look_around<M: StateMachine>(shared: &Arc<Shared<M>>, servers: usize, join: &[String]) -> Decision {
-    let mut said = usize::MAX;
+    let mut scouts = Scouts::send(&shared.transport, join, PAUSE);
+    let mut seen: BTreeMap<String, RemoteIdentity> = BTreeMap::new();
+    let mut said = 0;
     loop {
-        let mut found_members = BTreeMap::from([shared.as_member()]);
-        for address in join {
-            match timeout(ANSWER, shared.transport.hello(address)).await {
-                Ok(Ok(identity)) if identity.node == shared.config.node => {}
-                Ok(Ok(identity)) if identity.cluster.is_some() => {
-                    if let Some(decision) = take_over(shared, address).await {
-                        return decision;
-                    }
+        let sighting = scouts.next(TICK).await;
+        if let Some(Sighting { address, who }) = sighting {
+            seen.remove(&address);
+            match who {
+                Ok(identity) if identity.cluster.is_some() => match take_over(shared, &address).await {
+                    Ok(Some(decision)) => return decision,
+                    Ok(None) => {}
+                    Err(why) => shared.outreach(|outreach, now| {
+                        outreach.failed(now, &address, Fault::Refused, why);
+                    }),
+                },
+                Ok(identity) => {
+                    shared.outreach(|outreach, _| outreach.found(&address));
+                    seen.insert(address, identity);
                 }
-                Ok(Ok(identity)) => {
-                    found_members.insert(identity.node, member(&identity));
-                }
-                Ok(Err(error)) => tracing::debug!(address, "not found yet: {error}"),
-                Err(_) => tracing::debug!(address, "no answer yet"),
+                Err(error) => missed(shared, &address, &error),
             }
         }
-        if found_members.len() != said {
-            said = found_members.len();
-            let ids: Vec<String> = found_members.keys().map(ToString::to_string).collect();
+        say_what_is_missing(shared);
+        let Some(members) = members(shared, &seen) else { continue };
+        if members.len() != said {
+            said = members.len();
+            let ids: Vec<String> = members.keys().map(ToString::to_string).collect();
             tracing::info!(
                 "found {said} of {servers} servers that are to form a cluster: {}",
                 ids.join(", ")
             );
         }
-        let lowest = found_members.keys().next() == Some(&shared.config.node);
-        if found_members.len() >= servers && lowest {
-            return found(found_members);
+        let lowest = members.keys().next() == Some(&shared.config.node);
+        if members.len() >= servers && lowest {
+            return found(members);
         }
-        tokio::time::sleep(ROUND).await;
+    }
+}
+
+/// Those that were found, and this node; none while two of them claim one id.
+fn members<M: StateMachine>(
+    shared: &Arc<Shared<M>>,
+    seen: &BTreeMap<String, RemoteIdentity>,
+) -> Option<BTreeMap<NodeId, Member>> {
+    let mut members = BTreeMap::from([shared.as_member()]);
+    for (address, identity) in seen {
+        let other = members.insert(identity.node, member(identity));
+        if other.is_some_and(|other| other.store != identity.store) {
+            let why =
+                format!("another server calls itself node {} too; give each an id of its own", identity.node);
+            shared.outreach(|outreach, now| outreach.failed(now, address, Fault::Refused, why));
+            return None;
+        }
+    }
+    Some(members)
+}
+
+/// Takes note that nothing came of an address.
+pub(super) fn missed<M: StateMachine>(shared: &Shared<M>, address: &str, error: &HelloError) {
+    shared.outreach(|outreach, now| match fault(error) {
+        Some(fault) => outreach.failed(now, address, fault, error.to_string()),
+        None => outreach.found(address),
+    });
+}
+
+/// Logs which addresses nothing came of, as often as that is due.
+pub(super) fn say_what_is_missing<M: StateMachine>(shared: &Shared<M>) {
+    for line in shared.outreach(|outreach, now| outreach.lines(now)) {
+        tracing::warn!(node = shared.config.node.0, "{line}");
     }
 }
 
@@ -107,23 +151,26 @@ fn member(identity: &RemoteIdentity) -> Member {
     Member::new(identity.store, identity.address.clone())
 }
 
-/// Takes over what the node at `address` was founded with, if this node is a part of it.
-async fn take_over<M: StateMachine>(shared: &Arc<Shared<M>>, address: &str) -> Option<Decision> {
+/// Takes over what the node at `address` was founded with, if this node is a part of it; none when it does not say.
+///
+/// # Errors
+/// This node is no part of that cluster; in words.
+async fn take_over<M: StateMachine>(
+    shared: &Arc<Shared<M>>,
+    address: &str,
+) -> Result<Option<Decision>, String> {
     let request = shared.transport.request_at(address, OwnRequest::Founding.encode());
-    let (_, answer) = timeout(ANSWER, request).await.ok()?.ok()?;
+    let Ok(Ok((_, answer))) = timeout(ANSWER, request).await else { return Ok(None) };
     let (node, store) = (shared.config.node, shared.store);
-    match requests::founding(&answer)? {
-        Founding::None => None,
-        Founding::Members { cluster, membership } if membership.store(node) == Some(store) => {
-            Some(Decision { cluster, membership })
+    match requests::founding(&answer) {
+        None | Some(Founding::None) => Ok(None),
+        Some(Founding::Members { cluster, membership }) if membership.store(node) == Some(store) => {
+            Ok(Some(Decision { cluster, membership }))
         }
-        Founding::Members { cluster, .. } | Founding::Changed { cluster } => {
-            tracing::warn!(
-                "the cluster {cluster} at {address} was formed without this node (id {node}, store {store}): \
-                 it must be added to that cluster, or pointed at another one by join"
-            );
-            None
-        }
+        Some(Founding::Members { cluster, .. } | Founding::Changed { cluster }) => Err(format!(
+            "the cluster {cluster} there was formed without this node (id {node}, store {store}): \
+             it must be added to that cluster, or pointed at another one by join"
+        )),
     }
 }
 

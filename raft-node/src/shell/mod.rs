@@ -5,9 +5,13 @@ mod asking;
 mod calls;
 mod clock;
 mod config;
+mod expiry;
 mod formation;
 mod node_loop;
+mod outreach;
 mod requests;
+mod scouts;
+mod seeking;
 mod server;
 mod workers;
 
@@ -25,6 +29,7 @@ pub use server::{Server, StartError, Stopped};
 
 use crate::{ClusterName, MemberStatus, NodeStatus};
 use node_loop::LoopEvent;
+use outreach::Outreach;
 use requests::Founding;
 
 /// What handles, the loop and requests of other nodes share.
@@ -41,6 +46,9 @@ pub(crate) struct Shared<M: StateMachine> {
     /// Filled once the node belongs to a cluster; `formed` tells.
     running: OnceLock<Running>,
     formed: watch::Sender<bool>,
+    /// What came of the addresses in `join`.
+    outreach: Mutex<Outreach>,
+    started: std::time::Instant,
     next_request: AtomicU64,
     end: watch::Sender<Option<Option<Ended>>>,
 }
@@ -93,6 +101,35 @@ impl<M: StateMachine> Shared<M> {
         self.end.borrow().is_some()
     }
 
+    /// Has something done with what is known of the addresses in `join`, at the present time since the start.
+    pub(crate) fn outreach<T>(&self, act: impl FnOnce(&mut Outreach, Duration) -> T) -> T {
+        act(&mut self.outreach.lock().unwrap_or_else(PoisonError::into_inner), self.started.elapsed())
+    }
+
+    /// The leader that this node knows, itself included.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        self.running.get().and_then(|_| self.service().replica().node().leader())
+    }
+
+    /// The store under which a node is a member.
+    pub(crate) fn member_store(&self, node: NodeId) -> Option<StoreId> {
+        self.running.get().and_then(|_| self.service().replica().node().membership().store(node))
+    }
+
+    /// What an operator should look at.
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.outreach(|outreach, now| outreach.warnings(now));
+        let certificates = self.transport.certificates();
+        warnings.extend(expiry::warnings(self.config.node, &certificates, expiry::now()).into_values());
+        warnings
+    }
+
+    /// See [`Handle::set_tls`](crate::Handle::set_tls).
+    pub(crate) fn set_tls(&self, files: &raftkit_net::TlsFiles) -> Result<(), StartError> {
+        let identity = raftkit_net::TlsIdentity::parse(files)?;
+        Ok(self.transport.set_tls(&identity)?)
+    }
+
     pub(crate) fn as_member(&self) -> (NodeId, Member) {
         (self.config.node, Member::new(self.store, self.address.clone()))
     }
@@ -129,6 +166,7 @@ impl<M: StateMachine> Shared<M> {
             attributes: self.config.attributes.clone(),
             members: Vec::new(),
             membership_index: LogIndex::ZERO,
+            warnings: self.warnings(),
         };
         if self.running.get().is_some() {
             let service = self.service();
@@ -173,6 +211,16 @@ fn random() -> u128 {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).expect("the operating system has random numbers");
     u128::from_le_bytes(bytes)
+}
+
+/// The present time by the wall clock, as certificates have it.
+pub(crate) fn seconds_since_1970() -> i64 {
+    expiry::now()
+}
+
+/// How a certificate that is valid until this second since 1970 ends, if it does so soon.
+pub(crate) fn ends_soon(until: i64) -> Option<String> {
+    expiry::ends_soon(until, expiry::now())
 }
 
 /// A handle's part of a server that was just started.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raftkit_core::{Health, LogIndex, Membership};
-use raftkit_net::{Inbound, RemoteIdentity};
+use raftkit_net::{Inbound, PeerStats, RemoteIdentity};
 use raftkit_replica::{
     Action, CallFailed, CallId, CallerId, Ended, Event, MachineWork, Reply, Request, RequestId, Service,
-    ServiceAction, ServiceEvent, StateMachine, is_for_service,
+    ServiceAction, ServiceEvent, Source, StateMachine, is_for_service,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -28,6 +28,8 @@ pub(crate) enum LoopEvent {
     Seen { request: RequestId, at: LogIndex, reply: oneshot::Sender<Reply> },
     /// A handle does not wait any more.
     Forget(RequestId),
+    /// A member was found at an address in `join`.
+    Found(Box<RemoteIdentity>),
     /// A peer was asked.
     Answered { call: CallId, result: Result<Bytes, CallFailed> },
     /// Answer what was taken, make the state durable and end.
@@ -92,6 +94,7 @@ impl<M: StateMachine> NodeLoop<M> {
         let mut inbound = Vec::with_capacity(BATCH_MAX);
         let timer = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(timer);
+        self.introduce_itself();
         self.publish();
         loop {
             let wait = self.shared.service().next_deadline().since(clock::now());
@@ -117,6 +120,15 @@ impl<M: StateMachine> NodeLoop<M> {
             }
         }
         self.finish().await;
+    }
+
+    /// This node may have moved itself.
+    fn introduce_itself(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let (node, member) = shared.as_member();
+        let (store, address) = (member.store, member.address);
+        let source = Source::Reached;
+        self.give(&mut shared.service(), ServiceEvent::Greeted { node, store, address, source });
     }
 
     fn round(&mut self, events: &mut Vec<LoopEvent>, inbound: &mut Vec<Inbound>) -> Next {
@@ -160,14 +172,21 @@ impl<M: StateMachine> NodeLoop<M> {
 
     /// A member may have moved: its certificate and store say that it is the same. And a node that lost all that it knew of
     /// the membership answers whoever belongs to its cluster: the leader among them tells it.
-    fn connected(&self, service: &Service, identity: &RemoteIdentity) {
+    fn connected(&mut self, service: &mut Service, identity: &RemoteIdentity) {
+        let RemoteIdentity { node, store, address, .. } = identity;
+        let reached = |peer: &PeerStats| peer.node == *node && peer.connected && peer.address == *address;
+        let reached = self.shared.transport.stats().iter().any(reached);
+        let source = if reached { Source::Reached } else { Source::Named };
+        let event = ServiceEvent::Greeted { node: *node, store: *store, address: address.clone(), source };
+        self.give(service, event);
         let members = service.replica().node().membership().members();
-        let unknown = match members.get(&identity.node) {
-            Some(member) => member.store == identity.store && member.address != identity.address,
-            None => members.is_empty(),
+        let place = match members.get(node) {
+            Some(member) if member.store == *store => Some(service.address_of(*node, member)),
+            Some(_) => None,
+            None => members.is_empty().then_some(address.as_str()),
         };
-        if unknown {
-            self.shared.transport.set_peer(identity.node, identity.store, &identity.address);
+        if let Some(place) = place {
+            self.shared.transport.set_peer(*node, *store, place);
         }
     }
 
@@ -186,6 +205,7 @@ impl<M: StateMachine> NodeLoop<M> {
                 self.replies.remove(&request);
                 ServiceEvent::Forget(request)
             }
+            LoopEvent::Found(identity) => return self.connected(service, &identity),
             LoopEvent::Answered { call, result } => {
                 self.calls.over(call);
                 ServiceEvent::Answered { call, result }
@@ -277,7 +297,8 @@ impl<M: StateMachine> NodeLoop<M> {
         }
         for (node, member) in membership.members() {
             if *node != self.shared.config.node {
-                self.shared.transport.set_peer(*node, member.store, &member.address);
+                let address = service.address_of(*node, member);
+                self.shared.transport.set_peer(*node, member.store, address);
             }
         }
         self.membership = Some(membership.clone());

@@ -11,11 +11,11 @@ use raftkit_net::{Inbound, LocalIdentity, TlsIdentity, Transport, TransportConfi
 use raftkit_replica::{Ended, MachineError, Opened, Repair, Service, StateMachine, in_words};
 use raftkit_snapshot::SnapshotDir;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::node_loop::{LoopEvent, NodeLoop};
 use super::workers::Workers;
-use super::{ServerConfig, Shared, clock, formation, handle, random};
+use super::{ServerConfig, Shared, clock, expiry, formation, handle, random, seeking};
 use crate::Handle;
 
 /// A node of a cluster, running in this process. Dropping it ends it without a farewell, as a crash would.
@@ -122,9 +122,12 @@ impl<M: StateMachine> Server<M> {
             applied,
             running: OnceLock::new(),
             formed: watch::channel(false).0,
+            outreach: std::sync::Mutex::default(),
+            started: std::time::Instant::now(),
             next_request: AtomicU64::new(1),
             end,
         });
+        tokio::spawn(expiry::tell(Arc::downgrade(&shared)));
         let parts = Parts { store, restored, machine, snapshots, events, inbound, lock };
         let running = match parts.store.identity().cluster {
             Some(_) => {
@@ -289,7 +292,11 @@ fn begin<M: StateMachine>(
         .map_err(StartError::Thread)?;
     shared.begin(cluster, Service::new(opened.replica, shared.config.service()));
     let node_loop = NodeLoop::new(Arc::clone(shared), workers, events, inbound);
+    let seeking = seeking::seek(Arc::clone(shared));
     Ok(async move {
+        // Ends with the loop.
+        let mut seekers = JoinSet::new();
+        seekers.spawn(seeking);
         node_loop.run().await;
         // Only now may another process have the folder.
         drop(lock);

@@ -144,6 +144,13 @@ impl Cluster {
         Self { dir, nodes, _turn: turn }
     }
 
+    /// One more server, with a configuration of its own; not started.
+    pub fn add(&mut self, id: u64, http: String, raft: String, config: PathBuf) -> &mut Node {
+        let log = config.with_extension("log");
+        self.nodes.push(Node { id, http, raft, config, log, child: None });
+        self.nodes.last_mut().unwrap()
+    }
+
     pub fn node(&mut self, id: u64) -> &mut Node {
         &mut self.nodes[usize::try_from(id - 1).unwrap()]
     }

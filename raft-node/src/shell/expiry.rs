@@ -1,0 +1,104 @@
+//! Certificates that end soon: what the log and the status say of them.
+
+use std::collections::BTreeMap;
+use std::sync::Weak;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use raftkit_core::NodeId;
+use raftkit_net::date;
+use raftkit_replica::StateMachine;
+use tokio::time::Instant;
+
+use super::Shared;
+
+/// From so many days before the end of a certificate on, it is spoken of. Enough to renew one by hand, holidays included.
+const DAYS: i64 = 30;
+const DAY: i64 = 24 * 60 * 60;
+/// The same is said again after this.
+const AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often to look: certificates of other nodes become known when they connect.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// What is to be said of certificates that are valid until these seconds since 1970, by node.
+pub(crate) fn warnings(
+    own: NodeId,
+    certificates: &BTreeMap<NodeId, i64>,
+    now: i64,
+) -> BTreeMap<NodeId, String> {
+    let warning = |(node, until): (&NodeId, &i64)| {
+        let whose = if *node == own {
+            "this node's certificate".to_owned()
+        } else {
+            format!("the certificate of node {node}")
+        };
+        let soon = ends_soon(*until, now)?;
+        Some((
+            *node,
+            format!(
+                "{whose} {soon}; renew it and put the new files in place of the old, which needs no restart"
+            ),
+        ))
+    };
+    certificates.iter().filter_map(warning).collect()
+}
+
+/// How a certificate that is valid until then ends, if it does so soon.
+pub(crate) fn ends_soon(until: i64, now: i64) -> Option<String> {
+    let left = until.saturating_sub(now);
+    if left >= DAYS * DAY {
+        return None;
+    }
+    Some(if left < 0 {
+        format!("has ended on {}: no new connection can be made with it", date(until))
+    } else {
+        format!("ends in {} days, on {}", left / DAY, date(until))
+    })
+}
+
+/// The present time, in seconds since 1970, as certificates have it.
+pub(crate) fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Logs what is to be said, at once and then daily. Ends with the node, which it does not keep alive.
+pub(crate) async fn tell<M: StateMachine>(shared: Weak<Shared<M>>) {
+    let mut said: BTreeMap<NodeId, (i64, Instant)> = BTreeMap::new();
+    while let Some(shared) = shared.upgrade() {
+        let certificates = shared.transport.certificates();
+        for (node, warning) in warnings(shared.config.node, &certificates, now()) {
+            let until = certificates.get(&node).copied().unwrap_or_default();
+            let known = said.get(&node).filter(|(of, at)| *of == until && at.elapsed() < AGAIN);
+            if known.is_none() {
+                said.insert(node, (until, Instant::now()));
+                tracing::warn!(node = shared.config.node.0, "{warning}");
+            }
+        }
+        drop(shared);
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_spoken_of_from_thirty_days_before_its_end() {
+        let end = 1_800_000_000;
+        let told = |until: i64, now| {
+            warnings(NodeId(1), &BTreeMap::from([(NodeId(1), until), (NodeId(2), i64::MAX)]), now)
+        };
+        assert!(told(end, end - DAYS * DAY).is_empty());
+        let soon = told(end, end - DAYS * DAY + 1);
+        assert_eq!(soon.len(), 1, "node 2's lasts");
+        assert!(
+            soon[&NodeId(1)].starts_with("this node's certificate ends in 29 days, on 2027-01-15; renew"),
+            "{soon:?}"
+        );
+        assert!(told(end, end)[&NodeId(1)].contains("in 0 days"));
+        assert!(told(end, end + 1)[&NodeId(1)].contains("has ended on 2027-01-15"));
+        let of_peer = warnings(NodeId(3), &BTreeMap::from([(NodeId(2), end)]), end);
+        assert!(of_peer[&NodeId(2)].starts_with("the certificate of node 2 ends"), "{of_peer:?}");
+    }
+}
