@@ -49,6 +49,9 @@ impl Node {
 
     /// The time to hear a leader, or to end an election, is over.
     pub(crate) fn on_campaign_time(&mut self, effects: &mut Effects) {
+        if self.excuses_itself(self.campaign_at, self.leader_heard) {
+            return self.wait_for_leader();
+        }
         let stalled =
             self.writes.oldest().is_some_and(|oldest| oldest.after(self.config.write_stall) <= self.now);
         // Who does not vote, or whose own vote could not become durable, would only disrupt.

@@ -130,6 +130,7 @@ mod sender;
 mod snapshot;
 mod status;
 mod tail;
+mod standstill;
 mod term_runs;
 mod transfer;
 mod types;

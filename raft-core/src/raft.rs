@@ -54,6 +54,8 @@ pub struct Node {
     pub(crate) lower_promise_at: Option<Time>,
     pub(crate) leader_heard: Option<Time>,
     /// When a node that does not lead does something about it.
+    /// When this node last found that it had stood still, and began its time-outs anew for it.
+    pub(crate) excused: Option<Time>,
     pub(crate) campaign_at: Time,
     /// How long it waits for a leader, at least and at most, in the membership of that entry.
     pub(crate) patience: (Duration, Duration),

@@ -72,11 +72,11 @@ impl Node {
 
     /// What a leader does when its time has come.
     pub(crate) fn tick_leader(&mut self, effects: &mut Effects) {
-        if self.quorum_deadline().is_some_and(|at| at <= self.now) {
+        if self.gives_up_leading() {
             // A leader that no quorum hears may have been replaced (thesis, section 6.2).
             return self.become_follower(self.term, None, effects);
         }
-        if self.stall_deadline().is_some_and(|at| at <= self.now) {
+        if self.is_stalled() {
             return self.hand_over(effects);
         }
         let Role::Leader(leader) = &self.role else { return };
@@ -101,9 +101,30 @@ impl Node {
     }
 
     /// When a leader gives up because its disk is stuck.
+    /// Whether no quorum was heard for too long, by a leader that was there to hear it.
+    fn gives_up_leading(&mut self) -> bool {
+        let is_due = |node: &Self| node.quorum_deadline().is_some_and(|at| at <= node.now);
+        let Role::Leader(leader) = &self.role else { return false };
+        let beat = leader.progress.values().map(|peer| peer.beat_at).min();
+        if is_due(self)
+            && let Some(beat) = beat
+        {
+            let heard = self.quorum_heard();
+            self.excuses_itself(beat, heard);
+        }
+        is_due(self)
+    }
+
+    /// Whether the disk was stuck for too long, of a leader that was there to hear of it.
+    fn is_stalled(&mut self) -> bool {
+        let Some(due) = self.stall_deadline().filter(|due| *due <= self.now) else { return false };
+        let written = self.writes.oldest();
+        !self.excuses_itself(due, written)
+    }
+
     fn stall_deadline(&self) -> Option<Time> {
         let oldest = mutant!(self.config, StalledLeaderStays, None, self.writes.oldest());
-        oldest.map(|oldest| oldest.after(self.config.write_stall))
+        oldest.map(|oldest| oldest.max(self.excused.unwrap_or_default()).after(self.config.write_stall))
     }
 
     /// When a leader that hears nothing more steps down: after its followers may have asked for votes. None when it
@@ -113,6 +134,13 @@ impl Node {
         if mutant!(self.config, NoCheckQuorum) {
             return None;
         }
+        let heard = self.quorum_heard()?.max(self.excused.unwrap_or_default());
+        Some(heard.after(self.silence_max()))
+    }
+
+    /// When a leader last heard a quorum. None when it needs nobody.
+    fn quorum_heard(&self) -> Option<Time> {
+        let Role::Leader(leader) = &self.role else { return None };
         let heard = self.agreed(Use::Silence, |node| {
             if node == self.config.node {
                 return Time(u64::MAX);

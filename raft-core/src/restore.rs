@@ -56,6 +56,7 @@ impl Node {
             promise: hard_state.promise,
             lower_promise_at: (hard_state.promise > config.leader_timeout).then(|| now.after(bound)),
             leader_heard: None,
+            excused: None,
             campaign_at: now,
             patience: (config.leader_timeout, config.leader_timeout),
             patience_of: None,

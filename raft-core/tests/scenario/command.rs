@@ -81,6 +81,7 @@ fn happen(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool,
         "answer" => cluster.answer(words.node()?),
         "settle" => cluster.settle(&limits),
         "wait" => cluster.wait(words.span()?),
+        "standstill" => cluster.standstill(words.span()?),
         "run" => cluster.run(words.span()?, &limits),
         _ => return Ok(false),
     }

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use raftkit_core::{Input, NodeId, Time};
+use raftkit_core::{Input, NodeId, RoleName, Time};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Host};
 
 /// What a command keeps from moving.
 #[derive(Default)]
@@ -24,9 +24,16 @@ impl Cluster {
     }
 
     pub fn campaign(&mut self, id: NodeId) {
+        let follows = |host: &Host| host.node.as_ref().is_some_and(|it| it.role() == RoleName::Follower);
         let deadline = self.hosts[&id].deadline().expect("it runs");
+        let late = deadline < self.now;
         self.now = self.now.max(deadline);
         self.input(id, Input::Tick);
+        // A node that is called too late takes it that it stood still, and waits once more.
+        if late && follows(&self.hosts[&id]) {
+            self.now = self.now.max(self.hosts[&id].deadline().expect("it runs"));
+            self.input(id, Input::Tick);
+        }
     }
 
     /// Delivers what is on the wire now, not what is sent in answer.
@@ -96,6 +103,11 @@ impl Cluster {
     /// Time passes and nodes do what is due; nothing is delivered.
     pub fn wait(&mut self, span: Duration) {
         self.pass(span, |_| {});
+    }
+
+    /// Time passes, and nobody does anything: all stood still.
+    pub fn standstill(&mut self, span: Duration) {
+        self.now = self.now.after(span);
     }
 
     /// Time passes and everything happens.
