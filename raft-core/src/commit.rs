@@ -3,6 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::backlog::{Amount, Backlog};
 use crate::quorum::Use;
 use crate::raft::Node;
 use crate::role::{Leader, Open, Role};
@@ -23,7 +24,7 @@ impl Node {
             return refuse(proposals, Outcome::NotLeader(Some(successor)), effects);
         }
         let limit = mutant!(self.config, UncommittedIgnored, usize::MAX, self.config.uncommitted_bytes_max);
-        let proposals = leader.admit(proposals, limit, effects);
+        let (proposals, amount) = leader.admit(proposals, limit, &self.backlog, effects);
         let (term, first, before) = (self.term, self.log.last_index().next(), leader.open_bytes);
         let entries: Entries = proposals
             .into_iter()
@@ -36,6 +37,9 @@ impl Node {
             })
             .collect();
         let bytes = leader.open_bytes - before;
+        if let Some(last) = entries.last_index() {
+            self.backlog.note_taken(self.now, last, amount);
+        }
         self.append_run(entries, bytes);
     }
 
@@ -142,25 +146,35 @@ fn refuse(proposals: Vec<Proposal>, outcome: Outcome, effects: &mut Effects) {
 }
 
 impl Leader {
-    /// The proposals that there is room for; the others are answered.
-    fn admit(&self, mut proposals: Vec<Proposal>, limit: usize, effects: &mut Effects) -> Vec<Proposal> {
+    /// The proposals that there is room for, and what they amount to; the others are answered.
+    fn admit(
+        &self,
+        mut proposals: Vec<Proposal>,
+        limit: usize,
+        backlog: &Backlog,
+        effects: &mut Effects,
+    ) -> (Vec<Proposal>, Amount) {
         let weight = |proposal: &Proposal| Entry::command_weight(&proposal.command);
         let all = proposals.iter().map(weight).fold(self.open_bytes, usize::saturating_add);
-        if all > limit {
-            let (mut open, mut is_empty) = (self.open_bytes, self.open.is_empty());
-            proposals.retain(|proposal| {
-                let with = open.saturating_add(weight(proposal));
-                // Something larger than the limit may pass alone, or it never could.
-                let fits = with <= limit || is_empty;
-                if fits {
-                    (open, is_empty) = (with, false);
-                } else {
-                    effects.done.push(Done { ticket: proposal.ticket, outcome: Outcome::Overloaded });
-                }
-                fits
-            });
+        let amount = proposals.iter().map(Amount::of).fold(Amount::default(), Amount::and);
+        if all <= limit && backlog.has_room(amount) {
+            return (proposals, amount);
         }
-        proposals
+        let (mut open, mut is_empty, mut taken) = (self.open_bytes, self.open.is_empty(), Amount::default());
+        proposals.retain(|proposal| {
+            let with = open.saturating_add(weight(proposal));
+            let taken_with = taken.and(Amount::of(proposal));
+            // Something larger than a limit may pass alone, or it never could.
+            let alone = backlog.is_empty() && taken == Amount::default();
+            let fits = (with <= limit || is_empty) && (backlog.has_room(taken_with) || alone);
+            if fits {
+                (open, is_empty, taken) = (with, false, taken_with);
+            } else {
+                effects.done.push(Done { ticket: proposal.ticket, outcome: Outcome::Overloaded });
+            }
+            fits
+        });
+        (proposals, taken)
     }
 
     /// Notes an entry that is not committed yet.

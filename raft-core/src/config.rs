@@ -35,6 +35,9 @@ pub struct Config {
     pub inflight_messages_max: usize,
     /// Proposals are refused (`Overloaded`) above so many bytes of uncommitted entries.
     pub uncommitted_bytes_max: usize,
+    /// Proposals are refused (`Overloaded`) when those before them would not be committed and applied within this, at
+    /// the measured pace of quorum and disk. Half of the time that a client waits, as a pace changes. 500 ms.
+    pub commit_budget: Duration,
     /// The newest entries are held in memory up to so many bytes, to be replicated and applied without a read.
     pub tail_bytes_max: usize,
     /// The bug that is switched on; none for right behaviour.
@@ -61,6 +64,7 @@ impl Config {
             inflight_bytes_max: 32 * MIB,
             inflight_messages_max: 256,
             uncommitted_bytes_max: 64 * MIB,
+            commit_budget: Duration::from_millis(500),
             tail_bytes_max: 32 * MIB,
             #[cfg(mutants)]
             mutant: crate::Mutant::from_environment(),

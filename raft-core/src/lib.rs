@@ -96,6 +96,7 @@ extern crate std;
 #[macro_use]
 mod mutants;
 
+mod backlog;
 mod commit;
 mod config;
 mod effects;

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::mem::{self, Discriminant};
 use core::time::Duration;
 
+use crate::backlog::Backlog;
 use crate::heal::Condition;
 use crate::hearing::Life;
 use crate::log::Log;
@@ -68,6 +69,8 @@ pub struct Node {
     pub(crate) lives: BTreeMap<NodeId, Life>,
     pub(crate) last_number: u64,
     pub(crate) last_round: u64,
+    /// Proposals that this node has taken as a leader, and how fast they are done.
+    pub(crate) backlog: Backlog,
     pub(crate) transfer: Option<Transfer>,
     pub(crate) forwarded: ForwardedReads,
     pub(crate) told: RoleChange,
@@ -137,6 +140,7 @@ impl Node {
             Input::WriteFailed => self.end(Fatal::WriteFailed, effects),
             Input::Applied(index) => {
                 self.applied = self.applied.max(index.min(self.handed));
+                self.backlog.note_applied(self.now, self.applied);
                 return; // Nothing follows from it.
             }
             Input::Fetched { request, result } => self.on_fetched(request, result, effects),
@@ -201,6 +205,7 @@ impl Node {
             Following { leader, incarnation: incarnation.unwrap_or_default(), ..Following::default() };
         let before = mem::replace(&mut self.role, Role::Follower(following));
         if let Role::Leader(mut led) = before {
+            self.backlog.clear();
             self.last_round = led.rounds.current();
             if mutant!(self.config, AnsweredTwice) {
                 led.clone().leave(led_term, leader, effects);

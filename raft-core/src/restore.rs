@@ -66,6 +66,7 @@ impl Node {
             lives: BTreeMap::new(),
             last_number: mutant!(config, WipedNamesRepeat, 0, first_number(config.store)),
             last_round: 0,
+            backlog: crate::backlog::Backlog::new(config.commit_budget),
             transfer: None,
             forwarded: ForwardedReads::default(),
             told: RoleChange { role: RoleName::Follower, term: hard_state.term, leader: None },

@@ -1,0 +1,230 @@
+//! What a leader has taken and not applied yet, and how much more it may take: what will be committed and applied in time
+//! at the pace of its quorum and its disk.
+//!
+//! A proposal that would wait for longer than its client does is given up by the client and replicated all the same, and
+//! those behind it wait even longer: nothing succeeds any more although the cluster works at full capacity. So it is
+//! refused at once, with the certainty that nothing was done.
+//!
+//! ```text
+//!   propose --> taken, if what is taken already fits into `commit_budget` at the measured pace --> applied
+//!                  else Overloaded                                                          a sample
+//! ```
+
+use alloc::collections::VecDeque;
+use core::time::Duration;
+
+use crate::pace::{Departure, Load, Pace};
+use crate::{Entry, LogIndex, Proposal, Time};
+
+/// What an entry costs beside its bytes. A node that is busy with entries of 256 bytes takes about as many a second as
+/// there are 5 KiB in the bytes that it takes a second when it is busy with large ones (measured): with this the pace of
+/// the ones says something of that of the others.
+const ENTRY_COST: usize = 4 << 10;
+
+/// So many bytes are taken before any pace is known, by a leader that has just been elected: a large value of each of
+/// some clients at once, or a small one of each of thousands. Over a link of 20 Mbit/s they take 0.8 s.
+const UNKNOWN_PACE_BYTES: usize = 2 << 20;
+
+/// So much is taken at any pace.
+const COST_MIN: usize = 128 << 10;
+
+/// What is on its way from a proposal to the state machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Backlog {
+    /// How long what is taken may take.
+    budget: Duration,
+    pace: Pace,
+    /// Runs of proposals, the oldest first.
+    runs: VecDeque<Run>,
+    on_its_way: Amount,
+}
+
+/// What proposals weigh and cost together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Amount {
+    /// Bytes of entries.
+    bytes: usize,
+    /// The same, and what each entry costs beside.
+    cost: usize,
+}
+
+/// Proposals that were taken together.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    last: LogIndex,
+    amount: Amount,
+    departure: Departure,
+    at: Time,
+}
+
+impl Amount {
+    /// Of a proposal.
+    pub(crate) fn of(proposal: &Proposal) -> Self {
+        Self::of_entry(Entry::command_weight(&proposal.command))
+    }
+
+    fn of_entry(bytes: usize) -> Self {
+        Self { bytes, cost: bytes.saturating_add(ENTRY_COST) }
+    }
+
+    /// Both together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { bytes: self.bytes.saturating_add(other.bytes), cost: self.cost.saturating_add(other.cost) }
+    }
+
+    fn less(self, other: Self) -> Self {
+        Self { bytes: self.bytes - other.bytes, cost: self.cost - other.cost }
+    }
+}
+
+impl Backlog {
+    pub(crate) fn new(budget: Duration) -> Self {
+        Self { budget, pace: Pace::new(budget), runs: VecDeque::new(), on_its_way: Amount::default() }
+    }
+
+    /// Whether so much more is done in time.
+    pub(crate) fn has_room(&self, more: Amount) -> bool {
+        let with = self.on_its_way.and(more);
+        self.cost_max().map_or(with.bytes <= UNKNOWN_PACE_BYTES, |max| with.cost <= max)
+    }
+
+    /// Whether nothing is on its way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// What all that is on its way may cost; none while the pace is not known.
+    fn cost_max(&self) -> Option<usize> {
+        self.pace.bytes_within(self.budget).map(|paced| paced.max(COST_MIN))
+    }
+
+    /// Notes proposals that were taken; `last` is the index of the last of them.
+    pub(crate) fn note_taken(&mut self, now: Time, last: LogIndex, amount: Amount) {
+        let with = self.on_its_way.and(amount);
+        let full = self.cost_max().map_or(with.bytes >= UNKNOWN_PACE_BYTES / 2, |max| with.cost >= max / 2);
+        let load = if full { Load::Full } else { Load::Light };
+        let departure = self.pace.depart(now, self.runs.is_empty(), load);
+        self.runs.push_back(Run { last, amount, departure, at: now });
+        self.on_its_way = with;
+    }
+
+    /// Everything up to `index` is applied.
+    pub(crate) fn note_applied(&mut self, now: Time, index: LogIndex) {
+        let (mut done, mut newest) = (Amount::default(), None);
+        while let Some(run) = self.runs.pop_front_if(|run| run.last <= index) {
+            done = done.and(run.amount);
+            newest = Some(run);
+        }
+        self.on_its_way = self.on_its_way.less(done);
+        let Some(newest) = newest else { return };
+        if now.since(newest.at) > self.budget * 2 {
+            // It took longer than it was to, so the pace is not what it was taken for.
+            self.pace.forget_rates();
+        }
+        self.pace.arrive(now, newest.departure, done.cost);
+    }
+
+    /// This node leads no more. The pace stays: should it lead again, it is the best guess.
+    pub(crate) fn clear(&mut self) {
+        self.runs.clear();
+        self.on_its_way = Amount::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1000;
+    const BUDGET: Duration = Duration::from_millis(500);
+
+    /// Offers entries of this weight, as many as are taken, to a leader that applies so many bytes of cost a millisecond,
+    /// for a while; returns the longest that one of them waited in the second half, and the bytes applied in it.
+    fn flood(backlog: &mut Backlog, from_ms: u64, for_ms: u64, weight: usize, per_ms: usize) -> (u64, usize) {
+        let amount = Amount::of_entry(weight);
+        let cost = amount.cost;
+        let (mut index, mut applied, mut due) = (LogIndex(from_ms << 20), VecDeque::new(), from_ms * MS);
+        let (mut longest, mut bytes) = (0, 0);
+        for ms in from_ms..from_ms + for_ms {
+            let now = ms * MS;
+            while backlog.is_empty() || backlog.has_room(amount) {
+                index = index.next();
+                backlog.note_taken(Time(now), index, amount);
+                due = due.max(now) + (cost as u64 * MS) / per_ms as u64;
+                applied.push_back((index, now, due));
+            }
+            while let Some((index, at, done)) = applied.pop_front_if(|(_, _, done)| *done <= now + MS) {
+                backlog.note_applied(Time(done), index);
+                if ms > from_ms + for_ms / 2 {
+                    longest = longest.max((done - at) / MS);
+                    bytes += cost;
+                }
+            }
+        }
+        // What is left is applied as well.
+        for (index, _, done) in applied {
+            backlog.note_applied(Time(done), index);
+        }
+        (longest, bytes)
+    }
+
+    #[test]
+    fn no_more_is_taken_than_is_applied_in_time_and_no_less_than_keeps_everybody_busy() {
+        for (weight, per_ms) in [(300, 60_000), (65_000, 12_500), (500_000, 12_500), (500_000, 2_500)] {
+            let mut backlog = Backlog::new(BUDGET);
+            let (longest, bytes) = flood(&mut backlog, 0, 10_000, weight, per_ms);
+            assert!(longest <= 1000, "{weight} B at {per_ms} B/ms: one waited for {longest} ms");
+            assert!(bytes >= 5000 * per_ms * 9 / 10, "{weight} B at {per_ms} B/ms: {bytes} bytes in 5 s");
+        }
+    }
+
+    #[test]
+    fn a_pace_that_falls_or_rises_is_noticed_soon() {
+        let mut backlog = Backlog::new(BUDGET);
+        flood(&mut backlog, 0, 3000, 65_000, 50_000);
+        // What was taken at the higher pace takes 5 s at the lower one.
+        let (longest, bytes) = flood(&mut backlog, 10_000, 12_000, 65_000, 5_000);
+        assert!(longest <= 1000, "slower: one waited for {longest} ms");
+        assert!(bytes >= 6000 * 5_000 * 9 / 10);
+        let (longest, bytes) = flood(&mut backlog, 40_000, 6000, 65_000, 50_000);
+        assert!(longest <= 1000 && bytes >= 3000 * 50_000 * 9 / 10, "faster: {longest} ms, {bytes} bytes");
+    }
+
+    #[test]
+    fn many_small_entries_after_few_large_ones_are_taken() {
+        let mut backlog = Backlog::new(BUDGET);
+        flood(&mut backlog, 0, 3000, 500_000, 12_500);
+        let small = Amount::of_entry(300);
+        assert!(backlog.cost_max() >= Some(1000 * small.cost), "{:?} bytes", backlog.cost_max());
+    }
+
+    #[test]
+    fn at_a_slow_pace_a_little_is_taken_all_the_same() {
+        let mut backlog = Backlog::new(BUDGET);
+        backlog.note_taken(Time(0), LogIndex(1), Amount::of_entry(10_000));
+        backlog.note_applied(Time(60_000 * MS), LogIndex(1));
+        assert_eq!(backlog.cost_max(), Some(COST_MIN));
+    }
+
+    #[test]
+    fn before_the_pace_is_known_thousands_of_small_entries_or_some_large_ones_are_taken() {
+        for (weight, from, to) in [(300, 2000, 10_000), (512 << 10, 2, 8)] {
+            let (mut backlog, mut count) = (Backlog::new(BUDGET), 0);
+            while backlog.has_room(Amount::of_entry(weight)) {
+                count += 1;
+                backlog.note_taken(Time(0), LogIndex(count), Amount::of_entry(weight));
+            }
+            assert!((from..to).contains(&count), "{count} entries of {weight} bytes");
+        }
+    }
+
+    #[test]
+    fn nothing_is_on_its_way_any_more_once_leadership_is_lost() {
+        let mut backlog = Backlog::new(BUDGET);
+        backlog.note_taken(Time(0), LogIndex(1), Amount::of_entry(10_000));
+        backlog.clear();
+        assert_eq!(backlog.on_its_way, Amount::default());
+        backlog.note_applied(Time(MS), LogIndex(1));
+        assert_eq!(backlog.cost_max(), None);
+    }
+}
