@@ -293,7 +293,8 @@ impl Node {
         let own = self.config.node;
         let members = self.memberships.current().members();
         let others = members.iter().filter(|(id, _)| **id != own);
-        let progress = others.map(|(id, it)| (*id, Progress::new(it.store, last, self.now))).collect();
+        let progress =
+            others.map(|(id, it)| (*id, Progress::new(it.store, last, self.now, &self.config))).collect();
         self.role = Role::Leader(Box::new(Leader {
             since: self.now,
             progress,

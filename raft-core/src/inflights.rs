@@ -2,6 +2,7 @@
 
 use alloc::collections::VecDeque;
 
+use crate::pace::Departure;
 use crate::{LogIndex, Time};
 
 /// Appends sent and not yet acknowledged, in order.
@@ -16,21 +17,26 @@ struct Inflight {
     last: LogIndex,
     bytes: usize,
     at: Time,
+    departure: Departure,
 }
 
 impl Inflights {
     /// Notes an append whose last entry is `last`.
-    pub(crate) fn add(&mut self, last: LogIndex, bytes: usize, at: Time) {
+    pub(crate) fn add(&mut self, last: LogIndex, bytes: usize, at: Time, departure: Departure) {
         self.bytes = self.bytes.saturating_add(bytes);
-        self.sent.push_back(Inflight { last, bytes, at });
+        self.sent.push_back(Inflight { last, bytes, at, departure });
     }
 
-    /// Forgets what an acknowledgement up to `index` covers.
-    pub(crate) fn free_to(&mut self, index: LogIndex) {
-        while let Some(first) = self.sent.front().filter(|first| first.last <= index) {
+    /// Forgets what an acknowledgement up to `index` covers. Returns how many bytes that were, and the newest departure
+    /// among them; none when it covers nothing.
+    pub(crate) fn free_to(&mut self, index: LogIndex) -> Option<(usize, Departure)> {
+        let mut freed = None;
+        while let Some(first) = self.sent.pop_front_if(|first| first.last <= index) {
             self.bytes -= first.bytes;
-            self.sent.pop_front();
+            let before = freed.map_or(0, |(bytes, _)| bytes);
+            freed = Some((first.bytes.saturating_add(before), first.departure));
         }
+        freed
     }
 
     /// Forgets all: they are taken for lost.
@@ -68,20 +74,25 @@ impl Inflights {
 
 #[cfg(test)]
 mod tests {
+    use core::time::Duration;
+
     use super::*;
+    use crate::pace::{Load, Pace};
 
     #[test]
     fn an_acknowledgement_frees_all_that_it_covers_and_no_more() {
         let mut window = Inflights::default();
+        let pace = Pace::new(Duration::from_secs(1));
+        let departure = |at| pace.depart(Time(at), true, Load::Light);
         for (last, bytes) in [(3, 10), (5, 20), (9, 40)] {
-            window.add(LogIndex(last), bytes, Time(last));
+            window.add(LogIndex(last), bytes, Time(last), departure(last));
         }
-        window.free_to(LogIndex(4));
+        assert_eq!(window.free_to(LogIndex(4)), Some((10, departure(3))));
         assert_eq!((window.len(), window.bytes(), window.oldest()), (2, 60, Some(Time(5))));
-        window.free_to(LogIndex(2));
+        assert_eq!(window.free_to(LogIndex(2)), None);
         assert_eq!((window.len(), window.bytes()), (2, 60));
         assert!(window.is_consistent());
-        window.free_to(LogIndex(9));
+        assert_eq!(window.free_to(LogIndex(9)), Some((60, departure(9))));
         assert!(window.is_empty() && window.bytes() == 0 && window.oldest().is_none());
     }
 }

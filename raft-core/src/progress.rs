@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use crate::inflights::Inflights;
+use crate::pace::{Load, Pace};
 use crate::promotion::CatchUp;
 use crate::{Config, Health, Incarnation, LogIndex, PeerState, PeerStatus, StoreId, Time};
 
@@ -19,6 +20,8 @@ pub(crate) struct Progress {
     pub(crate) state: ProgressState,
     /// Appends on their way.
     pub(crate) inflights: Inflights,
+    /// How fast appends arrive and are acknowledged.
+    pub(crate) pace: Pace,
     /// When it last answered in this term; none before.
     pub(crate) answered: Option<Time>,
     /// Since when it is a peer of this leader.
@@ -45,6 +48,19 @@ pub(crate) struct Progress {
     pub(crate) health: Health,
     /// On a staging learner: the round of catching up under way.
     pub(crate) catch_up: Option<CatchUp>,
+}
+
+/// At least so many bytes of entries may be on their way to a peer: over a link of 1 Mbit/s they take as long as a
+/// follower waits for its leader, and nothing is known yet of how fast the peer takes them.
+const INFLIGHT_BYTES_MIN: usize = 64 << 10;
+
+/// What may be sent to a peer now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// So many bytes of entries in all.
+    pub(crate) left: usize,
+    /// So many of them in one append; a single larger entry goes alone.
+    pub(crate) batch: usize,
 }
 
 /// How a peer is being served.
@@ -77,12 +93,13 @@ pub(crate) enum ProgressState {
 
 impl Progress {
     /// A peer of which nothing is known but where the leader's log ends.
-    pub(crate) fn new(store: StoreId, last: LogIndex, now: Time) -> Self {
+    pub(crate) fn new(store: StoreId, last: LogIndex, now: Time, config: &Config) -> Self {
         Self {
             match_index: LogIndex::ZERO,
             next_index: last.next(),
             state: ProgressState::Probe { paused: false },
             inflights: Inflights::default(),
+            pace: Pace::new(config.leader_timeout),
             answered: None,
             known_since: now,
             acked_round: 0,
@@ -130,7 +147,7 @@ impl Progress {
     }
 
     /// The peer acknowledged everything up to `index` in this life. True when that was news.
-    pub(crate) fn acknowledge(&mut self, index: LogIndex, incarnation: Incarnation) -> bool {
+    pub(crate) fn acknowledge(&mut self, now: Time, index: LogIndex, incarnation: Incarnation) -> bool {
         if index < self.match_index && !self.regressed {
             if incarnation > self.match_incarnation {
                 self.regressed = true;
@@ -139,21 +156,23 @@ impl Progress {
             return false; // Otherwise it was overtaken by a later answer.
         }
         if index < self.match_index {
-            self.settle(index); // On its way back to what it had.
+            self.settle(now, index); // On its way back to what it had.
             return false;
         }
         let news = index > self.match_index || self.regressed;
         self.match_index = index;
         self.match_incarnation = self.match_incarnation.max(incarnation);
         self.regressed = false;
-        self.settle(index);
+        self.settle(now, index);
         news
     }
 
     /// The logs agree up to `index`: go on from there.
-    fn settle(&mut self, index: LogIndex) {
+    fn settle(&mut self, now: Time, index: LogIndex) {
         self.next_index = self.next_index.max(index.next());
-        self.inflights.free_to(index);
+        if let Some((bytes, departure)) = self.inflights.free_to(index) {
+            self.pace.arrive(now, departure, bytes);
+        }
         if matches!(self.state, ProgressState::Probe { .. }) && self.next_index == index.next() {
             self.state = ProgressState::Replicate;
         }
@@ -170,11 +189,35 @@ impl Progress {
             }
     }
 
-    /// How many more bytes of entries may be sent; none when the window is full.
-    pub(crate) fn window(&self, config: &Config) -> Option<usize> {
-        let left = config.inflight_bytes_max.saturating_sub(self.inflights.bytes());
-        (left > 0 && self.inflights.len() < config.inflight_messages_max)
-            .then_some(left.min(config.batch_bytes_max))
+    /// Notes an append of these bytes, whose last entry is `last`.
+    pub(crate) fn note_sent(&mut self, now: Time, last: LogIndex, bytes: usize, config: &Config) {
+        let with = self.inflights.bytes().saturating_add(bytes);
+        let load = if with >= self.inflight_bytes_max(config) / 2 { Load::Full } else { Load::Light };
+        let departure = self.pace.depart(now, self.inflights.is_empty(), load);
+        self.inflights.add(last, bytes, now, departure);
+        self.next_index = last.next();
+    }
+
+    /// What may be sent now; none when the window is full.
+    pub(crate) fn window(&self, config: &Config) -> Option<Window> {
+        let max = self.inflight_bytes_max(config);
+        let left = max.saturating_sub(self.inflights.bytes());
+        // Each acknowledgement opens the window a little: what is worth an append is more than a crumb.
+        let worth_it = left > max / 8 || self.inflights.is_empty();
+        // Several appends in a window, or the link is idle while the only one is acknowledged.
+        let batch = left.min(config.batch_bytes_max).min((max / 4).max(1));
+        (left > 0 && worth_it && self.inflights.len() < config.inflight_messages_max)
+            .then_some(Window { left, batch })
+    }
+
+    /// Upper bound on the bytes of entries on their way to this peer: what it takes within a fraction of the leader
+    /// time-out, so that nothing else waits for long behind them on a link that they share; and within the time that an
+    /// append takes to be acknowledged, so that neither distance nor a slow disk leaves the link idle. That time is
+    /// bounded in turn: while much is on its way it is that of a queue.
+    fn inflight_bytes_max(&self, config: &Config) -> usize {
+        let round_trip = self.pace.shortest().unwrap_or_default().min(config.leader_timeout / 2);
+        let paced = self.pace.bytes_within(config.leader_timeout / 4 + round_trip).unwrap_or(0);
+        paced.max(INFLIGHT_BYTES_MIN).min(config.inflight_bytes_max)
     }
 
     /// True when appends have been on their way for so long that they may be lost.
@@ -203,10 +246,15 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::NodeId;
+
+    fn config() -> Config {
+        Config::new(NodeId(1), StoreId(1), Incarnation(1), 0)
+    }
 
     fn replicating(matched: u64, next: u64) -> Progress {
-        let mut progress = Progress::new(StoreId(0), LogIndex(matched), Time(0));
-        assert!(progress.acknowledge(LogIndex(matched), Incarnation(1)));
+        let mut progress = Progress::new(StoreId(0), LogIndex(matched), Time(0), &config());
+        assert!(progress.acknowledge(Time(0), LogIndex(matched), Incarnation(1)));
         assert_eq!(progress.state, ProgressState::Replicate);
         progress.next_index = LogIndex(next);
         progress
@@ -216,19 +264,19 @@ mod tests {
     fn a_late_acknowledgement_of_the_same_life_changes_nothing() {
         let mut progress = replicating(10, 15);
         let before = progress.clone();
-        assert!(!progress.acknowledge(LogIndex(7), Incarnation(1)));
+        assert!(!progress.acknowledge(Time(0), LogIndex(7), Incarnation(1)));
         assert_eq!(progress, before);
     }
 
     #[test]
     fn a_lower_acknowledgement_of_a_new_life_does_not_count_until_it_has_caught_up() {
         let mut progress = replicating(10, 15);
-        assert!(!progress.acknowledge(LogIndex(7), Incarnation(2)));
+        assert!(!progress.acknowledge(Time(0), LogIndex(7), Incarnation(2)));
         assert_eq!((progress.match_index, progress.counted_match()), (LogIndex(10), LogIndex::ZERO));
         assert_eq!(progress.next_index, LogIndex(8));
-        assert!(!progress.acknowledge(LogIndex(7), Incarnation(2)));
+        assert!(!progress.acknowledge(Time(0), LogIndex(7), Incarnation(2)));
         assert_eq!(progress.state, ProgressState::Replicate, "it is sent what it lost");
-        assert!(progress.acknowledge(LogIndex(10), Incarnation(2)));
+        assert!(progress.acknowledge(Time(0), LogIndex(10), Incarnation(2)));
         assert_eq!(progress.counted_match(), LogIndex(10));
     }
 
@@ -240,5 +288,60 @@ mod tests {
         progress.probe_from(LogIndex(13), true);
         assert!(progress.concerns(LogIndex(12), Incarnation(1)));
         assert!(!progress.concerns(LogIndex(14), Incarnation(1)));
+    }
+
+    /// Sends as much as the window takes over a way of so many bytes a millisecond, and has it acknowledged, until so
+    /// many bytes have arrived; returns the most that was on its way in the second half of it.
+    fn send_all(progress: &mut Progress, per_ms: usize, delay_ms: u64, entry: usize, total: usize) -> usize {
+        let (mut now, mut sent, mut arrived, mut most) = (1_000_000_u64, 0, 0, 0);
+        let mut free_at = now;
+        let mut on_its_way = alloc::collections::VecDeque::new();
+        while arrived < total {
+            while let Some(window) = progress.window(&config()) {
+                let bytes = (window.batch / entry * entry).max(entry);
+                if bytes > window.left && !progress.inflights.is_empty() {
+                    break;
+                }
+                let last = progress.next_index.plus((bytes / entry) as u64 - 1);
+                progress.note_sent(Time(now), last, bytes, &config());
+                free_at = free_at.max(now) + (bytes * 1000 / per_ms) as u64;
+                on_its_way.push_back((free_at + delay_ms * 1000, last, bytes));
+                sent += bytes;
+            }
+            if arrived > total / 2 {
+                most = most.max(sent - arrived);
+            }
+            let (at, last, bytes) = on_its_way.pop_front().expect("something is on its way");
+            now = at;
+            arrived += bytes;
+            progress.acknowledge(Time(now), last, Incarnation(1));
+        }
+        most
+    }
+
+    #[test]
+    fn what_is_on_its_way_to_a_slow_peer_is_what_it_takes_in_a_fraction_of_the_leader_time_out() {
+        // 20 Mbit/s: of 32 MiB that the configuration allows, 375 ms are 940 KB.
+        let mut progress = replicating(10, 11);
+        let most = send_all(&mut progress, 2500, 1, 10_000, 20_000_000);
+        assert!(most <= 940_000, "{most} bytes");
+        assert!(most >= 2500 * 125 / 2, "{most} bytes: enough to keep the link busy");
+    }
+
+    #[test]
+    fn a_far_peer_is_sent_what_fits_on_the_way() {
+        // 100 Mbit/s and 100 ms each way: 2.5 MB are on the way when it is full.
+        let mut progress = replicating(10, 11);
+        let most = send_all(&mut progress, 12_500, 200, 10_000, 200_000_000);
+        assert!(most >= 2_500_000, "{most} bytes: enough to keep the link busy");
+    }
+
+    #[test]
+    fn an_entry_larger_than_the_window_goes_alone() {
+        let mut progress = replicating(10, 11);
+        let left = INFLIGHT_BYTES_MIN;
+        assert_eq!(progress.window(&config()), Some(Window { left, batch: left / 4 }));
+        progress.note_sent(Time(0), LogIndex(11), 10 * INFLIGHT_BYTES_MIN, &config());
+        assert_eq!(progress.window(&config()), None);
     }
 }

@@ -54,9 +54,9 @@ pub struct Node {
     /// When promises that an earlier life made under a longer `leader_timeout` have ended; none when there are none.
     pub(crate) lower_promise_at: Option<Time>,
     pub(crate) leader_heard: Option<Time>,
-    /// When a node that does not lead does something about it.
     /// When this node last found that it had stood still, and began its time-outs anew for it.
     pub(crate) excused: Option<Time>,
+    /// When a node that does not lead does something about it.
     pub(crate) campaign_at: Time,
     /// How long it waits for a leader, at least and at most, in the membership of that entry.
     pub(crate) patience: (Duration, Duration),

@@ -65,8 +65,9 @@ impl Node {
                 Sender { log, config, peers, to, peer, rounds, effects }.part();
             }
         }
+        let config = &self.config;
         for (id, member) in current.members().iter().filter(|(id, _)| **id != own) {
-            progress.entry(*id).or_insert_with(|| Progress::new(member.store, last, now));
+            progress.entry(*id).or_insert_with(|| Progress::new(member.store, last, now, config));
         }
     }
 
@@ -100,7 +101,6 @@ impl Node {
         [self.stall_deadline(), quorum, beat].into_iter().flatten().min().unwrap_or(Time(u64::MAX))
     }
 
-    /// When a leader gives up because its disk is stuck.
     /// Whether no quorum was heard for too long, by a leader that was there to hear it.
     fn gives_up_leading(&mut self) -> bool {
         let is_due = |node: &Self| node.quorum_deadline().is_some_and(|at| at <= node.now);
@@ -122,6 +122,7 @@ impl Node {
         !self.excuses_itself(due, written)
     }
 
+    /// When a leader gives up because its disk is stuck.
     fn stall_deadline(&self) -> Option<Time> {
         let oldest = mutant!(self.config, StalledLeaderStays, None, self.writes.oldest());
         oldest.map(|oldest| oldest.max(self.excused.unwrap_or_default()).after(self.config.write_stall))
@@ -130,7 +131,6 @@ impl Node {
     /// When a leader that hears nothing more steps down: after its followers may have asked for votes. None when it
     /// needs nobody.
     fn quorum_deadline(&self) -> Option<Time> {
-        let Role::Leader(leader) = &self.role else { return None };
         if mutant!(self.config, NoCheckQuorum) {
             return None;
         }
@@ -147,7 +147,7 @@ impl Node {
             }
             leader.progress.get(&node).map_or(leader.since, |peer| peer.counted_answer(leader.since))
         })?;
-        (heard != Time(u64::MAX)).then(|| heard.after(self.silence_max()))
+        (heard != Time(u64::MAX)).then_some(heard)
     }
 
     /// For how long a leader goes on that no quorum answers.
@@ -224,7 +224,7 @@ impl Node {
         if mutant!(self.config, MatchGoesBack) && index < peer.match_index {
             peer.match_index = index;
         }
-        if peer.acknowledge(index, incarnation) && index > self.commit {
+        if peer.acknowledge(self.now, index, incarnation) && index > self.commit {
             self.advance_leader_commit(effects);
         }
     }

@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use crate::progress::{Progress, ProgressState};
+use crate::progress::{Progress, ProgressState, Window};
 use crate::raft::{Envelope, Node};
 use crate::{AppendEntries, Body, Effects, Entries, Entry, Fetch, LogId, LogIndex, NodeId, Time};
 
@@ -67,13 +67,14 @@ impl Sender<'_> {
     fn pipeline(&mut self, next_request: &mut impl FnMut() -> u64) {
         let last = self.log.last_index();
         while self.peer.next_index <= last && self.peer.fetch.is_none() {
-            let batch = Some(self.config.batch_bytes_max);
-            let window = mutant!(self.config, InflightIgnored, batch, self.peer.window(self.config));
-            let (Some(prev), Some(bytes_max)) = (self.prev(), window) else { return };
+            let batch = self.config.batch_bytes_max;
+            let unlimited = Some(Window { left: batch, batch });
+            let window = mutant!(self.config, InflightIgnored, unlimited, self.peer.window(self.config));
+            let (Some(prev), Some(Window { left, batch: bytes_max })) = (self.prev(), window) else { return };
             let first = self.peer.next_index;
             match self.log.tail().slice(first, last, bytes_max) {
                 // One entry that is larger than what is left of the window waits until nothing is on its way.
-                Some((_, bytes)) if bytes > bytes_max && !self.peer.inflights.is_empty() => return,
+                Some((_, bytes)) if bytes > left && !self.peer.inflights.is_empty() => return,
                 Some((entries, bytes)) => self.append_tracked(prev, entries, bytes),
                 None => {
                     let request = next_request();
@@ -102,8 +103,7 @@ impl Sender<'_> {
 
     fn append_tracked(&mut self, prev: LogId, entries: Entries, bytes: usize) {
         let last = prev.index.plus(entries.len() as u64);
-        self.peer.inflights.add(last, bytes, self.peers.now);
-        self.peer.next_index = last.next();
+        self.peer.note_sent(self.peers.now, last, bytes, self.config);
         self.append(prev, entries);
     }
 
@@ -126,19 +126,26 @@ impl Sender<'_> {
         let base = self.log.base();
         let prev = match self.peer.state {
             ProgressState::Probe { .. } => self.prev(),
-            // Appends that are long on their way may be lost: ask. Otherwise ask nothing that could be refused only
-            // because it overtook them.
-            ProgressState::Replicate
-                if self.peer.is_overdue(self.peers.now, self.config.heartbeat_interval)
-                    && !mutant!(self.config, LostAppendNotResent) =>
-            {
-                self.prev()
+            // It asks nothing that could be refused only because it overtook an append.
+            ProgressState::Replicate => {
+                self.ask_for_lost();
+                self.log.id(self.peer.match_index.max(base.index))
             }
-            ProgressState::Replicate => self.log.id(self.peer.match_index.max(base.index)),
             ProgressState::Snapshot { .. } => Some(base),
         };
         self.peer.beat_at = self.peers.now.after(self.config.heartbeat_interval);
         self.append(prev.unwrap_or(base), Entries::EMPTY);
+    }
+
+    /// Appends that are long on their way may be lost: asks whether the peer holds the last of them. A transport must
+    /// not let this overtake them, or it is refused and they are sent again; the heartbeat may.
+    fn ask_for_lost(&mut self) {
+        if self.peer.is_overdue(self.peers.now, self.config.heartbeat_interval)
+            && !mutant!(self.config, LostAppendNotResent)
+            && let Some(prev) = self.prev()
+        {
+            self.append(prev, Entries::EMPTY);
+        }
     }
 
     /// The last that this peer is told: the commit index of the change that removed it.
