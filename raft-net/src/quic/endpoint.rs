@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
     ClientConfig, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout, ServerConfig,
-    TokioRuntime, VarInt,
+    VarInt,
 };
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -18,6 +18,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::config::TransportConfig;
 use super::error::StartError;
 use super::lock;
+use super::own_time::OwnTime;
 use super::tls::TlsIdentity;
 
 /// Asked of the kernel for each direction; smaller buffers lose packets on loopback (measured).
@@ -128,8 +129,9 @@ pub(crate) fn open(config: &TransportConfig) -> Result<(Endpoint, QuicConfigs), 
     server.transport_config(Arc::new(transport(peer_timeout, None)));
     server_loopback.transport_config(Arc::new(transport(peer_timeout, Some(LOOPBACK_MTU))));
 
-    let endpoint =
-        Endpoint::new(endpoint, Some(server.clone()), socket, Arc::new(TokioRuntime)).map_err(failed)?;
+    // A connection is kept alive four times in this time, so between two looks at the clock less than half of it goes by.
+    let runtime = Arc::new(OwnTime::new(peer_timeout / 2));
+    let endpoint = Endpoint::new(endpoint, Some(server.clone()), socket, runtime).map_err(failed)?;
     let current =
         Current { client: client_config(&config.tls), server, server_loopback: Arc::new(server_loopback) };
     Ok((endpoint, QuicConfigs { peer_timeout, current: Mutex::new(current) }))

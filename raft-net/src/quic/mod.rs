@@ -14,6 +14,7 @@ mod error;
 mod handshake;
 mod inner;
 mod link;
+mod own_time;
 mod peer;
 mod requests;
 mod serve;
