@@ -45,7 +45,8 @@
 //! ```text
 //! connection     stream                      frames
 //! any            first, both ways            Hello ->, <- HelloAck; or it is closed with a Refused frame as the reason
-//! control        one way, long-lived         Raft messages; Hello again when the node has joined a cluster
+//! control        two one way, long-lived     Raft messages, urgent ones on the first, entries on the second; on both
+//!                                            Hello again when the node has joined a cluster
 //!                both ways, long-lived       Request ->, <- Response, many at once
 //! bulk           one way, long-lived         Bulk
 //! discovery      both ways                   Request ->, <- Response

@@ -1,19 +1,19 @@
-//! Messages that wait for one peer, bounded in bytes.
+//! Messages that wait for one peer, bounded in bytes, in two lanes: small ones never wait behind entries.
 
 use std::collections::VecDeque;
 
-use raftkit_core::{Body, Entry, Message};
+use raftkit_core::{AppendEntries, Body, Entry, LogIndex, Message};
 
 /// What a message without entries counts for, and what one with entries counts besides them.
 const MESSAGE_BYTES: usize = 128;
 
-/// What became of a message.
+/// Which of a peer's two streams a message goes on. Each keeps its order; a message on one may overtake any on the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pushed {
-    /// It waits.
-    Queued,
-    /// It is lost, and the core must know: it carried entries.
-    Dropped,
+pub enum Urgency {
+    /// Heartbeats, votes, reads and answers: small, and late they are of no use.
+    Urgent,
+    /// Entries, and what must not overtake them.
+    Bulky,
 }
 
 /// What a message is about: a newer one about the same makes an older one worthless.
@@ -34,80 +34,141 @@ enum Subject {
 /// The queue. Holds at most `bytes_max`, or one message of any size; besides, one small message of each subject.
 #[derive(Debug)]
 pub struct Queue {
-    messages: VecDeque<Message>,
-    bytes: usize,
+    urgent: Messages,
+    bulky: Messages,
     bytes_max: usize,
     /// The peer is down: of each subject only the newest is worth keeping.
     newest_only: bool,
+    /// The last entry that this connection was given.
+    last_entry: Option<LogIndex>,
+}
+
+/// One lane.
+#[derive(Debug, Default)]
+struct Messages {
+    waiting: VecDeque<Message>,
+    bytes: usize,
 }
 
 impl Queue {
     /// An empty queue with this bound.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
-        Self { messages: VecDeque::new(), bytes: 0, bytes_max, newest_only: false }
+        Self {
+            urgent: Messages::default(),
+            bulky: Messages::default(),
+            bytes_max,
+            newest_only: false,
+            last_entry: None,
+        }
     }
 
     /// The bytes that wait.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.urgent.bytes + self.bulky.bytes
     }
 
-    /// Takes a message, or says that it is lost.
-    pub fn push(&mut self, message: Message) -> Pushed {
-        let (subject, weight) = (subject(&message.body), weight(&message));
-        let crowded = self.bytes + weight > self.bytes_max && !mutant!(QueueUnbounded);
+    /// Takes a message, and says in which lane it waits; none when it is lost, and the core must know: it carried
+    /// entries.
+    pub fn push(&mut self, message: Message) -> Option<Urgency> {
+        let (subject, weight, urgency) =
+            (subject(&message.body), weight(&message), self.urgency(&message.body));
+        let crowded = self.is_crowded(weight);
         let append = subject == Subject::Append;
         if crowded && !append && mutant!(HeartbeatsDropped) {
-            return Pushed::Dropped;
+            return None;
         }
         if self.newest_only || (crowded && !append) {
-            if mutant!(OldestKept) && self.messages.iter().any(|it| self::subject(&it.body) == subject) {
-                return Pushed::Queued;
+            let lane = self.lane(urgency);
+            if mutant!(OldestKept) && lane.waiting.iter().any(|it| self::subject(&it.body) == subject) {
+                return Some(urgency);
             }
-            self.forget(subject);
+            lane.forget(subject);
         }
-        let crowded = self.bytes + weight > self.bytes_max && !mutant!(QueueUnbounded);
-        if append && crowded && !self.messages.is_empty() {
-            return mutant!(DropNotTold, Pushed::Queued, Pushed::Dropped);
+        if append && self.is_crowded(weight) && self.bytes() > 0 {
+            return mutant!(DropNotTold, Some(urgency), None);
         }
-        self.bytes += weight;
-        self.messages.push_back(message);
-        Pushed::Queued
+        if let Body::AppendEntries(AppendEntries { entries, .. }) = &message.body
+            && let Some(last) = entries.last()
+        {
+            self.last_entry = Some(last.id.index);
+        }
+        let lane = self.lane(urgency);
+        lane.bytes += weight;
+        lane.waiting.push_back(message);
+        Some(urgency)
     }
 
-    /// The next messages in order, up to so many bytes but at least one.
-    pub fn take(&mut self, batch_bytes_max: usize) -> Vec<Message> {
-        let mut batch = Vec::new();
-        let mut bytes = 0;
-        while let Some(message) = self.messages.front() {
-            bytes += weight(message);
-            if bytes > batch_bytes_max && !batch.is_empty() {
-                break;
-            }
-            batch.extend(self.messages.pop_front());
-        }
-        self.bytes -= batch.iter().map(weight).sum::<usize>();
-        batch
+    /// The next messages of a lane in order, up to so many bytes but at least one.
+    pub fn take(&mut self, urgency: Urgency, batch_bytes_max: usize) -> Vec<Message> {
+        self.lane(urgency).take(batch_bytes_max)
     }
 
     /// The peer is down, or up again. When it goes down, what has waited for it shrinks to the newest of each subject.
     pub fn set_newest_only(&mut self, newest_only: bool) {
         self.newest_only = newest_only;
         if newest_only {
-            let messages = core::mem::take(&mut self.messages);
-            self.bytes = 0;
-            for message in messages {
+            let (urgent, bulky) = (core::mem::take(&mut self.urgent), core::mem::take(&mut self.bulky));
+            self.last_entry = None;
+            for message in bulky.waiting.into_iter().chain(urgent.waiting) {
                 // An append that no longer fits is lost with the connection, of which the core hears anyway.
                 let _ = self.push(message);
             }
         }
     }
 
+    fn is_crowded(&self, weight: usize) -> bool {
+        self.bytes() + weight > self.bytes_max && !mutant!(QueueUnbounded)
+    }
+
+    fn lane(&mut self, urgency: Urgency) -> &mut Messages {
+        match urgency {
+            Urgency::Urgent => &mut self.urgent,
+            Urgency::Bulky => &mut self.bulky,
+        }
+    }
+
+    /// Entries are bulky. So is an append without entries that names the last entry sent before it or a later one: it asks
+    /// whether that has arrived, and would be refused if it overtook it. Where nothing is on its way it has nobody to
+    /// wait for. Everything else may overtake entries: a heartbeat names what the peer is known to hold, and messages
+    /// of several terms may come in any order (paper, section 5.1).
+    fn urgency(&self, body: &Body) -> Urgency {
+        match body {
+            Body::AppendEntries(append) => {
+                let asks = self.last_entry.is_some_and(|last| append.prev.index >= last);
+                if asks || !append.entries.is_empty() { Urgency::Bulky } else { Urgency::Urgent }
+            }
+            Body::PreVote(_)
+            | Body::PreVoteResponse(_)
+            | Body::RequestVote(_)
+            | Body::RequestVoteResponse(_)
+            | Body::AppendEntriesResponse(_)
+            | Body::ReadIndex(_)
+            | Body::ReadIndexResponse(_)
+            | Body::TimeoutNow(_) => Urgency::Urgent,
+        }
+    }
+}
+
+impl Messages {
+    fn take(&mut self, batch_bytes_max: usize) -> Vec<Message> {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while let Some(message) = self.waiting.front() {
+            bytes += weight(message);
+            if bytes > batch_bytes_max && !batch.is_empty() {
+                break;
+            }
+            batch.extend(self.waiting.pop_front());
+        }
+        self.bytes -= batch.iter().map(weight).sum::<usize>();
+        batch
+    }
+
     fn forget(&mut self, unwanted: Subject) {
         let bytes = &mut self.bytes;
-        self.messages.retain(|message| {
+        self.waiting.retain(|message| {
             let keep = subject(&message.body) != unwanted;
             if !keep {
                 *bytes -= weight(message);
@@ -152,7 +213,7 @@ fn subject(body: &Body) -> Subject {
 mod tests {
     use bytes::Bytes;
     use raftkit_core::{
-        AppendEntries, Incarnation, LogId, LogIndex, NodeId, Payload, StoreId, Term, TimeoutNow,
+        AppendEntries, Entries, Incarnation, LogId, LogIndex, NodeId, Payload, StoreId, Term, TimeoutNow,
     };
 
     use super::*;
@@ -180,6 +241,19 @@ mod tests {
         }))
     }
 
+    /// An append whose last entry has this index.
+    fn entries_to(last: u64, bytes: usize) -> Message {
+        let payload = Payload::Command(Bytes::from(vec![0; bytes]));
+        let entries = [Entry { id: LogId::new(1, last), payload }].into_iter().collect();
+        let (prev, commit) = (LogId::new(1, last - 1), LogIndex::ZERO);
+        message(Body::AppendEntries(AppendEntries { prev, entries, commit, round: 0 }))
+    }
+
+    fn beat_after(index: u64) -> Message {
+        let (prev, commit) = (LogId::new(1, index), LogIndex::ZERO);
+        message(Body::AppendEntries(AppendEntries { prev, entries: Entries::EMPTY, commit, round: 0 }))
+    }
+
     fn rounds(messages: &[Message]) -> Vec<u64> {
         let round = |message: &Message| {
             if let Body::AppendEntries(append) = &message.body { Some(append.round) } else { None }
@@ -187,34 +261,74 @@ mod tests {
         messages.iter().filter_map(round).collect()
     }
 
+    /// All that waits, urgent ones first.
+    fn take_all(queue: &mut Queue) -> Vec<Message> {
+        let mut all = queue.take(Urgency::Urgent, usize::MAX);
+        all.extend(queue.take(Urgency::Bulky, usize::MAX));
+        all
+    }
+
     #[test]
     fn what_fits_comes_out_in_order_batch_by_batch() {
         let mut queue = Queue::new(1 << 20);
-        (0..5).for_each(|round| assert_eq!(queue.push(append(round, Some(1000))), Pushed::Queued));
-        assert_eq!(rounds(&queue.take(2500)), [0, 1]);
-        assert_eq!(rounds(&queue.take(1)), [2], "at least one");
-        assert_eq!(rounds(&queue.take(usize::MAX)), [3, 4]);
+        (0..5).for_each(|round| assert_eq!(queue.push(append(round, Some(1000))), Some(Urgency::Bulky)));
+        assert_eq!(rounds(&queue.take(Urgency::Bulky, 2500)), [0, 1]);
+        assert_eq!(rounds(&queue.take(Urgency::Bulky, 1)), [2], "at least one");
+        assert_eq!(rounds(&queue.take(Urgency::Bulky, usize::MAX)), [3, 4]);
         assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn heartbeats_votes_and_answers_do_not_wait_behind_entries() {
+        let mut queue = Queue::new(1 << 20);
+        assert_eq!(queue.push(entries_to(10, 100_000)), Some(Urgency::Bulky));
+        assert_eq!(queue.push(beat_after(7)), Some(Urgency::Urgent));
+        let term = message(Body::TimeoutNow(TimeoutNow {}));
+        assert_eq!(queue.push(term), Some(Urgency::Urgent));
+        assert_eq!(queue.take(Urgency::Urgent, usize::MAX).len(), 2);
+        assert_eq!(queue.take(Urgency::Bulky, usize::MAX).len(), 1);
+    }
+
+    #[test]
+    fn a_question_for_the_last_entry_does_not_overtake_it() {
+        let mut queue = Queue::new(1 << 20);
+        assert_eq!(queue.push(beat_after(9)), Some(Urgency::Urgent), "nothing was sent yet");
+        queue.push(entries_to(9, 10));
+        queue.push(entries_to(10, 10));
+        assert_eq!(queue.push(beat_after(9)), Some(Urgency::Urgent));
+        assert_eq!(queue.push(beat_after(10)), Some(Urgency::Bulky));
+        // Also when the entry has left the queue: it may still be on its way.
+        take_all(&mut queue);
+        assert_eq!(queue.push(beat_after(10)), Some(Urgency::Bulky));
+        // A leader of a later term has a shorter log.
+        queue.push(entries_to(5, 10));
+        assert_eq!(queue.push(beat_after(5)), Some(Urgency::Bulky));
+        // With the connection goes what was on its way.
+        take_all(&mut queue);
+        queue.set_newest_only(true);
+        queue.set_newest_only(false);
+        assert_eq!(queue.push(beat_after(5)), Some(Urgency::Urgent));
     }
 
     #[test]
     fn when_full_the_newest_heartbeat_wins_and_appends_are_dropped() {
         let mut queue = Queue::new(2500);
-        assert_eq!(queue.push(append(1, Some(1000))), Pushed::Queued);
-        assert_eq!(queue.push(append(2, Some(1000))), Pushed::Queued);
-        assert_eq!(queue.push(append(3, Some(1000))), Pushed::Dropped);
-        (4..100).for_each(|round| assert_eq!(queue.push(append(round, None)), Pushed::Queued));
+        assert_eq!(queue.push(append(1, Some(1000))), Some(Urgency::Bulky));
+        assert_eq!(queue.push(append(2, Some(1000))), Some(Urgency::Bulky));
+        assert_eq!(queue.push(append(3, Some(1000))), None);
+        (4..100).for_each(|round| assert!(queue.push(append(round, None)).is_some()));
         assert!(queue.bytes() <= 2500 + MESSAGE_BYTES);
-        assert_eq!(rounds(&queue.take(usize::MAX)), [1, 2, 99]);
+        let left = rounds(&take_all(&mut queue));
+        assert!(left.contains(&99) && left.contains(&1) && left.contains(&2) && left.len() == 3, "{left:?}");
     }
 
     #[test]
     fn a_message_above_the_limit_goes_alone() {
         let mut queue = Queue::new(100);
-        assert_eq!(queue.push(append(1, Some(1000))), Pushed::Queued);
-        assert_eq!(queue.push(append(2, Some(1000))), Pushed::Dropped);
-        assert_eq!(rounds(&queue.take(10)), [1]);
-        assert_eq!(queue.push(append(3, Some(1000))), Pushed::Queued);
+        assert_eq!(queue.push(append(1, Some(1000))), Some(Urgency::Bulky));
+        assert_eq!(queue.push(append(2, Some(1000))), None);
+        assert_eq!(rounds(&queue.take(Urgency::Bulky, 10)), [1]);
+        assert_eq!(queue.push(append(3, Some(1000))), Some(Urgency::Bulky));
     }
 
     #[test]
@@ -229,8 +343,10 @@ mod tests {
         queue.push(append(10, None));
         queue.set_newest_only(false);
         queue.push(append(11, None));
-        let messages = queue.take(usize::MAX);
-        assert_eq!((messages.len(), rounds(&messages)), (4, vec![109, 10, 11]));
+        let messages = take_all(&mut queue);
+        let mut left = rounds(&messages);
+        left.sort_unstable();
+        assert_eq!((messages.len(), left), (4, vec![10, 11, 109]));
         assert_eq!(queue.bytes(), 0);
     }
 }

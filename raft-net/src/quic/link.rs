@@ -13,10 +13,12 @@ use super::inner::Inner;
 use super::peer::Peer;
 use super::requests::Requests;
 use crate::frame::{Frame, encode_frame, encode_message};
+use crate::queue::Urgency;
 use crate::refusal::Lane;
 
-/// Raft messages go before requests where both wait.
-const MESSAGE_PRIORITY: i32 = 1;
+/// Urgent messages go before entries, and those before requests, packet by packet, where several wait.
+const URGENT_PRIORITY: i32 = 2;
+const BULKY_PRIORITY: i32 = 1;
 
 /// A live connection to a peer.
 pub(crate) struct Link {
@@ -42,13 +44,14 @@ pub(crate) async fn drive(
 ) -> String {
     let connection = &link.connection;
     let opened = async {
-        let messages = connection.open_uni().await?;
+        let (urgent, bulky) = (connection.open_uni().await?, connection.open_uni().await?);
         let requests = connection.open_bi().await?;
         // Fails only on a stream that is closed already, which the first write reports.
-        let _ = messages.set_priority(MESSAGE_PRIORITY);
-        Ok((messages, requests))
+        let _ = urgent.set_priority(URGENT_PRIORITY);
+        let _ = bulky.set_priority(BULKY_PRIORITY);
+        Ok((urgent, bulky, requests))
     };
-    let (messages, (requests_out, answers_in)) = match opened.await {
+    let (urgent, bulky, (requests_out, answers_in)) = match opened.await {
         Ok(streams) => streams,
         Err(error) => return describe(&error),
     };
@@ -60,17 +63,17 @@ pub(crate) async fn drive(
         connection.close(STOPPING, b"the node is stopping");
         "this node let go of it".to_owned()
     };
-    let flushed = {
-        let stop = peer.stopped();
-        async {
-            let mut writer = MessageWriter { stream: messages, buffer: BytesMut::new(), said };
-            match writer.run(inner, peer, stop).await {
-                Ok(()) => {
-                    connection.close(STOPPING, b"the node is stopping");
-                    "this node let go of it".to_owned()
-                }
-                Err(_) => broken(connection),
+    let flushed = async {
+        let mut urgent = MessageWriter::new(Urgency::Urgent, urgent, said);
+        let mut bulky = MessageWriter::new(Urgency::Bulky, bulky, said);
+        let written =
+            tokio::try_join!(urgent.run(inner, peer, peer.stopped()), bulky.run(inner, peer, peer.stopped()));
+        match written {
+            Ok(((), ())) => {
+                connection.close(STOPPING, b"the node is stopping");
+                "this node let go of it".to_owned()
             }
+            Err(_) => broken(connection),
         }
     };
     let (batch, frame) = (inner.config.batch_bytes_max, inner.config.frame_bytes_max);
@@ -98,14 +101,20 @@ async fn overflow(inner: &Inner, peer: &Peer) {
     }
 }
 
+/// Writes the messages of one lane to the stream that is theirs.
 struct MessageWriter {
+    urgency: Urgency,
     stream: SendStream,
     buffer: BytesMut,
-    /// The cluster that the other side knows of us.
+    /// The cluster that the other side knows of us, as far as it has read this stream.
     said: Option<ClusterId>,
 }
 
 impl MessageWriter {
+    fn new(urgency: Urgency, stream: SendStream, said: Option<ClusterId>) -> Self {
+        Self { urgency, stream, buffer: BytesMut::new(), said }
+    }
+
     /// Writes what is queued, as it comes; when told to stop, what is left, and waits until it has arrived.
     async fn run(
         &mut self,
@@ -136,7 +145,7 @@ impl MessageWriter {
                 return Ok(());
             } else {
                 tokio::select! {
-                    () = peer.queued.notified() => {}
+                    () = peer.queued(self.urgency).notified() => {}
                     _ = cluster.changed() => {}
                     _ = stop.changed() => {}
                 }
@@ -145,7 +154,7 @@ impl MessageWriter {
     }
 
     fn encode_queued(&mut self, inner: &Inner, peer: &Peer) {
-        for message in peer.take_batch(inner.config.batch_bytes_max) {
+        for message in peer.take_batch(self.urgency, inner.config.batch_bytes_max) {
             if let Err(error) = encode_message(&message, &mut self.buffer) {
                 inner.warn(
                     "message too long",

@@ -18,7 +18,7 @@ use super::inner::{Inner, spread};
 use super::link::{Link, drive};
 use super::lock;
 use crate::dialling::{Called, Dialler, PeerLife, Step};
-use crate::queue::{Pushed, Queue};
+use crate::queue::{Queue, Urgency};
 use crate::refusal::Lane;
 
 /// Whether there is a connection.
@@ -37,7 +37,10 @@ pub(crate) struct Peer {
     pub(crate) node: NodeId,
     pub(crate) store: StoreId,
     pub(crate) address: String,
-    pub(crate) queued: Notify,
+    /// An urgent message is queued.
+    pub(crate) urgent: Notify,
+    /// A bulky one is.
+    pub(crate) bulky: Notify,
     /// An append was dropped.
     pub(crate) overflowed: Notify,
     /// Taken while a body is being sent.
@@ -60,7 +63,8 @@ impl Peer {
             node,
             store,
             address: address.to_owned(),
-            queued: Notify::new(),
+            urgent: Notify::new(),
+            bulky: Notify::new(),
             overflowed: Notify::new(),
             bulk: tokio::sync::Mutex::default(),
             bulk_connection: Mutex::default(),
@@ -76,14 +80,23 @@ impl Peer {
 
     /// Queues a message.
     pub(crate) fn push(&self, message: Message) {
-        match lock(&self.queue).push(message) {
-            Pushed::Queued => self.queued.notify_one(),
-            Pushed::Dropped => self.overflowed.notify_one(),
+        let pushed = lock(&self.queue).push(message);
+        match pushed {
+            Some(urgency) => self.queued(urgency).notify_one(),
+            None => self.overflowed.notify_one(),
         }
     }
 
-    pub(crate) fn take_batch(&self, batch_bytes_max: usize) -> Vec<Message> {
-        lock(&self.queue).take(batch_bytes_max)
+    /// Tells of messages that wait in a lane.
+    pub(crate) fn queued(&self, urgency: Urgency) -> &Notify {
+        match urgency {
+            Urgency::Urgent => &self.urgent,
+            Urgency::Bulky => &self.bulky,
+        }
+    }
+
+    pub(crate) fn take_batch(&self, urgency: Urgency, batch_bytes_max: usize) -> Vec<Message> {
+        lock(&self.queue).take(urgency, batch_bytes_max)
     }
 
     pub(crate) fn queued_bytes(&self) -> usize {
