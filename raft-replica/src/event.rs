@@ -226,6 +226,13 @@ pub enum Answer {
     Transferred(NodeId),
     /// The membership is as wanted, since this entry.
     Changed(LogId),
+    /// A peer was asked to propose a command that is larger than it takes. Nothing was done.
+    TooLarge {
+        /// Its size, in bytes.
+        got: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
     /// Nothing was done: the membership in force stands in this entry and is not the one that the caller saw.
     Conflict(LogId),
     /// Nothing was done: such a change is not possible.

@@ -12,6 +12,7 @@
 //! and whom that wakes is looked up once a round.
 
 mod error;
+mod forwarding;
 mod interface;
 mod moving;
 mod options;
@@ -34,6 +35,7 @@ pub use wire::is_for_service;
 
 use crate::addresses::Addresses;
 use crate::{Action, Event, Replica};
+use forwarding::Forwarding;
 use stopping::Phase;
 use waiters::Waiters;
 
@@ -43,6 +45,7 @@ pub struct Service {
     node: NodeId,
     options: ServiceOptions,
     waiters: Waiters,
+    forwarding: Forwarding,
     /// Proposals that follow each other are given to the replica as one.
     proposals: Vec<Proposal>,
     /// A stale read shows no less: what was known to be committed when the node started, or when it had healed. None
@@ -52,6 +55,8 @@ pub struct Service {
     /// What members say of their addresses.
     addresses: Addresses,
     look_at_addresses: Time,
+    /// Deadlines of waiters are not looked at before this: the node stood still.
+    expires_from: Time,
     next_ticket: u64,
     next_call: u64,
     /// What the replica wants done; kept for its memory.
@@ -67,6 +72,8 @@ impl Service {
             replica,
             options,
             waiters: Waiters::default(),
+            forwarding: Forwarding::new(options.commit_timeout),
+            expires_from: Time(0),
             proposals: Vec::new(),
             stale_from: None,
             phase: Phase::Running,
@@ -95,7 +102,8 @@ impl Service {
     /// When [`end_round`](Self::end_round) is due, if nothing else comes before.
     #[must_use]
     pub fn next_deadline(&self) -> Time {
-        let own = self.waiters.first_deadline().into_iter().chain(self.phase.deadline()).min();
+        let waiters = self.waiters.first_deadline().map(|at| at.max(self.expires_from));
+        let own = waiters.into_iter().chain(self.phase.deadline()).min();
         own.map_or_else(|| self.replica.next_deadline(), |at| at.min(self.replica.next_deadline()))
     }
 

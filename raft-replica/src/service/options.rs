@@ -36,5 +36,9 @@ pub(super) const RETRY: Duration = Duration::from_millis(25);
 pub(super) const WAY_BACK: Duration = Duration::from_millis(100);
 /// A node that stops answers what it has taken, for at most so long.
 pub(super) const DRAIN: Duration = Duration::from_secs(1);
+/// A deadline that is met so late was not met in time because the node stood still.
+pub(super) const LATE: Duration = Duration::from_millis(100);
+/// So long a node that stood still takes in what waits for it, before it gives up what is overdue.
+pub(super) const CATCH_UP: Duration = Duration::from_millis(25);
 /// At most so many proposals are collected before the replica gets them.
 pub(super) const PROPOSALS_MAX: usize = 1_024;

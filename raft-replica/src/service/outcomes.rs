@@ -44,6 +44,10 @@ impl Service {
         result: Result<Bytes, CallFailed>,
         out: &mut Vec<ServiceAction>,
     ) {
+        match result {
+            Ok(_) => self.forwarding.answered(now, call),
+            Err(CallFailed::NotSent | CallFailed::Lost) => self.forwarding.lost(call),
+        }
         let taken = self.waiters.take_call(call);
         let Some((asker, State::There { leader, .. } | State::Deposed { leader, .. })) = taken else {
             return;
@@ -88,6 +92,7 @@ impl Service {
                 self.finish(asker, Reply::Committed { id, response }, out);
             }
             Answer::Overloaded => self.fail(asker, RequestError::Overloaded, out),
+            Answer::TooLarge { got, limit } => self.fail(asker, RequestError::TooLarge { got, limit }, out),
             Answer::Stopped if from == From::Replica => self.fail(asker, RequestError::Stopping, out),
             // Nothing was done there: safe to try elsewhere, or again.
             Answer::NotLeader(_) | Answer::Stopped => self.pause(now, asker, leader),
@@ -108,6 +113,7 @@ impl Service {
             Answer::NotLeader(Some(_))
             | Answer::TransferFailed
             | Answer::Overloaded
+            | Answer::TooLarge { .. }
             | Answer::Unknown
             | Answer::Stopped
             | Answer::Committed { .. }
@@ -128,6 +134,7 @@ impl Service {
             Answer::Overloaded => RequestError::Overloaded,
             Answer::Stopped => RequestError::Stopping,
             Answer::Unknown
+            | Answer::TooLarge { .. }
             | Answer::Committed { .. }
             | Answer::ReadAt(_)
             | Answer::Transferred(_)
@@ -191,6 +198,7 @@ impl Service {
     pub(super) fn drop_waiter(&mut self, asker: Asker, out: &mut Vec<ServiceAction>) -> Option<Waiter> {
         let waiter = self.waiters.remove(asker)?;
         if let State::There { call, .. } | State::Deposed { call, .. } = waiter.state {
+            self.forwarding.give_up(call);
             out.push(ServiceAction::HangUp(call));
         }
         Some(waiter)
@@ -204,8 +212,8 @@ fn to_peer(error: RequestError) -> Answer {
         RequestError::TransferFailed => Answer::TransferFailed,
         RequestError::Overloaded => Answer::Overloaded,
         RequestError::Stopping => Answer::Stopped,
+        RequestError::TooLarge { got, limit } => Answer::TooLarge { got, limit },
         RequestError::NoLeader
-        | RequestError::TooLarge { .. }
         | RequestError::NotConfirmed
         | RequestError::Conflict(_)
         | RequestError::Refused(_)

@@ -29,6 +29,7 @@ impl Service {
             Answer::Stopped => self.fail(asker, RequestError::Stopping, out),
             Answer::NotLeader(_)
             | Answer::Overloaded
+            | Answer::TooLarge { .. }
             | Answer::Unknown
             | Answer::Committed { .. }
             | Answer::Transferred(_)

@@ -57,6 +57,11 @@ impl Service {
             // Of a version that this one does not know.
             None => Bytes::new(),
             Some(_) if !self.phase.takes_requests() => wire::encode_answer(&Answer::Stopped),
+            // The peer may have been given another limit than this node.
+            Some(What::Propose(command)) if command.len() > self.options.command_bytes_max => {
+                let (got, limit) = (command.len(), self.options.command_bytes_max);
+                wire::encode_answer(&Answer::TooLarge { got, limit })
+            }
             Some(_) if self.is_full() => wire::encode_answer(&Answer::Overloaded),
             Some(what) => {
                 let asker = Asker::Peer(caller);
@@ -80,9 +85,13 @@ impl Service {
             // A follower's replica asks the leader for the index to read at by itself.
             (what @ What::Read(_), Some(leader)) => self.ask_replica(now, asker, leader, what, out),
             (what, Some(leader)) if leader == self.node => self.ask_replica(now, asker, leader, what, out),
+            (What::Propose(command), Some(_)) if !self.forwarding.has_room(now, command.len()) => {
+                self.fail(asker, RequestError::Overloaded, out);
+            }
             (What::Propose(command), Some(leader)) => {
                 let until = now.after(self.options.commit_timeout + WAY_BACK);
-                self.ask_leader(asker, leader, wire::encode_propose(&command), until, out);
+                let call = self.ask_leader(asker, leader, wire::encode_propose(&command), until, out);
+                self.forwarding.sent(now, call, command.len());
             }
             (What::Transfer(to), Some(leader)) => {
                 let until = now.after(self.options.election_timeout * 2);
@@ -99,11 +108,12 @@ impl Service {
         body: Bytes,
         until: Time,
         out: &mut Vec<ServiceAction>,
-    ) {
+    ) -> CallId {
         self.next_call += 1;
         let call = CallId(self.next_call);
         self.waiters.set(asker, State::There { call, leader }, Some(until));
         out.push(ServiceAction::Call { call, to: leader, body });
+        call
     }
 
     /// Asks this node's replica, as long as the node takes anything.

@@ -2,7 +2,7 @@
 
 use raftkit_core::{LogIndex, Time};
 
-use super::options::WAY_BACK;
+use super::options::{CATCH_UP, LATE, WAY_BACK};
 use super::waiters::{Asker, Cause, State, What};
 use super::{Reply, RequestError, Service, ServiceAction};
 
@@ -47,8 +47,16 @@ impl Service {
         }
     }
 
-    /// Goes on with those whose deadline has come.
+    /// Goes on with those whose deadline has come. Where the first of them is met far too late, the node stood still: what
+    /// was answered meanwhile waits to be taken in, and is looked at first.
     pub(super) fn expire(&mut self, now: Time, out: &mut Vec<ServiceAction>) {
+        let Some(first) = self.waiters.first_deadline().filter(|first| *first <= now) else { return };
+        if now.since(first) > LATE && self.expires_from <= first {
+            self.expires_from = now.after(CATCH_UP);
+        }
+        if now < self.expires_from {
+            return;
+        }
         for asker in self.waiters.due(now) {
             let Some(waiter) = self.waiters.get(asker) else { continue };
             match (waiter.state, &waiter.what) {

@@ -1,7 +1,8 @@
 //! What one service asks of another: carry out a forwarded write, hand leadership over.
 //!
 //! A request is a kind byte and a body. A forwarded write's body is the command itself; a transfer's is the target, as
-//! postcard. An answer is a kind byte and, for a commit, `term u64, index u64, response`; for a transfer, `node u64`.
+//! postcard. An answer is a kind byte and, for a commit, `term u64, index u64, response`; for a transfer, `node u64`; for a
+//! command that is too large, its size and the limit, `u64` each.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use raftkit_core::{LogId, NodeId};
@@ -80,6 +81,11 @@ pub(super) fn encode_answer(answer: &Answer) -> Bytes {
         | Answer::Conflict(_)
         | Answer::Refused(_) => out.put_u8(5),
         Answer::Stopped => out.put_u8(6),
+        Answer::TooLarge { got, limit } => {
+            out.put_u8(7);
+            out.put_u64_le(*got as u64);
+            out.put_u64_le(*limit as u64);
+        }
     }
     out.freeze()
 }
@@ -98,6 +104,10 @@ pub(super) fn decode_answer(mut bytes: Bytes) -> Option<Answer> {
         4 => Some(Answer::TransferFailed),
         5 => Some(Answer::Unknown),
         6 => Some(Answer::Stopped),
+        7 => {
+            let mut size = || usize::try_from(bytes.try_get_u64_le().ok()?).ok();
+            Some(Answer::TooLarge { got: size()?, limit: size()? })
+        }
         _ => None,
     }
 }
@@ -121,6 +131,7 @@ mod tests {
         for answer in [
             Answer::Committed { id: LogId::new(2, 9), response: Bytes::from_static(b"r") },
             Answer::Transferred(NodeId(2)),
+            Answer::TooLarge { got: 9, limit: 4 },
             Answer::NotLeader(None),
             Answer::Overloaded,
             Answer::TransferFailed,

@@ -87,11 +87,20 @@ impl World {
 
     /// Some of the nodes know that their log is damaged.
     pub(crate) fn with(count: u64, options: ServiceOptions, damaged: &[NodeId]) -> Self {
+        Self::with_each(count, |_| options, damaged)
+    }
+
+    /// The same, where nodes are told different things.
+    pub(crate) fn with_each(
+        count: u64,
+        options: impl Fn(NodeId) -> ServiceOptions,
+        damaged: &[NodeId],
+    ) -> Self {
         let now = Time(1_000_000);
         let node = |id: u64| {
             let id = NodeId(id);
             let health = if damaged.contains(&id) { Health::Damaged } else { Health::Sound };
-            (id, TestNode::new(Service::new(replica(id, count, health, now), options)))
+            (id, TestNode::new(Service::new(replica(id, count, health, now), options(id))))
         };
         Self {
             now,

@@ -256,3 +256,82 @@ fn a_client_that_does_not_wait_any_more_leaves_nothing_behind() {
         world.assert_nothing_waits(id);
     }
 }
+
+#[test]
+fn a_forwarded_command_that_is_larger_than_the_leader_takes_is_refused_and_says_so() {
+    let small = ServiceOptions { command_bytes_max: 10, ..ServiceOptions::default() };
+    // Whoever leads takes less than the others.
+    for leading in [N1, NodeId(2), NodeId(3)] {
+        let options = |id| if id == leading { small } else { ServiceOptions::default() };
+        let mut world = World::with_each(3, options, &[]);
+        if world.leader() != leading {
+            continue;
+        }
+        let follower = world.follower();
+        let request = world.ask(follower, command("eleven byte"));
+        let too_large = RequestError::TooLarge { got: 11, limit: 10 };
+        assert_eq!(world.reply(follower, request, 1), Reply::Failed(too_large));
+        let request = world.ask(follower, command("ten bytes."));
+        assert!(is_committed(&world.reply(follower, request, 1), "ten bytes."));
+        return;
+    }
+    panic!("one of three leads");
+}
+
+#[test]
+fn a_follower_forwards_no_more_than_the_leader_answers_in_time() {
+    const OVERLOADED: Reply = Reply::Failed(RequestError::Overloaded);
+    let mut world = World::new(3);
+    let (leader, follower) = (world.leader(), world.follower());
+    world.fates.insert(leader, Fate::Vanishes);
+    let large = || Request::Propose(vec![0; 1 << 20].into());
+    let mut refused = Vec::new();
+    for _ in 0..8 {
+        let request = world.ask(follower, large());
+        refused.push(world.replies(follower, request) == [OVERLOADED]);
+    }
+    assert_eq!(refused, [false, false, false, true, true, true, true, true], "no pace is known");
+    // Those are given up, and may be on their way for a while.
+    world.run(Duration::from_secs(2));
+    world.fates.remove(&leader);
+    for _ in 0..2 {
+        let request = world.ask(follower, large());
+        refused.push(world.replies(follower, request) == [OVERLOADED]);
+        world.run(Duration::from_secs(3));
+    }
+    assert_eq!(refused[8..], [true, false]);
+    // What is answered shows the pace.
+    for _ in 0..20 {
+        let requests: Vec<RequestId> = (0..3).map(|_| world.ask(follower, large())).collect();
+        for request in requests {
+            assert!(matches!(world.reply(follower, request, 1), Reply::Committed { .. }));
+        }
+    }
+    // 3 MiB in some 20 ms: so much more is answered in time.
+    let requests: Vec<RequestId> = (0..40).map(|_| world.ask(follower, large())).collect();
+    let refused =
+        requests.iter().filter(|request| world.replies(follower, **request) == [OVERLOADED]).count();
+    assert_eq!(refused, 0);
+    world.run(Duration::from_secs(2));
+    world.assert_nothing_waits(follower);
+}
+
+#[test]
+fn a_node_that_stood_still_takes_in_what_waits_before_it_gives_anything_up() {
+    let mut world = World::new(1);
+    world.leader();
+    let request = world.ask(N1, command("x"));
+    // All of the process stands still for longer than the command may take; its disk has answered meanwhile.
+    world.now = world.now.after(Duration::from_secs(3));
+    world.end_round(N1);
+    assert_eq!(world.replies(N1, request), []);
+    assert!(is_committed(&world.reply(N1, request, 1), "x"));
+    // It is put off once: what does not come then is given up.
+    world.node(N1).log_frozen = true;
+    let request = world.ask(N1, command("y"));
+    for _ in 0..3 {
+        world.now = world.now.after(Duration::from_secs(3));
+        world.end_round(N1);
+    }
+    assert_eq!(world.replies(N1, request), [UNKNOWN]);
+}
