@@ -55,6 +55,11 @@ impl<S: Subject> World<S> {
             }),
             Action::Stop { who, down_ms } => self.on_running(who, |world, id| world.stop(id, down_ms)),
             Action::Pause { who, ms } => self.on_running(who, |world, id| world.pause(id, ms)),
+            Action::PauseAll { ms } => {
+                for id in self.running() {
+                    self.pause(id, ms);
+                }
+            }
             Action::Hiccup { who, ms } => {
                 self.on_running(who, |world, id| world.host(id).hiccup_us = ms * MS);
             }

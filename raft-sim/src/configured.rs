@@ -25,6 +25,7 @@ pub(crate) fn config(id: NodeId, identity: &Identity, seed: u64, settings: &Sett
     config.clock_error = config.leader_timeout / 10;
     config.write_stall = Duration::from_millis(settings.write_stall_ms);
     config.batch_bytes_max = size(settings.batch_bytes);
+    config.commit_budget = Duration::from_millis(settings.commit_timeout_ms) / 2;
     config.inflight_messages_max = size(settings.inflight_messages);
     config.uncommitted_bytes_max = size(settings.uncommitted_bytes);
     config.tail_bytes_max = size(settings.tail_bytes);

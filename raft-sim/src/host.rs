@@ -54,6 +54,10 @@ pub(crate) struct Host<S: Subject> {
     /// A start is due.
     pub(crate) starting: bool,
     pub(crate) paused_until: u64,
+    /// When it last went on after it had stood still.
+    pub(crate) resumed_at: u64,
+    /// How long what the log's thread has just begun to write takes, at the rate of the disk.
+    pub(crate) writing_us: u64,
     pub(crate) stalled_until: u64,
     /// Syncs of its snapshots take until then.
     pub(crate) held_until: u64,
@@ -201,6 +205,8 @@ impl<S: Subject> Host<S> {
             process: None,
             starting: false,
             paused_until: 0,
+            resumed_at: 0,
+            writing_us: 0,
             stalled_until: 0,
             held_until: 0,
             trap: None,

@@ -27,6 +27,8 @@ impl<S: Subject> World<S> {
         (settings.slow, settings.split, settings.late) = (neutral.slow, neutral.split, neutral.late);
         (settings.stalls, settings.hiccups) = (neutral.stalls, neutral.hiccups);
         (settings.delay_us, settings.flush_us) = (neutral.delay_us, neutral.flush_us);
+        (settings.link_kbps, settings.disk_kbps) = (neutral.link_kbps, neutral.disk_kbps);
+        self.widen_all();
         if crippled {
             self.choose_away();
         }

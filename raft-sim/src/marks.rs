@@ -81,6 +81,7 @@ marks! {
     Refused = "a connection was refused",
     Paused = "a process stood still",
     HiccupOfLeader = "a leader stood still between its inputs and the clock",
+    LinkFull = "more was to be sent than a link carried",
     Crippled = "a minority stayed away after the end of faults",
 }
 

@@ -77,6 +77,7 @@ impl<S: Subject> World<S> {
             | Action::CrashAfter { .. }
             | Action::Stop { .. }
             | Action::Pause { .. }
+            | Action::PauseAll { .. }
             | Action::Hiccup { .. }
             | Action::Isolate { .. }
             | Action::OneWay { .. }

@@ -53,6 +53,7 @@ impl<S: Subject> World<S> {
         }
         process.wake_at = None;
         if now < paused_until {
+            host.resumed_at = paused_until;
             return self.wake(id, paused_until);
         }
         if process.inbox.is_empty() && process.service.next_deadline() > local {
@@ -65,6 +66,7 @@ impl<S: Subject> World<S> {
         if hiccup == 0 {
             return self.round(id, taken);
         }
+        self.host(id).resumed_at = now + hiccup;
         let leads = self.leader() == Some(id);
         self.marks.hit_if(leads && hiccup > MS, Mark::HiccupOfLeader);
         if let Some(process) = self.process(id, life) {
@@ -158,10 +160,7 @@ impl<S: Subject> World<S> {
                 self.tell(|| {
                     format!("{} -> {}  {}", message.from, message.to, crate::words::message(&message))
                 });
-                let mut buffer = bytes::BytesMut::new();
-                if raftkit_net::encode_message(&message, &mut buffer).is_ok() {
-                    self.send(id, message.to, Lane::Control, &buffer.freeze());
-                }
+                self.send_message(id, message);
             }
             ServiceAction::Do(Action::SendBulk { to, body }) => {
                 self.tell(|| format!("{id} -> {to}  bulk, {} bytes", body.len()));
@@ -219,10 +218,11 @@ impl<S: Subject> World<S> {
         if raftkit_net::encode_frame(frame, &mut buffer).is_err() {
             return Sent::Blocked;
         }
-        self.send(id, to, lane, &buffer.freeze())
+        self.transmit(id, to, lane, buffer.freeze())
     }
 
-    fn send(&mut self, id: NodeId, to: NodeId, lane: Lane, frame: &bytes::Bytes) -> Sent {
+    /// Hands a frame to the network.
+    pub(crate) fn send(&mut self, id: NodeId, to: NodeId, lane: Lane, frame: &bytes::Bytes) -> Sent {
         if !self.hosts.contains_key(&to) {
             return Sent::Blocked;
         }

@@ -121,6 +121,8 @@ pub enum Action {
     Stop { who: Target, down_ms: u64 },
     /// A process stands still (SIGSTOP).
     Pause { who: Target, ms: u64 },
+    /// All processes stand still, as on a host that pauses its guests.
+    PauseAll { ms: u64 },
     /// The next round of a node's loop takes so long between taking its inputs and reading the clock.
     Hiccup { who: Target, ms: u64 },
     /// Cuts a node off, both ways.
@@ -222,6 +224,7 @@ impl fmt::Display for Action {
             }
             Self::Stop { who, down_ms } => write!(f, "stop {who} down {down_ms} ms"),
             Self::Pause { who, ms } => write!(f, "pause {who} for {ms} ms"),
+            Self::PauseAll { ms } => write!(f, "pause-all for {ms} ms"),
             Self::Hiccup { who, ms } => write!(f, "hiccup {who} for {ms} ms"),
             Self::Isolate { who, ms } => write!(f, "isolate {who} for {ms} ms"),
             Self::OneWay { from, to, ms } => write!(f, "one-way {from} {to} for {ms} ms"),
@@ -289,6 +292,7 @@ impl<'a> Words<'a> {
             },
             "stop" => Action::Stop { who: self.target()?, down_ms: self.number()? },
             "pause" => Action::Pause { who: self.target()?, ms: self.number()? },
+            "pause-all" => Action::PauseAll { ms: self.number()? },
             "hiccup" => Action::Hiccup { who: self.target()?, ms: self.number()? },
             "isolate" => Action::Isolate { who: self.target()?, ms: self.number()? },
             "one-way" => Action::OneWay { from: self.target()?, to: self.target()?, ms: self.number()? },
@@ -342,6 +346,7 @@ mod tests {
             Action::CrashAtCall { who: node, calls: 17, down_ms: 3 },
             Action::Stop { who: leader, down_ms: 3 },
             Action::Pause { who: follower, ms: 3 },
+            Action::PauseAll { ms: 3 },
             Action::Hiccup { who: node, ms: 3 },
             Action::Isolate { who: leader, ms: 3 },
             Action::OneWay { from: leader, to: follower, ms: 4 },

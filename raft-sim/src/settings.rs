@@ -63,6 +63,9 @@ settings! {
     stalls = 0, "Of syncs: take up to 3 s.";
     sync_errors = 0, "Of syncs, in millionths: fail.";
     write_errors = 0, "Of writes, in millionths: fail.";
+    link_kbps = 0, "A link carries so many thousand bytes a second in each direction; 0: any number.";
+    link_queue_kib = 32, "So much is in the network in front of a link that has a rate.";
+    disk_kbps = 0, "The log's disk takes so many thousand bytes a second; 0: any number.";
     hiccups = 0, "Of rounds: up to 30 ms between taking the inputs and reading the clock.";
     leader_timeout_ms = 500, "The protocol's setting of this name.";
     election_timeout_ms = 1000, "The protocol's setting of this name.";
@@ -81,6 +84,8 @@ settings! {
     chunk_bytes = 4096, "The chunks of a snapshot.";
     priorities = 0, "1: nodes have priorities of their own as leaders.";
     patience_ms = 90_000, "Once faults have ended all must be as it should be within so long.";
+    steady_ms = 0, "From then on until faults end the leader stays, unless this is 0.";
+    flowing = 0, "1: in that time writes succeed all along, and few end in doubt.";
     crippled = 0, "1: a minority stays cut off or down when faults end.";
     apart = 0, "1: log, state and snapshots have folders of their own, and none hides what another left unsynced.";
 }

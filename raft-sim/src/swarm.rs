@@ -26,6 +26,7 @@ fn swarm(seed: u64, nodes: Option<u64>) -> Plan {
         settings.nodes = nodes;
     }
     let script = draw_script(&mut rng, &settings);
+    draw_rates(&mut Rng::new(seed, "rates"), &mut settings);
     Plan { seed, kind: "swarm".to_owned(), settings, script }
 }
 
@@ -84,6 +85,17 @@ pub(crate) fn draw_settings(rng: &mut Rng) -> Settings {
         settings.write_stall_ms = rng.pick(&[400, 1000, 2000]);
     }
     settings
+}
+
+/// Links and disks that carry only so much.
+fn draw_rates(rng: &mut Rng, settings: &mut Settings) {
+    if rng.permille(150) {
+        settings.link_kbps = rng.pick(&[30, 100, 300, 1000]);
+        settings.link_queue_kib = rng.pick(&[1, 8, 32]);
+    }
+    if rng.permille(100) {
+        settings.disk_kbps = rng.pick(&[30, 100, 300, 1000]);
+    }
 }
 
 fn target(rng: &mut Rng, settings: &Settings) -> Target {

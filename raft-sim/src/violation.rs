@@ -53,6 +53,7 @@ promises! {
     StateCheck "state-check" "What the state machine's own check asks of every state.",
     Rules "rules" "A node does what the protocol allows after what it has heard: it campaigns, leads, commits, answers reads and stays leader with a quorum behind it.",
     Liveness "liveness" "Once faults end a leader is elected, all catch up, and requests are answered.",
+    Flow "flow" "A cluster that is only busy keeps its leader, and writes succeed though more are asked for than it carries.",
     NoPanic "no-panic" "Nothing in the code under test asserts or panics.",
     Bounded "bounded" "Queues stay below their named limits, and what is kept for a peer that is gone has an end.",
 }

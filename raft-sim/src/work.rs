@@ -37,6 +37,8 @@ impl<S: Subject> World<S> {
         let writes = std::mem::take(&mut process.log.queue);
         process.log.witnessed = false;
         self.note_around(id, &writes);
+        let bytes: usize = writes.iter().flat_map(|write| write.append.iter().map(payload_len)).sum();
+        self.host(id).writing_us = (bytes as u64 * 1000).checked_div(self.settings.disk_kbps).unwrap_or(0);
         self.work_log(id, |worker| worker.flush(writes));
     }
 
@@ -133,6 +135,9 @@ impl<S: Subject> World<S> {
         let hangs = stalled || hung || held;
         let syncs: Vec<_> = syncs.into_iter().map(|sync| sync.id).collect();
         let mut takes = 20 + self.rng.below(settings_us) * (syncs.len() as u64).clamp(1, 4);
+        if thread == Thread::Log {
+            takes += std::mem::take(&mut host.writing_us);
+        }
         if stalled {
             takes += 50 * MS + self.rng.below(3 * SECOND);
             self.marks.hit(Mark::Stalled);

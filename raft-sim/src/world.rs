@@ -10,7 +10,8 @@ use raftkit_replica::{CallId, RequestId};
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::host::{Host, Process, Thread};
-use crate::network::{Network, Packet};
+use crate::narrow::Narrow;
+use crate::network::{Lane, Network, Packet};
 use crate::rng::Rng;
 use crate::script::Crash;
 use crate::subject::Subject;
@@ -57,6 +58,12 @@ pub(crate) enum Happening {
     Space(NodeId),
     /// The operator looks after the members.
     Operator,
+    /// A link with a rate takes more.
+    Pump(NodeId, NodeId),
+    /// A link with a rate has carried a frame.
+    Carried(NodeId, u64, NodeId, Lane, bytes::Bytes),
+    /// It is time to see whether a busy cluster goes on.
+    Steady,
 }
 
 /// What is counted beside the disks' own counts.
@@ -80,6 +87,8 @@ pub struct Counts {
     pub wipes: u64,
     /// Writes that were acknowledged.
     pub writes: u64,
+    /// Writes whose outcome a node could not tell.
+    pub doubts: u64,
     /// Reads that were answered.
     pub reads: u64,
     /// Changes of membership that were answered.
@@ -98,6 +107,7 @@ impl std::ops::AddAssign for Counts {
         self.rots += other.rots;
         self.wipes += other.wipes;
         self.writes += other.writes;
+        self.doubts += other.doubts;
         self.reads += other.reads;
         self.changes += other.changes;
     }
@@ -112,6 +122,7 @@ pub struct World<S: Subject> {
     pub(crate) hosts: BTreeMap<NodeId, Host<S>>,
     pub(crate) founding: Membership,
     pub(crate) network: Network,
+    pub(crate) narrow: Narrow,
     pub(crate) truth: Truth,
     pub(crate) twin: Twin<S>,
     pub(crate) clients: Clients<S>,
@@ -122,6 +133,7 @@ pub struct World<S: Subject> {
     /// What happened sometimes.
     pub marks: Marks,
     pub(crate) counts: Counts,
+    pub(crate) steady: Option<crate::steady::Steady>,
     /// What stores held when they last counted, that are wiped or damaged now: a leader that heard of it then may still
     /// count it.
     pub(crate) ghosts: BTreeMap<(NodeId, StoreId), crate::shadow::Shadow>,
@@ -170,6 +182,8 @@ impl<S: Subject> World<S> {
             script: plan.script.clone(),
             hosts: BTreeMap::new(),
             network: Network::new(plan.seed),
+            narrow: Narrow::default(),
+            steady: None,
             truth: Truth::new(founding.clone()),
             founding,
             twin: Twin::new().expect("a subject opens on a disk that works"),
@@ -213,6 +227,9 @@ impl<S: Subject> World<S> {
             world.at(at, Happening::Client(client));
         }
         world.at(500 * MS, Happening::Operator);
+        if world.settings.steady_ms > 0 {
+            world.at(world.settings.steady_ms * MS, Happening::Steady);
+        }
         world
     }
 
@@ -270,6 +287,9 @@ impl<S: Subject> World<S> {
             Happening::Trapped(id, life, how, down_ms) => self.trapped(id, life, how, down_ms),
             Happening::Space(id) => self.space(id),
             Happening::Operator => self.operate(),
+            Happening::Pump(from, to) => self.pump_again(from, to),
+            Happening::Carried(from, life, to, lane, frame) => self.carried(from, life, to, lane, &frame),
+            Happening::Steady => self.look_after_flow(),
         }
     }
 

@@ -55,6 +55,7 @@ impl<S: Subject> World<S> {
             }
             (What::Write { ask, command, .. }, Reply::Failed(RequestError::Unknown(_))) => {
                 self.hit(Mark::WriteUnknown);
+                self.counts.doubts += 1;
                 self.clients.unknown.insert(command);
                 let outcome = Outcome::Unknown;
                 self.subject.ended(Ended { client, ask, called, returned: None, outcome, stale: false });

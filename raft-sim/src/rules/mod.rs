@@ -33,6 +33,8 @@ impl<S: Subject> World<S> {
         let silence = (leader_timeout + leader_timeout / 2).min(ms(settings.election_timeout_ms));
         let host = self.hosts.get_mut(&id).expect("known");
         let local = host.local(now);
+        // A leader that stood still may go on until it has had time to hear what was answered meanwhile.
+        let resumed = host.local(host.resumed_at.min(now));
         let Some(process) = host.process.as_mut() else { return Ok(()) };
         let node = process.service.replica().node();
         if !node.is_leader() {
@@ -44,8 +46,9 @@ impl<S: Subject> World<S> {
             return Ok(());
         }
         let (heard, term) = (&process.heard, node.term());
-        let is_heard =
-            |peer: NodeId| peer == id || heard.answered_at(peer, term).after(silence + GRACE) >= local;
+        let is_heard = |peer: NodeId| {
+            peer == id || heard.answered_at(peer, term).max(resumed).after(silence + GRACE) >= local
+        };
         promise!(
             Rules,
             either(before.membership(), node.membership(), is_heard),
@@ -54,7 +57,7 @@ impl<S: Subject> World<S> {
         let oldest = host.submitted.front().filter(|_| !host.pending.is_empty()).copied();
         promise!(
             Rules,
-            oldest.is_none_or(|oldest| oldest.after(stall + GRACE) >= local),
+            oldest.is_none_or(|oldest| oldest.max(resumed).after(stall + GRACE) >= local),
             "{id} leads on, and a write of it is not durable after {stall:?} (hashicorp/raft#503)"
         );
         let committed = host.view.entry(node.commit()).map(|entry| entry.id.term);

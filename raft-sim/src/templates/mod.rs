@@ -1,5 +1,6 @@
 //! Known ways to break a replicated log, for 30 % of the seeds: each a script with its times and places drawn.
 
+mod busy;
 mod disks;
 mod folders;
 mod leaders;
@@ -86,6 +87,10 @@ const TEMPLATES: &[(&str, Template)] = &[
     ("terms-apart", leaders::terms_apart),
     ("longer-but-older", leaders::longer_but_older),
     ("called-and-demoted", members::called_and_demoted),
+    ("narrow-links", busy::narrow_links),
+    ("slow-disks", busy::slow_disks),
+    ("far-behind", busy::far_behind),
+    ("standstill", busy::standstill),
 ];
 
 /// The template's plan, where this seed is one's.
@@ -105,6 +110,10 @@ pub(crate) fn plan(seed: u64, nodes: Option<u64>) -> Option<Plan> {
     template(&mut settings, &mut draft);
     if let Some(nodes) = nodes {
         settings.nodes = nodes;
+        if nodes.is_multiple_of(2) {
+            // Who is steady in a template may lack a quorum where half of the nodes is none.
+            settings.steady_ms = 0;
+        }
     }
     settings.duration_ms = draft.at_ms + 500;
     Some(Plan { seed, kind: name.to_owned(), settings, script: draft.script })

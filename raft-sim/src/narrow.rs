@@ -1,0 +1,143 @@
+//! Links with a rate. What does not fit into the network yet waits at the sender as it does in the shipping transport:
+//! messages in raft-net's queue with its lanes, requests and bulk bodies behind them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::{Bytes, BytesMut};
+use raftkit_core::{Message, NodeId};
+use raftkit_net::queue::{Queue, Urgency};
+
+use crate::Mark;
+use crate::network::{Lane, Sent};
+use crate::subject::Subject;
+use crate::world::{Happening, World};
+
+/// What the shipping transport queues for a peer at most.
+const QUEUE_BYTES_MAX: usize = 32 << 20;
+
+/// All directions that have a rate.
+#[derive(Debug, Default)]
+pub(crate) struct Narrow(BTreeMap<(NodeId, NodeId), Way>);
+
+/// A direction from one node to another.
+#[derive(Debug)]
+struct Way {
+    /// The process that sends.
+    life: u64,
+    messages: Queue,
+    others: VecDeque<(Lane, Bytes)>,
+    /// When the link has carried all that it was given.
+    free_at: u64,
+    /// A look at it is planned.
+    planned: bool,
+}
+
+impl Way {
+    fn new(life: u64) -> Self {
+        let messages = Queue::new(QUEUE_BYTES_MAX);
+        Self { life, messages, others: VecDeque::new(), free_at: 0, planned: false }
+    }
+
+    /// The frame that goes next: urgent messages first, then entries, then all else, as their streams' priorities say.
+    fn next(&mut self) -> Option<(Lane, Bytes)> {
+        let message = [Urgency::Urgent, Urgency::Bulky].into_iter().find_map(|urgency| {
+            // One at a time: no batch is that small.
+            self.messages.take(urgency, 1).pop()
+        });
+        match message {
+            Some(message) => {
+                let mut frame = BytesMut::new();
+                let encoded = raftkit_net::encode_message(&message, &mut frame);
+                encoded.ok().map(|()| (Lane::Control, frame.freeze()))
+            }
+            None => self.others.pop_front(),
+        }
+    }
+}
+
+impl<S: Subject> World<S> {
+    /// Sends a message, at once or when its link has carried what goes before.
+    pub(crate) fn send_message(&mut self, id: NodeId, message: Message) {
+        let to = message.to;
+        if self.settings.link_kbps == 0 {
+            let mut frame = BytesMut::new();
+            if raftkit_net::encode_message(&message, &mut frame).is_ok() {
+                self.send(id, to, Lane::Control, &frame.freeze());
+            }
+            return;
+        }
+        if self.way(id, to).messages.push(message).is_none() {
+            let life = self.hosts[&id].life;
+            self.at(self.now, Happening::Unreachable(id, life, to));
+        }
+        self.pump(id, to);
+    }
+
+    /// The same for any other frame. One that waits for its link counts as sent.
+    pub(crate) fn transmit(&mut self, id: NodeId, to: NodeId, lane: Lane, frame: Bytes) -> Sent {
+        if self.settings.link_kbps == 0 {
+            return self.send(id, to, lane, &frame);
+        }
+        self.way(id, to).others.push_back((lane, frame));
+        self.pump(id, to);
+        Sent::OnItsWay
+    }
+
+    fn way(&mut self, id: NodeId, to: NodeId) -> &mut Way {
+        let life = self.hosts[&id].life;
+        let way = self.narrow.0.entry((id, to)).or_insert_with(|| Way::new(life));
+        if way.life != life {
+            // With the process goes what waited in it.
+            *way = Way { free_at: way.free_at, ..Way::new(life) };
+        }
+        way
+    }
+
+    /// Gives a link what its queue in the network takes now, and comes back when that takes more.
+    pub(crate) fn pump(&mut self, id: NodeId, to: NodeId) {
+        let (now, life, kbps) = (self.now, self.hosts[&id].life, self.settings.link_kbps);
+        let queue_us = (self.settings.link_queue_kib * 1024 * 1000).checked_div(kbps).unwrap_or(u64::MAX);
+        let mut frames = Vec::new();
+        let way = self.way(id, to);
+        let mut next_look = None;
+        loop {
+            if way.free_at > now.saturating_add(queue_us) {
+                next_look = (!way.planned).then_some(way.free_at - queue_us);
+                way.planned = true;
+                break;
+            }
+            let Some((lane, frame)) = way.next() else { break };
+            let takes = (frame.len() as u64 * 1000).checked_div(kbps).unwrap_or(0);
+            way.free_at = way.free_at.max(now) + takes;
+            frames.push((way.free_at, lane, frame));
+        }
+        for (at, lane, frame) in frames {
+            self.at(at, Happening::Carried(id, life, to, lane, frame));
+        }
+        if let Some(at) = next_look {
+            self.hit(Mark::LinkFull);
+            self.at(at, Happening::Pump(id, to));
+        }
+    }
+
+    /// The queue of a link takes more.
+    pub(crate) fn pump_again(&mut self, id: NodeId, to: NodeId) {
+        self.way(id, to).planned = false;
+        self.pump(id, to);
+    }
+
+    /// A link has carried a frame.
+    pub(crate) fn carried(&mut self, id: NodeId, life: u64, to: NodeId, lane: Lane, frame: &Bytes) {
+        if self.process(id, life).is_some() {
+            self.send(id, to, lane, frame);
+        }
+    }
+
+    /// No link has a rate any more.
+    pub(crate) fn widen_all(&mut self) {
+        let ways: Vec<_> = self.narrow.0.keys().copied().collect();
+        for (id, to) in ways {
+            self.pump(id, to);
+        }
+    }
+}

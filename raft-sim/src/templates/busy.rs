@@ -1,0 +1,73 @@
+//! Clusters that are only busy: more is asked for than a link or a disk carries, or a node has much to catch up with.
+
+use super::Draft;
+use crate::Settings;
+use crate::script::{Action, Crash, Target};
+
+/// No fault, and three nodes.
+fn calm(settings: &mut Settings) {
+    let neutral = Settings::default();
+    *settings = Settings {
+        nodes: 3,
+        delay_us: settings.delay_us.min(2_000),
+        flush_us: settings.flush_us.min(2_000),
+        drift: settings.drift,
+        apart: settings.apart,
+        patience_ms: settings.patience_ms,
+        ..neutral
+    };
+    settings.journal_kib = 1024;
+}
+
+/// Many clients write large values.
+fn flood(settings: &mut Settings, draft: &mut Draft) {
+    calm(settings);
+    (settings.clients, settings.gap_ms) = (64, 20);
+    (settings.reads, settings.conditional, settings.keys) = (20, 0, 64);
+    settings.value_bytes = draft.rng.pick(&[10_000, 20_000, 30_000]);
+    (settings.steady_ms, settings.flowing) = (12_000, 1);
+    draft.at_ms = 22_000;
+}
+
+/// More is written than links carry.
+pub(super) fn narrow_links(settings: &mut Settings, draft: &mut Draft) {
+    flood(settings, draft);
+    // What all clients have asked for at once takes 1.5 to 3 s.
+    settings.link_kbps = settings.value_bytes * 64 / 2 / draft.rng.range(1500, 3000);
+}
+
+/// More is written than disks take.
+pub(super) fn slow_disks(settings: &mut Settings, draft: &mut Draft) {
+    flood(settings, draft);
+    settings.disk_kbps = settings.value_bytes * 64 / 2 / draft.rng.range(1500, 3000);
+}
+
+/// A follower comes back far behind over a slow link, and the other one dies: nothing but the leader's patience with the
+/// one that catches up keeps it in office.
+pub(super) fn far_behind(settings: &mut Settings, draft: &mut Draft) {
+    calm(settings);
+    (settings.clients, settings.gap_ms, settings.reads, settings.conditional) = (16, 20, 0, 0);
+    (settings.value_bytes, settings.keys) = (20_000, 16);
+    settings.link_kbps = draft.rng.range(250, 500);
+    draft.at_ms = 2_500;
+    draft.act(Action::Crash { who: Target::Follower(0), how: Crash::Kill, down_ms: 8_000 });
+    settings.steady_ms = draft.at_ms + 1_000;
+    draft.at_ms += 8_300;
+    // The lower id is back and is the first again.
+    draft.act(Action::Crash { who: Target::Follower(1), how: Crash::Kill, down_ms: 60_000 });
+    draft.at_ms += 12_000;
+}
+
+/// All nodes stand still together, as on a host that pauses its guests, and go on as they were.
+pub(super) fn standstill(settings: &mut Settings, draft: &mut Draft) {
+    calm(settings);
+    settings.gap_ms = draft.rng.pick(&[50, 300, 1000]);
+    settings.steady_ms = 2_500;
+    draft.at_ms = 4_000;
+    for _ in 0..4 {
+        let ms = draft.rng.range(1_500, 5_000);
+        draft.act(Action::PauseAll { ms });
+        draft.at_ms += ms;
+        draft.pause(1_500, 3_000);
+    }
+}
