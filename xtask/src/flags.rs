@@ -89,6 +89,11 @@ pub(crate) struct LoadFlags {
     /// Number of different keys
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) keys: u64,
+
+    /// Writes a second that all clients together begin, whether or not earlier ones are answered; without it, each client
+    /// begins its next write when the last one is answered
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: Option<u32>,
 }
 
 #[derive(Debug, Default, Args)]

@@ -1,7 +1,9 @@
-//! `cargo xtask load`: clients that write small values as fast as a cluster takes them.
+//! `cargo xtask load`: clients that write values, as fast as a cluster takes them or at a rate.
 //!
 //! A closed loop: each client sends its next write when the last one is answered, so latency is as one client
-//! sees it, and the rate is what so many clients make.
+//! sees it, and the rate is what so many clients make. With `--rate` a write begins when its time has come and a
+//! client is free, and its latency counts from that time: what is offered does not depend on what is answered, as long
+//! as there are clients enough.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::thread;
@@ -9,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::console::{self, say};
 use crate::flags::LoadFlags;
-use crate::http::Connection;
+use crate::http::{Connection, HttpError};
 use crate::workspace::Failure;
 
 /// Longer than a server waits for a leader and a commit.
@@ -33,7 +35,8 @@ pub(crate) fn run(flags: &LoadFlags) -> Result<(), Failure> {
         .enumerate()
         .map(|(number, addr)| {
             let client = Client::new(number, addr, flags);
-            thread::spawn(move || client.write_until(end))
+            let pace = flags.rate.map(|rate| Pace::new(start, number, flags.clients, rate));
+            thread::spawn(move || client.write_until(end, pace))
         })
         .collect();
     let mut total = Tally::default();
@@ -66,6 +69,11 @@ fn resolve(addr: &str) -> Result<SocketAddr, Failure> {
 struct Tally {
     /// Latency of each write that was answered well, in microseconds.
     micros: Vec<u64>,
+    /// Refused for load: certainly nothing was done.
+    refused: u64,
+    /// Proposed, and not known to be done.
+    in_doubt: u64,
+    /// All else.
     errors: u64,
     first_error: Option<String>,
 }
@@ -73,21 +81,31 @@ struct Tally {
 impl Tally {
     fn add(&mut self, other: Tally) {
         self.micros.extend(other.micros);
+        self.refused += other.refused;
+        self.in_doubt += other.in_doubt;
         self.errors += other.errors;
         self.first_error = self.first_error.take().or(other.first_error);
     }
 
-    fn error(&mut self, words: impl FnOnce() -> String) {
-        self.errors += 1;
-        self.first_error.get_or_insert_with(words);
+    fn note(&mut self, failed: Failed) {
+        match failed {
+            Failed::Refused(_) => self.refused += 1,
+            Failed::InDoubt(_) => self.in_doubt += 1,
+            Failed::Otherwise(_) => self.errors += 1,
+        }
+        let (Failed::Refused(words) | Failed::InDoubt(words) | Failed::Otherwise(words)) = failed;
+        self.first_error.get_or_insert(words);
     }
 
     fn report(&mut self, elapsed: Duration) -> String {
         self.micros.sort_unstable();
         let count = self.micros.len();
-        let header = ["writes", "errors", "writes/s", "p50 us", "p90 us", "p99 us", "max us"];
+        let header =
+            ["writes", "refused", "in doubt", "errors", "writes/s", "p50 us", "p90 us", "p99 us", "max us"];
         let row = vec![
             count.to_string(),
+            self.refused.to_string(),
+            self.in_doubt.to_string(),
             self.errors.to_string(),
             // A count below 2^52 is exact in a float.
             format!("{:.0}", count as f64 / elapsed.as_secs_f64()),
@@ -106,6 +124,36 @@ fn percentile(sorted: &[u64], percent: usize) -> u64 {
     sorted.get(rank - 1).copied().unwrap_or(0)
 }
 
+/// Why a write was not answered well, in words.
+enum Failed {
+    Refused(String),
+    InDoubt(String),
+    Otherwise(String),
+}
+
+/// When a client's writes are due, of those of all clients.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    next: Instant,
+    gap: Duration,
+}
+
+impl Pace {
+    fn new(start: Instant, number: usize, clients: u16, rate: u32) -> Self {
+        let between = Duration::from_secs(1) / rate;
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        Self { next: start + between * number, gap: between * u32::from(clients) }
+    }
+
+    /// Waits until the next write is due; when that was.
+    fn wait(&mut self) -> Instant {
+        let due = self.next;
+        self.next += self.gap;
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        due
+    }
+}
+
 struct Client {
     addr: SocketAddr,
     random: u64,
@@ -120,41 +168,47 @@ impl Client {
         Self { addr, random, keys: flags.keys, value_bytes: flags.value_bytes }
     }
 
-    fn write_until(mut self, end: Instant) -> Tally {
+    fn write_until(mut self, end: Instant, mut pace: Option<Pace>) -> Tally {
         let mut tally = Tally::default();
         let mut connection = None;
         while Instant::now() < end {
+            let start = pace.as_mut().map_or_else(Instant::now, Pace::wait);
             match self.write(&mut connection) {
-                Ok(micros) => tally.micros.push(micros),
-                Err(error) => {
-                    tally.error(|| error);
-                    thread::sleep(ERROR_PAUSE);
+                Ok(()) => tally.micros.push(u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)),
+                Err(failed) => {
+                    tally.note(failed);
+                    if pace.is_none() {
+                        thread::sleep(ERROR_PAUSE);
+                    }
                 }
             }
         }
         tally
     }
 
-    /// One write; how long it took in microseconds, or what went wrong. The connection is kept for the next
-    /// while it works.
-    fn write(&mut self, kept: &mut Option<Connection>) -> Result<u64, String> {
+    /// One write, or what went wrong. The connection is kept for the next while it works.
+    fn write(&mut self, kept: &mut Option<Connection>) -> Result<(), Failed> {
         let mut connection = match kept.take() {
             Some(connection) => connection,
             None => Connection::open(self.addr, ANSWER_TIMEOUT)
-                .map_err(|error| format!("{}: {error}", self.addr))?,
+                .map_err(|error| Failed::Otherwise(format!("{}: {error}", self.addr)))?,
         };
         let request = self.request();
-        let start = Instant::now();
-        let response = connection.ask(&request).map_err(|error| format!("{}: {error}", self.addr))?;
-        let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let lost = |error: HttpError| Failed::Otherwise(format!("{}: {error}", self.addr));
+        let response = connection.ask(&request).map_err(lost)?;
         if !response.close {
             *kept = Some(connection);
         }
         if response.status == 200 && response.body.trim_ascii() == b"true" {
-            return Ok(micros);
+            return Ok(());
         }
         let body = String::from_utf8_lossy(&response.body);
-        Err(format!("{}: status {}: {}", self.addr, response.status, body.trim()))
+        let words = format!("{}: status {}: {}", self.addr, response.status, body.trim());
+        Err(match response.status {
+            503 => Failed::Refused(words),
+            500 if body.starts_with("serverPartialFail") => Failed::InDoubt(words),
+            _ => Failed::Otherwise(words),
+        })
     }
 
     fn request(&mut self) -> Vec<u8> {
@@ -178,9 +232,9 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
-    use super::{Tally, percentile};
+    use super::{Pace, Tally, percentile};
 
     #[test]
     fn percentiles_are_values_that_occurred() {
@@ -193,12 +247,35 @@ mod tests {
     }
 
     #[test]
+    fn the_writes_of_all_clients_are_due_one_after_the_other() {
+        let start = Instant::now();
+        let dues: Vec<Vec<Duration>> = (0..2)
+            .map(|number| {
+                let mut pace = Pace::new(start, number, 2, 1000);
+                (0..2).map(|_| pace.wait() - start).collect()
+            })
+            .collect();
+        let ms = Duration::from_millis;
+        assert_eq!(dues, [[ms(0), ms(2)], [ms(1), ms(3)]]);
+    }
+
+    #[test]
     fn tallies_of_clients_add_up() {
-        let mut total = Tally { micros: vec![30], errors: 1, first_error: Some("one".to_owned()) };
-        total.add(Tally { micros: vec![10, 20], errors: 2, first_error: Some("two".to_owned()) });
+        let mut total =
+            Tally { micros: vec![30], errors: 1, first_error: Some("one".to_owned()), ..Tally::default() };
+        total.add(Tally {
+            micros: vec![10, 20],
+            refused: 4,
+            in_doubt: 5,
+            errors: 2,
+            first_error: Some("two".to_owned()),
+        });
         let report = total.report(Duration::from_secs(2));
         let row = report.lines().last().expect("a row");
-        assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["3", "3", "2", "20", "30", "30", "30"]);
+        assert_eq!(
+            row.split_whitespace().collect::<Vec<_>>(),
+            ["3", "4", "5", "3", "2", "20", "30", "30", "30"]
+        );
         assert_eq!(total.first_error.as_deref(), Some("one"));
     }
 }
