@@ -130,6 +130,8 @@ impl ServerConfig {
             clock_error: self.clock_error,
             write_stall: self.write_stall,
             batch_bytes_max: self.batch_bytes_max,
+            // Half of what clients wait for is planned for, as a pace changes.
+            commit_budget: self.commit_timeout / 2,
             ..Config::new(self.node, store, incarnation, seed)
         }
     }
