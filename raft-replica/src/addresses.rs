@@ -160,9 +160,10 @@ mod tests {
         }
         let corrected = addresses.correct(&membership()).expect("all have moved");
         for (node, member) in corrected.members() {
-            let before = &membership().members()[node];
+            let membership = membership();
+            let before = &membership.members()[node];
             assert_eq!(member, &Member { address: format!("new-{node}"), ..before.clone() });
-            assert_eq!(corrected.suffrage(*node), membership().suffrage(*node));
+            assert_eq!(corrected.suffrage(*node), membership.suffrage(*node));
         }
     }
 
