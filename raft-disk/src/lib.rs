@@ -11,6 +11,7 @@ mod real;
 mod redb_backend;
 mod rng;
 mod simulated;
+mod slack;
 mod unreadable;
 
 pub use copy_on_write::CopyOnWrite;
@@ -21,6 +22,7 @@ pub use simulated::{
     Chance, DeferredSync, DiskImage, ErrorChance, Faults, Injected, Operation, SimulatedDisk, SyncId,
     SyncKind,
 };
+pub use slack::Slack;
 
 use std::fmt::Debug;
 use std::io;
@@ -75,6 +77,15 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// # Errors
     /// As of the operating system. What was renamed since the last good sync is then unknown.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// How much may still be written into new files in a folder, in bytes, as far as it is known; a disk that does not know
+    /// says `u64::MAX`.
+    ///
+    /// # Errors
+    /// As of the operating system.
+    fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
 
     /// Locks a folder against every other holder, in this process or another, until the lock is dropped or its holder
     /// dies.

@@ -69,6 +69,11 @@ impl Disk for RealDisk {
         File::open(path)?.sync_all()
     }
 
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(path)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
     fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
         let name = path.join(Self::LOCK_FILE);
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&name);

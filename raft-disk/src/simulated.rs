@@ -16,6 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::image::BLOCK;
 use crate::names::{Target, normal};
 use crate::{DirLock, Disk, DiskFile, OpenMode, RealDisk};
 
@@ -162,6 +163,10 @@ impl Disk for SimulatedDisk {
             // The names stay unknown: a crash draws what became of them.
             Verdict::Fail(error) | Verdict::Cut(error) => Err(error),
         }
+    }
+
+    fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
+        self.call(Operation::FreeBytes, |state| Ok((state.free() as u64).saturating_mul(BLOCK as u64)))
     }
 
     fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {

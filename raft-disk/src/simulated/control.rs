@@ -81,6 +81,14 @@ impl SimulatedDisk {
         }
     }
 
+    /// The length of a file as a call would find it, without a call; none when there is no such file.
+    #[must_use]
+    pub fn len_of(&self, path: &Path) -> Option<u64> {
+        let mut state = self.state();
+        let id = state.names.file(&normal(path)).ok()?;
+        Some(state.file(id).cached().len() as u64)
+    }
+
     /// How many calls there were, reads included.
     #[must_use]
     pub fn calls(&self) -> u64 {

@@ -20,6 +20,8 @@ pub enum Operation {
     Exists,
     /// [`Disk::sync_dir`](crate::Disk::sync_dir).
     SyncDir,
+    /// [`Disk::free_bytes`](crate::Disk::free_bytes).
+    FreeBytes,
     /// [`Disk::lock_dir`](crate::Disk::lock_dir).
     Lock,
     /// [`DiskFile::len`](crate::DiskFile::len).
@@ -52,6 +54,7 @@ impl Operation {
             Self::Open
             | Self::List
             | Self::Exists
+            | Self::FreeBytes
             | Self::Lock
             | Self::Len
             | Self::Read
@@ -69,6 +72,7 @@ impl Operation {
             | Self::CreateDir
             | Self::List
             | Self::Exists
+            | Self::FreeBytes
             | Self::Lock
             | Self::Len
             | Self::SetLen
