@@ -12,6 +12,8 @@
 //! | `tables.rs` | the tables and the meta record |
 //! | `state.rs` | what commands do to the tables |
 //! | `machine.rs` | open, apply, persist, restore |
+//! | `give_back.rs`, `notes.rs`, `copy.rs` | gives space back: when, how much is live, a copy into a new file |
+//! | `current.rs` | the database that holds the state at present |
 //! | `reader.rs` | get, list, keys |
 //! | `listing.rs` | a prefix, read step by step |
 //! | `watch/` | who is woken by which change |
@@ -22,11 +24,15 @@
 extern crate raftkit_mutants;
 
 mod command;
+mod copy;
+mod current;
 mod entry;
 mod fault;
+mod give_back;
 mod listing;
 mod machine;
 mod mutants;
+mod notes;
 mod reader;
 mod snapshot;
 mod state;

@@ -6,13 +6,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use raftkit_core::LogId;
-use raftkit_disk::{Disk, OpenMode, RedbFile, create_dir_all_durably};
-use raftkit_replica::{Applied, MachineError, SnapshotView, StateMachine};
-use redb::{Builder, Database, Durability, ReadableDatabase, WriteTransaction};
+use raftkit_disk::{Disk, OpenMode, RedbFile, Slack, create_dir_all_durably};
+use raftkit_replica::{Applied, MachineError, Progress, SnapshotView, StateMachine};
+use redb::{Builder, Durability, ReadableDatabase, WriteTransaction};
 
 use crate::command::{Command, Response};
+use crate::copy::remove_left_over;
+use crate::current::Current;
 use crate::fault::{Fault, damaged, guard};
+use crate::give_back::GiveBack;
 use crate::mutants;
+use crate::notes::Notes;
 use crate::reader::KvReader;
 use crate::snapshot::{self, FrozenState};
 use crate::state::{Changed, State, TOMBSTONES_MAX};
@@ -20,11 +24,11 @@ use crate::tables::{ENTRIES, GRAVES, META, Meta, TOMBSTONES};
 use crate::watch::{Change, Watches};
 
 /// The file in the machine's folder.
-const FILE: &str = "state.redb";
-/// Its name until it holds an empty state.
-const FILE_NEW: &str = "state.redb.new";
+pub(crate) const FILE: &str = "state.redb";
+/// Its name until it holds an empty state, or all of a copied one.
+pub(crate) const FILE_NEW: &str = "state.redb.new";
 /// So much memory caches pages, read and written.
-const CACHE_BYTES: usize = 64 << 20;
+pub(crate) const CACHE_BYTES: usize = 64 << 20;
 
 /// The key-value state machine.
 ///
@@ -39,16 +43,18 @@ const CACHE_BYTES: usize = 64 << 20;
 /// refused until the machine is opened again.
 #[derive(Debug)]
 pub struct KvMachine {
-    database: Arc<Database>,
-    meta: Meta,
-    durable: LogId,
-    health: Health,
+    pub(crate) database: Current,
+    pub(crate) meta: Meta,
+    pub(crate) durable: LogId,
+    pub(crate) health: Health,
+    pub(crate) notes: Notes,
+    pub(crate) give_back: GiveBack,
     tombstones_max: u64,
     watches: Arc<Watches>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Health {
+pub(crate) enum Health {
     Sound,
     Unknown,
 }
@@ -60,7 +66,15 @@ impl KvMachine {
     /// # Errors
     /// The disk fails, or what is there is damaged or of a newer format.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, MachineError> {
-        Self::open_with(disk, dir, TOMBSTONES_MAX)
+        Self::open_with_slack(disk, dir, Slack::default())
+    }
+
+    /// As [`open`](Self::open), with another bound on how much larger than what is in it the state's file may stay.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_with_slack(disk: Arc<dyn Disk>, dir: &Path, slack: Slack) -> Result<Self, MachineError> {
+        Self::open_with(disk, dir, TOMBSTONES_MAX, slack)
     }
 
     /// As [`open`](Self::open), with another limit of tombstones; every node must have the same.
@@ -68,6 +82,7 @@ impl KvMachine {
         disk: Arc<dyn Disk>,
         dir: &Path,
         tombstones_max: u64,
+        slack: Slack,
     ) -> Result<Self, MachineError> {
         guard(|| {
             let path = dir.join(FILE);
@@ -75,6 +90,7 @@ impl KvMachine {
             if !disk.exists(&path)? {
                 create(&*disk, dir)?;
             }
+            remove_left_over(&*disk, dir)?;
             // Also where the file was there: its maker may have ended before the name was durable.
             if !mutant!(FolderNotSynced) {
                 disk.sync_dir(dir)?;
@@ -86,12 +102,26 @@ impl KvMachine {
             if file.is_empty()? {
                 return Err(damaged(format!("{} is empty", path.display())));
             }
-            let database = builder().create_with_backend(RedbFile::new(file))?;
+            let database = builder().create_with_backend(RedbFile::new(Arc::clone(&file)))?;
             let meta = Meta::load(&database.begin_read()?.open_table(META)?)?;
-            let (database, health) = (Arc::new(database), Health::Sound);
+            let (database, health) = (Current::new(database), Health::Sound);
             let watches = Arc::new(Watches::new(meta.applied.index));
-            Ok(Self { database, meta, durable: meta.applied, health, tombstones_max, watches })
+            let (dir, notes) = (dir.to_owned(), Notes::default());
+            let give_back = GiveBack { disk, dir, file, slack, copy: None, last: None };
+            let durable = meta.applied;
+            Ok(Self { database, meta, durable, health, notes, give_back, tombstones_max, watches })
         })
+    }
+
+    /// Refuses further changes where it is unknown what the file holds.
+    pub(crate) fn sound(&self) -> Result<(), MachineError> {
+        if self.health == Health::Unknown && !mutant!(GoesOnAfterError) {
+            let error = std::io::Error::other(
+                "an earlier change failed: the state is unknown until it is opened again",
+            );
+            return Err(error.into());
+        }
+        Ok(())
     }
 
     /// Runs a write transaction; `work` says what the state is after it.
@@ -100,16 +130,11 @@ impl KvMachine {
         durability: Durability,
         work: impl FnOnce(&WriteTransaction, &Self) -> Result<(T, Meta), Fault>,
     ) -> Result<T, MachineError> {
-        if self.health == Health::Unknown && !mutant!(GoesOnAfterError) {
-            let error = std::io::Error::other(
-                "an earlier change failed: the state is unknown until it is opened again",
-            );
-            return Err(error.into());
-        }
+        self.sound()?;
         // Sound again only when the commit has returned, or nothing was written: a panic on the way stays unknown.
         self.health = Health::Unknown;
         let (done, health) = guard(|| {
-            let mut transaction = self.database.begin_write()?;
+            let mut transaction = self.database.get().begin_write()?;
             transaction.set_durability(mutant!(NoneTakenForDurable, Durability::None, durability))?;
             // Two syncs instead of one: a rotten page of the newest commit is then reported when the file is opened,
             // where one-phase commit quietly falls back to the commit before it.
@@ -140,7 +165,7 @@ impl StateMachine for KvMachine {
     type Reader = KvReader;
 
     fn reader(&self) -> KvReader {
-        KvReader::new(Arc::clone(&self.database), Arc::clone(&self.watches))
+        KvReader::new(self.database.clone(), Arc::clone(&self.watches))
     }
 
     fn applied(&self) -> LogId {
@@ -161,10 +186,12 @@ impl StateMachine for KvMachine {
         }
         if mutant!(MetaInItsOwnTransaction) {
             let applied = entries.last().map_or(LogId::ZERO, |entry| entry.id);
-            guard(|| mutants::mark_apart(&self.database, self.meta, applied))?;
+            guard(|| mutants::mark_apart(&self.database.get(), self.meta, applied))?;
         }
-        let (answers, changes) = self.transact(Durability::None, |transaction, machine| {
+        let notes = std::mem::take(&mut self.notes);
+        let (answers, changes, notes) = self.transact(Durability::None, |transaction, machine| {
             let mut state = State::open(transaction, machine.meta, machine.tombstones_max)?;
+            state.notes = notes;
             let (mut answers, mut changes) = (Vec::with_capacity(entries.len()), Vec::new());
             for entry in entries {
                 check_follows(state.meta.applied, entry.id)?;
@@ -174,8 +201,10 @@ impl StateMachine for KvMachine {
                 changes.extend(change);
                 state.meta.applied = entry.id;
             }
-            Ok(((answers, changes), state.finish(transaction)?))
+            let notes = std::mem::take(&mut state.notes);
+            Ok(((answers, changes, notes), state.finish(transaction)?))
         })?;
+        self.notes = notes;
         // Only now do readers see the changes.
         self.watches.publish(self.meta.applied.index, &changes);
         Ok(answers)
@@ -190,9 +219,10 @@ impl StateMachine for KvMachine {
     }
 
     fn snapshot(&mut self) -> Result<Box<dyn SnapshotView>, MachineError> {
-        let transaction = guard(|| Ok(self.database.begin_read()?))?;
+        let database = self.database.get();
+        let transaction = guard(|| Ok(database.begin_read()?))?;
         let applied = mutant!(ViewNamedAfterDurable, self.durable, self.meta.applied);
-        Ok(Box::new(FrozenState::new(transaction, Meta { applied, ..self.meta })))
+        Ok(Box::new(FrozenState::new(transaction, database, Meta { applied, ..self.meta })))
     }
 
     fn restore(&mut self, id: LogId, source: &mut dyn Read) -> Result<(), MachineError> {
@@ -202,16 +232,24 @@ impl StateMachine for KvMachine {
                 Ok(((), State::open(transaction, machine.meta, machine.tombstones_max)?.finish(transaction)?))
             })?;
         }
-        self.transact(Durability::Immediate, |transaction, machine| {
+        // What a copy holds is not the state any more.
+        self.notes = Notes::default();
+        self.notes = self.transact(Durability::Immediate, |transaction, machine| {
             if !mutant!(RestoreKeepsOld) {
                 clear(transaction)?;
             }
             let mut state = State::open(transaction, Meta::default(), machine.tombstones_max)?;
+            state.notes = Notes::of_nothing();
             snapshot::read_into(&mut state, id, source)?;
-            Ok(((), state.finish(transaction)?))
+            let notes = std::mem::take(&mut state.notes);
+            Ok((notes, state.finish(transaction)?))
         })?;
         self.watches.publish(self.meta.applied.index, &[Change::Everything]);
         Ok(())
+    }
+
+    fn give_back(&mut self) -> Result<Progress, MachineError> {
+        self.step_back()
     }
 }
 
@@ -298,7 +336,8 @@ mod tests {
     const MAX: u64 = 3;
 
     fn open() -> KvMachine {
-        KvMachine::open_with(Arc::new(SimulatedDisk::new(1)), Path::new("/state"), MAX).unwrap()
+        KvMachine::open_with(Arc::new(SimulatedDisk::new(1)), Path::new("/state"), MAX, Slack::default())
+            .unwrap()
     }
 
     fn apply(machine: &mut KvMachine, command: &Command) -> u64 {
@@ -318,7 +357,7 @@ mod tests {
 
     fn graves(machine: &KvMachine) -> Vec<(u64, String)> {
         use redb::ReadableTable;
-        let table = machine.database.begin_read().unwrap().open_table(TOMBSTONES).unwrap();
+        let table = machine.database.get().begin_read().unwrap().open_table(TOMBSTONES).unwrap();
         let name = |found: redb::AccessGuard<'_, (u64, &str)>| (found.value().0, found.value().1.to_owned());
         table.iter().unwrap().map(|found| name(found.unwrap().0)).collect()
     }

@@ -6,6 +6,7 @@ use raftkit_core::LogId;
 use raftkit_replica::MachineError;
 use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase};
 
+use crate::current::Current;
 use crate::entry::{Header, KvEntry};
 use crate::fault::{Fault, guard};
 use crate::listing::Listing;
@@ -18,7 +19,7 @@ use crate::watch::{Watch, Watched, Watches};
 /// state that it sees, so it should not be kept up.
 #[derive(Clone, Debug)]
 pub struct KvReader {
-    database: Arc<Database>,
+    database: Current,
     watches: Arc<Watches>,
 }
 
@@ -36,7 +37,7 @@ pub struct Read<T> {
 }
 
 impl KvReader {
-    pub(crate) fn new(database: Arc<Database>, watches: Arc<Watches>) -> Self {
+    pub(crate) fn new(database: Current, watches: Arc<Watches>) -> Self {
         Self { database, watches }
     }
 
@@ -51,7 +52,7 @@ impl KvReader {
     /// # Errors
     /// The state cannot be read.
     pub fn listing(&self, prefix: &str) -> Result<Listing, MachineError> {
-        let view = guard(|| View::open(&self.database))?;
+        let view = guard(|| View::open(self.database.get()))?;
         Ok(Listing::new(Arc::new(view), prefix))
     }
 
@@ -60,7 +61,7 @@ impl KvReader {
     /// # Errors
     /// The state cannot be read.
     pub fn applied(&self) -> Result<LogId, MachineError> {
-        guard(|| Ok(View::open(&self.database)?.meta.applied))
+        guard(|| Ok(View::open(self.database.get())?.meta.applied))
     }
 
     /// One key.
@@ -69,7 +70,7 @@ impl KvReader {
     /// The state cannot be read.
     pub fn get(&self, key: &str) -> Result<Read<Option<KvEntry>>, MachineError> {
         guard(|| {
-            let view = View::open(&self.database)?;
+            let view = View::open(self.database.get())?;
             let stored = view.entries.get(key)?;
             let entry = stored.map(|stored| KvEntry::load(key, stored.value())).transpose()?;
             let index = entry.as_ref().map_or(view.meta.visible(), |entry| entry.modify_index);
@@ -83,7 +84,7 @@ impl KvReader {
     /// The state cannot be read.
     pub fn list(&self, prefix: &str) -> Result<Read<Vec<KvEntry>>, MachineError> {
         guard(|| {
-            let view = View::open(&self.database)?;
+            let view = View::open(self.database.get())?;
             let mut entries = Vec::new();
             let newest = view.scan(prefix, |key, stored| {
                 let entry = KvEntry::load(key, stored)?;
@@ -104,7 +105,7 @@ impl KvReader {
         // An empty separator would be found everywhere; Consul takes it for none.
         let separator = separator.filter(|separator| !separator.is_empty());
         guard(|| {
-            let view = View::open(&self.database)?;
+            let view = View::open(self.database.get())?;
             let mut names: Vec<String> = Vec::new();
             let newest = view.scan(prefix, |key, stored| {
                 let name = separator.map_or(key, |separator| up_to(key, prefix.len(), separator));
@@ -132,13 +133,15 @@ pub(crate) struct View {
     pub(crate) entries: ReadOnlyTable<&'static str, &'static [u8]>,
     transaction: ReadTransaction,
     pub(crate) meta: Meta,
+    /// Keeps the database open for as long as the transaction lives. Dropped last.
+    _database: Arc<Database>,
 }
 
 impl View {
-    fn open(database: &Database) -> Result<Self, Fault> {
+    fn open(database: Arc<Database>) -> Result<Self, Fault> {
         let transaction = database.begin_read()?;
         let meta = Meta::load(&transaction.open_table(META)?)?;
-        Ok(Self { entries: transaction.open_table(ENTRIES)?, transaction, meta })
+        Ok(Self { entries: transaction.open_table(ENTRIES)?, transaction, meta, _database: database })
     }
 
     /// Shows `visit` every entry under a prefix; it returns the entry's `ModifyIndex`. Returns the highest one, or 0.

@@ -12,10 +12,11 @@
 //! The order is strict, so the same state has one form only.
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::sync::Arc;
 
 use raftkit_core::LogId;
 use raftkit_replica::{MachineError, SnapshotView};
-use redb::{ReadTransaction, ReadableTable};
+use redb::{Database, ReadTransaction, ReadableTable};
 
 use crate::command::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::entry::Header;
@@ -38,11 +39,13 @@ const BUFFER_BYTES: usize = 64 << 10;
 pub(crate) struct FrozenState {
     transaction: ReadTransaction,
     meta: Meta,
+    /// Keeps the database open for as long as the transaction lives. Dropped last.
+    _database: Arc<Database>,
 }
 
 impl FrozenState {
-    pub(crate) fn new(transaction: ReadTransaction, meta: Meta) -> Self {
-        Self { transaction, meta }
+    pub(crate) fn new(transaction: ReadTransaction, database: Arc<Database>, meta: Meta) -> Self {
+        Self { transaction, meta, _database: database }
     }
 }
 

@@ -6,6 +6,7 @@ use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 use crate::command::{Command, Condition, Response};
 use crate::entry::Header;
 use crate::fault::Fault;
+use crate::notes::{Notes, Touched};
 use crate::tables::{ENTRIES, GRAVES, META, META_KEY, Meta, TOMBSTONES};
 
 /// So many tombstones are kept, the newest ones. Part of the state: every node keeps the same.
@@ -23,6 +24,8 @@ pub(crate) struct State<'txn> {
     tombstones_max: u64,
     /// By the command that is being applied.
     touched: Changed,
+    /// What is noted beside the tables.
+    pub(crate) notes: Notes,
 }
 
 /// Whether a command changed any key. A condition that did not hold, a value that was there already and a key that was
@@ -43,6 +46,7 @@ impl<'txn> State<'txn> {
             meta,
             tombstones_max,
             touched: Changed::Nothing,
+            notes: Notes::default(),
         })
     }
 
@@ -97,11 +101,15 @@ impl<'txn> State<'txn> {
         let (created, lock_index, session) = before
             .map_or((index, 0, String::new()), |(h, _)| (h.create_index, h.lock_index, h.session.to_owned()));
         let created = mutant!(CreateIndexChanged, index, created);
+        let old_len = stored.as_ref().map(|stored| stored.value().len());
         drop(stored);
         let header =
             Header { flags, create_index: created, modify_index: index, lock_index, session: &session };
         let mut slot = self.entries.insert_reserve(key, header.len() + value.len())?;
         header.write(value, slot.as_mut());
+        drop(slot);
+        self.notes.live.changed(key, old_len, Some(header.len() + value.len()));
+        self.notes.touch(|| Touched::Entry(key.to_owned()));
         self.meta.changed = index;
         self.touched = Changed::Something;
         Ok(true)
@@ -162,9 +170,13 @@ impl<'txn> State<'txn> {
 
     /// Removes a key and remembers that it was there.
     fn bury(&mut self, index: u64, key: &str, created: u64) -> Result<(), Fault> {
-        self.entries.remove(key)?;
+        let old_len = self.entries.remove(key)?.map(|stored| stored.value().len());
         self.tombstones.insert((index, key), created)?;
         self.graves.insert(key, index)?;
+        self.notes.live.changed(key, old_len, None);
+        self.notes.touch(|| Touched::Entry(key.to_owned()));
+        self.notes.touch(|| Touched::Tombstone((index, key.to_owned())));
+        self.notes.touch(|| Touched::Grave(key.to_owned()));
         self.touched = Changed::Something;
         if !mutant!(ChangedIndexKept) {
             self.meta.changed = index;
@@ -179,8 +191,10 @@ impl<'txn> State<'txn> {
                 return Ok(());
             };
             let (index, key) = oldest.value();
+            self.notes.touch(|| Touched::Tombstone((index, key.to_owned())));
             if self.graves.get(key)?.is_some_and(|newest| newest.value() == index) {
                 self.graves.remove(key)?;
+                self.notes.touch(|| Touched::Grave(key.to_owned()));
             }
             self.meta.floor = index;
         }
@@ -189,6 +203,7 @@ impl<'txn> State<'txn> {
 
     /// Stores an entry of a snapshot as it stands there.
     pub(crate) fn restore_entry(&mut self, key: &str, stored: &[u8]) -> Result<(), Fault> {
+        self.notes.live.changed(key, None, Some(stored.len()));
         if mutant!(ModifyIndexNotRestored) {
             let (header, value) = Header::of(key, stored)?;
             let header = Header { modify_index: self.meta.changed, ..header };

@@ -200,9 +200,9 @@ impl Flusher {
         self.shared.show(&flush);
         if mutant!(OversizedRecordFirst) {
             self.commit_record(mark)?;
-            return core.settle_at_once(&flush);
+            return core.settle_at_once(&flush, group.bytes as u64);
         }
-        core.settle_at_once(&flush)?;
+        core.settle_at_once(&flush, group.bytes as u64)?;
         drop(core);
         mutant!(OversizedAckBeforeRecord, Ok(()), self.commit_record(mark))
     }
@@ -250,7 +250,11 @@ impl Flusher {
         self.shared.unsettled_bytes()
     }
 
-    /// The files' length in bytes; without the database's when the disk does not tell.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.shared.view().bytes()
+    }
+
+    /// The journal's length in bytes.
     #[must_use]
     pub(crate) fn journal_bytes(&self) -> u64 {
         self.journal.file_bytes()

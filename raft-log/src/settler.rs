@@ -3,16 +3,19 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use raftkit_core::Write;
+use raftkit_disk::DiskFile;
 use redb::Durability;
 
 use crate::batch::Batch;
-use crate::compaction::{self, Compaction};
+use crate::compaction::{self, Compaction, Limit};
 use crate::error::{StoreError, Trouble};
+use crate::give_back::{Copied, Copy, Home};
 use crate::journal::Mark;
 use crate::mutants;
-use crate::shared::{Shared, Unsettled};
+use crate::schedule::{Chore, Progress};
+use crate::shared::{Shared, Unsettled, contain};
 use crate::state::LogState;
-use crate::tables::{Identity, META, encode_identity, encode_mark, put_meta, record};
+use crate::tables::{Identity, META, RUNS, encode_identity, encode_mark, put_meta, record};
 
 /// One transaction takes about so many bytes. The disk is one: while it writes a transaction's pages it keeps the journal
 /// waiting. At 4 MiB the slowest hundredth of flushes under full load took twice as long as at this.
@@ -38,7 +41,8 @@ impl Settler {
         Self { core }
     }
 
-    /// Moves the oldest of what is flushed into redb, in one transaction and one sync of a file of its own.
+    /// Moves the oldest of what is flushed into redb, in one transaction and one sync of a file of its own. It frees some of
+    /// what is compacted, too, and more than it adds.
     ///
     /// # Errors
     /// Any error ends the store: both halves of it.
@@ -53,6 +57,41 @@ impl Settler {
     /// Any error ends the store: both halves of it.
     pub fn compact_step(&mut self) -> Result<Compaction, StoreError> {
         self.core.lock().compact_step()
+    }
+
+    /// Looks whether the database's file is [much](OpenOptions::slack) larger than what is in it, and if so copies some of it
+    /// into a new file, which takes the old one's name in the end; call it until there is [no more](Progress::More). Flushes
+    /// and reads go on meanwhile.
+    ///
+    /// A disk without space for a copy [postpones](Progress::Postponed) it. A log that is cut meanwhile begins it anew.
+    ///
+    /// # Errors
+    /// Any error but that of a full disk ends the store: both halves of it.
+    pub fn give_back(&mut self) -> Result<Progress, StoreError> {
+        self.core.lock().give_back()
+    }
+
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.core.lock().file.len().unwrap_or(0)
+    }
+
+    /// Does one chore of those that a [`Schedule`](crate::Schedule) orders for the database.
+    ///
+    /// # Errors
+    /// As the chore's own method.
+    pub fn perform(&mut self, chore: Chore) -> Result<Progress, StoreError> {
+        match chore {
+            Chore::Witness => Ok(Progress::Nothing),
+            Chore::Settle => Ok(match self.settle()? {
+                Settled::All => Progress::Done,
+                Settled::More => Progress::More,
+            }),
+            Chore::Compact => Ok(match self.compact_step()? {
+                Compaction::Done => Progress::Done,
+                Compaction::More => Progress::More,
+            }),
+            Chore::GiveBack => self.give_back(),
+        }
     }
 
     /// What is flushed and not settled, in bytes of the journal.
@@ -91,6 +130,11 @@ pub(crate) struct SettleCore {
     pub(crate) before: Mark,
     /// Up to where the journal is in the last durable commit.
     pub(crate) settled: Mark,
+    pub(crate) home: Home,
+    /// The database's file.
+    pub(crate) file: Arc<dyn DiskFile>,
+    /// The copy in the making.
+    pub(crate) copy: Option<Copy>,
 }
 
 impl SettleCore {
@@ -98,7 +142,8 @@ impl SettleCore {
         self.shared.alive()?;
         let (flushes, more) = self.oldest();
         let Some(mark) = flushes.last().map(|flush| flush.mark) else { return Ok(Settled::All) };
-        self.commit(flushes.iter().map(|flush| flush.parts()), mark)?;
+        let bytes = flushes.iter().map(|flush| flush.bytes).sum();
+        self.commit(flushes.iter().map(|flush| flush.parts()), mark, bytes)?;
         self.shared.forget(mark.seq);
         Ok(if more { Settled::More } else { Settled::All })
     }
@@ -124,20 +169,26 @@ impl SettleCore {
     /// then, and its stretch of the ring is free.
     pub(crate) fn advance(&mut self) -> Result<(), StoreError> {
         self.shared.alive()?;
-        self.commit(std::iter::empty(), self.settled)
+        self.commit(std::iter::empty(), self.settled, 0)
     }
 
     /// Puts a flush that the journal does not hold into redb, after all that came before it.
-    pub(crate) fn settle_at_once(&mut self, flush: &Unsettled) -> Result<(), StoreError> {
+    pub(crate) fn settle_at_once(&mut self, flush: &Unsettled, bytes: u64) -> Result<(), StoreError> {
         self.shared.alive()?;
-        self.commit(std::iter::once(flush.parts()), flush.mark)
+        self.commit(std::iter::once(flush.parts()), flush.mark, bytes)
     }
 
     fn commit<'a>(
         &mut self,
-        flushes: impl Iterator<Item = (&'a [Write], Option<&'a Identity>)>,
+        flushes: impl Iterator<Item = (&'a [Write], Option<&'a Identity>)> + Clone,
         mark: Mark,
+        bytes: u64,
     ) -> Result<(), StoreError> {
+        let cuts = |write: &Write| write.truncate_from.is_some() || write.reset_to.is_some();
+        // What was copied may be cut off by it, in the middle of a run: that is rare, and the copy begins anew.
+        if flushes.clone().any(|(writes, _)| writes.iter().any(cuts)) {
+            self.give_up_copy()?;
+        }
         let (state, settled) = (&mut self.state, self.settled);
         let result = self.shared.with(|database| {
             if mutant!(SettledMarkFirst) {
@@ -146,6 +197,8 @@ impl SettleCore {
             let mut txn = database.begin_write()?;
             txn.set_durability(mutant!(NoneTakenForDurable, Durability::None, Durability::Immediate))?;
             write_flushes(&txn, state, flushes, mutant!(SettledMarkLast, settled, mark))?;
+            // In the same transaction, so that no load adds more than is freed.
+            compaction::remove(&mut txn.open_table(RUNS)?, state.base.id.index, Limit::beside(bytes))?;
             mutant!(CommitErrorSwallowed, txn.commit().or(Ok(())), txn.commit())?;
             if mutant!(SettledMarkLast) { mutants::mark_apart(database, state, mark) } else { Ok(()) }
         });
@@ -162,6 +215,40 @@ impl SettleCore {
         let base = mutant!(CompactsUnsettledBase, self.shared.view().base(), self.state.base.id.index);
         let result = self.shared.with(|database| compaction::step(database, base));
         self.shared.end_on_error(result)
+    }
+
+    pub(crate) fn give_back(&mut self) -> Result<Progress, StoreError> {
+        self.shared.alive()?;
+        let result = self.try_to_give_back();
+        self.shared.end_on_error(result)
+    }
+
+    fn try_to_give_back(&mut self) -> Result<Progress, Trouble> {
+        if self.copy.is_none() {
+            let file_bytes = self.file.len()?;
+            if !self.shared.with(|database| self.home.is_worth_a_copy(file_bytes, database))? {
+                return Ok(Progress::Nothing);
+            }
+            self.copy = contain(|| self.home.begin(file_bytes))?;
+        }
+        let Self { shared, home, copy, .. } = self;
+        match shared.with(|database| home.step(copy, database))? {
+            Copied::Some => Ok(Progress::More),
+            Copied::GivenUp => Ok(Progress::Postponed),
+            Copied::All(database, file) => {
+                self.shared.replace(database);
+                self.file = file;
+                // Its two last commits both hold what is settled.
+                self.before = self.settled;
+                self.shared.raise_floor(self.before.at);
+                Ok(Progress::Done)
+            }
+        }
+    }
+
+    fn give_up_copy(&mut self) -> Result<(), StoreError> {
+        let given_up = self.copy.take().map_or(Ok(()), |copy| self.home.give_up(copy));
+        self.shared.end_on_error(given_up.map_err(Trouble::from))
     }
 }
 
@@ -192,6 +279,8 @@ impl Drop for SettleCore {
     fn drop(&mut self) {
         // A clean end leaves nothing to be replayed. What cannot be settled now is in the journal.
         while matches!(self.settle(), Ok(Settled::More)) {}
+        // What cannot be removed now is removed by the next opening.
+        let _ = self.give_up_copy();
         // Readers may live on; the file and the folder's lock must not.
         self.shared.close();
     }

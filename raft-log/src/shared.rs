@@ -154,6 +154,19 @@ impl Shared {
         contain(|| act(&open.database))
     }
 
+    /// Puts a copy in the database's place, once the reads that are under way have ended.
+    pub(crate) fn replace(&self, database: Database) {
+        let mut guard = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(open) = guard.as_mut() else { return };
+        let old = std::mem::replace(&mut open.database, database);
+        drop(guard);
+        // Its file has no name any more, so nobody minds what closing writes.
+        let _ = contain(|| {
+            drop(old);
+            Ok(())
+        });
+    }
+
     /// True once the store was dropped.
     pub(crate) fn is_closed(&self) -> bool {
         self.open.read().unwrap_or_else(PoisonError::into_inner).is_none()

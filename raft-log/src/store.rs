@@ -4,14 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use raftkit_core::{Base, ClusterId, LogIndex, Restored, Write, WriteSeq};
-use raftkit_disk::{Disk, DiskFile};
+use raftkit_disk::Disk;
 
 use crate::compaction::Compaction;
 use crate::error::{FormError, OpenError, ReadError, StoreError};
 use crate::flusher::Flusher;
+use crate::give_back::Home;
 use crate::journal::Journal;
 use crate::reader::{ReadResult, Reader};
 use crate::recovery::{self, FolderLock, OpenOptions, OpenReport};
+use crate::schedule::{Chore, Progress};
 use crate::settler::{SettleCore, Settled, Settler, SharedCore};
 use crate::shared::Shared;
 use crate::tables::Identity;
@@ -27,7 +29,6 @@ pub struct Store {
     // The order matters: the witness is written before the database closes.
     flusher: Flusher,
     settler: Settler,
-    file: Arc<dyn DiskFile>,
     report: OpenReport,
 }
 
@@ -62,6 +63,14 @@ impl Store {
             state: opened.state.clone(),
             before: opened.before,
             settled: opened.settled,
+            home: Home {
+                disk,
+                dir: dir.to_path_buf(),
+                cache_bytes: options.cache_bytes,
+                slack: options.slack,
+            },
+            file: opened.file,
+            copy: None,
         });
         let journal = Journal::new(opened.journal_file, opened.settled, opened.witness);
         let mut flusher = Flusher::new(core.clone(), shared, journal, opened.identity, opened.state);
@@ -70,7 +79,7 @@ impl Store {
             let recorded = flusher.record_identity(vec![Write::default()]).and_then(|()| flusher.witness());
             recorded.map_err(|error| OpenError::in_journal(error, opened.journal_path))?;
         }
-        let store = Self { flusher, settler: Settler::new(core), file: opened.file, report: opened.report };
+        let store = Self { flusher, settler: Settler::new(core), report: opened.report };
         let restored = store.restored();
         Ok((store, restored))
     }
@@ -174,11 +183,42 @@ impl Store {
         self.flusher.reader()
     }
 
-    /// The files' length in bytes; without the database's when the disk does not tell. Files never get much smaller
-    /// while they are open: freed space is used again first.
+    /// As [`Settler::give_back`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn give_back(&mut self) -> Result<Progress, StoreError> {
+        self.settler.give_back()
+    }
+
+    /// Does one chore of those that a [`Schedule`](crate::Schedule) orders.
+    ///
+    /// # Errors
+    /// As the chore's own method.
+    pub fn perform(&mut self, chore: Chore) -> Result<Progress, StoreError> {
+        match chore {
+            Chore::Witness => self.flusher.witness().map(|()| Progress::Done),
+            Chore::Settle | Chore::Compact | Chore::GiveBack => self.settler.perform(chore),
+        }
+    }
+
+    /// The length of the database's file, in bytes; 0 when the disk does not tell.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        self.settler.file_bytes()
+    }
+
+    /// The weight of the entries in memory, in bytes: what is not settled, and of what is as much as
+    /// [`tail_bytes`](OpenOptions::tail_bytes) allows.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.flusher.memory_bytes()
+    }
+
+    /// The files' length in bytes; without the database's when the disk does not tell.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.file.len().unwrap_or(0) + self.flusher.journal_bytes()
+        self.file_bytes() + self.flusher.journal_bytes()
     }
 
     /// Takes the store apart, for two threads: one that flushes, one that settles. The files are closed when both are

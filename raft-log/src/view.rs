@@ -76,6 +76,11 @@ impl View {
         }
     }
 
+    /// The weight of the entries in memory, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }

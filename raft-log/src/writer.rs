@@ -1,4 +1,5 @@
-//! Threads for a store: one flushes, one settles and compacts beside it. All logic is in the two halves.
+//! Threads for a store: one flushes, one does everything else beside it. What they do is in the store's two halves, and when
+//! is the [`Schedule`]'s to say.
 
 use std::io;
 use std::sync::Arc;
@@ -8,19 +9,13 @@ use std::time::Duration;
 
 use raftkit_core::{Write, WriteSeq};
 
-use crate::compaction::Compaction;
 use crate::error::StoreError;
 use crate::flusher::Flusher;
 use crate::reader::Reader;
-use crate::settler::{Settled, Settler};
+use crate::schedule::{Chore, Next, SETTLE_BYTES, Schedule};
+use crate::settler::Settler;
 use crate::store::Store;
 
-/// After so long without a write the witness is brought up to date.
-const WITNESS_AFTER: Duration = Duration::from_millis(20);
-/// What is flushed is settled after so long, or earlier when there is much of it: the fewer transactions the better.
-const SETTLE_AFTER: Duration = Duration::from_secs(1);
-/// So many bytes of the journal are much.
-const SETTLE_BYTES: u64 = 1 << 20;
 /// At most so many writes go into one flush, so that the first of them need not wait for all.
 const WRITES_MAX: usize = 4096;
 
@@ -57,11 +52,12 @@ impl Writer {
         let (flusher, settler) = store.split();
         let (inbox, writes) = channel();
         let (nudge, nudges) = sync_channel(1);
+        let clock = clock();
         let report = Arc::new(report);
         let reports = report.clone();
         let threads = vec![
-            spawn("raft-flush", move || flush_all(flusher, &writes, nudge, &*report))?,
-            spawn("raft-settle", move || settle_all(settler, &nudges, &*reports))?,
+            spawn("raft-flush", move || flush_all(flusher, &writes, nudge, clock, &*report))?,
+            spawn("raft-settle", move || settle_all(settler, &nudges, clock, &*reports))?,
         ];
         Ok(Self { inbox: Some(inbox), reader, threads })
     }
@@ -97,14 +93,32 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHand
     Builder::new().name(name.into()).spawn(run)
 }
 
+/// The time that the threads give to a [`Schedule`]: since now.
+#[expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "threads have a clock; what decides is told the time"
+)]
+fn clock() -> impl Fn() -> Duration + Copy + Send + 'static {
+    let start = std::time::Instant::now();
+    move || start.elapsed()
+}
+
 fn flush_all(
     mut flusher: Flusher,
     writes: &Receiver<Write>,
     nudge: SyncSender<()>,
+    clock: impl Fn() -> Duration,
     report: &dyn Fn(Written),
 ) {
+    let mut schedule = Schedule::default();
     loop {
-        let wait = if flusher.wants_witness() { WITNESS_AFTER } else { Duration::MAX };
+        let now = clock();
+        let wait = match schedule.for_witness(now, flusher.wants_witness()) {
+            Next::Do(_) => Duration::ZERO,
+            Next::At(at) => at.saturating_sub(now),
+            Next::AfterFlush => Duration::MAX,
+        };
         let result = match writes.recv_timeout(wait) {
             Ok(first) => {
                 if mutant!(ReportsAtSubmit) {
@@ -112,7 +126,9 @@ fn flush_all(
                 }
                 flusher.queue(first);
                 writes.try_iter().take(WRITES_MAX).for_each(|write| flusher.queue(write));
-                flush(&mut flusher, &nudge, report)
+                let result = flush(&mut flusher, &nudge, report);
+                schedule.flushed(clock());
+                result
             }
             Err(RecvTimeoutError::Timeout) => flusher.witness(),
             Err(RecvTimeoutError::Disconnected) => return,
@@ -133,34 +149,50 @@ fn flush(flusher: &mut Flusher, nudge: &SyncSender<()>, report: &dyn Fn(Written)
         report(Written::Persisted(seq));
     }
     let after = flusher.unsettled_bytes();
-    // Not each time: waking a thread costs more than the flush itself takes of the processor.
-    if before == 0 || (before < SETTLE_BYTES && after >= SETTLE_BYTES) {
+    // Not each time: waking a thread costs more than the flush itself takes of the processor. Where it settled meanwhile it
+    // may have seen nothing left, and sleep.
+    if before == 0 || after <= before || (before < SETTLE_BYTES && after >= SETTLE_BYTES) {
         let _ = nudge.try_send(());
     }
     Ok(())
 }
 
-fn settle_all(mut settler: Settler, nudges: &Receiver<()>, report: &dyn Fn(Written)) {
-    while nudges.recv().is_ok() {
-        // The second nudge says that there is much.
-        while settler.unsettled_bytes() > 0 {
-            if settler.unsettled_bytes() < SETTLE_BYTES
-                && let Err(RecvTimeoutError::Disconnected) = nudges.recv_timeout(SETTLE_AFTER)
-            {
-                return;
-            }
-            if let Err(error) = settle(&mut settler) {
-                if mutant!(SettlerHidesErrors) {
-                    return;
+fn settle_all(
+    mut settler: Settler,
+    nudges: &Receiver<()>,
+    clock: impl Fn() -> Duration,
+    report: &dyn Fn(Written),
+) {
+    let mut schedule = Schedule::default();
+    loop {
+        let now = clock();
+        let wait = match schedule.for_database(now, settler.unsettled_bytes()) {
+            Next::Do(chore) => {
+                // What is left when the writer is dropped is settled as the store closes.
+                if let Err(error) = perform(&mut settler, chore, &mut schedule, &clock) {
+                    if mutant!(SettlerHidesErrors) {
+                        return;
+                    }
+                    return report(Written::Failed(error));
                 }
-                return report(Written::Failed(error));
+                Duration::ZERO
             }
+            Next::At(at) => at.saturating_sub(now),
+            Next::AfterFlush => Duration::MAX,
+        };
+        if let Err(RecvTimeoutError::Disconnected) = nudges.recv_timeout(wait) {
+            return;
         }
     }
 }
 
-fn settle(settler: &mut Settler) -> Result<(), StoreError> {
-    while settler.settle()? == Settled::More {}
-    while settler.compact_step()? == Compaction::More {}
+fn perform(
+    settler: &mut Settler,
+    chore: Chore,
+    schedule: &mut Schedule,
+    clock: impl Fn() -> Duration,
+) -> Result<(), StoreError> {
+    let progress = settler.perform(chore)?;
+    schedule.did(clock(), chore, progress);
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! The applier: owns the state machine and gives it what is committed, batch by batch, off the protocol's thread.
 
+use std::time::Duration;
+
 use raftkit_core::{Apply, Entry, LogId, LogIndex, Membership, Payload};
-use raftkit_log::{ReadError, ReadResult, Reader};
+use raftkit_log::{GiveBackPace, Progress, ReadError, ReadResult, Reader};
 
 use crate::log_worker::in_words;
 use crate::{Answers, Applied, AppliedBatch, Event, MachineError, MachineWork, StateMachine};
@@ -31,6 +33,10 @@ pub struct Applier<M: StateMachine> {
     unpersisted_bytes: u64,
     /// Above so many of them the state is made durable without being asked.
     persist_bytes: u64,
+    /// When space is given back.
+    give_back: GiveBackPace,
+    /// Work was done since the pace was asked.
+    worked: bool,
 }
 
 /// Why a run of entries could not be applied.
@@ -64,7 +70,17 @@ impl<M: StateMachine> Applier<M> {
     /// An applier for `machine`, which reads from `log` what it is not handed. What it is handed begins after `through`,
     /// and `membership` is that as of it: what `machine` has applied, or where a damaged log ended before that.
     pub fn new(machine: M, log: Reader, through: LogIndex, membership: Membership) -> Self {
-        Self { machine, log, through, membership, unpersisted_bytes: 0, persist_bytes: 4 << 20 }
+        let (persist_bytes, give_back) = (4 << 20, GiveBackPace::default());
+        Self {
+            machine,
+            log,
+            through,
+            membership,
+            unpersisted_bytes: 0,
+            persist_bytes,
+            give_back,
+            worked: false,
+        }
     }
 
     /// A handle for reads of the state.
@@ -72,8 +88,30 @@ impl<M: StateMachine> Applier<M> {
         self.machine.reader()
     }
 
+    /// When the next step of [`give_back`](Self::give_back) is due, unless work comes before; none while there is nothing to
+    /// do. It is due under load as well, now and then: ask after each run.
+    pub fn next(&mut self, now: Duration) -> Option<Duration> {
+        if std::mem::take(&mut self.worked) {
+            self.give_back.busy(now);
+            self.give_back.changed();
+        }
+        self.give_back.due()
+    }
+
+    /// Does one bounded step of giving space back; times are durations since any fixed moment.
+    ///
+    /// # Errors
+    /// The state machine has failed.
+    pub fn give_back(&mut self, now: Duration) -> Result<Progress, MachineError> {
+        let result = self.machine.give_back();
+        // After an error there is nothing more to give back: the node ends.
+        self.give_back.did(now, *result.as_ref().unwrap_or(&Progress::Nothing));
+        result
+    }
+
     /// Does all of `works` in order and reports each. Runs that follow each other are applied as one.
     pub fn run(&mut self, works: Vec<MachineWork>, report: &mut dyn FnMut(Event)) {
+        self.worked = true;
         let mut pending: Option<(Apply, Answers)> = None;
         for work in works {
             match work {

@@ -1,29 +1,41 @@
-//! The log worker: owns the store, makes writes durable in order, and settles and compacts when it has nothing better to
-//! do. It is one thread's work; `raftkit_log::Writer` does the same with two.
+//! The log worker: owns the store, makes writes durable in order, and does everything else for it when it has nothing better to
+//! do. It is one thread's work; `raftkit_log::Writer` does the same with two. Both ask [`Schedule`] what to do.
+
+use std::time::Duration;
 
 use raftkit_core::{Fetch, Fetched, Write};
-use raftkit_log::{Compaction, ReadError, ReadResult, Reader, Store, Written};
+use raftkit_log::{
+    Chore, Next, Progress, ReadError, ReadResult, Reader, Schedule, Store, StoreError, Written,
+};
 
 use crate::Event;
 
-/// Owns a [`Store`] and does its work.
+/// Owns a [`Store`] and does its work. Times are durations since any fixed moment.
 #[derive(Debug)]
 pub struct LogWorker {
     store: Store,
-    compacting: bool,
+    schedule: Schedule,
+    /// Something was flushed since the schedule was asked.
+    flushed: bool,
 }
 
 impl LogWorker {
     /// A worker on this store.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store, compacting: false }
+        Self { store, schedule: Schedule::default(), flushed: false }
     }
 
     /// The store, for a driver that gives it threads of its own ([`raftkit_log::Writer`]).
     #[must_use]
     pub fn into_store(self) -> Store {
         self.store
+    }
+
+    /// The store, to look at.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// A handle for reads of the log.
@@ -36,32 +48,45 @@ impl LogWorker {
     /// a failure: what the disk holds is unknown then.
     pub fn flush(&mut self, writes: Vec<Write>) -> Option<Event> {
         for write in writes {
-            self.compacting |= write.compact_to.is_some() || write.reset_to.is_some();
             self.store.queue(write);
         }
+        self.flushed = true;
         match self.store.flush() {
             Ok(seq) => seq.map(Event::Persisted),
             Err(error) => Some(Event::LogFailed(in_words(&error))),
         }
     }
 
-    /// True while there is something to witness, to settle or to compact.
+    /// What is to be done beside flushing, or when. Ask after each flush: what was flushed counts from then on.
     #[must_use]
-    pub fn has_idle_work(&self) -> bool {
-        self.compacting || self.store.wants_witness() || self.store.unsettled_bytes() > 0
+    pub fn next(&mut self, now: Duration) -> Next {
+        if std::mem::take(&mut self.flushed) {
+            self.schedule.flushed(now);
+        }
+        let witness = self.schedule.for_witness(now, self.store.wants_witness());
+        let database = self.for_database(now);
+        match (witness, database) {
+            (Next::Do(chore), _) | (Next::At(_) | Next::AfterFlush, Next::Do(chore)) => Next::Do(chore),
+            (Next::At(a), Next::At(b)) => Next::At(a.min(b)),
+            (Next::At(at), Next::AfterFlush) | (Next::AfterFlush, Next::At(at)) => Next::At(at),
+            (Next::AfterFlush, Next::AfterFlush) => Next::AfterFlush,
+        }
     }
 
-    /// Does one bounded step: witnesses or settles what is flushed, or frees what is compacted. Call it when no write
-    /// waits.
-    pub fn idle(&mut self) -> Option<Event> {
-        let result = if self.store.wants_witness() {
-            self.store.witness()
-        } else if self.store.unsettled_bytes() > 0 {
-            self.store.settle().map(|_| ())
-        } else {
-            self.store.compact_step().map(|step| self.compacting = step == Compaction::More)
-        };
-        result.err().map(|error| Event::LogFailed(in_words(&error)))
+    /// What is to be done for the database, which goes on beside the flushes, or when.
+    #[must_use]
+    pub fn for_database(&mut self, now: Duration) -> Next {
+        self.schedule.for_database(now, self.store.unsettled_bytes())
+    }
+
+    /// Does one bounded step of a chore.
+    ///
+    /// # Errors
+    /// The log has ended with this; [`Written::Failed`] makes an event of it.
+    pub fn perform(&mut self, now: Duration, chore: Chore) -> Result<Progress, StoreError> {
+        let progress = self.store.perform(chore)?;
+        self.schedule.did(now, chore, progress);
+        Ok(progress)
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 
 use bytes::Bytes;
 use raftkit_core::LogId;
+use raftkit_log::Progress;
 
 /// A deterministic state machine: the same commands in the same order give the same state and the same answers on
 /// every node. It looks at no clock, draws no random number and lets no order of a hash map be seen.
@@ -47,6 +48,18 @@ pub trait StateMachine: Send + 'static {
     /// # Errors
     /// As [`apply`](Self::apply).
     fn snapshot(&mut self) -> Result<Box<dyn SnapshotView>, MachineError>;
+
+    /// Does one bounded step of giving space back, where its files are much larger than what is in them: looks whether they are,
+    /// or copies some. Reads go on meanwhile. [`Progress::More`]: there is more to do; called when nothing is to be applied
+    /// for a moment, and now and then under load. After [`Progress::Postponed`] it is tried again later.
+    ///
+    /// A machine whose files do not grow has nothing to do.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply). A full disk is no error: it postpones.
+    fn give_back(&mut self) -> Result<Progress, MachineError> {
+        Ok(Progress::Nothing)
+    }
 
     /// Replaces the whole state by a snapshot's, durably and atomically: a crash at any moment leaves the old state or
     /// the new one. Afterwards [`applied`](Self::applied) and [`durable`](Self::durable) are `id`.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use raftkit_core::{Config, NodeId, StoreId};
+use raftkit_disk::Slack;
 use raftkit_log::{Identity, OpenOptions};
 use raftkit_replica::{CompactionOptions, ReplicaOptions, ServiceOptions};
 
@@ -13,6 +14,7 @@ pub(crate) fn log_options(id: NodeId, store: StoreId, settings: &Settings) -> Op
         journal_bytes: settings.journal_kib << 10,
         cache_bytes: 1 << 20,
         tail_bytes: 64 << 10,
+        slack: Slack::new(settings.slack_kib << 10),
         ..OpenOptions::new(id, store)
     }
 }
@@ -36,6 +38,7 @@ pub(crate) fn replica_options(id: NodeId, settings: &Settings) -> ReplicaOptions
     ReplicaOptions {
         compaction: CompactionOptions {
             trailing_logs: settings.trailing_logs,
+            trailing_bytes_max: settings.trailing_kib << 10,
             ..CompactionOptions::default()
         },
         persist_interval: persist_interval(id, settings),

@@ -75,6 +75,8 @@ pub(crate) struct Host<S: Subject> {
     pub(crate) view: Shadow,
     /// The log as far as it was reported durable.
     pub(crate) durable: Shadow,
+    /// The most that was kept in the log at once, in bytes of entries.
+    pub(crate) kept_most: u64,
     /// What was to be written and is not reported durable.
     pub(crate) pending: VecDeque<Write>,
     /// When each of these was to be written, on its clock.
@@ -142,14 +144,25 @@ pub(crate) struct LogLane {
     pub(crate) worker: LogWorker,
     pub(crate) queue: Vec<Write>,
     pub(crate) work: Option<Work>,
-    /// Everything flushed is known to the witness.
-    pub(crate) witnessed: bool,
+    pub(crate) turn: Turn,
     pub(crate) idle_planned: bool,
+}
+
+/// What the log's thread does next where both wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Flush,
+    Chore,
 }
 
 impl LogLane {
     pub(crate) fn new(worker: LogWorker) -> Self {
-        Self { worker, queue: Vec::new(), work: None, witnessed: true, idle_planned: false }
+        Self { worker, queue: Vec::new(), work: None, turn: Turn::Flush, idle_planned: false }
+    }
+
+    /// Everything flushed is known to the witness.
+    pub(crate) fn is_witnessed(&self) -> bool {
+        !self.worker.store().wants_witness()
     }
 }
 
@@ -158,11 +171,12 @@ pub(crate) struct MachineLane<S: Subject> {
     pub(crate) applier: Applier<S::Machine>,
     pub(crate) queue: Vec<MachineWork>,
     pub(crate) work: Option<Work>,
+    pub(crate) idle_planned: bool,
 }
 
 impl<S: Subject> MachineLane<S> {
     pub(crate) fn new(applier: Applier<S::Machine>) -> Self {
-        Self { applier, queue: Vec::new(), work: None }
+        Self { applier, queue: Vec::new(), work: None, idle_planned: false }
     }
 }
 
@@ -217,6 +231,7 @@ impl<S: Subject> Host<S> {
             returning: false,
             view: Shadow::default(),
             durable: Shadow::new(LogId::ZERO, 0, HardState::default()),
+            kept_most: 0,
             pending: VecDeque::new(),
             submitted: VecDeque::new(),
             has_rotted: false,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use raftkit_core::LogId;
-use raftkit_disk::Disk;
+use raftkit_disk::{Disk, Slack};
 use raftkit_kv::{Command, Condition, KvMachine, KvReader, Response};
 use raftkit_replica::MachineError;
 use xxhash_rust::xxh3::Xxh3;
@@ -90,7 +90,7 @@ impl Subject for Kv {
     type Found = Option<KvFound>;
 
     fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<KvMachine, MachineError> {
-        KvMachine::open(disk, dir)
+        KvMachine::open_with_slack(disk, dir, Slack::new(64 << 10))
     }
 
     fn ask(&mut self, rng: &mut Rng, settings: &Settings, number: u64) -> (KvAsk, Request) {

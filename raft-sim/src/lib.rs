@@ -32,6 +32,7 @@ mod clients;
 mod clock;
 mod configured;
 mod ends;
+mod files;
 mod folders;
 mod host;
 mod hunt;

@@ -225,7 +225,9 @@ impl<S: Subject> World<S> {
             (!self.clients.open.is_empty(), format!("{} requests are not answered", self.clients.open.len())),
         ];
         let broken = rules.into_iter().find(|(broken, _)| *broken).map(|(_, why)| why);
-        broken.or_else(|| self.present().into_iter().find_map(|id| self.lagging(id, leader)))
+        broken
+            .or_else(|| self.present().into_iter().find_map(|id| self.lagging(id, leader)))
+            .or_else(|| self.files_too_long())
     }
 
     fn lagging(&self, id: NodeId, leader: NodeId) -> Option<String> {

@@ -10,6 +10,8 @@ pub(crate) struct Shadow {
     base: LogId,
     base_chain: u64,
     entries: VecDeque<(Entry, u64)>,
+    /// The weight of the entries.
+    bytes: usize,
     pub(crate) hard: HardState,
 }
 
@@ -28,7 +30,7 @@ pub(crate) fn chained(before: u64, entry: &Entry) -> u64 {
 impl Shadow {
     /// A log that starts after `base`.
     pub(crate) fn new(base: LogId, base_chain: u64, hard: HardState) -> Self {
-        Self { base, base_chain, entries: VecDeque::new(), hard }
+        Self { base, base_chain, entries: VecDeque::new(), bytes: 0, hard }
     }
 
     pub(crate) fn base(&self) -> LogId {
@@ -37,6 +39,11 @@ impl Shadow {
 
     pub(crate) fn last(&self) -> LogId {
         self.entries.back().map_or(self.base, |(entry, _)| entry.id)
+    }
+
+    /// The weight of its entries, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(crate) fn entry(&self, index: LogIndex) -> Option<&Entry> {
@@ -65,6 +72,7 @@ impl Shadow {
     pub(crate) fn push(&mut self, entry: Entry) -> u64 {
         let before = self.entries.back().map_or(self.base_chain, |(_, chain)| *chain);
         let chain = chained(before, &entry);
+        self.bytes += entry.weight();
         self.entries.push_back((entry, chain));
         chain
     }
@@ -78,8 +86,8 @@ impl Shadow {
             self.hard = hard;
         }
         if let Some(from) = write.truncate_from {
-            while self.entries.back().is_some_and(|(entry, _)| entry.id.index >= from) {
-                self.entries.pop_back();
+            while let Some((entry, _)) = self.entries.pop_back_if(|(entry, _)| entry.id.index >= from) {
+                self.bytes -= entry.weight();
             }
         }
         for entry in write.append.iter() {
@@ -89,6 +97,7 @@ impl Shadow {
             while self.base.index < to
                 && let Some((entry, chain)) = self.entries.pop_front()
             {
+                self.bytes -= entry.weight();
                 (self.base, self.base_chain) = (entry.id, chain);
             }
         }

@@ -79,6 +79,7 @@ pub(crate) fn draw_settings(rng: &mut Rng) -> Settings {
         settings.unapplied_bytes = rng.pick(&[0, 500, neutral.unapplied_bytes]);
         settings.journal_kib = rng.pick(&[16, 16, 32, 64]);
         settings.chunk_bytes = rng.pick(&[64, 256, 4096]);
+        settings.slack_kib = rng.pick(&[64, 4096]);
     }
     settings.apart = u64::from(rng.permille(500));
     if rng.permille(200) {

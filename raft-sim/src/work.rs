@@ -1,18 +1,18 @@
 //! The threads of a process: work that is begun, takes a while, and is done when its syncs are.
 
+use std::time::Duration;
+
 use raftkit_core::{Entry, Fetched, Health, NodeId, Payload, Write};
 use raftkit_disk::Injected;
-use raftkit_replica::{Ended, Event, LogWorker, MachineWork, ServiceEvent, SnapshotWork, fetch};
+use raftkit_log::{Chore, Next, Progress, Written};
+use raftkit_replica::{Ended, Event, LogWorker, MachineWork, ServiceEvent, SnapshotWork, fetch, in_words};
 
 use crate::Mark;
 use crate::folders::JOURNAL;
-use crate::host::{Harm, IoWork, Thread, Work};
+use crate::host::{Harm, IoWork, Thread, Turn, Work};
 use crate::subject::Subject;
 use crate::trace::kind;
 use crate::world::{Happening, MS, SECOND, World};
-
-/// Without a write for so long the log's thread turns to other work (`raftkit_log::Writer` does the same).
-const QUIET_US: u64 = 20 * MS;
 
 /// What of a disk's faults a program is told of.
 fn errors(injected: &Injected) -> (u64, u64, u64) {
@@ -35,32 +35,76 @@ impl<S: Subject> World<S> {
             return;
         }
         let writes = std::mem::take(&mut process.log.queue);
-        process.log.witnessed = false;
+        process.log.turn = Turn::Chore;
         self.note_around(id, &writes);
         let bytes: usize = writes.iter().flat_map(|write| write.append.iter().map(payload_len)).sum();
         self.host(id).writing_us = (bytes as u64 * 1000).checked_div(self.settings.disk_kbps).unwrap_or(0);
-        self.work_log(id, |worker| worker.flush(writes));
+                self.work_log(id, |worker| (worker.flush(writes), Progress::Done));
+    }
+
+    /// The time as the log's thread is told it.
+    fn log_time(&self) -> Duration {
+        Duration::from_micros(self.now)
+    }
+
+    /// Lets the log's thread go on: with a chore that is due, then with what waits to be flushed. `Writer` does both at the
+    /// same time; here they take turns.
+    fn go_on_with_log(&mut self, id: NodeId) {
+        self.check_log_size(id);
+        let now = self.log_time();
+        let Some(process) = self.host(id).process.as_mut() else { return };
+        if process.log.work.is_none()
+            && std::mem::replace(&mut process.log.turn, Turn::Flush) == Turn::Chore
+            && let Next::Do(chore) = process.log.worker.for_database(now)
+        {
+            return self.do_chore(id, chore);
+        }
+        self.start_log(id);
+        self.plan_idle(id);
     }
 
     pub(crate) fn idle_log(&mut self, id: NodeId, life: u64) {
         let Some(process) = self.process(id, life) else { return };
         process.log.idle_planned = false;
-        if process.log.work.is_some() || !process.log.queue.is_empty() || !process.log.worker.has_idle_work()
-        {
+        if process.log.work.is_some() || !process.log.queue.is_empty() {
             return;
         }
-        process.log.witnessed = true;
-        self.work_log(id, LogWorker::idle);
+        let now = self.log_time();
+        match self.host(id).process.as_mut().map(|process| process.log.worker.next(now)) {
+            Some(Next::Do(chore)) => self.do_chore(id, chore),
+            Some(Next::At(_) | Next::AfterFlush) | None => self.plan_idle(id),
+        }
     }
 
-    /// Lets the log's thread do something. Where its disk fails it says so: what is durable is not known any more.
-    fn work_log(&mut self, id: NodeId, work: impl FnOnce(&mut LogWorker) -> Option<Event>) {
+    fn do_chore(&mut self, id: NodeId, chore: Chore) {
+        let now = self.log_time();
+        let mut came_to = Progress::Nothing;
+        self.work_log(id, |worker| match worker.perform(now, chore) {
+            Ok(progress) => {
+                came_to = progress;
+                (None, progress)
+            }
+            Err(error) => (Some(Written::Failed(error).into()), Progress::Done),
+        });
+        if chore == Chore::GiveBack {
+            self.marks.hit_if(came_to == Progress::Done, Mark::LogCopied);
+            self.marks.hit_if(came_to == Progress::Postponed, Mark::CopyPostponed);
+        }
+    }
+
+    /// Lets the log's thread do something. Where its disk fails it says so: what is durable is not known any more. A full disk
+    /// may only postpone a copy.
+    fn work_log(&mut self, id: NodeId, work: impl FnOnce(&mut LogWorker) -> (Option<Event>, Progress)) {
         let host = self.host(id);
         let before = host.disk.injected();
         let Some(process) = host.process.as_mut() else { return };
-        let report = work(&mut process.log.worker);
+        let (report, progress) = work(&mut process.log.worker);
         let is_told = matches!(report, Some(Event::LogFailed(_))) || host.disk.is_frozen();
-        if !is_told && errors(&before) != errors(&host.disk.injected()) {
+        let mut after = host.disk.injected();
+        if progress == Progress::Postponed {
+            after.full = before.full;
+        }
+        if !is_told && errors(&before) != errors(&after) {
             let what = format!("{id} goes on after its disk failed what its log asked of it");
             self.ensure(Err((crate::Promise::DurableAck, what)));
         }
@@ -88,6 +132,45 @@ impl<S: Subject> World<S> {
         self.marks.hit_if(runs > 1, Mark::ManyInOneBatch);
         self.check_state(id, &reports);
         self.begun(id, Thread::Machine, reports);
+    }
+
+    /// Lets the state machine's thread go on: with a step that gives space back, where it is due, then with what waits.
+    fn go_on_with_machine(&mut self, id: NodeId) {
+        self.check_state_size(id);
+        let (now, life) = (self.log_time(), self.hosts[&id].life);
+        let Some(process) = self.host(id).process.as_mut() else { return };
+        if process.machine.work.is_some() {
+            return;
+        }
+        match process.machine.applier.next(now) {
+            Some(at) if at <= now => self.give_back_state(id),
+            Some(at) => {
+                self.start_machine(id);
+                let Some(process) = self.process(id, life) else { return };
+                if process.machine.work.is_none()
+                    && !std::mem::replace(&mut process.machine.idle_planned, true)
+                {
+                    let at = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+                    self.at(at, Happening::IdleMachine(id, life));
+                }
+            }
+            None => self.start_machine(id),
+        }
+    }
+
+    pub(crate) fn idle_machine(&mut self, id: NodeId, life: u64) {
+        let Some(process) = self.process(id, life) else { return };
+        process.machine.idle_planned = false;
+        self.go_on_with_machine(id);
+    }
+
+    fn give_back_state(&mut self, id: NodeId) {
+        let now = self.log_time();
+        let Some(process) = self.host(id).process.as_mut() else { return };
+        let result = process.machine.applier.give_back(now);
+        self.marks.hit_if(matches!(result, Ok(Progress::Done)), Mark::StateCopied);
+        let report = result.err().map(|error| Event::MachineFailed(in_words(&error)));
+        self.begun(id, Thread::Machine, report.into_iter().collect());
     }
 
     /// Lets the thread for reads and snapshots do the next thing.
@@ -199,26 +282,30 @@ impl<S: Subject> World<S> {
             self.give(id, ServiceEvent::Replica(report));
         }
         match thread {
-            Thread::Log => {
-                self.start_log(id);
-                self.plan_idle(id);
-            }
-            Thread::Machine => self.start_machine(id),
+            Thread::Log => self.go_on_with_log(id),
+            Thread::Machine => self.go_on_with_machine(id),
             Thread::Io => self.start_io(id),
         }
         self.maybe_finish(id);
     }
 
     fn plan_idle(&mut self, id: NodeId) {
-        let life = self.hosts[&id].life;
-        let later = QUIET_US + self.rng.range(200 * MS, 1500 * MS);
+        let (life, now) = (self.hosts[&id].life, self.log_time());
+        let late = self.rng.below(500 * MS);
         let Some(process) = self.process(id, life) else { return };
-        if process.log.work.is_some() || process.log.idle_planned || !process.log.worker.has_idle_work() {
+        if process.log.work.is_some() || process.log.idle_planned {
             return;
         }
+        let at = match process.log.worker.next(now) {
+            Next::Do(_) => now,
+            Next::At(at) => at,
+            Next::AfterFlush => return,
+        };
         process.log.idle_planned = true;
-        let wait = if process.log.witnessed { later } else { QUIET_US };
-        self.at(self.now + wait, Happening::Idle(id, life));
+        // A thread may be late; not for the witness, on whose moment the rot that is put in goes by.
+        let late = if process.log.is_witnessed() { late } else { 0 };
+        let at = u64::try_from(at.as_micros()).unwrap_or(u64::MAX).saturating_add(late);
+        self.at(at, Happening::Idle(id, life));
     }
 
     fn tell_report(&mut self, id: NodeId, report: &Event) {

@@ -38,6 +38,8 @@ pub(crate) enum Happening {
     Done(NodeId, u64, Thread),
     /// The log's thread has had nothing to do for a while.
     Idle(NodeId, u64),
+    /// The state machine's thread has had nothing to do for a while.
+    IdleMachine(NodeId, u64),
     /// A node is to be started.
     Start(NodeId),
     /// A line of the script is due.
@@ -277,6 +279,7 @@ impl<S: Subject> World<S> {
             Happening::Arrive(packet) => self.arrive(packet),
             Happening::Done(id, life, thread) => self.work_done(id, life, thread),
             Happening::Idle(id, life) => self.idle_log(id, life),
+            Happening::IdleMachine(id, life) => self.idle_machine(id, life),
             Happening::Start(id) => self.start(id),
             Happening::Script(at) => self.perform(at),
             Happening::Client(client) => self.client_asks(client),

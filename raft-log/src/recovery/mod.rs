@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use raftkit_core::{NodeId, StoreId};
-use raftkit_disk::{DirLock, Disk, DiskFile, OpenMode, RedbFile, create_dir_all_durably};
+use raftkit_disk::{DirLock, Disk, DiskFile, OpenMode, RedbFile, Slack, create_dir_all_durably};
 use redb::{Database, ReadableDatabase, StorageBackend};
 
 use crate::error::{Damage, OpenError, StoreError, Trouble};
@@ -26,8 +26,8 @@ pub use report::{LogDamage, Lost, OpenReport, Replayed};
 
 /// The log's database in its folder.
 pub(crate) const FILE: &str = "log.redb";
-/// The name under which it is made: a crash in the middle leaves nothing that could be taken for a log.
-const FILE_IN_THE_MAKING: &str = "log.redb.new";
+/// The name under which it is made, and copied: a crash in the middle leaves nothing that could be taken for a log.
+pub(crate) const FILE_IN_THE_MAKING: &str = "log.redb.new";
 
 /// How to open a store.
 #[derive(Clone, Debug)]
@@ -45,6 +45,8 @@ pub struct OpenOptions {
     pub journal_bytes: u64,
     /// Who keeps other processes out.
     pub lock: FolderLock,
+    /// How much larger than what is in it the database's file may stay; above that it is copied into a new one.
+    pub slack: Slack,
 }
 
 /// Who keeps other processes out of the folder.
@@ -67,6 +69,7 @@ impl OpenOptions {
             tail_bytes: 8 << 20,
             journal_bytes: 32 << 20,
             lock: FolderLock::Take,
+            slack: Slack::default(),
         }
     }
 }
@@ -92,6 +95,11 @@ pub(crate) struct Opened {
 pub(crate) fn open(disk: &dyn Disk, dir: &Path, options: &OpenOptions) -> Result<Opened, OpenError> {
     let (path, journal_path) = (dir.join(FILE), dir.join(journal::FILE));
     let mut report = OpenReport::default();
+    // A copy that was not finished.
+    let left_over = dir.join(FILE_IN_THE_MAKING);
+    if disk.exists(&left_over).map_err(failed(&left_over))? {
+        disk.remove(&left_over).map_err(failed(&left_over))?;
+    }
     let mut journal = read_journal(disk, dir)?;
     if !disk.exists(&path).map_err(failed(&path))? {
         if journal.as_ref().is_none_or(|(_, image)| image.as_ref().is_ok_and(Image::is_unused)) {

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use raftkit_core::{Health, Incarnation, LogIndex, NodeId, StoreId};
-use raftkit_disk::{DirLock, Disk, OpenMode, RealDisk};
+use raftkit_disk::{DirLock, Disk, OpenMode, RealDisk, Slack};
 
 use crate::error::{Damage, OpenError, ReadError};
 use crate::journal::image::Image;
@@ -378,5 +378,6 @@ fn options(node: NodeId) -> OpenOptions {
         // Made in memory, where a log of format 1 gets one.
         journal_bytes: RING_BYTES_MIN,
         lock: FolderLock::HeldByCaller,
+        slack: Slack::default(),
     }
 }

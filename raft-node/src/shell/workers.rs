@@ -1,12 +1,13 @@
 //! A thread for each of a replica's workers, and nothing else: what they do is in raftkit-replica.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use raftkit_core::{Fetch, Write};
 use raftkit_log::{Reader, Writer};
 use raftkit_replica::{
-    Applier, Event, LogWorker, MachineWork, SnapshotWork, SnapshotWorker, StateMachine, fetch,
+    Applier, Event, LogWorker, MachineWork, SnapshotWork, SnapshotWorker, StateMachine, fetch, in_words,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -82,12 +83,6 @@ impl Workers {
     }
 }
 
-/// Everything that waits in an inbox; blocks for the first. None when nobody can send any more.
-fn batch<T>(inbox: &Receiver<T>) -> Option<Vec<T>> {
-    let first = inbox.recv().ok()?;
-    Some(std::iter::once(first).chain(inbox.try_iter()).collect())
-}
-
 fn report(events: &UnboundedSender<LoopEvent>, event: Event) {
     // The loop has ended: nobody wants to know any more.
     let _ = events.send(LoopEvent::Worker(event));
@@ -98,8 +93,27 @@ fn run_machine<M: StateMachine>(
     inbox: &Receiver<MachineWork>,
     events: &UnboundedSender<LoopEvent>,
 ) {
-    while let Some(works) = batch(inbox) {
-        applier.run(works, &mut |event| report(events, event));
+    let start = std::time::Instant::now();
+    loop {
+        let now = start.elapsed();
+        let wait = match applier.next(now) {
+            None => Duration::MAX,
+            Some(at) if at > now => at - now,
+            Some(_) => {
+                if let Err(error) = applier.give_back(now) {
+                    report(events, Event::MachineFailed(in_words(&error)));
+                }
+                Duration::ZERO
+            }
+        };
+        match inbox.recv_timeout(wait) {
+            Ok(first) => {
+                let works = std::iter::once(first).chain(inbox.try_iter()).collect();
+                applier.run(works, &mut |event| report(events, event));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use raftkit_core::{
     Proposal, StoreId, Ticket, Time, Write,
 };
 use raftkit_disk::{Disk, SimulatedDisk};
-use raftkit_log::{Reader, Store};
+use raftkit_log::{Next, Reader, Store, Written};
 use raftkit_replica::{
     Action, Answer, Applier, CompactionOptions, Ended, Event, LogWorker, MachineError, MachineWork, Opened,
     Replica, ReplicaOptions, SnapshotWork, SnapshotWorker, StateMachine, fetch, founding_base,
@@ -69,6 +69,7 @@ pub struct TestNode<M: StateMachine> {
 pub struct Running<M: StateMachine> {
     pub replica: Replica,
     log: LogWorker,
+    log_time: Duration,
     reader: Reader,
     applier: Applier<M>,
     snapshots: SnapshotWorker,
@@ -131,6 +132,7 @@ impl<M: StateMachine> TestNode<M> {
             reader: opened.log.reader(),
             replica: opened.replica,
             log: opened.log,
+            log_time: Duration::ZERO,
             applier: opened.applier,
             snapshots: opened.snapshots,
             writes: Vec::new(),
@@ -158,8 +160,14 @@ impl<M: StateMachine> Running<M> {
         if !self.writes.is_empty() {
             events.extend(self.log.flush(std::mem::take(&mut self.writes)));
         }
-        if self.log.has_idle_work() {
-            events.extend(self.log.idle());
+        // Asked for the first time it takes note of the flush; so much later whatever there is to do is due, and a step of it is
+        // done.
+        let _ = self.log.next(self.log_time);
+        self.log_time += Duration::from_secs(2);
+        if let Next::Do(chore) = self.log.next(self.log_time) {
+            events.extend(
+                self.log.perform(self.log_time, chore).err().map(|error| Written::Failed(error).into()),
+            );
         }
     }
 

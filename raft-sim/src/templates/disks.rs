@@ -110,3 +110,34 @@ pub(super) fn full_disk(settings: &mut Settings, draft: &mut Draft) {
         draft.pause(300, 1500);
     }
 }
+
+/// Large values without a pause on disks that are slower than they come: neither files nor memory may grow with what has passed
+/// through, and once it is quiet the files are short again.
+pub(super) fn large_values(settings: &mut Settings, draft: &mut Draft) {
+    let neutral = Settings::default();
+    (settings.nodes, settings.spares, settings.crippled) = (3, 0, 0);
+    (settings.clients, settings.gap_ms, settings.keys) = (5, 1, 3);
+    (settings.reads, settings.conditional) = (0, 0);
+    settings.value_bytes = draft.rng.pick(&[65_536, 65_536, 200_000]);
+    settings.flush_us = draft.rng.pick(&[2_000, 20_000]);
+    settings.journal_kib = draft.rng.pick(&[256, 1024]);
+    (settings.trailing_kib, settings.trailing_logs) = (1024, neutral.trailing_logs);
+    (settings.slack_kib, settings.chunk_bytes) = (64, 65_536);
+    (settings.batch_bytes, settings.inflight_messages) = (1 << 20, neutral.inflight_messages);
+    (settings.uncommitted_bytes, settings.unapplied_bytes) = (4 << 20, neutral.unapplied_bytes);
+    settings.tail_bytes = neutral.tail_bytes;
+    for _ in 0..2 {
+        draft.pause(1000, 2000);
+        let (who, ms) = (draft.node(settings), draft.rng.range(200, 1000));
+        match draft.rng.below(4) {
+            0 => draft.act(Action::Isolate { who, ms }),
+            1 => {
+                let how = draft.crash();
+                draft.act(Action::Crash { who, how, down_ms: ms });
+            }
+            2 => draft.act(Action::Full { who, ms }),
+            _ => {}
+        }
+    }
+    draft.pause(1000, 2000);
+}

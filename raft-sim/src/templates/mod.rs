@@ -69,6 +69,7 @@ const TEMPLATES: &[(&str, Template)] = &[
     ("first-starts", folders::first_starts),
     ("wrong-folder", folders::wrong_folder),
     ("full-disk", disks::full_disk),
+    ("large-values", disks::large_values),
     ("stuck-leader", disks::stuck_leader),
     ("all-lose-power", disks::all_lose_power),
     ("stale-over-crashes", disks::stale_over_crashes),

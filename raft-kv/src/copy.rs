@@ -1,0 +1,204 @@
+//! A copy of the state in a new file, made step by step while the state changes. It takes the old file's name in the end.
+//!
+//! ```text
+//!   each step:  what was changed meanwhile, of what is copied ---> some more, in order ---> a durable commit
+//!   the last:   the meta record ---> two commits ---> closed, synced ---> renamed, folder synced ---> open
+//! ```
+//!
+//! A step reads the state as it is, in a transaction of its own, so that no page is kept for the copy's sake. A crash at any
+//! moment leaves the old file or the whole new one.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+
+use raftkit_disk::{Disk, DiskFile, OpenMode, RedbFile};
+use redb::{Builder, Database, ReadOnlyTable, ReadableDatabase, Table};
+
+use crate::fault::Fault;
+use crate::machine::{CACHE_BYTES, FILE, FILE_NEW};
+use crate::notes::Touched;
+use crate::tables::{ENTRIES, GRAVES, META, META_KEY, Meta, TOMBSTONES};
+
+/// One step copies about this many bytes, and syncs them. What is to be applied waits behind it.
+pub(crate) const STEP_BYTES: usize = 1 << 20;
+/// The pages of a copy are written once and not read.
+const COPY_CACHE_BYTES: usize = 8 << 20;
+
+/// What a tombstone counts for in a step, in bytes.
+const TOMBSTONE_BYTES: usize = 64;
+
+/// Copies a table on from where it was reached, while there is room. `$lend` and `$own` turn a key that is owned into one of
+/// the table and back: a function generic over redb's keys would have to say what these lend for every lifetime.
+macro_rules! copy_range {
+    ($kind:ty; $reached:expr, $both:expr, $room:ident;
+     |$owned:ident| $lend:expr; |$key:ident| $own:expr; |$value:ident| $len:expr) => {
+        let (old, new) = &mut $both;
+        let from = match &$reached {
+            Reached::Nothing => Some(Bound::Unbounded),
+            Reached::Key($owned) => Some(Bound::Excluded($lend)),
+            Reached::End => None,
+        };
+        if let Some(from) = from {
+            let mut reached = Reached::End;
+            for row in old.range::<$kind>((from, Bound::Unbounded))? {
+                let (key, value) = row?;
+                let ($key, $value) = (key.value(), value.value());
+                new.insert($key, $value)?;
+                $room = $room.saturating_sub($len);
+                if $room == 0 {
+                    reached = Reached::Key($own);
+                    break;
+                }
+            }
+            $reached = reached;
+        }
+        if $room == 0 {
+            return Ok(Left::Some);
+        }
+    };
+}
+
+/// Takes over what is under a key now.
+macro_rules! mirror {
+    ($both:expr, $key:expr) => {{
+        let (old, new) = &mut $both;
+        match old.get($key)? {
+            Some(value) => drop(new.insert($key, value.value())?),
+            None => drop(new.remove($key)?),
+        }
+    }};
+}
+
+/// A copy in the making.
+#[derive(Debug)]
+pub(crate) struct Copy {
+    database: Database,
+    file: Arc<dyn DiskFile>,
+    /// How far each table is copied.
+    entries: Reached<String>,
+    tombstones: Reached<(u64, String)>,
+    graves: Reached<String>,
+}
+
+/// How far a table is copied.
+#[derive(Debug, PartialEq, Eq)]
+enum Reached<K> {
+    Nothing,
+    /// Up to this key, which is copied.
+    Key(K),
+    End,
+}
+
+impl<K: Ord> Reached<K> {
+    /// Whether a change under this key is to be taken over now; if not it is copied later.
+    fn has_passed(&self, key: &K) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Key(last) => key <= last,
+            Self::End => true,
+        }
+    }
+}
+
+/// Whether there is more to copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    Some,
+    Nothing,
+}
+
+/// Removes a copy that was not finished, if there is one.
+pub(crate) fn remove_left_over(disk: &dyn Disk, dir: &Path) -> Result<(), Fault> {
+    let new = dir.join(FILE_NEW);
+    if disk.exists(&new)? {
+        disk.remove(&new)?;
+    }
+    Ok(())
+}
+
+impl Copy {
+    pub(crate) fn begin(disk: &dyn Disk, dir: &Path) -> Result<Self, Fault> {
+        remove_left_over(disk, dir)?;
+        let file = disk.open(&dir.join(FILE_NEW), OpenMode::New)?;
+        let database = Builder::new()
+            .set_cache_size(COPY_CACHE_BYTES)
+            .create_with_backend(RedbFile::new(Arc::clone(&file)))?;
+        let (entries, tombstones, graves) = (Reached::Nothing, Reached::Nothing, Reached::Nothing);
+        Ok(Self { database, file, entries, tombstones, graves })
+    }
+
+    /// Takes over what was changed, and copies some more of `old`.
+    pub(crate) fn step(&mut self, old: &Database, touched: BTreeSet<Touched>) -> Result<Left, Fault> {
+        let read = old.begin_read()?;
+        let txn = self.database.begin_write()?;
+        let mut tables = Tables {
+            entries: (read.open_table(ENTRIES)?, txn.open_table(ENTRIES)?),
+            tombstones: (read.open_table(TOMBSTONES)?, txn.open_table(TOMBSTONES)?),
+            graves: (read.open_table(GRAVES)?, txn.open_table(GRAVES)?),
+        };
+        for touched in touched {
+            match &touched {
+                Touched::Entry(key) if self.entries.has_passed(key) => mirror!(tables.entries, key.as_str()),
+                Touched::Grave(key) if self.graves.has_passed(key) => mirror!(tables.graves, key.as_str()),
+                Touched::Tombstone(place) if self.tombstones.has_passed(place) => {
+                    mirror!(tables.tombstones, (place.0, place.1.as_str()));
+                }
+                Touched::Entry(_) | Touched::Grave(_) | Touched::Tombstone(_) => {}
+            }
+        }
+        let left = self.copy_some(&mut tables)?;
+        drop(tables);
+        txn.commit()?;
+        Ok(left)
+    }
+
+    fn copy_some(&mut self, tables: &mut Tables<'_>) -> Result<Left, Fault> {
+        let mut room = STEP_BYTES;
+        copy_range! { &str; self.entries, tables.entries, room;
+        |key| key.as_str(); |key| key.to_owned(); |value| value.len() }
+        copy_range! { (u64, &str); self.tombstones, tables.tombstones, room;
+        |place| (place.0, place.1.as_str()); |place| (place.0, place.1.to_owned()); |_value| TOMBSTONE_BYTES }
+        copy_range! { &str; self.graves, tables.graves, room;
+        |key| key.as_str(); |key| key.to_owned(); |_value| TOMBSTONE_BYTES }
+        Ok(if self.graves == Reached::End { Left::Nothing } else { Left::Some })
+    }
+
+    /// Gives the copy its name, durably, and opens it. It must hold all of the state, of which `meta` is the record.
+    /// `renamed` is called once it is the state, for better or worse.
+    pub(crate) fn finish(
+        self,
+        disk: &dyn Disk,
+        dir: &Path,
+        meta: &Meta,
+        renamed: impl FnOnce(),
+    ) -> Result<(Database, Arc<dyn DiskFile>), Fault> {
+        let Self { database, file, .. } = self;
+        // Twice: should the newest commit rot, what redb falls back to is whole, too.
+        for _ in 0..2 {
+            let mut txn = database.begin_write()?;
+            txn.set_two_phase_commit(true);
+            txn.open_table(META)?.insert(META_KEY, meta.encode().as_slice())?;
+            txn.commit()?;
+        }
+        database.close()?;
+        file.sync()?;
+        disk.rename(&dir.join(FILE_NEW), &dir.join(FILE))?;
+        renamed();
+        disk.sync_dir(dir)?;
+        let database = Builder::new()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(RedbFile::new(Arc::clone(&file)))?;
+        Ok((database, file))
+    }
+}
+
+/// A table of the state, and of the copy.
+type Both<'txn, K, V> = (ReadOnlyTable<K, V>, Table<'txn, K, V>);
+
+struct Tables<'txn> {
+    entries: Both<'txn, &'static str, &'static [u8]>,
+    tombstones: Both<'txn, (u64, &'static str), u64>,
+    graves: Both<'txn, &'static str, u64>,
+}

@@ -1,0 +1,159 @@
+//! What is noted of changes as they are applied, to give space back: how much is live, and what a copy must take over.
+
+use std::collections::BTreeSet;
+
+/// A copy that is under way keeps at most this many changes to take over. With more it is given up: a tree that large was
+/// deleted, and a copy that is begun after that has less to do.
+const TOUCHED_MAX: usize = 65_536;
+
+/// redb's page, in bytes.
+const PAGE_BYTES: usize = 4096;
+/// What redb stores beside a key and value in a page, in bytes, about.
+const PAIR_BYTES: usize = 16;
+
+/// Something in the tables that was changed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Touched {
+    Entry(String),
+    Tombstone((u64, String)),
+    Grave(String),
+}
+
+/// What is noted of changes.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    pub(crate) live: Live,
+    /// What was changed since a copy has last looked; none without a copy.
+    pub(crate) touched: Option<BTreeSet<Touched>>,
+}
+
+impl Notes {
+    /// Notes that something was changed.
+    pub(crate) fn touch(&mut self, touched: impl FnOnce() -> Touched) {
+        if let Some(all) = &mut self.touched {
+            all.insert(touched());
+            if all.len() > TOUCHED_MAX {
+                self.touched = None;
+            }
+        }
+    }
+}
+
+/// About how many bytes of pages the entries would take in a new file. Counted once, key by key, and kept up from then on.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    bytes: u64,
+    counted: Counted,
+}
+
+/// Which entries are counted.
+#[derive(Debug)]
+enum Counted {
+    /// Those up to this key.
+    UpTo(String),
+    All,
+}
+
+impl Default for Counted {
+    fn default() -> Self {
+        Self::UpTo(String::new())
+    }
+}
+
+impl Live {
+    /// Of no entries.
+    pub(crate) fn empty() -> Self {
+        Self { bytes: 0, counted: Counted::All }
+    }
+
+    /// The bytes, once all entries are counted.
+    pub(crate) fn bytes(&self) -> Option<u64> {
+        match self.counted {
+            Counted::All => Some(self.bytes),
+            Counted::UpTo(_) => None,
+        }
+    }
+
+    /// Entries up to this key are counted; none when all are.
+    pub(crate) fn counted_to(&self) -> Option<&str> {
+        match &self.counted {
+            Counted::All => None,
+            Counted::UpTo(key) => Some(key),
+        }
+    }
+
+    /// Counts one more entry, the next in order.
+    pub(crate) fn count(&mut self, key: &str, stored: usize) {
+        self.bytes += share(key.len() + stored);
+        self.counted = Counted::UpTo(key.to_owned());
+    }
+
+    /// All entries are counted.
+    pub(crate) fn counted_all(&mut self) {
+        self.counted = Counted::All;
+    }
+
+    /// Takes note that what is stored under a key has another length.
+    pub(crate) fn changed(&mut self, key: &str, old: Option<usize>, new: Option<usize>) {
+        let counts = match &self.counted {
+            Counted::All => true,
+            Counted::UpTo(last) => key <= last.as_str(),
+        };
+        if counts {
+            let share = |len: Option<usize>| len.map_or(0, |len| share(key.len() + len));
+            self.bytes = (self.bytes + share(new)).saturating_sub(share(old));
+        }
+    }
+}
+
+/// The part of redb's pages that a pair of this length takes where the tree is filled in order. A page holds several, and what
+/// is longer than one has pages of its own, a power of two of them.
+fn share(len: usize) -> u64 {
+    let len = len + PAIR_BYTES;
+    let bytes = if len > PAGE_BYTES {
+        len.div_ceil(PAGE_BYTES).next_power_of_two() * PAGE_BYTES
+    } else {
+        PAGE_BYTES / (PAGE_BYTES / len)
+    };
+    bytes as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_follows_changes_of_what_was_passed_only() {
+        let mut live = Live::default();
+        live.count("b", 100);
+        live.changed("a", None, Some(200));
+        live.changed("c", None, Some(5000));
+        assert_eq!((live.bytes(), live.counted_to()), (None, Some("b")));
+        live.count("c", 5000);
+        live.counted_all();
+        assert_eq!(live.bytes(), Some(share(101) + share(201) + share(5001)));
+        live.changed("c", Some(5000), None);
+        live.changed("b", Some(100), Some(10));
+        assert_eq!(live.bytes(), Some(share(11) + share(201)));
+    }
+
+    #[test]
+    fn shares_are_those_of_whole_pages() {
+        assert_eq!(share(4080), 4096);
+        assert_eq!(share(4081), 8192);
+        assert_eq!(share(65_600), 131_072);
+        assert_eq!(share(1000), 4096 / 4);
+        assert_eq!(share(1010), 4096 / 3);
+    }
+
+    #[test]
+    fn too_many_changes_are_noted_as_none() {
+        let mut notes = Notes { touched: Some(BTreeSet::new()), ..Notes::default() };
+        for key in 0..TOUCHED_MAX {
+            notes.touch(|| Touched::Grave(key.to_string()));
+        }
+        assert_eq!(notes.touched.as_ref().map(BTreeSet::len), Some(TOUCHED_MAX));
+        notes.touch(|| Touched::Entry(String::new()));
+        assert_eq!(notes.touched, None);
+    }
+}

@@ -1,0 +1,356 @@
+//! Decides what a log does beside flushing, and when. It is pure: the time comes in, and what is to be done goes out. The
+//! threads of a [`Writer`](crate::Writer) ask it, and so does whoever drives a [`Store`](crate::Store) in one thread.
+
+use std::time::Duration;
+
+/// Without a flush for this long the witness is brought up to date.
+const WITNESS_AFTER: Duration = Duration::from_millis(20);
+/// What is flushed is settled at the latest after this time: the fewer transactions, the better.
+const SETTLE_AFTER: Duration = Duration::from_secs(1);
+/// This much unsettled, in bytes of the journal, is settled at once.
+pub(crate) const SETTLE_BYTES: u64 = 1 << 20;
+/// Without a flush for this long the log is quiet: a step that gives space back is in nobody's way.
+const QUIET_AFTER: Duration = Duration::from_millis(20);
+/// A look or a step that gives space back waits for quiet no longer than this: under a load that never pauses a copy comes
+/// to its end as well, at one step a second.
+const OVERDUE_AFTER: Duration = Duration::from_secs(1);
+/// Between two looks at whether there is space to give back: a look reads the database's tree.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// Between two copies, and between a copy that was given up and the next try.
+const COPY_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// Something that a log does beside flushing: one bounded step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chore {
+    /// Bring the witness up to date.
+    Witness,
+    /// Move the oldest of what is flushed into redb. That frees some of what is compacted, too.
+    Settle,
+    /// Free some of what is compacted.
+    Compact,
+    /// Look whether the database's file is much larger than what is in it, and if so copy some of it into a new file.
+    GiveBack,
+}
+
+/// What a chore has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It is done.
+    Done,
+    /// There is more of the same.
+    More,
+    /// There was nothing to do.
+    Nothing,
+    /// It was given up, and is to be tried again later: there is no space for it, or too much was changed meanwhile.
+    Postponed,
+}
+
+/// What is to be done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// This, now.
+    Do(Chore),
+    /// Nothing until this moment, or until something is flushed.
+    At(Duration),
+    /// Nothing until something is flushed.
+    AfterFlush,
+}
+
+/// Decides when to give space back: after a change, in quiet moments, and not too often. Times are durations since any fixed
+/// moment.
+///
+/// ```text
+///   changed ---> look, at most every 10 s ---> copy step by step ---> rest for 60 s
+///                when quiet, or a second after it is due
+/// ```
+#[derive(Debug)]
+pub struct GiveBackPace {
+    busy_at: Duration,
+    giving: Giving,
+}
+
+/// How far giving space back is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Giving {
+    /// Nothing has changed since the last look. No other look before this moment.
+    Looked { again: Duration },
+    /// Something has changed. Not before this moment.
+    Wanted { from: Duration },
+    /// A copy is under way; the last step ended then.
+    Copying { stepped: Duration },
+}
+
+impl Default for GiveBackPace {
+    /// Of a database that was just opened: there may be space to give back.
+    fn default() -> Self {
+        Self { busy_at: Duration::ZERO, giving: Giving::Wanted { from: Duration::ZERO } }
+    }
+}
+
+impl GiveBackPace {
+    /// Takes note of other work that was done at this moment.
+    pub fn busy(&mut self, now: Duration) {
+        self.busy_at = now;
+    }
+
+    /// Takes note of a change of what is stored.
+    pub fn changed(&mut self) {
+        if let Giving::Looked { again } = self.giving {
+            self.giving = Giving::Wanted { from: again };
+        }
+    }
+
+    /// When the next step is due if nothing happens before; none while there is nothing to do.
+    #[must_use]
+    pub fn due(&self) -> Option<Duration> {
+        let from = self.from()?;
+        Some((self.busy_at + QUIET_AFTER).max(from).min(from + OVERDUE_AFTER))
+    }
+
+    /// True when the next step has waited for quiet for too long: it comes before everything else.
+    #[must_use]
+    pub fn is_overdue(&self, now: Duration) -> bool {
+        self.from().is_some_and(|from| now >= from + OVERDUE_AFTER)
+    }
+
+    /// Takes note of a step that has ended.
+    pub fn did(&mut self, now: Duration, progress: Progress) {
+        self.giving = match progress {
+            Progress::More => Giving::Copying { stepped: now },
+            Progress::Nothing => Giving::Looked { again: now + LOOK_AGAIN_AFTER },
+            Progress::Done => Giving::Looked { again: now + COPY_AGAIN_AFTER },
+            Progress::Postponed => Giving::Wanted { from: now + COPY_AGAIN_AFTER },
+        };
+    }
+
+    fn from(&self) -> Option<Duration> {
+        match self.giving {
+            Giving::Looked { .. } => None,
+            Giving::Wanted { from } | Giving::Copying { stepped: from } => Some(from),
+        }
+    }
+}
+
+/// Decides what to do next for a log. Times are durations since any fixed moment.
+///
+/// ```text
+///   flushed ---- 1 MiB, or 1 s ----> settle until all is ----> compact until done ----> give space back
+/// ```
+///
+/// What is compacted and not freed has a bound under any load: a settling that adds so many bytes frees twice as many, if
+/// there are any, in the same transaction.
+#[derive(Debug)]
+pub struct Schedule {
+    /// When something was flushed last.
+    flushed_at: Duration,
+    unsettled_bytes: u64,
+    unsettled_since: Option<Duration>,
+    /// A settling has begun and has more to do.
+    settling: bool,
+    /// Something was settled since all that was compacted was freed.
+    compacting: bool,
+    give_back: GiveBackPace,
+}
+
+impl Default for Schedule {
+    /// Of a log that was just opened.
+    fn default() -> Self {
+        Self {
+            flushed_at: Duration::ZERO,
+            unsettled_bytes: 0,
+            unsettled_since: None,
+            settling: false,
+            compacting: true,
+            give_back: GiveBackPace::default(),
+        }
+    }
+}
+
+impl Schedule {
+    /// Takes note of a flush that has ended.
+    pub fn flushed(&mut self, now: Duration) {
+        self.flushed_at = now;
+    }
+
+    /// What to do for the witness: [`Chore::Witness`], once it is quiet, where it is behind.
+    #[must_use]
+    pub fn for_witness(&self, now: Duration, wants_witness: bool) -> Next {
+        let at = self.flushed_at + WITNESS_AFTER;
+        match wants_witness {
+            true if now >= at => Next::Do(Chore::Witness),
+            true => Next::At(at),
+            false => Next::AfterFlush,
+        }
+    }
+
+    /// What to do for the database, of which `unsettled_bytes` of the journal are missing.
+    #[must_use]
+    pub fn for_database(&mut self, now: Duration, unsettled_bytes: u64) -> Next {
+        if unsettled_bytes > self.unsettled_bytes {
+            self.give_back.busy(now);
+        }
+        self.unsettled_bytes = unsettled_bytes;
+        if self.give_back.is_overdue(now) {
+            return Next::Do(Chore::GiveBack);
+        }
+        let settle = self.settle_at(now, unsettled_bytes);
+        if settle.is_some_and(|at| now >= at) {
+            return Next::Do(Chore::Settle);
+        }
+        if self.compacting {
+            return Next::Do(Chore::Compact);
+        }
+        match (settle, self.give_back.due()) {
+            (_, Some(at)) if now >= at => Next::Do(Chore::GiveBack),
+            (Some(a), Some(b)) => Next::At(a.min(b)),
+            (Some(at), None) | (None, Some(at)) => Next::At(at),
+            (None, None) => Next::AfterFlush,
+        }
+    }
+
+    /// Takes note of a chore that was done for the database.
+    pub fn did(&mut self, now: Duration, chore: Chore, progress: Progress) {
+        match (chore, progress) {
+            (Chore::Witness, _) => {}
+            (Chore::Settle, Progress::More) => self.settling = true,
+            (Chore::Settle, Progress::Done | Progress::Nothing | Progress::Postponed) => {
+                self.settling = false;
+                self.unsettled_since = None;
+                self.unsettled_bytes = 0;
+                self.compacting = true;
+                self.give_back.changed();
+            }
+            (Chore::Compact, progress) => self.compacting = progress == Progress::More,
+            (Chore::GiveBack, progress) => self.give_back.did(now, progress),
+        }
+    }
+
+    fn settle_at(&mut self, now: Duration, unsettled_bytes: u64) -> Option<Duration> {
+        if unsettled_bytes == 0 {
+            self.unsettled_since = None;
+            self.settling = false;
+            return None;
+        }
+        let since = *self.unsettled_since.get_or_insert(now);
+        let at_once = self.settling || unsettled_bytes >= SETTLE_BYTES;
+        Some(if at_once { now } else { since + SETTLE_AFTER })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A schedule of a log in which nothing is left to do, at the moment 0.
+    fn idle() -> Schedule {
+        let mut schedule = Schedule::default();
+        schedule.did(Duration::ZERO, Chore::Compact, Progress::Done);
+        schedule.did(Duration::ZERO, Chore::GiveBack, Progress::Nothing);
+        assert_eq!(schedule.for_database(Duration::ZERO, 0), Next::AfterFlush);
+        schedule
+    }
+
+    #[test]
+    fn a_log_that_was_opened_is_compacted_and_looked_at() {
+        let mut schedule = Schedule::default();
+        assert_eq!(schedule.for_database(30 * MS, 0), Next::Do(Chore::Compact));
+        schedule.did(30 * MS, Chore::Compact, Progress::Done);
+        assert_eq!(schedule.for_database(30 * MS, 0), Next::Do(Chore::GiveBack));
+        schedule.did(30 * MS, Chore::GiveBack, Progress::Nothing);
+        assert_eq!(schedule.for_database(60 * SECOND, 0), Next::AfterFlush);
+    }
+
+    #[test]
+    fn the_witness_waits_for_quiet() {
+        let mut schedule = idle();
+        schedule.flushed(SECOND);
+        assert_eq!(schedule.for_witness(SECOND + 19 * MS, true), Next::At(SECOND + 20 * MS));
+        assert_eq!(schedule.for_witness(SECOND + 20 * MS, true), Next::Do(Chore::Witness));
+        assert_eq!(schedule.for_witness(SECOND + 20 * MS, false), Next::AfterFlush);
+    }
+
+    #[test]
+    fn little_is_settled_after_a_second_and_much_at_once() {
+        let mut schedule = idle();
+        assert_eq!(schedule.for_database(SECOND, 512), Next::At(2 * SECOND));
+        assert_eq!(schedule.for_database(SECOND + 900 * MS, 1024), Next::At(2 * SECOND));
+        assert_eq!(schedule.for_database(2 * SECOND, 1024), Next::Do(Chore::Settle));
+        schedule.did(2 * SECOND, Chore::Settle, Progress::Done);
+        assert_eq!(schedule.for_database(2 * SECOND, SETTLE_BYTES), Next::Do(Chore::Settle));
+        schedule.did(2 * SECOND, Chore::Settle, Progress::More);
+        assert_eq!(schedule.for_database(2 * SECOND, 1), Next::Do(Chore::Settle), "until all is");
+        schedule.did(2 * SECOND, Chore::Settle, Progress::Done);
+        assert_eq!(schedule.for_database(2 * SECOND, 0), Next::Do(Chore::Compact));
+        schedule.did(2 * SECOND, Chore::Compact, Progress::More);
+        assert_eq!(schedule.for_database(2 * SECOND, 0), Next::Do(Chore::Compact), "until all is");
+    }
+
+    #[test]
+    fn a_look_comes_after_a_change_and_not_too_often() {
+        let mut schedule = idle();
+        assert_eq!(schedule.for_database(SECOND, 0), Next::AfterFlush);
+        schedule.did(SECOND, Chore::Settle, Progress::Done);
+        schedule.did(SECOND, Chore::Compact, Progress::Done);
+        assert_eq!(schedule.for_database(SECOND, 0), Next::At(LOOK_AGAIN_AFTER));
+        assert_eq!(schedule.for_database(LOOK_AGAIN_AFTER, 0), Next::Do(Chore::GiveBack));
+        assert_eq!(
+            schedule.for_database(LOOK_AGAIN_AFTER, SETTLE_BYTES),
+            Next::Do(Chore::Settle),
+            "that first"
+        );
+        let late = LOOK_AGAIN_AFTER + OVERDUE_AFTER;
+        assert_eq!(
+            schedule.for_database(late, SETTLE_BYTES),
+            Next::Do(Chore::GiveBack),
+            "or never under load"
+        );
+        schedule.did(LOOK_AGAIN_AFTER, Chore::GiveBack, Progress::Postponed);
+        let again = LOOK_AGAIN_AFTER + COPY_AGAIN_AFTER;
+        assert_eq!(schedule.for_database(LOOK_AGAIN_AFTER, 0), Next::At(again));
+    }
+
+    #[test]
+    fn a_copy_goes_on_in_quiet_moments_and_each_second_under_load() {
+        let mut schedule = idle();
+        schedule.did(SECOND, Chore::GiveBack, Progress::More);
+        assert_eq!(schedule.for_database(SECOND, 0), Next::Do(Chore::GiveBack), "it is quiet");
+        schedule.did(SECOND, Chore::GiveBack, Progress::More);
+        // A load that never pauses: something more is flushed each time, and much of it.
+        let mut steps = 0;
+        for ms in 1..=5000_u32 {
+            let now = SECOND + ms * MS;
+            match schedule.for_database(now, SETTLE_BYTES + u64::from(ms)) {
+                Next::Do(Chore::GiveBack) => {
+                    steps += 1;
+                    schedule.did(now, Chore::GiveBack, Progress::More);
+                }
+                next @ (Next::Do(_) | Next::At(_) | Next::AfterFlush) => {
+                    assert_eq!(next, Next::Do(Chore::Settle));
+                    schedule.did(now, Chore::Settle, Progress::More);
+                }
+            }
+        }
+        assert_eq!(steps, 5);
+        // And little of it, but without a pause.
+        for ms in 5001..=8000_u32 {
+            let now = SECOND + ms * MS;
+            match schedule.for_database(now, u64::from(ms)) {
+                Next::Do(Chore::GiveBack) => {
+                    steps += 1;
+                    schedule.did(now, Chore::GiveBack, Progress::More);
+                }
+                Next::Do(Chore::Settle) => schedule.did(now, Chore::Settle, Progress::Done),
+                Next::Do(Chore::Compact) => schedule.did(now, Chore::Compact, Progress::Done),
+                Next::Do(Chore::Witness) | Next::AfterFlush => panic!("there is a copy to go on with"),
+                Next::At(at) => assert!(at > now && at <= now + SECOND),
+            }
+        }
+        assert_eq!(steps, 8);
+        schedule.did(10 * SECOND, Chore::GiveBack, Progress::Done);
+        schedule.did(10 * SECOND, Chore::Compact, Progress::Done);
+        assert_eq!(schedule.for_database(11 * SECOND, 0), Next::At(10 * SECOND + COPY_AGAIN_AFTER));
+    }
+}
