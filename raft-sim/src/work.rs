@@ -39,7 +39,7 @@ impl<S: Subject> World<S> {
         self.note_around(id, &writes);
         let bytes: usize = writes.iter().flat_map(|write| write.append.iter().map(payload_len)).sum();
         self.host(id).writing_us = (bytes as u64 * 1000).checked_div(self.settings.disk_kbps).unwrap_or(0);
-                self.work_log(id, |worker| (worker.flush(writes), Progress::Done));
+        self.work_log(id, |worker| (worker.flush(writes), Progress::Done));
     }
 
     /// The time as the log's thread is told it.

@@ -48,13 +48,7 @@ impl Forwarding {
     /// another half.
     pub(super) fn new(commit_timeout: Duration) -> Self {
         let budget = commit_timeout / 2;
-        Self {
-            budget,
-            pace: Pace::new(budget),
-            calls: BTreeMap::new(),
-            given_up: BTreeMap::new(),
-            bytes: 0,
-        }
+        Self { budget, pace: Pace::new(budget), calls: BTreeMap::new(), given_up: BTreeMap::new(), bytes: 0 }
     }
 
     /// Whether a command of this length would be answered in time. One alone is always sent.
