@@ -24,7 +24,7 @@ const TEMPORARY: &str = "tmp";
 /// | name | what it is |
 /// | --- | --- |
 /// | `<term>-<index>.snapshot` | a finished snapshot, durable and whole |
-/// | `<term>-<index>.partial` | one being received; its good chunks are used when the transfer goes on |
+/// | `<term>-<index>.partial` | one being received; its good chunks are used when the transfer goes on, or for a newer one |
 /// | `<number>.tmp` | one being written here; removed at the next start |
 ///
 /// Terms and indexes have 20 digits, so the order of names is that of entries.
@@ -134,19 +134,24 @@ impl SnapshotDir {
         Ok(())
     }
 
-    /// Begins to receive a snapshot, or goes on with it: chunks that an earlier try left are used where they are good.
-    /// One snapshot is received at a time; what was received of others is removed.
+    /// Begins to receive a snapshot, or goes on with it: chunks that an earlier try left are used where they are good, and
+    /// so are equal chunks of other snapshots that are here, whole or not. One snapshot is received at a time; what was
+    /// received of others is removed.
     ///
     /// # Errors
     /// The disk fails.
     pub fn partial(&self, manifest: &Manifest) -> Result<Partial, SnapshotError> {
-        for (id, path) in self.ids(PARTIAL)? {
-            if id != manifest.id {
-                self.disk.remove(&path).map_err(SnapshotError::disk(&path))?;
-            }
-        }
         let path = self.dir.join(name(manifest.id, PARTIAL));
-        Partial::open(Arc::clone(&self.disk), &path, self.dir.join(file_name(manifest.id)), manifest.clone())
+        let target = self.dir.join(file_name(manifest.id));
+        let mut partial = Partial::open(Arc::clone(&self.disk), &path, target, manifest.clone())?;
+        let others: Vec<_> = self.ids(PARTIAL)?.into_iter().filter(|(id, _)| *id != manifest.id).collect();
+        for (_, path) in others.iter().chain(&self.ids(FINISHED)?).rev() {
+            partial.take_equal(path)?;
+        }
+        for (_, path) in others {
+            self.disk.remove(&path).map_err(SnapshotError::disk(&path))?;
+        }
+        Ok(partial)
     }
 
     /// The entries that files of one kind are named after, in order. Names of other shapes are not ours.

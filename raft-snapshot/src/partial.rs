@@ -1,6 +1,6 @@
 //! A snapshot being received: chunks come in any order, and what came stays over a restart.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use raftkit_disk::{Disk, DiskFile, OpenMode};
 
 use crate::error::SnapshotError;
 use crate::file::{SnapshotFile, seal};
-use crate::manifest::Manifest;
+use crate::manifest::{Hash, Manifest, hash};
 
 /// Chunks of one snapshot, stored where they belong. Which of them are good is told by their hashes alone, so nothing
 /// else has to survive a crash.
@@ -66,6 +66,46 @@ impl Partial {
             }
         }
         Ok(())
+    }
+
+    /// Takes what is equal from another snapshot's file, whole or not: blocks that have the hash and the length of a chunk
+    /// that is missing here. A newer snapshot of a large state differs from an older one in a few chunks only, and what a
+    /// slow link has carried of one need not come again.
+    ///
+    /// # Errors
+    /// What was found cannot be stored. A file that cannot be read is passed over: what is in it can come again.
+    pub(crate) fn take_equal(&mut self, other: &Path) -> Result<(), SnapshotError> {
+        let mut wanted = self.missing_by_hash();
+        let Ok(file) = self.disk.open(other, OpenMode::Existing) else { return Ok(()) };
+        let Ok(there) = file.len() else { return Ok(()) };
+        let block = u64::from(self.manifest.chunk_bytes.max(1));
+        let mut buffer = Vec::new();
+        for at in (0..there).step_by(usize::try_from(block).unwrap_or(usize::MAX)) {
+            if wanted.is_empty() {
+                break;
+            }
+            let length = usize::try_from(block.min(there - at)).unwrap_or(usize::MAX);
+            buffer.resize(length, 0);
+            if file.read_at(at, &mut buffer).is_err() {
+                continue;
+            }
+            for chunk in wanted.remove(&hash(&buffer)).unwrap_or_default() {
+                if self.manifest.chunk_length(chunk) == Some(length) {
+                    self.store(chunk, &buffer)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn missing_by_hash(&self) -> BTreeMap<Hash, Vec<u32>> {
+        let mut missing: BTreeMap<Hash, Vec<u32>> = BTreeMap::new();
+        for (chunk, hash) in (0..).zip(&self.manifest.chunks) {
+            if !self.have.contains(&chunk) {
+                missing.entry(*hash).or_default().push(chunk);
+            }
+        }
+        missing
     }
 
     /// The snapshot being received.

@@ -8,20 +8,37 @@ use raftkit_core::{LogId, LogIndex, NodeId, Time};
 
 use crate::manifest::Manifest;
 use crate::message::{Refusal, SnapshotMessage};
+use crate::pace::Pace;
 use crate::transfer::{Chunks, Phase, Transfer, refused, working};
 
 /// Settings of a [`Receiver`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceiverOptions {
-    /// So many chunks are asked for or being stored at a time: the bound of the memory taken. 4; at least 1.
+    /// The number of chunks that are asked for or being stored at a time, at first. 4; at least 1.
     pub window: usize,
-    /// A chunk that has not come after so long is asked for again. 4 s.
+    /// The window never shrinks below this. 2: while one chunk comes in, the next is on its way.
+    pub window_min: usize,
+    /// The window never grows above this. 16.
+    pub window_max: usize,
+    /// Nor above this many bytes of chunks: the bound of the memory taken. 4 MiB; a larger chunk is asked for alone.
+    pub window_bytes_max: usize,
+    /// The time that a chunk should take from being asked for to being here. The window shrinks where it takes more than
+    /// twice as long, and grows where it takes less than half. 1 s: enough on its way for any distance, and little to
+    /// lose where the link breaks.
+    pub turnaround: Duration,
+    /// A chunk that has not come after this is asked for again, on a slow link after some turnarounds; and each further time
+    /// after twice as long. 4 s.
     pub ask_again: Duration,
-    /// After so long without a good chunk the transfer has failed. 10 s.
+    /// Without a good chunk for this the transfer has failed; on a slow link after some times what good chunks are apart,
+    /// and twice as long with each transfer in a row of which nothing came. 30 s.
     pub give_up: Duration,
+    /// The longest of these. 10 min.
+    pub give_up_max: Duration,
+    /// A sender of which nothing was heard for this gives way to any other one. 10 s, as long as a sender waits for a word.
+    pub sender_silence: Duration,
     /// A receiver that has nothing to ask for says so this often. 1 s.
     pub working_interval: Duration,
-    /// So often a chunk may come with a wrong hash; once more, and the transfer has failed. 3.
+    /// How often a chunk may come with a wrong hash; once more, and the transfer has failed. 3.
     pub bad_chunks_max: u32,
 }
 
@@ -29,8 +46,14 @@ impl Default for ReceiverOptions {
     fn default() -> Self {
         Self {
             window: 4,
+            window_min: 2,
+            window_max: 16,
+            window_bytes_max: 4 << 20,
+            turnaround: Duration::from_secs(1),
             ask_again: Duration::from_secs(4),
-            give_up: Duration::from_secs(10),
+            give_up: Duration::from_secs(30),
+            give_up_max: Duration::from_secs(600),
+            sender_silence: Duration::from_secs(10),
             working_interval: Duration::from_secs(1),
             bad_chunks_max: 3,
         }
@@ -110,6 +133,8 @@ pub enum ReceiverOutput {
 #[derive(Clone, Debug)]
 pub struct Receiver {
     options: ReceiverOptions,
+    /// What was seen of the link.
+    pace: Pace,
     transfer: Option<Transfer>,
     /// What this node's state machine has applied, as far as inputs said.
     applied: LogIndex,
@@ -119,7 +144,7 @@ impl Receiver {
     /// A receiver that waits for an offer.
     #[must_use]
     pub fn new(options: ReceiverOptions) -> Self {
-        Self { options, transfer: None, applied: LogIndex::ZERO }
+        Self { options, pace: Pace::new(&options), transfer: None, applied: LogIndex::ZERO }
     }
 
     /// The snapshot being received, if any.
@@ -137,8 +162,10 @@ impl Receiver {
             Phase::Opening | Phase::Finishing | Phase::Installing => Some(working),
             Phase::Closing(_) => None,
             Phase::Fetching(chunks) => {
-                let ask = chunks.asked.values().min().map(|asked| asked.after(self.options.ask_again));
-                let give_up = chunks.storing.is_empty().then(|| chunks.progress.after(self.options.give_up));
+                let ask_again = |times| self.pace.ask_again(&self.options, times);
+                let ask = chunks.asked.values().map(|asked| asked.due(ask_again)).min();
+                let give_up = self.pace.give_up(&self.options);
+                let give_up = chunks.storing.is_empty().then(|| chunks.progress.after(give_up));
                 [Some(working), ask, give_up].into_iter().flatten().min()
             }
         }
@@ -171,14 +198,17 @@ impl Receiver {
     }
 
     fn message(&mut self, now: Time, from: NodeId, message: SnapshotMessage, out: &mut Vec<ReceiverOutput>) {
+        let of_ours = |transfer: &&mut Transfer| transfer.is_with(from, message.snapshot());
+        if let Some(transfer) = self.transfer.as_mut().filter(of_ours) {
+            transfer.heard = now;
+        }
         match message {
             SnapshotMessage::Offer(manifest) => self.offer(now, from, manifest, out),
             SnapshotMessage::Chunk { snapshot, chunk, bytes } => {
                 self.chunk(now, from, snapshot, chunk, bytes, out)
             }
             SnapshotMessage::Refused { snapshot, reason: Refusal::Gone } => {
-                let ours = |transfer: &Transfer| transfer.from == from && transfer.manifest.id == snapshot;
-                if self.transfer.as_ref().is_some_and(ours) {
+                if self.transfer.as_ref().is_some_and(|transfer| transfer.is_with(from, snapshot)) {
                     self.close(None, out);
                 }
             }
@@ -201,17 +231,21 @@ impl Receiver {
         // While it is being installed the state machine may show it already: that is for `Installed` to tell.
         let goes_on = |transfer: &&mut Transfer| same(transfer) && (needed || transfer.is_working());
         if let Some(transfer) = self.transfer.as_mut().filter(goes_on) {
-            transfer.resume(now, from, self.options, out);
+            let window = self.pace.window(&self.options, transfer.manifest.chunk_bytes);
+            transfer.resume(now, from, window, out);
         } else if !needed {
             out.push(refuse(Refusal::NotNeeded { have }));
-        } else if self.transfer.as_ref().is_some_and(|transfer| !transfer.gives_way_to(snapshot)) {
+        } else if self.transfer.as_ref().is_some_and(|transfer| {
+            let is_silent = now >= transfer.heard.after(self.options.sender_silence);
+            !transfer.gives_way_to(snapshot, is_silent)
+        }) {
             out.push(refuse(Refusal::Busy));
         } else {
             self.abandon(Some(Refusal::Busy), out);
             out.push(ReceiverOutput::Open(manifest.clone()));
             // It may take long to check what is there: the sender hears at once that its offer is taken.
             out.push(working(from, snapshot));
-            self.transfer = Some(Transfer { from, manifest, phase: Phase::Opening, spoke: now });
+            self.transfer = Some(Transfer::new(now, from, manifest));
         }
     }
 
@@ -231,11 +265,17 @@ impl Receiver {
         };
         let Phase::Fetching(chunks) = &mut transfer.phase else { return };
         // Only what was asked for is taken, so the window bounds the memory.
-        if !chunks.asked.contains_key(&chunk) && !mutant!(UnaskedChunkStored) {
+        let asked = chunks.asked.get(&chunk).copied();
+        if asked.is_none() && !mutant!(UnaskedChunkStored) {
             return;
         }
         if transfer.manifest.matches(chunk, &bytes) {
+            self.pace.arrived(now.since(chunks.progress));
+            if let Some(asked) = asked.filter(|asked| asked.times == 1) {
+                self.pace.took(&options, now.since(asked.at));
+            }
             chunks.asked.remove(&chunk);
+            chunks.any_came = true;
             chunks.storing.insert(chunk);
             chunks.progress = now;
             out.push(ReceiverOutput::Store { chunk, bytes });
@@ -249,7 +289,7 @@ impl Receiver {
         if *bad > options.bad_chunks_max {
             self.close(Some(Refusal::Failed), out);
         } else {
-            chunks.asked.insert(chunk, now);
+            chunks.ask(now, chunk);
             transfer.want(now, chunk, out);
         }
     }
@@ -261,7 +301,7 @@ impl Receiver {
         }
         let missing = (0..transfer.manifest.count()).filter(|chunk| !have.contains(chunk)).collect();
         transfer.phase = Phase::Fetching(Chunks::new(now, missing));
-        transfer.advance(now, self.options, out);
+        transfer.advance(now, self.pace.window(&self.options, transfer.manifest.chunk_bytes), out);
     }
 
     fn stored(&mut self, now: Time, chunk: u32, out: &mut Vec<ReceiverOutput>) {
@@ -271,7 +311,11 @@ impl Receiver {
                 if chunks.storing.remove(&chunk) {
                     // The give-up time counts from here: a slow disk of our own is not the sender's fault.
                     chunks.progress = now;
-                    transfer.advance(now, self.options, out);
+                    transfer.advance(
+                        now,
+                        self.pace.window(&self.options, transfer.manifest.chunk_bytes),
+                        out,
+                    );
                 }
             }
             Phase::Closing(chunks) => {
@@ -313,11 +357,14 @@ impl Receiver {
         let options = self.options;
         let Some(transfer) = &mut self.transfer else { return };
         if let Phase::Fetching(chunks) = &mut transfer.phase {
-            if chunks.storing.is_empty() && now >= chunks.progress.after(options.give_up) {
+            if chunks.storing.is_empty() && now >= chunks.progress.after(self.pace.give_up(&options)) {
+                if !chunks.any_came {
+                    self.pace.given_up();
+                }
                 self.close(Some(Refusal::Failed), out);
                 return;
             }
-            let late = chunks.late(now, options);
+            let late = chunks.late(now, |times| self.pace.ask_again(&options, times));
             for chunk in late {
                 transfer.want(now, chunk, out);
             }

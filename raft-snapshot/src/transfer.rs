@@ -1,12 +1,13 @@
 //! One transfer on the receiving side: its phase, and where each chunk is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use raftkit_core::{LogId, NodeId, Time};
 
 use crate::manifest::Manifest;
 use crate::message::{Refusal, SnapshotMessage};
-use crate::receiver::{ReceiverOptions, ReceiverOutput};
+use crate::receiver::ReceiverOutput;
 
 /// One transfer, from the offer on.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct Transfer {
     pub(crate) phase: Phase,
     /// When this node last said something to the sender.
     pub(crate) spoke: Time,
+    /// When the sender last said something about this snapshot.
+    pub(crate) heard: Time,
 }
 
 /// How far it is.
@@ -35,38 +38,76 @@ pub(crate) struct Chunks {
     /// Not asked for yet.
     pub(crate) missing: BTreeSet<u32>,
     /// Asked for, and when.
-    pub(crate) asked: BTreeMap<u32, Time>,
+    pub(crate) asked: BTreeMap<u32, Asked>,
     /// Handed to the driver.
     pub(crate) storing: BTreeSet<u32>,
     /// How often each came with a wrong hash.
     pub(crate) bad: BTreeMap<u32, u32>,
     /// When a good chunk last came or was stored.
     pub(crate) progress: Time,
+    /// Whether a good chunk came from a sender in this transfer.
+    pub(crate) any_came: bool,
+}
+
+/// When a chunk was asked for last, and how often.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) at: Time,
+    pub(crate) times: u32,
+}
+
+impl Asked {
+    /// When it is asked for again.
+    pub(crate) fn due(self, ask_again: impl Fn(u32) -> Duration) -> Time {
+        self.at.after(ask_again(self.times))
+    }
 }
 
 impl Chunks {
     pub(crate) fn new(now: Time, missing: BTreeSet<u32>) -> Self {
         let (asked, storing, bad) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
-        Self { missing, asked, storing, bad, progress: now }
+        Self { missing, asked, storing, bad, progress: now, any_came: false }
+    }
+
+    /// Notes that a chunk is asked for.
+    pub(crate) fn ask(&mut self, now: Time, chunk: u32) {
+        let asked = self.asked.entry(chunk).or_insert(Asked { at: now, times: 0 });
+        (asked.at, asked.times) = (now, asked.times.saturating_add(1));
     }
 
     /// Marks what was asked for so long ago that it is asked for again, and says which.
-    pub(crate) fn late(&mut self, now: Time, options: ReceiverOptions) -> Vec<u32> {
-        let late = self.asked.iter_mut().filter(|(_, asked)| now >= asked.after(options.ask_again));
-        late.map(|(chunk, asked)| {
-            *asked = now;
-            *chunk
-        })
-        .collect()
+    pub(crate) fn late(&mut self, now: Time, ask_again: impl Fn(u32) -> Duration) -> Vec<u32> {
+        let late: Vec<u32> = self
+            .asked
+            .iter()
+            .filter(|(_, asked)| now >= asked.due(&ask_again))
+            .map(|(chunk, _)| *chunk)
+            .collect();
+        for chunk in &late {
+            self.ask(now, *chunk);
+        }
+        late
     }
 }
 
 impl Transfer {
-    /// True when an offer of another snapshot may take this one's place: it is newer, and the driver is not at work.
-    pub(crate) fn gives_way_to(&self, offered: LogId) -> bool {
+    /// A transfer that has just been offered.
+    pub(crate) fn new(now: Time, from: NodeId, manifest: Manifest) -> Self {
+        Self { from, manifest, phase: Phase::Opening, spoke: now, heard: now }
+    }
+
+    /// True when this node is who sends, and this snapshot is what it sends.
+    pub(crate) fn is_with(&self, from: NodeId, snapshot: LogId) -> bool {
+        self.from == from && self.manifest.id == snapshot
+    }
+
+    /// True when an offer of another snapshot may take this one's place: it is newer, or the sender of this one is silent,
+    /// and the driver is not at work.
+    pub(crate) fn gives_way_to(&self, offered: LogId, is_silent: bool) -> bool {
         match &self.phase {
             Phase::Fetching(chunks) | Phase::Closing(chunks) => {
-                (self.manifest.id < offered || mutant!(OlderTakesItsPlace)) && chunks.storing.is_empty()
+                (self.manifest.id < offered || is_silent || mutant!(OlderTakesItsPlace))
+                    && chunks.storing.is_empty()
             }
             Phase::Opening | Phase::Finishing | Phase::Installing => false,
         }
@@ -81,15 +122,9 @@ impl Transfer {
     }
 
     /// The same snapshot is offered, again or by another node: go on with that one.
-    pub(crate) fn resume(
-        &mut self,
-        now: Time,
-        from: NodeId,
-        options: ReceiverOptions,
-        out: &mut Vec<ReceiverOutput>,
-    ) {
+    pub(crate) fn resume(&mut self, now: Time, from: NodeId, window: usize, out: &mut Vec<ReceiverOutput>) {
         let same = self.from == from;
-        self.from = from;
+        (self.from, self.heard) = (from, now);
         match &mut self.phase {
             Phase::Fetching(_) if same => self.say_working(now, out),
             Phase::Fetching(chunks) | Phase::Closing(chunks) => {
@@ -100,14 +135,14 @@ impl Transfer {
                 chunks.progress = now;
                 self.phase = Phase::Fetching(chunks);
                 self.say_working(now, out);
-                self.advance(now, options, out);
+                self.advance(now, window, out);
             }
             Phase::Opening | Phase::Finishing | Phase::Installing => self.say_working(now, out),
         }
     }
 
     /// Fills the window; with every chunk stored, goes on to finish.
-    pub(crate) fn advance(&mut self, now: Time, options: ReceiverOptions, out: &mut Vec<ReceiverOutput>) {
+    pub(crate) fn advance(&mut self, now: Time, window: usize, out: &mut Vec<ReceiverOutput>) {
         let Phase::Fetching(chunks) = &mut self.phase else { return };
         let stored = chunks.storing.is_empty() || mutant!(FinishesWhileStoring);
         if chunks.missing.is_empty() && chunks.asked.is_empty() && stored {
@@ -116,10 +151,9 @@ impl Transfer {
             return;
         }
         let mut next = Vec::new();
-        let window = mutant!(WindowIgnored, usize::MAX, options.window.max(1));
         while chunks.asked.len() + chunks.storing.len() < window {
             let Some(chunk) = chunks.missing.pop_first() else { break };
-            chunks.asked.insert(chunk, now);
+            chunks.ask(now, chunk);
             next.push(chunk);
         }
         for chunk in next {

@@ -276,9 +276,58 @@ fn chunks_of_another_snapshot_are_not_taken_for_good() {
     partial.store(0, &one.read_chunk(0).unwrap()).unwrap();
     drop(partial);
     assert!(dir.partial(other.manifest()).unwrap().have().is_empty());
-    let newer = source(id(6), &data(3000, 1));
+    let newer = source(id(6), &data(3000, 3));
     assert!(dir.partial(newer.manifest()).unwrap().have().is_empty());
     assert_eq!(disk.list(&folder()).unwrap().len(), 1, "one snapshot is received at a time");
+}
+
+#[test]
+fn equal_chunks_of_other_snapshots_need_not_come_again() {
+    let disk = SimulatedDisk::new(1);
+    let dir = open(&disk).unwrap();
+    let bytes = data(6500, 1);
+    // One snapshot is whole here, and of another one some chunks have come; what is behind the chunks is of no use.
+    let whole = write(&dir, id(4), &bytes[..2500]);
+    let mut later = bytes.clone();
+    later[0] ^= 1;
+    let from = source(id(5), &later);
+    let mut partial = dir.partial(from.manifest()).unwrap();
+    assert_eq!(partial.have(), &BTreeSet::from([1]), "its first chunk has changed, its last was cut short");
+    for chunk in [3, 5, 6] {
+        partial.store(chunk, &from.read_chunk(chunk).unwrap()).unwrap();
+    }
+    drop(partial);
+
+    let mut newest = later.clone();
+    newest[3000] ^= 1;
+    newest[6400] ^= 1;
+    let from = source(id(6), &newest);
+    let partial = dir.partial(from.manifest()).unwrap();
+    assert_eq!(partial.have(), &BTreeSet::from([1, 5]), "3 and 6 have changed");
+    drop((partial, whole));
+    receive(&disk, from.manifest(), &newest).unwrap();
+    assert_eq!(content(&open(&disk).unwrap().open(id(6)).unwrap()), newest);
+}
+
+#[test]
+fn an_equal_chunk_is_taken_to_every_place_where_it_belongs_and_none_that_has_rotted() {
+    let disk = SimulatedDisk::new(1);
+    let dir = open(&disk).unwrap();
+    let bytes = data(3000, 1);
+    let from = source(id(5), &bytes);
+    receive(&disk, from.manifest(), &bytes).unwrap();
+    let shifted: Vec<u8> = [&bytes[1000..2000], &bytes[1000..2000], &bytes[..1000], &bytes[2000..]].concat();
+    let newer = source(id(6), &shifted);
+    assert_eq!(dir.partial(newer.manifest()).unwrap().have(), &BTreeSet::from([0, 1, 2, 3]));
+
+    let path = folder().join("00000000000000000002-00000000000000000005.snapshot");
+    disk.open(&path, OpenMode::Existing).unwrap().write_at(1500, &[!bytes[1500]]).unwrap();
+    for partial in
+        disk.list(&folder()).unwrap().iter().filter(|it| it.extension().is_some_and(|it| it == "partial"))
+    {
+        disk.remove(partial).unwrap();
+    }
+    assert_eq!(dir.partial(newer.manifest()).unwrap().have(), &BTreeSet::from([2, 3]));
 }
 
 #[test]
@@ -301,6 +350,6 @@ fn works_on_a_real_disk() {
     let dir = SnapshotDir::new(disk, folder.path().join("a/b")).unwrap();
     let bytes = data(3 << 20, 1);
     let file = write(&dir, id(7), &bytes);
-    assert_eq!(file.manifest().count(), 3, "a chunk has 1 MiB unless another size is asked for");
+    assert_eq!(file.manifest().count(), 12, "a chunk has 256 KiB unless another size is asked for");
     assert_eq!(content(&dir.latest().unwrap().unwrap()), bytes);
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use common::{data, manifest, source};
 use raftkit_core::{LogId, LogIndex, NodeId, SnapshotSent, Time};
 use raftkit_snapshot::{
-    Manifest, Receiver, ReceiverInput, ReceiverOptions, ReceiverOutput, Refusal, Sender, SenderInput,
+    Cargo, Manifest, Receiver, ReceiverInput, ReceiverOptions, ReceiverOutput, Refusal, Sender, SenderInput,
     SenderOptions, SenderOutput, SnapshotFile, SnapshotMessage,
 };
 
@@ -201,10 +201,72 @@ fn late_chunks_are_asked_for_again_and_no_progress_is_the_end() {
     bench.give(ReceiverInput::Stored { chunk: 1 });
     assert_eq!(bench.tick(3), [want(A, id(9), 0), want(A, id(9), 2)]);
     assert_eq!(bench.receiver.next_deadline(), Some(seconds(5)));
+    assert_eq!(bench.tick(4), [working(A, id(9))], "each time after twice as long");
     assert_eq!(bench.tick(4), [want(A, id(9), 0), want(A, id(9), 2)]);
-    assert_eq!(bench.receiver.next_deadline(), Some(seconds(9)));
-    assert_eq!(bench.tick(3), [ReceiverOutput::Discard, refused(A, id(9), Refusal::Failed)]);
+    bench.tick(16);
+    bench.tick(2);
+    assert_eq!(bench.receiver.next_deadline(), Some(seconds(31)), "30 s after the last good chunk");
+    assert_eq!(bench.tick(1), [ReceiverOutput::Discard, refused(A, id(9), Refusal::Failed)]);
     assert_eq!(bench.receiver.next_deadline(), None);
+}
+
+#[test]
+fn time_outs_follow_the_rate_at_which_chunks_come() {
+    let (mut bench, file) = (Bench::new(), snapshot(9, 6));
+    bench.offer(A, file.manifest());
+    bench.give(opened(&[]));
+    bench.tick(3);
+    bench.chunk(A, &file, 0);
+    assert_eq!(
+        bench.give(ReceiverInput::Stored { chunk: 0 }),
+        [],
+        "the window shrinks: three are enough on the way"
+    );
+    bench.tick(4);
+    bench.chunk(A, &file, 1);
+    assert_eq!(bench.give(ReceiverInput::Stored { chunk: 1 }), [], "two");
+    bench.tick(3);
+    bench.chunk(A, &file, 2);
+    assert_eq!(bench.give(ReceiverInput::Stored { chunk: 2 }), [want(A, id(9), 4)]);
+    // The next one takes 3 s, and what took 10 s a moment ago counts half: four times 5 s are no reason to ask again.
+    bench.tick(3);
+    bench.chunk(A, &file, 4);
+    assert_eq!(bench.give(ReceiverInput::Stored { chunk: 4 }), [want(A, id(9), 5)]);
+    let asked_again = |out: Vec<ReceiverOutput>| out.contains(&want(A, id(9), 5));
+    assert!(!asked_again(bench.tick(19)));
+    assert!(asked_again(bench.tick(1)));
+    // Good chunks were up to 4 s apart, so 30 s are enough to give up; after one that came 29 s later, 232 are.
+    bench.tick(9);
+    bench.chunk(A, &file, 5);
+    bench.give(ReceiverInput::Stored { chunk: 5 });
+    bench.tick(231);
+    assert_eq!(bench.receiver.receiving(), Some(file.manifest()));
+    bench.tick(1);
+    assert_eq!(bench.receiver.receiving(), None);
+}
+
+#[test]
+fn sender_that_fell_silent_gives_way_to_an_older_snapshot_of_another_node() {
+    let (mut bench, file) = (Bench::new(), snapshot(9, 3));
+    bench.offer(A, file.manifest());
+    bench.give(opened(&[]));
+    bench.tick(9);
+    let older = manifest(id(8), 2);
+    assert_eq!(bench.offer(B, &older), [refused(B, id(8), Refusal::Busy)]);
+    // A word about another snapshot is none about this one.
+    bench.hear(A, SnapshotMessage::Refused { snapshot: id(7), reason: Refusal::Gone });
+    bench.tick(1);
+    let taken = bench.offer(B, &older);
+    assert_eq!(taken[2..], [ReceiverOutput::Open(older), working(B, id(8))]);
+
+    // One that speaks stays.
+    let mut bench = Bench::new();
+    bench.offer(A, file.manifest());
+    bench.give(opened(&[]));
+    bench.tick(9);
+    bench.offer(A, file.manifest());
+    bench.tick(9);
+    assert_eq!(bench.offer(B, &manifest(id(8), 2)), [refused(B, id(8), Refusal::Busy)]);
 }
 
 #[test]
@@ -328,17 +390,39 @@ fn sender_offers_reads_what_is_wanted_and_ends() {
     assert_eq!(sender.next_deadline(), None);
 }
 
+/// The offer or chunk has left.
+fn left(chunk: Option<u32>) -> SenderInput {
+    SenderInput::Left { snapshot: id(9), cargo: chunk.map_or(Cargo::Offer, Cargo::Chunk) }
+}
+
 #[test]
 fn sender_offers_again_and_fails_after_silence() {
     let manifest = manifest(id(9), 2);
     let (mut sender, _) = sender(&manifest);
+    assert_eq!(sender.next_deadline(), None, "the offer has not left");
+    give(&mut sender, 0, left(None));
     assert_eq!(sender.next_deadline(), Some(seconds(2)));
     assert_eq!(give(&mut sender, 1, SenderInput::Tick), []);
     assert_eq!(give(&mut sender, 2, SenderInput::Tick).len(), 1, "the offer");
+    give(&mut sender, 2, left(None));
     hear(&mut sender, 3, SnapshotMessage::Working { snapshot: id(9) });
     assert_eq!(sender.next_deadline(), Some(seconds(5)));
     assert_eq!(give(&mut sender, 12, SenderInput::Tick).len(), 1, "not before ten seconds of silence");
+    give(&mut sender, 12, left(None));
     assert_eq!(give(&mut sender, 13, SenderInput::Tick), [SenderOutput::Done(SnapshotSent::Failed)]);
+}
+
+#[test]
+fn offer_that_takes_long_to_leave_is_no_silence_and_is_not_made_twice() {
+    let (mut sender, _) = sender(&manifest(id(9), 2));
+    assert_eq!(give(&mut sender, 60, SenderInput::Tick), []);
+    give(&mut sender, 60, SenderInput::Left { snapshot: id(8), cargo: Cargo::Offer });
+    assert_eq!(sender.next_deadline(), None, "the offer of another snapshot");
+    give(&mut sender, 60, left(None));
+    assert_eq!(give(&mut sender, 69, SenderInput::Tick).len(), 1, "ten seconds from when it had left");
+    assert_eq!(sender.next_deadline(), None);
+    give(&mut sender, 69, left(None));
+    assert_eq!(give(&mut sender, 70, SenderInput::Tick), [SenderOutput::Done(SnapshotSent::Failed)]);
 }
 
 #[test]
@@ -368,13 +452,57 @@ fn sender_that_cannot_read_says_so() {
     assert_eq!(give(&mut sender, 0, SenderInput::ReadFailed), expected);
 }
 
+/// The chunks that are read, of what a sender wants done.
+fn reads(out: &[SenderOutput]) -> Vec<u32> {
+    let read =
+        |it: &SenderOutput| if let SenderOutput::ReadChunk { chunk } = it { Some(*chunk) } else { None };
+    out.iter().filter_map(read).collect()
+}
+
 #[test]
-fn sender_reads_a_bounded_number_of_chunks_at_a_time() {
+fn sender_holds_two_chunks_and_reads_the_next_when_one_has_left() {
     let (mut sender, _) = sender(&manifest(id(9), 200));
-    let reads: usize = (0..200)
-        .map(|chunk| hear(&mut sender, 0, SnapshotMessage::Want { snapshot: id(9), chunk }).len())
-        .sum();
-    assert_eq!(reads, 64);
+    let want = |chunk| SnapshotMessage::Want { snapshot: id(9), chunk };
+    let read: Vec<u32> = (0..200).flat_map(|chunk| reads(&hear(&mut sender, 0, want(chunk)))).collect();
+    assert_eq!(read, [0, 1]);
+    let bytes = Bytes::from_static(b"x");
+    for chunk in [0, 1] {
+        let out = give(&mut sender, 0, SenderInput::ChunkRead { chunk, bytes: bytes.clone() });
+        assert_eq!(
+            (out.len(), reads(&out)),
+            (1, vec![]),
+            "it is sent, and takes its place until it has left"
+        );
+        assert_eq!(hear(&mut sender, 0, want(chunk)), [], "it is on its way");
+    }
+    assert_eq!(give(&mut sender, 0, left(Some(7))), [], "what is not on its way cannot leave");
+    assert_eq!(reads(&give(&mut sender, 0, left(Some(1)))), [2]);
+    assert_eq!(reads(&give(&mut sender, 0, left(Some(0)))), [3]);
+    hear(&mut sender, 0, want(1));
+    // What it was asked for and has not sent is bounded; the receiver asks again for the rest.
+    let mut served = 4;
+    for chunk in 2.. {
+        give(&mut sender, 0, SenderInput::ChunkRead { chunk, bytes: bytes.clone() });
+        match reads(&give(&mut sender, 0, left(Some(chunk))))[..] {
+            [] => break,
+            ref next => served += next.len(),
+        }
+    }
+    assert_eq!(served, 2 + 64 + 1, "the last is the one that left and was asked for again");
+}
+
+#[test]
+fn chunks_of_an_earlier_try_that_have_not_left_are_not_sent_again_and_take_their_place() {
+    let mut sender =
+        Sender::new(B, manifest(id(9), 9), SenderOptions::default()).after([(id(9), 3), (id(8), 0)]);
+    give(&mut sender, 0, SenderInput::Start);
+    let want = |chunk| SnapshotMessage::Want { snapshot: id(9), chunk };
+    assert_eq!(hear(&mut sender, 0, want(3)), []);
+    assert_eq!(hear(&mut sender, 0, want(4)), []);
+    let other = SenderInput::Left { snapshot: id(8), cargo: Cargo::Chunk(0) };
+    assert_eq!(reads(&give(&mut sender, 0, other)), [4]);
+    assert_eq!(reads(&give(&mut sender, 0, left(Some(3)))), []);
+    assert_eq!(reads(&hear(&mut sender, 0, want(3))), [3], "it has left, so it may be lost");
 }
 
 #[test]

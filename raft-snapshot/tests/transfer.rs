@@ -12,14 +12,16 @@ use common::{CHUNK, Rng, content, data, open, source};
 use raftkit_core::{LogId, LogIndex, NodeId, SnapshotSent, Time};
 use raftkit_disk::SimulatedDisk;
 use raftkit_snapshot::{
-    Audience, Partial, Receiver, ReceiverInput, ReceiverOptions, ReceiverOutput, Sender, SenderInput,
+    Audience, Cargo, Partial, Receiver, ReceiverInput, ReceiverOptions, ReceiverOutput, Sender, SenderInput,
     SenderOptions, SenderOutput, SnapshotDir, SnapshotFile, SnapshotMessage,
 };
 
 const RECEIVER: NodeId = NodeId(9);
 /// Faults end here, in microseconds; from then on every transfer must come to its end.
 const HEAL: u64 = 60_000_000;
-const END: u64 = 180_000_000;
+const END: u64 = 600_000_000;
+/// Bytes of a chunk's message before the chunk.
+const CHUNK_HEADER: u64 = 22;
 
 #[derive(Debug)]
 enum Event {
@@ -27,6 +29,8 @@ enum Event {
     ToSender(NodeId, Bytes),
     /// A sender's disk has read a chunk, for the sender's so-manieth transfer.
     Read(NodeId, u64, SenderInput),
+    /// An offer or a chunk is on the link.
+    Left(NodeId, LogId, Cargo),
     /// The receiver's disk or state machine is done, in the receiver's so-manieth life.
     Done(u64, ReceiverInput),
     /// A sender tries again.
@@ -58,6 +62,12 @@ struct World {
     rng: Rng,
     faults: Faults,
     delay: u64,
+    /// How often the receiver's disk takes longer than any time-out, in percent.
+    hangs: u64,
+    /// What the link from each sender carries, in bytes a second; none for as much as it is given.
+    rate: Option<u64>,
+    /// When the link from each sender has taken all that it was given.
+    link_free: BTreeMap<NodeId, u64>,
     queue: BTreeMap<(u64, u64), Event>,
     next: u64,
     sources: BTreeMap<NodeId, Source>,
@@ -75,6 +85,9 @@ struct World {
     chunks_sent: u64,
     failed: u64,
     window: usize,
+    /// Bytes of chunks at a sender that its link has not taken, at most.
+    waiting_max: u64,
+    waiting: u64,
     /// Ticks since time last moved.
     idle: u32,
 }
@@ -101,6 +114,9 @@ impl World {
             rng,
             faults,
             delay,
+            hangs: 2,
+            rate: None,
+            link_free: BTreeMap::new(),
             queue: BTreeMap::new(),
             next: 0,
             sources,
@@ -116,6 +132,8 @@ impl World {
             chunks_sent: 0,
             failed: 0,
             window: 0,
+            waiting_max: 0,
+            waiting: 0,
             idle: 0,
         }
     }
@@ -132,6 +150,30 @@ impl World {
     fn delay(&mut self) -> u64 {
         let most = if self.now < HEAL { self.delay } else { 50_000 };
         self.now + 1 + self.rng.below(most)
+    }
+
+    /// Sends something of a sender over its link, one thing after the other.
+    fn send_over_link(&mut self, node: NodeId, message: &SnapshotMessage) {
+        let bytes = message.encode().len() as u64;
+        let takes = self.rate.map_or(0, |rate| bytes * 1_000_000 / rate);
+        let free = self.link_free.entry(node).or_default();
+        *free = (*free).max(self.now) + takes;
+        let left = *free;
+        let cargo = match message {
+            SnapshotMessage::Offer(_) => Some(Cargo::Offer),
+            SnapshotMessage::Chunk { chunk, .. } => Some(Cargo::Chunk(*chunk)),
+            _ => None,
+        };
+        if let Some(cargo) = cargo {
+            self.at(left, Event::Left(node, message.snapshot(), cargo));
+        }
+        if matches!(cargo, Some(Cargo::Chunk(_))) {
+            self.waiting += bytes;
+            self.waiting_max = self.waiting_max.max(self.waiting);
+        }
+        let now = std::mem::replace(&mut self.now, left);
+        self.send(message, |bytes| Event::ToReceiver(node, bytes));
+        self.now = now;
     }
 
     /// Sends a message, or loses, doubles or changes it.
@@ -161,7 +203,7 @@ impl World {
             match output {
                 SenderOutput::Send(message) => {
                     self.chunks_sent += u64::from(matches!(message, SnapshotMessage::Chunk { .. }));
-                    self.send(&message, |bytes| Event::ToReceiver(node, bytes));
+                    self.send_over_link(node, &message);
                 }
                 SenderOutput::ReadChunk { chunk } => {
                     let input = if self.percent(self.faults.unreadable) {
@@ -242,7 +284,7 @@ impl World {
             }
         };
         // Longer than any time-out now and then: a slow disk is no reason to fail.
-        let took = if self.rng.percent(2) { 20_000_000 } else { self.rng.below(100_000) };
+        let took = if self.rng.percent(self.hangs) { 20_000_000 } else { self.rng.below(100_000) };
         self.busy_until = self.busy_until.max(self.now) + 1 + took;
         self.at(self.busy_until, Event::Done(self.life, answer));
     }
@@ -271,6 +313,13 @@ impl World {
                 if self.sources[&node].tries == tries {
                     self.sender(node, input);
                 }
+            }
+            Event::Left(node, snapshot, cargo) => {
+                if let Cargo::Chunk(chunk) = cargo {
+                    let manifest = self.sources[&node].file.manifest();
+                    self.waiting -= manifest.chunk_length(chunk).unwrap() as u64 + CHUNK_HEADER;
+                }
+                self.sender(node, SenderInput::Left { snapshot, cargo });
             }
             Event::Done(life, input) => {
                 if self.life == life {
@@ -326,7 +375,9 @@ impl World {
                     event
                 }
                 _ => {
-                    assert!(deadline >= self.now && deadline < u64::MAX, "nobody waits for anything");
+                    assert!(deadline < u64::MAX, "nobody waits for anything");
+                    // A chunk that comes soon makes those late that were asked for before it.
+                    let deadline = deadline.max(self.now);
                     // A deadline that stays in the past would keep a driver spinning.
                     self.idle = if deadline == self.now { self.idle + 1 } else { 0 };
                     assert!(self.idle < 10, "time stands still");
@@ -361,7 +412,7 @@ fn snapshot_arrives_whole_over_any_network() {
         }
         world.run();
         assert_eq!(world.applied, LogIndex(50), "seed {seed}");
-        assert!(world.window <= ReceiverOptions::default().window, "seed {seed}");
+        assert!(world.window <= ReceiverOptions::default().window_max, "seed {seed}");
         failed += world.failed;
     }
     assert!(failed > 50 && crashes > 100, "{failed} {crashes}");
@@ -395,6 +446,51 @@ fn sound_network_carries_each_chunk_once() {
         world.run();
         assert_eq!((world.chunks_sent, world.failed), (20, 0), "seed {seed}");
     }
+}
+
+/// A world in which nothing is lost, with a link of this rate.
+fn slow(seed: u64, length: usize, rate: u64) -> World {
+    let mut world = World::new(seed, &[(LogId::new(3, 50), length)]);
+    world.faults = Faults { lost: 0, doubled: 0, changed: 0, unreadable: 0 };
+    (world.delay, world.rate, world.hangs) = (20_000, Some(rate), 0);
+    world
+}
+
+#[test]
+fn slow_link_makes_a_transfer_slow_and_carries_each_chunk_once() {
+    // A chunk takes from 10 ms to 10 s, so the whole transfer from 0.2 to 200 s.
+    for (rate, seconds) in [(100_000, 2), (5_000, 6), (500, 44), (200, 110), (100, 215)] {
+        let mut world = slow(1, 20_000, rate);
+        world.at(0, Event::Start(NodeId(1)));
+        world.run();
+        assert_eq!((world.chunks_sent, world.failed), (20, 0), "at {rate} bytes a second");
+        assert!(world.now < seconds * 1_000_000, "{} us at {rate} bytes a second", world.now);
+        assert!(
+            world.waiting_max <= 2 * (u64::from(CHUNK) + CHUNK_HEADER),
+            "{} bytes wait",
+            world.waiting_max
+        );
+    }
+}
+
+#[test]
+fn link_on_which_the_first_chunk_takes_longer_than_any_time_out_carries_a_snapshot_all_the_same() {
+    // A chunk takes 40 s.
+    let mut world = slow(1, 3_000, 25);
+    world.at(0, Event::Start(NodeId(1)));
+    world.run();
+    assert!(world.chunks_sent <= 6, "{} chunks were sent for three", world.chunks_sent);
+}
+
+#[test]
+fn restarts_on_a_slow_link_cost_a_few_chunks_each() {
+    let mut world = slow(1, 20_000, 500);
+    world.at(0, Event::Start(NodeId(1)));
+    for second in [9, 17, 26] {
+        world.at(second * 1_000_000, Event::Crash);
+    }
+    world.run();
+    assert!(world.chunks_sent <= 20 + 3 * 4, "{} chunks were sent for 20", world.chunks_sent);
 }
 
 #[test]
@@ -431,4 +527,6 @@ fn time_outs_leave_room_for_one_another() {
     assert!(receiver.working_interval * 2 <= sender.offer_again.max(Duration::from_secs(2)));
     assert!(sender.offer_again * 3 <= sender.silence_max);
     assert!(receiver.ask_again * 2 <= receiver.give_up);
+    assert!(receiver.sender_silence < receiver.give_up);
+    assert!(receiver.window_min <= receiver.window && receiver.window <= receiver.window_max);
 }
