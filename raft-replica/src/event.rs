@@ -11,6 +11,10 @@ use raftkit_snapshot::{Manifest, SnapshotFile};
 
 use crate::SnapshotView;
 
+/// The replica's name of a large frame that it wants sent, unique in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BulkId(pub u64);
+
 /// Something that happened to a replica.
 pub enum Event {
     /// Time has passed.
@@ -24,6 +28,8 @@ pub enum Event {
         /// An encoded [`SnapshotMessage`](raftkit_snapshot::SnapshotMessage).
         body: Bytes,
     },
+    /// A snapshot frame that was to be sent takes no memory here any more: the transport has passed it on, or it is lost.
+    BulkLeft(BulkId),
     /// Propose these commands.
     Propose(Vec<Proposal>),
     /// From which index can be read?
@@ -127,6 +133,8 @@ pub enum Action {
         to: NodeId,
         /// An encoded [`SnapshotMessage`](raftkit_snapshot::SnapshotMessage).
         body: Bytes,
+        /// Where this is named: answer [`Event::BulkLeft`], whatever became of it.
+        id: Option<BulkId>,
     },
     /// For the log worker, in order: answer [`Event::Persisted`] or [`Event::LogFailed`].
     Log(Write),

@@ -35,7 +35,7 @@ mod transfers;
 pub use addresses::{Addresses, Source};
 pub use applier::Applier;
 pub use compaction::CompactionOptions;
-pub use event::{Action, Answer, Answers, AppliedBatch, Ended, Event, MachineWork, SnapshotWork};
+pub use event::{Action, Answer, Answers, AppliedBatch, BulkId, Ended, Event, MachineWork, SnapshotWork};
 pub use log_worker::{LogWorker, fetch, in_words};
 pub use memory::{Application, InMemory, InMemoryReader, TypedError};
 #[doc(hidden)]

@@ -164,6 +164,10 @@ impl Replica {
                 let ended = self.transfers.message(now, from, body, self.node.applied(), out);
                 self.sent(now, ended, out);
             }
+            Event::BulkLeft(id) => {
+                let ended = self.transfers.left(now, id, out);
+                self.sent(now, ended, out);
+            }
             Event::SnapshotBuilt(result) => {
                 let ended = self.transfers.built(now, result, self.node.applied(), out);
                 self.sent(now, ended, out);
@@ -196,6 +200,7 @@ impl Replica {
             Event::Tick
             | Event::Message(_)
             | Event::Bulk { .. }
+            | Event::BulkLeft(_)
             | Event::PersistCommit
             | Event::Unreachable(_)
             | Event::Persisted(_)

@@ -12,6 +12,7 @@ use raftkit_replica::{
     SnapshotWorker,
 };
 
+use crate::bulk::BulkLane;
 use crate::clock::Clock;
 use crate::rules::Heard;
 use crate::script::{Area, Crash, Moment};
@@ -115,6 +116,7 @@ pub(crate) struct Process<S: Subject> {
     pub(crate) told: LogIndex,
     /// The state's index when it was last looked at.
     pub(crate) seen: LogIndex,
+    pub(crate) bulk: BulkLane,
     pub(crate) calls: BTreeMap<CallId, NodeId>,
     pub(crate) callers: BTreeMap<CallerId, (NodeId, u64, CallId)>,
     /// The newest life of each peer that its transport has met.

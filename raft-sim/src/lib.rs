@@ -25,6 +25,7 @@
 //! | [`catalogue`] | known bugs of real systems, and the switch of each |
 
 mod admit;
+mod bulk;
 pub mod catalogue;
 mod chaos;
 mod checks;

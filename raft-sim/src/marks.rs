@@ -25,6 +25,7 @@ marks! {
     SnapshotBuilt = "a snapshot was made",
     SnapshotInstalled = "a snapshot was installed",
     InstallFinished = "a start finished an install that a crash had cut short",
+    SlowSnapshot = "a snapshot that took long on a slow link was installed",
     SnapshotResumed = "a snapshot was resumed with chunks that were there",
     Transferred = "leadership was transferred",
     TransferFailed = "a transfer failed",

@@ -7,6 +7,8 @@ use raftkit_replica::{
     Action, CallFailed, CallId, CallerId, Ended, Event, MachineWork, ServiceAction, ServiceEvent,
 };
 
+use raftkit_snapshot::SnapshotMessage;
+
 use crate::Mark;
 use crate::host::{IoWork, Process};
 use crate::network::{End, Lane, Sent};
@@ -162,10 +164,7 @@ impl<S: Subject> World<S> {
                 });
                 self.send_message(id, message);
             }
-            ServiceAction::Do(Action::SendBulk { to, body }) => {
-                self.tell(|| format!("{id} -> {to}  bulk, {} bytes", body.len()));
-                self.send_frame(id, to, Lane::Bulk, &Frame::Bulk { body });
-            }
+            ServiceAction::Do(Action::SendBulk { to, body, id: name }) => self.send_bulk(id, to, body, name),
             ServiceAction::Do(Action::Log(write)) => {
                 self.tell(|| format!("{id} writes {}", crate::words::write(&write)));
                 self.with(id, |process| process.log.queue.push(write));
@@ -213,7 +212,7 @@ impl<S: Subject> World<S> {
         End { node: id, life: host.life, store: host.store, incarnation }
     }
 
-    fn send_frame(&mut self, id: NodeId, to: NodeId, lane: Lane, frame: &Frame) -> Sent {
+    pub(crate) fn send_frame(&mut self, id: NodeId, to: NodeId, lane: Lane, frame: &Frame) -> Sent {
         let mut buffer = bytes::BytesMut::new();
         if raftkit_net::encode_frame(frame, &mut buffer).is_err() {
             return Sent::Blocked;
@@ -358,6 +357,9 @@ impl<S: Subject> World<S> {
                 }
             }
             (Lane::Bulk, Frame::Bulk { body }) => {
+                if let Ok(SnapshotMessage::Offer(manifest)) = SnapshotMessage::decode(body.clone()) {
+                    self.note_transfer(to, manifest.id, false);
+                }
                 self.give(to, ServiceEvent::Replica(Event::Bulk { from, body }));
             }
             (_, other) => {

@@ -83,6 +83,7 @@ settings! {
     journal_kib = 64, "The journal's ring.";
     slack_kib = 4096, "So much longer than twice what is in it a database's file may stay.";
     trailing_kib = 65_536, "At most so much of the log is kept below the durable state.";
+    bulk_bytes_s = 0, "So many bytes of snapshots a second go from one node to another; 0: any.";
     chunk_bytes = 4096, "The chunks of a snapshot.";
     priorities = 0, "1: nodes have priorities of their own as leaders.";
     patience_ms = 90_000, "Once faults have ended all must be as it should be within so long.";

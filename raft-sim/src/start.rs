@@ -162,6 +162,7 @@ impl<S: Subject> World<S> {
             spins: 0,
             told: LogIndex::ZERO,
             seen: LogIndex::ZERO,
+            bulk: crate::bulk::BulkLane::default(),
             calls: BTreeMap::new(),
             callers: BTreeMap::new(),
             lives: raftkit_net::admission::Lives::default(),

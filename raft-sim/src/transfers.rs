@@ -25,6 +25,7 @@ fn moment(report: &Event) -> Option<Moment> {
         Event::Tick
         | Event::Message(_)
         | Event::Bulk { .. }
+        | Event::BulkLeft(_)
         | Event::Propose(_)
         | Event::Read { .. }
         | Event::Transfer { .. }
@@ -98,7 +99,7 @@ impl<S: Subject> World<S> {
                     "{id} installs the snapshot at {at}, and knows that {told:?} is applied"
                 );
             }
-            Action::SendBulk { to, body } => {
+            Action::SendBulk { to, body, .. } => {
                 let Ok(SnapshotMessage::Offer(manifest)) = SnapshotMessage::decode(body.clone()) else {
                     return Ok(());
                 };

@@ -92,6 +92,7 @@ pub(crate) fn report(event: &Event) -> Option<String> {
         Event::Tick
         | Event::Message(_)
         | Event::Bulk { .. }
+        | Event::BulkLeft(_)
         | Event::Propose(_)
         | Event::Read { .. }
         | Event::Transfer { .. }

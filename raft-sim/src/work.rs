@@ -263,6 +263,9 @@ impl<S: Subject> World<S> {
         for report in work.reports {
             self.tell_report(id, &report);
             self.spring(id, life, &report);
+            if let Event::Restored { id: snapshot, .. } = &report {
+                self.note_transfer(id, *snapshot, true);
+            }
             if let Event::MachineDurable(to) = &report {
                 let host = self.host(id);
                 host.state_durable = host.state_durable.max(*to);

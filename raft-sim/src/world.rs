@@ -7,6 +7,7 @@ use raftkit_core::{ClusterId, Member, Membership, NodeId, StoreId};
 use raftkit_disk::{Injected, SimulatedDisk};
 use raftkit_replica::{CallId, RequestId};
 
+use crate::bulk::Leaving;
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::host::{Host, Process, Thread};
@@ -52,6 +53,8 @@ pub(crate) enum Happening {
     GiveUp(NodeId, u64, RequestId),
     /// A call is not answered in time.
     CallLost(NodeId, u64, CallId, bool),
+    /// A frame of the bulk lane has left a node.
+    Leaves(NodeId, u64, Leaving),
     /// A transport has lost a peer.
     Unreachable(NodeId, u64, NodeId),
     /// A crash that waited for its moment is due: how, and for how long.
@@ -286,6 +289,7 @@ impl<S: Subject> World<S> {
             Happening::Look(id, life, request) => self.client_looks(id, life, request),
             Happening::GiveUp(id, life, request) => self.client_gives_up(id, life, request),
             Happening::CallLost(id, life, call, sent) => self.call_lost(id, life, call, sent),
+            Happening::Leaves(id, life, leaving) => self.leaves(id, life, leaving),
             Happening::Unreachable(id, life, peer) => self.unreachable(id, life, peer),
             Happening::Trapped(id, life, how, down_ms) => self.trapped(id, life, how, down_ms),
             Happening::Space(id) => self.space(id),

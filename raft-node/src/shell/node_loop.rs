@@ -253,11 +253,17 @@ impl<M: StateMachine> NodeLoop<M> {
     fn act_for_replica(&self, action: Action) -> Result<(), WorkerGone> {
         match action {
             Action::Send(message) => self.shared.transport.send(message),
-            Action::SendBulk { to, body } => {
-                let transport = self.shared.transport.clone();
-                // Waits for its turn beside the loop. What is lost is asked for again; how much is on its way at
-                // once is bounded by the receiver, which asks for a few chunks at a time.
-                tokio::spawn(async move { drop(transport.send_bulk(to, body).await) });
+            Action::SendBulk { to, body, id } => {
+                let (transport, events) = (self.shared.transport.clone(), self.shared.events.clone());
+                // Waits for its turn beside the loop. What is lost is asked for again; the replica hands out the next
+                // chunk when it hears that one has left.
+                tokio::spawn(async move {
+                    drop(transport.send_bulk(to, body).await);
+                    if let Some(id) = id {
+                        // The loop has ended: nobody wants to know any more.
+                        let _ = events.send(LoopEvent::Worker(Event::BulkLeft(id)));
+                    }
+                });
             }
             Action::Log(write) => self.workers.log(write)?,
             Action::Fetch(fetch) => self.workers.fetch(fetch)?,

@@ -123,7 +123,8 @@ impl Incoming {
         for output in outputs {
             match output {
                 ReceiverOutput::Send { to, message } => {
-                    out.push(Action::SendBulk { to, body: message.encode() });
+                    // A few bytes.
+                    out.push(Action::SendBulk { to, body: message.encode(), id: None });
                 }
                 ReceiverOutput::Open(manifest) => {
                     self.current = Some(manifest.id);

@@ -14,7 +14,7 @@ use raftkit_snapshot::{Audience, Manifest, ReceiverInput, SnapshotFile, Snapshot
 
 use crate::transfers::incoming::Incoming;
 use crate::transfers::outgoing::Outgoing;
-use crate::{Action, SnapshotWork};
+use crate::{Action, BulkId, SnapshotWork};
 
 /// Both directions, and what the folder must keep for them.
 #[derive(Debug)]
@@ -118,6 +118,13 @@ impl Transfers {
             }
             Audience::Sender => ended = self.outgoing.message(now, from, message, out),
         }
+        self.let_go(out);
+        ended
+    }
+
+    /// A large frame has left this node.
+    pub(crate) fn left(&mut self, now: Time, id: BulkId, out: &mut Vec<Action>) -> Ended {
+        let ended = self.outgoing.left(now, id, out);
         self.let_go(out);
         ended
     }

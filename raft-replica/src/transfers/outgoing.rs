@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use raftkit_core::{LogId, LogIndex, NodeId, PeerStatus, SnapshotSent, Time};
-use raftkit_snapshot::{Manifest, Sender, SenderInput, SenderOptions, SenderOutput, SnapshotMessage};
+use raftkit_snapshot::{Cargo, Manifest, Sender, SenderInput, SenderOptions, SenderOutput, SnapshotMessage};
 
 use crate::transfers::Ended;
 use crate::transfers::peer::{Peer, RETRY_AFTER};
-use crate::{Action, MachineWork, SnapshotWork};
+use crate::{Action, BulkId, MachineWork, SnapshotWork};
 
 /// Drives the senders, and the making of what they send.
 ///
@@ -23,6 +23,10 @@ pub(crate) struct Outgoing {
     making: Option<Making>,
     /// The newest snapshot that was made here, while a peer may need it.
     latest: Option<Manifest>,
+    /// Offers and chunks that were handed to the transport and have not left this node. They outlive their sender: the
+    /// next one to the same peer must know what is before it on the link.
+    leaving: BTreeMap<BulkId, (NodeId, LogId, Cargo)>,
+    next_bulk: u64,
 }
 
 /// A snapshot that is being made.
@@ -199,7 +203,11 @@ impl Outgoing {
     }
 
     fn start(&mut self, now: Time, to: NodeId, manifest: Manifest, out: &mut Vec<Action>) -> Ended {
-        let sender = Sender::new(to, manifest, SenderOptions::default());
+        let leaving = self.leaving.values().filter_map(|(node, snapshot, cargo)| match cargo {
+            Cargo::Chunk(chunk) if *node == to => Some((*snapshot, *chunk)),
+            Cargo::Chunk(_) | Cargo::Offer => None,
+        });
+        let sender = Sender::new(to, manifest, SenderOptions::default()).after(leaving);
         self.peers.insert(to, Peer::Sending(Box::new(sender)));
         self.give(now, to, SenderInput::Start, out)
     }
@@ -213,6 +221,12 @@ impl Outgoing {
         out: &mut Vec<Action>,
     ) -> Ended {
         self.give(now, from, SenderInput::Message(message), out)
+    }
+
+    /// An offer or a chunk has left this node.
+    pub(crate) fn left(&mut self, now: Time, id: BulkId, out: &mut Vec<Action>) -> Ended {
+        let Some((to, snapshot, cargo)) = self.leaving.remove(&id) else { return Ended::new() };
+        self.give(now, to, SenderInput::Left { snapshot, cargo }, out)
     }
 
     pub(crate) fn chunk_read(
@@ -251,7 +265,10 @@ impl Outgoing {
         let mut ended = Ended::new();
         for output in outputs {
             match output {
-                SenderOutput::Send(message) => out.push(Action::SendBulk { to, body: message.encode() }),
+                SenderOutput::Send(message) => {
+                    let id = self.name(to, &message);
+                    out.push(Action::SendBulk { to, body: message.encode(), id });
+                }
                 SenderOutput::ReadChunk { chunk } => {
                     out.push(Action::Snapshot(SnapshotWork::ReadChunk { to, snapshot, chunk }));
                 }
@@ -268,5 +285,21 @@ impl Outgoing {
             }
         }
         ended
+    }
+
+    /// Names what may take long to leave this node.
+    fn name(&mut self, to: NodeId, message: &SnapshotMessage) -> Option<BulkId> {
+        let cargo = match message {
+            SnapshotMessage::Offer(_) => Cargo::Offer,
+            SnapshotMessage::Chunk { chunk, .. } => Cargo::Chunk(*chunk),
+            SnapshotMessage::Want { .. }
+            | SnapshotMessage::Working { .. }
+            | SnapshotMessage::Installed { .. }
+            | SnapshotMessage::Refused { .. } => return None,
+        };
+        self.next_bulk += 1;
+        let id = BulkId(self.next_bulk);
+        self.leaving.insert(id, (to, message.snapshot(), cargo));
+        Some(id)
     }
 }

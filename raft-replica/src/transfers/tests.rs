@@ -62,7 +62,7 @@ fn a_snapshot_is_told_to_be_installed_once_the_state_machine_has_switched() {
     assert!(matches!(out.last(), Some(Action::Machine(MachineWork::Restore(_)))));
     let told = |out: &[Action]| {
         let says = SnapshotMessage::Installed { snapshot: LogId::new(2, 9) }.encode();
-        out.iter().any(|it| matches!(it, Action::SendBulk { to: PEER, body } if *body == says))
+        out.iter().any(|it| matches!(it, Action::SendBulk { to: PEER, body, .. } if *body == says))
     };
     assert!(!told(&out));
     transfers.restored(Time(3), LogId::new(2, 9), None, &mut out);
@@ -110,7 +110,7 @@ fn ms(count: u64) -> Time {
 /// Whom a snapshot is offered, and how often the state machine is asked for a view.
 fn offers_and_views(out: &[Action]) -> (Vec<NodeId>, usize) {
     let offer = |action: &Action| {
-        let Action::SendBulk { to, body } = action else { return None };
+        let Action::SendBulk { to, body, .. } = action else { return None };
         let message = SnapshotMessage::decode(body.clone()).unwrap();
         matches!(message, SnapshotMessage::Offer(_)).then_some(*to)
     };
@@ -227,4 +227,68 @@ fn what_fails_of_a_transfer_that_was_given_up_does_not_end_the_next_one() {
     assert!(out.is_empty(), "the other chunk of the first try");
     transfers.partial_opened(ms(4), Ok(BTreeSet::from([0])), &mut out);
     assert_eq!(out.len(), 3, "it asks for the three that are missing");
+}
+
+/// The offers and chunks of which the transport is to say when they have left: what they are, and their names.
+fn cargo(out: &[Action]) -> Vec<(Option<u32>, BulkId)> {
+    let named = |action: &Action| {
+        let Action::SendBulk { to: PEER, body, id: Some(id) } = action else { return None };
+        match SnapshotMessage::decode(body.clone()).unwrap() {
+            SnapshotMessage::Offer(_) => Some((None, *id)),
+            SnapshotMessage::Chunk { chunk, .. } => Some((Some(chunk), *id)),
+            other => panic!("{other:?} has a few bytes"),
+        }
+    };
+    out.iter().filter_map(named).collect()
+}
+
+/// The chunks that are to be read.
+fn reads(out: &[Action]) -> Vec<u32> {
+    let read = |action: &Action| {
+        let Action::Snapshot(SnapshotWork::ReadChunk { chunk, .. }) = action else { return None };
+        Some(*chunk)
+    };
+    out.iter().filter_map(read).collect()
+}
+
+#[test]
+fn chunks_that_have_not_left_are_bounded_and_not_sent_twice_by_the_next_try() {
+    let dir = SnapshotDir::new(Arc::new(SimulatedDisk::new(1)), PathBuf::from("/snapshots")).unwrap();
+    let mut writer = dir.with_chunk_bytes(10).create(Membership::default()).unwrap();
+    writer.write_all(&[7; 60]).unwrap();
+    let file = writer.finish(LogId::new(2, 9)).unwrap();
+    let snapshot = LogId::new(2, 9);
+    let (mut transfers, mut out) = (Transfers::new(), Vec::new());
+    transfers.wanted(ms(0), PEER, LogIndex(5), LogIndex(8), &mut out);
+    transfers.viewed(snapshot);
+    transfers.built(ms(0), Ok(file.manifest().clone()), LogIndex(9), &mut out);
+    let want = |transfers: &mut Transfers, out: &mut Vec<Action>| {
+        for chunk in 0..6 {
+            let want = SnapshotMessage::Want { snapshot, chunk }.encode();
+            transfers.message(ms(1), PEER, want, LogIndex(12), out);
+        }
+    };
+    want(&mut transfers, &mut out);
+    assert_eq!(reads(&out), [0, 1]);
+    out.clear();
+    for chunk in [0, 1] {
+        let bytes = file.read_chunk(chunk).unwrap();
+        transfers.chunk_read(ms(1), (PEER, snapshot, chunk), Ok(bytes), &mut out);
+    }
+    let [(Some(0), first), (Some(1), second)] = cargo(&out)[..] else { panic!("{:?}", cargo(&out)) };
+    assert_eq!(reads(&out), Vec::<u32>::new());
+    out.clear();
+
+    // The peer gives up and is offered it again, while both are still on their way.
+    refuse(&mut transfers, ms(2), &mut out);
+    transfers.wanted(ms(1500), PEER, LogIndex(5), LogIndex(12), &mut out);
+    assert_eq!(offers_and_views(&out), (vec![PEER], 0));
+    want(&mut transfers, &mut out);
+    assert_eq!(reads(&out), Vec::<u32>::new(), "there is no room, and two need not be read at all");
+    transfers.left(ms(1600), first, &mut out);
+    assert_eq!(reads(&out), [2]);
+    transfers.left(ms(1600), first, &mut out);
+    assert_eq!(reads(&out), [2], "it has left once");
+    transfers.left(ms(1700), second, &mut out);
+    assert_eq!(reads(&out), [2, 3]);
 }

@@ -21,8 +21,8 @@ use raftkit_core::{
 use raftkit_disk::{Disk, SimulatedDisk};
 use raftkit_log::{Next, Reader, Store, Written};
 use raftkit_replica::{
-    Action, Answer, Applier, CompactionOptions, Ended, Event, LogWorker, MachineError, MachineWork, Opened,
-    Replica, ReplicaOptions, SnapshotWork, SnapshotWorker, StateMachine, fetch, founding_base,
+    Action, Answer, Applier, BulkId, CompactionOptions, Ended, Event, LogWorker, MachineError, MachineWork,
+    Opened, Replica, ReplicaOptions, SnapshotWork, SnapshotWorker, StateMachine, fetch, founding_base,
 };
 use raftkit_snapshot::{SnapshotDir, SnapshotMessage};
 
@@ -44,7 +44,7 @@ pub struct Cluster<M: StateMachine> {
     /// Every snapshot that was offered to a node.
     pub offered: Vec<(NodeId, LogId)>,
     messages: VecDeque<Message>,
-    bulk: VecDeque<(NodeId, NodeId, Bytes)>,
+    bulk: VecDeque<(NodeId, NodeId, Bytes, Option<BulkId>)>,
     next_ticket: u64,
     rounds: u64,
 }
@@ -267,7 +267,7 @@ impl<M: StateMachine> Cluster<M> {
                     damage::check_sent(running.replica.node(), &message);
                     self.messages.push_back(message);
                 }
-                Action::SendBulk { to, body } => self.bulk.push_back((id, to, body)),
+                Action::SendBulk { to, body, id: name } => self.bulk.push_back((id, to, body, name)),
                 Action::Log(write) => running.writes.push(write),
                 Action::Fetch(work) => running.fetches.push(work),
                 Action::Machine(work) => {
@@ -297,7 +297,10 @@ impl<M: StateMachine> Cluster<M> {
             None => self.bulk.len(),
             Some(rounds) => self.bulk.len().min(usize::from(self.rounds.is_multiple_of(rounds))),
         };
-        for (from, to, body) in self.bulk.drain(..arriving).collect::<Vec<_>>() {
+        for (from, to, body, name) in self.bulk.drain(..arriving).collect::<Vec<_>>() {
+            if let Some(name) = name {
+                self.give(from, Event::BulkLeft(name));
+            }
             if !self.cut.contains(&(from, to)) {
                 if let Ok(SnapshotMessage::Offer(manifest)) = SnapshotMessage::decode(body.clone()) {
                     self.offered.push((to, manifest.id));

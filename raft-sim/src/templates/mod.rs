@@ -53,6 +53,7 @@ const TEMPLATES: &[(&str, Template)] = &[
     ("crash-between-steps", snapshots::crash_between_steps),
     ("snapshot-fails", snapshots::snapshot_fails),
     ("snapshot-fails", snapshots::snapshot_fails),
+    ("slow-link", snapshots::slow_link),
     ("overtaken", snapshots::overtaken),
     ("strangers", members::strangers),
     ("crash-in-compaction", snapshots::crash_in_compaction),

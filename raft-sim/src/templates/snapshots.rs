@@ -115,6 +115,40 @@ pub(super) fn snapshot_fails(settings: &mut Settings, draft: &mut Draft) {
     draft.pause(50, if harm == 2 { 100 } else { 2500 });
 }
 
+/// A link on which a snapshot takes longer than any time-out: it is slow and not endless, whoever restarts meanwhile.
+pub(super) fn slow_link(settings: &mut Settings, draft: &mut Draft) {
+    purging(settings, draft);
+    calm(settings);
+    (settings.nodes, settings.spares, settings.crippled) = (3, 0, 0);
+    (settings.value_bytes, settings.keys, settings.reads) = (3000, 3, 300);
+    settings.chunk_bytes = draft.rng.pick(&[128, 256, 1024]);
+    // The state has up to 9 KB, so it takes 10 to 60 s, of which the slowest chunk takes 7.
+    settings.bulk_bytes_s = draft.rng.pick(&[150, 300, 600]);
+    settings.patience_ms = 240_000;
+    if draft.rng.permille(500) {
+        (settings.split, settings.duplicates, settings.reorder) = (0, 0, 0);
+    }
+    let behind = draft.node(settings);
+    let ms = draft.rng.range(1500, 2500);
+    draft.act(Action::Isolate { who: behind, ms });
+    for _ in 0..4 {
+        draft.act(Action::Burst { writes: 6 });
+        draft.pause(200, 400);
+    }
+    draft.at_ms += ms;
+    for _ in 0..draft.rng.below(4) {
+        draft.pause(3000, 12_000);
+        let (how, down_ms) = (draft.crash(), draft.rng.range(300, 2000));
+        let who = draft.rng.pick(&[behind, behind, Target::Leader]);
+        match draft.rng.below(3) {
+            0 => draft.act(Action::Reset { from: Target::Leader, to: behind }),
+            1 => draft.act(Action::Isolate { who: behind, ms: down_ms }),
+            _ => draft.act(Action::Crash { who, how, down_ms }),
+        }
+    }
+    draft.pause(8000, 20_000);
+}
+
 /// A crash falls between the steps of an install: the snapshot is whole, the state machine switches, the log follows.
 pub(super) fn crash_between_steps(settings: &mut Settings, draft: &mut Draft) {
     purging(settings, draft);
