@@ -2,16 +2,22 @@
 //! 571 us and more for a small round trip beside bulk).
 
 use bytes::{Bytes, BytesMut};
-use quinn::{Connection, SendStream};
+use quinn::{Connection, SendStream, WriteError};
 
 use super::dial::{Target, dial_once};
 use super::error::{BulkError, DONE, NotSent};
 use super::inner::Inner;
-use super::link::{broken, write_parts};
+use super::link::broken;
 use super::lock;
 use super::peer::{LinkState, Peer};
 use crate::frame::{PREFIX_BYTES, encode_bulk_prefix};
 use crate::refusal::Lane;
+
+/// What is written at once. In between the bound of what QUIC holds follows the link.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// QUIC takes at least this much that is not acknowledged: a few pieces, so that it never waits for the next one.
+const SEND_WINDOW_MIN: u64 = 256 << 10;
 
 /// A live bulk connection and its one stream.
 pub(crate) struct BulkLink {
@@ -19,7 +25,8 @@ pub(crate) struct BulkLink {
     stream: SendStream,
 }
 
-/// Sends one body; returns when QUIC has taken all of it, which it does as fast as the peer reads.
+/// Sends one body; returns when QUIC has taken all of it, which it does as fast as the link carries it and the peer reads:
+/// little of it is on its way then. So whoever waits for that before making the next one holds few in memory.
 pub(crate) async fn send(inner: &Inner, peer: &Peer, body: Bytes) -> Result<(), BulkError> {
     let mut prefix = BytesMut::with_capacity(2 * PREFIX_BYTES);
     encode_bulk_prefix(body.len(), &mut prefix).map_err(|_| {
@@ -34,10 +41,22 @@ pub(crate) async fn send(inner: &Inner, peer: &Peer, body: Bytes) -> Result<(), 
         Some(link) => link,
         None => open(inner, peer).await.map_err(BulkError::NotSent)?,
     };
-    if write_parts(&mut link.stream, prefix.freeze(), body).await.is_err() {
+    if write(&mut link, prefix.freeze(), body).await.is_err() {
         return Err(BulkError::Lost { reason: broken(&link.connection) });
     }
     *slot = Some(link);
+    Ok(())
+}
+
+/// Writes the prefix and the body, without copying the body.
+async fn write(link: &mut BulkLink, prefix: Bytes, mut body: Bytes) -> Result<(), WriteError> {
+    link.stream.write_chunk(prefix).await?;
+    while !body.is_empty() {
+        // Twice what is on the link: enough to keep it busy until the next piece.
+        let on_link = link.connection.stats().path.cwnd;
+        link.connection.set_send_window(SEND_WINDOW_MIN.max(2 * on_link));
+        link.stream.write_chunk(body.split_to(PIECE_BYTES.min(body.len()))).await?;
+    }
     Ok(())
 }
 

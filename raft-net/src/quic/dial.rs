@@ -53,7 +53,7 @@ pub(crate) async fn dial(
     patience: Duration,
     progress: impl Fn(Progress),
 ) -> Result<(Connection, RemoteIdentity), HelloError> {
-    let connection = connect(inner, target.address, resolved, patience, &progress).await?;
+    let connection = connect(inner, target, resolved, patience, &progress).await?;
     progress(Progress::Connected { round_trip: connection.rtt() });
     match handshake::greet(inner, target, &connection).await {
         Ok(remote) => Ok((connection, remote)),
@@ -66,13 +66,13 @@ pub(crate) async fn dial(
 
 async fn connect(
     inner: &Inner,
-    address: &str,
+    Target { address, lane, .. }: Target<'_>,
     resolved: SocketAddr,
     patience: Duration,
     progress: &impl Fn(Progress),
 ) -> Result<Connection, HelloError> {
     let bad = |reason: String| HelloError::BadAddress { address: address.to_owned(), reason };
-    let config = inner.quic.client(resolved.ip(), patience);
+    let config = inner.quic.client(resolved.ip(), lane, patience);
     let mut connecting: Connecting =
         inner.endpoint.connect_with(config, resolved, GENERIC_NAME).map_err(|error| match error {
             ConnectError::EndpointStopping => HelloError::Stopping,

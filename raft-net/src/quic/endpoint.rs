@@ -17,9 +17,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::config::TransportConfig;
 use super::error::StartError;
+use super::gentle::GentleFactory;
 use super::lock;
 use super::own_time::OwnTime;
 use super::tls::TlsIdentity;
+use crate::refusal::Lane;
 
 /// Asked of the kernel for each direction; smaller buffers lose packets on loopback (measured).
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
@@ -63,10 +65,14 @@ struct Current {
 
 impl QuicConfigs {
     /// How to dial an address, with an answer that may take so long. Once that has come, the other side's `peer_timeout`
-    /// holds for the connection, as QUIC takes the smaller of both.
-    pub(crate) fn client(&self, remote: IpAddr, patience: Duration) -> ClientConfig {
+    /// holds for the connection, as QUIC takes the smaller of both. Bulk gives way to everything else on the same link.
+    pub(crate) fn client(&self, remote: IpAddr, lane: Lane, patience: Duration) -> ClientConfig {
         let mut transport = transport(self.peer_timeout, is_loopback(remote).then_some(LOOPBACK_MTU));
         transport.max_idle_timeout(Some(idle(self.peer_timeout.max(patience))));
+        match lane {
+            Lane::Bulk => drop(transport.congestion_controller_factory(Arc::new(GentleFactory))),
+            Lane::Control | Lane::Discovery => {}
+        }
         let mut client = lock(&self.current).client.clone();
         client.transport_config(Arc::new(transport));
         client

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use quinn::{Connection, SendStream};
 use raftkit_core::ClusterId;
 use tokio::sync::watch;
@@ -184,13 +184,4 @@ pub(crate) fn broken(connection: &Connection) -> String {
             REASON.to_owned()
         }
     }
-}
-
-/// What a bulk link writes: the prefix and the body, without copying the body.
-pub(crate) async fn write_parts(
-    stream: &mut SendStream,
-    prefix: Bytes,
-    body: Bytes,
-) -> Result<(), quinn::WriteError> {
-    stream.write_all_chunks(&mut [prefix, body]).await
 }

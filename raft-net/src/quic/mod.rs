@@ -11,6 +11,7 @@ mod config;
 mod dial;
 mod endpoint;
 mod error;
+mod gentle;
 mod handshake;
 mod inner;
 mod link;
