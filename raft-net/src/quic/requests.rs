@@ -203,3 +203,73 @@ pub(crate) async fn request_once(
         Err(error) => Err(lost(error.to_string())),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "test")]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    type Answer = JoinHandle<Result<Bytes, RequestError>>;
+
+    /// Requests that wait to be written, in this order.
+    async fn asked<const N: usize>(requests: &Arc<Requests>) -> [Answer; N] {
+        let ask = |_| {
+            let requests = Arc::clone(requests);
+            tokio::spawn(async move { requests.request(Bytes::from_static(b"body")).await })
+        };
+        let answers = core::array::from_fn(ask);
+        while lock(&requests.state).queued.len() < N {
+            tokio::task::yield_now().await;
+        }
+        answers
+    }
+
+    fn requests() -> Arc<Requests> {
+        Arc::new(Requests::new(NodeId(2), 1 << 20))
+    }
+
+    #[tokio::test]
+    async fn what_was_being_written_when_the_connection_ended_is_lost_and_what_waited_was_not_sent() {
+        let requests = requests();
+        let [first, second] = asked(&requests).await;
+        // The stream takes a part of it, or none: the other side may have all that it needs.
+        requests.encode_queued(&mut BytesMut::new(), 1);
+        requests.end("cut");
+        assert!(matches!(first.await.unwrap(), Err(RequestError::Lost { reason }) if reason == "cut"));
+        assert!(matches!(second.await.unwrap(), Err(RequestError::NotSent(NotSent::Disconnected { .. }))));
+        let late = requests.request(Bytes::new()).await;
+        assert!(matches!(late, Err(RequestError::NotSent(NotSent::Disconnected { .. }))));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_the_other_side_let_go_of_is_lost() {
+        let requests = requests();
+        let [dropped, answered] = asked(&requests).await;
+        requests.encode_queued(&mut BytesMut::new(), usize::MAX);
+        requests.answer(1, None);
+        requests.answer(2, Some(Bytes::from_static(b"answer")));
+        assert!(matches!(dropped.await.unwrap(), Err(RequestError::Lost { .. })));
+        assert_eq!(answered.await.unwrap().unwrap(), "answer");
+        requests.answer(2, None);
+        requests.end("cut");
+    }
+
+    #[tokio::test]
+    async fn whoever_stops_waiting_before_it_is_written_takes_it_back() {
+        let requests = requests();
+        let [first, second] = asked(&requests).await;
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled());
+        let mut buffer = BytesMut::new();
+        requests.encode_queued(&mut buffer, usize::MAX);
+        let frame = crate::frame::split(&mut buffer, usize::MAX).unwrap().unwrap();
+        assert!(matches!(decode(frame), Ok(Frame::Request { id: 2, .. })));
+        assert!(buffer.is_empty());
+        requests.end("cut");
+        assert!(matches!(second.await.unwrap(), Err(RequestError::Lost { .. })));
+    }
+}

@@ -98,32 +98,7 @@ impl<M: StateMachine> Shared<M> {
 
     /// See [`Handle::propose`](crate::Handle::propose).
     pub(crate) async fn propose(&self, command: Bytes) -> Result<Committed, ProposeError> {
-        match self.answer(Request::Propose(command)).await {
-            Ok(Reply::Committed { id, response }) => Ok(Committed { id, response }),
-            Ok(Reply::Failed(error)) => Err(self.no_commit(error)),
-            Err(Gone::Before) => Err(ProposeError::Stopping),
-            // The node ended meanwhile: it may be in the log.
-            Err(Gone::Meanwhile)
-            | Ok(Reply::ReadNow { .. } | Reply::Show { .. } | Reply::Transferred(_) | Reply::Changed(_)) => {
-                Err(ProposeError::Unknown(self.config.commit_timeout))
-            }
-        }
-    }
-
-    fn no_commit(&self, error: RequestError) -> ProposeError {
-        match error {
-            RequestError::NoLeader => ProposeError::NoLeader,
-            RequestError::Unknown(within) => ProposeError::Unknown(within),
-            RequestError::Overloaded => ProposeError::Overloaded,
-            RequestError::TooLarge { got, limit } => ProposeError::TooLarge { got, limit },
-            RequestError::Stopping => ProposeError::Stopping,
-            // A command does not fail for these.
-            RequestError::NotConfirmed
-            | RequestError::TransferFailed
-            | RequestError::Conflict(_)
-            | RequestError::Refused(_)
-            | RequestError::NotLeader(_) => ProposeError::Unknown(self.config.commit_timeout),
-        }
+        proposed(self.answer(Request::Propose(command)).await, self.config.commit_timeout)
     }
 
     /// See [`Handle::read`](crate::Handle::read).
@@ -167,18 +142,7 @@ impl<M: StateMachine> Shared<M> {
 
     /// See [`Handle::transfer`](crate::Handle::transfer).
     pub(crate) async fn transfer(&self, to: Option<NodeId>) -> Result<NodeId, TransferError> {
-        match self.answer(Request::Transfer(to)).await {
-            Ok(Reply::Transferred(node)) => Ok(node),
-            Ok(Reply::Failed(RequestError::NoLeader)) => Err(TransferError::NoLeader),
-            Ok(
-                Reply::Failed(_)
-                | Reply::Committed { .. }
-                | Reply::ReadNow { .. }
-                | Reply::Show { .. }
-                | Reply::Changed(_),
-            )
-            | Err(Gone::Before | Gone::Meanwhile) => Err(TransferError::Failed),
-        }
+        transferred(self.answer(Request::Transfer(to)).await)
     }
 
     /// See [`Handle::cluster_status`](crate::Handle::cluster_status).
@@ -212,6 +176,52 @@ impl<M: StateMachine> Shared<M> {
             }
         }
         all
+    }
+}
+
+/// What became of a proposal. Only what was certainly not done may be told so: its client asks again.
+fn proposed(answer: Result<Reply, Gone>, commit_timeout: Duration) -> Result<Committed, ProposeError> {
+    match answer {
+        Ok(Reply::Committed { id, response }) => Ok(Committed { id, response }),
+        Ok(Reply::Failed(error)) => Err(no_commit(error, commit_timeout)),
+        Err(Gone::Before) => Err(ProposeError::Stopping),
+        // The node ended meanwhile: it may be in the log.
+        Err(Gone::Meanwhile)
+        | Ok(Reply::ReadNow { .. } | Reply::Show { .. } | Reply::Transferred(_) | Reply::Changed(_)) => {
+            Err(ProposeError::Unknown(commit_timeout))
+        }
+    }
+}
+
+fn no_commit(error: RequestError, commit_timeout: Duration) -> ProposeError {
+    match error {
+        RequestError::NoLeader => ProposeError::NoLeader,
+        RequestError::Unknown(within) => ProposeError::Unknown(within),
+        RequestError::Overloaded => ProposeError::Overloaded,
+        RequestError::TooLarge { got, limit } => ProposeError::TooLarge { got, limit },
+        RequestError::Stopping => ProposeError::Stopping,
+        // A command does not fail for these.
+        RequestError::NotConfirmed
+        | RequestError::TransferFailed
+        | RequestError::Conflict(_)
+        | RequestError::Refused(_)
+        | RequestError::NotLeader(_) => ProposeError::Unknown(commit_timeout),
+    }
+}
+
+/// What became of a transfer.
+fn transferred(answer: Result<Reply, Gone>) -> Result<NodeId, TransferError> {
+    match answer {
+        Ok(Reply::Transferred(node)) => Ok(node),
+        Ok(Reply::Failed(RequestError::NoLeader)) => Err(TransferError::NoLeader),
+        Ok(
+            Reply::Failed(_)
+            | Reply::Committed { .. }
+            | Reply::ReadNow { .. }
+            | Reply::Show { .. }
+            | Reply::Changed(_),
+        )
+        | Err(Gone::Before | Gone::Meanwhile) => Err(TransferError::Failed),
     }
 }
 
@@ -287,5 +297,83 @@ mod tests {
         assert!(matches!(gone.reply().await, Err(Gone::Meanwhile)));
         drop(gone);
         assert!(heard.try_recv().is_err());
+    }
+
+    /// What a client of a proposal is told that was answered so.
+    fn told(answer: Result<Reply, Gone>) -> String {
+        match proposed(answer, Duration::from_secs(7)) {
+            Ok(committed) => format!("committed {}", committed.id),
+            Err(error) => format!("{error:?}"),
+        }
+    }
+
+    #[test]
+    fn a_proposal_is_told_not_done_only_where_that_is_certain() {
+        let committed = Reply::Committed { id: LogId::new(2, 9), response: Bytes::new() };
+        assert_eq!(told(Ok(committed)), "committed 2.9");
+        let failed = |error| told(Ok(Reply::Failed(error)));
+        assert_eq!(failed(RequestError::NoLeader), "NoLeader");
+        assert_eq!(failed(RequestError::Overloaded), "Overloaded");
+        assert_eq!(failed(RequestError::Stopping), "Stopping");
+        assert_eq!(failed(RequestError::TooLarge { got: 2, limit: 1 }), "TooLarge { got: 2, limit: 1 }");
+        assert_eq!(failed(RequestError::Unknown(Duration::from_secs(1))), "Unknown(1s)");
+        assert_eq!(told(Err(Gone::Before)), "Stopping", "the loop never took it");
+        // The loop may have taken it, or the answer makes no sense: it may be in the log.
+        for answer in [
+            Err(Gone::Meanwhile),
+            Ok(READ_NOW),
+            Ok(Reply::Show { known_leader: true, last_contact: None }),
+            Ok(Reply::Transferred(NodeId(1))),
+            Ok(Reply::Changed(LogId::new(2, 9))),
+            Ok(Reply::Failed(RequestError::NotConfirmed)),
+            Ok(Reply::Failed(RequestError::TransferFailed)),
+            Ok(Reply::Failed(RequestError::Conflict(LogId::new(2, 9)))),
+            Ok(Reply::Failed(RequestError::NotLeader(None))),
+        ] {
+            assert_eq!(told(answer), "Unknown(7s)");
+        }
+    }
+
+    #[test]
+    fn a_read_is_answered_only_with_leave_and_otherwise_told_why_not() {
+        let read = |reply| match fresh(reply, || Ok(5)) {
+            Ok(fresh) => format!("{} {} {:?}", fresh.value, fresh.known_leader, fresh.last_contact),
+            Err(error) => error.to_string(),
+        };
+        let last_contact = Some(Duration::from_millis(3));
+        assert_eq!(read(Reply::ReadNow { known_leader: true, last_contact }), "5 true 3ms");
+        assert_eq!(read(Reply::Show { known_leader: false, last_contact }), "5 false 3ms");
+        let failed = |error| read(Reply::Failed(error));
+        assert_eq!(failed(RequestError::NoLeader), "No cluster leader");
+        assert_eq!(failed(RequestError::Stopping), "the node is stopping");
+        for error in [
+            RequestError::NotConfirmed,
+            RequestError::Overloaded,
+            RequestError::Unknown(Duration::ZERO),
+            RequestError::TransferFailed,
+            RequestError::NotLeader(None),
+        ] {
+            assert_eq!(failed(error), "Not ready to serve consistent reads");
+        }
+        let committed = Reply::Committed { id: LogId::new(2, 9), response: Bytes::new() };
+        assert_eq!(read(committed), "Not ready to serve consistent reads");
+        assert!(matches!(stopping(Gone::Before), ReadError::Stopping));
+        assert!(matches!(stopping(Gone::Meanwhile), ReadError::Stopping));
+    }
+
+    #[test]
+    fn a_transfer_counts_only_where_the_new_leader_is_known() {
+        assert_eq!(transferred(Ok(Reply::Transferred(NodeId(3)))), Ok(NodeId(3)));
+        let no_leader = Ok(Reply::Failed(RequestError::NoLeader));
+        assert_eq!(transferred(no_leader), Err(TransferError::NoLeader));
+        for answer in [
+            Err(Gone::Before),
+            Err(Gone::Meanwhile),
+            Ok(READ_NOW),
+            Ok(Reply::Failed(RequestError::Overloaded)),
+            Ok(Reply::Failed(RequestError::TransferFailed)),
+        ] {
+            assert_eq!(transferred(answer), Err(TransferError::Failed));
+        }
     }
 }

@@ -35,10 +35,7 @@ impl Calls {
     pub(crate) fn make(&mut self, call: CallId, to: NodeId, body: Bytes) {
         let (transport, events) = (self.transport.clone(), self.events.clone());
         let task = tokio::spawn(async move {
-            let result = transport.request(to, body).await.map_err(|error| match error {
-                RequestError::NotSent { .. } => CallFailed::NotSent,
-                RequestError::Lost { .. } => CallFailed::Lost,
-            });
+            let result = transport.request(to, body).await.map_err(|error| failed(&error));
             // The loop has ended: nobody wants to know any more.
             let _ = events.send(LoopEvent::Answered { call, result });
         });
@@ -48,5 +45,35 @@ impl Calls {
     /// Nothing more is wanted of it.
     pub(crate) fn over(&mut self, call: CallId) {
         self.under_way.remove(&call);
+    }
+}
+
+/// What the service is told of a call without an answer. A write that may have arrived must not count as not sent: the
+/// service would send it again, and it would be applied twice.
+fn failed(error: &RequestError) -> CallFailed {
+    match error {
+        RequestError::NotSent(_) => CallFailed::NotSent,
+        RequestError::Lost { .. } => CallFailed::Lost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use raftkit_net::NotSent;
+
+    use super::*;
+
+    #[test]
+    fn only_what_certainly_did_not_leave_counts_as_not_sent() {
+        let to = NodeId(2);
+        for not_sent in [
+            NotSent::UnknownPeer { node: to },
+            NotSent::Disconnected { node: to },
+            NotSent::TooLong { got: 2, max: 1 },
+            NotSent::NoCluster,
+        ] {
+            assert_eq!(failed(&RequestError::NotSent(not_sent)), CallFailed::NotSent);
+        }
+        assert_eq!(failed(&RequestError::Lost { reason: "timed out".to_owned() }), CallFailed::Lost);
     }
 }

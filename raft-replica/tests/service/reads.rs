@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use raftkit_core::{Health, LogId, NodeId};
-use raftkit_replica::{Consistency, Reply, Request, RequestError, ServiceEvent, ServiceOptions};
+use raftkit_replica::{Consistency, Event, Reply, Request, RequestError, ServiceEvent, ServiceOptions};
 
 use crate::harness::{STEP, World, command};
 
@@ -50,6 +50,23 @@ fn a_follower_asks_the_leader_and_waits_until_it_has_applied_so_much() {
         assert_eq!(world.reply(follower, request, 1), VOUCHED);
     }
     world.assert_nothing_waits(follower);
+}
+
+#[test]
+fn a_read_that_waits_for_an_index_goes_on_when_a_snapshot_brings_it() {
+    let mut world = World::new(3);
+    let (leader, follower) = (world.leader(), world.follower());
+    world.node(follower).machine_frozen = true;
+    let write = world.ask(leader, command("x"));
+    world.reply(leader, write, 1);
+    let request = world.ask(follower, read(Consistency::Consistent));
+    world.run(Duration::from_millis(200));
+    assert_eq!(world.replies(follower, request), []);
+    let (index, node) = (world.applied(leader).next(), world.nodes[&follower].service.replica().node());
+    let (id, membership) = (LogId { term: node.term(), index }, node.membership().clone());
+    world.give(follower, ServiceEvent::Replica(Event::Restored { id, membership }));
+    world.end_round(follower);
+    assert_eq!(world.replies(follower, request), [VOUCHED]);
 }
 
 #[test]

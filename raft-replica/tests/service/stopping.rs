@@ -51,6 +51,21 @@ fn a_follower_that_stops_waits_for_what_it_has_forwarded() {
 }
 
 #[test]
+fn a_leader_that_stops_answers_what_was_forwarded_to_it() {
+    let mut world = World::new(3);
+    let (leader, follower) = (world.leader(), world.follower());
+    world.node(leader).machine_frozen = true;
+    let forwarded = world.ask(follower, command("x"));
+    world.run(STEP * 2);
+    world.give(leader, ServiceEvent::Stop);
+    world.run(Duration::from_millis(300));
+    assert!(!world.nodes[&leader].stopped, "a peer waits for its answer");
+    world.node(leader).machine_frozen = false;
+    world.until("it stops", |world| world.nodes[&leader].stopped);
+    assert!(matches!(world.reply(follower, forwarded, 1), Reply::Committed { .. }));
+}
+
+#[test]
 fn what_is_not_answered_when_the_time_is_up_is_told_whether_it_may_have_been_done() {
     let mut world = World::new(3);
     let (leader, follower) = (world.leader(), world.follower());

@@ -84,6 +84,33 @@ fn a_state_that_cannot_be_made_durable_ends_the_node() {
 }
 
 #[test]
+fn runs_that_are_joined_keep_the_answers_that_somebody_waits_for() {
+    use Answers::{Unwanted, Wanted};
+    for (wanted, kept) in [
+        ([Wanted, Unwanted], true),
+        ([Unwanted, Wanted], true),
+        ([Wanted, Wanted], true),
+        ([Unwanted, Unwanted], false),
+    ] {
+        let mut opened = open(&SimulatedDisk::new(1), |_| {});
+        let run = |(index, answers)| {
+            let entries = Some(vec![command(index)].into());
+            let apply = Apply { first: LogIndex(index), last: LogIndex(index), entries };
+            MachineWork::Apply { apply, answers }
+        };
+        let works = [2, 3].into_iter().zip(wanted).map(run).collect();
+        let mut answered = Vec::new();
+        opened.applier.run(works, &mut |event| {
+            if let Event::Applied(batch) = event {
+                answered.extend(batch.responses.into_iter().map(|(id, _)| id.index.0));
+            }
+        });
+        let expected: &[u64] = if kept { &[2, 3] } else { &[] };
+        assert_eq!(answered, expected, "{wanted:?}");
+    }
+}
+
+#[test]
 fn committed_entries_that_are_gone_before_they_were_applied_end_the_node() {
     let mut opened = open(&SimulatedDisk::new(1), |_| {});
     let base = Base { id: LogId::new(2, 10), membership: membership("first") };
