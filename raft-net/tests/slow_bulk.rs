@@ -78,7 +78,9 @@ async fn bulk_on_a_slow_link_is_bounded_at_the_sender_and_delays_no_messages() {
         on_the_way_max = on_the_way_max.max(left.load(Ordering::Relaxed).saturating_sub(arrived));
     }
     done.store(true, Ordering::Relaxed);
-    within("the senders", async { tokio::join!(bulk, beats) }).await;
+    let (bulk, beats) = within("the senders", async { tokio::join!(bulk, beats) }).await;
+    bulk.expect("bulk was sent to the end");
+    beats.expect("messages were sent to the end");
 
     assert!(heard > 20, "{heard} messages");
     assert!(late * 10 <= heard, "{late} of {heard} messages took longer than {LATE:?}");
