@@ -15,12 +15,14 @@ const VERSION: u8 = 1;
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const DELETE_TREE: u8 = 3;
+const DELETE_TREE_UP_TO: u8 = 4;
 
 const ALWAYS: u8 = 0;
 const CAS: u8 = 1;
 
 const DONE: u8 = 1;
 const MALFORMED: u8 = 2;
+const TOO_MANY: u8 = 3;
 
 /// A change of the store.
 ///
@@ -29,7 +31,8 @@ const MALFORMED: u8 = 2;
 /// ```text
 /// put          1 | 1 | condition | flags u64 | key length u32 | key | value: the rest
 /// delete       1 | 2 | condition | key: the rest
-/// delete tree  1 | 3 | prefix: the rest
+/// delete tree  1 | 3 | prefix: the rest                  where keys_max is none
+///              1 | 4 | keys_max u32 | prefix: the rest
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -55,6 +58,10 @@ pub enum Command {
     DeleteTree {
         /// The prefix; empty means all keys.
         prefix: String,
+        /// With more keys than this nothing is removed, and the answer is [`Response::TooManyKeys`]: what is removed by
+        /// one command is removed in one step, during which no other command is applied. Part of the command, so that
+        /// every node decides alike. None: however many there are.
+        keys_max: Option<u32>,
     },
 }
 
@@ -70,13 +77,15 @@ pub enum Condition {
 
 /// What a command came to.
 ///
-/// As bytes: `1 | 1 | 0 or 1` for done, `1 | 2` for malformed.
+/// As bytes: `1 | 1 | 0 or 1` for done, `1 | 2` for malformed, `1 | 3` for too many keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Response {
     /// Whether its condition held: what Consul answers as `true` or `false`.
     Done(bool),
     /// The bytes were no command of this version; nothing was changed.
     Malformed,
+    /// The tree has more keys than the command may remove; nothing was changed.
+    TooManyKeys,
 }
 
 /// Why bytes are no command or answer.
@@ -153,8 +162,14 @@ impl Command {
                 condition.encode(&mut out);
                 out.put_slice(key.as_bytes());
             }
-            Self::DeleteTree { prefix } => {
-                out.put_u8(DELETE_TREE);
+            Self::DeleteTree { prefix, keys_max } => {
+                match keys_max {
+                    None => out.put_u8(DELETE_TREE),
+                    Some(keys_max) => {
+                        out.put_u8(DELETE_TREE_UP_TO);
+                        out.put_u32_le(*keys_max);
+                    }
+                }
                 out.put_slice(prefix.as_bytes());
             }
         }
@@ -168,7 +183,7 @@ impl Command {
             + match self {
                 Self::Put { key, value, .. } => key.len() + value.len(),
                 Self::Delete { key, .. } => key.len(),
-                Self::DeleteTree { prefix } => prefix.len(),
+                Self::DeleteTree { prefix, .. } => prefix.len(),
             }
     }
 
@@ -199,7 +214,11 @@ impl Command {
                 let condition = Condition::decode(&mut rest)?;
                 Ok(Self::Delete { key: key(&rest, 1)?, condition })
             }
-            DELETE_TREE => Ok(Self::DeleteTree { prefix: key(&rest, 0)? }),
+            DELETE_TREE => Ok(Self::DeleteTree { prefix: key(&rest, 0)?, keys_max: None }),
+            DELETE_TREE_UP_TO => {
+                let keys_max = Some(u32::from_le_bytes(take(&mut rest)?));
+                Ok(Self::DeleteTree { prefix: key(&rest, 0)?, keys_max })
+            }
             found => Err(CodecError::UnknownKind { field: "command", found }),
         }
     }
@@ -233,6 +252,7 @@ impl Response {
             Self::Done(true) => Bytes::from_static(&[VERSION, DONE, 1]),
             Self::Done(false) => Bytes::from_static(&[VERSION, DONE, 0]),
             Self::Malformed => Bytes::from_static(&[VERSION, MALFORMED]),
+            Self::TooManyKeys => Bytes::from_static(&[VERSION, TOO_MANY]),
         }
     }
 
@@ -251,6 +271,7 @@ impl Response {
                 [found] => return Err(CodecError::UnknownKind { field: "outcome", found }),
             },
             MALFORMED => Self::Malformed,
+            TOO_MANY => Self::TooManyKeys,
             found => return Err(CodecError::UnknownKind { field: "answer", found }),
         };
         if rest.is_empty() { Ok(response) } else { Err(CodecError::TrailingBytes { got: rest.len() }) }

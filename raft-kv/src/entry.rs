@@ -110,6 +110,18 @@ impl<'a> KvEntryRef<'a> {
         })
     }
 
+    /// The key up to and with the first `separator` at or after the byte `from`; all of it without one.
+    ///
+    /// # Panics
+    /// `from` is not on a character's boundary of the key.
+    #[must_use]
+    pub fn name_up_to(&self, from: usize, separator: &str) -> &'a str {
+        match self.key[from..].find(separator) {
+            Some(at) => &self.key[..from + at + separator.len()],
+            None => self.key,
+        }
+    }
+
     /// The same by itself; copies key and value.
     #[must_use]
     pub fn to_entry(self) -> KvEntry {

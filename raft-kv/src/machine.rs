@@ -275,7 +275,7 @@ fn answer(state: &mut State<'_>, entry: &Applied, id: LogId) -> Result<(Bytes, O
         Changed::Nothing => None,
         Changed::Something => Some(match command {
             Command::Put { key, .. } | Command::Delete { key, .. } => Change::Key(key),
-            Command::DeleteTree { prefix } => Change::Tree(prefix),
+            Command::DeleteTree { prefix, .. } => Change::Tree(prefix),
         }),
     };
     Ok((response.encode(), change))
@@ -428,7 +428,7 @@ mod tests {
         for number in 0..9 {
             put(&mut machine, &format!("t/{number}"));
         }
-        let deleted = apply(&mut machine, &Command::DeleteTree { prefix: "t/".into() });
+        let deleted = apply(&mut machine, &Command::DeleteTree { prefix: "t/".into(), keys_max: None });
         assert_eq!(graves(&machine).len(), 3);
         assert_eq!(machine.meta.floor, deleted);
         assert_eq!(machine.reader().list("t/").unwrap().index, deleted);

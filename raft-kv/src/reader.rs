@@ -7,7 +7,7 @@ use raftkit_replica::MachineError;
 use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase};
 
 use crate::current::Current;
-use crate::entry::{Header, KvEntry};
+use crate::entry::{KvEntry, KvEntryRef};
 use crate::fault::{Fault, guard};
 use crate::listing::Listing;
 use crate::tables::{ENTRIES, GRAVES, META, Meta};
@@ -45,6 +45,12 @@ impl KvReader {
     #[must_use]
     pub fn watch(&self, watched: Watched) -> Watch {
         Watch::new(&self.watches, watched)
+    }
+
+    /// How many watches there are.
+    #[must_use]
+    pub fn watching(&self) -> usize {
+        self.watches.count()
     }
 
     /// A list of every key that begins with `prefix`, to be read a bounded step at a time.
@@ -108,23 +114,16 @@ impl KvReader {
             let view = View::open(self.database.get())?;
             let mut names: Vec<String> = Vec::new();
             let newest = view.scan(prefix, |key, stored| {
-                let name = separator.map_or(key, |separator| up_to(key, prefix.len(), separator));
+                let entry = KvEntryRef::load(key, stored)?;
+                let name = separator.map_or(key, |separator| entry.name_up_to(prefix.len(), separator));
                 // Keys of one folder are neighbours in the order.
                 if names.last().is_none_or(|last| last != name) {
                     names.push(name.to_owned());
                 }
-                Ok(Header::of(key, stored)?.0.modify_index)
+                Ok(entry.modify_index)
             })?;
             view.answer(prefix, newest, names)
         })
-    }
-}
-
-/// `key` up to and with the first `separator` at or after `from`; all of it without one.
-pub(crate) fn up_to<'a>(key: &'a str, from: usize, separator: &str) -> &'a str {
-    match key[from..].find(separator) {
-        Some(at) => &key[..from + at + separator.len()],
-        None => key,
     }
 }
 

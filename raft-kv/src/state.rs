@@ -54,15 +54,21 @@ impl<'txn> State<'txn> {
     pub(crate) fn apply(&mut self, id: LogId, command: &Command) -> Result<(Response, Changed), Fault> {
         let index = id.index.0;
         self.touched = Changed::Nothing;
-        let done = match command {
+        let response = match command {
             Command::Put { key, value, flags, condition } => {
-                self.put(index, key, value, *flags, *condition)?
+                Response::Done(self.put(index, key, value, *flags, *condition)?)
             }
-            Command::Delete { key, condition } => self.delete(index, key, *condition)?,
-            Command::DeleteTree { prefix } => self.delete_tree(index, prefix)?,
+            Command::Delete { key, condition } => Response::Done(self.delete(index, key, *condition)?),
+            Command::DeleteTree { prefix, keys_max } => {
+                if self.has_more_under(prefix, *keys_max)? {
+                    Response::TooManyKeys
+                } else {
+                    Response::Done(self.delete_tree(index, prefix)?)
+                }
+            }
         };
         self.trim()?;
-        Ok((Response::Done(done), self.touched))
+        Ok((response, self.touched))
     }
 
     /// Writes the meta record; the last step before the commit.
@@ -134,6 +140,16 @@ impl<'txn> State<'txn> {
         drop(stored);
         self.bury(index, key, created)?;
         Ok(true)
+    }
+
+    /// Whether there are more keys under a prefix than `max`. Looks at no more than one beyond.
+    fn has_more_under(&self, prefix: &str, max: Option<u32>) -> Result<bool, Fault> {
+        let Some(max) = max else { return Ok(false) };
+        let beyond = usize::try_from(max).unwrap_or(usize::MAX);
+        match self.entries.range(prefix..)?.nth(beyond) {
+            None => Ok(false),
+            Some(found) => Ok(found?.0.value().starts_with(prefix)),
+        }
     }
 
     fn delete_tree(&mut self, index: u64, prefix: &str) -> Result<bool, Fault> {

@@ -5,13 +5,13 @@
 mod common;
 
 use bytes::Bytes;
-use common::{delete, delete_tree, put_if};
+use common::{delete, delete_tree, delete_tree_up_to, put_if};
 use proptest::prelude::*;
 use raftkit_kv::{CodecError, Command, Condition, Response};
 
 #[test]
 fn bytes_of_commands_are_fixed() {
-    let golden: [(Command, &[u8]); 4] = [
+    let golden: [(Command, &[u8]); 5] = [
         (
             put_if("key", "value", 0x2a, Condition::Always),
             b"\x01\x01\x00\x2a\0\0\0\0\0\0\0\x03\0\0\0keyvalue",
@@ -22,6 +22,7 @@ fn bytes_of_commands_are_fixed() {
         ),
         (delete("key", Condition::Cas(7)), b"\x01\x02\x01\x07\0\0\0\0\0\0\0key"),
         (delete_tree("p/"), b"\x01\x03p/"),
+        (delete_tree_up_to("p/", 258), b"\x01\x04\x02\x01\0\0p/"),
     ];
     for (command, bytes) in golden {
         assert_eq!(command.encode(), bytes);
@@ -30,6 +31,7 @@ fn bytes_of_commands_are_fixed() {
     assert_eq!(Response::Done(true).encode(), &b"\x01\x01\x01"[..]);
     assert_eq!(Response::Done(false).encode(), &b"\x01\x01\x00"[..]);
     assert_eq!(Response::Malformed.encode(), &b"\x01\x02"[..]);
+    assert_eq!(Response::TooManyKeys.encode(), &b"\x01\x03"[..]);
 }
 
 #[test]
@@ -63,7 +65,7 @@ fn every_fault_has_its_name() {
     let error = |bytes: &'static [u8]| Command::decode(Bytes::from_static(bytes)).unwrap_err();
     assert_eq!(error(b""), CodecError::Truncated { wanted: 1, got: 0 });
     assert_eq!(error(b"\x02\x03"), CodecError::UnknownVersion { found: 2 });
-    assert_eq!(error(b"\x01\x04"), CodecError::UnknownKind { field: "command", found: 4 });
+    assert_eq!(error(b"\x01\x05"), CodecError::UnknownKind { field: "command", found: 5 });
     assert_eq!(error(b"\x01\x02\x05k"), CodecError::UnknownKind { field: "condition", found: 5 });
     assert_eq!(error(b"\x01\x02\x00"), CodecError::KeyLength { got: 0 });
     assert_eq!(error(b"\x01\x02\x00k\xff"), CodecError::KeyNotUtf8 { valid: 1 });
@@ -80,7 +82,8 @@ fn any_command() -> impl Strategy<Value = Command> {
             |(key, value, flags, condition)| { Command::Put { key, value: value.into(), flags, condition } }
         ),
         ("\\PC{1,20}", condition).prop_map(|(key, condition)| Command::Delete { key, condition }),
-        "\\PC{0,20}".prop_map(|prefix| Command::DeleteTree { prefix }),
+        ("\\PC{0,20}", proptest::option::of(any::<u32>()))
+            .prop_map(|(prefix, keys_max)| Command::DeleteTree { prefix, keys_max }),
     ]
 }
 

@@ -6,7 +6,7 @@ mod common;
 
 use std::ops::ControlFlow;
 
-use common::{Twin, delete, delete_tree, fresh, open, put_if, state_bytes};
+use common::{Twin, delete, delete_tree, delete_tree_up_to, fresh, open, put_if, state_bytes};
 use proptest::prelude::*;
 use raftkit_core::LogId;
 use raftkit_disk::SimulatedDisk;
@@ -45,6 +45,7 @@ fn command() -> impl Strategy<Value = Command> {
         6 => (key(), value, 0_u64..2, condition()).prop_map(|(key, value, flags, when)| put_if(&key, &value, flags, when)),
         3 => (key(), condition()).prop_map(|(key, when)| delete(&key, when)),
         1 => prop_oneof![Just(""), Just("a/"), Just("b"), Just("ü")].prop_map(delete_tree),
+        1 => (prop_oneof![Just(""), Just("a/"), Just("b")], 0_u32..4).prop_map(|(prefix, max)| delete_tree_up_to(prefix, max)),
     ]
 }
 
@@ -64,7 +65,7 @@ fn op() -> impl Strategy<Value = Op> {
 struct Log {
     entries: Vec<Applied>,
     states: Vec<Twin>,
-    answers: Vec<Option<bool>>,
+    answers: Vec<Option<Response>>,
 }
 
 impl Log {
@@ -75,7 +76,7 @@ impl Log {
     fn append(&mut self, command: Option<Command>) {
         let index = self.entries.len() as u64 + 1;
         let mut state = self.states.last().unwrap().clone();
-        self.answers.push(command.as_ref().map(|command| state.apply(index, command)));
+        self.answers.push(command.as_ref().map(|command| state.answer(index, command)));
         self.states.push(state);
         let id = LogId::new(1 + index / 10, index);
         self.entries.push(Applied { id, command: command.map(|command| command.encode()) });
@@ -94,7 +95,7 @@ impl Log {
         let expected = &self.answers[usize::try_from(first.index.0).unwrap()..];
         for (answer, expected) in answers.iter().zip(expected) {
             let answer = (!answer.is_empty()).then(|| Response::decode(answer.clone()).unwrap());
-            assert_eq!(answer, expected.map(Response::Done));
+            assert_eq!(answer, *expected);
         }
     }
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{apply, delete, delete_tree, entry, fresh, put, put_if};
+use common::{apply, delete, delete_tree, delete_tree_up_to, entry, fresh, put, put_if};
 use raftkit_core::LogId;
 use raftkit_kv::{Command, Condition, KvMachine, Response};
 use raftkit_replica::{Applied, MachineError, StateMachine};
@@ -106,6 +106,29 @@ fn index_of_an_empty_store_is_one() {
     assert_eq!(reader.get("a").unwrap().index, 1);
     assert_eq!(reader.list("").unwrap().index, 1);
     assert_eq!(reader.applied().unwrap(), LogId::ZERO);
+}
+
+#[test]
+fn a_tree_with_more_keys_than_the_command_may_delete_stays_as_it_is() {
+    let (_, mut kv) = fresh(1);
+    for key in ["s", "t/1", "t/2", "t/3", "u"] {
+        apply(&mut kv, &put(key, "v"));
+    }
+    let before = kv.reader().list("").unwrap();
+    let mut watch = kv.reader().watch(raftkit_kv::Watched::Prefix(String::new()));
+    watch.look(|| ());
+    for (prefix, max) in [("t/", 2), ("t/", 0), ("", 4), ("u", 0)] {
+        let index = kv.applied().index.0 + 1;
+        let answers = kv.apply(&[entry(index, &delete_tree_up_to(prefix, max))]).unwrap();
+        assert_eq!(Response::decode(answers[0].clone()).unwrap(), Response::TooManyKeys, "{prefix} {max}");
+    }
+    let after = kv.reader().list("").unwrap();
+    assert_eq!((&after.value, after.index), (&before.value, before.index));
+    assert!(watch.unchanged_through().is_some());
+    // As many as it may, none at all, and the neighbours stay.
+    assert!(apply(&mut kv, &delete_tree_up_to("t/", 3)).1);
+    assert!(apply(&mut kv, &delete_tree_up_to("none", 0)).1);
+    assert_eq!(kv.reader().keys("", None).unwrap().value, ["s", "u"]);
 }
 
 #[test]

@@ -84,7 +84,7 @@ proptest! {
                 prop_assert!(fired || !changed, "{:?} missed {:?}", watched, batch);
                 // A deleted tree may have held nothing that is watched.
                 let deleted = |command: &Command| match command {
-                    Command::DeleteTree { prefix } => related(prefix, &watched),
+                    Command::DeleteTree { prefix, .. } => related(prefix, &watched),
                     Command::Put { .. } | Command::Delete { .. } => false,
                 };
                 // Put and deleted again in one batch shows as a grave; all else that fires shows in the end.

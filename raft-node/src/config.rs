@@ -58,6 +58,12 @@ pub struct Config {
     pub trailing_logs: u64,
     /// `kv-value-max`, in bytes.
     pub value_bytes_max: usize,
+    /// `kv-delete-keys-max`, in keys.
+    pub delete_keys_max: u32,
+    /// `http-answer-bytes-max`, in bytes.
+    pub answer_bytes_max: usize,
+    /// `http-send-timeout`.
+    pub send_timeout: Duration,
     /// `log-level`.
     pub log_level: String,
     /// `tls-ca`.
@@ -294,6 +300,9 @@ impl Settings {
             batch_bytes_max: self.required("raft-batch-max", value::size)?,
             trailing_logs: self.required("raft-trailing-logs", value::entries)?,
             value_bytes_max: self.required("kv-value-max", value::size)?,
+            delete_keys_max: self.required("kv-delete-keys-max", value::keys)?,
+            answer_bytes_max: self.required("http-answer-bytes-max", value::size)?,
+            send_timeout: self.required("http-send-timeout", value::span)?,
             log_level: self.required("log-level", value::level)?,
             tls_ca: self.required("tls-ca", value::path)?,
             tls_cert: self.required("tls-cert", value::path)?,

@@ -79,6 +79,9 @@ fn defaults_are_what_the_table_says() {
     assert_eq!(config.batch_bytes_max, 10 << 20);
     assert_eq!(config.trailing_logs, 10_240);
     assert_eq!(config.value_bytes_max, 524_288);
+    assert_eq!(config.delete_keys_max, 8192);
+    assert_eq!(config.answer_bytes_max, 64 << 20);
+    assert_eq!(config.send_timeout, Duration::from_secs(30));
     assert_eq!(config.log_level, "info");
     assert!(config.warnings.is_empty());
 }
@@ -96,7 +99,7 @@ fn sample(kind: Kind) -> (&'static str, &'static str) {
         Kind::Servers => ("1", "1"),
         Kind::Span => ("150ms", "\"150ms\""),
         Kind::Size => ("123456", "123456"),
-        Kind::Entries => ("77", "77"),
+        Kind::Entries | Kind::Keys => ("77", "77"),
         Kind::Level => ("debug", "\"debug\""),
     }
 }

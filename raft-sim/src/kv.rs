@@ -35,6 +35,11 @@ pub enum KvAsk {
         /// Only while its `ModifyIndex` is this.
         cas: Option<u64>,
     },
+    /// Remove all keys, if they are not too many for one command.
+    DeleteAll {
+        /// How many keys there may be, from key 0 on.
+        keys: u64,
+    },
     /// Look at a key.
     Get {
         /// Which.
@@ -61,8 +66,11 @@ pub struct Kv {
     history: Vec<Ended<Kv>>,
 }
 
+/// What every key begins with.
+const PREFIX: &str = "key-";
+
 fn name(key: u64) -> String {
-    format!("key-{key}")
+    format!("{PREFIX}{key}")
 }
 
 /// A value: the number, and bytes that make it longer.
@@ -101,6 +109,12 @@ impl Subject for Kv {
         let seen = self.seen.get(&key).copied().unwrap_or(0);
         let cas = rng.permille(settings.conditional).then(|| if rng.permille(200) { 0 } else { seen });
         if rng.permille(120) {
+            // Chosen by the number: a choice drawn here would make all that follows in every known seed another.
+            if cas.is_none() && number.is_multiple_of(8) {
+                let keys_max = Some(if number.is_multiple_of(16) { 1 } else { u32::MAX });
+                let command = Command::DeleteTree { prefix: PREFIX.to_owned(), keys_max };
+                return (KvAsk::DeleteAll { keys: settings.keys }, Request::Write(command.encode()));
+            }
             let command = Command::Delete { key: name(key), condition: condition(cas) };
             return (KvAsk::Delete { key, cas }, Request::Write(command.encode()));
         }
@@ -125,8 +139,11 @@ impl Subject for Kv {
     }
 
     fn find(reader: &KvReader, ask: &KvAsk) -> Result<(Self::Found, LogId), MachineError> {
-        let (KvAsk::Get { key } | KvAsk::Put { key, .. } | KvAsk::Delete { key, .. }) = ask;
-        let read = reader.get(&name(*key))?;
+        let key = match ask {
+            KvAsk::Get { key } | KvAsk::Put { key, .. } | KvAsk::Delete { key, .. } => *key,
+            KvAsk::DeleteAll { .. } => 0,
+        };
+        let read = reader.get(&name(key))?;
         let found = read.value.map(|entry| KvFound {
             value: entry.flags,
             modify_index: entry.modify_index,
@@ -179,7 +196,7 @@ impl Subject for Kv {
                     self.seen.insert(*key, id.index.0);
                 }
             }
-            (KvAsk::Put { .. } | KvAsk::Delete { .. } | KvAsk::Get { .. }, _) => {}
+            (KvAsk::Put { .. } | KvAsk::Delete { .. } | KvAsk::DeleteAll { .. } | KvAsk::Get { .. }, _) => {}
         }
         if !ended.stale {
             self.history.push(ended);
@@ -188,7 +205,7 @@ impl Subject for Kv {
 
     fn judge(&self) -> Result<(), String> {
         let mut history = History::<KvModel>::new();
-        self.history.iter().filter_map(operation).for_each(|operation| history.push(operation));
+        self.history.iter().flat_map(operations).for_each(|operation| history.push(operation));
         match history.check(Budget::default()) {
             Verdict::Linearizable => Ok(()),
             Verdict::Violation(violation) => Err(violation.to_string()),
@@ -198,27 +215,31 @@ impl Subject for Kv {
     }
 }
 
-/// A request as the checker takes it; none where the store said that it understood nothing.
-fn operation(ended: &Ended<Kv>) -> Option<Operation<KvInput, KvOutput>> {
-    let (key, call) = match ended.ask {
+/// A request as the checker takes it: what it did to each key. Nothing where the store said that it did nothing.
+fn operations(ended: &Ended<Kv>) -> Vec<Operation<KvInput, KvOutput>> {
+    let found = matches!(ended.outcome, Outcome::Found(_));
+    let calls = match ended.ask {
         // What was found was read, whatever the key was named for.
-        KvAsk::Put { key, .. } | KvAsk::Delete { key, .. } if matches!(ended.outcome, Outcome::Found(_)) => {
-            (key, KvCall::Get)
-        }
-        KvAsk::Put { key, value, cas } => (key, KvCall::Put { value, cas }),
-        KvAsk::Delete { key, cas } => (key, KvCall::Delete { cas }),
-        KvAsk::Get { key } => (key, KvCall::Get),
+        KvAsk::Put { key, .. } | KvAsk::Delete { key, .. } if found => vec![(key, KvCall::Get)],
+        KvAsk::DeleteAll { .. } if found => vec![(0, KvCall::Get)],
+        KvAsk::Put { key, value, cas } => vec![(key, KvCall::Put { value, cas })],
+        KvAsk::Delete { key, cas } => vec![(key, KvCall::Delete { cas })],
+        // All of them at one index. Each key's history must have an order with it.
+        KvAsk::DeleteAll { keys } => (0..keys).map(|key| (key, KvCall::Delete { cas: None })).collect(),
+        KvAsk::Get { key } => vec![(key, KvCall::Get)],
     };
     let output = match &ended.outcome {
         Outcome::Written(id, response) => match Response::decode(response.clone()) {
             Ok(Response::Done(done)) => Some(KvOutput::Written { done, index: id.index.0 }),
-            Ok(Response::Malformed) | Err(_) => return None,
+            Ok(Response::Malformed | Response::TooManyKeys) | Err(_) => return Vec::new(),
         },
         Outcome::Found(found) => Some(KvOutput::Read {
             value: found.map(|found| (found.value, found.modify_index, found.create_index)),
         }),
         Outcome::Unknown => None,
     };
-    let (called, returned) = (ended.called, ended.returned);
-    Some(Operation { client: ended.client, input: KvInput { key, call }, output, called, returned })
+    let (client, called, returned) = (ended.client, ended.called, ended.returned);
+    let operation =
+        |(key, call)| Operation { client, input: KvInput { key, call }, output, called, returned };
+    calls.into_iter().map(operation).collect()
 }

@@ -94,6 +94,55 @@ pub(crate) struct LoadFlags {
     /// begins its next write when the last one is answered
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: Option<u32>,
+
+    /// Clients that watch beside it, such as recurse=100, keys=100 or key=1000 (may be given several times): blocking
+    /// queries on a tree of 1,000 keys of 1 KB. Writes are then measured in turns without and with them
+    #[arg(long = "watch", value_name = "KIND=COUNT", value_parser = Watchers::parse)]
+    pub(crate) watch: Vec<Watchers>,
+
+    /// HTTP address of the node that is watched at (default: the first that is written to)
+    #[arg(long, value_name = "HOST:PORT", requires = "watch")]
+    pub(crate) watch_addr: Option<String>,
+
+    /// Writes what is watched, so that every write wakes watchers
+    #[arg(long, requires = "watch")]
+    pub(crate) wake: bool,
+
+    /// How often to measure without and with watchers
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..), requires = "watch")]
+    pub(crate) rounds: u16,
+}
+
+/// So many clients that watch one kind of thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Watchers {
+    pub(crate) kind: WatchKind,
+    pub(crate) count: usize,
+}
+
+/// What a client watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WatchKind {
+    /// The whole tree with its values.
+    Recurse,
+    /// The names in the tree.
+    Keys,
+    /// One key of the tree, another one for each client.
+    Key,
+}
+
+impl Watchers {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (kind, count) = text.split_once('=').ok_or("it must be KIND=COUNT, such as recurse=100")?;
+        let kind = match kind {
+            "recurse" => WatchKind::Recurse,
+            "keys" => WatchKind::Keys,
+            "key" => WatchKind::Key,
+            _ => return Err(format!("{kind} cannot be watched: recurse, keys and key can")),
+        };
+        let count = count.parse().map_err(|_| format!("{count} is no number of clients"))?;
+        Ok(Self { kind, count })
+    }
 }
 
 #[derive(Debug, Default, Args)]

@@ -17,6 +17,15 @@ pub(crate) struct Response {
     pub(crate) close: bool,
 }
 
+/// An answer of which only the outline was wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outline {
+    pub(crate) status: u16,
+    /// What a blocking query goes on from (`X-Consul-Index`), if the answer says it.
+    pub(crate) index: Option<u64>,
+    pub(crate) body_bytes: usize,
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(crate) enum HttpError {
@@ -89,6 +98,48 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// As [`ask`](Self::ask), but throws the body away, however long it is. It must have a length.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub(crate) fn skim(&mut self, request: &[u8]) -> Result<Outline, HttpError> {
+        self.stream.write_all(request)?;
+        let mut chunk = [0; 65_536];
+        let (head, mut left) = loop {
+            let got = self.stream.read(&mut chunk)?;
+            self.buffer.extend_from_slice(&chunk[..got]);
+            if let Some(head_len) = find(&self.buffer, b"\r\n\r\n") {
+                let head: Vec<u8> = self.buffer.drain(..head_len + 4).take(head_len).collect();
+                break (head, std::mem::take(&mut self.buffer).len());
+            }
+            if got == 0 {
+                return Err(HttpError::CutShort);
+            }
+        };
+        let head = std::str::from_utf8(&head).map_err(|_| HttpError::Malformed("head is no text"))?;
+        let head = Head::parse(head, usize::MAX)?;
+        let BodyLength::Known(length) = head.body else {
+            return Err(HttpError::Malformed("a body without a length is not skimmed"));
+        };
+        while left < length {
+            match self.stream.read(&mut chunk)? {
+                0 => return Err(HttpError::CutShort),
+                got => left += got,
+            }
+        }
+        Ok(Outline { status: head.status, index: head.index, body_bytes: length })
+    }
+
+    /// A handle that ends whatever waits on this connection.
+    ///
+    /// # Errors
+    /// The process has no descriptors left.
+    pub(crate) fn end_handle(&self) -> io::Result<TcpStream> {
+        self.stream.try_clone()
+    }
+}
+
 /// One GET on a connection of its own.
 ///
 /// # Errors
@@ -103,7 +154,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(Response, usize)>, HttpError> {
     let Some(head_len) = find(bytes, b"\r\n\r\n") else { return Ok(None) };
     let head =
         std::str::from_utf8(&bytes[..head_len]).map_err(|_| HttpError::Malformed("head is no text"))?;
-    let head = Head::parse(head)?;
+    let head = Head::parse(head, RESPONSE_BYTES_MAX)?;
     let body_start = head_len + 4;
     let body = match head.body {
         BodyLength::Known(length) => {
@@ -124,10 +175,11 @@ struct Head {
     status: u16,
     body: BodyLength,
     close: bool,
+    index: Option<u64>,
 }
 
 impl Head {
-    fn parse(head: &str) -> Result<Self, HttpError> {
+    fn parse(head: &str, bytes_max: usize) -> Result<Self, HttpError> {
         let mut lines = head.split("\r\n");
         let status = lines
             .next()
@@ -135,13 +187,13 @@ impl Head {
             .and_then(|rest| rest.split(' ').nth(1))
             .and_then(|code| code.parse().ok())
             .ok_or(HttpError::Malformed("no status line"))?;
-        let (mut length, mut chunked, mut close) = (None, false, false);
+        let (mut length, mut chunked, mut close, mut index) = (None, false, false, None);
         for line in lines {
             let (name, value) = line.split_once(':').ok_or(HttpError::Malformed("header without colon"))?;
             let value = value.trim();
             if name.eq_ignore_ascii_case("content-length") {
                 let bytes: usize = value.parse().map_err(|_| HttpError::Malformed("length is no number"))?;
-                if bytes > RESPONSE_BYTES_MAX {
+                if bytes > bytes_max {
                     return Err(HttpError::Malformed("longer than 1 MiB"));
                 }
                 length = Some(bytes);
@@ -149,6 +201,8 @@ impl Head {
                 chunked = value.eq_ignore_ascii_case("chunked");
             } else if name.eq_ignore_ascii_case("connection") {
                 close = value.eq_ignore_ascii_case("close");
+            } else if name.eq_ignore_ascii_case("x-consul-index") {
+                index = value.parse().ok();
             }
         }
         let body = match (chunked, length) {
@@ -157,7 +211,7 @@ impl Head {
             (false, None) if status == 204 || status == 304 => BodyLength::Known(0),
             (false, None) => return Err(HttpError::Malformed("no length")),
         };
-        Ok(Self { status, body, close })
+        Ok(Self { status, body, close, index })
     }
 }
 
@@ -231,6 +285,19 @@ mod tests {
     fn an_answer_that_ends_early_is_none() {
         let addr = server(vec![b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\ntrue"]);
         assert!(matches!(get(addr, "/x", Duration::from_secs(10)), Err(HttpError::CutShort)));
+    }
+
+    #[test]
+    fn skimmed_answers_leave_the_connection_at_the_next_one() {
+        let addr = server(vec![
+            b"HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\nContent-Length: 4\r\n\r\ntrue",
+            b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+        ]);
+        let mut connection = Connection::open(addr, Duration::from_secs(10)).expect("it listens");
+        let first = connection.skim(b"GET 1").expect("an answer");
+        assert_eq!((first.status, first.index, first.body_bytes), (200, Some(7), 4));
+        let second = connection.skim(b"GET 2").expect("an answer");
+        assert_eq!((second.status, second.index, second.body_bytes), (404, None, 0));
     }
 
     fn whole(bytes: &[u8]) -> (u16, Vec<u8>, usize) {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::console::{self, say};
 use crate::flags::LoadFlags;
 use crate::http::{Connection, HttpError};
+use crate::watchers::{self, Watching};
 use crate::workspace::Failure;
 
 /// Longer than a server waits for a leader and a commit.
@@ -24,6 +25,53 @@ const ERROR_PAUSE: Duration = Duration::from_millis(20);
 /// # Errors
 /// An address is none, or not a single write was answered.
 pub(crate) fn run(flags: &LoadFlags) -> Result<(), Failure> {
+    if flags.watch.is_empty() {
+        let (total, elapsed) = write(flags, Values::Same)?;
+        say(&console::table(&HEADER, &[total.row(elapsed)])).map_err(Failure::of("cannot print"))?;
+        return total.verdict();
+    }
+    beside_watchers(flags)
+}
+
+/// Writes in turns without and with watchers, and compares.
+fn beside_watchers(flags: &LoadFlags) -> Result<(), Failure> {
+    let addr = resolve(flags.watch_addr.as_ref().unwrap_or(&flags.addrs[0]))?;
+    watchers::prepare(addr)?;
+    // The first seconds of a cluster are not like the others: keys are new, caches are cold.
+    drop(write(flags, Values::New)?);
+    let (mut rows, mut sums) = (Vec::new(), [0.0; 2]);
+    for _ in 0..flags.rounds {
+        let (alone, elapsed) = write(flags, Values::New)?;
+        sums[0] += alone.rate(elapsed);
+        rows.push([vec!["no".to_owned()], alone.row(elapsed)].concat());
+        let watching = Watching::start(addr, &flags.watch)?;
+        let (beside, elapsed) = write(flags, Values::New)?;
+        sums[1] += beside.rate(elapsed);
+        let woken = watching.stop();
+        let woken_rate = format!("{:.0}", woken.answers as f64 / elapsed.as_secs_f64());
+        let rate = format!("{:.1}", woken.bytes as f64 / 1e6 / elapsed.as_secs_f64());
+        rows.push([vec!["yes".to_owned()], beside.row(elapsed), vec![woken_rate, rate]].concat());
+        alone.verdict()?;
+        beside.verdict()?;
+    }
+    let more = ["woken/s", "MB/s to watchers"];
+    let header = [["watchers"].as_slice(), HEADER.as_slice(), more.as_slice()].concat();
+    let ratio = sums[1] / sums[0];
+    say(&console::table(&header, &rows)).map_err(Failure::of("cannot print"))?;
+    say(&format!("with watchers, {ratio:.3} of the rate without")).map_err(Failure::of("cannot print"))
+}
+
+/// Whether each write changes its key's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Values {
+    /// The same value every time.
+    Same,
+    /// Another one every time: a change, which wakes who watches.
+    New,
+}
+
+/// Has all clients write, for as long as the flags say.
+fn write(flags: &LoadFlags, values: Values) -> Result<(Tally, Duration), Failure> {
     let addrs: Vec<SocketAddr> = flags.addrs.iter().map(|addr| resolve(addr)).collect::<Result<_, _>>()?;
     let start = Instant::now();
     let end = start + Duration::from_secs(flags.seconds);
@@ -34,7 +82,7 @@ pub(crate) fn run(flags: &LoadFlags) -> Result<(), Failure> {
         .take(usize::from(flags.clients))
         .enumerate()
         .map(|(number, addr)| {
-            let client = Client::new(number, addr, flags);
+            let client = Client::new(number, addr, flags, values);
             let pace = flags.rate.map(|rate| Pace::new(start, number, flags.clients, rate));
             thread::spawn(move || client.write_until(end, pace))
         })
@@ -43,18 +91,13 @@ pub(crate) fn run(flags: &LoadFlags) -> Result<(), Failure> {
     for client in clients {
         total.add(client.join().map_err(|_| Failure::new("a client panicked"))?);
     }
-    let report = total.report(start.elapsed());
-    say(&report).map_err(Failure::of("cannot print"))?;
-    match (total.micros.is_empty(), total.first_error) {
-        (true, Some(error)) => Err(Failure::new(format!("no write was answered well: {error}"))),
-        (true, None) => Err(Failure::new("no write was answered in time")),
-        (false, Some(error)) => {
-            console::complain(&format!("first error: {error}"));
-            Ok(())
-        }
-        (false, None) => Ok(()),
-    }
+    total.micros.sort_unstable();
+    Ok((total, start.elapsed()))
 }
+
+/// The columns of [`Tally::row`].
+const HEADER: [&str; 9] =
+    ["writes", "refused", "in doubt", "errors", "writes/s", "p50 us", "p90 us", "p99 us", "max us"];
 
 fn resolve(addr: &str) -> Result<SocketAddr, Failure> {
     let failed = || Failure::of(format!("{addr} is no address (HOST:PORT)"));
@@ -97,24 +140,38 @@ impl Tally {
         self.first_error.get_or_insert(words);
     }
 
-    fn report(&mut self, elapsed: Duration) -> String {
-        self.micros.sort_unstable();
-        let count = self.micros.len();
-        let header =
-            ["writes", "refused", "in doubt", "errors", "writes/s", "p50 us", "p90 us", "p99 us", "max us"];
-        let row = vec![
-            count.to_string(),
+    /// Writes a second.
+    fn rate(&self, elapsed: Duration) -> f64 {
+        // A count below 2^52 is exact in a float.
+        self.micros.len() as f64 / elapsed.as_secs_f64()
+    }
+
+    /// What came out, as [`HEADER`] names it; the latencies are sorted.
+    fn row(&self, elapsed: Duration) -> Vec<String> {
+        vec![
+            self.micros.len().to_string(),
             self.refused.to_string(),
             self.in_doubt.to_string(),
             self.errors.to_string(),
-            // A count below 2^52 is exact in a float.
-            format!("{:.0}", count as f64 / elapsed.as_secs_f64()),
+            format!("{:.0}", self.rate(elapsed)),
             percentile(&self.micros, 50).to_string(),
             percentile(&self.micros, 90).to_string(),
             percentile(&self.micros, 99).to_string(),
             percentile(&self.micros, 100).to_string(),
-        ];
-        console::table(&header, &[row])
+        ]
+    }
+
+    /// An error if nothing was written; says what went wrong otherwise, if something did.
+    fn verdict(self) -> Result<(), Failure> {
+        match (self.micros.is_empty(), self.first_error) {
+            (true, Some(error)) => Err(Failure::new(format!("no write was answered well: {error}"))),
+            (true, None) => Err(Failure::new("no write was answered in time")),
+            (false, Some(error)) => {
+                console::complain(&format!("first error: {error}"));
+                Ok(())
+            }
+            (false, None) => Ok(()),
+        }
     }
 }
 
@@ -159,13 +216,21 @@ struct Client {
     random: u64,
     keys: u64,
     value_bytes: usize,
+    /// What every key begins with.
+    prefix: &'static str,
+    values: Values,
 }
 
 impl Client {
-    fn new(number: usize, addr: SocketAddr, flags: &LoadFlags) -> Self {
+    fn new(number: usize, addr: SocketAddr, flags: &LoadFlags, values: Values) -> Self {
         // Any number but 0 starts the sequence; odd multiples of a large odd number are far apart.
         let random = (number as u64 * 2 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        Self { addr, random, keys: flags.keys, value_bytes: flags.value_bytes }
+        let (prefix, keys, value_bytes) = if flags.wake {
+            (watchers::TREE, watchers::TREE_KEYS, watchers::TREE_VALUE_BYTES)
+        } else {
+            ("load/", flags.keys, flags.value_bytes)
+        };
+        Self { addr, random, keys, value_bytes, prefix, values }
     }
 
     fn write_until(mut self, end: Instant, mut pace: Option<Pace>) -> Tally {
@@ -213,12 +278,12 @@ impl Client {
 
     fn request(&mut self) -> Vec<u8> {
         let key = self.next_random() % self.keys;
-        let (addr, length) = (self.addr, self.value_bytes);
-        let head =
-            format!("PUT /v1/kv/load/{key} HTTP/1.1\r\nHost: {addr}\r\nContent-Length: {length}\r\n\r\n");
-        let mut request = head.into_bytes();
-        request.resize(request.len() + length, b'v');
-        request
+        let mut value = match self.values {
+            Values::Same => Vec::new(),
+            Values::New => format!("{:016x}", self.next_random()).into_bytes(),
+        };
+        value.resize(self.value_bytes, b'v');
+        put(self.addr, &format!("{}{key}", self.prefix), &value)
     }
 
     /// xorshift64: fast, and good enough to choose keys.
@@ -228,6 +293,13 @@ impl Client {
         self.random ^= self.random << 17;
         self.random
     }
+}
+
+/// A request that stores a value.
+pub(crate) fn put(addr: SocketAddr, key: &str, value: &[u8]) -> Vec<u8> {
+    let length = value.len();
+    let head = format!("PUT /v1/kv/{key} HTTP/1.1\r\nHost: {addr}\r\nContent-Length: {length}\r\n\r\n");
+    [head.as_bytes(), value].concat()
 }
 
 #[cfg(test)]
@@ -270,12 +342,8 @@ mod tests {
             errors: 2,
             first_error: Some("two".to_owned()),
         });
-        let report = total.report(Duration::from_secs(2));
-        let row = report.lines().last().expect("a row");
-        assert_eq!(
-            row.split_whitespace().collect::<Vec<_>>(),
-            ["3", "4", "5", "3", "2", "20", "30", "30", "30"]
-        );
+        total.micros.sort_unstable();
+        assert_eq!(total.row(Duration::from_secs(2)), ["3", "4", "5", "3", "2", "20", "30", "30", "30"]);
         assert_eq!(total.first_error.as_deref(), Some("one"));
     }
 }

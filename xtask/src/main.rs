@@ -12,6 +12,7 @@ mod load;
 mod mutants;
 mod simulate;
 mod tidy;
+mod watchers;
 mod workspace;
 
 use std::process::ExitCode;

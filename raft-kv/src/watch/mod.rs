@@ -72,6 +72,11 @@ impl Watches {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// How many watches there are, armed or not.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().watches.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing panics while it is held that would leave half a change.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)

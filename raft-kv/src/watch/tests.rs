@@ -168,7 +168,9 @@ fn a_dropped_watch_leaves_nothing_behind() {
     let mut fired = Watch::new(&watches, Watched::Key("k".into()));
     fired.look(|| ());
     watches.publish(LogIndex(1), &[key("k")]);
-    drop((armed, fired, Watch::new(&watches, prefix("never looked"))));
+    let idle = Watch::new(&watches, prefix("never looked"));
+    assert_eq!(watches.count(), 3);
+    drop((armed, fired, idle));
     let inner = watches.lock();
     assert!(inner.registry.is_empty() && inner.watches.is_empty(), "{inner:?}");
 }

@@ -47,7 +47,12 @@ pub(crate) fn delete(key: &str, condition: Condition) -> Command {
 
 /// A delete of a tree.
 pub(crate) fn delete_tree(prefix: &str) -> Command {
-    Command::DeleteTree { prefix: prefix.into() }
+    Command::DeleteTree { prefix: prefix.into(), keys_max: None }
+}
+
+/// A delete of a tree that has no more keys than this.
+pub(crate) fn delete_tree_up_to(prefix: &str, keys_max: u32) -> Command {
+    Command::DeleteTree { prefix: prefix.into(), keys_max: Some(keys_max) }
 }
 
 /// The entry of term 1 with this index.
@@ -61,7 +66,7 @@ pub(crate) fn apply(machine: &mut KvMachine, command: &Command) -> (u64, bool) {
     let answers = machine.apply(&[entry(index, command)]).expect("the disk is sound");
     match Response::decode(answers[0].clone()).expect("the machine answers in its own code") {
         Response::Done(done) => (index, done),
-        Response::Malformed => panic!("the command is well formed"),
+        Response::Malformed | Response::TooManyKeys => panic!("the command is well formed and done"),
     }
 }
 
@@ -83,6 +88,16 @@ pub(crate) struct Twin {
 
 impl Twin {
     /// Applies a command as the entry `index`.
+    pub(crate) fn answer(&mut self, index: u64, command: &Command) -> Response {
+        if let Command::DeleteTree { prefix, keys_max: Some(max) } = command
+            && self.under(prefix).len() > usize::try_from(*max).expect("small")
+        {
+            return Response::TooManyKeys;
+        }
+        Response::Done(self.apply(index, command))
+    }
+
+    /// As `answer`, of a command that is done.
     pub(crate) fn apply(&mut self, index: u64, command: &Command) -> bool {
         match command {
             Command::Put { key, value, flags, condition } => {
@@ -115,7 +130,7 @@ impl Twin {
                     true
                 }
             },
-            Command::DeleteTree { prefix } => {
+            Command::DeleteTree { prefix, .. } => {
                 let keys: Vec<_> =
                     self.entries.keys().filter(|key| key.starts_with(prefix)).cloned().collect();
                 for key in keys {

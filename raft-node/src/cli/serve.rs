@@ -53,8 +53,11 @@ pub(super) async fn run(flags: &Flags) -> Result<(), Failure> {
         }
     };
     let renewing = tokio::spawn(tls_files::follow(paths, server.handle(), ends.hangup()?));
-    let state =
-        HttpState::new(server.handle(), &config.datacenter).with_value_bytes_max(config.value_bytes_max);
+    let state = HttpState::new(server.handle(), &config.datacenter)
+        .with_value_bytes_max(config.value_bytes_max)
+        .with_delete_keys_max(config.delete_keys_max)
+        .with_answer_bytes_max(config.answer_bytes_max)
+        .with_send_timeout(config.send_timeout);
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(http::serve(listener, state, async { drop(stopped.await) }));
     tracing::info!(

@@ -87,6 +87,7 @@ fn flag(key: &Key) -> Arg {
         | Kind::Span
         | Kind::Size
         | Kind::Entries
+        | Kind::Keys
         | Kind::Level => arg,
     }
 }

@@ -49,6 +49,8 @@ pub enum Kind {
     Size,
     /// A number of log entries.
     Entries,
+    /// A number of keys.
+    Keys,
     /// A filter for log output.
     Level,
 }
@@ -73,6 +75,7 @@ impl Kind {
             }
             Self::Size => "a number of bytes from 1 to 1 GiB, such as 524288, 512KiB or 10MiB",
             Self::Entries => "a whole number of log entries",
+            Self::Keys => "a whole number of keys from 1 to 4294967295",
             Self::Level => "error, warn, info, debug, trace, or a list such as info,raftkit_net=debug",
         }
     }
@@ -88,7 +91,7 @@ impl Kind {
             Self::Place => "HOST:PORT",
             Self::Places => "HOST:PORT,..",
             Self::Switch => "BOOL",
-            Self::Servers | Self::Entries => "COUNT",
+            Self::Servers | Self::Entries | Self::Keys => "COUNT",
             Self::Span => "SPAN",
             Self::Size => "BYTES",
             Self::Level => "LEVEL",
@@ -237,6 +240,24 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Size,
         default: Fallback::Text("524288"),
         help: "The largest value that a PUT may store; at most raft-batch-max and 32 MiB",
+    },
+    Key {
+        name: "kv-delete-keys-max",
+        kind: Kind::Keys,
+        default: Fallback::Text("8192"),
+        help: "The most keys that one DELETE ?recurse removes: while it does, no other write is applied. A larger tree gets 413",
+    },
+    Key {
+        name: "http-answer-bytes-max",
+        kind: Kind::Size,
+        default: Fallback::Text("64MiB"),
+        help: "At most so many bytes of answers are on their way to clients at once, all together; a request that would exceed it gets 503 with Retry-After",
+    },
+    Key {
+        name: "http-send-timeout",
+        kind: Kind::Span,
+        default: Fallback::Text("30s"),
+        help: "A connection whose client takes nothing of its answer for so long is closed",
     },
     Key {
         name: "log-level",

@@ -48,6 +48,10 @@ pub(super) fn entries(raw: &Raw) -> Option<u64> {
     raw.one()?.parse().ok()
 }
 
+pub(super) fn keys(raw: &Raw) -> Option<u32> {
+    raw.one()?.parse().ok().filter(|count| *count > 0)
+}
+
 pub(super) fn servers(raw: &Raw) -> Option<u32> {
     raw.one()?.parse().ok().filter(|count| (1..=SERVERS_MAX).contains(count))
 }

@@ -109,7 +109,8 @@ impl From<ReadError> for Problem {
 }
 
 impl Problem {
-    fn unavailable(text: String) -> Self {
+    /// Not now, but soon.
+    pub(crate) fn unavailable(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, text).with(RETRY_AFTER, HeaderValue::from_static("1"))
     }
 }
@@ -143,7 +144,7 @@ pub(crate) fn truth(value: bool) -> Response {
 }
 
 /// Whether JSON is indented.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Layout {
     /// As short as it gets.
     Compact,
@@ -169,6 +170,14 @@ pub(crate) fn to_json(value: &impl Serialize, layout: Layout) -> Result<Bytes, P
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be written as JSON")
     })?;
     Ok(out.into())
+}
+
+/// A list as JSON.
+pub(crate) fn json_body(body: Body) -> Response {
+    let mut response = empty(StatusCode::OK);
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    *response.body_mut() = body;
+    response
 }
 
 /// An answer with JSON that was made by [`to_json`].

@@ -2,8 +2,7 @@
 
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use raftkit_kv::KvEntry;
+use raftkit_kv::KvEntryRef;
 use serde::{Serialize, Serializer};
 
 /// An entry in the order of fields that clients are used to.
@@ -14,21 +13,21 @@ pub(crate) struct EntryJson<'a> {
     key: &'a str,
     flags: u64,
     #[serde(serialize_with = "base64_or_null")]
-    value: &'a Bytes,
+    value: &'a [u8],
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<&'a str>,
     create_index: u64,
     modify_index: u64,
 }
 
-impl<'a> From<&'a KvEntry> for EntryJson<'a> {
-    fn from(entry: &'a KvEntry) -> Self {
+impl<'a> From<KvEntryRef<'a>> for EntryJson<'a> {
+    fn from(entry: KvEntryRef<'a>) -> Self {
         Self {
             lock_index: entry.lock_index,
-            key: &entry.key,
+            key: entry.key,
             flags: entry.flags,
-            value: &entry.value,
-            session: entry.session.as_deref(),
+            value: entry.value,
+            session: entry.session,
             create_index: entry.create_index,
             modify_index: entry.modify_index,
         }
@@ -36,7 +35,7 @@ impl<'a> From<&'a KvEntry> for EntryJson<'a> {
 }
 
 /// An empty value is `null`.
-fn base64_or_null<S: Serializer>(value: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+fn base64_or_null<S: Serializer>(value: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     if value.is_empty() {
         serializer.serialize_none()
     } else {
@@ -47,6 +46,9 @@ fn base64_or_null<S: Serializer>(value: &Bytes, serializer: S) -> Result<S::Ok, 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "test")]
 mod tests {
+    use bytes::Bytes;
+    use raftkit_kv::KvEntry;
+
     use super::*;
 
     #[test]
@@ -60,7 +62,7 @@ mod tests {
             lock_index: 1,
             session: Some("s".into()),
         };
-        let json = |entry: &KvEntry| serde_json::to_string(&EntryJson::from(entry)).unwrap();
+        let json = |entry: &KvEntry| serde_json::to_string(&EntryJson::from(entry.borrowed())).unwrap();
         assert_eq!(
             json(&entry),
             r#"{"LockIndex":1,"Key":"a/\"b","Flags":18446744073709551615,"Value":"dHdv","Session":"s","CreateIndex":5,"ModifyIndex":7}"#

@@ -5,20 +5,23 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
-use raftkit_kv::{Command, Condition, KEY_BYTES_MAX, KvEntry, KvReader, Read};
-use serde::Serialize;
+use raftkit_kv::{Command, Condition, KEY_BYTES_MAX, KvEntry};
 
-use super::HttpState;
 use super::answer::{Layout, Problem, empty, full, json, options, to_json, truth};
 use super::body;
 use super::entry::EntryJson;
+use super::lists::{ListKey, What};
 use super::meta::forbid_active_content;
 use super::options::Options;
 use super::query::{Query, decode};
-use super::reading::{Seen, Weight, read};
+use super::reading::{self, Seen};
+use super::{Client, HttpState};
 
 const ALLOW: &str = "OPTIONS,GET,PUT,DELETE";
 const PREFIX: &str = "/v1/kv/";
+
+/// Values up to this size, in bytes, are written as JSON by the node's own thread: some 100 us.
+const LIGHT_VALUE_MAX: usize = 64 << 10;
 
 /// Answers any method on a key or prefix.
 pub(crate) async fn handle(State(state): State<HttpState>, request: Request) -> Response {
@@ -26,6 +29,7 @@ pub(crate) async fn handle(State(state): State<HttpState>, request: Request) -> 
 }
 
 async fn answer(state: &HttpState, request: Request) -> Result<Response, Problem> {
+    let client = Client::of(&request);
     let (parts, body) = request.into_parts();
     // The body first: a refusal that comes while the client still sends may never be seen.
     let value = if parts.method == Method::PUT {
@@ -41,7 +45,7 @@ async fn answer(state: &HttpState, request: Request) -> Result<Response, Problem
     };
     match parts.method {
         // HEAD is answered as GET; the connection leaves the body out.
-        Method::GET | Method::HEAD => get(state, ask()?).await,
+        Method::GET | Method::HEAD => get(state, client, ask()?).await,
         Method::PUT => put(state, ask()?, value).await,
         Method::DELETE => delete(state, ask()?).await,
         Method::OPTIONS => Ok(options(ALLOW)),
@@ -98,72 +102,50 @@ fn key(path: &str) -> Result<String, Problem> {
     Ok(key)
 }
 
-async fn get(state: &HttpState, asked: Asked) -> Result<Response, Problem> {
+async fn get(state: &HttpState, client: Client, asked: Asked) -> Result<Response, Problem> {
     if asked.query.has("keys") {
-        return keys(state, asked).await;
+        // Clients still use the spelling that it had first.
+        let separator = asked.query.filled("separator").or_else(|| asked.query.filled("seperator"));
+        let what = What::Keys { separator: separator.map(str::to_owned) };
+        return list(state, client, what, asked).await;
     }
     if asked.query.has("recurse") {
-        return recurse(state, asked).await;
+        return list(state, client, What::Entries, asked).await;
     }
     asked.need_key()?;
     let Asked { key, query, options } = asked;
-    let seen = read(state, &options, Weight::Light, move |reader| reader.get(&key)).await?;
-    let response = match &seen.value {
+    let Seen { value, index, meta } = reading::entry(state, &options, &key).await?;
+    let response = match value {
         None => empty(StatusCode::NOT_FOUND),
-        Some(entry) if query.has("raw") => raw(entry),
-        Some(entry) => json(StatusCode::OK, to_json(&[EntryJson::from(entry)], options.layout)?),
+        Some(entry) if query.has("raw") => raw(state.lists.budget.count(entry.value)?),
+        Some(entry) => json(StatusCode::OK, one(state, client, entry, options.layout).await?),
     };
-    Ok(seen.describe(response))
+    Ok(meta.describe(response, Some(index)))
+}
+
+/// An entry as JSON. A large value is written on another thread: it takes milliseconds.
+async fn one(state: &HttpState, client: Client, entry: KvEntry, layout: Layout) -> Result<Bytes, Problem> {
+    let write = move |entry: &KvEntry| to_json(&[EntryJson::from(entry.borrowed())], layout);
+    let body = if entry.value.len() <= LIGHT_VALUE_MAX {
+        write(&entry)?
+    } else {
+        state.lists.readers.run(client, move || write(&entry)).await??
+    };
+    state.lists.budget.count(body)
 }
 
 /// The value as it was stored.
-fn raw(entry: &KvEntry) -> Response {
-    let mut response = full(StatusCode::OK, HeaderValue::from_static("text/plain"), entry.value.clone());
+fn raw(value: Bytes) -> Response {
+    let mut response = full(StatusCode::OK, HeaderValue::from_static("text/plain"), value);
     forbid_active_content(response.headers_mut());
     response
 }
 
-async fn recurse(state: &HttpState, asked: Asked) -> Result<Response, Problem> {
+async fn list(state: &HttpState, client: Client, what: What, asked: Asked) -> Result<Response, Problem> {
     let Asked { key: prefix, options, .. } = asked;
-    let layout = options.layout;
-    let query = move |reader: &KvReader| {
-        let read = reader.list(&prefix)?;
-        let entries: Vec<_> = read.value.iter().map(EntryJson::from).collect();
-        Ok(Read { value: encoded(&entries, layout), index: read.index, applied: read.applied })
-    };
-    let seen = read(state, &options, Weight::Heavy, query).await?;
-    listed(seen)
-}
-
-async fn keys(state: &HttpState, asked: Asked) -> Result<Response, Problem> {
-    let Asked { key: prefix, query, options } = asked;
-    // Clients still use the spelling that it had first.
-    let separator = query.filled("separator").or_else(|| query.filled("seperator")).map(str::to_owned);
-    let (layout, all) = (options.layout, prefix.is_empty());
-    let query = move |reader: &KvReader| {
-        let read = reader.keys(&prefix, separator.as_deref())?;
-        // The root is never "not found".
-        let value = if all { Some(to_json(&read.value, layout)) } else { encoded(&read.value, layout) };
-        Ok(Read { value, index: read.index, applied: read.applied })
-    };
-    let seen = read(state, &options, Weight::Heavy, query).await?;
-    listed(seen)
-}
-
-/// A list as JSON; none where it is empty.
-type Listed = Option<Result<Bytes, Problem>>;
-
-/// Writes a list as JSON where it was read, i.e. on a thread that may take its time.
-fn encoded(list: &[impl Serialize], layout: Layout) -> Listed {
-    (!list.is_empty()).then(|| to_json(&list, layout))
-}
-
-fn listed(seen: Seen<Listed>) -> Result<Response, Problem> {
-    let response = match &seen.value {
-        None => empty(StatusCode::NOT_FOUND),
-        Some(body) => json(StatusCode::OK, body.clone()?),
-    };
-    Ok(seen.describe(response))
+    let key = ListKey { what, prefix, layout: options.layout };
+    let Seen { value, index, meta } = reading::list(state, client, &options, &key).await?;
+    Ok(meta.describe(value.into_response(&state.lists, client)?, Some(index)))
 }
 
 async fn put(state: &HttpState, asked: Asked, value: Bytes) -> Result<Response, Problem> {
@@ -181,7 +163,7 @@ async fn delete(state: &HttpState, asked: Asked) -> Result<Response, Problem> {
     let condition = asked.condition()?;
     asked.refuse_sessions()?;
     let command = if asked.query.has("recurse") {
-        Command::DeleteTree { prefix: asked.key }
+        Command::DeleteTree { prefix: asked.key, keys_max: Some(state.delete_keys_max) }
     } else {
         asked.need_key()?;
         Command::Delete { key: asked.key, condition }
@@ -194,12 +176,21 @@ async fn propose(state: &HttpState, command: &Command) -> Result<bool, Problem> 
     let committed = state.handle.propose(command.encode()).await?;
     match raftkit_kv::Response::decode(committed.response) {
         Ok(raftkit_kv::Response::Done(done)) => Ok(done),
-        other => {
+        Ok(raftkit_kv::Response::TooManyKeys) => Err(too_many_keys(state.delete_keys_max)),
+        other @ (Ok(raftkit_kv::Response::Malformed) | Err(_)) => {
             tracing::error!(entry = %committed.id, ?other, "the state machine did not take a command");
             let text = "the cluster does not understand this command: do all nodes run the same version?";
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text))
         }
     }
+}
+
+fn too_many_keys(max: u32) -> Problem {
+    let text = format!(
+        "the tree has more than {max} keys, which are more than one request may delete: nothing was deleted. Delete smaller \
+         trees one after the other (?keys&separator=/ lists them), or raise the node's kv-delete-keys-max"
+    );
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text)
 }
 
 #[cfg(test)]
@@ -225,16 +216,7 @@ mod tests {
 
     #[test]
     fn a_raw_value_cannot_run_in_a_browser() {
-        let entry = KvEntry {
-            key: "k".into(),
-            value: Bytes::from_static(b"<script>"),
-            flags: 0,
-            create_index: 1,
-            modify_index: 1,
-            lock_index: 0,
-            session: None,
-        };
-        let response = raw(&entry);
+        let response = raw(Bytes::from_static(b"<script>"));
         assert_eq!(response.headers()[CONTENT_TYPE], "text/plain");
         assert_eq!(response.headers()["x-content-type-options"], "nosniff");
         assert_eq!(response.headers()["content-security-policy"], "sandbox");

@@ -7,11 +7,15 @@
 //! | `cluster.rs` | `/v1/status/..`, `/v1/operator/raft/configuration`, `/v1/catalog/datacenters` |
 //! | `own.rs` | `/v1/raft/status`, `/health` |
 //! | `reading.rs` | reads and blocking queries |
+//! | `lists/` | lists: made off the node's thread, once for all who ask for the same, handed out in pieces |
+//! | `budget.rs`, `sending.rs` | how much is on its way to clients, and for how long |
 //! | `query.rs`, `options.rs`, `body.rs` | what requests say |
 //! | `answer.rs`, `meta.rs` | what answers say |
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -25,21 +29,32 @@ use crate::Handle;
 
 mod answer;
 mod body;
+mod budget;
 mod cluster;
 mod entry;
 mod kv;
+mod lists;
 mod meta;
 mod options;
 mod own;
 mod query;
 mod reading;
+mod sending;
 mod server;
 
+pub use budget::ANSWER_BYTES_MAX;
+use budget::Budget;
+use lists::{Lists, Readers};
 pub(crate) use own::Member;
+pub use sending::SEND_TIMEOUT;
 pub use server::{CONNECTIONS_MAX, serve};
 
 /// The largest value that a `PUT` may store, unless it is set otherwise.
 pub const VALUE_BYTES_MAX: usize = 524_288;
+
+/// The most keys that one `DELETE ?recurse` removes, unless it is set otherwise: that takes the state machine some 100 ms,
+/// during which it applies nothing else, and a second on a machine that is very busy.
+pub const DELETE_KEYS_MAX: u32 = 8192;
 
 /// What requests are answered from; cheap to clone.
 #[derive(Clone)]
@@ -47,6 +62,9 @@ pub struct HttpState {
     handle: Handle<KvMachine>,
     datacenter: Arc<str>,
     value_bytes_max: usize,
+    delete_keys_max: u32,
+    lists: Lists,
+    send_timeout: Duration,
     /// True once the server is to end.
     stopping: Arc<watch::Sender<bool>>,
 }
@@ -55,10 +73,14 @@ impl HttpState {
     /// Answers for the node behind `handle`, which is in `datacenter`.
     #[must_use]
     pub fn new(handle: Handle<KvMachine>, datacenter: &str) -> Self {
+        let reader = handle.shared.reader.clone();
         Self {
             handle,
             datacenter: Arc::from(datacenter),
             value_bytes_max: VALUE_BYTES_MAX,
+            delete_keys_max: DELETE_KEYS_MAX,
+            lists: Lists::new(reader, Readers::new(), Budget::new(ANSWER_BYTES_MAX)),
+            send_timeout: SEND_TIMEOUT,
             stopping: Arc::new(watch::Sender::new(false)),
         }
     }
@@ -68,6 +90,38 @@ impl HttpState {
     pub fn with_value_bytes_max(mut self, value_bytes_max: usize) -> Self {
         self.value_bytes_max = value_bytes_max;
         self
+    }
+
+    /// The same with another limit on the keys that one request deletes.
+    #[must_use]
+    pub fn with_delete_keys_max(mut self, delete_keys_max: u32) -> Self {
+        self.delete_keys_max = delete_keys_max;
+        self
+    }
+
+    /// The same with another limit on the answers that are on their way to clients, all together, in bytes.
+    #[must_use]
+    pub fn with_answer_bytes_max(mut self, answer_bytes_max: usize) -> Self {
+        self.lists.budget = Budget::new(answer_bytes_max);
+        self
+    }
+
+    /// The same with another limit on how long a client may take nothing of its answer.
+    #[must_use]
+    pub fn with_send_timeout(mut self, send_timeout: Duration) -> Self {
+        self.send_timeout = send_timeout;
+        self
+    }
+}
+
+/// Who asks, as far as turns are concerned: an address, as one client may well have many connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Client(pub(crate) IpAddr);
+
+impl Client {
+    /// The client of a request; those whose address is not known count as one.
+    fn of(request: &Request) -> Self {
+        request.extensions().get().copied().unwrap_or(Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
     }
 }
 

@@ -1,30 +1,19 @@
-//! Reads: once, or again until something has changed (blocking queries).
+//! Reads: once, or again after each change until the answer is newer than what the client has (blocking queries).
 
 use std::time::Duration;
 
-use axum::http::StatusCode;
-use axum::response::Response;
-use raftkit_kv::{KvReader, Read};
-use raftkit_replica::MachineError;
+use raftkit_kv::{KvEntry, Watched};
 use tokio::time::{Instant, sleep_until};
 
-use super::HttpState;
 use super::answer::Problem;
+use super::lists::{List, ListKey};
 use super::meta::Meta;
 use super::options::Options;
-use crate::{Consistency, Fresh, ReadError};
-
-/// Where a question is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Weight {
-    /// On the thread that asks: microseconds.
-    Light,
-    /// On a thread of its own: it may take long, and heartbeats must go on beside it.
-    Heavy,
-}
+use super::{Client, HttpState};
+use crate::{Consistency, Fresh};
 
 /// What a read found.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Seen<T> {
     /// The answer.
     pub(crate) value: T,
@@ -32,144 +21,90 @@ pub(crate) struct Seen<T> {
     pub(crate) index: u64,
     /// What the headers say of it.
     pub(crate) meta: Meta,
-    /// To look again without a message.
-    reader: KvReader,
 }
 
-impl<T> Seen<T> {
-    /// Puts the headers about the read onto an answer.
-    pub(crate) fn describe(&self, response: Response) -> Response {
-        self.meta.describe(response, Some(self.index))
-    }
-}
-
-/// Asks `query` as fresh as the options say; and again, after each change, until its index is above theirs.
-pub(crate) async fn read<T, Q>(
+/// Reads one key, on the thread that asks: that takes microseconds.
+pub(crate) async fn entry(
     state: &HttpState,
     options: &Options,
-    weight: Weight,
-    query: Q,
-) -> Result<Seen<T>, Problem>
-where
-    T: Send + 'static,
-    Q: Fn(&KvReader) -> Result<Read<T>, MachineError> + Clone + Send + Sync + 'static,
-{
+    key: &str,
+) -> Result<Seen<Option<KvEntry>>, Problem> {
+    let look = |consistency| async move {
+        let query = |reader: &raftkit_kv::KvReader| {
+            let read = reader.get(key)?;
+            let applied = read.applied;
+            Ok((read, applied))
+        };
+        let Fresh { value: read, known_leader, last_contact } = state.handle.read(consistency, query).await?;
+        let meta = Meta { known_leader, last_contact, consistency };
+        Ok(Seen { value: read.value, index: read.index, meta })
+    };
+    until_newer(state, options, || Watched::Key(key.to_owned()), look).await
+}
+
+/// Reads a list, on another thread: that may take long, and heartbeats must go on beside it.
+pub(crate) async fn list(
+    state: &HttpState,
+    client: Client,
+    options: &Options,
+    key: &ListKey,
+) -> Result<Seen<List>, Problem> {
+    let look = |consistency| async move {
+        // What is read from now on is at least as new as the moment that the read may show.
+        let ready = state.handle.read(consistency, |reader| reader.applied().map(|id| (id, id))).await?;
+        let list = state.lists.list(client, key, ready.value.index).await?;
+        if consistency == Consistency::Stale {
+            // The state has moved on meanwhile: a stale read must show none that a power cut could take back.
+            let applied = list.applied;
+            state.handle.read(consistency, |_| Ok(((), applied))).await?;
+        }
+        let meta = Meta { known_leader: ready.known_leader, last_contact: ready.last_contact, consistency };
+        let index = list.index;
+        Ok(Seen { value: list, index, meta })
+    };
+    until_newer(state, options, || Watched::Prefix(key.prefix.clone()), look).await
+}
+
+/// Looks as fresh as the options say; and again, after each change of what is watched, until the index is above theirs.
+async fn until_newer<T, L: Future<Output = Result<Seen<T>, Problem>>>(
+    state: &HttpState,
+    options: &Options,
+    watched: impl Fn() -> Watched,
+    look: impl Fn(Consistency) -> L,
+) -> Result<Seen<T>, Problem> {
     if options.index == 0 {
-        return fresh(state, options, weight, &query).await;
+        return fresh(options, &look).await;
     }
-    // Before the read: what is applied after it must not be missed.
-    let mut applied = state.handle.applied();
+    let mut watch = state.lists.reader.watch(watched());
     let deadline = Instant::now() + options.wait + jitter(options.wait);
     let mut stopping = state.stopping.subscribe();
     let mut over = false;
     loop {
-        applied.borrow_and_update();
-        let seen = fresh(state, options, weight, &query).await?;
+        let seen = watch.look(|| fresh(options, &look)).await?;
         if over || seen.index > options.index {
             return Ok(seen);
         }
-        over = loop {
-            let stop = async { drop(stopping.wait_for(|stopping| *stopping).await) };
-            tokio::select! {
-                changed = applied.changed() => if changed.is_err() { break true },
-                () = sleep_until(deadline) => break true,
-                () = stop => break true,
-            }
-            // A look at what this node has applied costs no message. Only when it shows a change is the question asked
-            // as fresh as the client wants it.
-            let look = ask(&seen.reader, weight, &query).await?;
-            if look.index > options.index {
-                break false;
-            }
+        // What was found is not needed any more, and may be large.
+        drop(seen);
+        let stop = async { drop(stopping.wait_for(|stopping| *stopping).await) };
+        over = tokio::select! {
+            () = watch.changed() => false,
+            () = sleep_until(deadline) => true,
+            () = stop => true,
         };
     }
 }
 
-/// Asks once, and once more where a stale answer is staler than allowed.
-async fn fresh<T, Q>(
-    state: &HttpState,
+/// Looks once, and once more where a stale answer is staler than allowed.
+async fn fresh<T, L: Future<Output = Result<Seen<T>, Problem>>>(
     options: &Options,
-    weight: Weight,
-    query: &Q,
-) -> Result<Seen<T>, Problem>
-where
-    T: Send + 'static,
-    Q: Fn(&KvReader) -> Result<Read<T>, MachineError> + Clone + Send + Sync + 'static,
-{
-    let seen = once(state, options.consistency, weight, query).await?;
+    look: &impl Fn(Consistency) -> L,
+) -> Result<Seen<T>, Problem> {
+    let seen = look(options.consistency).await?;
     if options.max_stale.is_some_and(|max| seen.meta.last_contact > max) {
-        return once(state, Consistency::Default, weight, query).await;
+        return look(Consistency::Default).await;
     }
     Ok(seen)
-}
-
-async fn once<T, Q>(
-    state: &HttpState,
-    consistency: Consistency,
-    weight: Weight,
-    query: &Q,
-) -> Result<Seen<T>, Problem>
-where
-    T: Send + 'static,
-    Q: Fn(&KvReader) -> Result<Read<T>, MachineError> + Clone + Send + Sync + 'static,
-{
-    let Fresh { value: (read, reader), known_leader, last_contact } = match weight {
-        Weight::Light => {
-            let here = |reader: &KvReader| {
-                let read = query(reader)?;
-                let applied = read.applied;
-                Ok(((read, reader.clone()), applied))
-            };
-            state.handle.read(consistency, here).await?
-        }
-        Weight::Heavy => heavy(state, consistency, query).await?,
-    };
-    let meta = Meta { known_leader, last_contact, consistency };
-    // 0 would tell the client not to block next time.
-    Ok(Seen { value: read.value, index: read.index.max(1), meta, reader })
-}
-
-/// As a light read, on another thread. What is read there is at least as new as the moment that the read may show.
-async fn heavy<T, Q>(
-    state: &HttpState,
-    consistency: Consistency,
-    query: &Q,
-) -> Result<Fresh<(Read<T>, KvReader)>, Problem>
-where
-    T: Send + 'static,
-    Q: Fn(&KvReader) -> Result<Read<T>, MachineError> + Clone + Send + Sync + 'static,
-{
-    let ready = state.handle.read(consistency, |reader| Ok((reader.clone(), reader.applied()?))).await?;
-    let read = ask(&ready.value, Weight::Heavy, query).await?;
-    if consistency == Consistency::Stale {
-        // The state has moved on meanwhile: a stale read must show none that a power cut could take back.
-        let applied = read.applied;
-        state.handle.read(consistency, |_| Ok(((), applied))).await?;
-    }
-    Ok(Fresh {
-        value: (read, ready.value),
-        known_leader: ready.known_leader,
-        last_contact: ready.last_contact,
-    })
-}
-
-/// Asks this node's state as it is now.
-async fn ask<T, Q>(reader: &KvReader, weight: Weight, query: &Q) -> Result<Read<T>, Problem>
-where
-    T: Send + 'static,
-    Q: Fn(&KvReader) -> Result<Read<T>, MachineError> + Clone + Send + 'static,
-{
-    let read = match weight {
-        Weight::Light => query(reader),
-        Weight::Heavy => {
-            let (reader, query) = (reader.clone(), query.clone());
-            tokio::task::spawn_blocking(move || query(&reader)).await.map_err(|error| {
-                tracing::error!(%error, "a read ended early");
-                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the read ended early")
-            })?
-        }
-    };
-    Ok(read.map_err(ReadError::from)?)
 }
 
 /// Up to a sixteenth of `wait`, at random: so that clients that began together do not all return together.

@@ -29,7 +29,12 @@ pub struct Served {
 impl Served {
     /// A node that leads a cluster of its own.
     pub async fn alone() -> Self {
-        let served = Self::start(Formation::Alone).await;
+        Self::alone_with(|state| state).await
+    }
+
+    /// The same with other settings of its HTTP interface.
+    pub async fn alone_with(settings: impl FnOnce(HttpState) -> HttpState) -> Self {
+        let served = Self::start(Formation::Alone, settings).await;
         // The first write is held until there is a leader.
         assert_eq!(served.request("PUT", "/v1/kv/ready", b"").await.status, 200);
         assert_eq!(served.request("DELETE", "/v1/kv/ready", b"").await.status, 200);
@@ -38,10 +43,10 @@ impl Served {
 
     /// A node that waits for others that do not exist.
     pub async fn leaderless() -> Self {
-        Self::start(Formation::Rejoin).await
+        Self::start(Formation::Rejoin, |state| state).await
     }
 
-    async fn start(formation: Formation) -> Self {
+    async fn start(formation: Formation, settings: impl FnOnce(HttpState) -> HttpState) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ca = create_ca("test").unwrap();
         let node = create_node_certificate(&ca, NodeId(1), &["127.0.0.1".to_owned()]).unwrap();
@@ -53,7 +58,7 @@ impl Served {
         let server = Server::start(config, Arc::new(RealDisk), KvMachine::open).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let state = HttpState::new(server.handle(), "dc1");
+        let state = settings(HttpState::new(server.handle(), "dc1"));
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(serve(listener, state, async { drop(stopped.await) }));
         Self { addr, server, stop, serving, _dir: dir }
@@ -86,12 +91,52 @@ impl Served {
         Answer::parse(&all)
     }
 
+    /// A connection on which this request was sent, and nothing read.
+    pub async fn ask(&self, target: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.addr).await.unwrap();
+        let head = format!("GET {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// Stores `count` keys under `prefix`, each with `bytes` bytes.
+    pub async fn fill(&self, prefix: &str, count: usize, bytes: usize) {
+        let value = vec![b'v'; bytes];
+        // Several at a time: each is answered by a sync of the disk.
+        for first in (0..count).step_by(64) {
+            let puts = (first..count.min(first + 64)).map(|number| {
+                let (target, value) = (format!("/v1/kv/{prefix}{number:06}"), &value);
+                async move { assert_eq!(self.request("PUT", &target, value).await.text(), "true") }
+            });
+            all(puts.collect()).await;
+        }
+    }
+
     /// Ends serving, then the node.
     pub async fn stop(self) {
         drop(self.stop);
         self.serving.await.unwrap();
         self.server.stop().await;
     }
+}
+
+/// Waits for all of them.
+pub async fn all<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
+    let mut futures: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|context| {
+        for (future, done) in futures.iter_mut().filter(|(_, done)| done.is_none()) {
+            if let std::task::Poll::Ready(value) = future.as_mut().poll(context) {
+                *done = Some(value);
+            }
+        }
+        if futures.iter().all(|(_, done)| done.is_some()) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    futures.into_iter().map(|(_, done)| done.unwrap()).collect()
 }
 
 #[derive(Clone, Debug)]

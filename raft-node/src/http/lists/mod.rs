@@ -1,0 +1,219 @@
+//! Lists: made off the node's thread, once for all who ask for the same, and handed out in pieces.
+//!
+//! | file | duty |
+//! | --- | --- |
+//! | `turns.rs` | whose work is next (pure) |
+//! | `readers.rs` | the threads that read |
+//! | `encoding.rs` | a list as JSON, piece by piece |
+//! | `shelf.rs` | lists that were made, kept while they may be asked for again |
+//! | `streaming.rs` | bodies of answers |
+
+mod encoding;
+mod readers;
+mod shelf;
+mod streaming;
+mod turns;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use raftkit_core::{LogId, LogIndex};
+use raftkit_kv::{KvReader, Listing, Step};
+
+use super::Client;
+use super::answer::{Layout, Problem};
+use super::budget::Budget;
+use encoding::{Encoder, ListError};
+use shelf::{Kept, KeptBody, Place, Shelf};
+use tokio::time::Instant;
+
+pub(crate) use readers::Readers;
+
+/// A list up to this size, in bytes, is held as a whole and shared by all who ask for it; a longer one is read again for
+/// each of them, at the pace at which they take it. Most lists that are watched are far smaller.
+const WHOLE_BYTES_MAX: usize = 4 << 20;
+
+/// What tells lists apart.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ListKey {
+    pub(crate) what: What,
+    pub(crate) prefix: String,
+    pub(crate) layout: Layout,
+}
+
+/// What is listed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum What {
+    /// `?recurse`: entries with their values.
+    Entries,
+    /// `?keys`: names, which end with the separator if there is one.
+    Keys {
+        /// Not empty.
+        separator: Option<String>,
+    },
+}
+
+/// A list of one state.
+#[derive(Debug)]
+pub(crate) struct List {
+    /// The index to block on.
+    pub(crate) index: u64,
+    /// The last log entry of the state.
+    pub(crate) applied: LogId,
+    key: ListKey,
+    body: ListBody,
+}
+
+#[derive(Debug)]
+enum ListBody {
+    /// There is no such key: not found.
+    Empty,
+    /// As JSON.
+    Whole(Arc<[Bytes]>),
+    /// To be read.
+    Long(Listing),
+}
+
+/// Makes lists; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Lists {
+    pub(crate) reader: KvReader,
+    pub(crate) readers: Readers,
+    pub(crate) budget: Budget,
+    shelf: Shelf,
+}
+
+impl Lists {
+    pub(crate) fn new(reader: KvReader, readers: Readers, budget: Budget) -> Self {
+        Self { reader, readers, budget, shelf: Shelf::default() }
+    }
+
+    /// The list in a state that shows at least the entry `since`.
+    pub(crate) async fn list(&self, client: Client, key: &ListKey, since: LogIndex) -> Result<List, Problem> {
+        let place = self.shelf.place(key);
+        let _waiting = place.wait(client);
+        // Who asks for the same meanwhile waits here, and finds it made.
+        let mut kept = place.kept().await;
+        if let Some(kept) = kept.as_mut()
+            && let Some(list) = kept.list(&self.reader, key, since).map_err(failed)?
+        {
+            return Ok(list);
+        }
+        // What it held goes before more is held.
+        *kept = None;
+        let (made, list) = self.make(&place, key).await?;
+        *kept = Some(made);
+        Ok(list)
+    }
+
+    /// Frees what is kept and nobody needs any more.
+    pub(crate) fn sweep(&self, now: Instant) {
+        self.shelf.sweep(now);
+    }
+
+    async fn make(&self, place: &Place, key: &ListKey) -> Result<(Kept, List), Problem> {
+        let mut watch = self.reader.watch(raftkit_kv::Watched::Prefix(key.prefix.clone()));
+        let listing =
+            watch.look(|| self.reader.listing(&key.prefix)).map_err(|error| failed(error.into()))?;
+        let applied = listing.applied();
+        let mut making = Making::new(key, listing);
+        let index = loop {
+            let lists = self.clone();
+            let step = move || {
+                let step = making.step(&lists);
+                (making, step)
+            };
+            // In the turn of any of those who wait: one who has asked for much else must not keep the others waiting.
+            let (back, step) = self.readers.run_for(&place.clients(), step).await?;
+            making = back;
+            if let Step::End { index } = step.map_err(failed)? {
+                break index;
+            }
+        };
+        let (kept, body) = making.bodies();
+        let list = List { index, applied, key: key.clone(), body };
+        Ok((Kept::new(watch, index, applied, kept), list))
+    }
+}
+
+/// A list that is being made.
+struct Making {
+    listing: Listing,
+    encoder: Encoder,
+    /// None once the list is too long to be held: then only its index is looked for.
+    pieces: Option<Vec<Bytes>>,
+    bytes: usize,
+}
+
+impl Making {
+    fn new(key: &ListKey, listing: Listing) -> Self {
+        Self { listing, encoder: Encoder::new(key), pieces: Some(Vec::new()), bytes: 0 }
+    }
+
+    fn step(&mut self, lists: &Lists) -> Result<Step, ListError> {
+        let Some(pieces) = &mut self.pieces else {
+            return Ok(encoding::skip(&mut self.listing)?);
+        };
+        let (piece, step) = self.encoder.step(&mut self.listing)?;
+        self.bytes += piece.len();
+        let share = lists.budget.take(piece.len()).or_else(|| {
+            // What is kept for nobody gives way.
+            lists.shelf.free();
+            lists.budget.take(piece.len())
+        });
+        match share {
+            Some(share) if self.bytes <= WHOLE_BYTES_MAX => pieces.push(share.hold(piece)),
+            Some(_) | None => self.pieces = None,
+        }
+        Ok(step)
+    }
+
+    /// What is kept, and what is answered.
+    fn bodies(self) -> (KeptBody, ListBody) {
+        match self.pieces {
+            Some(_) if self.encoder.is_empty() => (KeptBody::Empty, ListBody::Empty),
+            Some(pieces) => {
+                let pieces: Arc<[Bytes]> = pieces.into();
+                (KeptBody::Whole(Arc::clone(&pieces)), ListBody::Whole(pieces))
+            }
+            None => {
+                let again = self.listing.again();
+                (KeptBody::Long(Some(self.listing)), ListBody::Long(again))
+            }
+        }
+    }
+}
+
+impl List {
+    /// The answer to `GET`.
+    ///
+    /// # Errors
+    /// Too many bytes of answers are on their way.
+    pub(crate) fn into_response(self, lists: &Lists, client: Client) -> Result<Response, Problem> {
+        let body = match self.body {
+            ListBody::Empty => return Ok(super::answer::empty(axum::http::StatusCode::NOT_FOUND)),
+            ListBody::Whole(pieces) => Body::new(streaming::Whole::new(&pieces)),
+            ListBody::Long(listing) => Body::new(streaming::stream(lists, client, &self.key, &listing)?),
+        };
+        Ok(super::answer::json_body(body))
+    }
+}
+
+fn failed(error: ListError) -> Problem {
+    match error {
+        ListError::Machine(error) => crate::ReadError::from(error).into(),
+        ListError::Json(error) => {
+            tracing::error!(%error, "a list could not be written as JSON");
+            Problem::new(
+                axum::http::StatusCode::INTERNAL_SERVER_ERROR,
+                "the list could not be written as JSON",
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "test")]
+mod tests;
