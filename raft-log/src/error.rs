@@ -244,6 +244,14 @@ pub enum StoreError {
         /// How.
         source: Box<redb::Error>,
     },
+    /// One of the store's threads panicked: a bug.
+    #[error("the thread {thread} panicked: {message}")]
+    Panicked {
+        /// The thread's name.
+        thread: &'static str,
+        /// What the panic said.
+        message: String,
+    },
 }
 
 /// Why a cluster could not be formed in a store.

@@ -1,5 +1,6 @@
 //! What the store's halves and its readers share; and a wall around redb, because it panics on some damage.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -191,14 +192,14 @@ impl Shared {
 pub(crate) fn contain<T>(act: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
     // What the work leaves half-done is never looked at again: the caller ends the store on any error, and a redb
     // transaction that a panic went through cannot be committed.
-    catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|panic| {
-        let message = panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-            .unwrap_or_default();
-        Err(Trouble::Damaged(Damage::Panicked { message }))
-    })
+    catch_unwind(AssertUnwindSafe(act))
+        .unwrap_or_else(|panic| Err(Trouble::Damaged(Damage::Panicked { message: panic_message(&*panic) })))
+}
+
+/// What a panic said; empty if it said nothing.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default().to_owned()
 }
 
 /// Closes a database that may be rotten, without writing to it. What redb writes on closing takes it through pages whose

@@ -2,6 +2,7 @@
 //! is the [`Schedule`]'s to say.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::{Builder, JoinHandle};
@@ -14,6 +15,7 @@ use crate::flusher::Flusher;
 use crate::reader::Reader;
 use crate::schedule::{Chore, Next, SETTLE_BYTES, Schedule};
 use crate::settler::Settler;
+use crate::shared::panic_message;
 use crate::store::Store;
 
 /// At most so many writes go into one flush, so that the first of them need not wait for all.
@@ -56,8 +58,15 @@ impl Writer {
         let report = Arc::new(report);
         let reports = report.clone();
         let threads = vec![
-            spawn("raft-flush", move || flush_all(flusher, &writes, nudge, clock, &*report))?,
-            spawn("raft-settle", move || settle_all(settler, &nudges, clock, &*reports))?,
+            spawn("raft-flush", move |name| {
+                watched(name, &*report, || flush_all(flusher, &writes, nudge, clock, &*report));
+                // What still comes meets the same end, which is told already: a caller that is about to hear of it must
+                // not take this for a thread that is gone.
+                writes.iter().for_each(drop);
+            })?,
+            spawn("raft-settle", move |name| {
+                watched(name, &*reports, || settle_all(settler, &nudges, clock, &*reports));
+            })?,
         ];
         Ok(Self { inbox: Some(inbox), reader, threads })
     }
@@ -89,8 +98,16 @@ impl Drop for Writer {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this file is what gives a store its threads")]
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    Builder::new().name(name.into()).spawn(run)
+fn spawn(name: &'static str, run: impl FnOnce(&'static str) + Send + 'static) -> io::Result<JoinHandle<()>> {
+    Builder::new().name(name.into()).spawn(move || run(name))
+}
+
+/// Runs a thread's work. If it panics, that is reported as the store's end: whoever waits for a write would otherwise
+/// wait for ever.
+fn watched(thread: &'static str, report: &dyn Fn(Written), work: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
+        report(Written::Failed(StoreError::Panicked { thread, message: panic_message(&*panic) }));
+    }
 }
 
 /// The time that the threads give to a [`Schedule`]: since now.
@@ -135,10 +152,7 @@ fn flush_all(
         };
         if let Err(error) = result {
             drop((flusher, nudge));
-            report(Written::Failed(error));
-            // What still comes meets the same end, which is told already: a caller that is about to hear of it must not
-            // take this for a thread that is gone.
-            return writes.iter().for_each(drop);
+            return report(Written::Failed(error));
         }
     }
 }

@@ -175,3 +175,23 @@ fn an_error_of_the_settling_is_reported_too() {
     });
     assert!(matches!(failed, Some(StoreError::Database { .. })), "{failed:?}");
 }
+
+#[test]
+fn a_panic_on_the_thread_that_flushes_is_reported_as_the_end_and_later_writes_are_dropped() {
+    let disk = SimulatedDisk::new(1);
+    let (mut store, _) = open(&disk).unwrap();
+    store.form(ClusterId(1), base(1, 1)).unwrap();
+    let (sender, reports) = channel();
+    let report = move |written| match written {
+        // On the thread that flushes, as a bug in the flusher would be.
+        Written::Persisted(WriteSeq(seq)) => panic!("write {seq} is one too many"),
+        failed @ Written::Failed(_) => drop(sender.send(failed)),
+    };
+    let writer = Writer::start(store, report).unwrap();
+    writer.write(append(2, vec![command(1, 2, 300)])).unwrap();
+    let Written::Failed(error) = reports.recv_timeout(LONG).unwrap() else { panic!("nothing was persisted") };
+    assert_eq!(error.to_string(), "the thread raft-flush panicked: write 2 is one too many");
+    for seq in 3..100 {
+        writer.write(append(seq, vec![command(1, seq, 300)])).expect("the thread still takes what it drops");
+    }
+}

@@ -1,6 +1,7 @@
 //! Two and three transports on loopback: what is sent arrives.
 #![cfg(feature = "quic")]
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     missing_docs,

@@ -1,6 +1,7 @@
 //! Peers that come and go: each is found again, and an earlier life is known to be over.
 #![cfg(feature = "quic")]
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     missing_docs,

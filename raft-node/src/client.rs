@@ -21,6 +21,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     addr: String,
+    /// Where the address was given, in words.
+    origin: String,
 }
 
 /// What a node answered.
@@ -38,18 +40,22 @@ pub struct Answer {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The address is none.
-    #[error("`{addr}` is no address: it must be a host with a port, such as 127.0.0.1:8500")]
+    #[error("`{addr}`, given {origin}, is no address: it must be a host with a port, such as 127.0.0.1:8500")]
     Address {
         /// What was given.
         addr: String,
+        /// Where, in words.
+        origin: String,
     },
     /// Nobody is there.
     #[error(
-        "nothing answers at {addr} ({source}): is the node running? --addr or RAFT_NODE_HTTP_ADDR name another one"
+        "nothing answers at {addr}, given {origin} ({source}): is the node running? --addr or RAFT_NODE_ADDR name another one"
     )]
     NobodyThere {
         /// Where.
         addr: String,
+        /// Where the address was given, in words.
+        origin: String,
         /// What the system says.
         source: std::io::Error,
     },
@@ -77,19 +83,21 @@ pub enum ClientError {
 }
 
 impl Client {
-    /// A client for the node at `addr`: `host:port`, with or without `http://` before it.
+    /// A client for the node at `addr`: `host:port`, with or without `http://` before it. `origin` says where the address
+    /// was given, such as "on the command line"; it stands in errors.
     ///
     /// # Errors
     /// `addr` is no address.
-    pub fn new(addr: &str) -> Result<Self, ClientError> {
+    pub fn new(addr: &str, origin: impl Into<String>) -> Result<Self, ClientError> {
+        let origin = origin.into();
         let bare = addr.strip_prefix("http://").unwrap_or(addr).trim_end_matches('/');
         let port =
             bare.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.contains(['/', '@', ' ']));
         let port = port.and_then(|(_, port)| port.parse::<u16>().ok());
         if port.is_none() && bare.parse::<SocketAddr>().is_err() {
-            return Err(ClientError::Address { addr: addr.to_owned() });
+            return Err(ClientError::Address { addr: addr.to_owned(), origin });
         }
-        Ok(Self { addr: bare.to_owned() })
+        Ok(Self { addr: bare.to_owned(), origin })
     }
 
     /// Where the node is.
@@ -120,9 +128,11 @@ impl Client {
     async fn connect(&self) -> Result<TcpStream, ClientError> {
         let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.addr)).await;
         let late = || std::io::Error::new(std::io::ErrorKind::TimedOut, "timed out");
-        connected
-            .unwrap_or_else(|_| Err(late()))
-            .map_err(|source| ClientError::NobodyThere { addr: self.addr.clone(), source })
+        connected.unwrap_or_else(|_| Err(late())).map_err(|source| ClientError::NobodyThere {
+            addr: self.addr.clone(),
+            origin: self.origin.clone(),
+            source,
+        })
     }
 }
 
@@ -174,10 +184,10 @@ mod tests {
     #[test]
     fn an_address_is_a_host_with_a_port() {
         for addr in ["127.0.0.1:8500", "http://127.0.0.1:8500", "http://node1:8500/", "[::1]:8500"] {
-            assert!(Client::new(addr).is_ok(), "{addr}");
+            assert!(Client::new(addr, "here").is_ok(), "{addr}");
         }
         for addr in ["", "127.0.0.1", ":8500", "https://a:8500", "a:b", "a:99999", "a/b:1"] {
-            assert!(Client::new(addr).is_err(), "{addr}");
+            assert!(Client::new(addr, "here").is_err(), "{addr}");
         }
     }
 

@@ -30,6 +30,8 @@ pub struct Config {
     pub datacenter: String,
     /// `http-addr`.
     pub http_addr: SocketAddr,
+    /// `http-connections-max`.
+    pub http_connections_max: usize,
     /// `raft-addr`.
     pub raft_addr: SocketAddr,
     /// `raft-advertise-addr`, or `raft-addr` where it is not set.
@@ -74,6 +76,8 @@ pub struct Config {
     pub tls_key: PathBuf,
     /// What is probably not meant, in words; for the log.
     pub warnings: Vec<String>,
+    /// Where each setting that does not have its default was given.
+    pub origins: BTreeMap<&'static str, Origin>,
 }
 
 /// How a node with a new data folder comes into a cluster.
@@ -259,6 +263,12 @@ impl Config {
         Settings { given }.check()
     }
 
+    /// Where a setting's value was given, for messages about it: "on the command line", for example.
+    #[must_use]
+    pub fn origin(&self, name: &str) -> &Origin {
+        self.origins.get(name).unwrap_or(&Origin::Default)
+    }
+
     /// The core's settings for these, for the checks that are its own.
     fn core(&self) -> raftkit_core::Config {
         raftkit_core::Config {
@@ -286,6 +296,7 @@ impl Settings {
             data_dir: self.required("data-dir", value::path)?,
             datacenter: self.required("datacenter", value::name)?,
             http_addr: self.required("http-addr", value::address)?,
+            http_connections_max: self.required("http-connections-max", value::connections)?,
             raft_addr,
             raft_advertise_addr: self.advertised(raft_addr)?,
             found: self.found()?,
@@ -308,6 +319,7 @@ impl Settings {
             tls_cert: self.required("tls-cert", value::path)?,
             tls_key: self.required("tls-key", value::path)?,
             warnings: self.warnings()?,
+            origins: self.given.iter().map(|(name, given)| (*name, given.origin.clone())).collect(),
         };
         config.core().validate().map_err(|source| ConfigError::Rule { source, settings: shown(&config) })?;
         if config.value_bytes_max > config.batch_bytes_max.min(VALUE_BYTES_MAX) {

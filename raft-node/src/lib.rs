@@ -5,6 +5,8 @@
 //! about fifty lines.
 
 mod handle;
+#[cfg(feature = "server")]
+mod seldom;
 mod shell;
 mod status;
 

@@ -47,7 +47,7 @@ pub struct NodeStatus {
     /// The log entry that the membership stands in.
     pub membership_index: LogIndex,
     /// What an operator should look at, in words: addresses in `join` at which no server was found, certificates that end
-    /// soon.
+    /// soon, and background work that fails and is tried again, such as a snapshot.
     #[serde(default)]
     pub warnings: Vec<String>,
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use raftkit_node::config::keys::{Fallback, KEYS, Kind};
-use raftkit_node::config::{Config, ConfigError, Flags, Found};
+use raftkit_node::config::{Config, ConfigError, Flags, Found, Origin};
 
 /// Where settings are given.
 #[derive(Default)]
@@ -100,6 +100,7 @@ fn sample(kind: Kind) -> (&'static str, &'static str) {
         Kind::Span => ("150ms", "\"150ms\""),
         Kind::Size => ("123456", "123456"),
         Kind::Entries | Kind::Keys => ("77", "77"),
+        Kind::Connections => ("99", "99"),
         Kind::Level => ("debug", "\"debug\""),
     }
 }
@@ -129,11 +130,23 @@ fn every_setting_is_taken_from_flag_variable_and_file_alike() {
             Some(name) => format!("[tls]\n{name} = {toml}\n"),
             None => format!("{} = {toml}\n", key.name),
         };
-        let by_file = base().file(&line).load().unwrap();
-        assert_eq!(by_flag, by_env, "{}", key.name);
-        assert_eq!(by_flag, by_file, "{}", key.name);
+        let file = base().file(&line);
+        let by_file = (file.load().unwrap(), file.flags.config.clone().unwrap());
+        let in_file = Origin::File { path: by_file.1, line: 1 + usize::from(key.name.starts_with("tls-")) };
+        let origins = [
+            (by_flag.origin(key.name), Origin::Flag),
+            (by_env.origin(key.name), Origin::Environment(key.env())),
+            (by_file.0.origin(key.name), in_file),
+        ];
+        for (origin, expected) in origins {
+            assert_eq!(*origin, expected, "{}", key.name);
+        }
+        let alike = |config: &Config| Config { origins: BTreeMap::new(), ..config.clone() };
+        let by_flag = alike(&by_flag);
+        assert_eq!(by_flag, alike(&by_env), "{}", key.name);
+        assert_eq!(by_flag, alike(&by_file.0), "{}", key.name);
         if key.default != Fallback::Required {
-            assert_ne!(by_flag, with(Given::sound()).load().unwrap(), "{} has an effect", key.name);
+            assert_ne!(by_flag, alike(&with(Given::sound()).load().unwrap()), "{} has an effect", key.name);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Durable means durable, through the whole shell: three servers with real threads and real QUIC over simulated disks,
 //! whose syncs a test can hold back. (`kill -9` cannot show this: the page cache survives it.)
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "test")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "test")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
 //! The commands that talk to a node, against one: what they print, and how they end.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "test")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "test")]
 
 mod http_support;
 
@@ -15,7 +15,7 @@ type Outcome = (i32, String, String);
 /// Runs `raft-node` with these arguments against a node.
 async fn run(served: &Served, args: &[&str], stdin: &'static [u8]) -> Outcome {
     let mut command = Command::new(env!("CARGO_BIN_EXE_raft-node"));
-    command.args(args).env("RAFT_NODE_HTTP_ADDR", served.addr.to_string());
+    command.args(args).env("RAFT_NODE_ADDR", served.addr.to_string());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let run = move || {
         let mut child = command.spawn().unwrap();
@@ -57,6 +57,11 @@ async fn keys_are_written_read_listed_and_removed() {
         (&["kv", "list", "--keys", "b"], b"", done("b c/ä?\nb/file\n")),
         (&["kv", "list", "--separator", "/"], b"", done("a\nb c/\nb/\n")),
         (&["kv", "list", "none"], b"", done("")),
+        // What is special in a URL is encoded once and decoded once.
+        (&["kv", "put", "e%2F#?%", "x"], b"", done("")),
+        (&["kv", "get", "e%2F#?%"], b"", done("x\n")),
+        (&["kv", "list", "--keys", "e"], b"", done("e%2F#?%\n")),
+        (&["kv", "delete", "e%2F#?%"], b"", done("")),
         (&["kv", "delete", "a"], b"", done("")),
         (&["kv", "get", "a"], b"", failed(1, "there is no key \"a\"")),
         (&["kv", "get", "--detailed", "a"], b"", failed(1, "there is no key \"a\"")),
@@ -123,9 +128,13 @@ async fn what_goes_wrong_is_said_with_what_to_do() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let (code, out, err) = run(&served, &["kv", "get", "k", "--addr", &nobody], b"").await;
     assert_eq!((code, out.as_str()), (1, ""));
-    assert!(err.starts_with(&format!("raft-node: nothing answers at {nobody} (")), "{err}");
-    assert!(err.ends_with("is the node running? --addr or RAFT_NODE_HTTP_ADDR name another one\n"), "{err}");
-    let wrong = failed(2, "`nowhere` is no address: it must be a host with a port, such as 127.0.0.1:8500");
+    let begin = format!("raft-node: nothing answers at {nobody}, given on the command line (");
+    assert!(err.starts_with(&begin), "{err}");
+    assert!(err.ends_with("is the node running? --addr or RAFT_NODE_ADDR name another one\n"), "{err}");
+    let wrong = failed(
+        2,
+        "`nowhere`, given on the command line, is no address: it must be a host with a port, such as 127.0.0.1:8500",
+    );
     assert_eq!(run(&served, &["status", "--addr", "nowhere"], b"").await, wrong);
     for args in
         [&["kv", "get"][..], &["kv", "get", "k", "--stale", "--consistent"], &["nosuch"], &["kv", "put", "k"]]
@@ -135,6 +144,78 @@ async fn what_goes_wrong_is_said_with_what_to_do() {
     for args in [&["--help"][..], &["--version"], &["serve", "--help"], &["kv", "put", "--help"]] {
         assert_eq!(run(&served, args, b"").await.0, 0, "{args:?}");
     }
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_not_whole_is_told_by_the_exit_code() {
+    let served = Served::leaderless().await;
+    for args in [&["status"][..], &["status", "--json"]] {
+        let (code, out, err) = run(&served, args, b"").await;
+        assert_eq!((code, err.as_str()), (1, "raft-node: no node knows a leader\n"), "{args:?}");
+        assert!(out.contains("follower"), "it is shown all the same: {out}");
+    }
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn another_web_server_is_not_taken_for_a_node() {
+    let served = Served::alone().await;
+    for answer in [
+        "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nnot found",
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>",
+        "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue",
+        "HTTP/1.1 301 Moved Permanently\r\nLocation: /\r\nContent-Length: 0\r\n\r\n",
+    ] {
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = other.local_addr().unwrap().to_string();
+        let serving = std::thread::spawn(move || {
+            for stream in other.incoming() {
+                let mut stream = stream.unwrap();
+                let read = std::io::Read::read(&mut stream, &mut [0; 1000]).unwrap();
+                if read == 0 {
+                    return;
+                }
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        for args in [
+            &["kv", "get", "k"][..],
+            &["kv", "get", "--detailed", "k"],
+            &["kv", "list"],
+            &["kv", "list", "--keys", "k"],
+            &["kv", "put", "k", "v"],
+            &["kv", "delete", "k"],
+            &["status"],
+        ] {
+            let (code, out, err) = run(&served, &[args, &["--addr", &addr]].concat(), b"").await;
+            assert_eq!((code, out.as_str()), (1, ""), "{args:?} after {answer}");
+            assert!(
+                err.contains("no raft-node") || err.contains("not what a raft-node answers"),
+                "{args:?}: {err}"
+            );
+        }
+        drop(std::net::TcpStream::connect(&addr).unwrap());
+        serving.join().unwrap();
+    }
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn the_servers_variable_names_no_node_for_commands() {
+    let served = Served::alone().await;
+    let addr = served.addr.to_string();
+    let run = |name: &'static str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_raft-node"));
+        command.args(["kv", "put", "k", "v"]).env_remove("RAFT_NODE_ADDR").env(name, &addr);
+        tokio::task::spawn_blocking(move || command.output().unwrap())
+    };
+    let refused = run("RAFT_NODE_HTTP_ADDR").await.unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains(&format!("set RAFT_NODE_ADDR={addr}, or give --addr")), "{said}");
+    assert_eq!(run("RAFT_NODE_ADDR").await.unwrap().status.code(), Some(0));
     served.stop().await;
 }
 

@@ -13,7 +13,7 @@ const MAX: usize = 524_288;
 fn too_large(got: usize) -> String {
     format!(
         "Request body({got} bytes) too large, max size: 524288 bytes. \
-         See https://www.consul.io/docs/agent/options.html#kv_max_value_size."
+         The setting kv-value-max raises it, on every node."
     )
 }
 

@@ -1,6 +1,6 @@
 //! Clusters of real processes: killed, stopped, restarted. What was acknowledged stays, and errors say what is true.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "test")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "test")]
 
 mod support;
 

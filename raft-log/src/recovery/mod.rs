@@ -310,7 +310,8 @@ impl OpenError {
             | StoreError::TermWentBack { .. }
             | StoreError::EntryTooLarge { .. }
             | StoreError::TruncatesBase { .. }
-            | StoreError::CompactsBeyondEnd { .. } => {
+            | StoreError::CompactsBeyondEnd { .. }
+            | StoreError::Panicked { .. } => {
                 Self::Damaged { path, damage: Damage::Contradiction { what: "journal" } }
             }
         }

@@ -85,17 +85,21 @@ impl Drop for Reply {
 
 /// Accepts until the endpoint closes. Never waits for anything else, so that first packets do not pile up.
 pub(crate) async fn run(inner: Arc<Inner>) {
+    tracing::debug!(node = inner.node().0, "the transport listens");
     while let Some(incoming) = inner.endpoint.accept().await {
         let address = if incoming.remote_address_validated() { Address::Proven } else { Address::Claimed };
         match knock(&inner, incoming.remote_address(), address) {
             Verdict::Accept(place) => {
                 let entering = Entering { inner: Arc::clone(&inner), place, ending: Ending::Failed };
-                tokio::spawn(enter(entering, incoming));
+                inner.tasks.start("a task that serves a peer's connection", enter(entering, incoming));
             }
             // An address that is proven needs no Retry, so none is refused.
             Verdict::Retry => drop(incoming.retry()),
             Verdict::Ignore => incoming.ignore(),
         }
+    }
+    if !*inner.stopping.borrow() {
+        inner.tasks.fail("the UDP socket was lost".to_owned());
     }
 }
 

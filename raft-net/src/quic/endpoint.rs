@@ -20,6 +20,7 @@ use super::error::StartError;
 use super::gentle::GentleFactory;
 use super::lock;
 use super::own_time::OwnTime;
+use super::tasks::Tasks;
 use super::tls::TlsIdentity;
 use crate::refusal::Lane;
 
@@ -106,7 +107,7 @@ fn server_crypto(tls: &TlsIdentity) -> Arc<QuicServerConfig> {
 }
 
 /// Binds the socket and makes the endpoint on it. Must be called within tokio.
-pub(crate) fn open(config: &TransportConfig) -> Result<(Endpoint, QuicConfigs), StartError> {
+pub(crate) fn open(config: &TransportConfig, tasks: &Tasks) -> Result<(Endpoint, QuicConfigs), StartError> {
     let addr = config.listen;
     let failed = |source: io::Error| {
         if source.kind() == io::ErrorKind::AddrInUse {
@@ -136,7 +137,7 @@ pub(crate) fn open(config: &TransportConfig) -> Result<(Endpoint, QuicConfigs), 
     server_loopback.transport_config(Arc::new(transport(peer_timeout, Some(LOOPBACK_MTU))));
 
     // A connection is kept alive four times in this time, so between two looks at the clock less than half of it goes by.
-    let runtime = Arc::new(OwnTime::new(peer_timeout / 2));
+    let runtime = Arc::new(OwnTime::new(tasks.clone(), peer_timeout / 2));
     let endpoint = Endpoint::new(endpoint, Some(server.clone()), socket, runtime).map_err(failed)?;
     let current =
         Current { client: client_config(&config.tls), server, server_loopback: Arc::new(server_loopback) };

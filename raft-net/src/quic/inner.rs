@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use quinn::{Connection, Endpoint};
 use raftkit_core::{ClusterId, NodeId, StoreId, Time};
-use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::accept::Inbound;
@@ -18,6 +17,7 @@ use super::endpoint::QuicConfigs;
 use super::error::REPLACED;
 use super::lock;
 use super::peer::Peer;
+use super::tasks::Tasks;
 use super::tls::TlsIdentity;
 use super::warnings::Warnings;
 use crate::admission::{Life, Lives, Own};
@@ -29,7 +29,7 @@ pub(crate) struct Inner {
     pub(crate) config: TransportConfig,
     pub(crate) endpoint: Endpoint,
     pub(crate) quic: QuicConfigs,
-    pub(crate) runtime: Handle,
+    pub(crate) tasks: Tasks,
     /// Drawn at the start; see [`Hello::process`].
     pub(crate) process: u64,
     pub(crate) cluster: watch::Sender<Option<ClusterId>>,
@@ -73,7 +73,7 @@ impl Inner {
         config: TransportConfig,
         endpoint: Endpoint,
         quic: QuicConfigs,
-        runtime: Handle,
+        tasks: Tasks,
         inbound: mpsc::Sender<Inbound>,
     ) -> Self {
         let bulk_budget = Arc::new(Semaphore::new(config.bulk_bytes_max.min(Semaphore::MAX_PERMITS)));
@@ -84,7 +84,7 @@ impl Inner {
             config,
             endpoint,
             quic,
-            runtime,
+            tasks,
             inbound,
             bulk_budget,
             warnings: Warnings::default(),

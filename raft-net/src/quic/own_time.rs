@@ -18,18 +18,20 @@ use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime};
 use tokio::time::{Sleep, sleep_until};
 
 use super::lock;
+use super::tasks::Tasks;
 
 /// Tokio, with a clock that stands still when the process does.
 #[derive(Debug)]
 pub(crate) struct OwnTime {
+    tasks: Tasks,
     clock: Arc<Mutex<Clock>>,
 }
 
 impl OwnTime {
     /// Of a longer gap between two looks at the clock only `gap_max` counts. While there is a connection, its keep-alive
     /// looks at the clock more often than that.
-    pub(crate) fn new(gap_max: Duration) -> Self {
-        Self { clock: Arc::new(Mutex::new(Clock::new(TokioRuntime.now(), gap_max))) }
+    pub(crate) fn new(tasks: Tasks, gap_max: Duration) -> Self {
+        Self { tasks, clock: Arc::new(Mutex::new(Clock::new(TokioRuntime.now(), gap_max))) }
     }
 }
 
@@ -68,7 +70,7 @@ impl Runtime for OwnTime {
     }
 
     fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        TokioRuntime.spawn(future);
+        self.tasks.start("a task of QUIC", future);
     }
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {

@@ -18,6 +18,9 @@ use crate::admission::{Admit, Violation, check_again, check_cluster, check_messa
 use crate::frame::{Frame, FrameError, decode, encode_frame};
 use crate::refusal::{Hello, Lane};
 
+/// What the tasks are called that read a stream.
+const STREAM_TASK: &str = "a task that reads a peer's stream";
+
 /// Why a connection ends.
 #[derive(Debug, thiserror::Error)]
 enum End {
@@ -53,12 +56,14 @@ pub(crate) async fn serve(inner: Arc<Inner>, connection: Connection, lane: Lane,
         let served = Arc::clone(&session);
         tokio::select! {
             stream = session.connection.accept_uni() => match stream {
-                Ok(stream) => { tokio::spawn(async move { let end = served.one_way(stream).await; served.end(end); }); }
+                Ok(stream) => {
+                    session.inner.tasks.start(STREAM_TASK, async move { let end = served.one_way(stream).await; served.end(end); });
+                }
                 Err(error) => return session.ended(&error),
             },
             streams = session.connection.accept_bi() => match streams {
                 Ok((send, recv)) => {
-                    tokio::spawn(async move { let end = served.requests(send, recv).await; served.end(end); });
+                    session.inner.tasks.start(STREAM_TASK, async move { let end = served.requests(send, recv).await; served.end(end); });
                 }
                 Err(error) => return session.ended(&error),
             },

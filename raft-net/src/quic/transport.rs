@@ -22,6 +22,7 @@ use super::inner::Inner;
 use super::lock;
 use super::peer::{LinkState, Peer};
 use super::requests::request_once;
+use super::tasks::Tasks;
 use super::tls::TlsIdentity;
 use crate::refusal::Lane;
 
@@ -78,10 +79,11 @@ impl Transport {
         runtime: Handle,
         inbound: mpsc::Sender<Inbound>,
     ) -> Result<Self, StartError> {
-        let (endpoint, quic) = endpoint::open(&config)?;
-        let inner = Arc::new(Inner::new(config, endpoint, quic, runtime, inbound));
+        let tasks = Tasks::new(runtime);
+        let (endpoint, quic) = endpoint::open(&config, &tasks)?;
+        let inner = Arc::new(Inner::new(config, endpoint, quic, tasks, inbound));
         inner.note_own_certificate(&inner.config.tls);
-        tokio::spawn(accept::run(Arc::clone(&inner)));
+        inner.tasks.start("the task that accepts connections", accept::run(Arc::clone(&inner)));
         Ok(Self { _guard: Arc::new(Guard(Arc::clone(&inner))), inner })
     }
 
@@ -133,7 +135,8 @@ impl Transport {
             old.stop();
         }
         self.inner.expect_store(node, store);
-        let task = self.inner.runtime.spawn(Arc::clone(&peer).run(Arc::clone(&self.inner)));
+        let run = Arc::clone(&peer).run(Arc::clone(&self.inner));
+        let task = self.inner.tasks.start("the task of a peer", run);
         *lock(&peer.task) = Some(task);
     }
 
@@ -215,6 +218,14 @@ impl Transport {
             PeerStats { node: peer.node, address: peer.address.clone(), down, connected, queued_bytes, rtt }
         };
         self.inner.peers().into_iter().map(stats).collect()
+    }
+
+    /// Returns why, once the transport cannot go on: one of its tasks panicked, or its socket was lost. It is of no use
+    /// any more then, and the node should end so that it is started again.
+    pub fn failed(&self) -> impl Future<Output = String> + Send + use<> {
+        // Not through `self`: whoever waits here must not keep the transport alive.
+        let tasks = self.inner.tasks.clone();
+        async move { tasks.failed().await }
     }
 
     /// Ends: sends what is queued, tells peers, and waits a moment for both

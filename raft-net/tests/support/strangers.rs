@@ -1,6 +1,7 @@
 //! Strangers: real first packets of handshakes from a foreign certificate, sent from anywhere, whose answers go nowhere.
 #![allow(
     dead_code,
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     missing_docs,
     unreachable_pub,

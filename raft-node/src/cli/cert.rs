@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -54,7 +55,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         node_id: u64,
         /// A host name or IP address of the node; may be repeated
-        #[arg(long = "host", value_name = "HOST", required = true)]
+        #[arg(long = "host", value_name = "HOST", required = true, value_parser = host)]
         hosts: Vec<String>,
         /// How many days from now it is valid; without this it does not end
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
@@ -63,6 +64,31 @@ pub(super) enum Command {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
+}
+
+/// A host name or an IP address, and nothing else: a certificate for `10.0.0.1:8300` would be good for no connection.
+fn host(text: &str) -> Result<String, String> {
+    if text.parse::<IpAddr>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    if text.contains("://") || text.contains('/') {
+        return Err("it must be a host name or an IP address, not a URL".to_owned());
+    }
+    if text.contains(':') {
+        return Err("it must be a host name or an IP address without a port".to_owned());
+    }
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    // All digits and dots would be an IPv4 address that is none.
+    let address_like = text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    if address_like || text.len() > 253 || !text.split('.').all(label) {
+        return Err("it must be a host name, such as node1.example, or an IP address".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// Who may read a file.
@@ -193,4 +219,31 @@ fn refused(path: &Path) -> Failure {
         "{} is there already and is not overwritten: nodes with certificates of that authority would be cut off",
         path.display()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_nothing_around_it() {
+        for text in ["10.0.0.1", "::1", "node1", "node-1.example", "localhost", "my_host"] {
+            assert_eq!(host(text).as_deref(), Ok(text));
+        }
+        for text in [
+            "10.0.0.1:8300",
+            "http://a",
+            "a/b",
+            "[::1]",
+            "",
+            "a b",
+            "300.1.1.1",
+            "-a",
+            "a..b",
+            "node1:8300",
+            "*",
+        ] {
+            assert!(host(text).is_err(), "{text}");
+        }
+    }
 }

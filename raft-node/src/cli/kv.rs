@@ -257,7 +257,24 @@ async fn ask(
     let parameters: Vec<String> = parameters.into_iter().flatten().collect();
     let mark = if parameters.is_empty() { "" } else { "?" };
     let target = format!("/v1/kv/{}{mark}{}", encode_path(key), parameters.join("&"));
-    Ok(client.send(method, &target, body).await?)
+    let answer = client.send(method, &target, body).await?;
+    from_a_node(client, answer)
+}
+
+/// Refuses an answer of another web server: its 404 is no missing key, and its pages are no values. A node says with each
+/// answer what a request without a token may do, and with each answer to a read up to which index it looked.
+pub(super) fn from_a_node(client: &Client, answer: Answer) -> Result<Answer, Failure> {
+    let says = |name: &str| answer.headers.contains_key(name);
+    let looked = says("x-consul-index");
+    if looked || (says("x-consul-default-acl-policy") && answer.status != StatusCode::NOT_FOUND) {
+        return Ok(answer);
+    }
+    Err(Failure::Failed(format!(
+        "what answers at {} ({}) is no raft-node, or something between changes its answers: --addr or RAFT_NODE_ADDR name \
+         another one",
+        client.addr(),
+        answer.status
+    )))
 }
 
 /// The value argument's bytes.

@@ -3,27 +3,38 @@
 //! | file | duty |
 //! | --- | --- |
 //! | `serve.rs` | a node, from its settings to its end |
+//! | `ends.rs` | what ends a node from outside |
 //! | `cert.rs` | certificates |
 //! | `kv.rs` | keys and values of a running cluster |
 //! | `status.rs` | the cluster as a table |
 //! | `tls_files.rs` | CA, certificate and key: read, looked at, read again |
 //! | `log/` | a stopped node's log, checked and listed |
+//! | `limits.rs` | open files, and the connections that they allow |
+//! | `lossy_log.rs` | where a node's log lines go
+//! | `target.rs` | the node that a command talks to |
 //! | `output.rs` | stdout, also when nobody reads it any more |
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::client::{Client, ClientError};
+use crate::client::ClientError;
 use crate::config::{ConfigError, Flags};
 
 mod cert;
+mod ends;
 mod kv;
+mod limits;
 mod log;
+mod lossy_log;
 mod output;
 mod serve;
 mod status;
+mod target;
 mod tls_files;
+
+use target::Target;
 
 /// A strongly consistent key-value server: three or five of these are one cluster.
 #[derive(Clone, Debug, Parser)]
@@ -42,7 +53,7 @@ mod tls_files;
   raft-node kv get greeting
   raft-node status
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or settings."
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 101 a bug (a part of the node panicked)."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -89,20 +100,6 @@ Started with:
     Log(log::Command),
 }
 
-/// Which node a command talks to.
-#[derive(Clone, Debug, Args)]
-struct Target {
-    /// The HTTP address of any node of the cluster
-    #[arg(long, value_name = "HOST:PORT", env = "RAFT_NODE_HTTP_ADDR", default_value = "127.0.0.1:8500")]
-    addr: String,
-}
-
-impl Target {
-    fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::new(&self.addr)?)
-    }
-}
-
 /// Why a command did not do what it was to do.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -112,6 +109,9 @@ enum Failure {
     /// It did not work.
     #[error("{0}")]
     Failed(String),
+    /// A bug: a part of the node panicked.
+    #[error("{0}")]
+    Panicked(String),
     /// Whoever read the output has had enough of it, which is no failure.
     #[error("nobody reads the output any more")]
     OutputClosed,
@@ -135,6 +135,31 @@ impl From<ClientError> for Failure {
     }
 }
 
+/// The exit code after a panic, as Rust programs have it.
+const PANICKED: u8 = 101;
+
+/// The whole program: reads the command line, carries the command out, and returns the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // One thread for transport, protocol and HTTP: each hand-over between threads would cost more than the work.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::complain(&format!("no runtime: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(run(cli))));
+    // Long reads may still be at work on threads of their own; nobody waits for them any more.
+    runtime.shutdown_background();
+    ended.unwrap_or_else(|_| {
+        output::complain("ended by a panic, which is a bug: start it again");
+        lossy_log::flush();
+        ExitCode::from(PANICKED)
+    })
+}
+
 /// Carries a command out; says on stderr what went wrong. Must be called within a tokio runtime.
 pub async fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
@@ -145,11 +170,16 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Log(command) => log::run(command),
     };
     let (failure, code) = match result {
-        Ok(()) | Err(Failure::OutputClosed) => return ExitCode::SUCCESS,
+        Ok(()) | Err(Failure::OutputClosed) => {
+            lossy_log::flush();
+            return ExitCode::SUCCESS;
+        }
         Err(failure @ Failure::Usage(_)) => (failure, 2),
         Err(failure @ Failure::Failed(_)) => (failure, 1),
+        Err(failure @ Failure::Panicked(_)) => (failure, PANICKED),
     };
     output::complain(&failure.to_string());
+    lossy_log::flush();
     ExitCode::from(code)
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Write};
 
-use super::Failure;
+use super::{Failure, lossy_log};
 
 /// Writes bytes to stdout.
 pub(super) fn write(bytes: &[u8]) -> Result<(), Failure> {
@@ -23,8 +23,13 @@ pub(super) fn line(text: &str) -> Result<(), Failure> {
 
 /// Says on stderr what went wrong.
 pub(super) fn complain(text: &str) {
-    // Where stderr is closed too there is nobody left to tell.
-    drop(writeln!(io::stderr().lock(), "raft-node: {text}"));
+    let line = format!("raft-node: {text}\n");
+    match lossy_log::started() {
+        // A node must end even if nobody reads what it says.
+        Some(log) => log.push(line.as_bytes()),
+        // Where stderr is closed too there is nobody left to tell.
+        None => drop(io::stderr().lock().write_all(line.as_bytes())),
+    }
 }
 
 /// A value as text in one line: what does not print is escaped.

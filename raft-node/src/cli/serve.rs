@@ -1,27 +1,31 @@
 //! `raft-node serve`: a node, from its settings to its end.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Read};
+use std::io::{ErrorKind, IsTerminal};
 use std::sync::Arc;
 use std::time::Duration;
 
 use raftkit_disk::RealDisk;
 use raftkit_kv::{KEY_BYTES_MAX, KvMachine};
-use raftkit_net::TlsFiles;
+use raftkit_net::{TlsFiles, caught};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
 
+use super::ends::Ends;
+use super::lossy_log::LossyLog;
 use super::tls_files::{self, Paths};
-use super::{Failure, output};
-use crate::config::{Config, Flags, Found};
+use super::{Failure, limits, lossy_log, output};
+use crate::config::{Config, Flags, Found, Origin};
 use crate::http::{self, HttpState};
-use crate::{Formation, Server, ServerConfig, Stopped};
+use crate::{Formation, Server, ServerConfig, StartError, Stopped};
 
 /// What a command adds to its key and value, generously.
 const COMMAND_OVERHEAD: usize = 1024;
+/// A signal that comes again so soon after the first is the same wish, sent twice, as `timeout` does; later it means that
+/// whoever sent it will not wait.
+const INSISTS: Duration = Duration::from_secs(1);
 /// How long a clean stop may take; then the node ends as in a crash, which loses nothing either.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -31,42 +35,58 @@ pub(super) async fn run(flags: &Flags) -> Result<(), Failure> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let mut ends = Ends::new(flags)?;
+    let (connections, fewer) = limits::connections(config.http_connections_max, limits::raise_open_files());
+    if let Some(line) = fewer {
+        tracing::warn!("{line}");
+    }
+    say_folder(&config);
+    let mut ends = Ends::new(flags.stop_on_stdin_eof)?;
     let paths = Paths::of(&config);
     let tls = paths.load().map_err(|wrong| tls_files::failure(&wrong))?;
     // Before the node starts: a port that is taken must not cost the cluster an election.
-    let listener = TcpListener::bind(config.http_addr).await.map_err(|error| {
-        Failure::Failed(format!(
-            "http-addr {} cannot be listened on: {error}; does another program or node use it?",
-            config.http_addr
-        ))
-    })?;
+    let listener =
+        TcpListener::bind(config.http_addr).await.map_err(|error| not_listening(&config, &error))?;
     let http_addr =
         listener.local_addr().map_err(|error| Failure::Failed(format!("no HTTP address: {error}")))?;
     let settings = server_config(&config, tls, http_addr.port());
     let starting = Server::start(settings, Arc::new(RealDisk), KvMachine::open);
     let server = tokio::select! {
-        started = starting => started.map_err(|error| Failure::Failed(format!("the node does not start: {}", raftkit_replica::in_words(&error))))?,
+        started = starting => started.map_err(|error| not_started(&config, &error))?,
         why = ends.next() => {
             tracing::info!("stopped before the node had started: {why}");
             return Ok(());
         }
     };
-    let renewing = tokio::spawn(tls_files::follow(paths, server.handle(), ends.hangup()?));
+    let renewing = tls_files::follow(paths, server.handle(), ends.hangup()?);
     let state = HttpState::new(server.handle(), &config.datacenter)
         .with_value_bytes_max(config.value_bytes_max)
         .with_delete_keys_max(config.delete_keys_max)
         .with_answer_bytes_max(config.answer_bytes_max)
-        .with_send_timeout(config.send_timeout);
+        .with_send_timeout(config.send_timeout)
+        .with_connections_max(connections);
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(http::serve(listener, state, async { drop(stopped.await) }));
+    let serving = http::serve(listener, state, async { drop(stopped.await) });
     tracing::info!(
         node = %config.node_id,
         http = %http_addr,
         raft = %config.raft_addr,
+        data = %config.data_dir.display(),
         version = env!("CARGO_PKG_VERSION"),
         "the node is up"
     );
+    until_the_end(server, serving, renewing, stop, ends).await
+}
+
+/// Serves until something ends the node, and ends the rest of it.
+async fn until_the_end(
+    server: Server<KvMachine>,
+    serving: impl Future<Output = ()> + Send + 'static,
+    renewing: impl Future<Output = ()> + Send + 'static,
+    stop: oneshot::Sender<()>,
+    mut ends: Ends,
+) -> Result<(), Failure> {
+    #[expect(clippy::disallowed_methods, reason = "their panics are caught, and looked at below")]
+    let (mut serving, mut renewing) = (tokio::spawn(caught(serving)), tokio::spawn(caught(renewing)));
     let failed = tokio::select! {
         why = ends.next() => {
             tracing::info!("stopping: {why}");
@@ -74,14 +94,23 @@ pub(super) async fn run(flags: &Flags) -> Result<(), Failure> {
         }
         why = server.stopped() => match why {
             Stopped::Failed(why) => Some(why),
+            // As a crash: what panicked may be needed for a clean stop, and nothing is lost without one.
+            Stopped::Panicked(why) => return Err(panicked(&why)),
             Stopped::OnRequest => None,
         },
+        served = &mut serving => return Err(panicked(&match served {
+            Ok(Err(message)) => format!("the task that accepts HTTP connections panicked: {message}"),
+            Ok(Ok(())) | Err(_) => "HTTP is not served any more".to_owned(),
+        })),
+        Ok(Err(message)) = &mut renewing => {
+            return Err(panicked(&format!("the task that reads certificates again panicked: {message}")));
+        }
     };
     renewing.abort();
     let ending = async {
         drop(stop);
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "serving HTTP ended early");
+        if !matches!(serving.await, Ok(Ok(()))) {
+            tracing::error!("serving HTTP ended early");
         }
         if failed.is_none() {
             server.stop().await;
@@ -91,7 +120,9 @@ pub(super) async fn run(flags: &Flags) -> Result<(), Failure> {
         ended = timeout(STOP_TIMEOUT, ending) => if ended.is_err() {
             tracing::warn!("the clean stop took too long and is given up");
         },
-        why = ends.next() => return Err(Failure::Failed(format!("cut off while stopping: {why}"))),
+        why = ends.next_after(INSISTS) => {
+            return Err(Failure::Failed(format!("cut off while stopping: {why} came again")));
+        }
     }
     match failed {
         None => Ok(()),
@@ -99,11 +130,84 @@ pub(super) async fn run(flags: &Flags) -> Result<(), Failure> {
     }
 }
 
+fn panicked(why: &str) -> Failure {
+    Failure::Panicked(format!("the node has ended by a panic, which is a bug: {why}; start it again"))
+}
+
+/// Says where the node's data are: a relative `data-dir` and another working directory are another node, and with
+/// `bootstrap` even another cluster.
+fn say_folder(config: &Config) {
+    let dir = config.data_dir.display();
+    let new = std::fs::read_dir(&config.data_dir).map_or(true, |mut files| files.next().is_none());
+    match (&config.found, new) {
+        (_, false) => tracing::info!("the data folder is {dir}"),
+        (Found::Alone, true) => tracing::warn!(
+            "the data folder {dir} is new ({}): a new cluster of this node alone is formed in it",
+            config.origin("data-dir")
+        ),
+        (Found::Nothing | Found::Together { .. }, true) => {
+            tracing::info!("the data folder {dir} is new ({})", config.origin("data-dir"));
+        }
+    }
+}
+
+fn not_listening(config: &Config, error: &std::io::Error) -> Failure {
+    let (addr, origin) = (config.http_addr, config.origin("http-addr"));
+    let hints = [
+        (ErrorKind::AddrInUse, "another program or node uses it"),
+        (ErrorKind::AddrNotAvailable, "this machine has no such address; 0.0.0.0 stands for all that it has"),
+        (ErrorKind::PermissionDenied, "ports below 1024 need a privilege"),
+    ];
+    let hint = hints.iter().find(|(kind, _)| *kind == error.kind());
+    let hint = hint.map_or("it must be an address of this machine with a free port", |(_, hint)| *hint);
+    let variable = match origin {
+        Origin::Environment(_) => {
+            "; that variable is the server's setting, and commands such as `raft-node kv` take RAFT_NODE_ADDR"
+        }
+        Origin::Flag | Origin::File { .. } | Origin::Default => "",
+    };
+    Failure::Failed(format!(
+        "http-addr {addr}, set {origin}, cannot be listened on: {error}: {hint}{variable}"
+    ))
+}
+
+fn not_started(config: &Config, error: &StartError) -> Failure {
+    let why = raftkit_replica::in_words(error);
+    // What is wrong with an address does not say where it stands.
+    let set = match error {
+        StartError::Transport(_) => {
+            format!(" (raft-addr {}, set {})", config.raft_addr, config.origin("raft-addr"))
+        }
+        StartError::DataDir { .. }
+        | StartError::InUse { .. }
+        | StartError::Log(_)
+        | StartError::Form(_)
+        | StartError::Machine(_)
+        | StartError::Replica(_)
+        | StartError::Tls(_)
+        | StartError::Thread(_)
+        | StartError::Stopped => String::new(),
+    };
+    Failure::Failed(format!("the node does not start: {why}{set}"))
+}
+
 fn start_log(level: &str) {
+    std::panic::set_hook(Box::new(|panic| {
+        // Not as usual on stderr: a panic must not wait for whoever reads it, or it would not even end its thread.
+        let thread = std::thread::current();
+        let text = panic.to_string().replace('\n', " ");
+        tracing::error!(thread = thread.name().unwrap_or("unnamed"), "{text}");
+        // What this panic does to values on its way out may panic again, which ends the process at once.
+        lossy_log::flush_briefly();
+    }));
+    let log = match LossyLog::start() {
+        Ok(log) => log,
+        Err(error) => return output::complain(&format!("nothing is logged: {error}")),
+    };
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(level))
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_writer(log);
     if subscriber.try_init().is_err() {
         output::complain("another log was set up before; log-level has no effect");
     }
@@ -151,61 +255,4 @@ fn http_attribute(config: &Config, port: u16) -> String {
     } else {
         std::net::SocketAddr::new(ip, port).to_string()
     }
-}
-
-/// What ends a node from outside.
-struct Ends {
-    interrupt: Signal,
-    terminate: Signal,
-    /// Resolves at the end of stdin; none when that is not asked for, or has happened.
-    stdin: Option<oneshot::Receiver<()>>,
-}
-
-impl Ends {
-    fn new(flags: &Flags) -> Result<Self, Failure> {
-        let listen =
-            |kind| signal(kind).map_err(|error| Failure::Failed(format!("no signals are heard: {error}")));
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            stdin: if flags.stop_on_stdin_eof { Some(stdin_end()?) } else { None },
-        })
-    }
-
-    /// What asks for certificates to be read again, instead of ending the node.
-    fn hangup(&self) -> Result<Signal, Failure> {
-        signal(SignalKind::hangup())
-            .map_err(|error| Failure::Failed(format!("no signals are heard: {error}")))
-    }
-
-    /// Waits for the next one; says which.
-    async fn next(&mut self) -> &'static str {
-        let stdin = async {
-            match self.stdin.as_mut() {
-                Some(end) => drop(end.await),
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-            () = stdin => {
-                self.stdin = None;
-                "stdin has ended"
-            }
-        }
-    }
-}
-
-/// Reads stdin away on a thread of its own, which does not keep the process alive; resolves at its end.
-fn stdin_end() -> Result<oneshot::Receiver<()>, Failure> {
-    let (ended, end) = oneshot::channel();
-    let reading = move || {
-        let mut buffer = [0; 1024];
-        // An error is an end too: whoever held the other side is not to be heard of any more.
-        while matches!(std::io::stdin().lock().read(&mut buffer), Ok(count) if count > 0) {}
-        let _ = ended.send(());
-    };
-    let thread = std::thread::Builder::new().name("stdin".to_owned()).spawn(reading);
-    thread.map(|_| end).map_err(|error| Failure::Failed(format!("stdin cannot be watched: {error}")))
 }

@@ -20,7 +20,9 @@ use crate::http::Member;
   applied   the last entry that its state shows
   lag       how many committed entries its state does not show yet
   address   where other nodes reach it
-  http      where clients reach it",
+  http      where clients reach it
+
+The exit code is 1 when a node is silent or no node knows a leader.",
     after_help = "Examples:\n\n  raft-node status\n  raft-node status --addr 10.0.0.2:8500\n  raft-node status --json | jq '.[].Applied'"
 )]
 pub(super) struct Command {
@@ -34,24 +36,47 @@ pub(super) struct Command {
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
     let client = command.target.client()?;
     let answer = client.send(Method::GET, "/v1/raft/status?all&pretty", Bytes::new()).await?;
+    let answer = kv::from_a_node(&client, answer)?;
     let members: Vec<Member> = kv::parsed(&answer)?;
     if command.json {
-        return output::write(&answer.body);
+        output::write(&answer.body)?;
+    } else {
+        output::write(render(&members).as_bytes())?;
     }
-    output::write(render(&members).as_bytes())
+    judge(&members)
+}
+
+/// Not all is well where a node is silent or there is no leader: scripts look at the exit code.
+fn judge(members: &[Member]) -> Result<(), Failure> {
+    let silent = members.iter().filter_map(|member| match member {
+        Member::Silent { node, .. } => Some(format!("node {node} is silent")),
+        Member::Answered(_) => None,
+    });
+    let mut wrong: Vec<String> = silent.collect();
+    if leaderless(members) {
+        wrong.push("no node knows a leader".to_owned());
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Failed(wrong.join(", ")))
+}
+
+fn leaderless(members: &[Member]) -> bool {
+    members.iter().filter_map(Member::status).all(|status| status.leader.is_none())
 }
 
 fn render(members: &[Member]) -> String {
     let commit = members.iter().filter_map(Member::status).map(|status| status.commit.0).max().unwrap_or(0);
     let heading = ["node", "role", "term", "last", "commit", "applied", "lag", "address", "http"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
-    let (mut silent, mut warnings) = (String::new(), String::new());
+    let mut notes = String::new();
     for member in members {
         match member {
             Member::Answered(status) => {
                 rows.push(answered(status, commit));
                 for warning in &status.warnings {
-                    warnings.push_str(&format!("node {}: {warning}\n", status.node));
+                    notes.push_str(&format!("node {}: {warning}\n", status.node));
                 }
             }
             Member::Silent { node, error, raft_addr } => {
@@ -60,13 +85,11 @@ fn render(members: &[Member]) -> String {
                 row[1] = "silent".to_owned();
                 row[7] = raft_addr.clone().unwrap_or_else(|| "-".to_owned());
                 rows.push(row);
-                silent.push_str(&format!("node {node} did not answer: {error}\n"));
+                notes.push_str(&format!("node {node} did not answer: {error}\n"));
             }
         }
     }
-    let leaderless = members.iter().filter_map(Member::status).all(|status| status.leader.is_none());
-    let note = if leaderless { "no node knows a leader\n" } else { "" };
-    format!("{}{silent}{note}{warnings}", output::table(&rows))
+    format!("{}{notes}", output::table(&rows))
 }
 
 fn answered(status: &NodeStatus, commit: u64) -> Vec<String> {

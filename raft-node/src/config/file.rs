@@ -19,14 +19,25 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<&'static str, Given>, ConfigE
 
 /// Reads the settings in `text`, which stands in `path`.
 pub(super) fn parse(path: &Path, text: &str) -> Result<BTreeMap<&'static str, Given>, ConfigError> {
-    let table = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
-        path: path.to_owned(),
-        line: error.span().map_or(1, |span| line_at(text, span.start)),
-        message: error.message().trim_end().replace('\n', ", "),
+    let table = DeTable::parse(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| line_at(text, span.start));
+        let unquoted = text.lines().nth(line - 1).and_then(unquoted);
+        let message = unquoted.unwrap_or_else(|| error.message().trim_end().replace('\n', ", "));
+        ConfigError::Syntax { path: path.to_owned(), line, message }
     })?;
     let mut file = File { path, text, given: BTreeMap::new() };
     file.table("", table.get_ref())?;
     Ok(file.given)
+}
+
+/// What to say of a line whose value is text without quotes: that is what most syntax errors are.
+fn unquoted(line: &str) -> Option<String> {
+    let (key, value) = line.split_once('=')?;
+    let (key, value) = (key.trim(), value.trim());
+    let bare = |c: char| c.is_ascii_alphanumeric() || "./:-_,[]@".contains(c);
+    let texty = value.chars().any(|c| c.is_ascii_alphabetic() || ".:/".contains(c));
+    (texty && value.chars().all(bare) && !value.starts_with('['))
+        .then(|| format!("text must stand in double quotes: {key} = \"{value}\""))
 }
 
 /// A file that is being read.
@@ -60,7 +71,8 @@ impl File<'_> {
                 path: self.path.to_owned(),
                 line,
                 key: name.to_owned(),
-                hint: hint(name),
+                // The one table has no other spelling.
+                hint: if name.eq_ignore_ascii_case("tls") { Some("[tls]") } else { hint(name) },
             });
         };
         let origin = Origin::File { path: self.path.to_owned(), line };
@@ -107,7 +119,13 @@ fn line_at(text: &str, offset: usize) -> usize {
 pub(super) fn hint(name: &str) -> Option<&'static str> {
     let name = name.replace(['_', '.'], "-").to_lowercase();
     let nearest = KEYS.iter().map(|key| (distance(&name, key.name), key.name)).min()?;
-    (nearest.0 <= name.len() / 3).then_some(nearest.1)
+    let longer = |key: &str| name.strip_prefix(key).or_else(|| key.strip_prefix(name.as_str())).is_some();
+    let near = (nearest.0 <= name.len() / 3).then_some(nearest.1);
+    // `certificate`, under [tls] or not.
+    let begins_alike = || KEYS.iter().map(|key| key.name).find(|key| name.len() > 3 && longer(key));
+    let under_tls = || KEYS.iter().map(|key| key.name).find(|key| key.strip_prefix("tls-") == Some(&name));
+    let begins = || if name.starts_with("cert") { Some("tls-cert") } else { None };
+    near.or_else(begins_alike).or_else(under_tls).or_else(begins)
 }
 
 /// How many characters must be put in, taken out or replaced to make one text the other (Levenshtein).

@@ -88,6 +88,7 @@ fn flag(key: &Key) -> Arg {
         | Kind::Size
         | Kind::Entries
         | Kind::Keys
+        | Kind::Connections
         | Kind::Level => arg,
     }
 }

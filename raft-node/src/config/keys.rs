@@ -51,6 +51,8 @@ pub enum Kind {
     Entries,
     /// A number of keys.
     Keys,
+    /// A number of connections.
+    Connections,
     /// A filter for log output.
     Level,
 }
@@ -76,6 +78,7 @@ impl Kind {
             Self::Size => "a number of bytes from 1 to 1 GiB, such as 524288, 512KiB or 10MiB",
             Self::Entries => "a whole number of log entries",
             Self::Keys => "a whole number of keys from 1 to 4294967295",
+            Self::Connections => "a number of connections from 16 to 1000000",
             Self::Level => "error, warn, info, debug, trace, or a list such as info,raftkit_net=debug",
         }
     }
@@ -91,7 +94,7 @@ impl Kind {
             Self::Place => "HOST:PORT",
             Self::Places => "HOST:PORT,..",
             Self::Switch => "BOOL",
-            Self::Servers | Self::Entries | Self::Keys => "COUNT",
+            Self::Servers | Self::Entries | Self::Keys | Self::Connections => "COUNT",
             Self::Span => "SPAN",
             Self::Size => "BYTES",
             Self::Level => "LEVEL",
@@ -150,6 +153,12 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Address,
         default: Fallback::Text("127.0.0.1:8500"),
         help: "Where clients are served over HTTP; anyone who reaches it can read and write",
+    },
+    Key {
+        name: "http-connections-max",
+        kind: Kind::Connections,
+        default: Fallback::Text("4096"),
+        help: "How many HTTP connections are open at a time; more clients wait until one ends. Also bounded by the limit on open files, of which 128 are kept back",
     },
     Key {
         name: "raft-addr",

@@ -52,12 +52,18 @@ pub(super) fn keys(raw: &Raw) -> Option<u32> {
     raw.one()?.parse().ok().filter(|count| *count > 0)
 }
 
+pub(super) fn connections(raw: &Raw) -> Option<usize> {
+    raw.one()?.parse().ok().filter(|count| (16..=1_000_000).contains(count))
+}
+
 pub(super) fn servers(raw: &Raw) -> Option<u32> {
     raw.one()?.parse().ok().filter(|count| (1..=SERVERS_MAX).contains(count))
 }
 
+/// A path, absolute from here on: whoever reads an error or the log need not know the working directory.
 pub(super) fn path(raw: &Raw) -> Option<PathBuf> {
-    raw.one().filter(|path| !path.is_empty()).map(PathBuf::from)
+    let path = raw.one().filter(|path| !path.is_empty())?;
+    Some(std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path)))
 }
 
 pub(super) fn name(raw: &Raw) -> Option<String> {

@@ -87,11 +87,10 @@ async fn collect(body: &mut Body, max: usize) -> Result<Bytes, Failed> {
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-/// In the words that clients know, link included: it names the setting's twin there. Here it is `kv-value-max`.
+/// The first words are those that clients know.
 fn too_large(got: u64, max: u64) -> Problem {
     let text = format!(
-        "Request body({got} bytes) too large, max size: {max} bytes. \
-         See https://www.consul.io/docs/agent/options.html#kv_max_value_size."
+        "Request body({got} bytes) too large, max size: {max} bytes. The setting kv-value-max raises it, on every node."
     );
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text)
 }

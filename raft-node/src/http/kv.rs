@@ -17,7 +17,9 @@ use super::query::{Query, decode};
 use super::reading::{self, Seen};
 use super::{Client, HttpState};
 
-const ALLOW: &str = "OPTIONS,GET,PUT,DELETE";
+pub(crate) const ALLOW: &str = "OPTIONS,GET,PUT,DELETE";
+/// The parameters that change what a write does.
+const CHANGES: &[&str] = &["acquire", "cas", "flags", "recurse", "release"];
 const PREFIX: &str = "/v1/kv/";
 
 /// Values up to this size, in bytes, are written as JSON by the node's own thread: some 100 us.
@@ -93,7 +95,8 @@ fn key(path: &str) -> Result<String, Problem> {
     let key =
         decode(encoded).ok_or_else(|| Problem::bad_request("Invalid key name: not percent-encoded UTF-8"))?;
     if key.chars().any(char::is_control) {
-        return Err(Problem::bad_request(""));
+        let text = "Invalid key name: it has a control character in it, such as a line feed";
+        return Err(Problem::bad_request(text));
     }
     if key.len() > KEY_BYTES_MAX {
         let text = format!("Key name too long: {} bytes, at most {KEY_BYTES_MAX} are allowed", key.len());
@@ -150,6 +153,7 @@ async fn list(state: &HttpState, client: Client, what: What, asked: Asked) -> Re
 
 async fn put(state: &HttpState, asked: Asked, value: Bytes) -> Result<Response, Problem> {
     asked.need_key()?;
+    asked.query.plain(CHANGES)?;
     asked.query.conflict(&["cas", "acquire", "release"])?;
     let flags = asked.query.number("flags")?.unwrap_or(0);
     let condition = asked.condition()?;
@@ -159,10 +163,11 @@ async fn put(state: &HttpState, asked: Asked, value: Bytes) -> Result<Response, 
 }
 
 async fn delete(state: &HttpState, asked: Asked) -> Result<Response, Problem> {
+    asked.query.plain(CHANGES)?;
     asked.query.conflict(&["recurse", "cas"])?;
     let condition = asked.condition()?;
     asked.refuse_sessions()?;
-    let command = if asked.query.has("recurse") {
+    let command = if asked.query.switch("recurse")? {
         Command::DeleteTree { prefix: asked.key, keys_max: Some(state.delete_keys_max) }
     } else {
         asked.need_key()?;

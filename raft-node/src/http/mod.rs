@@ -3,6 +3,8 @@
 //! | file | duty |
 //! | --- | --- |
 //! | `server.rs` | connections and their limits |
+//! | `client.rs` | whether a connection's client is still there |
+//! | `stream.rs`, `framing.rs`, `head.rs`, `target.rs` | requests, checked before the HTTP library sees them |
 //! | `kv.rs`, `entry.rs` | `/v1/kv/..` |
 //! | `cluster.rs` | `/v1/status/..`, `/v1/operator/raft/configuration`, `/v1/catalog/datacenters` |
 //! | `own.rs` | `/v1/raft/status`, `/health` |
@@ -19,7 +21,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use axum::routing::any;
 use raftkit_kv::KvMachine;
@@ -30,8 +32,11 @@ use crate::Handle;
 mod answer;
 mod body;
 mod budget;
+mod client;
 mod cluster;
 mod entry;
+mod framing;
+mod head;
 mod kv;
 mod lists;
 mod meta;
@@ -41,6 +46,8 @@ mod query;
 mod reading;
 mod sending;
 mod server;
+mod stream;
+mod target;
 
 pub use budget::ANSWER_BYTES_MAX;
 use budget::Budget;
@@ -65,6 +72,7 @@ pub struct HttpState {
     delete_keys_max: u32,
     lists: Lists,
     send_timeout: Duration,
+    connections_max: usize,
     /// True once the server is to end.
     stopping: Arc<watch::Sender<bool>>,
 }
@@ -81,6 +89,7 @@ impl HttpState {
             delete_keys_max: DELETE_KEYS_MAX,
             lists: Lists::new(reader, Readers::new(), Budget::new(ANSWER_BYTES_MAX)),
             send_timeout: SEND_TIMEOUT,
+            connections_max: CONNECTIONS_MAX,
             stopping: Arc::new(watch::Sender::new(false)),
         }
     }
@@ -125,6 +134,16 @@ impl Client {
     }
 }
 
+impl HttpState {
+    /// The same with another limit on the connections that are open at a time, 4,096 unless it is set otherwise; further
+    /// clients wait until one of them ends.
+    #[must_use]
+    pub fn with_connections_max(mut self, connections_max: usize) -> Self {
+        self.connections_max = connections_max;
+        self
+    }
+}
+
 impl fmt::Debug for HttpState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpState").field("datacenter", &self.datacenter).finish_non_exhaustive()
@@ -149,7 +168,15 @@ pub fn router(state: HttpState) -> Router {
 
 /// Nothing is here. The answer is empty, as clients know it.
 async fn unknown(request: Request) -> Response {
+    if request.method() == Method::OPTIONS && request.uri().path() == "*" {
+        return answer::options(kv::ALLOW);
+    }
     let sensible =
         query::decode(request.uri().path()).is_some_and(|path| !path.chars().any(char::is_control));
-    answer::empty(if sensible { StatusCode::NOT_FOUND } else { StatusCode::BAD_REQUEST })
+    if sensible {
+        answer::empty(StatusCode::NOT_FOUND)
+    } else {
+        let text = "Invalid path: it is not percent-encoded UTF-8, or has a control character in it";
+        answer::Problem::bad_request(text).into_response()
+    }
 }

@@ -48,6 +48,38 @@ impl Query {
         })
     }
 
+    /// Refuses a write whose parameters could mean something else to its client than here: a condition that is passed over
+    /// in silence makes the write unconditional. `known` are the parameters that change what a write does.
+    pub(crate) fn plain(&self, known: &[&str]) -> Result<(), Problem> {
+        for (number, (name, _)) in self.pairs.iter().enumerate() {
+            let sane = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            if !name.chars().all(sane) {
+                let text = format!("Invalid parameter name {name:?}: parameters are separated by `&`");
+                return Err(Problem::bad_request(text));
+            }
+            let Some(meant) = known.iter().find(|known| name.eq_ignore_ascii_case(known)) else { continue };
+            if name != meant {
+                let text = format!("Invalid parameter name {name:?}: did you mean {meant:?}?");
+                return Err(Problem::bad_request(text));
+            }
+            if self.pairs[..number].iter().any(|(earlier, _)| earlier == name) {
+                return Err(Problem::bad_request(format!("The parameter {name:?} is given twice")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a parameter that makes a write wider is on: `?recurse`, `?recurse=true` or `?recurse=1`.
+    pub(crate) fn switch(&self, name: &str) -> Result<bool, Problem> {
+        match self.value(name) {
+            None => Ok(false),
+            Some("" | "true" | "1") => Ok(true),
+            Some(other) => Err(Problem::bad_request(format!(
+                "Invalid {name} value {other:?}: ?{name} and ?{name}=true turn it on, and without it it is off"
+            ))),
+        }
+    }
+
     /// Refuses more than one of the parameters `names`, in the words that clients know.
     pub(crate) fn conflict(&self, names: &[&str]) -> Result<(), Problem> {
         if names.iter().filter(|name| self.has(name)).count() > 1 {
@@ -142,6 +174,36 @@ mod tests {
         for text in ["cas", "cas=", "cas=x", "cas=-1", "cas=%2B1", "cas=18446744073709551616", "cas=1.0"] {
             let problem = query(text).number("cas").unwrap_err();
             assert!(problem.text().contains("Invalid cas value"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_write_whose_condition_would_be_passed_over_is_refused() {
+        let known = ["cas", "recurse"];
+        for text in ["", "cas=1", "recurse", "dc=x&other=1&a.b-c_d"] {
+            assert!(query(text).plain(&known).is_ok(), "{text}");
+        }
+        for (text, words) in [
+            ("CAS=1", "did you mean \"cas\"?"),
+            ("Recurse", "did you mean \"recurse\"?"),
+            ("cas=1&cas=2", "\"cas\" is given twice"),
+            ("raw;cas=0", "separated by `&`"),
+            ("raw?cas=0", "separated by `&`"),
+            (" cas=0", "separated by `&`"),
+        ] {
+            let problem = query(text).plain(&known).unwrap_err();
+            assert!(problem.text().contains(words), "{text}: {}", problem.text());
+        }
+    }
+
+    #[test]
+    fn a_switch_is_on_off_or_refused() {
+        for (text, on) in [("", false), ("recurse", true), ("recurse=true", true), ("recurse=1", true)] {
+            assert_eq!(query(text).switch("recurse"), Ok(on), "{text}");
+        }
+        for text in ["recurse=false", "recurse=0", "recurse=no", "recurse=True", "recurse=%20"] {
+            let problem = query(text).switch("recurse").unwrap_err();
+            assert!(problem.text().contains("Invalid recurse value"), "{text}");
         }
     }
 

@@ -9,7 +9,7 @@ use super::answer::Problem;
 use super::lists::{List, ListKey};
 use super::meta::Meta;
 use super::options::Options;
-use super::{Client, HttpState};
+use super::{Client, HttpState, client as connection};
 use crate::{Consistency, Fresh};
 
 /// What a read found.
@@ -78,6 +78,7 @@ async fn until_newer<T, L: Future<Output = Result<Seen<T>, Problem>>>(
     let mut watch = state.lists.reader.watch(watched());
     let deadline = Instant::now() + options.wait + jitter(options.wait);
     let mut stopping = state.stopping.subscribe();
+    let mut client = std::pin::pin!(connection::waits_no_longer());
     let mut over = false;
     loop {
         let seen = watch.look(|| fresh(options, &look)).await?;
@@ -91,6 +92,7 @@ async fn until_newer<T, L: Future<Output = Result<Seen<T>, Problem>>>(
             () = watch.changed() => false,
             () = sleep_until(deadline) => true,
             () = stop => true,
+            () = &mut client => true,
         };
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -9,13 +10,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::stream::ClientStream;
+
 /// How long a client may take nothing of its answer, unless it is set otherwise. Longer than any network is away that
 /// comes back, and short enough that silent clients do not hold memory, or an old state of the store, for long.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A stream whose writes fail once nothing was taken for `patience`.
 pub(super) struct Sending {
-    stream: TcpStream,
+    stream: ClientStream,
+    /// The same stream's socket.
+    socket: Arc<TcpStream>,
     patience: Duration,
     /// When the write that waits is given up. Kept when none waits, as making a timer costs more than resetting one.
     deadline: Option<Pin<Box<Sleep>>>,
@@ -23,8 +28,8 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    pub(super) fn new(stream: TcpStream, patience: Duration) -> Self {
-        Self { stream, patience, deadline: None, waits: false }
+    pub(super) fn new(stream: ClientStream, socket: Arc<TcpStream>, patience: Duration) -> Self {
+        Self { stream, socket, patience, deadline: None, waits: false }
     }
 
     fn judge<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -42,7 +47,7 @@ impl Sending {
             return Poll::Pending;
         }
         // What the kernel still holds for this client goes as well: it would be kept for minutes.
-        if let Err(error) = self.stream.set_zero_linger() {
+        if let Err(error) = self.socket.set_zero_linger() {
             tracing::debug!(%error, "a connection that is given up cannot be reset");
         }
         let text = format!("the client took nothing of its answer for {patience:?}");

@@ -2,29 +2,37 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::http::{Request, StatusCode};
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use raftkit_net::caught;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
-use super::lists::Lists;
+use super::answer::Problem;
 use super::sending::Sending;
-use super::{Client, HttpState, router};
+use super::stream::{ClientStream, Objection};
+use super::{Client, HttpState, client as peer, router};
+use crate::seldom::Seldom;
 
-/// At most so many connections at a time; more wait to be accepted.
+/// At most so many connections are open at a time, unless it is set otherwise; more wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 4096;
 /// How long a client may take for a request's headers; also how long an idle connection is kept.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long requests under way may go on once the server is to end.
 const GRACE: Duration = Duration::from_secs(5);
+/// A failure to accept is told at once, and while it lasts at most so often.
+const ACCEPT_SAID_EVERY: Duration = Duration::from_secs(30);
 /// How long accepting rests after it failed, e.g. for want of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// How often lists that nobody needs any more are freed.
@@ -34,12 +42,13 @@ const SWEEP_EVERY: Duration = Duration::from_millis(500);
 /// once, and returns when the others are done or five seconds are over.
 pub async fn serve(listener: TcpListener, state: HttpState, shutdown: impl Future<Output = ()>) {
     let stopping = Arc::clone(&state.stopping);
-    let send_timeout = state.send_timeout;
-    let mut sweeping = JoinSet::new();
-    sweeping.spawn(sweep(state.lists.clone()));
+    let permits = Arc::new(Semaphore::new(state.connections_max));
+    let (send_timeout, lists) = (state.send_timeout, state.lists.clone());
+    let mut sweep = interval(SWEEP_EVERY);
     let router = router(state);
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    tracing::debug!(connections = permits.available_permits(), "HTTP is served");
     let mut connections = JoinSet::new();
+    let mut refused = Seldom::new(ACCEPT_SAID_EVERY);
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let accept = async {
@@ -58,10 +67,14 @@ pub async fn serve(listener: TcpListener, state: HttpState, shutdown: impl Futur
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    if let Some(before) = refused.due(Instant::now()) {
+                        tracing::warn!(%error, times_before = before, "connections could not be accepted");
+                    }
                     sleep(ACCEPT_REST).await;
                 }
             },
+            // Lists that nobody needs any more are freed.
+            now = sweep.tick() => lists.sweep(now),
             // So that the set does not grow with every connection that ever was.
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
         }
@@ -74,38 +87,57 @@ pub async fn serve(listener: TcpListener, state: HttpState, shutdown: impl Futur
     }
 }
 
-/// Frees what nobody needs any more, as long as connections are served.
-async fn sweep(lists: Lists) {
-    let mut tick = interval(SWEEP_EVERY);
-    loop {
-        let now = tick.tick().await;
-        lists.sweep(now);
-    }
-}
-
 async fn connection(
     stream: TcpStream,
     send_timeout: Duration,
     client: Client,
     router: Router,
-    mut stopping: watch::Receiver<bool>,
+    stopping: watch::Receiver<bool>,
 ) {
-    // Without this an answer that does not fill a packet waits for the acknowledgement of the one before it: 40 ms.
-    if let Err(error) = stream.set_nodelay(true) {
+    if let Err(error) = peer::prepare(&stream) {
         tracing::debug!(%error, "a connection ended before it began");
         return;
     }
-    let routes = TowerToHyperService::new(router);
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+    let stream = Arc::new(stream);
+    let objection = Objection::default();
+    let io = ClientStream::new(Arc::clone(&stream), objection.clone());
+    let io = Sending::new(io, Arc::clone(&stream), send_timeout);
+    let served = serve_client(io, client, router, objection.clone(), stopping);
+    peer::while_there(&stream, served).await;
+    if objection.left_unread() {
+        peer::linger(&stream).await;
+    }
+}
+
+/// Answers a client's requests until one of the two has enough of it.
+async fn serve_client(
+    io: Sending,
+    client: Client,
+    router: Router,
+    objection: Objection,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let router = TowerToHyperService::new(router);
+    let number = AtomicU64::new(0);
+    let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(client);
-        routes.call(request)
+        let refused = objection.to(number.fetch_add(1, Ordering::Relaxed));
+        let answer = refused.is_none().then(|| router.call(request));
+        async move {
+            match (refused, answer) {
+                (None, Some(answer)) => unless_it_panics(answer).await,
+                (refused, _) => Ok(refused.map(Problem::into_response).unwrap_or_default()),
+            }
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_TIMEOUT)
+        // A client that closes its sending side waits for its answer.
+        .half_close(true)
         // `X-Consul-Index`, as clients see it elsewhere; some look for it as if case mattered.
         .title_case_headers(true)
-        .serve_connection(TokioIo::new(Sending::new(stream, send_timeout)), service);
+        .serve_connection(TokioIo::new(io), service);
     let mut connection = std::pin::pin!(connection);
     let stop = async { drop(stopping.wait_for(|stopping| *stopping).await) };
     let ended = tokio::select! {
@@ -118,4 +150,16 @@ async fn connection(
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended with an error");
     }
+}
+
+/// Answers with 500 where answering panics. That does not end the node, unlike any other panic: the same request, sent to
+/// one node after the other, would end the cluster. What a request's task shares with the node is a lock on the service,
+/// and a panic while it is held does end the node.
+async fn unless_it_panics<E>(answer: impl Future<Output = Result<Response, E>>) -> Result<Response, E> {
+    caught(answer).await.unwrap_or_else(|message| {
+        tracing::error!(message, "a request met a bug");
+        let text = "this request met a bug in the node, which its log tells of; whether a write was carried out is not \
+                    known: read before you write again";
+        Ok(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text).into_response())
+    })
 }

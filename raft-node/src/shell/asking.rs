@@ -157,7 +157,8 @@ impl<M: StateMachine> Shared<M> {
             .filter(|member| member.node != own.node)
             .map(|member| {
                 let (node, transport) = (member.node, self.transport.clone());
-                tokio::spawn(async move {
+                #[expect(clippy::disallowed_methods, reason = "awaited below")]
+                let asked = tokio::spawn(async move {
                     let answer = timeout(within, transport.request(node, OwnRequest::Status.encode())).await;
                     let status = match answer {
                         Ok(Ok(answer)) => requests::status(&answer)
@@ -166,7 +167,8 @@ impl<M: StateMachine> Shared<M> {
                         Err(_) => Err(format!("no answer within {within:?}")),
                     };
                     (node, status)
-                })
+                });
+                asked
             })
             .collect();
         let mut all = BTreeMap::from([(own.node, Ok(own))]);

@@ -10,11 +10,13 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::node_loop::LoopEvent;
+use super::tasks::Tasks;
 
 /// A task for each call. All of them end with it.
 pub(crate) struct Calls {
     transport: Transport,
     events: mpsc::UnboundedSender<LoopEvent>,
+    tasks: Tasks,
     under_way: HashMap<CallId, OnItsWay>,
 }
 
@@ -28,13 +30,13 @@ impl Drop for OnItsWay {
 }
 
 impl Calls {
-    pub(crate) fn new(transport: Transport, events: mpsc::UnboundedSender<LoopEvent>) -> Self {
-        Self { transport, events, under_way: HashMap::new() }
+    pub(crate) fn new(transport: Transport, events: mpsc::UnboundedSender<LoopEvent>, tasks: Tasks) -> Self {
+        Self { transport, events, tasks, under_way: HashMap::new() }
     }
 
     pub(crate) fn make(&mut self, call: CallId, to: NodeId, body: Bytes) {
         let (transport, events) = (self.transport.clone(), self.events.clone());
-        let task = tokio::spawn(async move {
+        let task = self.tasks.start("a request to a peer", async move {
             let result = transport.request(to, body).await.map_err(|error| failed(&error));
             // The loop has ended: nobody wants to know any more.
             let _ = events.send(LoopEvent::Answered { call, result });

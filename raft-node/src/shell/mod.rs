@@ -13,15 +13,17 @@ mod requests;
 mod scouts;
 mod seeking;
 mod server;
+mod tasks;
+mod troubles;
 mod workers;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use raftkit_core::{ClusterId, Health, Incarnation, LogIndex, Member, NodeId, RoleName, StoreId};
 use raftkit_net::Transport;
-use raftkit_replica::{Ended, Service, StateMachine};
+use raftkit_replica::{Event, Service, StateMachine};
 use tokio::sync::{mpsc, watch};
 
 pub use config::{Formation, ServerConfig};
@@ -31,6 +33,8 @@ use crate::{ClusterName, MemberStatus, NodeStatus};
 use node_loop::LoopEvent;
 use outreach::Outreach;
 use requests::Founding;
+use tasks::Tasks;
+use troubles::Troubles;
 
 /// What handles, the loop and requests of other nodes share.
 pub(crate) struct Shared<M: StateMachine> {
@@ -50,7 +54,10 @@ pub(crate) struct Shared<M: StateMachine> {
     outreach: Mutex<Outreach>,
     started: std::time::Instant,
     next_request: AtomicU64,
-    end: watch::Sender<Option<Option<Ended>>>,
+    /// Starts what runs beside the loop, and knows whether the node has ended.
+    pub(crate) tasks: Tasks,
+    /// What fails and is tried again.
+    troubles: Mutex<Troubles>,
 }
 
 struct Running {
@@ -62,7 +69,11 @@ impl<M: StateMachine> Shared<M> {
     /// The service. Only the loop and status take it, each for a moment.
     pub(crate) fn service(&self) -> MutexGuard<'_, Service> {
         let running = self.running.get().expect("the loop starts after the service is there");
-        running.service.lock().unwrap_or_else(PoisonError::into_inner)
+        running.service.lock().unwrap_or_else(|poisoned| {
+            // Whoever panicked may have left it half changed, and a node must not go on from there.
+            self.tasks.panicked("a user of the service", "its state may be half changed");
+            poisoned.into_inner()
+        })
     }
 
     /// The node belongs to a cluster: requests go to the loop from now on.
@@ -82,23 +93,21 @@ impl<M: StateMachine> Shared<M> {
         });
     }
 
+    /// Hears what a worker reports, and logs what fails.
+    pub(crate) fn hear(&self, event: &Event) {
+        // Most reports are of writes and of what was applied, and take no lock.
+        let line = Troubles::concern(event).then(|| self.troubles().hear(event, Instant::now()));
+        if let Some(Some(line)) = line {
+            tracing::warn!("{line}");
+        }
+    }
+
+    fn troubles(&self) -> MutexGuard<'_, Troubles> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn applied(&self) -> watch::Receiver<LogIndex> {
         self.applied.subscribe()
-    }
-
-    /// Ends the node: by itself with a reason, or because it was told to.
-    pub(crate) fn end(&self, why: Option<Ended>) {
-        self.end.send_if_modified(|end| {
-            let first = end.is_none();
-            if first {
-                *end = Some(why);
-            }
-            first
-        });
-    }
-
-    pub(crate) fn has_ended(&self) -> bool {
-        self.end.borrow().is_some()
     }
 
     /// Has something done with what is known of the addresses in `join`, at the present time since the start.
@@ -120,6 +129,7 @@ impl<M: StateMachine> Shared<M> {
     fn warnings(&self) -> Vec<String> {
         let mut warnings = self.outreach(|outreach, now| outreach.warnings(now));
         let certificates = self.transport.certificates();
+        warnings.extend(self.troubles().shown(Instant::now()));
         warnings.extend(expiry::warnings(self.config.node, &certificates, expiry::now()).into_values());
         warnings
     }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::calls::Calls;
 use super::workers::{WorkerGone, Workers};
-use super::{Shared, clock, requests};
+use super::{Shared, Stopped, clock, requests};
 
 /// What the loop takes from its own process.
 pub(crate) enum LoopEvent {
@@ -34,6 +34,8 @@ pub(crate) enum LoopEvent {
     Answered { call: CallId, result: Result<Bytes, CallFailed> },
     /// Answer what was taken, make the state durable and end.
     Stop,
+    /// The node has ended by itself: look.
+    HasEnded,
 }
 
 /// At most so many events are taken in before the actions that they led to are done.
@@ -71,7 +73,7 @@ impl<M: StateMachine> NodeLoop<M> {
         events: mpsc::UnboundedReceiver<LoopEvent>,
         inbound: mpsc::Receiver<Inbound>,
     ) -> Self {
-        let calls = Calls::new(shared.transport.clone(), shared.events.clone());
+        let calls = Calls::new(shared.transport.clone(), shared.events.clone(), shared.tasks.clone());
         let health = shared.service().replica().node().health();
         Self {
             shared,
@@ -147,7 +149,7 @@ impl<M: StateMachine> NodeLoop<M> {
             self.ended(Ended::Machine("a worker thread is gone".into()));
             Next::Stop
         });
-        if self.shared.has_ended() { Next::Stop } else { next }
+        if self.shared.tasks.has_ended() { Next::Stop } else { next }
     }
 
     fn take_inbound(&mut self, service: &mut Service, event: Inbound) {
@@ -165,7 +167,8 @@ impl<M: StateMachine> NodeLoop<M> {
             Inbound::Request { from: _, body, reply } => {
                 let shared = Arc::clone(&self.shared);
                 // It looks at the service, which this loop holds now.
-                tokio::spawn(async move { reply.send(requests::serve(&shared, &body)) });
+                let answer = async move { reply.send(requests::serve(&shared, &body)) };
+                self.shared.tasks.start("an answer to a peer", answer);
             }
         }
     }
@@ -192,7 +195,10 @@ impl<M: StateMachine> NodeLoop<M> {
 
     fn take(&mut self, service: &mut Service, event: LoopEvent) {
         let event = match event {
-            LoopEvent::Worker(event) => ServiceEvent::Replica(event),
+            LoopEvent::Worker(event) => {
+                self.shared.hear(&event);
+                ServiceEvent::Replica(event)
+            }
             LoopEvent::Ask { request, what, reply } => {
                 self.replies.insert(request, reply);
                 ServiceEvent::Ask { request, what }
@@ -211,6 +217,8 @@ impl<M: StateMachine> NodeLoop<M> {
                 ServiceEvent::Answered { call, result }
             }
             LoopEvent::Stop => ServiceEvent::Stop,
+            // The round ends with a look at it.
+            LoopEvent::HasEnded => return,
         };
         self.give(service, event);
     }
@@ -257,13 +265,14 @@ impl<M: StateMachine> NodeLoop<M> {
                 let (transport, events) = (self.shared.transport.clone(), self.shared.events.clone());
                 // Waits for its turn beside the loop. What is lost is asked for again; the replica hands out the next
                 // chunk when it hears that one has left.
-                tokio::spawn(async move {
+                let sending = async move {
                     drop(transport.send_bulk(to, body).await);
                     if let Some(id) = id {
                         // The loop has ended: nobody wants to know any more.
                         let _ = events.send(LoopEvent::Worker(Event::BulkLeft(id)));
                     }
-                });
+                };
+                self.shared.tasks.start("the sending of a chunk", sending);
             }
             Action::Log(write) => self.workers.log(write)?,
             Action::Fetch(fetch) => self.workers.fetch(fetch)?,
@@ -281,7 +290,7 @@ impl<M: StateMachine> NodeLoop<M> {
 
     fn ended(&self, why: Ended) {
         tracing::error!("the node has ended: {why}");
-        self.shared.end(Some(why));
+        self.shared.tasks.end(Stopped::Failed(why.to_string()));
     }
 
     /// Shows what has changed to readers, and the transport its peers.
@@ -314,7 +323,7 @@ impl<M: StateMachine> NodeLoop<M> {
         let Self { shared, workers, events, replies, callers, calls, .. } = self;
         // Nobody can ask any more, and whoever waits is told by the reply's end that the node is stopping.
         drop((events, replies, callers, calls));
-        shared.end(None);
+        shared.tasks.end(Stopped::OnRequest);
         let _ = workers.machine(MachineWork::Persist);
         let _ = tokio::task::spawn_blocking(move || workers.finish()).await;
     }

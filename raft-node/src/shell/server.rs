@@ -2,18 +2,19 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use raftkit_core::{Health, LogIndex, NodeId, StoreId};
 use raftkit_disk::{DirLock, Disk};
 use raftkit_log::{FolderLock, OpenOptions, OpenReport, Store};
 use raftkit_net::{Inbound, LocalIdentity, TlsIdentity, Transport, TransportConfig};
-use raftkit_replica::{Ended, MachineError, Opened, Repair, Service, StateMachine, in_words};
+use raftkit_replica::{MachineError, Opened, Repair, Service, StateMachine, in_words};
 use raftkit_snapshot::SnapshotDir;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::node_loop::{LoopEvent, NodeLoop};
+use super::tasks::Tasks;
 use super::workers::Workers;
 use super::{ServerConfig, Shared, clock, expiry, formation, handle, random, seeking};
 use crate::Handle;
@@ -22,7 +23,7 @@ use crate::Handle;
 pub struct Server<M: StateMachine> {
     shared: Arc<Shared<M>>,
     running: JoinHandle<()>,
-    end: watch::Receiver<Option<Option<Ended>>>,
+    end: watch::Receiver<Option<Stopped>>,
 }
 
 /// Why a node does not start.
@@ -75,7 +76,13 @@ pub enum Stopped {
     OnRequest,
     /// By itself; why, in words.
     Failed(String),
+    /// One of its threads or tasks panicked, which is a bug: which one, and what it said. Nothing that was acknowledged
+    /// is lost; start the node again.
+    Panicked(String),
 }
+
+/// What the task is called that forms a cluster and then runs the node.
+const LOOP: &str = "the node's loop";
 
 /// How many events of the transport may wait before it pushes back on the peers.
 const INBOUND_MAX: usize = 4_096;
@@ -110,7 +117,9 @@ impl<M: StateMachine> Server<M> {
         let identity = *store.identity();
         let (events_sender, events) = mpsc::unbounded_channel();
         let (applied, _) = watch::channel(LogIndex::ZERO);
-        let (end, ended) = watch::channel(None);
+        let tasks = Tasks::new(events_sender.clone());
+        let ended = tasks.subscribe();
+        watch_transport(&tasks, &transport);
         let shared = Arc::new(Shared {
             config,
             store: identity.store,
@@ -125,16 +134,17 @@ impl<M: StateMachine> Server<M> {
             outreach: std::sync::Mutex::default(),
             started: std::time::Instant::now(),
             next_request: AtomicU64::new(1),
-            end,
+            tasks: tasks.clone(),
+            troubles: Mutex::default(),
         });
-        tokio::spawn(expiry::tell(Arc::downgrade(&shared)));
+        tasks.start("the watch over certificates", expiry::tell(Arc::downgrade(&shared)));
         let parts = Parts { store, restored, machine, snapshots, events, inbound, lock };
         let running = match parts.store.identity().cluster {
             Some(_) => {
                 let node_loop = begin(&shared, parts)?;
-                tokio::spawn(node_loop)
+                tasks.start(LOOP, node_loop)
             }
-            None => tokio::spawn(form_and_run(Arc::clone(&shared), parts)),
+            None => tasks.start(LOOP, form_and_run(Arc::clone(&shared), parts)),
         };
         Ok(Self { shared, running, end: ended })
     }
@@ -161,8 +171,8 @@ impl<M: StateMachine> Server<M> {
     pub async fn stopped(&self) -> Stopped {
         let mut end = self.end.clone();
         match end.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(Some(why))) => Stopped::Failed(why.to_string()),
-            Ok(Some(None) | None) | Err(_) => Stopped::OnRequest,
+            Ok(Some(why)) => why.clone(),
+            Ok(None) | Err(_) => Stopped::OnRequest,
         }
     }
 
@@ -181,6 +191,18 @@ impl<M: StateMachine> Server<M> {
         let _ = self.running.await;
         self.shared.transport.close().await;
     }
+}
+
+/// Ends the node when its transport cannot go on.
+fn watch_transport(tasks: &Tasks, transport: &Transport) {
+    let (mut end, failed) = (tasks.subscribe(), transport.failed());
+    let ending = tasks.clone();
+    tasks.start("the watch over the transport", async move {
+        tokio::select! {
+            why = failed => ending.end(Stopped::Panicked(format!("the transport cannot go on: {why}"))),
+            _ = end.wait_for(Option::is_some) => {}
+        }
+    });
 }
 
 /// What a node is made of until it runs.
@@ -247,11 +269,11 @@ async fn form_and_run<M: StateMachine>(shared: Arc<Shared<M>>, mut parts: Parts<
     });
     match begun {
         Ok(node_loop) => node_loop.await,
-        Err(StartError::Stopped) => shared.end(None),
+        Err(StartError::Stopped) => shared.tasks.end(Stopped::OnRequest),
         Err(error) => {
             let why = in_words(&error);
             tracing::error!("the node cannot start: {why}");
-            shared.end(Some(Ended::Log(why)));
+            shared.tasks.end(Stopped::Failed(format!("the node cannot start: {why}")));
         }
     }
 }
@@ -288,7 +310,7 @@ fn begin<M: StateMachine>(
              and neither votes nor answers stale reads until it has it"
         );
     }
-    let workers = Workers::start(opened.log, opened.applier, opened.snapshots, &shared.events)
+    let workers = Workers::start(opened.log, opened.applier, opened.snapshots, &shared.events, &shared.tasks)
         .map_err(StartError::Thread)?;
     shared.begin(cluster, Service::new(opened.replica, shared.config.service()));
     let node_loop = NodeLoop::new(Arc::clone(shared), workers, events, inbound);

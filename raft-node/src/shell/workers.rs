@@ -1,7 +1,7 @@
 //! A thread for each of a replica's workers, and nothing else: what they do is in raftkit-replica.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use raftkit_core::{Fetch, Write};
@@ -12,6 +12,7 @@ use raftkit_replica::{
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::node_loop::LoopEvent;
+use super::tasks::Tasks;
 
 /// The workers' inboxes. Dropping it lets them finish what they have and end.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ enum IoWork {
     Snapshot(SnapshotWork),
 }
 
-/// A worker's thread is gone: it panicked.
+/// A worker's thread is gone: it panicked, and has told so.
 #[derive(Debug)]
 pub(crate) struct WorkerGone;
 
@@ -36,9 +37,10 @@ impl Workers {
     /// Starts the threads. Reports go to `events`.
     pub(crate) fn start<M: StateMachine>(
         log: LogWorker,
-        applier: Applier<M>,
-        snapshots: SnapshotWorker,
+        mut applier: Applier<M>,
+        mut snapshots: SnapshotWorker,
         events: &UnboundedSender<LoopEvent>,
+        tasks: &Tasks,
     ) -> std::io::Result<Self> {
         let reader = log.reader();
         let (machine_inbox, machine_work) = channel();
@@ -46,12 +48,8 @@ impl Workers {
         let (to_log, to_machine, to_io) = (events.clone(), events.clone(), events.clone());
         let log = Writer::start(log.into_store(), move |outcome| report(&to_log, outcome.into()))?;
         let threads = vec![
-            Builder::new()
-                .name("raft-apply".into())
-                .spawn(move || run_machine(applier, &machine_work, &to_machine))?,
-            Builder::new()
-                .name("raft-io".into())
-                .spawn(move || run_io(snapshots, &reader, &io_work, &to_io))?,
+            tasks.thread("raft-apply", move || run_machine(&mut applier, &machine_work, &to_machine))?,
+            tasks.thread("raft-io", move || run_io(&mut snapshots, &reader, &io_work, &to_io))?,
         ];
         Ok(Self { log, machine: machine_inbox, io: io_inbox, threads })
     }
@@ -77,7 +75,7 @@ impl Workers {
         let Self { log, machine, io, threads } = self;
         drop((log, machine, io));
         for thread in threads {
-            // A panic was reported when it happened.
+            // A panic was told when it happened.
             let _ = thread.join();
         }
     }
@@ -89,7 +87,7 @@ fn report(events: &UnboundedSender<LoopEvent>, event: Event) {
 }
 
 fn run_machine<M: StateMachine>(
-    mut applier: Applier<M>,
+    applier: &mut Applier<M>,
     inbox: &Receiver<MachineWork>,
     events: &UnboundedSender<LoopEvent>,
 ) {
@@ -118,7 +116,7 @@ fn run_machine<M: StateMachine>(
 }
 
 fn run_io(
-    mut snapshots: SnapshotWorker,
+    snapshots: &mut SnapshotWorker,
     log: &Reader,
     inbox: &Receiver<IoWork>,
     events: &UnboundedSender<LoopEvent>,

@@ -1,6 +1,13 @@
 //! One node in this process with its HTTP interface, and a client that shows answers as they came.
 
-#![allow(dead_code, clippy::unwrap_used, missing_docs, unreachable_pub, reason = "shared by several tests")]
+#![allow(
+    dead_code,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub,
+    reason = "shared by several tests"
+)]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

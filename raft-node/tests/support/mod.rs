@@ -57,7 +57,7 @@ pub fn run(args: &[&str]) -> (ExitStatus, String, String) {
 }
 
 /// Waits for a process that is to end by itself; one that does not is killed, and the test fails.
-fn wait_for_end(child: &mut Child) -> ExitStatus {
+pub fn wait_for_end(child: &mut Child) -> ExitStatus {
     let end = Instant::now() + Duration::from_secs(30);
     loop {
         if let Some(status) = child.try_wait().unwrap() {

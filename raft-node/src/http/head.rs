@@ -1,0 +1,291 @@
+//! The head of a request, checked byte by byte before the HTTP library sees it (RFC 9112). The library refuses
+//! without a word, and whatever two parsers could read differently is how requests are smuggled past a proxy: so anything
+//! doubtful is refused here, with a reason.
+
+use axum::http::StatusCode;
+
+use super::answer::Problem;
+use super::target::{self, TARGET_BYTES_MAX};
+
+/// Upper bound on a whole head, in bytes.
+pub(super) const HEAD_BYTES_MAX: usize = 128 << 10;
+/// Upper bound on the number of header lines: the HTTP library's own.
+const HEADERS_MAX: usize = 100;
+/// Upper bound on the digits of a Content-Length: far more than any body has, and no overflow.
+const LENGTH_DIGITS_MAX: usize = 18;
+
+/// How a request's body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyLength {
+    /// After so many bytes; 0 where there is no body.
+    Bytes(u64),
+    /// With its last chunk.
+    Chunked,
+}
+
+/// Checks a head: the request line and the header lines, with their line ends but without the empty line at the end.
+pub(super) fn check(head: &[u8]) -> Result<BodyLength, Problem> {
+    let mut lines = Lines(head);
+    let request_line = lines.next().ok_or_else(|| bad("the request is empty"))?;
+    let version = check_request_line(request_line)?;
+    let mut headers = Headers::default();
+    let mut count = 0;
+    for line in lines {
+        count += 1;
+        if count > HEADERS_MAX {
+            let text = format!("the request has more than {HEADERS_MAX} headers");
+            return Err(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text));
+        }
+        headers.take(line)?;
+    }
+    headers.body(version)
+}
+
+/// Refuses what does not even begin like a request: it may never come to an end of line.
+pub(super) fn check_first_byte(byte: u8) -> Result<(), Problem> {
+    if byte == 0x16 {
+        return Err(bad("this is plain HTTP, and the client speaks TLS: use http:// instead of https://"));
+    }
+    if !is_token(byte) {
+        return Err(bad("this is no HTTP request: it must begin with a method, such as GET"));
+    }
+    Ok(())
+}
+
+/// A head that is longer than allowed.
+pub(super) fn too_long(request_line_only: bool) -> Problem {
+    if request_line_only {
+        let text = format!("the request target is too long: at most {TARGET_BYTES_MAX} bytes are allowed");
+        Problem::new(StatusCode::URI_TOO_LONG, text)
+    } else {
+        let text = format!("the request's headers are too long: at most {HEAD_BYTES_MAX} bytes are allowed");
+        Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text)
+    }
+}
+
+fn bad(text: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+    Problem::bad_request(text)
+}
+
+/// Lines that each end with CR LF.
+struct Lines<'a>(&'a [u8]);
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.0.is_empty() {
+            return None;
+        }
+        // Whoever found the end of the head has seen that each LF follows a CR.
+        let end = self.0.iter().position(|byte| *byte == b'\n').unwrap_or(self.0.len());
+        let line = &self.0[..end];
+        self.0 = self.0.get(end + 1..).unwrap_or_default();
+        Some(line.strip_suffix(b"\r").unwrap_or(line))
+    }
+}
+
+/// The versions that are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    Http10,
+    Http11,
+}
+
+fn check_request_line(line: &[u8]) -> Result<Version, Problem> {
+    let mut parts = line.split(|byte| *byte == b' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(bad(
+            "the request line must be a method, a target and HTTP/1.1, with one space between them; a space in a key is \
+             sent as %20",
+        ));
+    };
+    if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
+        return Err(bad("the request's method is not made of letters"));
+    }
+    if method == b"CONNECT" {
+        return Err(Problem::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "this server is no proxy: there is no CONNECT",
+        ));
+    }
+    let version = match version {
+        b"HTTP/1.1" => Version::Http11,
+        b"HTTP/1.0" => Version::Http10,
+        other if other.starts_with(b"HTTP/") => {
+            let text = "this server speaks HTTP/1.1 and HTTP/1.0";
+            return Err(Problem::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, text));
+        }
+        _ => return Err(bad("the request line must end with HTTP/1.1; a space in a key is sent as %20")),
+    };
+    target::check(method, target)?;
+    Ok(version)
+}
+
+/// A character of a method or a header's name (RFC 9110, section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// The headers that say where a request ends and whom it is for.
+#[derive(Debug, Default)]
+struct Headers {
+    hosts: usize,
+    length: Option<u64>,
+    chunked: bool,
+}
+
+impl Headers {
+    fn take(&mut self, line: &[u8]) -> Result<(), Problem> {
+        if matches!(line, [b' ' | b'\t', ..]) {
+            return Err(bad("a header is folded over two lines, which HTTP/1.1 does not allow any more"));
+        }
+        let colon = line.iter().position(|byte| *byte == b':');
+        let colon = colon.ok_or_else(|| bad("a header line has no colon"))?;
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+            return Err(bad("a header's name has characters that are not allowed in it, such as a space"));
+        }
+        if value.iter().any(|byte| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f) {
+            return Err(bad(format!("the header {} has a control character in it", text(name))));
+        }
+        // By length first: this is done for every header of every request.
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => self.host(value),
+            14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(value),
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.transfer_encoding(value),
+            _ => Ok(()),
+        }
+    }
+
+    fn host(&mut self, value: &[u8]) -> Result<(), Problem> {
+        self.hosts += 1;
+        if self.hosts > 1 {
+            return Err(bad("the request has two Host headers"));
+        }
+        let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:%[]!$&'()*+,;=".contains(byte);
+        if value.iter().all(allowed) { Ok(()) } else { Err(bad("the Host header is no host with a port")) }
+    }
+
+    fn content_length(&mut self, value: &[u8]) -> Result<(), Problem> {
+        if self.length.is_some() {
+            return Err(bad("the request has two Content-Length headers"));
+        }
+        let digits = (1..=LENGTH_DIGITS_MAX).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+        let length = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
+        self.length = Some(length.ok_or_else(|| bad("the Content-Length is no number of bytes"))?);
+        Ok(())
+    }
+
+    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Problem> {
+        if self.chunked {
+            return Err(bad("the request has two Transfer-Encoding headers"));
+        }
+        if !value.eq_ignore_ascii_case(b"chunked") {
+            let text = "the Transfer-Encoding is another one than chunked, which is the only one served";
+            return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, text));
+        }
+        self.chunked = true;
+        Ok(())
+    }
+
+    /// Where the body ends, once all headers are there.
+    fn body(self, version: Version) -> Result<BodyLength, Problem> {
+        if self.hosts == 0 && version == Version::Http11 {
+            return Err(bad("the request has no Host header, which HTTP/1.1 needs"));
+        }
+        match (self.chunked, self.length) {
+            (true, _) if version == Version::Http10 => {
+                Err(bad("HTTP/1.0 has no Transfer-Encoding: the request says both"))
+            }
+            (true, Some(_)) => {
+                Err(bad("the request has both Content-Length and Transfer-Encoding: its end is in doubt"))
+            }
+            (true, None) => Ok(BodyLength::Chunked),
+            (false, length) => Ok(BodyLength::Bytes(length.unwrap_or(0))),
+        }
+    }
+}
+
+fn text(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_text(head: &str) -> Result<BodyLength, (u16, String)> {
+        check(head.as_bytes()).map_err(|problem| (problem.status().as_u16(), problem.text().to_owned()))
+    }
+
+    #[test]
+    fn a_body_has_one_end_or_the_request_is_refused() {
+        let headers = |text: &str| check_text(&format!("PUT /k HTTP/1.1\r\nHost: t\r\n{text}"));
+        assert_eq!(headers(""), Ok(BodyLength::Bytes(0)));
+        assert_eq!(headers("content-LENGTH:\t7 \r\n"), Ok(BodyLength::Bytes(7)));
+        assert_eq!(headers("Transfer-Encoding: Chunked\r\n"), Ok(BodyLength::Chunked));
+        for (text, status) in [
+            ("Content-Length: 1\r\nContent-Length: 1\r\n", 400),
+            ("Content-Length: 1, 1\r\n", 400),
+            ("Content-Length: +1\r\n", 400),
+            ("Content-Length: 0x1\r\n", 400),
+            ("Content-Length: \r\n", 400),
+            ("Content-Length: 9999999999999999999\r\n", 400),
+            ("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", 400),
+            ("Transfer-Encoding: chunked\r\nContent-Length: 1\r\n", 400),
+            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", 400),
+            ("Transfer-Encoding: gzip, chunked\r\n", 501),
+            ("Transfer-Encoding: identity\r\n", 501),
+            ("Transfer-Encoding : chunked\r\n", 400),
+            ("Transfer-Encoding: chunked\x0b\r\n", 400),
+            (" Transfer-Encoding: chunked\r\n", 400),
+            ("X: a\r\n folded\r\n", 400),
+            ("X: a\0b\r\n", 400),
+            ("X\r\n", 400),
+            (": x\r\n", 400),
+            ("Host: u\r\n", 400),
+        ] {
+            let (got, said) = headers(text).expect_err(text);
+            assert_eq!(got, status, "{text:?}: {said}");
+            assert!(!said.is_empty());
+        }
+    }
+
+    #[test]
+    fn versions_methods_and_hosts_are_checked() {
+        assert_eq!(check_text("GET / HTTP/1.0\r\n"), Ok(BodyLength::Bytes(0)), "HTTP/1.0 needs no Host");
+        assert_eq!(check_text("GET / HTTP/1.1\r\nHost:\r\n"), Ok(BodyLength::Bytes(0)), "it may be empty");
+        for (head, status) in [
+            ("GET / HTTP/1.1\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a/b\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: u@h\r\n", 400),
+            ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n", 400),
+            ("GET / HTTP/2.0\r\nHost: t\r\n", 505),
+            ("GET / HTTP/1.2\r\nHost: t\r\n", 505),
+            ("GET / http/1.1\r\nHost: t\r\n", 400),
+            ("GET /\r\n", 400),
+            ("GET /a b HTTP/1.1\r\nHost: t\r\n", 400),
+            ("GET  / HTTP/1.1\r\nHost: t\r\n", 400),
+            ("GET\t/ HTTP/1.1\r\nHost: t\r\n", 400),
+            ("G(T / HTTP/1.1\r\nHost: t\r\n", 400),
+            ("CONNECT h:80 HTTP/1.1\r\nHost: t\r\n", 501),
+        ] {
+            let (got, said) = check_text(head).expect_err(head);
+            assert_eq!(got, status, "{head:?}: {said}");
+        }
+        let many = format!("GET / HTTP/1.1\r\nHost: t\r\n{}", "X: y\r\n".repeat(HEADERS_MAX));
+        assert_eq!(check_text(&many).map_err(|(status, _)| status), Err(431));
+        let long = format!("GET /{} HTTP/1.1\r\nHost: t\r\n", "k".repeat(TARGET_BYTES_MAX));
+        assert_eq!(check_text(&long).map_err(|(status, _)| status), Err(414));
+    }
+
+    #[test]
+    fn what_does_not_begin_like_a_request_is_told_at_once() {
+        assert!(check_first_byte(b'G').is_ok());
+        assert!(check_first_byte(0x16).expect_err("TLS").text().contains("https://"));
+        assert!(check_first_byte(b' ').is_err() && check_first_byte(0).is_err());
+    }
+}

@@ -1,0 +1,146 @@
+//! Background work that fails and is tried again: told in the log, and shown in the status while it lasts. A follower that
+//! waits for a snapshot which cannot be made would otherwise wait without a word.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use raftkit_replica::Event;
+
+/// How often the same trouble is logged.
+const SAID_EVERY: Duration = Duration::from_secs(30);
+/// A trouble that has not been met for so long is over: its work is not wanted any more.
+const OVER_AFTER: Duration = Duration::from_secs(60);
+
+/// Work that may fail without ending the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Work {
+    Making,
+    Reading,
+    Receiving,
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Making => "a snapshot for another node cannot be made",
+            Self::Reading => "a snapshot for another node cannot be read",
+            Self::Receiving => "a snapshot from another node cannot be stored",
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Trouble {
+    why: String,
+    times: u64,
+    met: Instant,
+    said: Instant,
+}
+
+/// What fails at the moment.
+#[derive(Debug, Default)]
+pub(crate) struct Troubles(BTreeMap<Work, Trouble>);
+
+impl Troubles {
+    /// What a worker's report says of its work; none for reports of other work.
+    fn outcome(event: &Event) -> Option<(Work, Result<(), &str>)> {
+        fn told<T>(result: &Result<T, String>) -> Result<(), &str> {
+            result.as_ref().map(drop).map_err(String::as_str)
+        }
+        match event {
+            Event::SnapshotBuilt(result) => Some((Work::Making, told(result))),
+            Event::ChunkRead { bytes, .. } => Some((Work::Reading, told(bytes))),
+            Event::PartialOpened(result) => Some((Work::Receiving, told(result))),
+            Event::ChunkStored(result) => Some((Work::Receiving, told(result))),
+            Event::SnapshotReceived(result) => Some((Work::Receiving, told(result))),
+            Event::Tick
+            | Event::Message(_)
+            | Event::Bulk { .. }
+            | Event::BulkLeft(_)
+            | Event::Propose { .. }
+            | Event::Read { .. }
+            | Event::Transfer { .. }
+            | Event::Change(_)
+            | Event::PersistCommit
+            | Event::Unreachable(_)
+            | Event::Persisted(_)
+            | Event::LogFailed(_)
+            | Event::LogDamaged(_)
+            | Event::Fetched { .. }
+            | Event::FetchFailed { .. }
+            | Event::Applied(_)
+            | Event::MachineDurable(_)
+            | Event::MachineFailed(_)
+            | Event::View { .. }
+            | Event::Restored { .. } => None,
+        }
+    }
+
+    /// Whether a report is of work that is told about here.
+    pub(crate) fn concern(event: &Event) -> bool {
+        Self::outcome(event).is_some()
+    }
+
+    /// Hears a worker's report. Returns a line for the log if one is due.
+    pub(crate) fn hear(&mut self, event: &Event, now: Instant) -> Option<String> {
+        match Self::outcome(event)? {
+            (work, Ok(())) => {
+                self.0.remove(&work)?;
+                None
+            }
+            (work, Err(why)) => {
+                let before = self.0.remove(&work);
+                let times = before.as_ref().map_or(0, |before| before.times) + 1;
+                let said = before.map(|before| before.said);
+                let due = said.is_none_or(|said| now.duration_since(said) >= SAID_EVERY);
+                let said = said.filter(|_| !due).unwrap_or(now);
+                self.0.insert(work, Trouble { why: why.to_owned(), times, met: now, said });
+                due.then(|| format!("{work}: {why}; it is tried again (failed {times} times so far)"))
+            }
+        }
+    }
+
+    /// What fails, in words, for the status.
+    pub(crate) fn shown(&self, now: Instant) -> Vec<String> {
+        let lasting = self.0.iter().filter(|(_, trouble)| now.duration_since(trouble.met) < OVER_AFTER);
+        lasting
+            .map(|(work, trouble)| format!("{work}: {} (failed {} times)", trouble.why, trouble.times))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed() -> Event {
+        Event::SnapshotBuilt(Err("Too many open files".to_owned()))
+    }
+
+    #[test]
+    fn a_trouble_is_said_at_once_then_seldom_and_shown_until_it_is_over() {
+        let (mut troubles, start) = (Troubles::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let line = troubles.hear(&failed(), start);
+        let said = "a snapshot for another node cannot be made: Too many open files";
+        assert_eq!(line.as_deref(), Some(&*format!("{said}; it is tried again (failed 1 times so far)")));
+        assert!((1..30).all(|second| troubles.hear(&failed(), at(second)).is_none()));
+        let line = troubles.hear(&failed(), at(30));
+        assert_eq!(line.as_deref(), Some(&*format!("{said}; it is tried again (failed 31 times so far)")));
+        assert_eq!(troubles.shown(at(31)), [format!("{said} (failed 31 times)")]);
+        assert!(troubles.shown(at(91)).is_empty(), "nobody tries any more");
+        let stored = Event::ChunkStored(Ok(3));
+        assert!(troubles.hear(&stored, at(31)).is_none());
+        assert_eq!(troubles.shown(at(31)).len(), 1, "other work that succeeds ends nothing");
+    }
+
+    #[test]
+    fn success_ends_the_trouble_of_the_same_work() {
+        let (mut troubles, start) = (Troubles::default(), Instant::now());
+        assert!(troubles.hear(&Event::ChunkStored(Err("no space".into())), start).is_some());
+        assert!(troubles.hear(&Event::ChunkStored(Ok(1)), start).is_none());
+        assert!(troubles.shown(start).is_empty());
+        assert!(troubles.hear(&Event::ChunkStored(Err("no space".into())), start).is_some(), "it is new");
+    }
+}
