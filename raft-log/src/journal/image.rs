@@ -5,7 +5,7 @@ use std::io;
 use raftkit_core::{HardState, LogId};
 use raftkit_disk::DiskFile;
 
-use super::record::{HEAD, Record, Sealed, claimed_seq};
+use super::record::{Claim, HEAD, Record, Sealed, claimed_seq, possible_sums};
 use super::witness::Witness;
 use super::{Mark, RING_BYTES_MIN, RING_START, SECTOR, salt};
 use crate::error::Damage;
@@ -113,6 +113,7 @@ impl Image {
         let replaced = self.witness.mark.seq == end.seq
             && self.witness.mark.sum != end.sum
             && !mutant!(OtherHistoryAccepted);
+        let newest = newest.max(self.begun_behind(end).map_or(0, |begun| begun.seq - 1));
         let lost = if newest > end.seq || (mutant!(TornTailIsDamage) && self.is_torn(end)) {
             Some(Lost { first: end.seq + 1, last: newest })
         } else {
@@ -128,6 +129,24 @@ impl Image {
             claimed_seq(self.ring().get(offset..)?)
         };
         [end.at, end.at.next_multiple_of(ring)].into_iter().any(|at| claims(at) == Some(end.seq + 1))
+    }
+
+    /// The beginning of the record after the next one behind `end`, where that next one is not whole. It was begun once that
+    /// one was durable, so that one is rotten and no torn write, even if a power cut has torn its successor.
+    fn begun_behind(&self, end: Mark) -> Option<Claim> {
+        let ring = self.ring();
+        let around = end.at.checked_next_multiple_of(self.witness.ring)?;
+        let sums: Vec<u64> = [end.at, around]
+            .into_iter()
+            .filter_map(|at| ring.get(usize::try_from(at % self.witness.ring).ok()?..))
+            .flat_map(|bytes| possible_sums(bytes, self.salt))
+            .flatten()
+            .collect();
+        (0..ring.len()).step_by(SECTOR).find_map(|start| {
+            let claim = Claim::read(&ring[start..])?;
+            let is_it = claim.seq == end.seq.checked_add(2)? && sums.contains(&claim.prev);
+            (is_it && claim.at % self.witness.ring == start as u64).then_some(claim)
+        })
     }
 
     /// The whole record of the highest sequence above `above`, wherever it is.
@@ -150,13 +169,19 @@ impl Image {
     /// The newest of which there is a trace: its hard state is the node's, whatever else is lost.
     pub(crate) fn newest(&self) -> Result<Newest, Damage> {
         let Witness { mark, hard_state, last, .. } = self.witness;
-        match self.newest_record(mark.seq) {
+        let newest = match self.newest_record(mark.seq) {
             Some(sealed) => {
                 let (hard_state, last) = sealed.ends()?;
-                Ok(Newest { mark: sealed.mark, hard_state, last })
+                Newest { mark: sealed.mark, hard_state, last }
             }
-            None => Ok(Newest { mark, hard_state, last }),
-        }
+            None => Newest { mark, hard_state, last },
+        };
+        // What a record was to change that was only begun may have changed: a vote that may not have been given is kept.
+        Ok(self.begun_behind(newest.mark).map_or(newest, |begun| {
+            let at = begun.at.saturating_add(SECTOR as u64);
+            let mark = Mark { seq: begun.seq, at, sum: begun.prev };
+            Newest { mark, hard_state: begun.hard_state, last: begun.last }
+        }))
     }
 
     /// A mark from which a journal can go on when its chain is broken: above all that it holds, at the ring's start.

@@ -216,6 +216,49 @@ pub(crate) fn claimed_seq(bytes: &[u8]) -> Option<u64> {
     seq.u64().ok()
 }
 
+/// What the first sector of a record says, if it is one: the rest may be torn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// The checksum of the record before it.
+    pub(crate) prev: u64,
+    pub(crate) seq: u64,
+    /// Where it starts, counted without end.
+    pub(crate) at: u64,
+    /// The hard state after it.
+    pub(crate) hard_state: HardState,
+    /// The last entry after it.
+    pub(crate) last: LogId,
+}
+
+impl Claim {
+    /// What may be a record at the start of `bytes` says of itself, unchecked.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Fields::new(NAME, bytes.get(..SECTOR)?);
+        let hard_state_bytes = hard_state_bytes(fields.u32().ok()?)?;
+        let _len = fields.u32().ok()?;
+        let _sum = fields.u64().ok()?;
+        let (prev, seq, at) = (fields.u64().ok()?, fields.u64().ok()?, fields.u64().ok()?);
+        let hard_state = decode_hard_state(fields.bytes(hard_state_bytes).ok()?).ok()?;
+        let last = fields.log_id().ok()?;
+        Some(Self { prev, seq, at, hard_state, last })
+    }
+}
+
+/// The checksums that a damaged record at the start of `bytes` may have had: the one that it says, and the one that its bytes
+/// have, whichever of the two is rotten.
+pub(crate) fn possible_sums(bytes: &[u8], salt: u64) -> [Option<u64>; 2] {
+    let head = || {
+        let mut fields = Fields::new(NAME, bytes.get(..HEAD)?);
+        let _magic = fields.u32().ok()?;
+        Some((fields.u32().ok()?, fields.u64().ok()?))
+    };
+    let Some((len, said)) = head() else { return [None; 2] };
+    let end = usize::try_from(len).ok().and_then(|len| HEAD.checked_add(len));
+    let rest = end.and_then(|end| bytes.get(16..end));
+    // Nothing was ever written where there are zeros.
+    [Some(said).filter(|said| *said != 0), rest.map(|rest| checksum(salt, len.to_le_bytes(), rest))]
+}
+
 /// Length of the hard state in a record of this magic, in bytes; none where it is no record's.
 fn hard_state_bytes(magic: u32) -> Option<usize> {
     match magic {

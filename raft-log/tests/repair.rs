@@ -1,0 +1,355 @@
+//! Damaged logs that are made anew while the power is cut, or a call fails, a second time; and damage of what a record holds
+//! while that is being written which vouches for it.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "test")]
+
+mod common;
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+use common::*;
+use raftkit_core::*;
+use raftkit_disk::{DiskImage, SimulatedDisk};
+use raftkit_log::*;
+
+/// Which parts of a log are damaged before it is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Harm {
+    /// A bit of an entry in the database.
+    Entry,
+    /// All of the database.
+    Database,
+    /// A record of the journal that the database does not hold yet.
+    Record,
+    /// Both.
+    EntryAndRecord,
+}
+
+const HARMS: [Harm; 4] = [Harm::Entry, Harm::Database, Harm::Record, Harm::EntryAndRecord];
+
+/// What the journal holds beyond the database, in its last records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tail {
+    Appends,
+    CompactsAcrossMembership,
+    Truncates,
+    Resets,
+}
+
+const TAILS: [Tail; 4] = [Tail::Appends, Tail::CompactsAcrossMembership, Tail::Truncates, Tail::Resets];
+
+fn kinds() -> Vec<Membership> {
+    let member = |id: u64| (NodeId(id), Member::new(StoreId(u128::from(id)), format!("host{id}:1")));
+    let nodes = |ids: &[u64]| ids.iter().copied().map(NodeId).collect();
+    let four = || (1..=4).map(member).collect();
+    let three = Membership::founding((1..=3).map(member).collect());
+    let fourth = member(4).1;
+    vec![
+        three.clone(),
+        Membership::joint(four(), nodes(&[1, 2, 4]), nodes(&[1, 2, 3])).unwrap(),
+        Membership::joint(four(), nodes(&[2, 3, 4]), nodes(&[1, 2, 3])).unwrap(),
+        three.clone().with(NodeId(4), fourth.clone(), Suffrage::Staging),
+        three.clone().with(NodeId(4), fourth, Suffrage::NonVoter),
+        three.without(NodeId(1)),
+    ]
+}
+
+/// A log of entries 2 to 12, with a membership in entry 5 that is settled and one in entry 9 that the journal alone holds; and
+/// what it showed.
+fn log(tail: Tail, membership: &Membership) -> (DiskImage, Model) {
+    let disk = SimulatedDisk::new(1);
+    let (mut store, mut model) = formed(&disk);
+    let changes =
+        |index| Entry { id: LogId::new(2, index), payload: Payload::Membership(membership.clone().into()) };
+    let mut write = |store: &mut Store, write: Write| {
+        model.apply(&write);
+        store.queue(write);
+        store.flush().unwrap();
+    };
+    let hard_state = |commit, promise| HardState {
+        term: Term(2),
+        vote: Some(NodeId(3)),
+        commit: LogIndex(commit),
+        promise: Duration::from_millis(promise),
+        ..HardState::default()
+    };
+    let entries = vec![command(2, 2, 700), command(2, 3, 700), command(2, 4, 700), changes(5)];
+    write(&mut store, Write { hard_state: Some(hard_state(5, 500)), ..append(1, entries) });
+    write(&mut store, append(2, vec![command(2, 6, 700), command(2, 7, 700)]));
+    settle(&mut store);
+    write(&mut store, append(3, vec![command(2, 8, 700), changes(9), command(2, 10, 700)]));
+    let end = Write { hard_state: Some(hard_state(9, 750)), ..append(4, vec![command(2, 11, 700)]) };
+    match tail {
+        Tail::Appends => write(&mut store, end),
+        Tail::CompactsAcrossMembership => {
+            write(&mut store, Write { compact_to: Some(LogIndex(6)), ..end });
+        }
+        Tail::Truncates => {
+            let append = vec![command(3, 9, 700)].into();
+            write(&mut store, Write { truncate_from: Some(LogIndex(9)), append, ..end });
+        }
+        Tail::Resets => {
+            let base = Base { id: LogId::new(2, 20), membership: membership.clone() };
+            let hard_state = Some(hard_state(20, 750));
+            let append = Entries::default();
+            write(&mut store, Write { reset_to: Some(base.into()), hard_state, append, ..end });
+        }
+    }
+    store.witness().unwrap();
+    disk.freeze();
+    drop(store);
+    disk.crash_losing_all_unsynced();
+    (disk.image(), model)
+}
+
+fn harmed(image: &DiskImage, harm: Harm, seed: u64) -> SimulatedDisk {
+    let disk = SimulatedDisk::from_image(seed, image);
+    if matches!(harm, Harm::Entry | Harm::EntryAndRecord) {
+        let at = places_of(&disk, FILE, &command(2, 7, 700))[0];
+        assert!(disk.rot(Path::new(FILE), at + 99, 1));
+    }
+    if matches!(harm, Harm::Record | Harm::EntryAndRecord) {
+        let at = places_of(&disk, JOURNAL, &command(2, 8, 700))[0];
+        assert!(disk.rot(Path::new(JOURNAL), at + 99, 1));
+    }
+    if harm == Harm::Database {
+        disk.put(Path::new(FILE), &[]);
+    }
+    disk
+}
+
+/// The membership in force at an index, in a history of this log.
+fn as_of(model: &Model, membership: &Membership, tail: Tail, index: u64) -> Membership {
+    match index {
+        0 => Membership::default(),
+        1..5 => base(1, 1).membership,
+        20.. if tail == Tail::Resets => model.base.membership.clone(),
+        _ => membership.clone(),
+    }
+}
+
+#[test]
+fn what_is_made_anew_starts_with_the_membership_that_was_in_force_there() {
+    let mut crossed = 0;
+    for membership in kinds() {
+        for tail in TAILS {
+            let (image, model) = log(tail, &membership);
+            for harm in HARMS {
+                let place = format!("{tail:?}, {harm:?}, {membership:?}");
+                let (store, restored) = open(&harmed(&image, harm, 1)).unwrap();
+                let found = &restored.base;
+                assert_eq!(found.membership, as_of(&model, &membership, tail, found.id.index.0), "{place}");
+                crossed += u64::from(found.id.index == LogIndex(6));
+                let kept = |hard: HardState| (hard.term, hard.vote, hard.promise);
+                assert_eq!(kept(restored.hard_state), kept(model.hard_state), "{place}");
+                let (first, last) = (found.id.index.0 + 1, restored.last.0);
+                let entries = match (first <= last).then(|| read(&store, first, last)) {
+                    Some(ReadResult::Entries(entries)) => entries,
+                    Some(other) => panic!("{place}: {other:?}"),
+                    None => Vec::new(),
+                };
+                let memberships: Vec<_> = entries
+                    .iter()
+                    .filter_map(|entry| match &entry.payload {
+                        Payload::Membership(it) => Some((entry.id.index, Membership::clone(it))),
+                        Payload::Noop | Payload::Command(_) => None,
+                    })
+                    .collect();
+                assert_eq!(restored.memberships, memberships, "{place}");
+                let whole = restored.hard_state.health == Health::Sound;
+                assert!(!whole || restored == model.restored(), "{place}: sound, and not what it was");
+            }
+        }
+    }
+    assert!(crossed > 0, "some base was compacted across a membership");
+}
+
+/// What an opening shows, and the names of the files that are left.
+fn opened(disk: &SimulatedDisk) -> (Restored, Vec<Entry>) {
+    let (store, restored) = open(disk).unwrap();
+    let (first, last) = (restored.base.id.index.0 + 1, restored.last.0);
+    let entries = match (first <= last).then(|| read(&store, first, last)) {
+        Some(ReadResult::Entries(entries)) => entries,
+        Some(other) => panic!("{other:?}"),
+        None => Vec::new(),
+    };
+    (restored, entries)
+}
+
+/// Opens, with the power cut at the `nth` call that changes the disk; false when it came to its end before that.
+fn cut(disk: &SimulatedDisk, nth: u64, losing_all: bool) -> bool {
+    disk.crash_at_call(nth);
+    let store = open(disk);
+    let is_cut = disk.is_frozen();
+    disk.freeze();
+    drop(store);
+    if losing_all {
+        disk.crash_losing_all_unsynced()
+    } else {
+        disk.crash()
+    }
+    is_cut
+}
+
+#[test]
+fn the_power_may_be_cut_in_each_call_of_a_repair_and_in_each_of_the_next_one() {
+    let membership = kinds().swap_remove(1);
+    for tail in TAILS {
+        let (image, _) = log(tail, &membership);
+        for harm in HARMS {
+            let wanted = opened(&harmed(&image, harm, 1));
+            for nth in 0.. {
+                let mut is_cut = true;
+                for (seed, losing_all) in [(1, true), (2, false)] {
+                    let disk = harmed(&image, harm, nth * 2 + seed);
+                    is_cut &= cut(&disk, nth, losing_all);
+                    let again = disk.image();
+                    assert_eq!(opened(&disk), wanted, "{tail:?}, {harm:?}, cut at {nth}");
+                    // A second time, at some calls of the next opening.
+                    for second in (nth % 11..40).step_by(11) {
+                        let disk = SimulatedDisk::from_image(seed, &again);
+                        let goes_on = cut(&disk, second, losing_all);
+                        assert_eq!(opened(&disk), wanted, "{tail:?}, {harm:?}, cut at {nth} and {second}");
+                        if !goes_on {
+                            break;
+                        }
+                    }
+                }
+                if !is_cut {
+                    assert!(nth > 5, "{tail:?}, {harm:?}: {nth} calls");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn each_call_of_a_repair_may_fail_and_the_next_one_comes_to_the_same() {
+    let membership = kinds().swap_remove(1);
+    for tail in TAILS {
+        let (image, _) = log(tail, &membership);
+        for harm in HARMS {
+            let wanted = opened(&harmed(&image, harm, 1));
+            let clean = harmed(&image, harm, 1);
+            drop(open(&clean).unwrap());
+            for nth in 0..clean.calls() {
+                let disk = harmed(&image, harm, nth);
+                disk.fail_call(nth, if nth % 2 == 0 { ErrorKind::Other } else { ErrorKind::StorageFull });
+                let first = open(&disk).map(drop);
+                if nth % 3 == 0 {
+                    disk.freeze();
+                    disk.crash();
+                }
+                disk.clear_faults();
+                let (shown, _) = opened(&disk);
+                assert_eq!(shown, wanted.0, "{tail:?}, {harm:?}, call {nth} failed: {first:?}");
+            }
+        }
+    }
+}
+
+/// Two flushes: a small one, and one of many sectors in which the power is cut. Returns what the small one left, where the
+/// record of that stands in the journal, and whether the beginning of the other one is there.
+fn torn(seed: u64) -> (SimulatedDisk, Model, u64, bool) {
+    let disk = SimulatedDisk::new(seed);
+    let (mut store, mut model) = formed(&disk);
+    flush_one(&mut store, &mut model, 1);
+    store.witness().unwrap();
+    let vote = HardState {
+        term: Term(7),
+        vote: Some(NodeId(2)),
+        commit: LogIndex(1),
+        promise: Duration::from_millis(900),
+        ..HardState::default()
+    };
+    let write = Write { hard_state: Some(vote), ..append(3, vec![command(7, 3, 700)]) };
+    model.apply(&write);
+    store.queue(write);
+    store.flush().unwrap();
+    disk.crash_at_call(0);
+    store.queue(append(4, vec![command(7, 4, 5000)]));
+    store.flush().unwrap_err();
+    disk.freeze();
+    drop(store);
+    disk.crash();
+    // Its payload begins in the record's first sector.
+    let record = places_of(&disk, JOURNAL, &command(7, 3, 700))[0] / 512 * 512;
+    let journal = disk.durable(Path::new(JOURNAL)).unwrap();
+    let seq = |sector: &[u8]| u64::from_le_bytes(sector[24..32].try_into().unwrap());
+    let own = seq(&journal[usize::try_from(record).unwrap()..]);
+    let is_begun = journal[8192..].chunks(512).any(|it| it.starts_with(b"RKJ2") && seq(it) == own + 1);
+    (disk, model, record, is_begun)
+}
+
+#[test]
+fn a_rotten_record_behind_which_another_was_begun_is_not_taken_for_a_torn_one() {
+    let mut begun = 0;
+    for seed in 0..60 {
+        // In each field of its head, in the hard state, in its payload, and in the sector after its first.
+        for place in [0, 4, 8, 16, 24, 32, 44, 70, 200, 600] {
+            let (disk, model, record, is_begun) = torn(seed);
+            assert!(disk.rot(Path::new(JOURNAL), record + place, 1));
+            let (_, restored) = open(&disk).unwrap();
+            if is_begun {
+                begun += 1;
+                let health = restored.hard_state.health;
+                assert_eq!(
+                    health,
+                    Health::Damaged,
+                    "seed {seed}, byte {place}: acknowledged, lost, and not told"
+                );
+                let kept = |hard: HardState| (hard.term, hard.vote, hard.promise);
+                assert_eq!(kept(restored.hard_state), kept(model.hard_state), "seed {seed}, byte {place}");
+            }
+            assert!(restored.last < LogIndex(3), "what is rotten is not taken");
+        }
+    }
+    assert!((100..500).contains(&begun), "{begun} of 600 with the next record begun");
+}
+
+#[test]
+fn a_torn_record_behind_a_whole_one_is_dropped_and_nothing_else() {
+    for seed in 0..60 {
+        let (disk, model, ..) = torn(seed);
+        let (store, restored) = open(&disk).unwrap();
+        assert_eq!(restored.hard_state.health, Health::Sound, "seed {seed}");
+        assert!(store.report().damage.is_none(), "seed {seed}");
+        let whole = restored.last == LogIndex(4);
+        assert!(whole || restored == model.restored(), "seed {seed}: {restored:?}");
+    }
+}
+
+/// The witness that vouches for a record is not written yet, or torn: the older one still is right about what came before.
+#[test]
+fn a_record_that_rots_while_its_witness_is_written_takes_nothing_before_it_along() {
+    let mut told = 0;
+    for nth in 0..3 {
+        for seed in 0..8 {
+            let disk = SimulatedDisk::new(seed);
+            let (mut store, mut model) = formed(&disk);
+            flush_one(&mut store, &mut model, 1);
+            store.witness().unwrap();
+            let before = model.clone();
+            flush_one(&mut store, &mut model, 1);
+            disk.crash_at_call(nth);
+            let is_witnessed = store.witness().is_ok();
+            disk.freeze();
+            drop(store);
+            disk.crash();
+            let last = model.entries.last().unwrap();
+            let at = places_of(&disk, JOURNAL, last)[0];
+            assert!(disk.rot(Path::new(JOURNAL), at + 9, 1));
+            let (store, restored) = open(&disk).unwrap();
+            if is_witnessed {
+                assert_eq!(restored.hard_state.health, Health::Damaged, "the witness knows of it");
+                told += 1;
+            }
+            assert_eq!(restored.last, before.last().index);
+            assert_eq!(read(&store, 2, 2), before.read(2, 2, usize::MAX).unwrap());
+        }
+    }
+    assert!(told > 0);
+}
