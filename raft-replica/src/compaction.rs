@@ -31,6 +31,8 @@ pub(crate) struct CompactionPolicy {
     appended: u64,
     unmarked: u64,
     cut: LogIndex,
+    /// Bytes appended up to and including `cut`, as far as marks said.
+    before_cut: u64,
 }
 
 /// How fine the marks are, in bytes.
@@ -38,19 +40,22 @@ const MARK_BYTES: u64 = 1 << 20;
 
 impl CompactionPolicy {
     pub(crate) fn new(options: CompactionOptions, base: LogIndex) -> Self {
-        Self { options, marks: VecDeque::new(), appended: 0, unmarked: 0, cut: base }
+        Self { options, marks: VecDeque::new(), appended: 0, unmarked: 0, cut: base, before_cut: 0 }
     }
 
     /// Takes note of what a write adds and drops.
     pub(crate) fn written(&mut self, write: &Write) {
         if let Some(base) = &write.reset_to {
             self.marks.clear();
-            self.cut = base.id.index;
+            (self.cut, self.before_cut, self.unmarked) = (base.id.index, self.appended, 0);
         }
         if let Some(from) = write.truncate_from {
             while self.marks.back().is_some_and(|(index, _)| *index >= from) {
                 self.marks.pop_back();
             }
+            // What was truncated is not there to be kept: counted on, it would have that many bytes cut that are.
+            self.appended = self.marks.back().map_or(self.before_cut, |(_, appended)| *appended);
+            self.unmarked = 0;
         }
         for entry in &write.append {
             let weight = entry.weight() as u64;
@@ -80,8 +85,8 @@ impl CompactionPolicy {
             || (allowed > self.cut && self.marks.front().is_some_and(|(index, _)| *index <= allowed));
         worth.then(|| {
             self.cut = allowed;
-            while self.marks.front().is_some_and(|(index, _)| *index <= allowed) {
-                self.marks.pop_front();
+            while let Some((_, appended)) = self.marks.pop_front_if(|(index, _)| *index <= allowed) {
+                self.before_cut = appended;
             }
             allowed
         })
@@ -144,6 +149,40 @@ mod tests {
         append(&mut policy, 2..=101, 1 << 20);
         let cut = policy.target(LogIndex(101), None).expect("there is something to cut");
         assert!((92..=94).contains(&cut.0), "cut at {cut}");
+    }
+
+    fn truncate(policy: &mut CompactionPolicy, from: u64) {
+        policy.written(&Write { truncate_from: Some(LogIndex(from)), ..Write::default() });
+    }
+
+    #[test]
+    fn truncated_entries_are_not_counted_among_the_bytes_that_are_kept() {
+        let mut policy = policy(10_000);
+        append(&mut policy, 2..=101, 1 << 20);
+        truncate(&mut policy, 52);
+        let cut = policy.target(LogIndex(51), None).expect("there is something to cut");
+        assert!((42..=44).contains(&cut.0), "cut at {cut}");
+        // Again and again, and down to what was cut.
+        for _ in 0..20 {
+            append(&mut policy, 45..=51, 1 << 20);
+            truncate(&mut policy, 45);
+        }
+        append(&mut policy, 45..=50, 1 << 20);
+        assert_eq!(policy.target(LogIndex(50), None), None, "less is there than may be kept");
+    }
+
+    #[test]
+    fn a_log_that_was_reset_counts_from_there() {
+        let mut policy = policy(10_000);
+        append(&mut policy, 2..=101, 1 << 20);
+        let base = raftkit_core::Base { id: LogId::new(1, 200), ..raftkit_core::Base::default() };
+        policy.written(&Write { reset_to: Some(base.into()), ..Write::default() });
+        append(&mut policy, 201..=220, 1 << 20);
+        truncate(&mut policy, 205);
+        assert_eq!(policy.target(LogIndex(204), None), None, "four are there");
+        truncate(&mut policy, 201);
+        append(&mut policy, 201..=206, 1 << 20);
+        assert_eq!(policy.target(LogIndex(206), None), None);
     }
 
     #[test]
