@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use raftkit_core::{
-    AppendEntries, Body, Incarnation, LogId, LogIndex, Message, NodeId, StoreId, Term, Time, Write,
+    AppendEntries, Body, Entry, Incarnation, LogId, LogIndex, Message, NodeId, StoreId, Term, Time, Write,
 };
 use raftkit_disk::{Disk, SimulatedDisk};
 use raftkit_replica::{
@@ -76,9 +76,13 @@ impl Follower {
 
     /// The leader's entries from `first` to `last` come in; all of them are committed.
     pub(crate) fn append(&mut self, first: u64, last: u64) {
-        let prev = if first == 2 { LogId::GENESIS } else { LogId::new(2, first - 1) };
-        let entries = (first..=last).map(command).collect();
-        let append = AppendEntries { prev, entries, commit: LogIndex(last), round: 1 };
+        self.append_entries(first - 1, (first..=last).map(command).collect(), last);
+    }
+
+    /// The leader's entries after index `prev` come in, which are committed up to `commit`.
+    pub(crate) fn append_entries(&mut self, prev: u64, entries: Vec<Entry>, commit: u64) {
+        let prev = if prev == 1 { LogId::GENESIS } else { LogId::new(2, prev) };
+        let append = AppendEntries { prev, entries: entries.into(), commit: LogIndex(commit), round: 1 };
         self.give(Event::Message(Message {
             from: LEADER,
             from_store: StoreId(8),
@@ -143,11 +147,16 @@ impl Follower {
 
     /// It receives this snapshot and its state machine switches to it; the log does nothing.
     pub(crate) fn switch_to(&mut self, index: u64) {
-        self.receive(&snapshot(index));
+        self.switch_to_file(&snapshot(index));
+    }
+
+    /// As [`switch_to`](Self::switch_to), to this snapshot.
+    pub(crate) fn switch_to_file(&mut self, file: &SnapshotFile) {
+        self.receive(file);
         self.work_on_snapshots();
         self.work_on_machine();
         self.work_on_snapshots();
-        assert_eq!(self.opened.replica.durable(), LogIndex(index));
+        assert_eq!(self.opened.replica.durable(), file.manifest().id.index);
     }
 
     pub(crate) fn files(&self) -> Vec<String> {

@@ -5,6 +5,7 @@
 mod behind;
 mod follower;
 mod installing;
+mod memberships;
 mod opening;
 mod workers;
 
@@ -14,14 +15,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raftkit_core::{
-    Apply, Base, ClusterId, Config, Entry, HardState, LogId, LogIndex, Member, Membership, NodeId, Payload,
-    Proposal, StoreId, Term, Ticket, Time, Write,
+    Apply, Base, ClusterId, Config, Entry, LogId, LogIndex, Member, Membership, NodeId, Payload, Proposal,
+    StoreId, Ticket, Time,
 };
 use raftkit_disk::{Disk, SimulatedDisk};
 use raftkit_log::{OpenOptions, Store};
 use raftkit_replica::{
     Action, Answer, Answers, Application, AppliedBatch, CompactionOptions, Event, InMemory, MachineWork,
-    OpenReplicaError, Opened, ReplicaOptions, StateMachine, founding_base,
+    OpenReplicaError, Opened, ReplicaOptions, founding_base,
 };
 use raftkit_snapshot::SnapshotDir;
 use serde::{Deserialize, Serialize};
@@ -140,31 +141,6 @@ fn entries_that_come_twice_are_applied_once() {
     assert_eq!(answered, [2, 3, 4, 5, 6, 7, 8, 9, 10]);
     assert_eq!(through, [5, 5, 8, 9, 10], "each run is reported, also one that brings nothing new");
     assert_eq!(opened.applier.reader().read(|state| state.sum).0, 9);
-}
-
-#[test]
-fn a_snapshot_after_a_restart_names_the_membership_as_of_what_is_applied() {
-    let disk = SimulatedDisk::new(1);
-    let mut opened = open(&disk, |store| {
-        let second =
-            Entry { id: LogId::new(2, 2), payload: Payload::Membership(Arc::new(membership("second"))) };
-        let third =
-            Entry { id: LogId::new(2, 4), payload: Payload::Membership(Arc::new(membership("third"))) };
-        let hard_state = Some(HardState { term: Term(2), ..HardState::default() });
-        store.queue(Write { append: vec![second, command(3), third].into(), hard_state, ..Write::default() });
-        store.flush().unwrap();
-        let mut machine = Machine::open(Arc::new(disk.clone()), Path::new(DIR)).unwrap();
-        let noop = |index| raftkit_replica::Applied { id: LogId::new(2, index), command: None };
-        machine.apply(&[noop(2), noop(3)]).unwrap();
-        machine.persist().unwrap();
-    });
-    let mut named = None;
-    opened.applier.run(vec![MachineWork::View], &mut |event| {
-        if let Event::View { view, membership } = event {
-            named = Some((view.id(), membership));
-        }
-    });
-    assert_eq!(named, Some((LogId::new(2, 3), membership("second"))));
 }
 
 #[test]
