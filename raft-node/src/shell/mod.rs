@@ -7,6 +7,7 @@ mod clock;
 mod config;
 mod expiry;
 mod formation;
+mod intake;
 mod node_loop;
 mod outreach;
 mod requests;

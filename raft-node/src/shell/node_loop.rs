@@ -12,9 +12,9 @@ use raftkit_replica::{
     ServiceAction, ServiceEvent, Source, StateMachine, is_for_service,
 };
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 
 use super::calls::Calls;
+use super::intake::{BATCH_MAX, Intake, Taken};
 use super::workers::{WorkerGone, Workers};
 use super::{Shared, Stopped, clock, requests};
 
@@ -38,15 +38,13 @@ pub(crate) enum LoopEvent {
     HasEnded,
 }
 
-/// At most so many events are taken in before the actions that they led to are done.
-const BATCH_MAX: usize = 1_024;
-
 /// The loop's own state.
 pub(crate) struct NodeLoop<M: StateMachine> {
     shared: Arc<Shared<M>>,
     workers: Workers,
-    events: mpsc::UnboundedReceiver<LoopEvent>,
-    inbound: mpsc::Receiver<Inbound>,
+    intake: Intake<LoopEvent, Inbound>,
+    /// What was taken in this round; kept for its memory.
+    taken: Vec<ServiceEvent>,
     /// Handles that wait: as many as the service has on its list.
     replies: HashMap<RequestId, oneshot::Sender<Reply>>,
     /// Peers that wait, likewise.
@@ -78,8 +76,8 @@ impl<M: StateMachine> NodeLoop<M> {
         Self {
             shared,
             workers,
-            events,
-            inbound,
+            intake: Intake::new(events, inbound),
+            taken: Vec::new(),
             replies: HashMap::new(),
             callers: HashMap::new(),
             next_caller: 0,
@@ -94,28 +92,14 @@ impl<M: StateMachine> NodeLoop<M> {
     pub(crate) async fn run(mut self) {
         let mut events = Vec::with_capacity(BATCH_MAX);
         let mut inbound = Vec::with_capacity(BATCH_MAX);
-        let timer = tokio::time::sleep(Duration::ZERO);
-        tokio::pin!(timer);
         self.introduce_itself();
         self.publish();
         loop {
-            let wait = self.shared.service().next_deadline().since(clock::now());
-            timer.as_mut().reset(Instant::now() + wait.min(Duration::from_secs(3600)));
-            tokio::select! {
-                count = self.events.recv_many(&mut events, BATCH_MAX) => if count == 0 { break },
-                count = self.inbound.recv_many(&mut inbound, BATCH_MAX) => if count == 0 { break },
-                () = &mut timer => {}
-            }
-            // Whatever else is there already goes into the same round: one write, one send.
-            while events.len() < BATCH_MAX
-                && let Ok(event) = self.events.try_recv()
-            {
-                events.push(event);
-            }
-            while inbound.len() < BATCH_MAX
-                && let Ok(event) = self.inbound.try_recv()
-            {
-                inbound.push(event);
+            let wait = self.shared.service().idle_for(clock::now()).min(Duration::from_secs(3600));
+            let alarm = tokio::time::sleep(wait);
+            match self.intake.next(alarm, &mut events, &mut inbound).await {
+                Taken::Round => {}
+                Taken::Closed => break,
             }
             if self.round(&mut events, &mut inbound) == Next::Stop {
                 break;
@@ -136,14 +120,12 @@ impl<M: StateMachine> NodeLoop<M> {
     fn round(&mut self, events: &mut Vec<LoopEvent>, inbound: &mut Vec<Inbound>) -> Next {
         let shared = Arc::clone(&self.shared);
         let mut service = shared.service();
-        for event in inbound.drain(..) {
-            self.take_inbound(&mut service, event);
-        }
-        for event in events.drain(..) {
-            self.take(&mut service, event);
-        }
-        service.end_round(clock::now(), &mut self.actions);
+        let mut taken = std::mem::take(&mut self.taken);
+        taken.extend(inbound.drain(..).filter_map(|event| self.take_inbound(&mut service, event)));
+        taken.extend(events.drain(..).filter_map(|event| self.take(&mut service, event)));
+        service.round(taken.drain(..), clock::now, &mut self.actions);
         drop(service);
+        self.taken = taken;
         self.publish();
         let next = self.act().unwrap_or_else(|WorkerGone| {
             self.ended(Ended::Machine("a worker thread is gone".into()));
@@ -152,23 +134,28 @@ impl<M: StateMachine> NodeLoop<M> {
         if self.shared.tasks.has_ended() { Next::Stop } else { next }
     }
 
-    fn take_inbound(&mut self, service: &mut Service, event: Inbound) {
+    /// What the service is to hear of it.
+    fn take_inbound(&mut self, service: &mut Service, event: Inbound) -> Option<ServiceEvent> {
         match event {
-            Inbound::Message(message) => self.give_replica(service, Event::Message(message)),
-            Inbound::Bulk { from, body } => self.give_replica(service, Event::Bulk { from, body }),
-            Inbound::Unreachable(node) => self.give_replica(service, Event::Unreachable(node)),
-            Inbound::Connected(identity) => self.connected(service, &identity),
+            Inbound::Message(message) => Some(ServiceEvent::Replica(Event::Message(message))),
+            Inbound::Bulk { from, body } => Some(ServiceEvent::Replica(Event::Bulk { from, body })),
+            Inbound::Unreachable(node) => Some(ServiceEvent::Replica(Event::Unreachable(node))),
+            Inbound::Connected(identity) => {
+                self.connected(service, &identity);
+                None
+            }
             Inbound::Request { from: _, body, reply } if is_for_service(&body) => {
                 self.next_caller += 1;
                 let caller = CallerId(self.next_caller);
                 self.callers.insert(caller, reply);
-                self.give(service, ServiceEvent::Asked { caller, body });
+                Some(ServiceEvent::Asked { caller, body })
             }
             Inbound::Request { from: _, body, reply } => {
                 let shared = Arc::clone(&self.shared);
                 // It looks at the service, which this loop holds now.
                 let answer = async move { reply.send(requests::serve(&shared, &body)) };
                 self.shared.tasks.start("an answer to a peer", answer);
+                None
             }
         }
     }
@@ -193,8 +180,8 @@ impl<M: StateMachine> NodeLoop<M> {
         }
     }
 
-    fn take(&mut self, service: &mut Service, event: LoopEvent) {
-        let event = match event {
+    fn take(&mut self, service: &mut Service, event: LoopEvent) -> Option<ServiceEvent> {
+        Some(match event {
             LoopEvent::Worker(event) => {
                 self.shared.hear(&event);
                 ServiceEvent::Replica(event)
@@ -211,24 +198,22 @@ impl<M: StateMachine> NodeLoop<M> {
                 self.replies.remove(&request);
                 ServiceEvent::Forget(request)
             }
-            LoopEvent::Found(identity) => return self.connected(service, &identity),
+            LoopEvent::Found(identity) => {
+                self.connected(service, &identity);
+                return None;
+            }
             LoopEvent::Answered { call, result } => {
                 self.calls.over(call);
                 ServiceEvent::Answered { call, result }
             }
             LoopEvent::Stop => ServiceEvent::Stop,
             // The round ends with a look at it.
-            LoopEvent::HasEnded => return,
-        };
-        self.give(service, event);
+            LoopEvent::HasEnded => return None,
+        })
     }
 
-    fn give_replica(&mut self, service: &mut Service, event: Event) {
-        self.give(service, ServiceEvent::Replica(event));
-    }
-
+    /// Gives an event that is not waited for by anybody.
     fn give(&mut self, service: &mut Service, event: ServiceEvent) {
-        // Read here, after the event was taken in: a process that was stopped in between must not answer by an old lease.
         service.handle(clock::now(), event, &mut self.actions);
     }
 
@@ -320,9 +305,9 @@ impl<M: StateMachine> NodeLoop<M> {
     }
 
     async fn finish(self) {
-        let Self { shared, workers, events, replies, callers, calls, .. } = self;
+        let Self { shared, workers, intake, replies, callers, calls, .. } = self;
         // Nobody can ask any more, and whoever waits is told by the reply's end that the node is stopping.
-        drop((events, replies, callers, calls));
+        drop((intake, replies, callers, calls));
         shared.tasks.end(Stopped::OnRequest);
         let _ = workers.machine(MachineWork::Persist);
         let _ = tokio::task::spawn_blocking(move || workers.finish()).await;

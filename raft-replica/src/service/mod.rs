@@ -18,6 +18,7 @@ mod moving;
 mod options;
 mod outcomes;
 mod reads;
+mod round;
 mod routing;
 mod stopping;
 mod waiters;

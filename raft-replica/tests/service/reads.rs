@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use raftkit_core::{Health, LogId, NodeId};
-use raftkit_replica::{Consistency, Event, Reply, Request, RequestError, ServiceEvent, ServiceOptions};
+use raftkit_replica::{
+    Consistency, Event, Reply, Request, RequestError, RequestId, ServiceEvent, ServiceOptions,
+};
 
 use crate::harness::{STEP, World, command};
 
@@ -233,4 +235,49 @@ fn a_client_that_does_not_wait_for_a_read_any_more_leaves_nothing_behind() {
     world.node(follower).machine_frozen = false;
     world.assert_nothing_waits(follower);
     world.assert_nothing_waits(leader);
+}
+
+/// The process stands still while it takes an event from its queue; what its clock shows only then is what counts.
+#[test]
+fn a_leader_that_stood_still_while_it_took_a_read_in_does_not_answer_by_the_lease_that_it_had() {
+    for stood_ms in [0, 300, 2000] {
+        let mut world = World::new(3);
+        let leader = world.leader();
+        world.run(Duration::from_millis(300));
+        let now = std::cell::Cell::new(world.now);
+        let request = RequestId(77);
+        let event = ServiceEvent::Ask { request, what: read(Consistency::Default) };
+        let events = std::iter::once(event).inspect(|_| {
+            now.set(now.get().after(Duration::from_millis(stood_ms)));
+        });
+        let mut out = Vec::new();
+        world.node(leader).service.round(events, || now.get(), &mut out);
+        let answered = out.iter().any(|action| {
+            matches!(action, raftkit_replica::ServiceAction::Reply { request: RequestId(77), reply } if *reply == VOUCHED)
+        });
+        // A follower answers with a promise of 500 ms, less 50 ms for the clocks.
+        assert_eq!(answered, stood_ms < 400, "it stood still for {stood_ms} ms");
+    }
+}
+
+/// A round moves the deadline: whoever waits by the one before sleeps through what is due.
+#[test]
+fn the_time_to_wait_is_asked_for_before_each_wait() {
+    let mut world = World::new(3);
+    let leader = world.leader();
+    world.run(Duration::from_millis(300));
+    let now = world.now;
+    let idle = world.node(leader).service.idle_for(now);
+    assert!(idle <= Duration::from_millis(100), "a heartbeat is due");
+    // Nobody answers any more: each wait ends with something to do, again and again, until it leads no more.
+    let (mut at, mut rounds) = (now, 0);
+    while world.node(leader).service.replica().node().is_leader() {
+        at = at.after(world.node(leader).service.idle_for(at));
+        let mut out = Vec::new();
+        world.node(leader).service.round(std::iter::empty(), || at, &mut out);
+        rounds += 1;
+        assert!(rounds < 100, "it does not move");
+    }
+    assert!(rounds >= 5, "{rounds} rounds");
+    assert!(at <= now.after(Duration::from_millis(1000)), "at {at:?}");
 }

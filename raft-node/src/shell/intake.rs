@@ -1,0 +1,124 @@
+//! What the node's loop waits for: its own process, its peers, or its deadline, whichever comes first.
+
+use std::future::Future;
+
+use tokio::sync::mpsc;
+
+/// At most so many events of each kind go into one round.
+pub(crate) const BATCH_MAX: usize = 1_024;
+
+/// The loop's two sources of events.
+#[derive(Debug)]
+pub(crate) struct Intake<Own, Peers> {
+    own: mpsc::UnboundedReceiver<Own>,
+    peers: mpsc::Receiver<Peers>,
+}
+
+/// What a wait ended with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// There is something to do: events, or what is due.
+    Round,
+    /// A source has ended, and so does the loop.
+    Closed,
+}
+
+impl<Own, Peers> Intake<Own, Peers> {
+    pub(crate) fn new(own: mpsc::UnboundedReceiver<Own>, peers: mpsc::Receiver<Peers>) -> Self {
+        Self { own, peers }
+    }
+
+    /// Waits for an event or for `alarm`, which is set anew for each wait, and takes all that is there by then: it goes
+    /// into the same round, one write and one send.
+    pub(crate) async fn next(
+        &mut self,
+        alarm: impl Future<Output = ()>,
+        own: &mut Vec<Own>,
+        peers: &mut Vec<Peers>,
+    ) -> Taken {
+        tokio::select! {
+            count = self.own.recv_many(own, BATCH_MAX) => if count == 0 { return Taken::Closed },
+            count = self.peers.recv_many(peers, BATCH_MAX) => if count == 0 { return Taken::Closed },
+            () = alarm => {}
+        }
+        while own.len() < BATCH_MAX
+            && let Ok(event) = self.own.try_recv()
+        {
+            own.push(event);
+        }
+        while peers.len() < BATCH_MAX
+            && let Ok(event) = self.peers.try_recv()
+        {
+            peers.push(event);
+        }
+        Taken::Round
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    type Sources = (Intake<u32, u32>, mpsc::UnboundedSender<u32>, mpsc::Sender<u32>);
+
+    fn sources() -> Sources {
+        let (own, from_own) = mpsc::unbounded_channel();
+        let (peers, from_peers) = mpsc::channel(2 * BATCH_MAX);
+        (Intake::new(from_own, from_peers), own, peers)
+    }
+
+    #[tokio::test]
+    async fn every_alarm_wakes_the_loop_not_the_first_one_only() {
+        let (mut intake, _own, _peers) = sources();
+        for _ in 0..5 {
+            let (mut own, mut peers) = (Vec::new(), Vec::new());
+            assert_eq!(intake.next(ready(()), &mut own, &mut peers).await, Taken::Round);
+            assert!(own.is_empty() && peers.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_of_either_kind_wakes_it_and_all_that_is_there_is_taken_up_to_a_bound() {
+        let (mut intake, own, peers) = sources();
+        let (mut taken_own, mut taken_peers) = (Vec::new(), Vec::new());
+        own.send(1).expect("it is open");
+        assert_eq!(intake.next(pending(), &mut taken_own, &mut taken_peers).await, Taken::Round);
+        assert_eq!((taken_own.as_slice(), taken_peers.as_slice()), ([1].as_slice(), [].as_slice()));
+        taken_own.clear();
+        for event in 0..1500 {
+            own.send(event).expect("it is open");
+            peers.send(event).await.expect("it is open");
+        }
+        for count in [BATCH_MAX, 1500 - BATCH_MAX] {
+            (taken_own, taken_peers) = (Vec::new(), Vec::new());
+            assert_eq!(intake.next(pending(), &mut taken_own, &mut taken_peers).await, Taken::Round);
+            assert_eq!((taken_own.len(), taken_peers.len()), (count, count));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_there_when_the_alarm_goes_off_is_taken_before_time_outs_are_looked_at() {
+        for _ in 0..50 {
+            let (mut intake, own, peers) = sources();
+            own.send(1).expect("it is open");
+            peers.send(2).await.expect("it is open");
+            let (mut taken_own, mut taken_peers) = (Vec::new(), Vec::new());
+            intake.next(ready(()), &mut taken_own, &mut taken_peers).await;
+            assert_eq!((taken_own.as_slice(), taken_peers.as_slice()), ([1].as_slice(), [2].as_slice()));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_either_source_ends_the_loop() {
+        let (mut intake, own, peers) = sources();
+        drop(own);
+        let (mut taken_own, mut taken_peers) = (Vec::new(), Vec::new());
+        assert_eq!(intake.next(pending(), &mut taken_own, &mut taken_peers).await, Taken::Closed);
+        drop(peers);
+        let (mut intake, _own, peers) = sources();
+        drop(peers);
+        assert_eq!(intake.next(pending(), &mut taken_own, &mut taken_peers).await, Taken::Closed);
+    }
+}
