@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raftkit_core::{ClusterId, Member, Membership, NodeId};
+use raftkit_core::{ClusterId, Member, Membership, NodeId, StoreId};
 use raftkit_log::Store;
 use raftkit_net::{HelloError, Inbound, RemoteIdentity};
 use raftkit_replica::{StateMachine, founding_base};
@@ -29,6 +29,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const TICK: Duration = Duration::from_secs(1);
 
 /// What to found or take over.
+#[derive(Debug, PartialEq, Eq)]
 struct Decision {
     cluster: ClusterId,
     membership: Membership,
@@ -162,15 +163,37 @@ async fn take_over<M: StateMachine>(
     let request = shared.transport.request_at(address, OwnRequest::Founding.encode());
     let Ok(Ok((_, answer))) = timeout(ANSWER, request).await else { return Ok(None) };
     let (node, store) = (shared.config.node, shared.store);
-    match requests::founding(&answer) {
-        None | Some(Founding::None) => Ok(None),
-        Some(Founding::Members { cluster, membership }) if membership.store(node) == Some(store) => {
-            Ok(Some(Decision { cluster, membership }))
-        }
-        Some(Founding::Members { cluster, .. } | Founding::Changed { cluster }) => Err(format!(
+    let Some(founding) = requests::founding(&answer) else { return Ok(None) };
+    match place(founding, node, store) {
+        Place::None => Ok(None),
+        Place::Member(decision) => Ok(Some(decision)),
+        Place::Stranger { cluster } => Err(format!(
             "the cluster {cluster} there was formed without this node (id {node}, store {store}): \
              it must be added to that cluster, or pointed at another one by join"
         )),
+    }
+}
+
+/// What a node is in a cluster that it has found.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// There is none yet.
+    None,
+    /// A founding member.
+    Member(Decision),
+    /// It was formed without this node, or has changed since.
+    Stranger { cluster: ClusterId },
+}
+
+/// A founding member is one by its node id *and* its data folder. One that lost its folder has forgotten what it voted and
+/// acknowledged: taken for the member that it was, it could vote a second time in a term.
+fn place(founding: Founding, node: NodeId, store: StoreId) -> Place {
+    match founding {
+        Founding::None => Place::None,
+        Founding::Members { cluster, membership } if membership.store(node) == Some(store) => {
+            Place::Member(Decision { cluster, membership })
+        }
+        Founding::Members { cluster, .. } | Founding::Changed { cluster } => Place::Stranger { cluster },
     }
 }
 
@@ -182,5 +205,39 @@ async fn answer<M: StateMachine>(shared: &Arc<Shared<M>>, inbound: &mut mpsc::Re
             // The protocol begins when there is a cluster.
             Inbound::Message(_) | Inbound::Bulk { .. } | Inbound::Unreachable(_) | Inbound::Connected(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLUSTER: ClusterId = ClusterId(7);
+
+    fn members() -> Membership {
+        let member =
+            |id: u64| (NodeId(id), Member::new(StoreId(u128::from(id) * 100), format!("host{id}:1")));
+        Membership::founding((1..=3).map(member).collect())
+    }
+
+    fn founded() -> Founding {
+        Founding::Members { cluster: CLUSTER, membership: members() }
+    }
+
+    #[test]
+    fn a_node_takes_its_place_by_its_data_folder_and_not_by_its_id_alone() {
+        let member = Place::Member(Decision { cluster: CLUSTER, membership: members() });
+        assert_eq!(place(founded(), NodeId(2), StoreId(200)), member);
+        let stranger = Place::Stranger { cluster: CLUSTER };
+        assert_eq!(place(founded(), NodeId(2), StoreId(201)), stranger, "it was wiped");
+        assert_eq!(place(founded(), NodeId(4), StoreId(200)), stranger, "a folder of another node");
+        assert_eq!(place(founded(), NodeId(4), StoreId(400)), stranger);
+    }
+
+    #[test]
+    fn a_cluster_that_has_changed_since_takes_nobody_in_by_its_founding() {
+        let changed = place(Founding::Changed { cluster: CLUSTER }, NodeId(2), StoreId(200));
+        assert_eq!(changed, Place::Stranger { cluster: CLUSTER });
+        assert_eq!(place(Founding::None, NodeId(2), StoreId(200)), Place::None);
     }
 }
