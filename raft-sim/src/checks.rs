@@ -293,6 +293,13 @@ impl<S: Subject> World<S> {
                 return self.truth.check_vote(from, message.term, message.to, answer.request);
             }
             Body::AppendEntriesResponse(answer) => {
+                promise!(
+                    DurableAck,
+                    answer.promise <= durable.hard.promise,
+                    "{id} promises to vote for nobody for {:?}, and what is durable says {:?}",
+                    answer.promise,
+                    durable.hard.promise
+                );
                 if let AppendOutcome::Match(index) = answer.outcome {
                     // What it heard in a later term within this round may have cut its log since it said so.
                     let stands = |entry: &Entry| message.term < view.hard.term || view.holds(entry.id);

@@ -19,10 +19,17 @@ pub(crate) fn log_options(id: NodeId, store: StoreId, settings: &Settings) -> Op
     }
 }
 
-pub(crate) fn config(id: NodeId, identity: &Identity, seed: u64, settings: &Settings) -> Config {
+/// `leader_timeout_ms` is this node's own.
+pub(crate) fn config(
+    id: NodeId,
+    identity: &Identity,
+    seed: u64,
+    settings: &Settings,
+    leader_timeout_ms: u64,
+) -> Config {
     let mut config = Config::new(id, identity.store, identity.incarnation, seed);
-    config.leader_timeout = Duration::from_millis(settings.leader_timeout_ms);
-    config.election_timeout = Duration::from_millis(settings.election_timeout_ms);
+    config.leader_timeout = Duration::from_millis(leader_timeout_ms);
+    config.election_timeout = Duration::from_millis(settings.election_timeout_ms.max(leader_timeout_ms));
     config.heartbeat_interval = config.leader_timeout / 5;
     config.clock_error = config.leader_timeout / 10;
     config.write_stall = Duration::from_millis(settings.write_stall_ms);

@@ -51,6 +51,10 @@ pub(crate) struct Host<S: Subject> {
     pub(crate) founder: bool,
     /// Rises with each process.
     pub(crate) life: u64,
+    /// The leader time-out of its newest process.
+    pub(crate) leader_timeout_ms: u64,
+    /// Until when, on its clock, what its folder says that it has promised binds the process that runs.
+    pub(crate) bound_until: Time,
     pub(crate) process: Option<Process<S>>,
     /// A start is due.
     pub(crate) starting: bool,
@@ -211,6 +215,8 @@ pub(crate) enum Thread {
 impl<S: Subject> Host<S> {
     pub(crate) fn new(id: NodeId, disk: SimulatedDisk, clock: Clock, store: StoreId, founder: bool) -> Self {
         Self {
+            leader_timeout_ms: crate::Settings::default().leader_timeout_ms,
+            bound_until: Time(0),
             id,
             injected: disk.injected(),
             disk,

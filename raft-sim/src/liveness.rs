@@ -6,6 +6,7 @@ use raftkit_core::{Health, NodeId, PeerState};
 use raftkit_disk::Faults;
 
 use crate::Mark;
+use crate::script::Crash;
 use crate::subject::Subject;
 use crate::violation::Promise;
 use crate::world::{MS, SECOND, World};
@@ -43,7 +44,7 @@ impl<S: Subject> World<S> {
                 self.network.block(*from, *to, u64::MAX);
             }
         }
-        let now = self.now;
+        let (now, usual_timeout) = (self.now, self.settings.leader_timeout_ms);
         for id in ids {
             let host = self.host(id);
             host.disk.clear_faults();
@@ -52,7 +53,11 @@ impl<S: Subject> World<S> {
             host.paused_until = host.paused_until.min(now);
             (host.stalled_until, host.held_until, host.trap) = (0, 0, None);
             host.hiccup_us = 0;
-            if host.process.is_none() {
+            let other_timeout = host.leader_timeout_ms != usual_timeout;
+            if other_timeout {
+                self.crash(id, Crash::Kill); // The operator gives it the usual one again.
+            }
+            if self.hosts[&id].process.is_none() {
                 self.plan_start(id, 10 * MS);
             }
         }

@@ -27,6 +27,8 @@ marks! {
     InstallFinished = "a start finished an install that a crash had cut short",
     SlowSnapshot = "a snapshot that took long on a slow link was installed",
     SnapshotResumed = "a snapshot was resumed with chunks that were there",
+    TimeoutLowered = "a node was started with a shorter leader time-out",
+    TimeoutRaised = "a node was started with a longer leader time-out",
     Transferred = "leadership was transferred",
     TransferFailed = "a transfer failed",
     WriteCommitted = "a write was acknowledged",

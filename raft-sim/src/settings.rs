@@ -68,6 +68,7 @@ settings! {
     disk_kbps = 0, "The log's disk takes so many thousand bytes a second; 0: any number.";
     hiccups = 0, "Of rounds: up to 30 ms between taking the inputs and reading the clock.";
     leader_timeout_ms = 500, "The protocol's setting of this name.";
+    retimed = 0, "Of starts: with another leader time-out, of 100 ms to 2 s, and what depends on it.";
     election_timeout_ms = 1000, "The protocol's setting of this name.";
     write_stall_ms = 2000, "The protocol's setting of this name.";
     commit_timeout_ms = 1000, "How long a write waits for its commit.";

@@ -43,6 +43,7 @@ impl<S: Subject> World<S> {
             return;
         }
         self.rot_at_rest(id);
+        self.choose_timeout(id);
         let host = self.host(id);
         host.life += 1;
         host.needs_newest_commit = false;
@@ -66,6 +67,7 @@ impl<S: Subject> World<S> {
                 let host = self.host(id);
                 host.injected = host.disk.injected();
                 host.view = found.clone();
+                host.bound_until = host.local(now).after(found.hard.promise);
                 host.durable = found;
                 host.pending.clear();
                 host.submitted.clear();
@@ -82,6 +84,22 @@ impl<S: Subject> World<S> {
                 self.tell(|| format!("{id} does not start: {why}"));
                 self.failed_to_start(id, &why, before);
             }
+        }
+    }
+
+    /// An operator may change a setting with each start; once faults have ended all have the same again.
+    fn choose_timeout(&mut self, id: NodeId) {
+        let (usual, retimed) = (self.settings.leader_timeout_ms, self.settings.retimed);
+        let changes = retimed > 0 && !self.healed && self.rng.permille(retimed);
+        let timeout = if changes { self.rng.pick(&[100, 250, 500, 1000, 2000]) } else { usual };
+        let keeps = retimed > 0 && !self.healed && !changes;
+        let host = self.host(id);
+        let timeout = if keeps { host.leader_timeout_ms } else { timeout };
+        let before = std::mem::replace(&mut host.leader_timeout_ms, timeout);
+        let (lowers, raises) = (timeout < before, timeout > before);
+        if lowers || raises {
+            self.hit(if lowers { Mark::TimeoutLowered } else { Mark::TimeoutRaised });
+            self.tell(|| format!("{id} has a leader time-out of {timeout} ms from now on"));
         }
     }
 
@@ -138,7 +156,7 @@ impl<S: Subject> World<S> {
             .map_err(|error| words(&error))?
             .with_chunk_bytes(u32::try_from(settings.chunk_bytes).unwrap_or(4096));
         let identity = *store.identity();
-        let config = config(id, &identity, seed, &settings);
+        let config = config(id, &identity, seed, &settings, host.leader_timeout_ms);
         let replica = replica_options(id, &settings);
         let opened = Opened::new(config, replica, host.local(now), (store, restored), machine, snapshots)
             .map_err(|error| words(&error))?;

@@ -85,6 +85,9 @@ pub(crate) fn draw_settings(rng: &mut Rng) -> Settings {
     if rng.permille(200) {
         settings.write_stall_ms = rng.pick(&[400, 1000, 2000]);
     }
+    if rng.permille(250) {
+        settings.retimed = rng.range(100, 900);
+    }
     settings
 }
 

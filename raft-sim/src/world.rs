@@ -217,7 +217,8 @@ impl<S: Subject> World<S> {
             let clock = Clock::new(world.rng.below(10 * SECOND), rate);
             let disk = world.new_disk(id, 0);
             let store = StoreId(u128::from(id.0));
-            let host = Host::new(id, disk, clock, store, id.0 <= world.settings.nodes);
+            let mut host = Host::new(id, disk, clock, store, id.0 <= world.settings.nodes);
+            host.leader_timeout_ms = world.settings.leader_timeout_ms;
             world.hosts.insert(id, host);
             let at = world.rng.below(200 * MS);
             world.plan_start(id, at);

@@ -29,9 +29,10 @@ impl<S: Subject> World<S> {
     pub(crate) fn check_rules(&mut self, id: NodeId, before: &Before) -> Checked {
         let now = self.now;
         let settings = &self.settings;
-        let (leader_timeout, stall) = (ms(settings.leader_timeout_ms), ms(settings.write_stall_ms));
-        let silence = (leader_timeout + leader_timeout / 2).min(ms(settings.election_timeout_ms));
+        let (election_timeout, stall) = (ms(settings.election_timeout_ms), ms(settings.write_stall_ms));
         let host = self.hosts.get_mut(&id).expect("known");
+        let leader_timeout = ms(host.leader_timeout_ms);
+        let silence = (leader_timeout + leader_timeout / 2).min(election_timeout.max(leader_timeout));
         let local = host.local(now);
         // A leader that stood still may go on until it has had time to hear what was answered meanwhile.
         let resumed = host.local(host.resumed_at.min(now));

@@ -22,6 +22,8 @@ struct Speaker<'a> {
     /// On its own clock.
     now: Time,
     leader_timeout: Duration,
+    /// Until then, what an earlier life promised binds it.
+    bound_until: Time,
     /// Promises of votes, everybody's.
     promised: &'a mut Promised,
 }
@@ -37,7 +39,8 @@ impl<S: Subject> World<S> {
             node: process.service.replica().node(),
             heard: &mut process.heard,
             now,
-            leader_timeout: ms(self.settings.leader_timeout_ms),
+            leader_timeout: ms(host.leader_timeout_ms),
+            bound_until: host.bound_until,
             promised: &mut self.truth.promised,
         };
         match &message.body {
@@ -107,6 +110,13 @@ impl Speaker<'_> {
 
     fn may_promise(&self, message: &Message) -> Checked {
         let leads = self.heard.led == Some(message.term) && self.node.is_leader();
+        promise!(
+            Rules,
+            self.bound_until <= self.now.after(GRACE),
+            "{} promises a vote to {} before what its earlier life promised has ended (thesis, section 6.4.1)",
+            self.id,
+            message.to
+        );
         promise!(
             Rules,
             !leads && self.heard.leader_at.is_none_or(|at| self.is_over(at)),

@@ -144,3 +144,29 @@ pub(super) fn longer_but_older(settings: &mut Settings, draft: &mut Draft) {
         draft.pause(4 * timeout, 6 * timeout);
     }
 }
+
+/// An operator restarts node by node with other time-outs, down and up, while clients read by the lease; right after a voter is
+/// back the leader is cut off.
+pub(super) fn rolling_settings(settings: &mut Settings, draft: &mut Draft) {
+    (settings.nodes, settings.spares) = (draft.rng.pick(&[3, 3, 5]), 0);
+    (settings.retimed, settings.reads, settings.consistent, settings.stale) = (1000, 500, 0, 0);
+    settings.drift = draft.rng.pick(&[0, 20, 45]);
+    settings.flush_us = draft.rng.pick(&[150, 2_000, 20_000]);
+    for round in 0..12 {
+        let who = Target::Node(NodeId(1 + round % settings.nodes));
+        let down_ms = draft.rng.range(10, 200);
+        let how = draft.crash();
+        let ends = if draft.rng.permille(500) {
+            Action::Stop { who, down_ms }
+        } else {
+            Action::Crash { who, how, down_ms }
+        };
+        draft.act(ends);
+        draft.at_ms += down_ms;
+        draft.pause(10, 1500);
+        if draft.rng.permille(600) {
+            draft.act(Action::Isolate { who: Target::Leader, ms: 2500 });
+            draft.pause(1000, 3000);
+        }
+    }
+}

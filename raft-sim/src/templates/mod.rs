@@ -87,6 +87,7 @@ const TEMPLATES: &[(&str, Template)] = &[
     ("to-and-fro", leaders::to_and_fro),
     ("to-and-fro", leaders::to_and_fro),
     ("terms-apart", leaders::terms_apart),
+    ("rolling-settings", leaders::rolling_settings),
     ("longer-but-older", leaders::longer_but_older),
     ("called-and-demoted", members::called_and_demoted),
     ("narrow-links", busy::narrow_links),
