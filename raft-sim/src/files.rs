@@ -1,7 +1,6 @@
 //! What a node's files and memory may grow to, whatever the load.
 
 use raftkit_core::NodeId;
-use raftkit_disk::Slack;
 
 use crate::folders::Folders;
 use crate::subject::Subject;
@@ -17,11 +16,6 @@ const LOG_BYTES: u64 = 6 << 20;
 const STATE_TIMES: u64 = 12;
 /// As for the log.
 const STATE_BYTES: u64 = 16 << 20;
-/// Once it is quiet: what is in a database takes so many times as much in pages, at most.
-const PAGES_TIMES: u64 = 2;
-/// Once it is quiet: what redb takes for itself.
-const EMPTY_BYTES: u64 = 2 << 20;
-
 impl<S: Subject> World<S> {
     /// What a node's log takes on disk and in memory, after its thread has done something.
     pub(crate) fn check_log_size(&mut self, id: NodeId) {
@@ -44,18 +38,6 @@ impl<S: Subject> World<S> {
         let most = STATE_TIMES * self.live_most() + STATE_BYTES;
         let file = self.state_bytes(id);
         self.ensure(bounded(id, "state.redb", file, most));
-    }
-
-    /// Why files are not as short as they are to be once it is quiet.
-    pub(crate) fn files_too_long(&self) -> Option<String> {
-        let slack = Slack::new(self.settings.slack_kib << 10);
-        self.hosts.values().find_map(|host| {
-            host.process.as_ref()?;
-            let kept = host.durable.bytes() as u64;
-            let (file, most) = (self.log_bytes(host.id), slack.most(PAGES_TIMES * kept + EMPTY_BYTES));
-            (file > most)
-                .then(|| format!("log.redb of {} has {file} bytes, {kept} of which it keeps", host.id))
-        })
     }
 
     fn log_bytes(&self, id: NodeId) -> u64 {

@@ -230,9 +230,7 @@ impl<S: Subject> World<S> {
             (!self.clients.open.is_empty(), format!("{} requests are not answered", self.clients.open.len())),
         ];
         let broken = rules.into_iter().find(|(broken, _)| *broken).map(|(_, why)| why);
-        broken
-            .or_else(|| self.present().into_iter().find_map(|id| self.lagging(id, leader)))
-            .or_else(|| self.files_too_long())
+        broken.or_else(|| self.present().into_iter().find_map(|id| self.lagging(id, leader)))
     }
 
     fn lagging(&self, id: NodeId, leader: NodeId) -> Option<String> {

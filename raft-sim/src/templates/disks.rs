@@ -112,7 +112,7 @@ pub(super) fn full_disk(settings: &mut Settings, draft: &mut Draft) {
 }
 
 /// Large values without a pause on disks that are slower than they come: neither files nor memory may grow with what has passed
-/// through, and once it is quiet the files are short again.
+/// through.
 pub(super) fn large_values(settings: &mut Settings, draft: &mut Draft) {
     let neutral = Settings::default();
     (settings.nodes, settings.spares, settings.crippled) = (3, 0, 0);
