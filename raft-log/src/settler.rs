@@ -135,6 +135,8 @@ pub(crate) struct SettleCore {
     pub(crate) file: Arc<dyn DiskFile>,
     /// The copy in the making.
     pub(crate) copy: Option<Copy>,
+    /// So many durable commits are missing until what compaction steps freed is free: until then it counts as in use.
+    pub(crate) loose: u8,
 }
 
 impl SettleCore {
@@ -203,6 +205,7 @@ impl SettleCore {
             if mutant!(SettledMarkLast) { mutants::mark_apart(database, state, mark) } else { Ok(()) }
         });
         self.shared.end_on_error(mutant!(SettleErrorSwallowed, result.or(Ok(())), result))?;
+        self.loose = self.loose.saturating_sub(1);
         self.before = self.settled;
         self.settled = mark;
         self.shared.view().settled(mark.seq, self.state.last.index);
@@ -214,6 +217,7 @@ impl SettleCore {
         self.shared.alive()?;
         let base = mutant!(CompactsUnsettledBase, self.shared.view().base(), self.state.base.id.index);
         let result = self.shared.with(|database| compaction::step(database, base));
+        self.loose = 2;
         self.shared.end_on_error(result)
     }
 
@@ -225,6 +229,9 @@ impl SettleCore {
 
     fn try_to_give_back(&mut self) -> Result<Progress, Trouble> {
         if self.copy.is_none() {
+            while self.loose > 0 && self.home.slack.may_be_much(self.file.len()?) {
+                self.advance()?;
+            }
             let file_bytes = self.file.len()?;
             if !self.shared.with(|database| self.home.is_worth_a_copy(file_bytes, database))? {
                 return Ok(Progress::Nothing);

@@ -71,6 +71,7 @@ impl Store {
             },
             file: opened.file,
             copy: None,
+            loose: 0,
         });
         let journal = Journal::new(opened.journal_file, opened.settled, opened.witness);
         let mut flusher = Flusher::new(core.clone(), shared, journal, opened.identity, opened.state);
