@@ -236,7 +236,10 @@ fn cargo(out: &[Action]) -> Vec<(Option<u32>, BulkId)> {
         match SnapshotMessage::decode(body.clone()).unwrap() {
             SnapshotMessage::Offer(_) => Some((None, *id)),
             SnapshotMessage::Chunk { chunk, .. } => Some((Some(chunk), *id)),
-            other => panic!("{other:?} has a few bytes"),
+            other @ (SnapshotMessage::Want { .. }
+            | SnapshotMessage::Working { .. }
+            | SnapshotMessage::Installed { .. }
+            | SnapshotMessage::Refused { .. }) => panic!("{other:?} has a few bytes"),
         }
     };
     out.iter().filter_map(named).collect()
