@@ -88,6 +88,7 @@ impl HttpBody for Streamed {
 ///
 /// # Errors
 /// Too many bytes of answers are on their way.
+#[expect(clippy::disallowed_methods, reason = "a panic ends this list alone, without its end, as it does a request")]
 pub(super) fn stream(
     lists: &Lists,
     client: Client,
