@@ -50,44 +50,47 @@ impl Machine {
 /// What a waiter does next; it wants to see the state above `asked`.
 #[derive(Clone, Copy)]
 enum Waiter {
-    /// Looks: arms, then reads.
-    Arms,
-    Reads,
+    Looks,
     Waits,
-    Returned(u64),
 }
 
-/// Runs a waiter's steps and, before each of them, as many of the machine's as `schedule` says; then the rest of both.
-/// The arming and the reading of one look are steps of their own: the machine may run between them.
+/// Runs a waiter's steps and, before each of them, as many of the machine's as `schedule` says; then the rest of both. A
+/// look has three places where the machine may run: before it, before its read and after its read. Returns what the waiter
+/// has seen, or none if it waits for ever.
 fn run(schedule: &[usize], changes: u64, asked: u64) -> Option<u64> {
     let watches = Arc::new(Watches::new(LogIndex(0)));
     let mut machine = Machine { watches: Arc::clone(&watches), visible: Cell::new(0), published: 0 };
     let mut watch = Watch::new(&watches, prefix("p/"));
     let count = Arc::default();
-    let (mut waiter, mut left) = (Waiter::Arms, 2 * changes);
+    let (mut waiter, mut left) = (Waiter::Looks, 2 * changes);
     let mut schedule = schedule.iter().copied();
-    loop {
+    let mut go_on = |machine: &mut Machine| {
         // Once the schedule is at its end the machine does all that is left.
         let steps = schedule.next().map_or(left, |steps| (steps as u64).min(left));
-        for _ in 0..steps {
-            machine.step();
-        }
+        (0..steps).for_each(|_| machine.step());
         left -= steps;
+        left
+    };
+    loop {
+        let left = go_on(&mut machine);
         waiter = match waiter {
-            Waiter::Arms => {
-                watch.look(|| ());
-                Waiter::Reads
+            Waiter::Looks => {
+                let seen = watch.look(|| {
+                    go_on(&mut machine);
+                    let seen = machine.visible.get();
+                    go_on(&mut machine);
+                    seen
+                });
+                if seen > asked {
+                    return Some(seen);
+                }
+                Waiter::Waits
             }
-            Waiter::Reads => match machine.visible.get() {
-                seen if seen > asked => Waiter::Returned(seen),
-                _ => Waiter::Waits,
-            },
             Waiter::Waits => match poll(&mut watch, &count) {
-                Poll::Ready(()) => Waiter::Arms,
+                Poll::Ready(()) => Waiter::Looks,
                 Poll::Pending if left == 0 => return None,
                 Poll::Pending => Waiter::Waits,
             },
-            Waiter::Returned(seen) => return Some(seen),
         };
     }
 }

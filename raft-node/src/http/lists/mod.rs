@@ -15,6 +15,7 @@ mod streaming;
 mod turns;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -34,6 +35,10 @@ pub(crate) use readers::Readers;
 /// A list up to this size, in bytes, is held as a whole and shared by all who ask for it; a longer one is read again for
 /// each of them, at the pace at which they take it. Most lists that are watched are far smaller.
 const WHOLE_BYTES_MAX: usize = 4 << 20;
+
+/// A client's turn ends with the step that brings it to this length: most lists take one or two turns, as each costs a
+/// hand-over between threads, and others wait no longer than this.
+const TURN: Duration = Duration::from_millis(4);
 
 /// What tells lists apart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,12 +126,17 @@ impl Lists {
         let mut making = Making::new(key, listing);
         let index = loop {
             let lists = self.clone();
-            let step = move || {
-                let step = making.step(&lists);
-                (making, step)
+            let turn = move || {
+                let end = Instant::now() + TURN;
+                loop {
+                    let step = making.step(&lists);
+                    if !matches!(step, Ok(Step::More)) || Instant::now() >= end {
+                        return (making, step);
+                    }
+                }
             };
             // In the turn of any of those who wait: one who has asked for much else must not keep the others waiting.
-            let (back, step) = self.readers.run_for(&place.clients(), step).await?;
+            let (back, step) = self.readers.run_for(&place.clients(), turn).await?;
             making = back;
             if let Step::End { index } = step.map_err(failed)? {
                 break index;

@@ -88,7 +88,10 @@ impl HttpBody for Streamed {
 ///
 /// # Errors
 /// Too many bytes of answers are on their way.
-#[expect(clippy::disallowed_methods, reason = "a panic ends this list alone, without its end, as it does a request")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a panic ends this list alone, without its end, as it does a request"
+)]
 pub(super) fn stream(
     lists: &Lists,
     client: Client,
@@ -172,6 +175,27 @@ impl Producer {
                 return;
             }
             self = Self { lists, client, listing, encoder, share, places };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_list_that_breaks_off_does_not_end_well() {
+        for whole in [true, false] {
+            let (sender, pieces) = mpsc::channel(2);
+            let piece = Next::Piece(Bytes::from_static(b"[1"));
+            assert!(sender.send(piece).await.is_ok());
+            if whole {
+                assert!(sender.send(Next::End).await.is_ok());
+            }
+            drop(sender);
+            assert_eq!(Streamed { pieces }.collect().await.is_ok(), whole);
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Lists over a machine that applies meanwhile.
 
 use std::path::Path;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -221,7 +220,13 @@ async fn a_stream_holds_a_few_pieces_and_ends_with_its_client() {
         tokio::task::yield_now().await;
         assert!(lists.budget.used() <= most, "{}", lists.budget.used());
     }
-    drop((first, body));
+    // Two pieces are on their way as long as the client holds them, whatever it asks for.
+    let second = body.frame().await.unwrap().unwrap();
+    let third = tokio::time::timeout(Duration::from_millis(100), body.frame()).await;
+    assert!(third.is_err(), "a third piece was made");
+    drop(second);
+    let third = body.frame().await.unwrap().unwrap();
+    drop((first, third, body));
     let freed = async {
         while lists.budget.used() > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -271,4 +276,30 @@ async fn a_place_knows_for_whom_its_list_is_made() {
     assert_eq!(place.clients().into_iter().collect::<Vec<_>>(), [CLIENT]);
     drop(again);
     assert!(place.clients().is_empty());
+}
+
+#[tokio::test]
+async fn a_change_that_is_visible_and_has_fired_nothing_yet_is_not_passed_over() {
+    // Two machines with the same entries stand for two moments of one: the watch knows of the first three entries, readers
+    // see the fourth, which is under the prefix, as they do between a commit and its publishing.
+    let (mut before, mut after) = (machine(), machine());
+    for machine in [&mut before, &mut after] {
+        for key in ["p/a", "q", "r"] {
+            put(machine, key, b"1");
+        }
+    }
+    let lists = lists(&before, 10 << 20);
+    let since = before.applied().index;
+    let (mut kept, _) = lists.make(&place(CLIENT), &recurse("p/")).await.unwrap();
+    let same = kept.list(&after.reader(), &recurse("p/"), since).unwrap();
+    assert!(same.is_some_and(|list| list.index == 1));
+    let changed = put(&mut after, "p/a", b"2");
+    assert!(kept.list(&after.reader(), &recurse("p/"), changed).unwrap().is_none());
+}
+
+fn place(client: Client) -> Place {
+    let place = Place::default();
+    // As if the client waited for as long as the test runs.
+    std::mem::forget(place.wait(client));
+    place
 }
