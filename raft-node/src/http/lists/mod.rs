@@ -225,5 +225,5 @@ fn failed(error: ListError) -> Problem {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "test")]
+#[allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test")]
 mod tests;
