@@ -56,6 +56,8 @@ pub struct Node {
     pub(crate) leader_heard: Option<Time>,
     /// When this node last found that it had stood still, and began its time-outs anew for it.
     pub(crate) excused: Option<Time>,
+    /// When it was last called after a long gap.
+    pub(crate) resumed: Time,
     /// When a node that does not lead does something about it.
     pub(crate) campaign_at: Time,
     /// How long it waits for a leader, at least and at most, in the membership of that entry.
@@ -120,6 +122,7 @@ impl Node {
     /// Takes one input and appends to `effects` what must be done. Never blocks and never fails half-way; a `now`
     /// before the last one counts as the last one.
     pub fn handle(&mut self, now: Time, input: Input, effects: &mut Effects) {
+        self.note_gap(now);
         self.now = self.now.max(now);
         if self.ended {
             return answer_stopped(input, effects);

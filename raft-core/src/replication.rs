@@ -104,13 +104,9 @@ impl Node {
     /// Whether no quorum was heard for too long, by a leader that was there to hear it.
     fn gives_up_leading(&mut self) -> bool {
         let is_due = |node: &Self| node.quorum_deadline().is_some_and(|at| at <= node.now);
-        let Role::Leader(leader) = &self.role else { return false };
-        let beat = leader.progress.values().map(|peer| peer.beat_at).min();
-        if is_due(self)
-            && let Some(beat) = beat
-        {
-            let heard = self.quorum_heard();
-            self.excuses_itself(beat, heard);
+        let heard = self.quorum_heard();
+        if is_due(self) && heard.is_some_and(|heard| self.resumed > heard) {
+            self.excuse(heard);
         }
         is_due(self)
     }

@@ -57,6 +57,7 @@ impl Node {
             lower_promise_at: (hard_state.promise > config.leader_timeout).then(|| now.after(bound)),
             leader_heard: None,
             excused: None,
+            resumed: Time(0),
             campaign_at: now,
             patience: (config.leader_timeout, config.leader_timeout),
             patience_of: None,

@@ -10,12 +10,23 @@ use crate::Time;
 use crate::raft::Node;
 
 impl Node {
-    /// Whether a time-out is to begin anew because this node stood still when it should have acted, at `due`. Not twice
-    /// in a row: a node that is always late must act in the end. `heard` is when it last heard whom the time-out is
-    /// about; where it never did, nothing is there to be kept.
+    /// Notes a call after a gap that a leader never leaves by itself: it has heartbeats to send. Before anything else is done,
+    /// as what a call leads to may move the deadlines that would tell.
+    pub(crate) fn note_gap(&mut self, now: Time) {
+        if now.since(self.now) > self.config.heartbeat_interval * 2 {
+            self.resumed = now;
+        }
+    }
+
+    /// Whether a time-out is to begin anew because this node should have acted at `due` and stood still. `heard` is when
+    /// it last heard whom the time-out is about; where it never did, nothing is there to be kept.
     pub(crate) fn excuses_itself(&mut self, due: Time, heard: Option<Time>) -> bool {
-        let late = self.now.since(due) > self.config.heartbeat_interval;
-        let excused = late && heard > self.excused;
+        self.now.since(due) > self.config.heartbeat_interval && self.excuse(heard)
+    }
+
+    /// Begins time-outs anew, but not twice in a row: a node that is always late must act in the end.
+    pub(crate) fn excuse(&mut self, heard: Option<Time>) -> bool {
+        let excused = heard > self.excused;
         if excused {
             self.excused = Some(self.now);
         }

@@ -89,7 +89,7 @@ settings! {
     priorities = 0, "1: nodes have priorities of their own as leaders.";
     patience_ms = 90_000, "Once faults have ended all must be as it should be within so long.";
     steady_ms = 0, "From then on until faults end the leader stays, unless this is 0.";
-    flowing = 0, "1: in that time writes succeed all along, and few end in doubt.";
+    flowing = 0, "1: in that time writes succeed all along, and no more end in doubt.";
     crippled = 0, "1: a minority stays cut off or down when faults end.";
     apart = 0, "1: log, state and snapshots have folders of their own, and none hides what another left unsynced.";
 }

@@ -44,10 +44,10 @@ struct GivenUp {
 }
 
 impl Forwarding {
-    /// Writes may take as long as `commit_timeout`. Half of it is planned for: what the leader takes waits there for up to
-    /// another half.
+    /// Writes may take as long as `commit_timeout`. A quarter of it is planned for: what the leader takes waits there for
+    /// up to a half.
     pub(super) fn new(commit_timeout: Duration) -> Self {
-        let budget = commit_timeout / 2;
+        let budget = commit_timeout / 4;
         Self { budget, pace: Pace::new(budget), calls: BTreeMap::new(), given_up: BTreeMap::new(), bytes: 0 }
     }
 
@@ -93,7 +93,7 @@ impl Forwarding {
     }
 
     fn expire(&mut self, now: Time) {
-        let (bytes, later) = (&mut self.bytes, now.after(self.budget * 4));
+        let (bytes, later) = (&mut self.bytes, now.after(self.budget * 8));
         self.given_up.retain(|_, call| {
             let stays = now < *call.until.get_or_insert(later);
             if !stays {
