@@ -71,6 +71,19 @@ impl Config {
         }
     }
 
+    /// The longest round trip between two nodes that these settings bear:
+    ///
+    /// - A round's answer comes a round trip after its heartbeat, and the next one a heartbeat later. All of that must fit
+    ///   into the promise of not voting, less the clock error, or a leader has no lease between its rounds.
+    /// - A follower's time-outs are spread over half of `leader_timeout`: one that is a round trip ahead of the others is
+    ///   elected before they ask themselves.
+    /// - An election is a round of pre-votes and one of votes, within `election_timeout`.
+    #[must_use]
+    pub fn round_trip_max(&self) -> Duration {
+        let lease = self.leader_timeout.saturating_sub(self.clock_error + self.heartbeat_interval);
+        lease.min(self.leader_timeout / 2).min(self.election_timeout / 2)
+    }
+
     /// Checks that the settings make sense together.
     ///
     /// # Errors
@@ -81,6 +94,7 @@ impl Config {
             (self.clock_error < self.leader_timeout / 2, ConfigError::ClockErrorTooLarge),
             (self.leader_timeout <= self.election_timeout, ConfigError::ElectionTooShort),
             (!self.heartbeat_interval.is_zero(), ConfigError::ZeroHeartbeat),
+            (self.round_trip_max() >= self.leader_timeout / 10, ConfigError::NoRoundTrip),
             (self.batch_bytes_max > 0, ConfigError::ZeroBatch),
             (
                 self.inflight_bytes_max > 0
@@ -108,6 +122,12 @@ pub enum ConfigError {
     /// A leader would do nothing but heartbeats.
     #[error("the heartbeat interval must be above zero")]
     ZeroHeartbeat,
+    /// A leader would be without a lease between its rounds, wherever its followers are.
+    #[error(
+        "the heartbeat interval and the clock error together must be at most nine tenths of the leader time-out: \
+         what is left is for the way to a follower and back"
+    )]
+    NoRoundTrip,
     /// Nothing could be sent.
     #[error("the batch limit must be above zero")]
     ZeroBatch,

@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 
 use crate::raft::Node;
 use crate::role::Role;
-use crate::{Health, LogIndex, Membership, NodeId, RoleName, Status, Term, Time};
+use crate::{Health, LogIndex, Member, Membership, NodeId, RoleName, Status, Term, Time};
 
 impl Node {
     /// The leader it knows, itself included.
@@ -75,6 +75,28 @@ impl Node {
     #[must_use]
     pub fn membership_index(&self) -> LogIndex {
         self.memberships.current().id().index
+    }
+
+    /// True when the membership in force is committed, and thus cannot be truncated any more.
+    #[must_use]
+    pub fn membership_is_committed(&self) -> bool {
+        self.memberships.is_committed(self.commit)
+    }
+
+    /// The other nodes that this one may have something to tell: the members and, until that is committed, those that
+    /// the newest change removes. They are served until then, and their last message is among the effects of the input
+    /// that commits their removal.
+    pub fn contacts(&self) -> impl Iterator<Item = (NodeId, &Member)> {
+        let (current, own) = (self.memberships.current(), self.config.node);
+        let previous = (!self.membership_is_committed()).then(|| self.memberships.previous());
+        let removed = previous.into_iter().flat_map(Membership::members);
+        let removed = removed.filter(|(id, _)| !current.contains(**id));
+        current
+            .members()
+            .iter()
+            .chain(removed)
+            .map(|(id, member)| (*id, member))
+            .filter(move |(id, _)| *id != own)
     }
 
     /// Whether it still holds everything that it ever acknowledged.

@@ -228,6 +228,44 @@ fn a_change_to_a_joint_membership_is_refused() {
     assert_eq!(it.effects.done, [Done { ticket: Ticket(7), outcome }]);
 }
 
+/// A lease lasts for a leader time-out less the clock error, and is renewed a heartbeat and a round trip later.
+#[test]
+fn settings_that_leave_no_time_for_a_round_trip_are_refused() {
+    let config = |heartbeat, clock_error| Config {
+        heartbeat_interval: Duration::from_millis(heartbeat),
+        clock_error: Duration::from_millis(clock_error),
+        ..Config::new(NodeId(1), StoreId(1), Incarnation(1), 1)
+    };
+    let bears = |config: Config| (config.validate(), config.round_trip_max().as_millis());
+    assert_eq!(bears(config(100, 50)), (Ok(()), 250), "half of the leader time-out");
+    assert_eq!(bears(config(250, 100)), (Ok(()), 150));
+    assert_eq!(bears(config(250, 200)), (Ok(()), 50));
+    assert_eq!(bears(config(250, 201)), (Err(ConfigError::NoRoundTrip), 49));
+    let far = Config { leader_timeout: Duration::from_secs(4), ..config(100, 50) };
+    assert_eq!(far.round_trip_max(), Duration::from_millis(500), "half of the election time-out");
+}
+
+/// A removed voter is served until its removal is committed (thesis, section 4.2.3), and the input that commits it says the
+/// last to it: only then may a transport let go of it.
+#[test]
+fn a_removed_peer_is_a_contact_until_its_removal_is_committed() {
+    let contacts = |it: &Driven| it.node.contacts().map(|(id, _)| id.0).collect::<Vec<_>>();
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.elect(&[2]);
+    it.hear(2, 2, answer(matches(2), 1));
+    assert_eq!((contacts(&it), it.node.membership_is_committed()), (vec![2, 3], true));
+    let target = voters(&[1, 2]);
+    let change = MembershipChange { ticket: Ticket(7), seen: it.node.membership().id(), target };
+    it.give(Input::Change(Box::new(change))).persist();
+    assert!(!it.node.membership().contains(NodeId(3)));
+    assert_eq!((contacts(&it), it.node.membership_is_committed()), (vec![2, 3], false));
+    it.hear(2, 2, answer(matches(3), 1));
+    assert_eq!((contacts(&it), it.node.membership_is_committed()), (vec![2], true));
+    let last: Vec<_> = it.appends().into_iter().filter(|(to, _)| *to == NodeId(3)).collect();
+    assert_eq!(last.len(), 1, "{last:?}");
+    assert_eq!(last[0].1.commit, LogIndex(3));
+}
+
 /// The membership names the data folder that this node lost: it may have voted and acknowledged from there.
 #[test]
 fn a_node_does_not_campaign_from_another_data_folder() {

@@ -188,6 +188,21 @@ fn an_address_is_given_more_time_each_time_that_it_did_not_answer_in_time() {
 }
 
 #[test]
+fn an_attempt_to_an_address_hears_of_calls_from_there_that_came_since_it_began() {
+    let (near, far): (SocketAddr, SocketAddr) = (([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into());
+    let mut paths = Paths::default();
+    paths.called(ms(40), far, ms(10));
+    let verdict = |paths: &Paths, address, begun, now| {
+        let mut attempt = paths.attempt(begun, ms(1000), address);
+        paths.tell(address, begun, &mut attempt);
+        attempt.verdict(now)
+    };
+    assert_eq!(verdict(&paths, far, ms(0), ms(200)), Verdict::Again);
+    assert_eq!(verdict(&paths, near, ms(0), ms(200)), Verdict::GoOn { until: ms(1000) });
+    assert_eq!(verdict(&paths, far, ms(41), ms(200)), Verdict::GoOn { until: ms(1041) }, "it was before");
+}
+
+#[test]
 fn an_attempt_alone_says_when_it_is_over() {
     let attempt = Attempt::new(ms(5), ms(1000), 0, None);
     assert_eq!(attempt.verdict(ms(5)), Verdict::GoOn { until: ms(1005) });

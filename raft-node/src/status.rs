@@ -64,6 +64,9 @@ pub struct MemberStatus {
     pub voter: bool,
     /// On the leader: what the member is known to hold durably.
     pub matched: Option<LogIndex>,
+    /// How long a packet takes to it and back, in microseconds; none without a connection, or for the node itself.
+    #[serde(default)]
+    pub round_trip_us: Option<u64>,
 }
 
 /// A cluster's id, shown as hexadecimal digits.

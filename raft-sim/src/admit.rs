@@ -50,16 +50,31 @@ fn expected<S: Subject>(hosts: &BTreeMap<NodeId, Host<S>>, at: NodeId, of: NodeI
 
 /// Both sides greet and check each other; true when they let each other in.
 pub(crate) fn greet<S: Subject>(hosts: &mut BTreeMap<NodeId, Host<S>>, from: End, to: End) -> bool {
-    let Some(dialler) = heard(hello(from, Some(CLUSTER))) else { return false };
-    if check_hello(&own(to), expected(hosts, to.node, from.node), None, &dialler).is_err() {
+    admit_dialler(hosts, from, to) && admit_dialled(hosts, from, to)
+}
+
+/// True when the node that was dialled lets the one that dialled it in.
+pub(crate) fn admit_dialler<S: Subject>(hosts: &mut BTreeMap<NodeId, Host<S>>, from: End, to: End) -> bool {
+    admit(hosts, from, to, None)
+}
+
+/// True when the node that dialled takes the one that answered for whom it wanted.
+pub(crate) fn admit_dialled<S: Subject>(hosts: &mut BTreeMap<NodeId, Host<S>>, from: End, to: End) -> bool {
+    admit(hosts, to, from, Some(to.node))
+}
+
+fn admit<S: Subject>(
+    hosts: &mut BTreeMap<NodeId, Host<S>>,
+    who: End,
+    by: End,
+    expected_node: Option<NodeId>,
+) -> bool {
+    let Some(hello) = heard(hello(who, Some(CLUSTER))) else { return false };
+    if check_hello(&own(by), expected(hosts, by.node, who.node), expected_node, &hello).is_err() {
         return false;
     }
-    let Some(process) = hosts.get_mut(&to.node).and_then(|host| host.process.as_mut()) else { return false };
-    if process.lives.admit(to.node, &Remote::of(&dialler)).is_err() {
-        return false;
-    }
-    let Some(answer) = heard(hello(to, Some(CLUSTER))) else { return false };
-    check_hello(&own(from), expected(hosts, from.node, to.node), Some(to.node), &answer).is_ok()
+    let Some(process) = hosts.get_mut(&by.node).and_then(|host| host.process.as_mut()) else { return false };
+    process.lives.admit(by.node, &Remote::of(&hello)).is_ok()
 }
 
 /// True when a message is one that the connection's other side may send.

@@ -10,6 +10,7 @@ use raftkit_snapshot::SnapshotMessage;
 
 use crate::Mark;
 use crate::network::Lane;
+use crate::round::encoded;
 use crate::subject::Subject;
 use crate::violation::{Checked, promise};
 use crate::world::{Happening, SECOND, World};
@@ -76,7 +77,9 @@ impl<S: Subject> World<S> {
         {
             *waiting = waiting.saturating_sub(1);
         }
-        self.send_frame(id, to, Lane::Bulk, &Frame::Bulk { body });
+        if let Some(frame) = encoded(&Frame::Bulk { body }) {
+            self.transmit(id, to, Lane::Bulk, frame);
+        }
         if let Some(name) = name {
             self.give(id, ServiceEvent::Replica(Event::BulkLeft(name)));
         }

@@ -8,6 +8,7 @@ use raftkit_replica::ServiceEvent;
 
 use crate::Mark;
 use crate::host::Trap;
+use crate::network::Lane;
 use crate::script::{Action, Call, Crash, Target};
 use crate::subject::Subject;
 use crate::trace::kind;
@@ -172,7 +173,10 @@ impl<S: Subject> World<S> {
     /// The connections between two nodes break, and each hears of it: no answer comes any more to what it has asked.
     fn hang_up(&mut self, one: NodeId, two: NodeId) {
         for (from, to) in [(one, two), (two, one)] {
-            self.network.reset(from, to);
+            for lane in [Lane::Bulk, Lane::Answers] {
+                self.network.reset_lane(from, to, lane);
+            }
+            self.connection_lost(from, to, "it broke");
             let life = self.hosts[&from].life;
             let calls = self.with(from, |process| process.calls.clone()).unwrap_or_default();
             for (call, _) in calls.into_iter().filter(|(_, asked)| *asked == to) {

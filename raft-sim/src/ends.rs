@@ -54,6 +54,8 @@ impl<S: Subject> World<S> {
         let Some(process) = host.process.take() else { return };
         let open: Vec<_> = process.open.keys().copied().collect();
         drop(process);
+        self.farewell(id);
+        let host = self.host(id);
         host.needs_newest_commit |= host.may_have_spoilt(&log, Crash::Kill);
         host.disk.freeze();
         host.disk.kill();

@@ -8,12 +8,14 @@ use raftkit_disk::{Injected, SimulatedDisk, SyncId};
 use raftkit_log::Reader as LogReader;
 use raftkit_net::admission::Lives;
 use raftkit_replica::{
-    Applier, CallId, CallerId, Event, LogWorker, MachineWork, RequestId, Service, ServiceEvent, SnapshotWork,
-    SnapshotWorker,
+    Applier, CallId, CallerId, Contacts, Event, LogWorker, MachineWork, RequestId, Service, ServiceEvent,
+    SnapshotWork, SnapshotWorker,
 };
 
 use crate::bulk::BulkLane;
 use crate::clock::Clock;
+use crate::connections::Outgoing;
+use crate::network::End;
 use crate::rules::Heard;
 use crate::script::{Area, Crash, Moment};
 use crate::shadow::Shadow;
@@ -101,6 +103,14 @@ pub(crate) struct Host<S: Subject> {
     pub(crate) injected: Injected,
 }
 
+/// Who has asked a node: on which connection the answer goes back, and to which call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker {
+    pub(crate) end: End,
+    pub(crate) connection: u64,
+    pub(crate) call: CallId,
+}
+
 /// What runs on a machine.
 pub(crate) struct Process<S: Subject> {
     pub(crate) service: Service,
@@ -122,7 +132,10 @@ pub(crate) struct Process<S: Subject> {
     pub(crate) seen: LogIndex,
     pub(crate) bulk: BulkLane,
     pub(crate) calls: BTreeMap<CallId, NodeId>,
-    pub(crate) callers: BTreeMap<CallerId, (NodeId, u64, CallId)>,
+    pub(crate) callers: BTreeMap<CallerId, Asker>,
+    /// The nodes that it keeps connections to, and these.
+    pub(crate) contacts: Contacts,
+    pub(crate) outgoing: BTreeMap<NodeId, Outgoing>,
     /// The newest life of each peer that its transport has met.
     pub(crate) lives: Lives,
     /// What it has heard and said.

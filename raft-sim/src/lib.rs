@@ -13,7 +13,8 @@
 //! | `run.rs`, `hunt.rs`, `shrink.rs` | one run; many for a machine of one's own; smaller ones |
 //! | `world.rs` | virtual time: hosts, network, clients, and one happening after the other |
 //! | `host.rs`, `start.rs`, `round.rs`, `work.rs` | a machine and its process; how it begins and ends, its loop, its threads |
-//! | `network.rs`, `admit.rs`, `clock.rs` | links; who may come in; a node's clock |
+//! | `connections/`, `network.rs`, `admit.rs` | who is dialled and kept; what carries messages; who may come in |
+//! | `clock.rs` | a node's clock |
 //! | `folders.rs`, `configured.rs` | where on its disk a node keeps what; how its parts are configured |
 //! | `clients/`, `chaos.rs`, `rot.rs` | what clients ask and are told; what the script does, and the operator; what rots |
 //! | `checks.rs`, `rules.rs` | what must hold of a node, and what the protocol allows it |
@@ -32,6 +33,7 @@ mod checks;
 mod clients;
 mod clock;
 mod configured;
+mod connections;
 mod ends;
 mod files;
 mod folders;

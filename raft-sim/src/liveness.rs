@@ -143,6 +143,8 @@ impl<S: Subject> World<S> {
         let led = self.leader().map(|id| (id, self.term_of(id)));
         let answered = self.clients.answered;
         let mut wanted = 0;
+        // To the leader and back, and from there to a quorum and back.
+        let patience = SECOND + 4 * (self.settings.ahead_us + self.settings.back_us);
         let members: Vec<NodeId> = self.present();
         for id in members {
             let number = self.rng.bits();
@@ -153,9 +155,9 @@ impl<S: Subject> World<S> {
             self.ask_subject(id, None, ask, request);
             wanted += 4;
             // One after the other: how much may be uncommitted at once is one of the limits.
-            self.run_until(self.now + SECOND);
+            self.run_until(self.now + patience);
         }
-        self.run_until(self.now + SECOND);
+        self.run_until(self.now + patience);
         let got = self.clients.answered - answered;
         if self.violation().is_none() && got != wanted {
             let open: Vec<_> = self.clients.open.keys().collect();
@@ -202,6 +204,9 @@ impl<S: Subject> World<S> {
         }
         let leader = self.leader().filter(|id| !self.away.contains(id));
         let Some(leader) = leader else { return Some("nobody leads".to_owned()) };
+        if let Some(why) = self.unconnected(&self.present()) {
+            return Some(why);
+        }
         let node = self.hosts[&leader].process.as_ref()?.service.replica().node();
         let membership = node.membership();
         let strangers: Vec<NodeId> =

@@ -8,7 +8,7 @@ use raftkit_core::{Message, NodeId};
 use raftkit_net::queue::{Queue, Urgency};
 
 use crate::Mark;
-use crate::network::{Lane, Sent};
+use crate::network::Lane;
 use crate::subject::Subject;
 use crate::world::{Happening, World};
 
@@ -56,13 +56,13 @@ impl Way {
 }
 
 impl<S: Subject> World<S> {
-    /// Sends a message, at once or when its link has carried what goes before.
-    pub(crate) fn send_message(&mut self, id: NodeId, message: Message) {
+    /// Sends a message on a connection that stands, at once or when its link has carried what goes before.
+    pub(crate) fn transmit_message(&mut self, id: NodeId, message: Message) {
         let to = message.to;
         if self.settings.link_kbps == 0 {
             let mut frame = BytesMut::new();
             if raftkit_net::encode_message(&message, &mut frame).is_ok() {
-                self.send(id, to, Lane::Control, &frame.freeze());
+                self.put_on(id, to, Lane::Control, &frame.freeze());
             }
             return;
         }
@@ -73,14 +73,13 @@ impl<S: Subject> World<S> {
         self.pump(id, to);
     }
 
-    /// The same for any other frame. One that waits for its link counts as sent.
-    pub(crate) fn transmit(&mut self, id: NodeId, to: NodeId, lane: Lane, frame: Bytes) -> Sent {
+    /// The same for any other frame.
+    pub(crate) fn transmit(&mut self, id: NodeId, to: NodeId, lane: Lane, frame: Bytes) {
         if self.settings.link_kbps == 0 {
-            return self.send(id, to, lane, &frame);
+            return self.put_on(id, to, lane, &frame);
         }
         self.way(id, to).others.push_back((lane, frame));
         self.pump(id, to);
-        Sent::OnItsWay
     }
 
     fn way(&mut self, id: NodeId, to: NodeId) -> &mut Way {
@@ -129,7 +128,7 @@ impl<S: Subject> World<S> {
     /// A link has carried a frame.
     pub(crate) fn carried(&mut self, id: NodeId, life: u64, to: NodeId, lane: Lane, frame: &Bytes) {
         if self.process(id, life).is_some() {
-            self.send(id, to, lane, frame);
+            self.put_on(id, to, lane, frame);
         }
     }
 

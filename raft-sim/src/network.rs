@@ -26,6 +26,8 @@ pub(crate) struct End {
 pub(crate) enum Lane {
     /// Raft messages and requests.
     Control,
+    /// Answers to requests: the way back on the connection that the asker dialled.
+    Answers,
     /// Chunks of snapshots.
     Bulk,
 }
@@ -54,7 +56,8 @@ struct Link {
     connection: u64,
     /// Who is connected.
     ends: Option<(End, End)>,
-    refused: bool,
+    /// It has broken, and nobody has noticed yet.
+    broken: bool,
     last_arrival: u64,
     /// What has come of a frame that is not whole yet, and which frame that is.
     buffer: BytesMut,
@@ -77,8 +80,8 @@ pub(crate) enum Sent {
     OnItsWay,
     /// There is no way.
     Blocked,
-    /// The other side does not want this node.
-    Refused,
+    /// A part of it is on its way, and the connection has broken.
+    Broken,
 }
 
 /// All links.
@@ -87,6 +90,7 @@ pub(crate) struct Network {
     links: BTreeMap<(NodeId, NodeId, Lane), Link>,
     ways: BTreeMap<(NodeId, NodeId), Way>,
     rng: Rng,
+    numbers: u64,
     pub(crate) lost: u64,
     pub(crate) split: u64,
     pub(crate) late: u64,
@@ -98,6 +102,7 @@ impl Network {
             links: BTreeMap::new(),
             ways: BTreeMap::new(),
             rng: Rng::new(seed, "network"),
+            numbers: 0,
             lost: 0,
             split: 0,
             late: 0,
@@ -129,17 +134,74 @@ impl Network {
         self.ways.get(&(from, to)).is_some_and(|way| now < way.blocked_until)
     }
 
-    /// Breaks the connections of one direction: what is on its way is lost, half frames with it.
-    pub(crate) fn reset(&mut self, from: NodeId, to: NodeId) {
-        for lane in [Lane::Control, Lane::Bulk] {
-            if let Some(link) = self.links.get_mut(&(from, to, lane)) {
-                link.break_off();
-            }
+    /// Breaks the connection of one direction and lane: what is on its way is lost, half frames with it.
+    pub(crate) fn reset_lane(&mut self, from: NodeId, to: NodeId, lane: Lane) {
+        if let Some(link) = self.links.get_mut(&(from, to, lane)) {
+            link.break_off();
         }
     }
 
-    /// Sends a frame. `greet` is asked when a connection has to be made: true to let it in.
-    #[expect(clippy::too_many_arguments, reason = "both ends, the frame, and where it goes")]
+    /// A connection stands from now on.
+    pub(crate) fn connect(&mut self, from: End, to: End, lane: Lane) {
+        let link = self.links.entry((from.node, to.node, lane)).or_default();
+        link.break_off();
+        link.ends = Some((from, to));
+    }
+
+    pub(crate) fn is_connected(&self, from: End, to: End, lane: Lane) -> bool {
+        self.links.get(&(from.node, to.node, lane)).is_some_and(|link| link.ends == Some((from, to)))
+    }
+
+    /// The connection of that direction and lane that stands, by its number.
+    pub(crate) fn connection(&self, from: NodeId, to: NodeId, lane: Lane) -> u64 {
+        self.links.get(&(from, to, lane)).map_or(0, |link| link.connection)
+    }
+
+    /// A number that was not given before.
+    pub(crate) fn next_number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// A random byte, with which nodes spread their attempts.
+    pub(crate) fn spread(&mut self) -> u8 {
+        self.rng.bits().to_le_bytes()[0]
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.rng.below(limit)
+    }
+
+    /// When a single packet that is sent at `sent_at` arrives; none if it is lost.
+    pub(crate) fn carry(
+        &mut self,
+        sent_at: u64,
+        settings: &Settings,
+        from: NodeId,
+        to: NodeId,
+    ) -> Option<u64> {
+        let way = self.ways.get(&(from, to)).copied().unwrap_or_default();
+        if sent_at < way.blocked_until || self.rng.permille(settings.loss) {
+            return None;
+        }
+        Some(sent_at + self.delay(sent_at, settings, from, to, 1200))
+    }
+
+    /// How long so many bytes take.
+    fn delay(&mut self, now: u64, settings: &Settings, from: NodeId, to: NodeId, bytes: usize) -> u64 {
+        let distance = if from < to { settings.ahead_us } else { settings.back_us };
+        let mut delay = 40 + distance + self.rng.below(settings.delay_us);
+        if self.rng.permille(settings.slow) {
+            delay += self.rng.below(400_000);
+        }
+        let way = self.ways.get(&(from, to)).copied().unwrap_or_default();
+        if now < way.clogged_until {
+            delay += way.clogged_us;
+        }
+        delay + bytes as u64 / 100
+    }
+
+    /// Sends a frame on a connection that stands.
     pub(crate) fn send(
         &mut self,
         now: u64,
@@ -147,37 +209,27 @@ impl Network {
         (from, to): (End, End),
         lane: Lane,
         frame: &Bytes,
-        greet: impl FnOnce() -> bool,
         out: &mut Vec<(u64, Packet)>,
     ) -> Sent {
-        if self.is_blocked(from.node, to.node, now) {
-            return Sent::Blocked;
-        }
-        let link = self.links.entry((from.node, to.node, lane)).or_default();
-        if link.ends != Some((from, to)) {
-            link.break_off();
-            link.ends = Some((from, to));
-            link.refused = !greet();
-        }
-        if link.refused {
-            // Asked again with the next connection.
-            link.ends = None;
-            return Sent::Refused;
-        }
         let way = self.ways.get(&(from.node, to.node)).copied().unwrap_or_default();
+        if now < way.blocked_until {
+            // QUIC repeats it until the connection is given up; what a transport had not handed to it yet may be dropped.
+            let repeated = lane != Lane::Bulk && way.blocked_until != u64::MAX && self.rng.permille(500);
+            if !repeated {
+                self.lost += 1;
+                return Sent::Blocked;
+            }
+        }
         if self.rng.permille(settings.loss) || lane == Lane::Bulk && now < way.starved_until {
             self.lost += 1;
             return Sent::OnItsWay;
         }
-        let mut delay = 40 + self.rng.below(settings.delay_us);
-        if self.rng.permille(settings.slow) {
-            delay += self.rng.below(400_000);
+        let mut at = now.max(way.blocked_until) + self.delay(now, settings, from.node, to.node, frame.len());
+        let link = self.links.entry((from.node, to.node, lane)).or_default();
+        if link.broken {
+            self.lost += 1;
+            return Sent::OnItsWay;
         }
-        if now < way.clogged_until {
-            delay += way.clogged_us;
-        }
-        delay += frame.len() as u64 / 100;
-        let mut at = now + delay;
         if !self.rng.permille(settings.reorder) {
             at = at.max(link.last_arrival + 1);
             link.last_arrival = at;
@@ -204,7 +256,8 @@ impl Network {
                 out.push((later, packet(frame.slice(middle..), Some((number, false)))));
             } else {
                 self.lost += 1;
-                link.doomed();
+                link.broken = true;
+                return Sent::Broken;
             }
             return Sent::OnItsWay;
         }
@@ -257,11 +310,7 @@ impl Link {
     fn break_off(&mut self) {
         self.connection += 1;
         self.ends = None;
+        self.broken = false;
         self.buffer.clear();
-    }
-
-    /// The next frame goes on a new connection.
-    fn doomed(&mut self) {
-        self.ends = None;
     }
 }

@@ -10,7 +10,7 @@ use raftkit_replica::{
 use raftkit_snapshot::SnapshotMessage;
 
 use crate::Mark;
-use crate::host::{IoWork, Process};
+use crate::host::{Asker, IoWork, Process};
 use crate::network::{End, Lane, Sent};
 use crate::subject::Subject;
 use crate::trace::kind;
@@ -135,10 +135,15 @@ impl<S: Subject> World<S> {
         self.shadow_writes(id, &out);
         self.check_transfers(id, applied, hears, &out);
         self.check_round(id, &before);
+        let let_go = self.follow_contacts(id);
         let mut ended = None;
         let mut stopped = false;
         for action in out {
             self.act(id, action, &mut ended, &mut stopped);
+        }
+        // Only now: the last message to a node that was removed is one of the actions.
+        for peer in let_go {
+            self.let_go(id, peer);
         }
         if let Some(why) = ended {
             return self.ended_by_itself(id, &why);
@@ -212,53 +217,48 @@ impl<S: Subject> World<S> {
         End { node: id, life: host.life, store: host.store, incarnation }
     }
 
-    pub(crate) fn send_frame(&mut self, id: NodeId, to: NodeId, lane: Lane, frame: &Frame) -> Sent {
-        let mut buffer = bytes::BytesMut::new();
-        if raftkit_net::encode_frame(frame, &mut buffer).is_err() {
-            return Sent::Blocked;
+    /// Sends a bulk body, on a connection of its own that is made when it is needed.
+    pub(crate) fn put_bulk_on(&mut self, id: NodeId, to: NodeId, frame: &bytes::Bytes) {
+        if self.hosts.get(&to).is_none_or(|host| host.process.is_none()) {
+            return;
         }
-        self.transmit(id, to, lane, buffer.freeze())
+        let (own, other) = (self.end_of(id), self.end_of(to));
+        if !self.network.is_connected(own, other, Lane::Bulk) {
+            let blocked =
+                self.network.is_blocked(id, to, self.now) || self.network.is_blocked(to, id, self.now);
+            if blocked {
+                return;
+            }
+            if !crate::admit::greet(&mut self.hosts, own, other) {
+                return self.hit(Mark::Refused);
+            }
+            self.network.connect(own, other, Lane::Bulk);
+        }
+        if self.send(own, other, Lane::Bulk, frame) == Sent::Broken {
+            self.network.reset_lane(id, to, Lane::Bulk);
+        }
     }
 
-    /// Hands a frame to the network.
-    pub(crate) fn send(&mut self, id: NodeId, to: NodeId, lane: Lane, frame: &bytes::Bytes) -> Sent {
-        if !self.hosts.contains_key(&to) {
-            return Sent::Blocked;
-        }
-        let content = [to.0, frame.len() as u64, xxhash_rust::xxh3::xxh3_64(frame)];
-        self.note(kind::ACTION, id, &content);
-        let ends = (self.end_of(id), self.end_of(to));
-        let down = self.hosts[&to].process.is_none();
-        let hosts = &mut self.hosts;
-        let greet = || crate::admit::greet(hosts, ends.0, ends.1);
+    /// Sends a frame on a connection that stands.
+    pub(crate) fn send(&mut self, own: End, other: End, lane: Lane, frame: &bytes::Bytes) -> Sent {
+        let content = [other.node.0, frame.len() as u64, xxhash_rust::xxh3::xxh3_64(frame)];
+        self.note(kind::ACTION, own.node, &content);
         let mut packets = std::mem::take(&mut self.packets);
-        let sent = if down {
-            Sent::Blocked
-        } else {
-            self.network.send(self.now, &self.settings, ends, lane, frame, greet, &mut packets)
-        };
+        let sent = self.network.send(self.now, &self.settings, (own, other), lane, frame, &mut packets);
         self.marks.hit_if(packets.iter().any(|(_, packet)| packet.part_of.is_some()), Mark::FrameSplit);
         for (at, packet) in packets.drain(..) {
             self.at(at, Happening::Arrive(packet));
         }
         self.packets = packets;
-        match sent {
-            Sent::OnItsWay => {}
-            Sent::Refused => self.hit(Mark::Refused),
-            Sent::Blocked => {
-                // The transport notices after a while, and not each time.
-                if self.rng.permille(60) {
-                    let (at, life) = (self.now + self.rng.below(400 * MS), self.hosts[&id].life);
-                    self.at(at, Happening::Unreachable(id, life, to));
-                }
-            }
-        }
         sent
     }
 
     pub(crate) fn unreachable(&mut self, id: NodeId, life: u64, peer: NodeId) {
         if self.process(id, life).is_some() {
             self.hit(Mark::Unreachable);
+            if self.with(id, |process| process.contacts.unreachable(peer)) == Some(true) {
+                self.let_go(id, peer);
+            }
             self.give(id, ServiceEvent::Replica(Event::Unreachable(peer)));
         }
     }
@@ -267,23 +267,19 @@ impl<S: Subject> World<S> {
         self.hit(Mark::WriteForwarded);
         self.tell(|| format!("{id} -> {to}  call {}, {} bytes", call.0, body.len()));
         self.with(id, |process| process.calls.insert(call, to));
-        let sent = self.send_frame(id, to, Lane::Control, &Frame::Request { id: call.0, body });
-        let life = self.hosts[&id].life;
-        match sent {
-            Sent::OnItsWay => {
-                // The connection may break at any time, also when all was done and the answer is on its way.
-                let breaks = self.rng.permille(30) && !self.healed;
-                let most = if breaks { self.settings.commit_timeout_ms } else { 1500 };
-                let at = self.now + if breaks { 0 } else { 1200 * MS } + self.rng.below(most * MS);
-                self.at(at, Happening::CallLost(id, life, call, true));
-            }
-            // Where there was a connection, nobody can tell whether it was sent.
-            Sent::Blocked | Sent::Refused => {
-                let known = self.rng.permille(500);
-                let at = self.now + if known { self.rng.below(20 * MS) } else { self.rng.below(1500 * MS) };
-                self.at(at, Happening::CallLost(id, life, call, !known));
-            }
+        if let Some(frame) = encoded(&Frame::Request { id: call.0, body }) {
+            self.make_call(id, call, to, frame);
         }
+    }
+
+    /// A call has gone out: the connection may break at any time, also when all was done and the answer is on its way.
+    pub(crate) fn call_may_be_lost(&mut self, id: NodeId, call: CallId) {
+        let life = self.hosts[&id].life;
+        let breaks = self.rng.permille(30) && !self.healed;
+        let most = if breaks { self.settings.commit_timeout_ms } else { 1500 };
+        let round_trips = 4 * (self.settings.ahead_us + self.settings.back_us);
+        let at = self.now + if breaks { 0 } else { 1200 * MS + round_trips } + self.rng.below(most * MS);
+        self.at(at, Happening::CallLost(id, life, call, true));
     }
 
     pub(crate) fn call_lost(&mut self, id: NodeId, life: u64, call: CallId, sent: bool) {
@@ -295,23 +291,30 @@ impl<S: Subject> World<S> {
     }
 
     fn respond(&mut self, id: NodeId, caller: CallerId, body: bytes::Bytes) {
-        let Some(Some((to, life, call))) = self.with(id, |process| process.callers.remove(&caller)) else {
+        let Some(Some(asker)) = self.with(id, |process| process.callers.remove(&caller)) else {
             return self.ensure(Err((
                 crate::Promise::OneAnswer,
                 format!("{id} answered caller {} twice", caller.0),
             )));
         };
-        if self.hosts[&to].life == life {
-            self.send_frame(id, to, Lane::Control, &Frame::Response { id: call.0, body: Some(body) });
+        let Asker { end: other, connection, call } = asker;
+        // On the connection that it asked on, and on no other.
+        if self.network.connection(other.node, id, Lane::Control) != connection {
+            return;
         }
+        let Some(frame) = encoded(&Frame::Response { id: call.0, body: Some(body) }) else { return };
+        self.transmit(id, other.node, Lane::Answers, frame);
     }
 
     /// Bytes arrive at a node.
     pub(crate) fn arrive(&mut self, packet: crate::network::Packet) {
         let (from, to, lane, sender) = (packet.from, packet.to, packet.lane, packet.sender);
+        let connection = packet.connection;
         let host = &self.hosts[&to];
         if host.process.is_none() || self.network.is_blocked(from, to, self.now) {
-            self.network.reset(from, to);
+            if lane == Lane::Bulk {
+                self.network.reset_lane(from, to, lane);
+            }
             return;
         }
         let life = host.life;
@@ -327,11 +330,11 @@ impl<S: Subject> World<S> {
         };
         for frame in frames {
             self.note(kind::ARRIVAL, to, &[from.0, u64::from(frame.kind())]);
-            self.take_frame(sender, to, lane, frame);
+            self.take_frame(sender, connection, to, lane, frame);
         }
     }
 
-    fn take_frame(&mut self, sender: End, to: NodeId, lane: Lane, frame: Frame) {
+    fn take_frame(&mut self, sender: End, connection: u64, to: NodeId, lane: Lane, frame: Frame) {
         let from = sender.node;
         match (lane, frame) {
             (Lane::Control, Frame::Message(message)) => {
@@ -345,10 +348,11 @@ impl<S: Subject> World<S> {
             (Lane::Control, Frame::Request { id, body }) => {
                 // The answer goes back on the connection of that life.
                 let caller = self.clients.next_caller();
-                self.with(to, |process| process.callers.insert(caller, (from, sender.life, CallId(id))));
+                let asker = Asker { end: sender, connection, call: CallId(id) };
+                self.with(to, |process| process.callers.insert(caller, asker));
                 self.give(to, ServiceEvent::Asked { caller, body });
             }
-            (Lane::Control, Frame::Response { id, body }) => {
+            (Lane::Answers, Frame::Response { id, body }) => {
                 let call = CallId(id);
                 let waits = self.with(to, |process| process.calls.remove(&call).is_some()) == Some(true);
                 if waits {
@@ -368,4 +372,10 @@ impl<S: Subject> World<S> {
             }
         }
     }
+}
+
+pub(crate) fn encoded(frame: &Frame) -> Option<bytes::Bytes> {
+    let mut buffer = bytes::BytesMut::new();
+    raftkit_net::encode_frame(frame, &mut buffer).ok()?;
+    Some(buffer.freeze())
 }

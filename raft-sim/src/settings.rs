@@ -52,6 +52,8 @@ settings! {
     conditional = 300, "Of writes: those with a condition.";
     value_bytes = 16, "The longest value.";
     drift = 0, "Clocks run up to so many thousandths too fast or too slow.";
+    ahead_us = 0, "The distance: a message to a node with a higher id takes at least so long, also once faults have ended.";
+    back_us = 0, "The same to a node with a lower id.";
     delay_us = 500, "A message takes up to so long.";
     loss = 0, "Of messages: lost.";
     duplicates = 0, "Of messages: delivered twice.";
@@ -67,6 +69,7 @@ settings! {
     link_queue_kib = 32, "So much is in the network in front of a link that has a rate.";
     disk_kbps = 0, "The log's disk takes so many thousand bytes a second; 0: any number.";
     hiccups = 0, "Of rounds: up to 30 ms between taking the inputs and reading the clock.";
+    dial_timeout_ms = 1000, "How long a first attempt to connect waits for an answer.";
     leader_timeout_ms = 500, "The protocol's setting of this name.";
     retimed = 0, "Of starts: with another leader time-out, of 100 ms to 2 s, and what depends on it.";
     election_timeout_ms = 1000, "The protocol's setting of this name.";

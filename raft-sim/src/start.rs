@@ -77,6 +77,7 @@ impl<S: Subject> World<S> {
                 self.ensure(checked);
                 self.note(kind::START, id, &[1, life]);
                 self.tell(|| format!("{id} runs"));
+                self.follow_contacts(id);
                 self.wake(id, now);
             }
             Err(why) => {
@@ -183,6 +184,8 @@ impl<S: Subject> World<S> {
             bulk: crate::bulk::BulkLane::default(),
             calls: BTreeMap::new(),
             callers: BTreeMap::new(),
+            contacts: raftkit_replica::Contacts::default(),
+            outgoing: BTreeMap::new(),
             lives: raftkit_net::admission::Lives::default(),
             heard: crate::rules::Heard::default(),
             open: BTreeMap::new(),

@@ -52,6 +52,8 @@ pub(crate) fn draw_settings(rng: &mut Rng) -> Settings {
         conditional: rng.pick(&[0, 300, 600]),
         value_bytes: rng.pick(&[8, 16, 16, 100, 3000]),
         drift: some(rng, 46),
+        ahead_us: rng.pick(&[0, 0, 0, 0, 0, 0, 0, 1_000, 15_000, 30_000]),
+        back_us: rng.pick(&[0, 0, 0, 0, 0, 0, 0, 1_000, 15_000, 30_000]),
         delay_us: rng.pick(&[100, 500, 500, 2000, 20_000]),
         loss: some(rng, 150),
         duplicates: some(rng, 100),

@@ -10,6 +10,7 @@ use raftkit_replica::{CallId, RequestId};
 use crate::bulk::Leaving;
 use crate::clients::Clients;
 use crate::clock::Clock;
+use crate::connections::Shake;
 use crate::host::{Host, Process, Thread};
 use crate::narrow::Narrow;
 use crate::network::{Lane, Network, Packet};
@@ -35,6 +36,14 @@ pub(crate) enum Happening {
     GoOn(NodeId, u64),
     /// Bytes arrive.
     Arrive(Packet),
+    /// A process asks the dialler of its connection to a peer.
+    Dialler(NodeId, u64, NodeId),
+    /// A packet of an attempt to connect arrives.
+    Shake(Shake),
+    /// A process looks after a connection that stands: to whom, and which.
+    Keep(NodeId, u64, NodeId, u64),
+    /// A connection breaks.
+    Lost(NodeId, u64, NodeId, u64),
     /// A thread's work is done.
     Done(NodeId, u64, Thread),
     /// The log's thread has had nothing to do for a while.
@@ -281,6 +290,10 @@ impl<S: Subject> World<S> {
             Happening::Wake(id, life) => self.woken(id, life),
             Happening::GoOn(id, life) => self.go_on(id, life),
             Happening::Arrive(packet) => self.arrive(packet),
+            Happening::Dialler(id, life, peer) => self.look(id, life, peer),
+            Happening::Shake(shake) => self.shake(shake),
+            Happening::Keep(id, life, peer, number) => self.keep(id, life, peer, number),
+            Happening::Lost(id, life, peer, number) => self.lose(id, life, peer, number),
             Happening::Done(id, life, thread) => self.work_done(id, life, thread),
             Happening::Idle(id, life) => self.idle_log(id, life),
             Happening::IdleMachine(id, life) => self.idle_machine(id, life),

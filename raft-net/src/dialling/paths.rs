@@ -15,6 +15,8 @@ struct Path {
     round_trip: Option<Duration>,
     /// Attempts that timed out, in a row.
     timeouts: u32,
+    /// When somebody there dialled us last, and over which round trip.
+    called: Option<(Duration, Duration)>,
 }
 
 /// What is known of the paths to some addresses.
@@ -25,7 +27,7 @@ impl Paths {
     /// An attempt to reach `address` that begins `now`.
     #[must_use]
     pub fn attempt(&self, now: Duration, dial_timeout: Duration, address: SocketAddr) -> Attempt {
-        let Path { round_trip, timeouts } = self.0.get(&address).copied().unwrap_or_default();
+        let Path { round_trip, timeouts, .. } = self.0.get(&address).copied().unwrap_or_default();
         Attempt::new(now, dial_timeout, timeouts, round_trip)
     }
 
@@ -36,7 +38,20 @@ impl Paths {
 
     /// The round trip was measured.
     pub fn measured(&mut self, address: SocketAddr, round_trip: Duration) {
-        self.note(address, |path| *path = Path { round_trip: Some(round_trip), timeouts: 0 });
+        self.note(address, |path| *path = Path { round_trip: Some(round_trip), timeouts: 0, ..*path });
+    }
+
+    /// Somebody at `address` has dialled us, over a path with this round trip.
+    pub fn called(&mut self, now: Duration, address: SocketAddr, round_trip: Duration) {
+        self.note(address, |path| path.called = Some((now, round_trip)));
+    }
+
+    /// Tells an attempt to reach `address` that began at `begun` if somebody there has dialled us since.
+    pub fn tell(&self, address: SocketAddr, begun: Duration, attempt: &mut Attempt) {
+        let called = self.0.get(&address).and_then(|path| path.called);
+        if let Some((at, round_trip)) = called.filter(|(at, _)| *at >= begun) {
+            attempt.called(at, round_trip);
+        }
     }
 
     fn note(&mut self, address: SocketAddr, note: impl FnOnce(&mut Path)) {

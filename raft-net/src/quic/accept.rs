@@ -223,6 +223,7 @@ fn judge(inner: &Inner, connection: &Connection, hello: Hello) -> Result<(Lane, 
     if lane != Lane::Discovery {
         inner.admit(&remote, connection).map_err(Objection::Refusal)?;
     }
+    inner.heard(&remote, connection.rtt());
     Ok((lane, remote))
 }
 

@@ -95,7 +95,21 @@ pub(crate) async fn dial_once(
     target: Target<'_>,
 ) -> Result<(Connection, RemoteIdentity), HelloError> {
     let resolved = resolve(inner, target.address).await?;
-    let attempt = lock(&inner.paths).attempt(inner.now(), inner.config.dial_timeout, resolved);
+    loop {
+        if let Some(result) = try_once(inner, target, resolved).await {
+            return result;
+        }
+    }
+}
+
+/// One attempt; none when another one is to start at once, because whoever is there has just dialled us.
+async fn try_once(
+    inner: &Inner,
+    target: Target<'_>,
+    resolved: SocketAddr,
+) -> Option<Result<(Connection, RemoteIdentity), HelloError>> {
+    let begun = inner.now();
+    let attempt = lock(&inner.paths).attempt(begun, inner.config.dial_timeout, resolved);
     let patience = attempt.patience();
     let attempt = Mutex::new(attempt);
     let dialled = dial(inner, target, resolved, patience, |progress| {
@@ -106,17 +120,27 @@ pub(crate) async fn dial_once(
     });
     tokio::pin!(dialled);
     loop {
-        let until = match lock(&attempt).verdict(inner.now()) {
+        let called = inner.called.notified();
+        tokio::pin!(called);
+        // From here on a call is not missed.
+        called.as_mut().enable();
+        let verdict = {
+            let mut attempt = lock(&attempt);
+            lock(&inner.paths).tell(resolved, begun, &mut attempt);
+            attempt.verdict(inner.now())
+        };
+        let until = match verdict {
             Verdict::GoOn { until } => until,
-            // Nobody calls this attempt: the peers that do have a `Dialler` each.
-            Verdict::TimedOut { .. } | Verdict::Again => {
+            Verdict::Again => return None,
+            Verdict::TimedOut { waited } => {
                 lock(&inner.paths).timed_out(resolved);
-                return Err(HelloError::NoAnswer { address: target.address.to_owned(), waited: patience });
+                return Some(Err(HelloError::NoAnswer { address: target.address.to_owned(), waited }));
             }
         };
         tokio::select! {
-            result = &mut dialled => return result,
+            result = &mut dialled => return Some(result),
             () = sleep_until(inner.instant(until)) => {}
+            () = called => {}
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use quinn::{Connection, Endpoint};
 use raftkit_core::{ClusterId, NodeId, StoreId, Time};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::accept::Inbound;
 use super::config::{RemoteIdentity, TransportConfig};
@@ -40,6 +40,8 @@ pub(crate) struct Inner {
     pub(crate) warnings: Warnings,
     /// What is known of addresses that may be no peer's.
     pub(crate) paths: Mutex<Paths>,
+    /// Told of each node that has dialled this one.
+    pub(crate) called: Notify,
     started: Instant,
     peers: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
     met: Mutex<Met>,
@@ -89,6 +91,7 @@ impl Inner {
             bulk_budget,
             warnings: Warnings::default(),
             paths: Mutex::default(),
+            called: Notify::new(),
             started: Instant::now(),
             peers: Mutex::default(),
             met: Mutex::default(),
@@ -185,6 +188,17 @@ impl Inner {
             peer.called(self.now(), remote, connection.rtt());
         }
         Ok(())
+    }
+
+    /// `remote` has dialled this node, for whatever purpose: attempts to reach it know that it is there.
+    pub(crate) fn heard(&self, remote: &RemoteIdentity, round_trip: Duration) {
+        let (now, mut paths) = (self.now(), lock(&self.paths));
+        // It dials from the socket on which it listens; behind a proxy it is reached where it says.
+        for address in core::iter::once(remote.observed).chain(remote.address.parse().ok()) {
+            paths.called(now, address, round_trip);
+        }
+        drop(paths);
+        self.called.notify_waiters();
     }
 
     /// Closes what a node dialled with another store than the one that it must have now.

@@ -20,6 +20,9 @@ use crate::refusal::Lane;
 const URGENT_PRIORITY: i32 = 2;
 const BULKY_PRIORITY: i32 = 1;
 
+/// What is sent is acknowledged within one round trip; one lost packet costs four more.
+pub(crate) const FLUSH_ROUND_TRIPS: u32 = 5;
+
 /// A live connection to a peer.
 pub(crate) struct Link {
     pub(crate) connection: Connection,
@@ -55,10 +58,10 @@ pub(crate) async fn drive(
         Ok(streams) => streams,
         Err(error) => return describe(&error),
     };
-    let patience = inner.config.close_timeout;
     let stopped = async {
         let _ = stop.wait_for(|stop| *stop).await;
         // The message loop flushes and closes; this is for one that cannot.
+        let patience = inner.config.close_timeout.max(connection.rtt().saturating_mul(FLUSH_ROUND_TRIPS));
         tokio::time::sleep(patience).await;
         connection.close(STOPPING, b"the node is stopping");
         "this node let go of it".to_owned()

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use quinn::Connection;
 use raftkit_core::{Message, NodeId, StoreId};
 use tokio::sync::{Notify, watch};
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 
 use super::accept::Inbound;
 use super::bulk::BulkLink;
@@ -20,6 +20,10 @@ use super::lock;
 use crate::dialling::{Called, Dialler, PeerLife, Step};
 use crate::queue::{Queue, Urgency};
 use crate::refusal::Lane;
+
+/// How long a node that is no peer any more is dialled because of what is still queued for it: long enough for a restart of
+/// its machine. A member that was removed while it was away for longer asks for pre-votes in vain when it is back.
+const PARTING_MAX: Duration = Duration::from_secs(60);
 
 /// Whether there is a connection.
 #[derive(Clone)]
@@ -103,6 +107,11 @@ impl Peer {
         lock(&self.queue).bytes()
     }
 
+    /// The round trip to it, while it is connected.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        if let LinkState::Up(link) = &*self.state.borrow() { Some(link.connection.rtt()) } else { None }
+    }
+
     pub(crate) fn state(&self) -> LinkState {
         self.state.borrow().clone()
     }
@@ -141,6 +150,19 @@ impl Peer {
         if let Some((_, connection)) = bulk.take_if(|(earlier, _)| earlier.is_before(life)) {
             connection.close(REPLACED, b"a later life of this node has come");
         }
+    }
+
+    /// Lets go of the peer once there is a connection that takes what is queued, or after a while.
+    pub(crate) async fn part(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
+        let mut state = self.state.subscribe();
+        if self.queued_bytes() > 0 {
+            tokio::select! {
+                _ = state.wait_for(|state| matches!(state, LinkState::Up(_))) => {}
+                _ = stopping.wait_for(|stopping| *stopping) => {}
+                () = sleep(PARTING_MAX) => {}
+            }
+        }
+        self.stop();
     }
 
     /// Lets go of the peer: what is queued is sent if it can be, then connections end.

@@ -19,6 +19,7 @@ use super::endpoint;
 use super::error::{BulkError, DONE, HelloError, NotSent, RequestError, STOPPING, StartError};
 use super::handshake::HELLO_BYTES_MAX;
 use super::inner::Inner;
+use super::link::FLUSH_ROUND_TRIPS;
 use super::lock;
 use super::peer::{LinkState, Peer};
 use super::requests::request_once;
@@ -140,10 +141,12 @@ impl Transport {
         *lock(&peer.task) = Some(task);
     }
 
-    /// Lets go of `node`: what is queued for it is sent if it can be. What it dials is still served.
+    /// Lets go of `node`: what is queued for it is sent if it can be, for which it is dialled for a while yet. What it
+    /// dials itself is still served.
     pub fn remove_peer(&self, node: NodeId) {
         if let Some(old) = self.inner.replace_peer(node, None) {
-            old.stop();
+            let parting = old.part(self.inner.stopping.subscribe());
+            self.inner.tasks.start("the parting from a peer", parting);
         }
     }
 
@@ -229,14 +232,15 @@ impl Transport {
     }
 
     /// Ends: sends what is queued, tells peers, and waits a moment for both
-    /// ([`close_timeout`](TransportConfig::close_timeout), twice).
+    /// ([`close_timeout`](TransportConfig::close_timeout), twice; longer where a peer is far away).
     pub async fn close(&self) {
         if self.inner.stopping.send_replace(true) {
             return;
         }
         let peers = self.inner.peers();
         peers.iter().for_each(|peer| peer.stop());
-        let patience = self.inner.config.close_timeout;
+        let farthest = peers.iter().filter_map(|peer| peer.round_trip()).max().unwrap_or_default();
+        let patience = self.inner.config.close_timeout.max(farthest.saturating_mul(FLUSH_ROUND_TRIPS));
         let flushed = async {
             for peer in peers {
                 let task = lock(&peer.task).take();

@@ -1,5 +1,6 @@
 //! Nodes on loopback, and what is waited for: every wait has a time-out, none is a sleep.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "what a test does not wait for is passed over")]
 #![allow(clippy::result_large_err, reason = "an event that is passed over is no error")]
 
 use std::cell::RefCell;

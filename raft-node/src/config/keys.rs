@@ -200,7 +200,8 @@ pub const KEYS: &[Key] = &[
         name: "raft-election-timeout",
         kind: Kind::Span,
         default: Fallback::Text("1000ms"),
-        help: "An election that has not ended by 1.0 to 1.5 of this starts again",
+        help: "An election that has not ended by 1.0 to 1.5 of this starts again, and a peer that is silent for so long is \
+               dialled anew; twice raft-leader-timeout",
     },
     Key {
         name: "raft-heartbeat-interval",
@@ -212,13 +213,15 @@ pub const KEYS: &[Key] = &[
         name: "raft-commit-timeout",
         kind: Kind::Span,
         default: Fallback::Text("1000ms"),
-        help: "How long a write that was proposed is waited for before its outcome is called unknown",
+        help: "How long a write that was proposed is waited for before its outcome is called unknown; four round trips or \
+               more, as one through a follower takes two",
     },
     Key {
         name: "raft-hold-timeout",
         kind: Kind::Span,
         default: Fallback::Text("3000ms"),
-        help: "How long a request waits for a leader before it is refused with `No cluster leader`",
+        help: "How long a request waits for a leader before it is refused with `No cluster leader`; longer than it takes to \
+               elect one, about three times raft-leader-timeout",
     },
     Key {
         name: "raft-write-stall",

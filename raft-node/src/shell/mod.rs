@@ -5,6 +5,7 @@ mod asking;
 mod calls;
 mod clock;
 mod config;
+mod distance;
 mod expiry;
 mod formation;
 mod intake;
@@ -198,13 +199,18 @@ impl<M: StateMachine> Shared<M> {
             status.durable = replica.durable();
             status.health = core.health;
             status.membership_index = core.membership_index;
-            status.members = members(&core);
+            status.members = members(&core, &self.transport);
         }
         status
     }
 }
 
-fn members(core: &raftkit_core::Status) -> Vec<MemberStatus> {
+fn members(core: &raftkit_core::Status, transport: &Transport) -> Vec<MemberStatus> {
+    let peers = transport.stats();
+    let round_trip_us = |node: NodeId| {
+        let peer = peers.iter().find(|peer| peer.node == node && peer.connected)?;
+        u64::try_from(peer.rtt.as_micros()).ok()
+    };
     core.membership
         .members()
         .iter()
@@ -213,6 +219,7 @@ fn members(core: &raftkit_core::Status) -> Vec<MemberStatus> {
             address: member.address.clone(),
             voter: core.membership.is_voter(*node),
             matched: core.peers.get(node).map(|peer| peer.match_index),
+            round_trip_us: round_trip_us(*node),
         })
         .collect()
 }

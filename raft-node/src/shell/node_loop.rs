@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use raftkit_core::{Health, LogIndex, Membership};
+use raftkit_core::{Health, LogIndex, Member, NodeId};
 use raftkit_net::{Inbound, PeerStats, RemoteIdentity};
 use raftkit_replica::{
-    Action, CallFailed, CallId, CallerId, Ended, Event, MachineWork, Reply, Request, RequestId, Service,
-    ServiceAction, ServiceEvent, Source, StateMachine, is_for_service,
+    Action, CallFailed, CallId, CallerId, Contacts, Ended, Event, MachineWork, Reply, Request, RequestId,
+    Service, ServiceAction, ServiceEvent, Source, StateMachine, is_for_service,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -52,8 +52,8 @@ pub(crate) struct NodeLoop<M: StateMachine> {
     next_caller: u64,
     calls: Calls,
     actions: Vec<ServiceAction>,
-    /// The membership that the transport knows.
-    membership: Option<Membership>,
+    /// The nodes that the transport keeps connections to.
+    contacts: Contacts,
     health: Health,
 }
 
@@ -83,7 +83,7 @@ impl<M: StateMachine> NodeLoop<M> {
             next_caller: 0,
             calls,
             actions: Vec::new(),
-            membership: None,
+            contacts: Contacts::default(),
             health,
         }
     }
@@ -126,11 +126,15 @@ impl<M: StateMachine> NodeLoop<M> {
         service.round(taken.drain(..), clock::now, &mut self.actions);
         drop(service);
         self.taken = taken;
-        self.publish();
+        let removed = self.publish();
         let next = self.act().unwrap_or_else(|WorkerGone| {
             self.ended(Ended::Machine("a worker thread is gone".into()));
             Next::Stop
         });
+        // Only now: the last message to a node that was removed is one of the actions.
+        for node in removed {
+            self.shared.transport.remove_peer(node);
+        }
         if self.shared.tasks.has_ended() { Next::Stop } else { next }
     }
 
@@ -139,7 +143,12 @@ impl<M: StateMachine> NodeLoop<M> {
         match event {
             Inbound::Message(message) => Some(ServiceEvent::Replica(Event::Message(message))),
             Inbound::Bulk { from, body } => Some(ServiceEvent::Replica(Event::Bulk { from, body })),
-            Inbound::Unreachable(node) => Some(ServiceEvent::Replica(Event::Unreachable(node))),
+            Inbound::Unreachable(node) => {
+                if self.contacts.unreachable(node) {
+                    self.shared.transport.remove_peer(node);
+                }
+                Some(ServiceEvent::Replica(Event::Unreachable(node)))
+            }
             Inbound::Connected(identity) => {
                 self.connected(service, &identity);
                 None
@@ -160,8 +169,8 @@ impl<M: StateMachine> NodeLoop<M> {
         }
     }
 
-    /// A member may have moved: its certificate and store say that it is the same. And a node that lost all that it knew of
-    /// the membership answers whoever belongs to its cluster: the leader among them tells it.
+    /// A member may have moved: its certificate and store say that it is the same. Whoever else belongs to this cluster is
+    /// answered if it asks: what this node knows of the membership may be old, or lost.
     fn connected(&mut self, service: &mut Service, identity: &RemoteIdentity) {
         let RemoteIdentity { node, store, address, .. } = identity;
         let reached = |peer: &PeerStats| peer.node == *node && peer.connected && peer.address == *address;
@@ -169,14 +178,12 @@ impl<M: StateMachine> NodeLoop<M> {
         let source = if reached { Source::Reached } else { Source::Named };
         let event = ServiceEvent::Greeted { node: *node, store: *store, address: address.clone(), source };
         self.give(service, event);
-        let members = service.replica().node().membership().members();
-        let place = match members.get(node) {
-            Some(member) if member.store == *store => Some(service.address_of(*node, member)),
-            Some(_) => None,
-            None => members.is_empty().then_some(address.as_str()),
-        };
-        if let Some(place) = place {
-            self.shared.transport.set_peer(*node, *store, place);
+        match service.replica().node().membership().members().get(node) {
+            Some(member) if member.store == *store => {
+                self.shared.transport.set_peer(*node, *store, service.address_of(*node, member));
+            }
+            Some(_) | None if identity.cluster.is_some() => self.contacts.called(*node, *store, address),
+            Some(_) | None => {}
         }
     }
 
@@ -243,9 +250,14 @@ impl<M: StateMachine> NodeLoop<M> {
         Ok(next)
     }
 
-    fn act_for_replica(&self, action: Action) -> Result<(), WorkerGone> {
+    fn act_for_replica(&mut self, action: Action) -> Result<(), WorkerGone> {
         match action {
-            Action::Send(message) => self.shared.transport.send(message),
+            Action::Send(message) => {
+                if let Some(Member { store, address, .. }) = self.contacts.tells(message.to) {
+                    self.shared.transport.set_peer(message.to, store, &address);
+                }
+                self.shared.transport.send(message);
+            }
             Action::SendBulk { to, body, id } => {
                 let (transport, events) = (self.shared.transport.clone(), self.shared.events.clone());
                 // Waits for its turn beside the loop. What is lost is asked for again; the replica hands out the next
@@ -278,30 +290,23 @@ impl<M: StateMachine> NodeLoop<M> {
         self.shared.tasks.end(Stopped::Failed(why.to_string()));
     }
 
-    /// Shows what has changed to readers, and the transport its peers.
-    fn publish(&mut self) {
+    /// Shows what has changed to readers, and the transport its peers. Returns those that it is to let go of.
+    fn publish(&mut self) -> Vec<NodeId> {
         let shared = Arc::clone(&self.shared);
         let service = shared.service();
         let replica = service.replica();
         self.shared.show_applied(replica.applied());
-        let health = replica.node().health();
+        let node = replica.node();
+        let health = node.health();
         if self.health == Health::Damaged && health == Health::Sound {
             tracing::info!("the node has healed: it holds everything that is committed, and votes again");
         }
         self.health = health;
-        let membership = replica.node().membership();
-        // Not by its entry's index: a log of which nothing was left starts with a membership of nobody, which claims the
-        // same index as the founding one.
-        if self.membership.as_ref() == Some(membership) {
-            return;
+        let change = self.contacts.update(node).unwrap_or_default();
+        for (node, member) in &change.keep {
+            self.shared.transport.set_peer(*node, member.store, service.address_of(*node, member));
         }
-        for (node, member) in membership.members() {
-            if *node != self.shared.config.node {
-                let address = service.address_of(*node, member);
-                self.shared.transport.set_peer(*node, member.store, address);
-            }
-        }
-        self.membership = Some(membership.clone());
+        change.let_go
     }
 
     async fn finish(self) {

@@ -16,7 +16,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::node_loop::{LoopEvent, NodeLoop};
 use super::tasks::Tasks;
 use super::workers::Workers;
-use super::{ServerConfig, Shared, clock, expiry, formation, handle, random, seeking};
+use super::{ServerConfig, Shared, clock, distance, expiry, formation, handle, random, seeking};
 use crate::Handle;
 
 /// A node of a cluster, running in this process. Dropping it ends it without a farewell, as a crash would.
@@ -313,6 +313,7 @@ fn begin<M: StateMachine>(
     let workers = Workers::start(opened.log, opened.applier, opened.snapshots, &shared.events, &shared.tasks)
         .map_err(StartError::Thread)?;
     shared.begin(cluster, Service::new(opened.replica, shared.config.service()));
+    shared.tasks.start("the watch over distances to peers", distance::watch(Arc::downgrade(shared)));
     let node_loop = NodeLoop::new(Arc::clone(shared), workers, events, inbound);
     let seeking = seeking::seek(Arc::clone(shared));
     Ok(async move {

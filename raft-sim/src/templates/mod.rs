@@ -2,6 +2,7 @@
 
 mod busy;
 mod disks;
+mod distance;
 mod folders;
 mod leaders;
 mod members;
@@ -94,6 +95,8 @@ const TEMPLATES: &[(&str, Template)] = &[
     ("slow-disks", busy::slow_disks),
     ("far-behind", busy::far_behind),
     ("standstill", busy::standstill),
+    ("far-apart", distance::far_apart),
+    ("far-apart", distance::far_apart),
 ];
 
 /// The template's plan, where this seed is one's.
@@ -118,6 +121,10 @@ pub(crate) fn plan(seed: u64, nodes: Option<u64>) -> Option<Plan> {
             settings.steady_ms = 0;
         }
     }
+    // Farther apart than its time-outs allow for, no cluster settles.
+    let one_way_max = settings.leader_timeout_ms * 1000 / 8;
+    settings.ahead_us = settings.ahead_us.min(2 * one_way_max);
+    settings.back_us = settings.back_us.min(2 * one_way_max - settings.ahead_us);
     settings.duration_ms = draft.at_ms + 500;
     Some(Plan { seed, kind: name.to_owned(), settings, script: draft.script })
 }
