@@ -190,6 +190,11 @@ impl Copy {
         let database = Builder::new()
             .set_cache_size(CACHE_BYTES)
             .create_with_backend(RedbFile::new(Arc::clone(&file)))?;
+        // Closing cut the file's end off, and with it pages of the commit before. From this commit on redb falls back to the one
+        // that the closing made.
+        let mut txn = database.begin_write()?;
+        txn.set_two_phase_commit(true);
+        txn.commit()?;
         Ok((database, file))
     }
 }

@@ -121,6 +121,9 @@ impl Home {
         // store. Both hold the same, so either will do.
         self.disk.sync_dir(&self.dir)?;
         let database = database(RedbFile::new(file.clone()), self.cache_bytes, false)?;
+        // Closing cut the file's end off, and with it pages of the commit before. From this commit on redb falls back to the one
+        // that the closing made.
+        database.begin_write()?.commit()?;
         Ok(Copied::All(database, file))
     }
 

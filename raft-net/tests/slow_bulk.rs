@@ -51,13 +51,14 @@ async fn bulk_on_a_slow_link_is_bounded_at_the_sender_and_delays_no_messages() {
         let (transport, done) = (one.transport.clone(), Arc::clone(&done));
         let beat = heartbeat(&one, 2, 0);
         tokio::spawn(async move {
+            let mut pace = tokio::time::interval(Duration::from_millis(50));
             while !done.load(Ordering::Relaxed) {
+                pace.tick().await;
                 let mut beat = beat.clone();
                 let raftkit_core::Body::AppendEntries(append) = &mut beat.body else { unreachable!() };
                 // When it was sent is its number.
                 append.round = u64::try_from(began.elapsed().as_millis()).unwrap();
                 transport.send(beat);
-                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         })
     };
