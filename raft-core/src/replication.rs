@@ -106,7 +106,8 @@ impl Node {
         let is_due = |node: &Self| node.quorum_deadline().is_some_and(|at| at <= node.now);
         let heard = self.quorum_heard();
         if is_due(self) && heard.is_some_and(|heard| self.resumed > heard) {
-            self.excuse(heard);
+            // Not from now on: a short standstill long before would keep a leader that nobody hears for another whole time-out.
+            self.excuse(heard, self.resumed);
         }
         is_due(self)
     }

@@ -21,14 +21,15 @@ impl Node {
     /// Whether a time-out is to begin anew because this node should have acted at `due` and stood still. `heard` is when
     /// it last heard whom the time-out is about; where it never did, nothing is there to be kept.
     pub(crate) fn excuses_itself(&mut self, due: Time, heard: Option<Time>) -> bool {
-        self.now.since(due) > self.config.heartbeat_interval && self.excuse(heard)
+        self.now.since(due) > self.config.heartbeat_interval && self.excuse(heard, self.now)
     }
 
-    /// Begins time-outs anew, but not twice in a row: a node that is always late must act in the end.
-    pub(crate) fn excuse(&mut self, heard: Option<Time>) -> bool {
+    /// Lets time-outs begin anew at the end of a standstill, but not twice in a row: a node that is always late must act in
+    /// the end.
+    pub(crate) fn excuse(&mut self, heard: Option<Time>, resumed: Time) -> bool {
         let excused = heard > self.excused;
         if excused {
-            self.excused = Some(self.now);
+            self.excused = Some(resumed);
         }
         excused
     }
