@@ -77,7 +77,12 @@ enum Giving {
     /// Something has changed. Not before this moment.
     Wanted { from: Duration },
     /// A copy is under way; the last step ended then.
-    Copying { stepped: Duration },
+    Copying {
+        /// When that was.
+        stepped: Duration,
+        /// Something has changed since the copy was begun: it is looked at again.
+        changed: bool,
+    },
 }
 
 impl Default for GiveBackPace {
@@ -95,8 +100,10 @@ impl GiveBackPace {
 
     /// Takes note of a change of what is stored.
     pub fn changed(&mut self) {
-        if let Giving::Looked { again } = self.giving {
-            self.giving = Giving::Wanted { from: again };
+        match &mut self.giving {
+            Giving::Looked { again } => self.giving = Giving::Wanted { from: *again },
+            Giving::Copying { changed, .. } => *changed = true,
+            Giving::Wanted { .. } => {}
         }
     }
 
@@ -115,18 +122,22 @@ impl GiveBackPace {
 
     /// Takes note of a step that has ended.
     pub fn did(&mut self, now: Duration, progress: Progress) {
+        let changed = matches!(self.giving, Giving::Copying { changed: true, .. });
         self.giving = match progress {
-            Progress::More => Giving::Copying { stepped: now },
+            Progress::More => Giving::Copying { stepped: now, changed },
             Progress::Nothing => Giving::Looked { again: now + LOOK_AGAIN_AFTER },
             Progress::Done => Giving::Looked { again: now + COPY_AGAIN_AFTER },
             Progress::Postponed => Giving::Wanted { from: now + COPY_AGAIN_AFTER },
         };
+        if changed && progress != Progress::More {
+            self.changed();
+        }
     }
 
     fn from(&self) -> Option<Duration> {
         match self.giving {
             Giving::Looked { .. } => None,
-            Giving::Wanted { from } | Giving::Copying { stepped: from } => Some(from),
+            Giving::Wanted { from } | Giving::Copying { stepped: from, .. } => Some(from),
         }
     }
 }

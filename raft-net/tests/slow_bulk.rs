@@ -1,6 +1,6 @@
 //! Bulk bodies on a slow link: little of them is on its way at a time, and messages on the same link do not wait for them.
 #![cfg(feature = "quic")]
-#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "test")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, unreachable_pub, reason = "test")]
 
 mod support;
 

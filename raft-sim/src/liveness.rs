@@ -151,11 +151,19 @@ impl<S: Subject> World<S> {
             let mut settings = self.settings.clone();
             (settings.reads, settings.conditional, settings.value_bytes) = (0, 0, 8);
             let (ask, request) = self.subject.ask(&mut self.clients.rng, &settings, number);
+            let refused = self.marks.count(Mark::WriteOverloaded);
             self.probe_reads(id, &ask);
             self.ask_subject(id, None, ask, request);
             wanted += 4;
             // One after the other: how much may be uncommitted at once is one of the limits.
             self.run_until(self.now + patience);
+            if self.marks.count(Mark::WriteOverloaded) > refused {
+                // Writes that were forwarded and given up before the faults ended count as on their way for a moment yet.
+                let number = self.rng.bits();
+                let (ask, request) = self.subject.ask(&mut self.clients.rng, &settings, number);
+                self.ask_subject(id, None, ask, request);
+                self.run_until(self.now + patience);
+            }
         }
         self.run_until(self.now + patience);
         let got = self.clients.answered - answered;
