@@ -1,7 +1,13 @@
 //! Deadlines that come again: a driver that gives a tick at `Node::next_deadline` and at no other time. What is armed once and
 //! not again would never be done a second time.
 
-#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    missing_docs,
+    unreachable_pub,
+    reason = "test"
+)]
 
 #[path = "common/driven.rs"]
 #[allow(dead_code, reason = "shared with other tests, which use all of it")]

@@ -5,7 +5,7 @@
 //! The node, the member and the strangers are three processes. The strangers send first packets of real handshakes from a
 //! foreign certificate, from forged loopback addresses, and 64 more of them dial and never hear an answer. The member
 //! starts anew twenty times, each time at another port, and measures the time until it is connected.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::print_stdout, reason = "a measurement")]
 
 use std::net::SocketAddr;
 use std::process::{Child, Command};

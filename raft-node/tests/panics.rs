@@ -273,17 +273,6 @@ async fn a_panic_of_the_flusher_ends_the_node() {
 }
 
 #[tokio::test]
-async fn a_panic_of_the_thread_for_snapshots_ends_the_node() {
-    let _turn = TURN.lock().await;
-    let why = end_alone(panicking("raft-io"), 1, &["fine"]).await;
-    assert!(matches!(why, Stopped::Panicked(_)), "{why:?}");
-    said(
-        why,
-        "the thread raft-io panicked: assertion `left != right` failed: the disk panics on this thread",
-    );
-}
-
-#[tokio::test]
 async fn a_panic_of_the_loop_ends_the_node() {
     let _turn = TURN.lock().await;
     panic_at(At { target: "raftkit_node", text: "role changed" });

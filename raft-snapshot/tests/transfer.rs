@@ -1,6 +1,6 @@
 //! A sender and a receiver over a network that loses, doubles, reorders and changes messages, in virtual time.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "test")]
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, missing_docs, reason = "test")]
 
 mod common;
 

@@ -205,7 +205,7 @@ pub(crate) async fn request_once(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "test")]
+#[allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "test")]
 mod tests {
     use std::sync::Arc;
 
