@@ -325,5 +325,26 @@ pub fn request(
     }
     let mut body = Vec::new();
     reader.read_to_end(&mut body)?;
+    let is_chunked = headers.iter().any(|(key, value): &(String, String)| {
+        key.eq_ignore_ascii_case("transfer-encoding") && value.eq_ignore_ascii_case("chunked")
+    });
+    let body = if is_chunked { joined(&body)? } else { body };
     Ok(Answer { status, headers, body })
+}
+
+/// The body that was sent in chunks (RFC 9112, section 7.1), up to the last one.
+fn joined(mut chunks: &[u8]) -> std::io::Result<Vec<u8>> {
+    let malformed = || std::io::Error::other("a malformed or unfinished chunked body");
+    let mut body = Vec::new();
+    loop {
+        let end = chunks.windows(2).position(|at| at == b"\r\n").ok_or_else(malformed)?;
+        let size = std::str::from_utf8(&chunks[..end]).map_err(std::io::Error::other)?;
+        let size = usize::from_str_radix(size, 16).map_err(std::io::Error::other)?;
+        if size == 0 {
+            return Ok(body);
+        }
+        let chunk = chunks.get(end + 2..end + 2 + size).ok_or_else(malformed)?;
+        body.extend_from_slice(chunk);
+        chunks = chunks.get(end + 2 + size + 2..).ok_or_else(malformed)?;
+    }
 }
