@@ -58,7 +58,8 @@ fn a_leader_that_stops_answers_what_was_forwarded_to_it() {
     let forwarded = world.ask(follower, command("x"));
     world.run(STEP * 2);
     world.give(leader, ServiceEvent::Stop);
-    world.run(Duration::from_millis(300));
+    // Less than a follower waits for an answer once another node leads.
+    world.run(STEP * 4);
     assert!(!world.nodes[&leader].stopped, "a peer waits for its answer");
     world.node(leader).machine_frozen = false;
     world.until("it stops", |world| world.nodes[&leader].stopped);
