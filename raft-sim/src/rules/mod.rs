@@ -35,7 +35,7 @@ impl<S: Subject> World<S> {
         let silence = (leader_timeout + leader_timeout / 2).min(election_timeout.max(leader_timeout));
         let local = host.local(now);
         // A leader that stood still may go on until it has had time to hear what was answered meanwhile.
-        let resumed = host.local(host.resumed_at.min(now));
+        let resumed = host.local(host.resumed_at.max(host.paused_until).min(now));
         let Some(process) = host.process.as_mut() else { return Ok(()) };
         let node = process.service.replica().node();
         if !node.is_leader() {
