@@ -44,9 +44,9 @@ pub(crate) fn run(flags: &SimulateFlags) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(exit_code(status)))
 }
 
-/// Whole nodes for so long, from fresh seeds: a step of the gate.
-pub(crate) fn nodes_for(minutes: f64) -> Result<(), Failure> {
-    let flags = SimulateFlags { minutes: Some(minutes), ..SimulateFlags::default() };
+/// Whole nodes with these seeds, the first and how many: a step of the gate.
+pub(crate) fn nodes_of((first, seeds): (u64, u64)) -> Result<(), Failure> {
+    let flags = SimulateFlags { first_seed: Some(first), seeds: Some(seeds), ..SimulateFlags::default() };
     if run(&flags)? == ExitCode::SUCCESS { Ok(()) } else { Err(Failure::new("the simulation failed")) }
 }
 
