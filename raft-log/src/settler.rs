@@ -59,7 +59,7 @@ impl Settler {
         self.core.lock().compact_step()
     }
 
-    /// Looks whether the database's file is [much](OpenOptions::slack) larger than what is in it, and if so copies some of it
+    /// Looks whether the database's file is [much](crate::OpenOptions::slack) larger than what is in it, and if so copies some of it
     /// into a new file, which takes the old one's name in the end; call it until there is [no more](Progress::More). Flushes
     /// and reads go on meanwhile.
     ///
