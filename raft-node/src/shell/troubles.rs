@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use raftkit_replica::Event;
 
+use crate::seldom::Seldom;
+
 /// How often the same trouble is logged.
 const SAID_EVERY: Duration = Duration::from_secs(30);
 /// A trouble that has not been met for so long is over: its work is not wanted any more.
@@ -35,7 +37,7 @@ struct Trouble {
     why: String,
     times: u64,
     met: Instant,
-    said: Instant,
+    line: Seldom,
 }
 
 /// What fails at the moment.
@@ -90,13 +92,17 @@ impl Troubles {
                 None
             }
             (work, Err(why)) => {
-                let before = self.0.remove(&work);
-                let times = before.as_ref().map_or(0, |before| before.times) + 1;
-                let said = before.map(|before| before.said);
-                let due = said.is_none_or(|said| now.duration_since(said) >= SAID_EVERY);
-                let said = said.filter(|_| !due).unwrap_or(now);
-                self.0.insert(work, Trouble { why: why.to_owned(), times, met: now, said });
-                due.then(|| format!("{work}: {why}; it is tried again (failed {times} times so far)"))
+                let trouble = self.0.entry(work).or_insert_with(|| Trouble {
+                    why: String::new(),
+                    times: 0,
+                    met: now,
+                    line: Seldom::new(SAID_EVERY),
+                });
+                (trouble.why, trouble.met) = (why.to_owned(), now);
+                trouble.times += 1;
+                let times = trouble.times;
+                trouble.line.due(now)?;
+                Some(format!("{work}: {why}; it is tried again (failed {times} times so far)"))
             }
         }
     }
