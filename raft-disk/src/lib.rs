@@ -72,6 +72,14 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// As of the operating system.
     fn exists(&self, path: &Path) -> io::Result<bool>;
 
+    /// Removes a file if there is one of this name: what an attempt to make it has left over, before the next attempt.
+    ///
+    /// # Errors
+    /// As of the operating system.
+    fn remove_if_there(&self, path: &Path) -> io::Result<()> {
+        if self.exists(path)? { self.remove(path) } else { Ok(()) }
+    }
+
     /// Makes the names in a folder durable.
     ///
     /// # Errors

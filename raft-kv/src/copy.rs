@@ -111,11 +111,7 @@ pub(crate) enum Left {
 
 /// Removes a copy that was not finished, if there is one.
 pub(crate) fn remove_left_over(disk: &dyn Disk, dir: &Path) -> Result<(), Fault> {
-    let new = dir.join(FILE_NEW);
-    if disk.exists(&new)? {
-        disk.remove(&new)?;
-    }
-    Ok(())
+    Ok(disk.remove_if_there(&dir.join(FILE_NEW))?)
 }
 
 impl Copy {

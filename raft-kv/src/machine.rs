@@ -304,9 +304,7 @@ fn builder() -> Builder {
 /// Makes a file with an empty state under another name first: a crash on the way leaves no half-made file.
 fn create(disk: &dyn Disk, dir: &Path) -> Result<(), Fault> {
     let (new, path) = (dir.join(FILE_NEW), dir.join(FILE));
-    if disk.exists(&new)? {
-        disk.remove(&new)?;
-    }
+    disk.remove_if_there(&new)?;
     let file = disk.open(&new, OpenMode::New)?;
     if mutant!(RenamedBeforeSync) {
         disk.rename(&new, &path)?;

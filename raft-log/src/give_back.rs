@@ -85,8 +85,7 @@ impl Home {
 
     /// Removes a copy that was not finished, if there is one.
     pub(crate) fn remove_left_over(&self) -> io::Result<()> {
-        let new = self.dir.join(FILE_IN_THE_MAKING);
-        if self.disk.exists(&new)? { self.disk.remove(&new) } else { Ok(()) }
+        self.disk.remove_if_there(&self.dir.join(FILE_IN_THE_MAKING))
     }
 
     /// Copies some more from `old`, which must not change meanwhile.

@@ -120,9 +120,7 @@ impl<A: Application> InMemory<A> {
 
     fn store(&mut self, image: &[u8], id: LogId) -> Result<(), MachineError> {
         let aside = self.dir.join(ASIDE);
-        if self.disk.exists(&aside)? {
-            self.disk.remove(&aside)?;
-        }
+        self.disk.remove_if_there(&aside)?;
         let file = self.disk.open(&aside, OpenMode::New)?;
         file.write_at(0, image)?;
         if !mutant!(ImageRenamedFirst) {

@@ -170,9 +170,7 @@ impl Journal {
 /// synced. `first` is what it says of itself.
 pub(crate) fn make(disk: &dyn Disk, dir: &Path, first: &Witness) -> io::Result<()> {
     let new = dir.join(FILE_IN_THE_MAKING);
-    if disk.exists(&new)? {
-        disk.remove(&new)?;
-    }
+    disk.remove_if_there(&new)?;
     let file = disk.open(&new, OpenMode::New)?;
     // Zeros that are written, not a hole: a write into a hole costs the file system its own sync each time.
     let zeros = vec![0; 1 << 20];

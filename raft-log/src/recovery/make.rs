@@ -61,9 +61,7 @@ pub(super) fn make_database(
     fill: impl FnOnce(&WriteTransaction) -> Result<(), Trouble>,
 ) -> Result<(), OpenError> {
     let new = dir.join(FILE_IN_THE_MAKING);
-    if disk.exists(&new).map_err(failed(&new))? {
-        disk.remove(&new).map_err(failed(&new))?;
-    }
+    disk.remove_if_there(&new).map_err(failed(&new))?;
     let file = disk.open(&new, OpenMode::New).map_err(failed(&new))?;
     if mutant!(DatabaseRenamedFirst) {
         disk.rename(&new, &dir.join(FILE)).map_err(failed(&new))?;

@@ -97,9 +97,7 @@ pub(crate) fn open(disk: &dyn Disk, dir: &Path, options: &OpenOptions) -> Result
     let mut report = OpenReport::default();
     // A copy that was not finished.
     let left_over = dir.join(FILE_IN_THE_MAKING);
-    if disk.exists(&left_over).map_err(failed(&left_over))? {
-        disk.remove(&left_over).map_err(failed(&left_over))?;
-    }
+    disk.remove_if_there(&left_over).map_err(failed(&left_over))?;
     let mut journal = read_journal(disk, dir)?;
     if !disk.exists(&path).map_err(failed(&path))? {
         if journal.as_ref().is_none_or(|(_, image)| image.as_ref().is_ok_and(Image::is_unused)) {
