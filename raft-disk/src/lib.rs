@@ -22,7 +22,7 @@ pub use simulated::{
     Chance, DeferredSync, DiskImage, ErrorChance, Faults, Injected, Operation, SimulatedDisk, SyncId,
     SyncKind,
 };
-pub use slack::Slack;
+pub use slack::{Slack, is_full};
 
 use std::fmt::Debug;
 use std::io;

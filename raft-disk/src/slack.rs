@@ -1,4 +1,13 @@
-//! When a database's file is so much larger than what is in it that it is worth a copy.
+//! When a database's file is so much larger than what is in it that it is worth a copy, and which error only puts that off.
+
+use std::io::ErrorKind;
+
+/// True for an error that says that a disk, or what of it this process may use, is full. A copy that meets it is tried again
+/// once there is space; what must be written ends with it as with any other.
+#[must_use]
+pub const fn is_full(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
+}
 
 /// How much larger than what is in it the file of a database may stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

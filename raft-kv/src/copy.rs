@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   each step:  what was changed meanwhile, of what is copied ---> some more, in order ---> a durable commit
-//!   the last:   the meta record ---> two commits ---> closed, synced ---> renamed, folder synced ---> open
+//!   the last:   the meta record ---> two commits ---> closed, synced ---> renamed, folder synced ---> open ---> a third commit
 //! ```
 //!
 //! A step reads the state as it is, in a transaction of its own, so that no page is kept for the copy's sake. A crash at any

@@ -1,7 +1,7 @@
 //! Gives space back: decides when the state's file is worth a copy, and makes it step by step.
 
 use std::collections::BTreeSet;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -147,5 +147,5 @@ fn is_full(error: &MachineError) -> bool {
         (Some(redb::Error::Io(error)), _) | (_, Some(error)) => error.kind(),
         (Some(_) | None, None) => return false,
     };
-    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
+    raftkit_disk::is_full(kind)
 }

@@ -4,12 +4,13 @@
 //! crash at any moment leaves the old file or the whole new one, and so that a disk without space for it only puts it off:
 //!
 //! ```text
-//!   log.redb.new: runs, a step at a time ---> the small tables ---> a second commit ---> closed, synced ---> renamed
+//!   log.redb.new: runs, a step at a time ---> the small tables ---> a second commit ---> closed, synced ---> renamed ---> a third
 //!   log.redb:     settled on meanwhile; what is appended is copied in later steps, a cut gives the copy up
 //! ```
 //!
-//! The second commit holds the same as the one before. redb falls back by one commit where the newest is rotten, silently;
-//! in the new file there is only one of before the last step, so the fallback must not reach it.
+//! redb falls back by one commit where the newest is rotten, silently, and that commit must hold all of the log. Before the
+//! second commit it would be one from before the last step. After the closing it would be one that misses the pages at the
+//! file's end which the closing cut off; the third commit, once the file is open again, leaves the closing's own to fall back to.
 
 use std::io;
 use std::path::PathBuf;
@@ -120,8 +121,7 @@ impl Home {
         // store. Both hold the same, so either will do.
         self.disk.sync_dir(&self.dir)?;
         let database = database(RedbFile::new(file.clone()), self.cache_bytes, false)?;
-        // Closing cut the file's end off, and with it pages of the commit before. From this commit on redb falls back to the one
-        // that the closing made.
+        // The third commit: see the top of this file.
         database.begin_write()?.commit()?;
         Ok(Copied::All(database, file))
     }
@@ -196,6 +196,5 @@ fn none_if_full<T>(result: Result<T, Trouble>) -> Result<Option<T>, Trouble> {
 }
 
 fn is_full(error: &redb::Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(error, redb::Error::Io(error) if matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge))
+    matches!(error, redb::Error::Io(error) if raftkit_disk::is_full(error.kind()))
 }
