@@ -40,6 +40,10 @@ const SWEEP_EVERY: Duration = Duration::from_millis(500);
 
 /// Serves `state` on `listener` until `shutdown` resolves; then takes no more requests, answers blocking queries at
 /// once, and returns when the others are done or five seconds are over.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a panic of one request does not end the node: see unless_it_panics"
+)]
 pub async fn serve(listener: TcpListener, state: HttpState, shutdown: impl Future<Output = ()>) {
     let stopping = Arc::clone(&state.stopping);
     let permits = Arc::new(Semaphore::new(state.connections_max));

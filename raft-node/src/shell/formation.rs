@@ -76,7 +76,7 @@ fn found(members: BTreeMap<NodeId, Member>) -> Decision {
 /// Looks for the others until there is something to found or to take over. All addresses are looked at at the same time:
 /// one that is silent, or far away, holds nobody up.
 async fn look_around<M: StateMachine>(shared: &Arc<Shared<M>>, servers: usize, join: &[String]) -> Decision {
-    let mut scouts = Scouts::send(&shared.transport, join, PAUSE);
+    let mut scouts = Scouts::send(&shared.tasks, &shared.transport, join, PAUSE);
     let mut seen: BTreeMap<String, RemoteIdentity> = BTreeMap::new();
     let mut said = 0;
     loop {

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::outreach::Fault;
+use super::tasks::Tasks;
 
 /// What a scout has found.
 pub(crate) struct Sighting {
@@ -19,17 +20,18 @@ pub(crate) struct Sighting {
 /// Scouts on their way. Dropped, they end.
 pub(crate) struct Scouts {
     sightings: mpsc::Receiver<Sighting>,
-    _tasks: JoinSet<()>,
+    _scouts: JoinSet<()>,
 }
 
 impl Scouts {
     /// Sends scouts out. Each waits for `pause` between two greetings.
-    pub(crate) fn send(transport: &Transport, addresses: &[String], pause: Duration) -> Self {
+    #[expect(clippy::disallowed_methods, reason = "the tasks are watched")]
+    pub(crate) fn send(tasks: &Tasks, transport: &Transport, addresses: &[String], pause: Duration) -> Self {
         let (sender, sightings) = mpsc::channel(1);
-        let mut tasks = JoinSet::new();
+        let mut scouts = JoinSet::new();
         for address in addresses {
             let (transport, sender, address) = (transport.clone(), sender.clone(), address.clone());
-            tasks.spawn(async move {
+            let scout = async move {
                 loop {
                     let who = transport.hello(&address).await;
                     if sender.send(Sighting { address: address.clone(), who }).await.is_err() {
@@ -37,9 +39,10 @@ impl Scouts {
                     }
                     tokio::time::sleep(pause).await;
                 }
-            });
+            };
+            scouts.spawn(tasks.watched("a scout at an address in join", scout));
         }
-        Self { sightings, _tasks: tasks }
+        Self { sightings, _scouts: scouts }
     }
 
     /// The next sighting, or none within `patience`.

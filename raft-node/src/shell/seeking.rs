@@ -43,7 +43,7 @@ pub(crate) async fn seek<M: StateMachine>(shared: Arc<Shared<M>>) {
 
 /// Looks until every member is reached.
 async fn look<M: StateMachine>(shared: &Arc<Shared<M>>, join: &[String]) {
-    let mut scouts = Scouts::send(&shared.transport, join, PAUSE);
+    let mut scouts = Scouts::send(&shared.tasks, &shared.transport, join, PAUSE);
     while !unreached(&shared.transport).is_empty() {
         if let Some(Sighting { address, who }) = scouts.next(PAUSE).await {
             match who {

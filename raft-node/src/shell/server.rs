@@ -315,10 +315,11 @@ fn begin<M: StateMachine>(
     shared.begin(cluster, Service::new(opened.replica, shared.config.service()));
     shared.tasks.start("the watch over distances to peers", distance::watch(Arc::downgrade(shared)));
     let node_loop = NodeLoop::new(Arc::clone(shared), workers, events, inbound);
-    let seeking = seeking::seek(Arc::clone(shared));
+    let seeking = shared.tasks.watched("the search for members", seeking::seek(Arc::clone(shared)));
     Ok(async move {
         // Ends with the loop.
         let mut seekers = JoinSet::new();
+        #[expect(clippy::disallowed_methods, reason = "the task is watched")]
         seekers.spawn(seeking);
         node_loop.run().await;
         // Only now may another process have the folder.

@@ -31,12 +31,21 @@ impl Tasks {
         what: &'static str,
         task: impl Future<Output = ()> + Send + 'static,
     ) -> tokio::task::JoinHandle<()> {
+        tokio::spawn(self.watched(what, task))
+    }
+
+    /// The task, to be started in a set of tasks that end together; `what` names it if it panics.
+    pub(crate) fn watched<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        what: &'static str,
+        task: F,
+    ) -> impl Future<Output = ()> + Send + use<F> {
         let tasks = self.clone();
-        tokio::spawn(async move {
+        async move {
             if let Err(message) = caught(task).await {
                 tasks.panicked(what, &message);
             }
-        })
+        }
     }
 
     /// Starts a thread.
@@ -102,5 +111,16 @@ mod tests {
         tasks.start("a later task", async { panic!("later") }).await.expect("the panic was caught");
         assert_eq!(*tasks.subscribe().borrow(), why, "the first reason is kept");
         assert!(heard.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "the task is watched")]
+    async fn a_panic_of_a_task_in_a_set_ends_the_node_as_well() {
+        let tasks = Tasks::new(mpsc::unbounded_channel().0);
+        let mut set = tokio::task::JoinSet::new();
+        set.spawn(tasks.watched("one of many", async { panic!("in a set") }));
+        set.join_next().await.expect("it was started").expect("the panic was caught");
+        let why = tasks.subscribe().borrow().clone();
+        assert_eq!(why, Some(Stopped::Panicked("one of many panicked: in a set".into())));
     }
 }
