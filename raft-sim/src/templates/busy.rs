@@ -22,7 +22,8 @@ fn calm(settings: &mut Settings) {
 /// Many clients write large values.
 fn flood(settings: &mut Settings, draft: &mut Draft) {
     calm(settings);
-    (settings.clients, settings.gap_ms) = (64, 20);
+    // They ask for 20 times as much as is carried; more often they would only be refused more often.
+    (settings.clients, settings.gap_ms) = (64, 100);
     (settings.reads, settings.conditional, settings.keys) = (20, 0, 64);
     settings.value_bytes = draft.rng.pick(&[10_000, 20_000, 30_000]);
     (settings.steady_ms, settings.flowing) = (12_000, 1);
