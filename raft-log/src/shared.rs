@@ -161,11 +161,8 @@ impl Shared {
         let Some(open) = guard.as_mut() else { return };
         let old = std::mem::replace(&mut open.database, database);
         drop(guard);
-        // Its file has no name any more, so nobody minds what closing writes.
-        let _ = contain(|| {
-            drop(old);
-            Ok(())
-        });
+        // Its file has no name any more: what closing in order writes would be for nobody, and might fail.
+        close_unwritten(Some(old));
     }
 
     /// True once the store was dropped.
