@@ -102,18 +102,21 @@ impl Names {
         Ok(self.cached.keys().filter(|name| parent(name) == path).cloned().collect())
     }
 
-    /// Makes what happened to the names in a folder before `mark` durable.
-    pub(crate) fn sync(&mut self, path: &Path, mark: u64) {
+    /// Makes what happened to the names in a folder before `mark` durable, as far as it has happened.
+    pub(crate) fn sync(&mut self, path: &Path, mark: u64, has_happened: impl Fn(u64) -> bool) {
         // A rename from one folder to another is durable as a whole, and with it all that came before: a journal
         // keeps its order.
         let last_across = self
             .pending
             .iter()
-            .rfind(|(at, change)| *at < mark && change.touches(path) && change.is_across())
+            .rfind(|(at, change)| {
+                *at < mark && has_happened(*at) && change.touches(path) && change.is_across()
+            })
             .map(|(at, _)| *at);
         let mut kept = Vec::new();
         for (at, change) in std::mem::take(&mut self.pending) {
-            if at < mark && (change.touches(path) || last_across.is_some_and(|last| at <= last)) {
+            let covered = change.touches(path) || last_across.is_some_and(|last| at <= last);
+            if at < mark && covered && has_happened(at) {
                 change.apply(&mut self.durable);
             } else {
                 kept.push((at, change));

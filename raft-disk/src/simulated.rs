@@ -156,7 +156,7 @@ impl Disk for SimulatedDisk {
                 if state.deferring {
                     state.defer(Covers::Folder, &Arc::from(path), stalls);
                 } else {
-                    self.wait(state, stalls)?.names.sync(&path, mark);
+                    self.wait(state, stalls)?.names.sync(&path, mark, |_| true);
                 }
                 Ok(())
             }

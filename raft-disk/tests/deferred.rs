@@ -283,3 +283,37 @@ proptest! {
         prop_assert!((promised..=last).contains(&found), "{} promised, {} found, {} last", promised, found, last);
     }
 }
+
+#[test]
+fn a_thread_makes_no_name_durable_that_another_one_has_not_given_yet() {
+    let (disk, root) = (SimulatedDisk::new(0), Path::new(ROOT));
+    let [old, new, own] = ["old", "new", "own"].map(|name| root.join(name));
+    let other = create(&disk, new.to_str().unwrap());
+    disk.sync_dir(root).unwrap();
+    disk.defer_syncs();
+    disk.act_as(1);
+    other.sync().unwrap();
+    // Only once that sync is done.
+    disk.rename(&new, &old).unwrap();
+    disk.act_as(2);
+    disk.open(&own, OpenMode::New).unwrap();
+    disk.sync_dir(root).unwrap();
+    let [first, second] = ids(&disk)[..] else { panic!("there are two") };
+    let is_there = |name: &Path| disk.exists(name).unwrap();
+    let has_been_renamed_at_the_end = |completed: SyncId| {
+        disk.complete_sync(completed);
+        disk.act_as(2);
+        disk.sync_dir(root).unwrap();
+        disk.complete_sync(*ids(&disk).last().unwrap());
+        disk.crash_losing_all_unsynced();
+        is_there(&own) && is_there(&old)
+    };
+    assert!(!has_been_renamed_at_the_end(second), "the thread was waiting for its own sync");
+    assert!(is_there(&own) && is_there(&new));
+    disk.act_as(1);
+    disk.open(&new, OpenMode::Existing).unwrap().sync().unwrap();
+    disk.rename(&new, &old).unwrap();
+    assert!(!disk.complete_sync(first), "a crash forgets it");
+    let [again] = ids(&disk)[..] else { panic!("there is one") };
+    assert!(has_been_renamed_at_the_end(again), "it has come so far");
+}

@@ -97,6 +97,7 @@ impl<S: Subject> World<S> {
     fn work_log(&mut self, id: NodeId, work: impl FnOnce(&mut LogWorker) -> (Option<Event>, Progress)) {
         let host = self.host(id);
         let before = host.disk.injected();
+        host.disk.act_as(Thread::Log as u8);
         let Some(process) = host.process.as_mut() else { return };
         let (report, progress) = work(&mut process.log.worker);
         let is_told = matches!(report, Some(Event::LogFailed(_))) || host.disk.is_frozen();
@@ -121,7 +122,9 @@ impl<S: Subject> World<S> {
 
     /// Lets the state machine's thread do what waits.
     pub(crate) fn start_machine(&mut self, id: NodeId) {
-        let Some(process) = self.host(id).process.as_mut() else { return };
+        let host = self.host(id);
+        host.disk.act_as(Thread::Machine as u8);
+        let Some(process) = host.process.as_mut() else { return };
         if process.machine.work.is_some() || process.machine.queue.is_empty() {
             return;
         }
@@ -166,7 +169,9 @@ impl<S: Subject> World<S> {
 
     fn give_back_state(&mut self, id: NodeId) {
         let now = self.log_time();
-        let Some(process) = self.host(id).process.as_mut() else { return };
+        let host = self.host(id);
+        host.disk.act_as(Thread::Machine as u8);
+        let Some(process) = host.process.as_mut() else { return };
         let result = process.machine.applier.give_back(now);
         self.marks.hit_if(matches!(result, Ok(Progress::Done)), Mark::StateCopied);
         let report = result.err().map(|error| Event::MachineFailed(in_words(&error)));
@@ -175,7 +180,9 @@ impl<S: Subject> World<S> {
 
     /// Lets the thread for reads and snapshots do the next thing.
     pub(crate) fn start_io(&mut self, id: NodeId) {
-        let Some(process) = self.host(id).process.as_mut() else { return };
+        let host = self.host(id);
+        host.disk.act_as(Thread::Io as u8);
+        let Some(process) = host.process.as_mut() else { return };
         if process.io.work.is_some() {
             return;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::SimulatedDisk;
 use super::ends::CrashKind;
-use super::state::State;
+use super::state::{State, thread_of};
 use crate::images::Cover;
 
 /// The number of a deferred sync. They rise, and are never used twice on one disk.
@@ -64,11 +64,19 @@ pub(super) enum Covers {
 /// kill: drawn is how many of the outstanding syncs, in the order of their calls, had done their work by then; the next
 /// one is what the program really was waiting for, and nothing that was done after it was called, to files or names,
 /// has happened. Syncs of several threads (a simulated flush beside a simulated settle) may be completed in any
-/// order; those of one thread must be completed in the order of their calls.
+/// order; those of one thread must be completed in the order of their calls. A driver of several threads says which of
+/// them it [acts as](Self::act_as).
 impl SimulatedDisk {
     /// Lets every sync from now on, of files and of folders, be deferred, also after a crash or kill.
     pub fn defer_syncs(&self) {
         self.state().deferring = true;
+    }
+
+    /// Says which thread of the program makes the calls from now on; at first, and for a program with one thread, it is
+    /// thread 0. A sync of a folder makes no name durable that another thread has given it after a sync of its own that is
+    /// still outstanding: that thread has not come so far yet.
+    pub fn act_as(&self, thread: u8) {
+        self.state().thread = thread;
     }
 
     /// Lets syncs from now on work at once again. Those outstanding stay so.
@@ -157,7 +165,15 @@ impl State {
     fn complete(&mut self, outstanding: &Outstanding) {
         match &outstanding.covers {
             Covers::File(id, cover) => self.file(*id).sync(cover),
-            Covers::Folder => self.names.sync(&outstanding.sync.path, outstanding.mark),
+            Covers::Folder => {
+                let (own, others) = (thread_of(outstanding.mark), &self.deferred);
+                let waits = |moment: u64, other: &Outstanding| {
+                    other.mark < moment && thread_of(other.mark) == thread_of(moment)
+                };
+                self.names.sync(&outstanding.sync.path, outstanding.mark, |moment| {
+                    thread_of(moment) == own || !others.iter().any(|other| waits(moment, other))
+                });
+            }
         }
     }
 

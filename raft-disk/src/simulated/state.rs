@@ -12,11 +12,21 @@ use crate::images::{Cover, FileImages};
 use crate::names::Names;
 use crate::rng::Rng;
 
+/// A moment is a number that rises, and after it these bits for the thread whose change or sync it is of.
+const THREAD_BITS: u32 = 8;
+
+/// The thread of the program that did at this moment what was done then.
+pub(super) fn thread_of(moment: u64) -> u64 {
+    moment & ((1 << THREAD_BITS) - 1)
+}
+
 /// Everything.
 pub(super) struct State {
     pub(super) rng: Rng,
-    /// What the next change or sync is numbered with: one order for all files and names.
+    /// How many changes and syncs there were: one order for all files and names.
     moment: u64,
+    /// Which thread of the program makes the calls.
+    pub(super) thread: u8,
     /// The disk's life: raised by each crash and kill; handles of another one are dead.
     pub(super) generation: u64,
     pub(super) names: Names,
@@ -78,6 +88,7 @@ impl State {
         Self {
             rng: Rng::new(seed),
             moment: 0,
+            thread: 0,
             generation: 0,
             names: Names::default(),
             files: BTreeMap::new(),
@@ -179,7 +190,7 @@ impl State {
     /// The moment of a change or sync that comes now.
     pub(super) fn tick(&mut self) -> u64 {
         self.moment += 1;
-        self.moment
+        self.moment << THREAD_BITS | u64::from(self.thread)
     }
 
     /// The file's number, made if the mode allows.
