@@ -1,5 +1,6 @@
 //! Links with a rate. What does not fit into the network yet waits at the sender as it does in the shipping transport:
-//! messages in raft-net's queue with its lanes, requests and bulk bodies behind them.
+//! messages in raft-net's queue with its lanes, requests and bulk bodies behind them. Answers go on another connection,
+//! and two connections get a link in turns.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -26,6 +27,9 @@ struct Way {
     life: u64,
     messages: Queue,
     others: VecDeque<(Lane, Bytes)>,
+    answers: VecDeque<Bytes>,
+    /// The connection with the answers had its turn.
+    answered: bool,
     /// When the link has carried all that it was given.
     free_at: u64,
     /// A look at it is planned.
@@ -35,11 +39,20 @@ struct Way {
 impl Way {
     fn new(life: u64) -> Self {
         let messages = Queue::new(QUEUE_BYTES_MAX);
-        Self { life, messages, others: VecDeque::new(), free_at: 0, planned: false }
+        let (others, answers) = (VecDeque::new(), VecDeque::new());
+        Self { life, messages, others, answers, answered: false, free_at: 0, planned: false }
     }
 
-    /// The frame that goes next: urgent messages first, then entries, then all else, as their streams' priorities say.
+    /// The frame that goes next, if any waits.
     fn next(&mut self) -> Option<(Lane, Bytes)> {
+        self.answered = !self.answered && !self.answers.is_empty();
+        let answer = if self.answered { self.answers.pop_front() } else { None };
+        answer.map(|frame| (Lane::Answers, frame)).or_else(|| self.next_of_own())
+    }
+
+    /// That of the connection that this node has dialled: urgent messages first, then entries, then all else, as their
+    /// streams' priorities say.
+    fn next_of_own(&mut self) -> Option<(Lane, Bytes)> {
         let message = [Urgency::Urgent, Urgency::Bulky].into_iter().find_map(|urgency| {
             // One at a time: no batch is that small.
             self.messages.take(urgency, 1).pop()
@@ -78,7 +91,11 @@ impl<S: Subject> World<S> {
         if self.settings.link_kbps == 0 {
             return self.put_on(id, to, lane, &frame);
         }
-        self.way(id, to).others.push_back((lane, frame));
+        let way = self.way(id, to);
+        match lane {
+            Lane::Answers => way.answers.push_back(frame),
+            Lane::Control | Lane::Bulk => way.others.push_back((lane, frame)),
+        }
         self.pump(id, to);
     }
 

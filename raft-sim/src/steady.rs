@@ -11,7 +11,7 @@ use crate::world::{Happening, MS, SECOND, World};
 const LOOK_US: u64 = SECOND;
 /// Without an acknowledged write for so many looks they do not flow.
 const DRY_LOOKS: u32 = 3;
-/// So many writes may end in doubt beside as many as succeed: what was taken when the pace was another.
+/// So many writes may end in doubt beside a quarter of those that succeed: what was taken when the pace was another.
 const DOUBTS: u64 = 20;
 
 /// What was seen since it began.
@@ -63,7 +63,7 @@ impl<S: Subject> World<S> {
             if steady.dry >= DRY_LOOKS {
                 return self.unsteady(&format!("no write has succeeded for {DRY_LOOKS} s"));
             }
-            if doubts > DOUBTS + writes {
+            if doubts > DOUBTS + writes / 4 {
                 let what = format!("{writes} writes have succeeded, and {doubts} ended in doubt");
                 return self.unsteady(&what);
             }
