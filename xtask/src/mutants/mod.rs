@@ -94,6 +94,7 @@ impl Suite {
         let logs = logs()?;
         let mut stages = trial::stages(binaries);
         check_sound(&mut stages, &logs)?;
+        trial::quick_ones_first(&mut stages);
         Ok(Self { krate: krate.to_owned(), stages, logs })
     }
 
