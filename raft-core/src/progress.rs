@@ -183,7 +183,7 @@ impl Progress {
         let known = refused > self.match_index || self.regressed || incarnation > self.match_incarnation;
         known
             && match self.state {
-                ProgressState::Probe { .. } => refused.next() == self.next_index,
+                ProgressState::Probe { .. } => self.next_index.previous() == Some(refused),
                 ProgressState::Replicate => refused < self.next_index,
                 ProgressState::Snapshot { .. } => false,
             }
