@@ -119,6 +119,7 @@ pub fn create_node_certificate(
 ///
 /// # Errors
 /// As [`create_node_certificate`].
+#[expect(clippy::disallowed_methods, reason = "a certificate ends on a date")]
 pub fn create_node_certificate_for(
     ca: &CaPem,
     node: NodeId,
