@@ -264,7 +264,8 @@ impl<S: Subject> World<S> {
             );
         }
         let Self { hosts, truth, .. } = self;
-        truth.check_leader(id, store, term, &hosts[&id].view)
+        let host = &hosts[&id];
+        truth.check_leader((id, store, host.life), term, &host.view)
     }
 
     /// What a message promises is so.

@@ -35,6 +35,7 @@ mod clock;
 mod configured;
 mod connections;
 mod ends;
+mod explained;
 mod files;
 mod folders;
 mod host;

@@ -31,6 +31,7 @@ marks! {
     TimeoutRaised = "a node was started with a longer leader time-out",
     Transferred = "leadership was transferred",
     TransferFailed = "a transfer failed",
+    AskedInCalm = "a request was asked of a cluster in which all had been well for long",
     WriteCommitted = "a write was acknowledged",
     WriteForwarded = "a write was forwarded to the leader",
     WriteUnknown = "a write's outcome was unknown",

@@ -134,6 +134,12 @@ impl Network {
         self.ways.get(&(from, to)).is_some_and(|way| now < way.blocked_until)
     }
 
+    /// When the last of what holds up or loses messages in any direction ends.
+    pub(crate) fn disturbed_until(&self) -> u64 {
+        let ends = |way: &Way| way.blocked_until.max(way.clogged_until).max(way.starved_until);
+        self.ways.values().map(ends).max().unwrap_or(0)
+    }
+
     /// Breaks the connection of one direction and lane: what is on its way is lost, half frames with it.
     pub(crate) fn reset_lane(&mut self, from: NodeId, to: NodeId, lane: Lane) {
         if let Some(link) = self.links.get_mut(&(from, to, lane)) {

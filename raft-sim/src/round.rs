@@ -78,8 +78,11 @@ impl<S: Subject> World<S> {
     }
 
     pub(crate) fn go_on(&mut self, id: NodeId, life: u64) {
-        let (now, paused_until) = (self.now, self.host(id).paused_until);
+        let now = self.now;
+        let host = self.host(id);
+        let paused_until = host.paused_until;
         if now < paused_until {
+            host.resumed_at = paused_until;
             return self.at(paused_until, Happening::GoOn(id, life));
         }
         let Some(process) = self.process(id, life) else { return };
@@ -276,6 +279,7 @@ impl<S: Subject> World<S> {
     pub(crate) fn call_may_be_lost(&mut self, id: NodeId, call: CallId) {
         let life = self.hosts[&id].life;
         let breaks = self.rng.permille(30) && !self.healed;
+        self.calls_broken += u64::from(breaks);
         let most = if breaks { self.settings.commit_timeout_ms } else { 1500 };
         let round_trips = 4 * (self.settings.ahead_us + self.settings.back_us);
         let at = self.now + if breaks { 0 } else { 1200 * MS + round_trips } + self.rng.below(most * MS);

@@ -34,7 +34,8 @@ pub(crate) struct Truth {
     /// What was asked for and may yet be appended, with the index of the membership that it is to follow: a leader may stand
     /// still with the request in its inbox.
     asked: BTreeMap<raftkit_replica::RequestId, (LogIndex, Membership)>,
-    leaders: BTreeMap<Term, (NodeId, StoreId)>,
+    /// Who led in a term, and in which of its lives.
+    leaders: BTreeMap<Term, (NodeId, StoreId, u64)>,
     candidates: BTreeMap<(NodeId, Term, RequestId), StoreId>,
     votes: BTreeMap<(NodeId, StoreId, Term), (NodeId, Option<StoreId>)>,
     /// Promises of votes that left.
@@ -223,9 +224,15 @@ impl Truth {
     }
 
     /// A node leads in a term in which it did not before.
-    pub(crate) fn check_leader(&mut self, id: NodeId, store: StoreId, term: Term, log: &Shadow) -> Checked {
-        let leader = *self.leaders.entry(term).or_insert((id, store));
-        promise!(OneLeader, leader == (id, store), "{} and {id} both lead in term {term}", leader.0);
+    pub(crate) fn check_leader(
+        &mut self,
+        (id, store, life): (NodeId, StoreId, u64),
+        term: Term,
+        log: &Shadow,
+    ) -> Checked {
+        let leader = *self.leaders.entry(term).or_insert((id, store, life));
+        let other = if leader.0 == id { "an earlier life of it".to_owned() } else { leader.0.to_string() };
+        promise!(OneLeader, leader == (id, store, life), "{other} and {id} both lead in term {term}");
         let before = self.committed.iter().rev().find(|committed| committed.known_in < term);
         if let Some(before) = before.map(|committed| committed.entry.id) {
             let same = log.chain(before.index) == self.chain(before) || before.index < log.base().index;

@@ -39,6 +39,7 @@ promises! {
     Recovery "recovery" "What a start finds is what was flushed, and of what was on its way a prefix.",
     SameState "same-state" "The state at an index is the same on all nodes, and that of a machine which never failed.",
     TrueAnswer "true-answer" "What a client is told is true: written as that entry with that answer, or certainly not done.",
+    Explained "explained" "No request ends in doubt or without a leader unless something has happened that explains it.",
     OneAnswer "one-answer" "Every request is answered exactly once, in time.",
     AppliedOnce "applied-once" "A write is committed once.",
     FreshRead "fresh-read" "Default and consistent reads see every write that was acknowledged before, and all that a read before has seen.",

@@ -11,6 +11,7 @@ use crate::bulk::Leaving;
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::connections::Shake;
+use crate::explained::Seen;
 use crate::host::{Host, Process, Thread};
 use crate::narrow::Narrow;
 use crate::network::{Lane, Network, Packet};
@@ -148,6 +149,10 @@ pub struct World<S: Subject> {
     pub marks: Marks,
     pub(crate) counts: Counts,
     pub(crate) steady: Option<crate::steady::Steady>,
+    /// What was seen to happen that may explain doubt.
+    pub(crate) seen: Seen,
+    /// Calls between nodes whose connection was made to break.
+    pub(crate) calls_broken: u64,
     /// What stores held when they last counted, that are wiped or damaged now: a leader that heard of it then may still
     /// count it.
     pub(crate) ghosts: BTreeMap<(NodeId, StoreId), crate::shadow::Shadow>,
@@ -198,6 +203,8 @@ impl<S: Subject> World<S> {
             network: Network::new(plan.seed),
             narrow: Narrow::default(),
             steady: None,
+            seen: Seen::default(),
+            calls_broken: 0,
             truth: Truth::new(founding.clone()),
             founding,
             twin: Twin::new().expect("a subject opens on a disk that works"),

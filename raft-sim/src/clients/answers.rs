@@ -40,7 +40,10 @@ impl<S: Subject> World<S> {
     }
 
     fn finished(&mut self, node: NodeId, request: RequestId, open: Open<S>, reply: Reply) -> Checked {
-        let Open { client, what, called, known: _ } = open;
+        let Open { client, what, called, known: _, calm } = open;
+        if let (What::Write { .. } | What::Read { .. }, Reply::Failed(why)) = (&what, &reply) {
+            self.check_doubt(node, calm, why)?;
+        }
         let client = client.unwrap_or(1000 + request.0);
         let now = self.now;
         match (what, reply) {

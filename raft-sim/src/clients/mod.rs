@@ -9,6 +9,7 @@ use raftkit_core::{LogId, LogIndex, Membership, NodeId};
 use raftkit_replica::{CallerId, Consistency, Request, RequestId, ServiceEvent};
 
 use crate::Mark;
+use crate::explained::Calm;
 use crate::rng::Rng;
 use crate::subject::{self, Ended, Outcome, Subject};
 use crate::trace::kind;
@@ -22,6 +23,7 @@ pub(crate) struct Open<S: Subject> {
     called: u64,
     /// What was known to be committed when it was asked.
     known: LogIndex,
+    calm: Option<Calm>,
 }
 
 enum What<S: Subject> {
@@ -157,7 +159,8 @@ impl<S: Subject> World<S> {
         let gives_up = matches!(what, What::Write { .. } | What::Read { .. })
             && client.is_some()
             && self.clients.rng.permille(15);
-        self.clients.open.insert(request, Open { client, what, called, known });
+        let calm = self.is_calm(node);
+        self.clients.open.insert(request, Open { client, what, called, known, calm });
         let life = self.hosts[&node].life;
         if let Some(process) = self.host(node).process.as_mut() {
             process.open.insert(request, called);
