@@ -19,28 +19,36 @@ fn calm(settings: &mut Settings) {
     settings.journal_kib = 1024;
 }
 
-/// Many clients write large values.
-fn flood(settings: &mut Settings, draft: &mut Draft) {
+/// Many clients write values of up to so many bytes.
+fn flood(settings: &mut Settings, draft: &mut Draft, value_bytes: u64) {
     calm(settings);
     // They ask for 20 times as much as is carried; more often they would only be refused more often.
     (settings.clients, settings.gap_ms) = (64, 100);
     (settings.reads, settings.conditional, settings.keys) = (20, 0, 64);
-    settings.value_bytes = draft.rng.pick(&[10_000, 20_000, 30_000]);
+    settings.value_bytes = value_bytes;
     (settings.steady_ms, settings.flowing) = (12_000, 1);
     draft.at_ms = 22_000;
 }
 
 /// More is written than links carry.
 pub(super) fn narrow_links(settings: &mut Settings, draft: &mut Draft) {
-    flood(settings, draft);
-    // What all clients have asked for at once takes 1.5 to 3 s.
-    settings.link_kbps = settings.value_bytes * 64 / 2 / draft.rng.range(1500, 3000);
+    let value_bytes = draft.rng.pick(&[10_000, 20_000, 30_000]);
+    flood(settings, draft, value_bytes);
+    settings.link_kbps = kbps_that_take_seconds(settings, draft);
 }
 
 /// More is written than disks take.
 pub(super) fn slow_disks(settings: &mut Settings, draft: &mut Draft) {
-    flood(settings, draft);
-    settings.disk_kbps = settings.value_bytes * 64 / 2 / draft.rng.range(1500, 3000);
+    // A node takes 2 MiB before it knows its disk: with smaller values that would be all that the disk takes in 10 s.
+    let value_bytes = draft.rng.pick(&[50_000, 100_000]);
+    flood(settings, draft, value_bytes);
+    settings.journal_kib = 4096;
+    settings.disk_kbps = kbps_that_take_seconds(settings, draft);
+}
+
+/// At this rate what all clients ask for at once takes 1.5 to 3 s.
+fn kbps_that_take_seconds(settings: &Settings, draft: &mut Draft) -> u64 {
+    settings.value_bytes * settings.clients / 2 / draft.rng.range(1500, 3000)
 }
 
 /// A follower comes back far behind over a slow link, and the other one dies: nothing but the leader's patience with the
@@ -57,6 +65,17 @@ pub(super) fn far_behind(settings: &mut Settings, draft: &mut Draft) {
     // The lower id is back and is the first again.
     draft.act(Action::Crash { who: Target::Follower(1), how: Crash::Kill, down_ms: 60_000 });
     draft.at_ms += 12_000;
+}
+
+/// Nothing goes wrong, so nothing may end in doubt; the next leader is asked for now and then.
+pub(super) fn quiet(settings: &mut Settings, draft: &mut Draft) {
+    calm(settings);
+    (settings.clients, settings.gap_ms) = (draft.rng.range(2, 9), draft.rng.pick(&[10, 50, 200]));
+    settings.trailing_logs = draft.rng.pick(&[0, 100, 10_240]);
+    settings.persist_ms = draft.rng.pick(&[100, 1000]);
+    draft.at_ms = 9_000;
+    draft.act(Action::Transfer { to: Target::Follower(0) });
+    draft.at_ms = 20_000;
 }
 
 /// All nodes stand still together, as on a host that pauses its guests, and go on as they were.

@@ -95,6 +95,7 @@ const TEMPLATES: &[(&str, Template)] = &[
     ("slow-disks", busy::slow_disks),
     ("far-behind", busy::far_behind),
     ("standstill", busy::standstill),
+    ("quiet", busy::quiet),
     ("far-apart", distance::far_apart),
     ("far-apart", distance::far_apart),
 ];
