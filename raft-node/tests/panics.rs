@@ -17,7 +17,7 @@ use raftkit_core::{LogId, NodeId};
 use raftkit_disk::{DirLock, Disk, DiskFile, OpenMode, RealDisk};
 use raftkit_net::TlsFiles;
 use raftkit_net::certificates::{create_ca, create_node_certificate};
-use raftkit_node::{Formation, Server, ServerConfig, Stopped};
+use raftkit_node::{Formation, Server, ServerConfig, StartError, Stopped};
 use raftkit_replica::{Application, InMemory};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
@@ -214,10 +214,9 @@ fn configs(dir: &Path, count: u64) -> Vec<ServerConfig> {
 }
 
 /// Starts a node alone on a disk, has it take commands until it ends, and returns what is said of its end.
-async fn end_alone(disk: Arc<dyn Disk>, trailing_logs: u64, commands: &[&str]) -> Stopped {
+async fn end_alone(disk: Arc<dyn Disk>, commands: &[&str]) -> Stopped {
     let dir = tempfile::tempdir().unwrap();
-    let mut config = configs(dir.path(), 1).remove(0);
-    config.replica.compaction.trailing_logs = trailing_logs;
+    let config = configs(dir.path(), 1).remove(0);
     let server = Server::start(config, disk, Machine::open).await.unwrap();
     let handle = server.handle();
     let writing = tokio::spawn({
@@ -257,7 +256,7 @@ fn said(why: Stopped, words: &str) {
 #[tokio::test]
 async fn a_panic_of_the_applier_ends_the_node() {
     let _turn = TURN.lock().await;
-    let why = end_alone(real(), 1000, &["fine", "burst"]).await;
+    let why = end_alone(real(), &["fine", "burst"]).await;
     assert!(matches!(why, Stopped::Panicked(_)), "{why:?}");
     said(why, "the thread raft-apply panicked: assertion `left != right` failed: the fuse has burst");
 }
@@ -265,10 +264,55 @@ async fn a_panic_of_the_applier_ends_the_node() {
 #[tokio::test]
 async fn a_panic_of_the_flusher_ends_the_node() {
     let _turn = TURN.lock().await;
-    let why = end_alone(panicking("raft-flush"), 1000, &["fine"]).await;
+    let why = end_alone(panicking("raft-flush"), &["fine"]).await;
     said(
         why,
         "the thread raft-flush panicked: assertion `left != right` failed: the disk panics on this thread",
+    );
+}
+
+/// The thread makes a snapshot for a node that comes back to a log that is compacted.
+#[tokio::test]
+async fn a_panic_of_the_thread_for_snapshots_ends_the_node() {
+    let _turn = TURN.lock().await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut configs = configs(dir.path(), 3);
+    let mut servers = Vec::new();
+    for config in &mut configs {
+        config.replica.compaction.trailing_logs = 0;
+        config.replica.persist_interval = Duration::from_millis(10);
+        servers.push(Server::start(config.clone(), panicking("raft-io"), Machine::open).await.unwrap());
+    }
+    let handle = servers[0].handle();
+    let command = Machine::encode(&"fine".to_owned()).unwrap();
+    let missed = handle.propose(command.clone()).await.unwrap().id.index;
+    servers.remove(2).crash().await;
+    let mut both = servers.iter().map(Server::handle).collect::<Vec<_>>();
+    while !both.is_empty() {
+        handle.propose(command.clone()).await.unwrap();
+        both.retain(|handle| handle.status().base <= missed.next());
+    }
+    let late = loop {
+        match Server::start(configs[2].clone(), real(), Machine::open).await {
+            // The socket of the life before closes once its tasks have seen the end.
+            Err(StartError::Transport(_)) => tokio::task::yield_now().await,
+            other => break other.unwrap(),
+        }
+    };
+    let ended = timeout(LONG, async {
+        tokio::select! {
+            why = servers[0].stopped() => why,
+            why = servers[1].stopped() => why,
+        }
+    });
+    let why = ended.await.expect("the panic ends the leader");
+    for server in servers.into_iter().chain([late]) {
+        server.crash().await;
+    }
+    assert!(matches!(why, Stopped::Panicked(_)), "{why:?}");
+    said(
+        why,
+        "the thread raft-io panicked: assertion `left != right` failed: the disk panics on this thread",
     );
 }
 
@@ -276,7 +320,7 @@ async fn a_panic_of_the_flusher_ends_the_node() {
 async fn a_panic_of_the_loop_ends_the_node() {
     let _turn = TURN.lock().await;
     panic_at(At { target: "raftkit_node", text: "role changed" });
-    let why = end_alone(real(), 1000, &["fine"]).await;
+    let why = end_alone(real(), &["fine"]).await;
     assert!(matches!(why, Stopped::Panicked(_)), "{why:?}");
     said(why, "the node's loop panicked: the log panics at a line of raftkit_node::shell::node_loop");
 }
@@ -285,7 +329,7 @@ async fn a_panic_of_the_loop_ends_the_node() {
 async fn a_panic_while_a_cluster_is_formed_ends_the_node() {
     let _turn = TURN.lock().await;
     panic_at(At { target: "raftkit_node", text: "this node belongs to a cluster now" });
-    let why = end_alone(real(), 1000, &["fine"]).await;
+    let why = end_alone(real(), &["fine"]).await;
     assert!(matches!(why, Stopped::Panicked(_)), "{why:?}");
     said(why, "the node's loop panicked: the log panics at a line of raftkit_node::shell::formation");
 }
