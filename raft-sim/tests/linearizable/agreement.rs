@@ -56,13 +56,24 @@ fn verdicts_agree_with_enumeration() {
     let counts = RefCell::new(Counts::default());
     let all = histories();
     let input = (1_u64..=3, 1_u64..=2).prop_flat_map(|(clients, keys)| {
-        (proptest::collection::vec(step(clients, keys, 4), 1..=7), proptest::collection::vec(lie(), 0..=4))
+        (
+            proptest::collection::vec(step(clients, keys, 4), 1..=7),
+            proptest::collection::vec(lie(), 0..=4),
+            any::<[bool; 7]>(),
+            0_u8..3,
+        )
     });
     let config = Config { cases: all, failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
-        .run(&input, |(steps, lies)| {
+        .run(&input, |(steps, lies, hidden, hides)| {
             let mut operations = run(&steps);
             lies.iter().for_each(|lie| tell(&mut operations, lie));
+            // A third of the histories is one in which some indexes are not told.
+            for operation in operations.iter_mut().zip(hidden).filter_map(|(one, hide)| hide.then_some(one)) {
+                if let (Some(KvOutput::Written { done, .. }), 0) = (operation.output, hides) {
+                    operation.output = Some(KvOutput::Acknowledged { done });
+                }
+            }
             let found = match verdict(&operations) {
                 Verdict::Linearizable => true,
                 Verdict::Violation(violation) => {

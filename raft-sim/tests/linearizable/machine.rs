@@ -62,6 +62,7 @@ fn ask(machine: &mut KvMachine, call: KvCall) -> KvOutput {
 fn others(output: KvOutput) -> Vec<KvOutput> {
     match output {
         KvOutput::Written { done, index } => vec![KvOutput::Written { done: !done, index }],
+        KvOutput::Acknowledged { done } => vec![KvOutput::Acknowledged { done: !done }],
         KvOutput::Read { value: None } => vec![KvOutput::Read { value: Some((0, 1, 1)) }],
         KvOutput::Read { value: Some((value, modified, created)) } => {
             let read = |value, modified, created| KvOutput::Read { value: Some((value, modified, created)) };

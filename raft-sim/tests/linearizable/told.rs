@@ -65,3 +65,32 @@ fn long_violation_shows_its_end() {
     assert!(told.contains("... and 18 more"), "{told}");
     assert!(told.lines().count() < 40, "{told}");
 }
+
+#[test]
+fn an_acknowledgement_without_its_index_has_an_effect_all_the_same() {
+    let acknowledged = |done| Some(KvOutput::Acknowledged { done });
+    let begin = operation(1, (0, 10), put(0, 1), done(5));
+    let first = operation(1, (20, 30), put_if(0, 2, 5), acknowledged(true));
+    assert!(verdict(&[begin.clone(), first.clone()]).is_linearizable());
+    for impossible in [
+        // The same condition holds twice.
+        operation(2, (20, 30), put_if(0, 3, 5), acknowledged(true)),
+        // It was refused although nothing had changed, or is done and not seen.
+        operation(2, (12, 15), put_if(0, 3, 5), acknowledged(false)),
+        operation(2, (40, 50), get(0), shows(1, 5, 5)),
+        operation(2, (40, 50), get(0), absent()),
+        operation(2, (40, 50), get(0), shows(2, 5, 5)),
+    ] {
+        let told = verdict(&[begin.clone(), first.clone(), impossible.clone()]);
+        assert!(told.violation().is_some(), "{impossible:?} is explained");
+    }
+    let later = [
+        operation(2, (20, 30), put_if(0, 3, 5), acknowledged(false)),
+        operation(2, (40, 50), get(0), shows(2, 9, 5)),
+        operation(2, (60, 70), delete(0), acknowledged(true)),
+        operation(2, (80, 90), get(0), absent()),
+    ];
+    let all = [vec![begin, first], later.to_vec()].concat();
+    let told = verdict(&all);
+    assert!(told.is_linearizable(), "{told}");
+}

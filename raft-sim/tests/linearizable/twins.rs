@@ -50,7 +50,7 @@ pub(crate) fn by_all_indexes(history: &[KvOperation]) -> bool {
         (Some(KvOutput::Written { index, .. }), _) => vec![index],
         (Some(KvOutput::Read { value: Some((_, modified, created)) }), _) => vec![modified, created],
         (_, KvCall::Put { cas: Some(index), .. } | KvCall::Delete { cas: Some(index) }) => vec![index],
-        (Some(KvOutput::Read { value: None }) | None, _) => Vec::new(),
+        (Some(KvOutput::Read { value: None } | KvOutput::Acknowledged { .. }) | None, _) => Vec::new(),
     });
     let index_max = told.max().unwrap_or(0) + history.len() as u64;
     rest(history, index_max, 0, &BTreeMap::new(), &mut BTreeSet::new())
@@ -79,12 +79,19 @@ fn rest(
             #[expect(clippy::reversed_empty_ranges, reason = "none is possible")]
             Some(KvOutput::Written { .. }) => 1..=0,
             Some(KvOutput::Read { .. }) => 0..=0,
-            None => store.last + 1..=index_max,
+            Some(KvOutput::Acknowledged { .. }) | None => store.last + 1..=index_max,
         };
         for index in indexes {
             let mut after = store;
             let output = after.apply(operation.input.call, index);
-            if operation.output.is_none_or(|told| told == output) {
+            let told = match (operation.output, output) {
+                (None, _) => true,
+                (Some(KvOutput::Acknowledged { done }), KvOutput::Written { done: really, .. }) => {
+                    done == really
+                }
+                (Some(told), output) => told == output,
+            };
+            if told {
                 let mut stores = stores.clone();
                 stores.insert(operation.input.key, after);
                 if rest(history, index_max, done | (1 << next), &stores, seen) {

@@ -63,6 +63,11 @@ pub enum KvOutput {
         /// entry that counted.
         index: u64,
     },
+    /// To a put or delete, over a protocol that does not tell the index: HTTP.
+    Acknowledged {
+        /// Whether the condition held.
+        done: bool,
+    },
     /// To a read.
     Read {
         /// The value, its modify index, and its create index; none if the key is not there.
@@ -115,6 +120,16 @@ fn written(state: &KvState, call: KvCall, done: bool, index: u64) -> Option<KvSt
     Some(KvState { applied: index, version })
 }
 
+/// The state after a call that was answered without its index.
+fn acknowledged(state: &KvState, call: KvCall, done: bool) -> Option<KvState> {
+    if done {
+        if_holds(state.version, call)?;
+        perhaps_written(state, call)
+    } else {
+        Some(KvState { version: if_fails(state.version, call)?, ..*state })
+    }
+}
+
 /// The state after a call of unknown outcome that took effect; without an effect the state is what it was.
 fn perhaps_written(state: &KvState, call: KvCall) -> Option<KvState> {
     let Some(before) = if_holds(state.version, call) else {
@@ -155,7 +170,11 @@ impl Model for KvModel {
                 call @ (KvCall::Put { .. } | KvCall::PutUnseen { .. } | KvCall::Delete { .. }),
                 Some(KvOutput::Written { done, index }),
             ) => written(state, call, *done, *index),
-            (KvCall::Get, Some(KvOutput::Written { .. }))
+            (
+                call @ (KvCall::Put { .. } | KvCall::PutUnseen { .. } | KvCall::Delete { .. }),
+                Some(KvOutput::Acknowledged { done }),
+            ) => acknowledged(state, call, *done),
+            (KvCall::Get, Some(KvOutput::Written { .. } | KvOutput::Acknowledged { .. }))
             | (
                 KvCall::Put { .. } | KvCall::PutUnseen { .. } | KvCall::Delete { .. },
                 Some(KvOutput::Read { .. }),
@@ -170,7 +189,7 @@ impl Model for KvModel {
     fn position(output: &KvOutput) -> Option<u64> {
         match output {
             KvOutput::Written { index, .. } => Some(*index),
-            KvOutput::Read { .. } => None,
+            KvOutput::Acknowledged { .. } | KvOutput::Read { .. } => None,
         }
     }
 
@@ -192,6 +211,8 @@ impl Model for KvModel {
             None => "unknown".to_owned(),
             Some(KvOutput::Written { done: true, index }) => format!("done at {index}"),
             Some(KvOutput::Written { done: false, index }) => format!("refused at {index}"),
+            Some(KvOutput::Acknowledged { done: true }) => "done".to_owned(),
+            Some(KvOutput::Acknowledged { done: false }) => "refused".to_owned(),
             Some(KvOutput::Read { value: None }) => "none".to_owned(),
             Some(KvOutput::Read { value: Some((value, modified, created)) }) => {
                 format!("{value}, modified {modified}, created {created}")
