@@ -204,8 +204,19 @@ impl Drop for Cluster {
 
 impl Node {
     pub fn start(&mut self) {
+        self.start_by(Command::new(BINARY));
+    }
+
+    /// As `start`; a write beyond `limit_files` is then an error and not the process's end by SIGXFSZ.
+    pub fn start_for_file_limit(&mut self) {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", BINARY]);
+        self.start_by(shell);
+    }
+
+    fn start_by(&mut self, mut command: Command) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
-        let child = Command::new(BINARY)
+        let child = command
             .args(["serve", "--stop-on-stdin-eof", "--config"])
             .arg(&self.config)
             .stdin(Stdio::piped())
@@ -219,6 +230,19 @@ impl Node {
     pub fn signal(&self, signal: &str) {
         let pid = self.child.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// No file can be written from now on, as on a disk that is full.
+    pub fn limit_files(&self) {
+        let pid = i32::try_from(self.child.as_ref().unwrap().id()).unwrap();
+        let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+        let pid = rustix::process::Pid::from_raw(pid);
+        rustix::process::prlimit(pid, rustix::process::Resource::Fsize, none).unwrap();
+    }
+
+    /// Waits until it ends by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait_for_end(&mut self.child.take().unwrap())
     }
 
     /// `kill -9`, and waits for the end.
