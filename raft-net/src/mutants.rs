@@ -46,7 +46,10 @@ raftkit_mutants::catalogue! { "raft-net";
     // Who may come in.
     20 CopyAccepted "copy-accepted" "two nodes with one id"
         "A second process on a copy of a member's data folder comes in.",
+    // Dialling.
+    21 CrossedDialDropped "crossed-dial-dropped" "crossing dials"
+        "A node that is called drops its own dial for a new one, however far it has come.",
     #[cfg(feature = "quic")]
-    21 BulkBlocksMessages "bulk-blocks-messages" "snapshot blocks heartbeats"
+    22 BulkBlocksMessages "bulk-blocks-messages" "snapshot blocks heartbeats"
         "Messages to a peer wait until a bulk body to it has gone out.",
 }

@@ -265,6 +265,7 @@ pub const CATALOGUE: &[Known] = &[
         &["raft-net/other-cluster-accepted", "raft-net/unformed-delivered"],
     ),
     known("a forged length allocated", &["raft-net/forged-length-allocated", "raft-net/length-not-limited"]),
+    known("two nodes far apart that drop each other's dials", &["raft-net/crossed-dial-dropped"]),
     // The transport has one more, raft-net/bulk-blocks-messages, which is no part of a build without QUIC.
     known(
         "a slow peer or a snapshot blocking heartbeats",
