@@ -4,6 +4,8 @@
 
 mod http_support;
 
+use std::time::Duration;
+
 use http_support::{Answer, Served};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -112,16 +114,51 @@ async fn bodies_in_chunks_are_taken_up_to_the_limit() {
     served.stop().await;
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Leaves {
+    /// It closes its own side, and reads on.
+    HalfOpen,
+    Closed,
+    Reset,
+}
+
 #[tokio::test]
 async fn a_body_that_ends_early_writes_nothing() {
-    let served = Served::alone().await;
-    let mut stream = TcpStream::connect(served.addr).await.unwrap();
-    stream.write_all(b"PUT /v1/kv/half HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r\nhalf").await.unwrap();
-    stream.shutdown().await.unwrap();
-    let mut all = Vec::new();
-    stream.read_to_end(&mut all).await.unwrap();
-    assert!(all.is_empty() || Answer::parse(&all).status == 400, "{:?}", String::from_utf8_lossy(&all));
-    assert_eq!(served.get("/v1/kv/half").await.status, 404);
+    // One connection at a time: the next request is answered when the broken one is over, and not before.
+    let served = Served::alone_with(|state| state.with_connections_max(1)).await;
+    assert_eq!(served.request("PUT", "/v1/kv/half", b"old").await.text(), "true");
+    let index = served.get("/v1/kv/half").await.index();
+    for sent in [
+        "Content-Length: 10\r\n\r\nhalf",
+        "Content-Length: 10\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n9\r\nand",
+        "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\n",
+    ] {
+        for leaves in [Leaves::HalfOpen, Leaves::Closed, Leaves::Reset] {
+            let mut stream = TcpStream::connect(served.addr).await.unwrap();
+            let bytes = format!("PUT /v1/kv/half HTTP/1.1\r\nHost: t\r\n{sent}");
+            stream.write_all(bytes.as_bytes()).await.unwrap();
+            match leaves {
+                Leaves::HalfOpen => {
+                    stream.shutdown().await.unwrap();
+                    let mut all = Vec::new();
+                    stream.read_to_end(&mut all).await.unwrap();
+                    let text = String::from_utf8_lossy(&all);
+                    assert!(all.is_empty() || Answer::parse(&all).status == 400, "{sent:?}: {text:?}");
+                }
+                Leaves::Closed => {}
+                Leaves::Reset => {
+                    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+                }
+            }
+            drop(stream);
+            let answer = served.get("/v1/kv/half").await;
+            assert_eq!(answer.json()[0]["Value"], "b2xk", "{sent:?}, {leaves:?}");
+            assert_eq!(answer.index(), index, "{sent:?}, {leaves:?}");
+        }
+    }
     served.stop().await;
 }
 
