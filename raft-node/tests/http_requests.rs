@@ -100,7 +100,10 @@ async fn every_form_of_target_is_taken_literally_or_refused_in_words() {
     let options = served.request("OPTIONS", "*", b"").await;
     assert_eq!((options.status, options.header("Allow")), (200, Some("OPTIONS,GET,PUT,DELETE")));
     // Dots, slashes and all that is not forbidden stay as they are.
-    for key in ["/lead", "//two", "a/../b", "./c", "d//", "e{}|\\^[]f", "g!$&'()*+,;=:@~h"] {
+    let plain = ["/lead", "//two", "a/../b", "./c", "d//", "e{}|\\^[]f", "g!$&'()*+,;=:@~h"];
+    // So do letters of any length in UTF-8, one of them made of two that must not become one.
+    let letters = ["\u{e4}", "\u{65e5}\u{672c}", "\u{1f980}", "e\u{301}", "\u{e9}"];
+    for key in plain.into_iter().chain(letters) {
         assert_eq!(
             served.request("PUT", &format!("/v1/kv/{key}"), key.as_bytes()).await.text(),
             "true",
@@ -108,6 +111,9 @@ async fn every_form_of_target_is_taken_literally_or_refused_in_words() {
         );
         let entry = served.get(&format!("/v1/kv/{key}")).await.json();
         assert_eq!(entry[0]["Key"], key);
+        let encoded: String = key.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        assert_eq!(served.get(&format!("/v1/kv/{encoded}")).await.json(), entry, "{key} as {encoded}");
+        assert_eq!(served.get(&format!("/v1/kv/{encoded}?raw")).await.text(), key);
     }
     for (method, target) in [
         ("GET", "*"),
