@@ -144,7 +144,8 @@ fn a_data_folder_that_cannot_be_used_is_refused_and_lost_and_found_is_no_obstacl
     let mut cluster = Cluster::prepare(1, "");
     let dir = cluster.dir.path().join("data-1").display().to_string();
     let file = cluster.nodes[0].config.display().to_string();
-    for unusable in [&file, "/proc/no/such/folder"] {
+    // In the last one no folder can be made, not even by root.
+    for unusable in [&file, "/proc/no/such/folder", "/sys/raftkit-test"] {
         let said = refused(&cluster, &[], |text| text.replace(&dir, unusable));
         assert!(said.contains(&format!("the data folder {unusable} cannot be used")), "{said}");
     }
