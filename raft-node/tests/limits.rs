@@ -72,6 +72,35 @@ fn a_crowd_of_clients_leaves_files_for_the_node_and_waits_its_turn() {
     stop(child);
 }
 
+/// As if something else in the process had used them up: its soft limit falls below what it has open.
+#[test]
+fn connections_that_cannot_be_accepted_are_told_seldom_and_later_they_are() {
+    let cluster = Cluster::prepare(1, "");
+    let node = &cluster.nodes[0];
+    let child = start_with_files(&cluster, "-n 200");
+    eventually("the node takes writes", || node.put("/v1/kv/k", b"v").is_ok_and(|it| it.text() == "true"));
+    let limit = |soft: &str| {
+        let pid = child.id().to_string();
+        let set = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={soft}:")]).status();
+        assert!(set.unwrap().success());
+    };
+    limit("10");
+    let read = |patience| request(&node.http, "GET", "/v1/kv/k?raw", b"", patience);
+    let told = || node.log_text().matches("connections could not be accepted").count();
+    // One connection may have been waited for with its file at hand.
+    eventually("the log says so", || read(Duration::from_millis(100)).is_err() && told() > 0);
+    for _ in 0..20 {
+        // It is tried again ten times a second.
+        assert!(read(Duration::from_millis(100)).is_err());
+    }
+    assert_eq!(told(), 1, "{}", node.log_text());
+    limit("200");
+    eventually("others have their turn again", || {
+        read(Duration::from_secs(20)).is_ok_and(|it| it.text() == "v")
+    });
+    stop(child);
+}
+
 #[test]
 fn a_snapshot_that_cannot_be_made_is_told_and_made_as_soon_as_it_can() {
     let mut cluster = Cluster::start_with(3, "raft-trailing-logs = 50");
