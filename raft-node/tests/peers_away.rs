@@ -1,0 +1,47 @@
+//! Clusters of real processes of which some stand still or are dead: nothing is claimed or answered from the past, a stop
+//! waits for nobody, and the log stays short.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "test")]
+
+mod support;
+
+use support::{Cluster, Node, eventually};
+
+fn others(cluster: &Cluster, than: u64) -> Vec<u64> {
+    cluster.nodes.iter().map(|node| node.id).filter(|id| *id != than).collect()
+}
+
+fn term(node: &Node) -> u64 {
+    node.status().unwrap()["Term"].as_u64().unwrap()
+}
+
+/// Its followers stand still, so nobody can tell it after its restart that it leads, or that somebody else does.
+#[test]
+fn a_leader_that_is_restarted_alone_claims_nothing() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.wait_for_leader();
+    assert_eq!(cluster.node(leader).put("/v1/kv/k", b"v").unwrap().text(), "true");
+    let before = term(cluster.node(leader));
+    let others = others(&cluster, leader);
+    others.iter().for_each(|id| cluster.node(*id).signal("-STOP"));
+    cluster.node(leader).kill();
+    cluster.node(leader).start();
+    let node = cluster.node(leader);
+    eventually("it answers again", || node.status().is_some());
+    // A read is held for three seconds, which are several election time-outs.
+    let read = std::thread::scope(|scope| {
+        let reading = scope.spawn(|| node.get("/v1/kv/k?raw"));
+        while !reading.is_finished() {
+            let status = node.status().unwrap();
+            assert_ne!(status["Role"], "leader", "{status}");
+            assert!(status["Leader"].is_null(), "{status}");
+            assert_eq!(node.get("/v1/status/leader").text(), "\"\"");
+            assert_eq!(node.get("/health").status, 503);
+        }
+        reading.join().unwrap()
+    });
+    assert_eq!((read.status, read.text().as_str()), (500, "No cluster leader"));
+    others.iter().for_each(|id| cluster.node(*id).signal("-CONT"));
+    let next = cluster.wait_for_leader();
+    assert!(term(cluster.node(next)) > before, "an election was held");
+}
