@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use http_support::Served;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 #[tokio::test]
@@ -249,4 +251,30 @@ async fn without_a_leader_requests_are_held_and_then_refused() {
     let health = served.get("/health").await;
     assert_eq!((health.status, &health.json()["Reason"]), (503, &json!("no leader is known")));
     served.stop().await;
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_no_client_that_hangs() {
+    let served = Served::alone().await;
+    served.fill("tree/", 40, 200_000).await;
+    // Half a head, half a body, a long list that nobody reads, and a connection that is idle after one answer.
+    let open = async |bytes: &str| {
+        let mut stream = TcpStream::connect(served.addr).await.unwrap();
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        stream
+    };
+    let head = open("GET /v1/kv/tree").await;
+    let mut body = open("PUT /v1/kv/half HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r\nhalf").await;
+    let mut list = served.ask("/v1/kv/tree/?recurse").await;
+    let mut idle = open("GET /v1/status/leader HTTP/1.1\r\nHost: t\r\n\r\n").await;
+    let mut first = [0];
+    for answered in [&mut list, &mut idle] {
+        answered.read_exact(&mut first).await.unwrap();
+    }
+    timeout(Duration::from_secs(10), served.stop()).await.expect("it does not wait for them");
+    // Nothing says that the half of a value was stored.
+    let mut all = Vec::new();
+    let _ = body.read_to_end(&mut all).await;
+    assert!(!all.starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&all));
+    drop((head, list, idle));
 }

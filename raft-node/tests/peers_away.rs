@@ -5,7 +5,12 @@
 
 mod support;
 
-use support::{Cluster, Node, eventually};
+use std::time::{Duration, Instant};
+
+use support::{Cluster, Node, eventually, request};
+
+/// A stop that takes longer than this hangs.
+const SOON: Duration = Duration::from_secs(10);
 
 fn others(cluster: &Cluster, than: u64) -> Vec<u64> {
     cluster.nodes.iter().map(|node| node.id).filter(|id| *id != than).collect()
@@ -44,4 +49,34 @@ fn a_leader_that_is_restarted_alone_claims_nothing() {
     others.iter().for_each(|id| cluster.node(*id).signal("-CONT"));
     let next = cluster.wait_for_leader();
     assert!(term(cluster.node(next)) > before, "an election was held");
+}
+
+#[test]
+fn a_stop_waits_for_no_peer_that_stands_still() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.wait_for_leader();
+    let others = others(&cluster, leader);
+    others.iter().for_each(|id| cluster.node(*id).signal("-STOP"));
+    // A write waits for them meanwhile.
+    let http = cluster.node(leader).http.clone();
+    let writing = std::thread::spawn(move || request(&http, "PUT", "/v1/kv/k", b"v", SOON));
+    let since = Instant::now();
+    let status = cluster.node(leader).terminate();
+    let took = since.elapsed();
+    assert!(status.success() && took < SOON, "{status} after {took:?}");
+    // Nobody may take it for stored.
+    let answer = writing.join().unwrap();
+    assert!(answer.as_ref().map_or(true, |answer| answer.status != 200), "{answer:?}");
+}
+
+#[test]
+fn a_server_that_still_looks_for_its_cluster_stops_at_once() {
+    let mut cluster = Cluster::prepare(3, "");
+    cluster.node(1).start();
+    let node = cluster.node(1);
+    eventually("it says whom it looks for", || node.log_text().contains("no server was found"));
+    let since = Instant::now();
+    let status = node.terminate();
+    let took = since.elapsed();
+    assert!(status.success() && took < SOON, "{status} after {took:?}");
 }

@@ -259,6 +259,12 @@ impl Node {
         wait_for_end(&mut child)
     }
 
+    /// SIGTERM, as from a service manager, and waits for the end.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.signal("-TERM");
+        wait_for_end(&mut self.child.take().unwrap())
+    }
+
     pub fn status(&self) -> Option<Value> {
         let answer = request(&self.http, "GET", "/v1/raft/status", b"", Duration::from_secs(2)).ok()?;
         serde_json::from_slice(&answer.body).ok()
