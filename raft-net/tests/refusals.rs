@@ -13,7 +13,7 @@ mod support;
 use raftkit_core::{ClusterId, NodeId, StoreId};
 use raftkit_net::certificates::create_node_certificate;
 use raftkit_net::{HelloError, Refusal, StartError, TlsFiles, TlsIdentity, Transport};
-use support::{CLUSTER, Log, authority, heartbeat, plan, round, store, within};
+use support::{CLUSTER, Log, Plan, authority, heartbeat, plan, round, store, within};
 use tokio::sync::mpsc;
 
 #[tokio::test]
@@ -180,4 +180,21 @@ async fn the_same_refusal_is_logged_once_in_a_while_only() {
     }
     log.line(&["node=2", "refused our certificate"]).await;
     assert_eq!(log.lines().iter().filter(|line| line.contains("node=2")).count(), 1, "{:?}", log.lines());
+}
+
+#[tokio::test]
+async fn a_dead_peer_is_spoken_of_once_in_a_while_only() {
+    let log = Log::listen();
+    let mut one = Plan { dial_timeout_ms: 50, ..plan(&authority(), 1) }.start();
+    // A port that nobody listens at, now that its socket is gone.
+    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let since = tokio::time::Instant::now();
+    one.transport.set_peer(NodeId(2), store(2), &nobody.to_string());
+    for _ in 0..5 {
+        assert_eq!(one.unreachable().await, NodeId(2));
+    }
+    let lines: Vec<String> = log.lines().into_iter().filter(|line| line.contains("node=1")).collect();
+    let spoken = since.elapsed().as_secs() / 5 + 1;
+    assert!(lines[0].contains("no connection to node 2"), "{lines:?}");
+    assert!(lines.len() as u64 <= spoken, "{:?}: {lines:?}", since.elapsed());
 }

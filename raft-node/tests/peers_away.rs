@@ -80,3 +80,34 @@ fn a_server_that_still_looks_for_its_cluster_stops_at_once() {
     let took = since.elapsed();
     assert!(status.success() && took < SOON, "{status} after {took:?}");
 }
+
+/// By how many bytes the logs of these nodes have grown after twenty seconds in which others ask for writes.
+fn said(cluster: &Cluster, speakers: &[u64]) -> Vec<String> {
+    let at = |id: &u64| &cluster.nodes[usize::try_from(*id - 1).unwrap()];
+    let before: Vec<usize> = speakers.iter().map(|id| at(id).log_text().len()).collect();
+    let end = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < end {
+        for id in speakers {
+            let _ = at(id).put("/v1/kv/k", b"v");
+        }
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+    speakers.iter().zip(before).map(|(id, before)| at(id).log_text().split_off(before)).collect()
+}
+
+#[test]
+fn a_dead_peer_is_spoken_of_seldom() {
+    let mut cluster = Cluster::start(3);
+    cluster.settle();
+    let leader = cluster.wait_for_leader();
+    let others = others(&cluster, leader);
+    cluster.node(others[0]).kill();
+    for text in said(&cluster, &[leader, others[1]]) {
+        assert!(text.len() < 1_500, "{} bytes in 20 s:\n{text}", text.len());
+    }
+    // The last one campaigns in vain.
+    cluster.node(leader).kill();
+    for text in said(&cluster, &[others[1]]) {
+        assert!(text.len() < 3_000, "{} bytes in 20 s:\n{text}", text.len());
+    }
+}
