@@ -52,6 +52,26 @@ fn a_leader_that_is_restarted_alone_claims_nothing() {
 }
 
 #[test]
+fn a_leader_that_stood_still_answers_nothing_from_before() {
+    let mut cluster = Cluster::start(3);
+    for round in 0..5 {
+        let old = cluster.wait_for_leader();
+        let value = round.to_string();
+        cluster.node(old).signal("-STOP");
+        let other = cluster.node(old % 3 + 1);
+        eventually("the others elect another and take a write", || {
+            other.put("/v1/kv/k", value.as_bytes()).is_ok_and(|answer| answer.status == 200)
+        });
+        cluster.node(old).signal("-CONT");
+        for number in 0..20 {
+            let answer = cluster.node(old).get("/v1/kv/k?raw");
+            let is_new = answer.status == 200 && answer.text() == value;
+            assert!(is_new || answer.status == 500, "round {round}, read {number}: {answer:?}");
+        }
+    }
+}
+
+#[test]
 fn a_stop_waits_for_no_peer_that_stands_still() {
     let mut cluster = Cluster::start(3);
     let leader = cluster.wait_for_leader();
