@@ -153,6 +153,38 @@ fn members_that_have_all_moved_find_each_other_again_through_join() {
     cluster.wait_for_leader();
 }
 
+/// The others know its old address alone, from the log and from `join`: it finds them, and they find it again.
+#[test]
+fn one_member_that_has_moved_is_reached_by_all() {
+    let mut cluster = Cluster::start(3);
+    assert_eq!(cluster.nodes[0].put("/v1/kv/before", b"kept").unwrap().text(), "true");
+    cluster.settle();
+    assert!(cluster.node(3).stop().success());
+    let (old, (ip, port)) = (cluster.nodes[2].raft.clone(), own_address());
+    let new = format!("{ip}:{}", port + 103);
+    change_config(cluster.node(3), |text| {
+        text.replace(&format!("raft-addr = \"{old}\""), &format!("raft-addr = \"{new}\""))
+    });
+    cluster.node(3).raft.clone_from(&new);
+    cluster.node(3).start();
+    cluster.wait_for_leader();
+    for node in &cluster.nodes {
+        eventually("every node shows its new address", || {
+            let [peers, configured, _] = shown(node);
+            peers.contains(&new) && configured.contains(&new) && !configured.contains(&old)
+        });
+        eventually("nothing is warned of", || warnings(node).is_empty());
+    }
+    // Of the two that are left each needs the other.
+    cluster.node(1).kill();
+    for id in [2, 3] {
+        eventually("it takes writes", || {
+            cluster.node(id).put("/v1/kv/after", b"new").is_ok_and(|answer| answer.text() == "true")
+        });
+    }
+    assert_eq!(cluster.node(3).get("/v1/kv/before?raw").text(), "kept");
+}
+
 #[test]
 fn a_single_server_that_has_moved_shows_its_new_address() {
     let mut cluster = Cluster::start(1);
