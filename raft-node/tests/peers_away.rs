@@ -1,7 +1,7 @@
 //! Clusters of real processes of which some stand still or are dead: nothing is claimed or answered from the past, a stop
 //! waits for nobody, and the log stays short.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "test")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "test")]
 
 mod support;
 
