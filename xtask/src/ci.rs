@@ -10,9 +10,9 @@ use crate::workspace::{self, Failure};
 use crate::{layers, mutants, simulate, tidy};
 
 const BARE_METAL: &str = "x86_64-unknown-none";
-/// The seeds of whole nodes that the gate simulates, the first and how many. The same each time, for now: connections, links and
-/// disks with a rate, and copies of files are new in the simulator, and a check that is wrong once in a thousand seeds would refuse
-/// a sound change. `cargo xtask simulate` draws fresh ones.
+/// The seeds of whole nodes that the gate simulates, the first and how many. The same each time: fresh ones find a bug, or a
+/// check that is wrong, once in some thousands, and that is for those who look for it (`cargo xtask simulate --minutes 40`)
+/// and not for a change that has nothing to do with it.
 const SIMULATED_SEEDS: (u64, u64) = (2000, 260);
 
 /// One step of the gate. To add one, add it to [`steps`].
