@@ -25,6 +25,9 @@ const ENTRY_COST: usize = 4 << 10;
 /// some clients at once, or a small one of each of thousands. Over a link of 20 Mbit/s they take 0.8 s.
 const UNKNOWN_PACE_BYTES: usize = 2 << 20;
 
+/// So many bytes are taken as long as no more is known than the pace of little: a small value of each of a thousand clients.
+const CROWD_BYTES: usize = 256 << 10;
+
 /// So much is taken at any pace.
 const COST_MIN: usize = 128 << 10;
 
@@ -85,7 +88,8 @@ impl Backlog {
     /// Whether so much more is done in time.
     pub(crate) fn has_room(&self, more: Amount) -> bool {
         let with = self.on_its_way.and(more);
-        self.cost_max().map_or(with.bytes <= UNKNOWN_PACE_BYTES, |max| with.cost <= max)
+        let Some(max) = self.cost_max() else { return with.bytes <= UNKNOWN_PACE_BYTES };
+        with.cost <= max || !self.pace.is_limit() && with.bytes <= CROWD_BYTES
     }
 
     /// Whether nothing is on its way.
@@ -215,6 +219,17 @@ mod tests {
                 backlog.note_taken(Time(0), LogIndex(count), Amount::of_entry(weight));
             }
             assert!((from..to).contains(&count), "{count} entries of {weight} bytes");
+        }
+    }
+
+    #[test]
+    fn a_first_write_that_takes_its_time_does_not_refuse_the_crowd_behind_it() {
+        let (mut backlog, small) = (Backlog::new(BUDGET), Amount::of_entry(300));
+        backlog.note_taken(Time(0), LogIndex(1), small);
+        backlog.note_applied(Time(80 * MS), LogIndex(1));
+        for index in 2..800 {
+            assert!(backlog.has_room(small), "after {index} of them");
+            backlog.note_taken(Time(80 * MS), LogIndex(index), small);
         }
     }
 

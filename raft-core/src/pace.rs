@@ -46,6 +46,7 @@ pub struct Pace {
     rates: Newest<u64>,
     /// Shortest time between departure and arrival, likewise.
     times: Newest<Duration>,
+    is_limit: bool,
 }
 
 /// The best sample of this period, and of the one before.
@@ -64,7 +65,8 @@ impl Pace {
     /// Nothing is known yet. The estimate is the best sample of the last `period` to `2 * period`.
     #[must_use]
     pub fn new(period: Duration) -> Self {
-        Self { period, arrived: 0, last_arrival: Time(0), rates: Newest::default(), times: Newest::default() }
+        let (rates, times) = (Newest::default(), Newest::default());
+        Self { period, arrived: 0, last_arrival: Time(0), rates, times, is_limit: false }
     }
 
     /// Notes that something departs. `alone`: nothing else is on its way.
@@ -86,6 +88,7 @@ impl Pace {
         }
         self.rates.note(now, rate, u64::max);
         let took = now.since(newest.at);
+        self.is_limit |= newest.load == Load::Full || took > self.period;
         self.times.turn(now, self.period * TIME_PERIODS);
         self.times.note(now, took, Duration::min);
     }
@@ -93,6 +96,14 @@ impl Pace {
     /// The rates measured until now say nothing of those to come.
     pub fn forget_rates(&mut self) {
         self.rates = Newest::default();
+    }
+
+    /// Whether the estimate says what is possible: something arrived that departed while much was on its way, or that took
+    /// longer than a period. Until then it only says that so much is possible: a single small thing that took its time
+    /// shows a rate that is far below what many can have together.
+    #[must_use]
+    pub fn is_limit(&self) -> bool {
+        self.is_limit
     }
 
     /// Bytes a second; none before the first arrival.

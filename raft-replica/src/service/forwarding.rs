@@ -11,6 +11,9 @@ use super::CallId;
 
 /// So many bytes are sent before the pace is known.
 const UNKNOWN_PACE_BYTES: usize = 4 << 20;
+/// So many bytes of commands are sent as long as no more is known than the pace of little: a small one of each of a thousand
+/// clients.
+const CROWD_BYTES: usize = 256 << 10;
 /// So many bytes are sent at any pace.
 const BYTES_MIN: usize = 128 << 10;
 /// What a call counts for beside its bytes.
@@ -56,7 +59,13 @@ impl Forwarding {
         if !self.given_up.is_empty() {
             self.expire(now);
         }
-        self.bytes == 0 || self.bytes.saturating_add(weight(len)) <= self.bytes_max()
+        let fits = self.bytes.saturating_add(weight(len)) <= self.bytes_max();
+        self.bytes == 0 || fits || !self.pace.is_limit() && self.commands().saturating_add(len) <= CROWD_BYTES
+    }
+
+    /// What the commands of all calls weigh.
+    fn commands(&self) -> usize {
+        self.bytes - (self.calls.len() + self.given_up.len()) * CALL_BYTES
     }
 
     /// A command of this length is sent.
