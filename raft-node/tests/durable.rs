@@ -3,16 +3,15 @@
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "test")]
 
+mod servers;
+
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use raftkit_core::{LogId, NodeId};
 use raftkit_disk::SimulatedDisk;
-use raftkit_net::{TlsFiles, certificates};
-use raftkit_node::{Consistency, Formation, Handle, ProposeError, Server, ServerConfig, StartError};
+use raftkit_node::{Consistency, Handle, ProposeError, Server, ServerConfig, StartError};
 use raftkit_replica::{Application, InMemory};
 use serde::{Deserialize, Serialize};
 
@@ -41,30 +40,11 @@ struct Nodes {
 
 impl Nodes {
     async fn start(port: u16) -> Self {
-        let pid = std::process::id();
-        let ip = format!("127.{}.{}.{}", 1 + (pid >> 14) % 250, 1 + (pid >> 7) % 127, 130 + pid % 120);
-        let ca = certificates::create_ca("test").unwrap();
-        let addresses: Vec<SocketAddr> =
-            (0..3).map(|at| format!("{ip}:{}", port + at).parse().unwrap()).collect();
-        let join: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-        let configs: Vec<ServerConfig> = (1..=3u64)
-            .zip(&addresses)
-            .map(|(id, address)| {
-                let own = certificates::create_node_certificate(&ca, NodeId(id), std::slice::from_ref(&ip))
-                    .unwrap();
-                let tls = TlsFiles {
-                    ca_pem: ca.cert.clone().into(),
-                    cert_pem: own.cert.into(),
-                    key_pem: own.key.into(),
-                };
-                let formation = Formation::Expect { servers: 3, join: join.clone() };
-                let mut config =
-                    ServerConfig::new(NodeId(id), PathBuf::from("/data"), *address, tls, formation);
-                // A disk that is held back on purpose is not to be taken for a broken one here.
-                config.write_stall = Duration::from_secs(60);
-                config
-            })
-            .collect();
+        let mut configs = servers::three(port);
+        for config in &mut configs {
+            // A disk that is held back on purpose is not to be taken for a broken one here.
+            config.write_stall = Duration::from_secs(60);
+        }
         let mut nodes =
             Self { configs, disks: (1..=3).map(SimulatedDisk::new).collect(), servers: Vec::new() };
         nodes.open().await;

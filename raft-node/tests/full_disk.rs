@@ -3,16 +3,15 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
+mod servers;
+
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raftkit_core::{LogId, NodeId};
+use raftkit_core::LogId;
 use raftkit_disk::SimulatedDisk;
-use raftkit_net::{TlsFiles, certificates};
-use raftkit_node::{Consistency, Formation, Handle, Server, ServerConfig, StartError, Stopped};
+use raftkit_node::{Consistency, Handle, Server, ServerConfig, StartError, Stopped};
 use raftkit_replica::{Application, InMemory, InMemoryReader};
 use serde::{Deserialize, Serialize};
 use tokio::time::{error::Elapsed, timeout};
@@ -48,24 +47,7 @@ struct Nodes {
 
 impl Nodes {
     async fn start(port: u16) -> Self {
-        let pid = std::process::id();
-        let ip = format!("127.{}.{}.{}", 1 + (pid >> 14) % 250, 1 + (pid >> 7) % 127, 130 + pid % 120);
-        let ca = certificates::create_ca("test").unwrap();
-        let addresses: Vec<SocketAddr> =
-            (0..3).map(|at| format!("{ip}:{}", port + at).parse().unwrap()).collect();
-        let join: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-        let configs = (1..=3u64).zip(&addresses).map(|(id, address)| {
-            let own =
-                certificates::create_node_certificate(&ca, NodeId(id), std::slice::from_ref(&ip)).unwrap();
-            let tls = TlsFiles {
-                ca_pem: ca.cert.clone().into(),
-                cert_pem: own.cert.into(),
-                key_pem: own.key.into(),
-            };
-            let formation = Formation::Expect { servers: 3, join: join.clone() };
-            ServerConfig::new(NodeId(id), PathBuf::from("/data"), *address, tls, formation)
-        });
-        let configs = configs.collect();
+        let configs = servers::three(port);
         let disks = (1..=3).map(SimulatedDisk::new).collect();
         let mut nodes = Self { configs, disks, servers: Vec::new(), written: 0 };
         for at in 0..3 {

@@ -2,17 +2,17 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
+mod servers;
+
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raftkit_core::{Base, HardState, Health, LogId, LogIndex, NodeId, StoreId, Write};
+use raftkit_core::{Base, HardState, Health, LogId, LogIndex, StoreId, Write};
 use raftkit_disk::SimulatedDisk;
 use raftkit_log::{OpenOptions, Store};
-use raftkit_net::{TlsFiles, certificates};
-use raftkit_node::{Consistency, Formation, ReadError, Server, ServerConfig, StartError};
+use raftkit_node::{Consistency, ReadError, Server, ServerConfig, StartError};
 use raftkit_replica::{Application, InMemory, InMemoryReader, MachineError};
 use serde::{Deserialize, Serialize};
 
@@ -43,27 +43,11 @@ struct Nodes {
 
 impl Nodes {
     async fn start(port: u16) -> Self {
-        let pid = std::process::id();
-        let ip = format!("127.{}.{}.{}", 1 + (pid >> 14) % 250, 1 + (pid >> 7) % 127, 130 + pid % 120);
-        let ca = certificates::create_ca("test").unwrap();
-        let addresses: Vec<SocketAddr> =
-            (0..3).map(|at| format!("{ip}:{}", port + at).parse().unwrap()).collect();
-        let join: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-        let configs = (1..=3u64).zip(&addresses).map(|(id, address)| {
-            let own =
-                certificates::create_node_certificate(&ca, NodeId(id), std::slice::from_ref(&ip)).unwrap();
-            let tls = TlsFiles {
-                ca_pem: ca.cert.clone().into(),
-                cert_pem: own.cert.into(),
-                key_pem: own.key.into(),
-            };
-            let formation = Formation::Expect { servers: 3, join: join.clone() };
-            let mut config = ServerConfig::new(NodeId(id), PathBuf::from(DIR), *address, tls, formation);
+        let mut configs = servers::three(port);
+        for config in &mut configs {
             // Only a clean stop makes the state durable.
             config.replica.persist_interval = Duration::from_secs(3600);
-            config
-        });
-        let configs = configs.collect();
+        }
         let disks = (1..=3).map(SimulatedDisk::new).collect();
         let mut nodes = Self { configs, disks, servers: BTreeMap::new() };
         for at in 0..3 {
