@@ -34,16 +34,15 @@ impl<S: Subject> World<S> {
         }
         let Some(open) = self.clients.open.remove(&request) else { return };
         let client = open.client;
-        let checked = self.finished(node, request, open, reply);
+        let explained =
+            if let Reply::Failed(why) = &reply { self.check_doubt(node, open.calm, why) } else { Ok(()) };
+        let checked = explained.and_then(|()| self.finished(node, request, open, reply));
         self.ensure(checked);
         self.next_turn(client);
     }
 
     fn finished(&mut self, node: NodeId, request: RequestId, open: Open<S>, reply: Reply) -> Checked {
-        let Open { client, what, called, known: _, calm } = open;
-        if let (What::Write { .. } | What::Read { .. }, Reply::Failed(why)) = (&what, &reply) {
-            self.check_doubt(node, calm, why)?;
-        }
+        let Open { client, what, called, known: _, calm: _ } = open;
         let client = client.unwrap_or(1000 + request.0);
         let now = self.now;
         match (what, reply) {

@@ -23,6 +23,7 @@ pub(crate) struct Open<S: Subject> {
     called: u64,
     /// What was known to be committed when it was asked.
     known: LogIndex,
+    /// For reads and writes, where it was asked of a cluster in which all is well.
     calm: Option<Calm>,
 }
 
@@ -156,10 +157,9 @@ impl<S: Subject> World<S> {
             };
             self.tell(|| format!("client asks {node} ({}): {words}", request.0));
         }
-        let gives_up = matches!(what, What::Write { .. } | What::Read { .. })
-            && client.is_some()
-            && self.clients.rng.permille(15);
-        let calm = self.is_calm(node);
+        let is_of_client = matches!(what, What::Write { .. } | What::Read { .. });
+        let gives_up = is_of_client && client.is_some() && self.clients.rng.permille(15);
+        let calm = if is_of_client { self.is_calm(node) } else { None };
         self.clients.open.insert(request, Open { client, what, called, known, calm });
         let life = self.hosts[&node].life;
         if let Some(process) = self.host(node).process.as_mut() {
