@@ -5,6 +5,7 @@
 //! client is free, and its latency counts from that time: what is offered does not depend on what is answered, as long
 //! as there are clients enough.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ const ERROR_PAUSE: Duration = Duration::from_millis(20);
 /// An address is none, or not a single write was answered.
 pub(crate) fn run(flags: &LoadFlags) -> Result<(), Failure> {
     if flags.watch.is_empty() {
-        let (total, elapsed) = write(flags, Values::Same)?;
+        let (total, elapsed) = write(flags)?;
         say(&console::table(&HEADER, &[total.row(elapsed)])).map_err(Failure::of("cannot print"))?;
         return total.verdict();
     }
@@ -38,14 +39,14 @@ fn beside_watchers(flags: &LoadFlags) -> Result<(), Failure> {
     let addr = resolve(flags.watch_addr.as_ref().unwrap_or(&flags.addrs[0]))?;
     watchers::prepare(addr)?;
     // The first seconds of a cluster are not like the others: keys are new, caches are cold.
-    drop(write(flags, Values::New)?);
+    drop(write(flags)?);
     let (mut rows, mut sums) = (Vec::new(), [0.0; 2]);
     for _ in 0..flags.rounds {
-        let (alone, elapsed) = write(flags, Values::New)?;
+        let (alone, elapsed) = write(flags)?;
         sums[0] += alone.rate(elapsed);
         rows.push([vec!["no".to_owned()], alone.row(elapsed)].concat());
         let watching = Watching::start(addr, &flags.watch)?;
-        let (beside, elapsed) = write(flags, Values::New)?;
+        let (beside, elapsed) = write(flags)?;
         sums[1] += beside.rate(elapsed);
         let woken = watching.stop();
         let woken_rate = format!("{:.0}", woken.answers as f64 / elapsed.as_secs_f64());
@@ -61,18 +62,10 @@ fn beside_watchers(flags: &LoadFlags) -> Result<(), Failure> {
     say(&format!("with watchers, {ratio:.3} of the rate without")).map_err(Failure::of("cannot print"))
 }
 
-/// Whether each write changes its key's value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Values {
-    /// The same value every time.
-    Same,
-    /// Another one every time: a change, which wakes who watches.
-    New,
-}
-
 /// Has all clients write, for as long as the flags say.
-fn write(flags: &LoadFlags, values: Values) -> Result<(Tally, Duration), Failure> {
+fn write(flags: &LoadFlags) -> Result<(Tally, Duration), Failure> {
     let addrs: Vec<SocketAddr> = flags.addrs.iter().map(|addr| resolve(addr)).collect::<Result<_, _>>()?;
+    let seed = RandomState::new().build_hasher().finish();
     let start = Instant::now();
     let end = start + Duration::from_secs(flags.seconds);
     let clients: Vec<_> = addrs
@@ -82,7 +75,7 @@ fn write(flags: &LoadFlags, values: Values) -> Result<(Tally, Duration), Failure
         .take(usize::from(flags.clients))
         .enumerate()
         .map(|(number, addr)| {
-            let client = Client::new(number, addr, flags, values);
+            let client = Client::new(number, seed, addr, flags);
             let pace = flags.rate.map(|rate| Pace::new(start, number, flags.clients, rate));
             thread::spawn(move || client.write_until(end, pace))
         })
@@ -218,19 +211,18 @@ struct Client {
     value_bytes: usize,
     /// What every key begins with.
     prefix: &'static str,
-    values: Values,
 }
 
 impl Client {
-    fn new(number: usize, addr: SocketAddr, flags: &LoadFlags, values: Values) -> Self {
+    fn new(number: usize, seed: u64, addr: SocketAddr, flags: &LoadFlags) -> Self {
         // Any number but 0 starts the sequence; odd multiples of a large odd number are far apart.
-        let random = (number as u64 * 2 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let random = (number as u64 * 2 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (seed & !1);
         let (prefix, keys, value_bytes) = if flags.wake {
             (watchers::TREE, watchers::TREE_KEYS, watchers::TREE_VALUE_BYTES)
         } else {
             ("load/", flags.keys, flags.value_bytes)
         };
-        Self { addr, random, keys, value_bytes, prefix, values }
+        Self { addr, random, keys, value_bytes, prefix }
     }
 
     fn write_until(mut self, end: Instant, mut pace: Option<Pace>) -> Tally {
@@ -278,10 +270,8 @@ impl Client {
 
     fn request(&mut self) -> Vec<u8> {
         let key = self.next_random() % self.keys;
-        let mut value = match self.values {
-            Values::Same => Vec::new(),
-            Values::New => format!("{:016x}", self.next_random()).into_bytes(),
-        };
+        // Another one each time: a write that changes nothing costs the cluster less.
+        let mut value = format!("{:016x}", self.next_random()).into_bytes();
         value.resize(self.value_bytes, b'v');
         put(self.addr, &format!("{}{key}", self.prefix), &value)
     }
