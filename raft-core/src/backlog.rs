@@ -86,10 +86,20 @@ impl Backlog {
     }
 
     /// Whether so much more is done in time.
-    pub(crate) fn has_room(&self, more: Amount) -> bool {
+    pub(crate) fn has_room(&self, now: Time, more: Amount) -> bool {
+        if self.is_late(now) {
+            return false;
+        }
         let with = self.on_its_way.and(more);
         let Some(max) = self.cost_max() else { return with.bytes <= UNKNOWN_PACE_BYTES };
         with.cost <= max || !self.pace.is_limit() && with.bytes <= CROWD_BYTES
+    }
+
+    /// Whether the oldest of what is on its way takes longer than it was to: the pace has fallen, and before that one is done
+    /// nothing else shows it. To peers that are far away even one alone takes its time.
+    fn is_late(&self, now: Time) -> bool {
+        let Some((shortest, oldest)) = self.pace.shortest().zip(self.runs.front()) else { return false };
+        oldest.at.after(self.budget + shortest) <= now
     }
 
     /// Whether nothing is on its way.
@@ -151,7 +161,7 @@ mod tests {
         let (mut longest, mut bytes) = (0, 0);
         for ms in from_ms..from_ms + for_ms {
             let now = ms * MS;
-            while backlog.is_empty() || backlog.has_room(amount) {
+            while backlog.is_empty() || backlog.has_room(Time(now), amount) {
                 index = index.next();
                 backlog.note_taken(Time(now), index, amount);
                 due = due.max(now) + (cost as u64 * MS) / per_ms as u64;
@@ -214,7 +224,7 @@ mod tests {
     fn before_the_pace_is_known_thousands_of_small_entries_or_some_large_ones_are_taken() {
         for (weight, from, to) in [(300, 2000, 10_000), (512 << 10, 2, 8)] {
             let (mut backlog, mut count) = (Backlog::new(BUDGET), 0);
-            while backlog.has_room(Amount::of_entry(weight)) {
+            while backlog.has_room(Time(0), Amount::of_entry(weight)) {
                 count += 1;
                 backlog.note_taken(Time(0), LogIndex(count), Amount::of_entry(weight));
             }
@@ -228,8 +238,36 @@ mod tests {
         backlog.note_taken(Time(0), LogIndex(1), small);
         backlog.note_applied(Time(80 * MS), LogIndex(1));
         for index in 2..800 {
-            assert!(backlog.has_room(small), "after {index} of them");
+            assert!(backlog.has_room(Time(80 * MS), small), "after {index} of them");
             backlog.note_taken(Time(80 * MS), LogIndex(index), small);
+        }
+    }
+
+    #[test]
+    fn while_nothing_comes_to_an_end_nothing_more_is_taken() {
+        let (mut backlog, small) = (Backlog::new(BUDGET), Amount::of_entry(300));
+        flood(&mut backlog, 0, 3000, 65_000, 50_000);
+        backlog.note_taken(Time(10_000 * MS), LogIndex(u64::MAX - 1), small);
+        assert!(backlog.has_room(Time(10_490 * MS), small));
+        assert!(
+            !backlog.has_room(Time(10_600 * MS), small),
+            "it is late, so nothing is known of the pace any more"
+        );
+        backlog.note_applied(Time(10_700 * MS), LogIndex(u64::MAX - 1));
+        assert!(backlog.has_room(Time(10_700 * MS), small));
+    }
+
+    #[test]
+    fn what_takes_its_time_because_it_goes_far_is_not_late() {
+        let (mut backlog, small) = (Backlog::new(BUDGET), Amount::of_entry(300));
+        for index in 1..100 {
+            let at = index * 50 * MS;
+            assert!(backlog.has_room(Time(at), small), "at {} ms", at / MS);
+            backlog.note_taken(Time(at), LogIndex(index), small);
+            // Each is there and back after 600 ms.
+            if let Some(done) = index.checked_sub(12) {
+                backlog.note_applied(Time(at), LogIndex(done));
+            }
         }
     }
 

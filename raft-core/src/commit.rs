@@ -9,7 +9,7 @@ use crate::raft::Node;
 use crate::role::{Leader, Open, Role};
 use crate::{
     Apply, Done, Effects, Entries, Entry, LogId, LogIndex, NodeId, Outcome, Payload, Proposal, Term, Ticket,
-    WriteSeq,
+    Time, WriteSeq,
 };
 
 impl Node {
@@ -24,7 +24,7 @@ impl Node {
             return refuse(proposals, Outcome::NotLeader(Some(successor)), effects);
         }
         let limit = mutant!(self.config, UncommittedIgnored, usize::MAX, self.config.uncommitted_bytes_max);
-        let (proposals, amount) = leader.admit(proposals, limit, &self.backlog, effects);
+        let (proposals, amount) = leader.admit(proposals, limit, &self.backlog, self.now, effects);
         let (term, first, before) = (self.term, self.log.last_index().next(), leader.open_bytes);
         let entries: Entries = proposals
             .into_iter()
@@ -65,7 +65,7 @@ impl Node {
 
     /// A write is durable: what waited for it goes on.
     pub(crate) fn on_persisted(&mut self, seq: WriteSeq, effects: &mut Effects) {
-        let Some(last) = self.writes.persisted(seq) else { return };
+        let Some(last) = self.writes.persisted(self.now, seq) else { return };
         let last = mutant!(self.config, OldWriteCompletesNew, self.log.last_index(), last);
         self.log.persisted_to(last);
         if self.writes.is_idle() && self.commit_due.is_some() {
@@ -152,12 +152,13 @@ impl Leader {
         mut proposals: Vec<Proposal>,
         limit: usize,
         backlog: &Backlog,
+        now: Time,
         effects: &mut Effects,
     ) -> (Vec<Proposal>, Amount) {
         let weight = |proposal: &Proposal| Entry::command_weight(&proposal.command);
         let all = proposals.iter().map(weight).fold(self.open_bytes, usize::saturating_add);
         let amount = proposals.iter().map(Amount::of).fold(Amount::default(), Amount::and);
-        if all <= limit && backlog.has_room(amount) {
+        if all <= limit && backlog.has_room(now, amount) {
             return (proposals, amount);
         }
         let (mut open, mut is_empty, mut taken) = (self.open_bytes, self.open.is_empty(), Amount::default());
@@ -166,7 +167,7 @@ impl Leader {
             let taken_with = taken.and(Amount::of(proposal));
             // Something larger than a limit may pass alone, or it never could.
             let alone = backlog.is_empty() && taken == Amount::default();
-            let fits = (with <= limit || is_empty) && (backlog.has_room(taken_with) || alone);
+            let fits = (with <= limit || is_empty) && (backlog.has_room(now, taken_with) || alone);
             if fits {
                 (open, is_empty, taken) = (with, false, taken_with);
             } else {

@@ -25,7 +25,8 @@ pub struct Config {
     pub heartbeat_interval: Duration,
     /// How far two clocks can drift apart over one `leader_timeout`. 50 ms.
     pub clock_error: Duration,
-    /// A leader whose oldest write is not durable for so long hands leadership over or steps down. 2000 ms.
+    /// A leader for which no write became durable for so long although one is under way hands leadership over or steps
+    /// down. 2000 ms.
     pub write_stall: Duration,
     /// At most so many bytes of entries in one `AppendEntries`; a single larger entry goes alone.
     pub batch_bytes_max: usize,

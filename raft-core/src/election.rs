@@ -53,7 +53,7 @@ impl Node {
             return self.wait_for_leader();
         }
         let stalled =
-            self.writes.oldest().is_some_and(|oldest| oldest.after(self.config.write_stall) <= self.now);
+            self.writes.stuck_since().is_some_and(|since| since.after(self.config.write_stall) <= self.now);
         // Who does not vote, or whose own vote could not become durable, would only disrupt.
         let may = self.may_campaign() || mutant!(self.config, LearnerCampaigns);
         if !may || stalled {

@@ -115,14 +115,14 @@ impl Node {
     /// Whether the disk was stuck for too long, of a leader that was there to hear of it.
     fn is_stalled(&mut self) -> bool {
         let Some(due) = self.stall_deadline().filter(|due| *due <= self.now) else { return false };
-        let written = self.writes.oldest();
-        !self.excuses_itself(due, written)
+        let since = self.writes.stuck_since();
+        !self.excuses_itself(due, since)
     }
 
     /// When a leader gives up because its disk is stuck.
     fn stall_deadline(&self) -> Option<Time> {
-        let oldest = mutant!(self.config, StalledLeaderStays, None, self.writes.oldest());
-        oldest.map(|oldest| oldest.max(self.excused.unwrap_or_default()).after(self.config.write_stall))
+        let since = mutant!(self.config, StalledLeaderStays, None, self.writes.stuck_since());
+        since.map(|since| since.max(self.excused.unwrap_or_default()).after(self.config.write_stall))
     }
 
     /// When a leader that hears nothing more steps down: after its followers may have asked for votes. None when it

@@ -14,6 +14,8 @@ pub(crate) struct Writes {
     last_seq: WriteSeq,
     queued: HardState,
     durable: HardState,
+    /// When a write last became durable.
+    progress_at: Time,
 }
 
 /// A write under way.
@@ -36,6 +38,7 @@ impl Writes {
             last_seq: WriteSeq(0),
             queued: hard,
             durable: hard,
+            progress_at: Time(0),
         }
     }
 
@@ -49,9 +52,11 @@ impl Writes {
         self.queued
     }
 
-    /// When the oldest write under way was handed out.
-    pub(crate) fn oldest(&self) -> Option<Time> {
-        self.pending.front().map(|pending| pending.at)
+    /// Since when the disk has made no progress although a write is under way. A slow disk under load is not stuck as long as
+    /// one write after the other becomes durable: the disks of the other nodes are likely to be as slow, and another leader
+    /// would only put an election on top.
+    pub(crate) fn stuck_since(&self) -> Option<Time> {
+        self.pending.front().map(|oldest| oldest.at.max(self.progress_at))
     }
 
     /// True when every write handed out is durable.
@@ -123,7 +128,7 @@ impl Writes {
     }
 
     /// Every write up to `seq` is durable. Returns the last index that is durable by it; none when nothing new is.
-    pub(crate) fn persisted(&mut self, seq: WriteSeq) -> Option<LogIndex> {
+    pub(crate) fn persisted(&mut self, now: Time, seq: WriteSeq) -> Option<LogIndex> {
         if seq > self.last_seq {
             return None; // Never handed out, so it says nothing.
         }
@@ -131,6 +136,7 @@ impl Writes {
         while let Some(done) = self.pending.front().copied().filter(|pending| pending.seq <= seq) {
             self.pending.pop_front();
             self.durable = done.hard;
+            self.progress_at = now;
             last = Some(done.last);
         }
         last
@@ -164,9 +170,26 @@ mod tests {
         writes.append(entry(2, 5).into());
         writes.flush(Time(0), hard, LogIndex(5), &mut effects);
         assert_eq!(effects.writes[1].truncate_from, Some(LogIndex(5)));
-        assert_eq!(writes.persisted(WriteSeq(1)), Some(LogIndex(4)), "index 5 is another entry now");
-        assert_eq!(writes.persisted(WriteSeq(2)), Some(LogIndex(5)));
-        assert_eq!(writes.persisted(WriteSeq(2)), None);
+        assert_eq!(writes.persisted(Time(0), WriteSeq(1)), Some(LogIndex(4)), "index 5 is another entry now");
+        assert_eq!(writes.persisted(Time(0), WriteSeq(2)), Some(LogIndex(5)));
+        assert_eq!(writes.persisted(Time(0), WriteSeq(2)), None);
+    }
+
+    #[test]
+    fn a_disk_that_gets_on_is_not_stuck_and_one_that_has_nothing_to_do_neither() {
+        let (mut writes, mut effects) = (Writes::restore(HardState::default()), Effects::default());
+        for index in 1..=3 {
+            writes.append(entry(1, index).into());
+            writes.flush(Time(index), HardState::default(), LogIndex(index), &mut effects);
+        }
+        assert_eq!(writes.stuck_since(), Some(Time(1)));
+        writes.persisted(Time(1000), WriteSeq(1));
+        assert_eq!(writes.stuck_since(), Some(Time(1000)), "the second one was waiting all the while");
+        writes.persisted(Time(2000), WriteSeq(3));
+        assert_eq!(writes.stuck_since(), None);
+        writes.append(entry(1, 4).into());
+        writes.flush(Time(9000), HardState::default(), LogIndex(4), &mut effects);
+        assert_eq!(writes.stuck_since(), Some(Time(9000)), "it had nothing to do before");
     }
 
     #[test]
@@ -182,7 +205,7 @@ mod tests {
         writes.persist_commit();
         writes.flush(Time(0), hard, LogIndex(6), &mut effects);
         assert_eq!(effects.writes[1].hard_state, Some(hard));
-        writes.persisted(WriteSeq(2));
+        writes.persisted(Time(0), WriteSeq(2));
         assert_eq!((writes.durable(), writes.is_idle()), (hard, true));
     }
 }
