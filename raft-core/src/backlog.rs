@@ -87,19 +87,9 @@ impl Backlog {
 
     /// Whether so much more is done in time.
     pub(crate) fn has_room(&self, now: Time, more: Amount) -> bool {
-        if self.is_late(now) {
-            return false;
-        }
         let with = self.on_its_way.and(more);
-        let Some(max) = self.cost_max() else { return with.bytes <= UNKNOWN_PACE_BYTES };
+        let Some(max) = self.cost_max(now) else { return with.bytes <= UNKNOWN_PACE_BYTES };
         with.cost <= max || !self.pace.is_limit() && with.bytes <= CROWD_BYTES
-    }
-
-    /// Whether the oldest of what is on its way takes longer than it was to: the pace has fallen, and before that one is done
-    /// nothing else shows it. To peers that are far away even one alone takes its time.
-    fn is_late(&self, now: Time) -> bool {
-        let Some((shortest, oldest)) = self.pace.shortest().zip(self.runs.front()) else { return false };
-        oldest.at.after(self.budget + shortest) <= now
     }
 
     /// Whether nothing is on its way.
@@ -108,14 +98,25 @@ impl Backlog {
     }
 
     /// What all that is on its way may cost; none while the pace is not known.
-    fn cost_max(&self) -> Option<usize> {
-        self.pace.bytes_within(self.budget).map(|paced| paced.max(COST_MIN))
+    fn cost_max(&self, now: Time) -> Option<usize> {
+        let paced = self.pace.bytes_within(self.budget)?;
+        Some(self.late(now).map_or(paced, |late| late.min(paced)).max(COST_MIN))
+    }
+
+    /// How much is done within the budget at the pace since the oldest of what is on its way was taken, if that one takes
+    /// longer than it was to: the pace has fallen, and no sample shows it before that one is done. Where peers are far away
+    /// even one alone takes its time, and is not late.
+    fn late(&self, now: Time) -> Option<usize> {
+        let (shortest, oldest) = self.pace.shortest().zip(self.runs.front())?;
+        let is_late = oldest.at.after(self.budget + shortest) <= now;
+        is_late.then(|| self.pace.bytes_within_since(now, oldest.departure, self.budget))
     }
 
     /// Notes proposals that were taken; `last` is the index of the last of them.
     pub(crate) fn note_taken(&mut self, now: Time, last: LogIndex, amount: Amount) {
         let with = self.on_its_way.and(amount);
-        let full = self.cost_max().map_or(with.bytes >= UNKNOWN_PACE_BYTES / 2, |max| with.cost >= max / 2);
+        let full =
+            self.cost_max(now).map_or(with.bytes >= UNKNOWN_PACE_BYTES / 2, |max| with.cost >= max / 2);
         let load = if full { Load::Full } else { Load::Light };
         let departure = self.pace.depart(now, self.runs.is_empty(), load);
         self.runs.push_back(Run { last, amount, departure, at: now });
@@ -209,7 +210,8 @@ mod tests {
         let mut backlog = Backlog::new(BUDGET);
         flood(&mut backlog, 0, 3000, 500_000, 12_500);
         let small = Amount::of_entry(300);
-        assert!(backlog.cost_max() >= Some(1000 * small.cost), "{:?} bytes", backlog.cost_max());
+        let max = backlog.cost_max(Time(4000 * MS));
+        assert!(max >= Some(1000 * small.cost), "{max:?} bytes");
     }
 
     #[test]
@@ -217,7 +219,7 @@ mod tests {
         let mut backlog = Backlog::new(BUDGET);
         backlog.note_taken(Time(0), LogIndex(1), Amount::of_entry(10_000));
         backlog.note_applied(Time(60_000 * MS), LogIndex(1));
-        assert_eq!(backlog.cost_max(), Some(COST_MIN));
+        assert_eq!(backlog.cost_max(Time(60_000 * MS)), Some(COST_MIN));
     }
 
     #[test]
@@ -244,17 +246,17 @@ mod tests {
     }
 
     #[test]
-    fn while_nothing_comes_to_an_end_nothing_more_is_taken() {
-        let (mut backlog, small) = (Backlog::new(BUDGET), Amount::of_entry(300));
+    fn while_little_comes_to_an_end_little_is_taken() {
+        let (mut backlog, large) = (Backlog::new(BUDGET), Amount::of_entry(1 << 20));
         flood(&mut backlog, 0, 3000, 65_000, 50_000);
-        backlog.note_taken(Time(10_000 * MS), LogIndex(u64::MAX - 1), small);
-        assert!(backlog.has_room(Time(10_490 * MS), small));
-        assert!(
-            !backlog.has_room(Time(10_600 * MS), small),
-            "it is late, so nothing is known of the pace any more"
-        );
-        backlog.note_applied(Time(10_700 * MS), LogIndex(u64::MAX - 1));
-        assert!(backlog.has_room(Time(10_700 * MS), small));
+        let first = LogIndex(1 << 40);
+        backlog.note_taken(Time(10_000 * MS), first, large);
+        backlog.note_taken(Time(10_000 * MS), first.next(), large);
+        backlog.note_applied(Time(10_020 * MS), first);
+        assert!(backlog.has_room(Time(10_490 * MS), large));
+        assert!(!backlog.has_room(Time(10_700 * MS), large), "at one MiB in 700 ms");
+        backlog.note_applied(Time(10_700 * MS), first.next());
+        assert!(backlog.has_room(Time(10_700 * MS), large));
     }
 
     #[test]
@@ -278,6 +280,6 @@ mod tests {
         backlog.clear();
         assert_eq!(backlog.on_its_way, Amount::default());
         backlog.note_applied(Time(MS), LogIndex(1));
-        assert_eq!(backlog.cost_max(), None);
+        assert_eq!(backlog.cost_max(Time(MS)), None);
     }
 }

@@ -80,9 +80,7 @@ impl Pace {
     pub fn arrive(&mut self, now: Time, newest: Departure, bytes: usize) {
         self.arrived = self.arrived.wrapping_add(bytes as u64);
         self.last_arrival = now;
-        let micros = now.since(newest.measured_from).as_micros().max(1);
-        let meanwhile = self.arrived.wrapping_sub(newest.arrived);
-        let rate = u64::try_from(u128::from(meanwhile) * 1_000_000 / micros).unwrap_or(u64::MAX);
+        let rate = self.rate_since(now, newest);
         if newest.load == Load::Full {
             self.rates.turn(now, self.period);
         }
@@ -91,6 +89,13 @@ impl Pace {
         self.is_limit |= newest.load == Load::Full || took > self.period;
         self.times.turn(now, self.period * TIME_PERIODS);
         self.times.note(now, took, Duration::min);
+    }
+
+    /// Bytes a second that have arrived since this departure.
+    fn rate_since(&self, now: Time, departure: Departure) -> u64 {
+        let micros = now.since(departure.measured_from).as_micros().max(1);
+        let meanwhile = self.arrived.wrapping_sub(departure.arrived);
+        u64::try_from(u128::from(meanwhile) * 1_000_000 / micros).unwrap_or(u64::MAX)
     }
 
     /// The rates measured until now say nothing of those to come.
@@ -121,9 +126,18 @@ impl Pace {
     /// How many bytes arrive within this time; none before the first arrival.
     #[must_use]
     pub fn bytes_within(&self, time: Duration) -> Option<usize> {
-        let bytes = u128::from(self.rate()?) * time.as_micros() / 1_000_000;
-        Some(usize::try_from(bytes).unwrap_or(usize::MAX))
+        Some(bytes_within(self.rate()?, time))
     }
+
+    /// How many bytes arrive within this time at the rate since this departure, which has not arrived yet.
+    #[must_use]
+    pub fn bytes_within_since(&self, now: Time, departure: Departure, time: Duration) -> usize {
+        bytes_within(self.rate_since(now, departure), time)
+    }
+}
+
+fn bytes_within(rate: u64, time: Duration) -> usize {
+    usize::try_from(u128::from(rate) * time.as_micros() / 1_000_000).unwrap_or(usize::MAX)
 }
 
 impl<T: Copy> Newest<T> {

@@ -86,7 +86,7 @@ pub(crate) struct Host<S: Subject> {
     pub(crate) kept_most: u64,
     /// What was to be written and is not reported durable.
     pub(crate) pending: VecDeque<Write>,
-    /// When each of these was to be written, on its clock.
+    /// When each of these was to be written, on its clock; of the first, when the one before it became durable if that was later.
     pub(crate) submitted: VecDeque<Time>,
     /// Something on this disk has rotted once.
     pub(crate) has_rotted: bool,

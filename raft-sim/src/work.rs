@@ -278,11 +278,15 @@ impl<S: Subject> World<S> {
                 host.state_durable = host.state_durable.max(*to);
             }
             if let Event::Persisted(seq) = &report {
-                let Self { hosts, truth, .. } = self;
+                let Self { hosts, truth, now, .. } = self;
                 let host = hosts.get_mut(&id).expect("known");
+                let local = host.local(*now);
                 while let Some(write) = host.pending.pop_front_if(|write| write.seq <= *seq) {
                     host.durable.apply(&write, |base| truth.chain(base));
                     host.submitted.pop_front();
+                }
+                if let Some(next) = host.submitted.front_mut() {
+                    *next = local.max(*next);
                 }
                 // Until that is durable a restart takes it back, and the node counts in no quorum again.
                 if host.harm == Harm::Damaged && host.durable.hard.health == Health::Sound {

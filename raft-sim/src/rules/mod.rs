@@ -59,7 +59,7 @@ impl<S: Subject> World<S> {
         promise!(
             Rules,
             oldest.is_none_or(|oldest| oldest.max(resumed).after(stall + GRACE) >= local),
-            "{id} leads on, and a write of it is not durable after {stall:?} (hashicorp/raft#503)"
+            "{id} leads on, and its disk has finished no write for {stall:?} (hashicorp/raft#503)"
         );
         let committed = host.view.entry(node.commit()).map(|entry| entry.id.term);
         promise!(
