@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 
 use crate::change::{Change, Fate, Reach, pages};
+use crate::cuts::Cuts;
 use crate::digest::Digest;
 use crate::image::Image;
 use crate::rng::Rng;
@@ -149,11 +150,11 @@ impl FileImages {
         !self.pending.is_empty()
     }
 
-    /// The process is killed: changes from `cut` on have not happened, unless they are durable.
-    pub(crate) fn kill(&mut self, cut: u64) {
+    /// The process is killed: changes behind a cut have not happened, unless they are durable.
+    pub(crate) fn kill(&mut self, cuts: &Cuts) {
         let before = self.pending.len() + self.shown.len();
-        self.pending.retain(|(moment, _)| *moment < cut);
-        self.shown.retain(|(moment, _, fate)| *moment < cut || *fate == Fate::Kept);
+        self.pending.retain(|(moment, _)| cuts.has_happened(*moment));
+        self.shown.retain(|(moment, _, fate)| cuts.has_happened(*moment) || *fate == Fate::Kept);
         if self.pending.len() + self.shown.len() < before {
             self.fill_cache();
         }
@@ -175,12 +176,14 @@ impl FileImages {
         }
     }
 
-    /// The power is cut. Changes from `cut` on are lost, and without a generator all others too; with one each is
+    /// The power is cut. Changes behind a cut are lost, and without a generator all others too; with one each is
     /// kept, lost or torn.
-    pub(crate) fn crash(&mut self, cut: u64, mut rng: Option<&mut Rng>, mut tell: impl FnMut(Fate)) {
+    pub(crate) fn crash(&mut self, cuts: &Cuts, mut rng: Option<&mut Rng>, mut tell: impl FnMut(Fate)) {
         for (moment, change) in &self.pending {
             tell(match &mut rng {
-                Some(rng) if *moment < cut => change.survive(&mut self.durable, &mut self.unreadable, rng),
+                Some(rng) if cuts.has_happened(*moment) => {
+                    change.survive(&mut self.durable, &mut self.unreadable, rng)
+                }
                 Some(_) | None => Fate::Lost,
             });
         }

@@ -2,6 +2,7 @@
 
 mod change;
 mod copy_on_write;
+mod cuts;
 mod digest;
 mod folder;
 mod image;

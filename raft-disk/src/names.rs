@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::cuts::Cuts;
 use crate::digest::Digest;
 use crate::rng::Rng;
 
@@ -125,15 +126,15 @@ impl Names {
         self.pending = kept;
     }
 
-    /// The power is cut: changes from `cut` on are lost, and without a generator all others too; with one each is kept
+    /// The power is cut: changes behind a cut are lost, and without a generator all others too; with one each is kept
     /// or lost. Answers the files that still have a name, and how many changes were lost.
-    pub(crate) fn crash(&mut self, cut: u64, mut rng: Option<&mut Rng>) -> (BTreeSet<u64>, u64) {
+    pub(crate) fn crash(&mut self, cuts: &Cuts, mut rng: Option<&mut Rng>) -> (BTreeSet<u64>, u64) {
         if self.pending.is_empty() {
             return (self.files().collect(), 0);
         }
         let mut lost = 0;
         for (at, change) in std::mem::take(&mut self.pending) {
-            if rng.as_mut().is_some_and(|rng| at < cut && rng.coin()) {
+            if rng.as_mut().is_some_and(|rng| cuts.has_happened(at) && rng.coin()) {
                 change.apply(&mut self.durable);
             } else {
                 lost += 1;
@@ -144,11 +145,11 @@ impl Names {
         (self.files().collect(), lost)
     }
 
-    /// The process is killed: changes from `cut` on have not happened, unless they are durable. True when others are not
+    /// The process is killed: changes behind a cut have not happened, unless they are durable. True when others are not
     /// durable yet.
-    pub(crate) fn kill(&mut self, cut: u64) -> bool {
+    pub(crate) fn kill(&mut self, cuts: &Cuts) -> bool {
         let before = self.pending.len();
-        self.pending.retain(|(at, _)| *at < cut);
+        self.pending.retain(|(at, _)| cuts.has_happened(*at));
         if self.pending.len() < before {
             self.cached.clone_from(&self.durable);
             for (_, change) in &self.pending {

@@ -317,3 +317,30 @@ fn a_thread_makes_no_name_durable_that_another_one_has_not_given_yet() {
     let [again] = ids(&disk)[..] else { panic!("there is one") };
     assert!(has_been_renamed_at_the_end(again), "it has come so far");
 }
+
+#[test]
+fn each_thread_has_come_as_far_as_its_own_syncs_let_it() {
+    let root = Path::new(ROOT);
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 0..200 {
+        let disk = SimulatedDisk::new(seed);
+        let files = ["a", "b"].map(|name| create(&disk, root.join(name).to_str().unwrap()));
+        disk.sync_dir(root).unwrap();
+        disk.defer_syncs();
+        // Thread 2 begins and ends its one step in the middle of the two steps of thread 1.
+        for (thread, file, at) in [(1, 0, 0), (2, 1, 0), (1, 0, 1)] {
+            disk.act_as(thread);
+            files[file].write_durably(at, b"x").unwrap();
+        }
+        if seed % 2 == 0 {
+            disk.crash()
+        } else {
+            disk.kill()
+        }
+        let [a, b] = ["a", "b"].map(|name| disk.durable(&root.join(name)).unwrap());
+        assert_ne!(a, b"\0x", "the second step comes after the first");
+        seen.insert((a.len(), b.len()));
+    }
+    let all = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)];
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), all);
+}

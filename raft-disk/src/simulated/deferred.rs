@@ -1,11 +1,13 @@
 //! Syncs that seem to be done at once and are done when a simulator says so: stalls under virtual time, in one thread.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::SimulatedDisk;
 use super::ends::CrashKind;
 use super::state::{State, thread_of};
+use crate::cuts::Cuts;
 use crate::images::Cover;
 
 /// The number of a deferred sync. They rise, and are never used twice on one disk.
@@ -60,12 +62,13 @@ pub(super) enum Covers {
 /// take the thread that made that call for busy until then.
 ///
 /// Several can be outstanding, on one file and on several. Each covers what was done before it was called, not what came
-/// later. A program that calls two syncs, one after the other, relies on their order, so a crash keeps it, and so does a
-/// kill: drawn is how many of the outstanding syncs, in the order of their calls, had done their work by then; the next
-/// one is what the program really was waiting for, and nothing that was done after it was called, to files or names,
-/// has happened. Syncs of several threads (a simulated flush beside a simulated settle) may be completed in any
-/// order; those of one thread must be completed in the order of their calls. A driver of several threads says which of
-/// them it [acts as](Self::act_as).
+/// later. A thread that calls two syncs, one after the other, relies on their order, so a crash keeps it, and so does a
+/// kill: drawn is for each thread how many of its outstanding syncs, in the order of their calls, had done their work by
+/// then; the next one is what that thread really was waiting for, and nothing that it did after it had called it, to files
+/// or names, has happened. What other threads did meanwhile has: a flush can be durable beside a settling that is not half
+/// done, and the other way round. Syncs of several threads may be completed in any order; those of one thread must be
+/// completed in the order of their calls. A driver of several threads says which of them it [acts as](Self::act_as), and
+/// lets none of them see what another one has done in memory before the syncs of that are complete.
 impl SimulatedDisk {
     /// Lets every sync from now on, of files and of folders, be deferred, also after a crash or kill.
     pub fn defer_syncs(&self) {
@@ -155,23 +158,28 @@ impl State {
         Some(self.deferred.remove(at))
     }
 
-    /// Completes what is outstanding, in order: a later sync fails in its call.
-    pub(super) fn complete_all(&mut self) {
-        for outstanding in std::mem::take(&mut self.deferred) {
+    /// Completes what the thread that makes the calls has outstanding, in order: its next sync fails in its call.
+    pub(super) fn complete_own(&mut self) {
+        let own = u64::from(self.thread);
+        for outstanding in self.deferred.extract_if(.., |it| thread_of(it.mark) == own).collect::<Vec<_>>() {
             self.complete(&outstanding);
         }
     }
 
     fn complete(&mut self, outstanding: &Outstanding) {
+        let mut waits = Cuts::default();
+        self.deferred.iter().for_each(|other| waits.cut(other.mark));
+        self.complete_beside(outstanding, &waits);
+    }
+
+    /// Completes a sync while other threads have come as far as their cuts.
+    fn complete_beside(&mut self, outstanding: &Outstanding, others: &Cuts) {
         match &outstanding.covers {
             Covers::File(id, cover) => self.file(*id).sync(cover),
             Covers::Folder => {
-                let (own, others) = (thread_of(outstanding.mark), &self.deferred);
-                let waits = |moment: u64, other: &Outstanding| {
-                    other.mark < moment && thread_of(other.mark) == thread_of(moment)
-                };
+                let own = thread_of(outstanding.mark);
                 self.names.sync(&outstanding.sync.path, outstanding.mark, |moment| {
-                    thread_of(moment) == own || !others.iter().any(|other| waits(moment, other))
+                    thread_of(moment) == own || others.has_happened(moment)
                 });
             }
         }
@@ -179,7 +187,7 @@ impl State {
 
     fn fail_deferred(&mut self, outstanding: &Outstanding) {
         self.injected.failed_syncs += 1;
-        self.happened_until = self.happened_until.min(outstanding.mark);
+        self.cuts.cut(outstanding.mark);
         match &outstanding.covers {
             Covers::File(id, cover) => self.file(*id).fail_sync(cover),
             // The names stay unknown: a crash draws what became of them.
@@ -187,23 +195,26 @@ impl State {
         }
     }
 
-    /// A life ends: draws which of the outstanding syncs had done their work. Answers the moment from which on nothing has
-    /// happened but what is durable already.
-    pub(super) fn end_deferred(&mut self, kind: CrashKind) -> u64 {
-        let outstanding = std::mem::take(&mut self.deferred);
-        let mut done = match kind {
-            CrashKind::Drawn if !outstanding.is_empty() => self.rng.below(outstanding.len() as u64 + 1),
-            CrashKind::Drawn | CrashKind::LosingAll => 0,
-        };
-        let mut happened_until = std::mem::replace(&mut self.happened_until, u64::MAX);
-        for sync in outstanding {
-            if done == 0 || sync.mark >= happened_until {
-                happened_until = happened_until.min(sync.mark);
-                break;
-            }
-            self.complete(&sync);
-            done -= 1;
+    /// A life ends: draws which of the outstanding syncs of each thread had done their work. Answers the moments from which
+    /// on nothing has happened but what is durable already.
+    pub(super) fn end_deferred(&mut self, kind: CrashKind) -> Cuts {
+        let mut outstanding = std::mem::take(&mut self.deferred);
+        let mut threads: BTreeMap<u64, u64> = BTreeMap::new();
+        for sync in &outstanding {
+            *threads.entry(thread_of(sync.mark)).or_default() += 1;
         }
-        happened_until
+        let mut cuts = std::mem::take(&mut self.cuts);
+        for (thread, count) in threads {
+            let done = match kind {
+                CrashKind::Drawn => self.rng.below(count + 1),
+                CrashKind::LosingAll => 0,
+            };
+            let done = usize::try_from(done).unwrap_or(usize::MAX);
+            let next = outstanding.iter().filter(|sync| thread_of(sync.mark) == thread).nth(done);
+            next.map(|sync| sync.mark).into_iter().for_each(|mark| cuts.cut(mark));
+        }
+        outstanding.retain(|sync| cuts.has_happened(sync.mark));
+        outstanding.iter().for_each(|sync| self.complete_beside(sync, &cuts));
+        cuts
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::SimulatedDisk;
 use super::state::State;
+use crate::cuts::Cuts;
 use crate::digest::Digest;
 use crate::image::Image;
 use crate::images::FileImages;
@@ -114,7 +115,7 @@ impl SimulatedDisk {
     pub fn image(&self) -> DiskImage {
         let state = self.state();
         let mut names = state.names.clone();
-        names.crash(0, None);
+        names.crash(&Cuts::default(), None);
         let files = names.files().filter_map(|id| Some((id, state.files.get(&id)?.durable().clone())));
         DiskImage { files: files.collect(), names: names.durable().clone() }
     }

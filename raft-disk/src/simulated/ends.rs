@@ -33,9 +33,9 @@ impl SimulatedDisk {
     /// [`drop_cache`](crate::DiskFile::drop_cache). Files without a name go away.
     ///
     /// While syncs are [deferred](Self::defer_syncs), the program was really waiting for the first of those outstanding
-    /// that had not done its work. As in a crash it is drawn how many of them, in the order of their calls, had; what was
-    /// done after the next one was called, to content or names, has not happened, and vanishes from the cache too unless
-    /// it is durable already.
+    /// that had not done its work. As in a crash it is drawn how many of them, in the order of their calls, had; what their
+    /// thread did after it had called the next one, to content or names, has not happened, and vanishes from the cache too
+    /// unless it is durable already.
     ///
     /// Faults not yet met and held syncs are forgotten; [faults by chance](Self::set_faults) stay.
     pub fn kill(&self) {
@@ -60,15 +60,15 @@ impl SimulatedDisk {
 impl State {
     fn crash(&mut self, kind: CrashKind) {
         self.end_life();
-        let cut = self.end_deferred(kind);
+        let cuts = self.end_deferred(kind);
         let mut rng = match kind {
             CrashKind::Drawn => Some(&mut self.rng),
             CrashKind::LosingAll => None,
         };
-        let (named, lost_names) = self.names.crash(cut, rng.as_deref_mut());
+        let (named, lost_names) = self.names.crash(&cuts, rng.as_deref_mut());
         let (mut lost, mut torn) = (0, 0);
         for file in self.files.values_mut() {
-            file.crash(cut, rng.as_deref_mut(), |fate| match fate {
+            file.crash(&cuts, rng.as_deref_mut(), |fate| match fate {
                 Fate::Kept => {}
                 Fate::Lost => lost += 1,
                 Fate::Torn => torn += 1,
@@ -85,13 +85,13 @@ impl State {
 
     fn kill(&mut self) {
         self.end_life();
-        let cut = self.end_deferred(CrashKind::Drawn);
-        let mut unsynced = self.names.kill(cut);
+        let cuts = self.end_deferred(CrashKind::Drawn);
+        let mut unsynced = self.names.kill(&cuts);
         // A name that is gone only in the cache comes back if a crash loses its removal, and so must its file.
         let named = self.names.files_ever();
         self.files.retain(|id, _| named.contains(id));
         for file in self.files.values_mut() {
-            file.kill(cut);
+            file.kill(&cuts);
             unsynced |= file.is_dirty();
         }
         self.injected.kills += 1;

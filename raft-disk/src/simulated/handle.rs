@@ -45,8 +45,8 @@ impl SimulatedFile {
                 Ok(())
             }
             Verdict::Fail(error) => {
-                // A program that calls a sync has seen the ones before it return. What other threads wait for may be done, too.
-                state.complete_all();
+                // A thread that calls a sync has seen its own ones before it return.
+                state.complete_own();
                 state.file(self.id).fail_sync(&Cover::Before(mark));
                 Err(error)
             }

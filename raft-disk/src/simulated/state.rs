@@ -8,17 +8,11 @@ use super::deferred::Outstanding;
 use super::faults::{Faults, Injected};
 use super::{Operation, Target};
 use crate::OpenMode;
+pub(super) use crate::cuts::thread_of;
+use crate::cuts::{Cuts, moment};
 use crate::images::{Cover, FileImages};
 use crate::names::Names;
 use crate::rng::Rng;
-
-/// A moment is a number that rises, and after it these bits for the thread whose change or sync it is of.
-const THREAD_BITS: u32 = 8;
-
-/// The thread of the program that did at this moment what was done then.
-pub(super) fn thread_of(moment: u64) -> u64 {
-    moment & ((1 << THREAD_BITS) - 1)
-}
 
 /// Everything.
 pub(super) struct State {
@@ -43,8 +37,8 @@ pub(super) struct State {
     pub(super) deferred: Vec<Outstanding>,
     /// A driver was told of those called until this moment.
     pub(super) told_until: u64,
-    /// A deferred sync called at this moment failed: what came later did not happen, unless it is durable.
-    pub(super) happened_until: u64,
+    /// Deferred syncs that failed: what their threads did later did not happen, unless it is durable.
+    pub(super) cuts: Cuts,
     pub(super) calls: u64,
     pub(super) mutations: u64,
     planned: Vec<Fault>,
@@ -101,7 +95,7 @@ impl State {
             deferring: false,
             deferred: Vec::new(),
             told_until: 0,
-            happened_until: u64::MAX,
+            cuts: Cuts::default(),
             calls: 0,
             mutations: 0,
             planned: Vec::new(),
@@ -190,7 +184,7 @@ impl State {
     /// The moment of a change or sync that comes now.
     pub(super) fn tick(&mut self) -> u64 {
         self.moment += 1;
-        self.moment << THREAD_BITS | u64::from(self.thread)
+        moment(self.moment, self.thread)
     }
 
     /// The file's number, made if the mode allows.
