@@ -4,6 +4,7 @@
 
 pub(crate) mod folder;
 pub(crate) mod golden;
+pub(crate) mod plan;
 
 use std::path::Path;
 use std::sync::Arc;
