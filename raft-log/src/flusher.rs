@@ -1,16 +1,18 @@
 //! The half of a store that owns the journal: it takes writes and makes them durable, many with one sync.
 
+use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 
 use raftkit_core::{Base, ClusterId, HardState, LogId, Restored, Write, WriteSeq};
 
 use crate::codec::PAYLOAD_BYTES_MAX;
+use crate::core_slot::{Held, SharedCore};
 use crate::error::{FormError, StoreError, Trouble};
 use crate::journal::record::{RECORD_BYTES_MIN, encoded_len, payload_len};
-use crate::journal::{Journal, padded};
+use crate::journal::{Journal, Mark, padded};
 use crate::mutants;
 use crate::reader::Reader;
-use crate::settler::{Settled, SharedCore};
 use crate::shared::{Shared, Unsettled};
 use crate::state::LogState;
 use crate::tables::Identity;
@@ -26,14 +28,60 @@ pub struct Flusher {
     /// As of the last flush.
     state: LogState,
     queue: Vec<Write>,
+    /// What is left of the flush under way, oldest first.
+    groups: VecDeque<Group>,
+    /// The last write of the flush under way.
+    flushes_to: Option<WriteSeq>,
 }
 
 /// Writes that go into one record, and how the log is after them.
+#[derive(Debug)]
 struct Group {
     writes: Vec<Write>,
+    /// The identity, where it changed.
+    identity: Option<Identity>,
     bytes: usize,
     hard_state: HardState,
     last: LogId,
+    /// Where the journal is with it, once redb holds what is too large for the ring.
+    around: Option<Mark>,
+}
+
+/// One step of a flush: each makes something durable, and the next one relies on that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The ring is full: free some of it.
+    Room,
+    /// Put what is too large for the ring into redb.
+    Around,
+    /// Write a record.
+    Record,
+}
+
+/// A step that was begun: all that it asks of the disk is asked.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    /// The other half, as long as the step needs it.
+    held: Option<Held>,
+    /// What is in the journal with it.
+    result: Result<Option<Unsettled>, Trouble>,
+}
+
+/// How far a flush has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    /// There are more steps.
+    More,
+    /// All writes up to this one are durable; none where nothing was queued.
+    All(Option<WriteSeq>),
+}
+
+/// What a step has added to what is unsettled, in bytes of the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Added {
+    /// What was unsettled right before.
+    pub(crate) before: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Flusher {
@@ -44,7 +92,16 @@ impl Flusher {
         identity: Identity,
         state: LogState,
     ) -> Self {
-        Self { shared, core, journal, identity, state, queue: Vec::new() }
+        Self {
+            shared,
+            core,
+            journal,
+            identity,
+            state,
+            queue: Vec::new(),
+            groups: VecDeque::new(),
+            flushes_to: None,
+        }
     }
 
     /// Whose log it is.
@@ -100,10 +157,9 @@ impl Flusher {
 
     /// Writes down the identity as it is now, and with it these writes.
     pub(crate) fn record_identity(&mut self, writes: Vec<Write>) -> Result<(), StoreError> {
-        let result = self.group(writes);
-        let groups = self.shared.end_on_error(result)?;
-        let identity = Some(self.identity);
-        groups.into_iter().try_for_each(|group| self.write_group(group, identity))
+        let result = self.group(writes, Some(self.identity));
+        self.groups = self.shared.end_on_error(result)?;
+        self.finish().map(drop)
     }
 
     /// Takes a write, to be made durable by the next flush, after those taken before it.
@@ -126,27 +182,99 @@ impl Flusher {
     /// # Errors
     /// Any error ends the store. What became of these writes is unknown; earlier ones are safe.
     pub fn flush(&mut self) -> Result<Option<WriteSeq>, StoreError> {
+        self.start()?;
+        self.finish()
+    }
+
+    /// Starts a flush of all that is queued. Nothing is written yet.
+    pub(crate) fn start(&mut self) -> Result<(), StoreError> {
         self.shared.alive()?;
         let mut writes = std::mem::take(&mut self.queue);
-        let Some(last) = writes.last().map(|write| write.seq) else { return Ok(None) };
-        self.queue.extend(mutant!(AckAtSubmit, writes.pop(), None));
-        let result = self.group(writes);
-        for group in self.shared.end_on_error(result)? {
-            self.write_group(group, None)?;
+        self.flushes_to = writes.last().map(|write| write.seq);
+        if self.flushes_to.is_some() {
+            self.queue.extend(mutant!(AckAtSubmit, writes.pop(), None));
         }
-        Ok(Some(last))
+        let result = self.group(writes, None);
+        self.groups = self.shared.end_on_error(result)?;
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Option<WriteSeq>, StoreError> {
+        loop {
+            let begun = self.begin();
+            if let (Flushed::All(seq), _) = self.end(begun)? {
+                return Ok(seq);
+            }
+        }
+    }
+
+    /// True while the next step needs the other half's database and that has it: who begins the step now waits for it.
+    pub(crate) fn would_wait(&self) -> bool {
+        matches!(self.step(), Some(Step::Room | Step::Around)) && self.core.is_out()
+    }
+
+    fn step(&self) -> Option<Step> {
+        let group = self.groups.front()?;
+        let is_large = group.bytes > self.journal.record_bytes_max();
+        let bytes = if is_large { RECORD_BYTES_MIN + 1 } else { group.bytes };
+        let has_room = self.journal.has_room(padded(bytes), self.shared.floor());
+        Some(match (is_large, group.around) {
+            (_, None) if !has_room => Step::Room,
+            (true, None) => Step::Around,
+            (false, _) | (true, Some(_)) => Step::Record,
+        })
+    }
+
+    /// Does the disk's part of the next step of the flush under way. Who reads, and who settles, sees nothing of it until it
+    /// [ends](Self::end); but what is too large for the ring is seen by readers at once.
+    pub(crate) fn begin(&mut self) -> Begun {
+        let (held, result) = match self.shared.alive().map(|()| self.step()) {
+            Err(error) => (None, Err(error.into())),
+            Ok(None) => (None, Ok(None)),
+            Ok(Some(Step::Room)) => {
+                let mut held = self.core.take_out();
+                // The other half may have freed some while this waited for it.
+                let result = if self.step() == Some(Step::Room) { held.make_room() } else { Ok(()) };
+                (Some(held), result.map(|()| None))
+            }
+            Ok(Some(Step::Around)) => {
+                let mut held = self.core.take_out();
+                let result = self.write_around(&mut held);
+                (Some(held), result.map(|()| None))
+            }
+            Ok(Some(Step::Record)) => {
+                let Some(group) = self.groups.pop_front() else { unreachable!("the step is of a group") };
+                let result = self.write_record(group);
+                return Begun { held: None, result };
+            }
+        };
+        Begun { held, result }
+    }
+
+    /// Ends a step that was [begun](Self::begin), once all that it has synced is durable.
+    pub(crate) fn end(&mut self, begun: Begun) -> Result<(Flushed, Option<Added>), StoreError> {
+        let flush = match begun.held {
+            Some(held) => held.put_back(begun.result)?,
+            None => self.shared.end_on_error(begun.result)?,
+        };
+        let added = flush.map(|flush| {
+            let bytes = flush.bytes;
+            Added { before: self.shared.flushed(flush), bytes }
+        });
+        let is_last = self.groups.is_empty();
+        Ok((if is_last { Flushed::All(self.flushes_to.take()) } else { Flushed::More }, added))
     }
 
     /// Checks writes, and groups them into records, before anything is written.
-    fn group(&mut self, writes: Vec<Write>) -> Result<Vec<Group>, Trouble> {
+    fn group(&mut self, writes: Vec<Write>, identity: Option<Identity>) -> Result<VecDeque<Group>, Trouble> {
         let bytes_max = self.journal.record_bytes_max();
-        let mut groups: Vec<Group> = Vec::new();
+        let mut groups: VecDeque<Group> = VecDeque::new();
         for write in mutants::split(writes) {
             check_sizes(&write)?;
             self.state.apply(&write)?;
             let bytes = encoded_len(&write);
             let (hard_state, last) = (self.state.hard_state, self.state.last);
-            match groups.last_mut() {
+            match groups.back_mut() {
                 Some(group) if group.bytes + bytes <= bytes_max && !mutants::is_alone() => {
                     group.writes.push(write);
                     group.bytes += bytes;
@@ -154,73 +282,57 @@ impl Flusher {
                 }
                 Some(_) | None => {
                     let bytes = RECORD_BYTES_MIN + encoded_len(&Write::default()) * 8 + bytes;
-                    groups.push(Group { writes: vec![write], bytes, hard_state, last });
+                    let (writes, around) = (vec![write], None);
+                    groups.push_back(Group { writes, identity, bytes, hard_state, last, around });
                 }
             }
         }
         Ok(groups)
     }
 
-    fn write_group(&mut self, group: Group, identity: Option<Identity>) -> Result<(), StoreError> {
-        if group.bytes > self.journal.record_bytes_max() {
-            return self.write_around(group, identity);
+    fn write_record(&mut self, group: Group) -> Result<Option<Unsettled>, Trouble> {
+        let Group { writes, identity, hard_state, last, around, .. } = group;
+        if let Some(mark) = around {
+            if !mutant!(OversizedRecordFirst | OversizedAckBeforeRecord) {
+                self.commit_record(mark)?;
+            }
+            return Ok(None);
         }
-        self.make_room(group.bytes)?;
         let before = self.journal.mark();
-        let newest = group.writes.iter().rev().find_map(|write| write.hard_state);
-        let hard_state = mutant!(HardStateNotInEachRecord, newest.unwrap_or_default(), group.hard_state);
-        let mark = self.journal.prepare(&hard_state, group.last, |record| {
+        let newest = writes.iter().rev().find_map(|write| write.hard_state);
+        let hard_state = mutant!(HardStateNotInEachRecord, newest.unwrap_or_default(), hard_state);
+        let mark = self.journal.prepare(&hard_state, last, |record| {
             if let Some(identity) = identity.as_ref().filter(|_| !mutant!(IdentityNotInJournal)) {
                 record.identity(identity);
             }
-            for write in mutants::in_order(&group.writes) {
+            for write in mutants::in_order(&writes) {
                 record.write(write);
             }
         });
         self.commit_record(mark)?;
-        self.shared.flushed(Unsettled { mark, writes: group.writes, identity, bytes: mark.at - before.at });
-        Ok(())
+        Ok(Some(Unsettled { mark, writes, identity, bytes: mark.at - before.at }))
     }
 
-    fn commit_record(&mut self, mark: crate::journal::Mark) -> Result<(), StoreError> {
-        let result = self.journal.commit(mark);
-        self.shared.end_on_journal_error(result)
+    fn commit_record(&mut self, mark: Mark) -> Result<(), StoreError> {
+        let disk = |source: io::Error| StoreError::Disk { path: self.shared.journal_path.clone(), source };
+        self.journal.commit(mark).map_err(disk)
     }
 
-    /// Puts what is too large for the ring into redb at once, and into the journal only that it is there.
-    fn write_around(&mut self, group: Group, identity: Option<Identity>) -> Result<(), StoreError> {
-        self.make_room(RECORD_BYTES_MIN + 1)?;
-        let core = self.core.clone();
-        let mut core = core.lock();
-        while core.settle()? == Settled::More {}
+    /// Puts what is too large for the ring into redb at once; that it is there is what the journal's next record says.
+    fn write_around(&mut self, core: &mut Held) -> Result<(), Trouble> {
+        core.settle_all()?;
+        let Some(group) = self.groups.front_mut() else { return Ok(()) };
         let mark =
             self.journal.prepare(&group.hard_state, group.last, crate::journal::record::Encoder::elsewhere);
-        let flush = Unsettled { mark, writes: group.writes, identity, bytes: 0 };
+        group.around = Some(mark);
+        let (writes, bytes) = (std::mem::take(&mut group.writes), group.bytes);
+        let flush = Unsettled { mark, writes, identity: group.identity, bytes: 0 };
         // Readers must not take what redb holds from here on for what it held before.
         self.shared.show(&flush);
         if mutant!(OversizedRecordFirst) {
             self.commit_record(mark)?;
-            return core.settle_at_once(&flush, group.bytes as u64);
         }
-        core.settle_at_once(&flush, group.bytes as u64)?;
-        drop(core);
-        mutant!(OversizedAckBeforeRecord, Ok(()), self.commit_record(mark))
-    }
-
-    /// Waits until a record of so many bytes does not touch what is still needed.
-    fn make_room(&mut self, bytes: usize) -> Result<(), StoreError> {
-        let bytes = padded(bytes);
-        while !self.journal.has_room(bytes, self.shared.floor()) {
-            let mut core = self.core.lock();
-            if self.journal.has_room(bytes, self.shared.floor()) {
-                break;
-            }
-            match core.settle()? {
-                Settled::More => {}
-                Settled::All => core.advance()?,
-            }
-        }
-        Ok(())
+        core.settle_around(&flush, bytes as u64)
     }
 
     /// Writes down beside the journal up to where it is, if that is not known there yet: a rotten last record can be told
@@ -229,13 +341,24 @@ impl Flusher {
     /// # Errors
     /// Any error ends the store.
     pub fn witness(&mut self) -> Result<(), StoreError> {
+        let begun = self.begin_witness();
+        self.end(begun).map(drop)
+    }
+
+    /// Does the disk's part of a [witness](Self::witness), as one step; not while a flush is under way.
+    pub(crate) fn begin_witness(&mut self) -> Begun {
+        Begun { held: None, result: self.write_witness().map(|()| None) }
+    }
+
+    fn write_witness(&mut self) -> Result<(), Trouble> {
         self.shared.alive()?;
-        if !self.journal.wants_witness() {
-            return Ok(());
+        // One that is dropped in the middle of a flush has the state of after it, which no record holds.
+        if self.journal.wants_witness() && self.groups.is_empty() {
+            let (hard_state, last) = (self.state.hard_state, self.state.last);
+            let disk = |source| StoreError::Disk { path: self.shared.journal_path.clone(), source };
+            self.journal.write_witness(&self.identity, hard_state, last).map_err(disk)?;
         }
-        let (hard_state, last) = (self.state.hard_state, self.state.last);
-        let result = self.journal.write_witness(&self.identity, hard_state, last);
-        self.shared.end_on_journal_error(result)
+        Ok(())
     }
 
     /// True when [`witness`](Self::witness) has something to do.
@@ -250,7 +373,9 @@ impl Flusher {
         self.shared.unsettled_bytes()
     }
 
-    pub(crate) fn memory_bytes(&self) -> usize {
+    /// The weight of the entries in memory, in bytes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
         self.shared.view().bytes()
     }
 

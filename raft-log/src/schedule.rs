@@ -1,14 +1,16 @@
-//! Decides what a log does beside flushing, and when. It is pure: the time comes in, and what is to be done goes out. The
-//! threads of a [`Writer`](crate::Writer) ask it, and so does whoever drives a [`Store`](crate::Store) in one thread.
+//! Decides what a log does and when, for each of its two halves. It is pure: the time comes in, and what is to be done goes out.
+//! The halves ask it ([`Flushing`](crate::Flushing), [`Settling`](crate::Settling)), whether threads drive them or a simulator.
 
 use std::time::Duration;
 
+/// At most this many writes go into one flush, so that the first of them need not wait for all.
+const WRITES_MAX: usize = 4096;
 /// Without a flush for this long the witness is brought up to date.
 const WITNESS_AFTER: Duration = Duration::from_millis(20);
 /// What is flushed is settled at the latest after this time: the fewer transactions, the better.
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
 /// This much unsettled, in bytes of the journal, is settled at once.
-pub(crate) const SETTLE_BYTES: u64 = 1 << 20;
+const SETTLE_BYTES: u64 = 1 << 20;
 /// Without a flush for this long the log is quiet: a step that gives space back is in nobody's way.
 const QUIET_AFTER: Duration = Duration::from_millis(20);
 /// A look or a step that gives space back waits for quiet no longer than this: under a load that never pauses a copy comes
@@ -19,11 +21,18 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// Between two copies, and between a copy that was given up and the next try.
 const COPY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// Something that a log does beside flushing: one bounded step.
+/// Something that the flushing half does: one bounded step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chore {
+pub enum FlushChore {
+    /// Make what is queued durable.
+    Flush,
     /// Bring the witness up to date.
     Witness,
+}
+
+/// Something that the settling half does: one bounded step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chore {
     /// Move the oldest of what is flushed into redb. That frees some of what is compacted, too.
     Settle,
     /// Free some of what is compacted.
@@ -45,15 +54,71 @@ pub enum Progress {
     Postponed,
 }
 
-/// What is to be done next.
+/// What a half is to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum Next<C> {
     /// This, now.
-    Do(Chore),
-    /// Nothing until this moment, or until something is flushed.
+    Do(C),
+    /// Nothing until this moment, or until it is woken before: by a write, or by a [nudge](Nudge).
     At(Duration),
-    /// Nothing until something is flushed.
-    AfterFlush,
+    /// Nothing until it is woken.
+    WhenWoken,
+}
+
+/// Whether the settling half is to be woken after a flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nudge {
+    /// It may sleep without knowing of what there is to settle.
+    Wake,
+    /// It knows when to look.
+    Leave,
+}
+
+/// Decides what the flushing half does next. Times are durations since any fixed moment.
+///
+/// ```text
+///   queued ---- at once ----> flush ---- 20 ms without another ----> witness
+/// ```
+#[derive(Debug, Default)]
+pub struct FlushSchedule {
+    /// When something was flushed last.
+    flushed_at: Duration,
+}
+
+impl FlushSchedule {
+    /// How many more writes go into the next flush, where this many are queued.
+    #[must_use]
+    pub fn room(&self, queued: usize) -> usize {
+        WRITES_MAX.saturating_sub(queued)
+    }
+
+    /// What to do next: what waits to be durable comes before the witness.
+    #[must_use]
+    pub fn next(&self, now: Duration, queued: usize, wants_witness: bool) -> Next<FlushChore> {
+        let witness_at = self.flushed_at + WITNESS_AFTER;
+        match (queued, wants_witness) {
+            (1.., _) => Next::Do(FlushChore::Flush),
+            (0, true) if now >= witness_at => Next::Do(FlushChore::Witness),
+            (0, true) => Next::At(witness_at),
+            (0, false) => Next::WhenWoken,
+        }
+    }
+
+    /// Takes note of a flush that has ended.
+    pub fn flushed(&mut self, now: Duration) {
+        self.flushed_at = now;
+    }
+
+    /// Whether to wake the other half after a record was flushed: of how many bytes of the journal, and how many were unsettled
+    /// right before. Not each time, as waking a thread costs more than the flush itself takes of the processor.
+    #[must_use]
+    pub fn nudge(unsettled_before: u64, bytes: u64) -> Nudge {
+        // Where all was settled the other half sleeps, and where this makes it much to be settled it sleeps for too long. Else it
+        // knows when to look. What was unsettled when the flush began does not tell: that may be settled meanwhile.
+        let is_first = unsettled_before == 0;
+        let makes_much = unsettled_before < SETTLE_BYTES && unsettled_before + bytes >= SETTLE_BYTES;
+        if is_first || makes_much { Nudge::Wake } else { Nudge::Leave }
+    }
 }
 
 /// Decides when to give space back: after a change, in quiet moments, and not too often. Times are durations since any fixed
@@ -142,7 +207,7 @@ impl GiveBackPace {
     }
 }
 
-/// Decides what to do next for a log. Times are durations since any fixed moment.
+/// Decides what the settling half does next. Times are durations since any fixed moment.
 ///
 /// ```text
 ///   flushed ---- 1 MiB, or 1 s ----> settle until all is ----> compact until done ----> give space back
@@ -151,9 +216,7 @@ impl GiveBackPace {
 /// What is compacted and not freed has a bound under any load: a settling that adds so many bytes frees twice as many, if
 /// there are any, in the same transaction.
 #[derive(Debug)]
-pub struct Schedule {
-    /// When something was flushed last.
-    flushed_at: Duration,
+pub struct SettleSchedule {
     unsettled_bytes: u64,
     unsettled_since: Option<Duration>,
     /// A settling has begun and has more to do.
@@ -163,11 +226,10 @@ pub struct Schedule {
     give_back: GiveBackPace,
 }
 
-impl Default for Schedule {
+impl Default for SettleSchedule {
     /// Of a log that was just opened.
     fn default() -> Self {
         Self {
-            flushed_at: Duration::ZERO,
             unsettled_bytes: 0,
             unsettled_since: None,
             settling: false,
@@ -177,26 +239,10 @@ impl Default for Schedule {
     }
 }
 
-impl Schedule {
-    /// Takes note of a flush that has ended.
-    pub fn flushed(&mut self, now: Duration) {
-        self.flushed_at = now;
-    }
-
-    /// What to do for the witness: [`Chore::Witness`], once it is quiet, where it is behind.
+impl SettleSchedule {
+    /// What to do next for the database, of which `unsettled_bytes` of the journal are missing.
     #[must_use]
-    pub fn for_witness(&self, now: Duration, wants_witness: bool) -> Next {
-        let at = self.flushed_at + WITNESS_AFTER;
-        match wants_witness {
-            true if now >= at => Next::Do(Chore::Witness),
-            true => Next::At(at),
-            false => Next::AfterFlush,
-        }
-    }
-
-    /// What to do for the database, of which `unsettled_bytes` of the journal are missing.
-    #[must_use]
-    pub fn for_database(&mut self, now: Duration, unsettled_bytes: u64) -> Next {
+    pub fn next(&mut self, now: Duration, unsettled_bytes: u64) -> Next<Chore> {
         if unsettled_bytes > self.unsettled_bytes {
             self.give_back.busy(now);
         }
@@ -215,14 +261,13 @@ impl Schedule {
             (_, Some(at)) if now >= at => Next::Do(Chore::GiveBack),
             (Some(a), Some(b)) => Next::At(a.min(b)),
             (Some(at), None) | (None, Some(at)) => Next::At(at),
-            (None, None) => Next::AfterFlush,
+            (None, None) => Next::WhenWoken,
         }
     }
 
     /// Takes note of a chore that was done for the database.
     pub fn did(&mut self, now: Duration, chore: Chore, progress: Progress) {
         match (chore, progress) {
-            (Chore::Witness, _) => {}
             (Chore::Settle, Progress::More) => self.settling = true,
             (Chore::Settle, Progress::Done | Progress::Nothing | Progress::Postponed) => {
                 self.settling = false;
@@ -256,89 +301,93 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// A schedule of a log in which nothing is left to do, at the moment 0.
-    fn idle() -> Schedule {
-        let mut schedule = Schedule::default();
+    fn idle() -> SettleSchedule {
+        let mut schedule = SettleSchedule::default();
         schedule.did(Duration::ZERO, Chore::Compact, Progress::Done);
         schedule.did(Duration::ZERO, Chore::GiveBack, Progress::Nothing);
-        assert_eq!(schedule.for_database(Duration::ZERO, 0), Next::AfterFlush);
+        assert_eq!(schedule.next(Duration::ZERO, 0), Next::WhenWoken);
         schedule
     }
 
     #[test]
     fn a_log_that_was_opened_is_compacted_and_looked_at() {
-        let mut schedule = Schedule::default();
-        assert_eq!(schedule.for_database(30 * MS, 0), Next::Do(Chore::Compact));
+        let mut schedule = SettleSchedule::default();
+        assert_eq!(schedule.next(30 * MS, 0), Next::Do(Chore::Compact));
         schedule.did(30 * MS, Chore::Compact, Progress::Done);
-        assert_eq!(schedule.for_database(30 * MS, 0), Next::Do(Chore::GiveBack));
+        assert_eq!(schedule.next(30 * MS, 0), Next::Do(Chore::GiveBack));
         schedule.did(30 * MS, Chore::GiveBack, Progress::Nothing);
-        assert_eq!(schedule.for_database(60 * SECOND, 0), Next::AfterFlush);
+        assert_eq!(schedule.next(60 * SECOND, 0), Next::WhenWoken);
     }
 
     #[test]
-    fn the_witness_waits_for_quiet() {
-        let mut schedule = idle();
+    fn the_witness_waits_for_quiet_and_a_flush_for_nothing() {
+        let mut schedule = FlushSchedule::default();
         schedule.flushed(SECOND);
-        assert_eq!(schedule.for_witness(SECOND + 19 * MS, true), Next::At(SECOND + 20 * MS));
-        assert_eq!(schedule.for_witness(SECOND + 20 * MS, true), Next::Do(Chore::Witness));
-        assert_eq!(schedule.for_witness(SECOND + 20 * MS, false), Next::AfterFlush);
+        assert_eq!(schedule.next(SECOND + 19 * MS, 0, true), Next::At(SECOND + 20 * MS));
+        assert_eq!(schedule.next(SECOND + 20 * MS, 0, true), Next::Do(FlushChore::Witness));
+        assert_eq!(schedule.next(SECOND + 20 * MS, 1, true), Next::Do(FlushChore::Flush));
+        assert_eq!(schedule.next(SECOND + 20 * MS, 0, false), Next::WhenWoken);
+        assert_eq!(schedule.room(0), WRITES_MAX);
+        assert_eq!(schedule.room(WRITES_MAX), 0);
+    }
+
+    #[test]
+    fn the_other_half_is_woken_where_it_may_sleep_over_what_there_is() {
+        let nudge = FlushSchedule::nudge;
+        assert_eq!(nudge(0, 512), Nudge::Wake, "it knows of nothing");
+        assert_eq!(nudge(512, 512), Nudge::Leave, "it settles in a second");
+        assert_eq!(nudge(SETTLE_BYTES - 512, 512), Nudge::Wake, "at once, now");
+        assert_eq!(nudge(SETTLE_BYTES, 512), Nudge::Leave, "it is at it");
     }
 
     #[test]
     fn little_is_settled_after_a_second_and_much_at_once() {
         let mut schedule = idle();
-        assert_eq!(schedule.for_database(SECOND, 512), Next::At(2 * SECOND));
-        assert_eq!(schedule.for_database(SECOND + 900 * MS, 1024), Next::At(2 * SECOND));
-        assert_eq!(schedule.for_database(2 * SECOND, 1024), Next::Do(Chore::Settle));
+        assert_eq!(schedule.next(SECOND, 512), Next::At(2 * SECOND));
+        assert_eq!(schedule.next(SECOND + 900 * MS, 1024), Next::At(2 * SECOND));
+        assert_eq!(schedule.next(2 * SECOND, 1024), Next::Do(Chore::Settle));
         schedule.did(2 * SECOND, Chore::Settle, Progress::Done);
-        assert_eq!(schedule.for_database(2 * SECOND, SETTLE_BYTES), Next::Do(Chore::Settle));
+        assert_eq!(schedule.next(2 * SECOND, SETTLE_BYTES), Next::Do(Chore::Settle));
         schedule.did(2 * SECOND, Chore::Settle, Progress::More);
-        assert_eq!(schedule.for_database(2 * SECOND, 1), Next::Do(Chore::Settle), "until all is");
+        assert_eq!(schedule.next(2 * SECOND, 1), Next::Do(Chore::Settle), "until all is");
         schedule.did(2 * SECOND, Chore::Settle, Progress::Done);
-        assert_eq!(schedule.for_database(2 * SECOND, 0), Next::Do(Chore::Compact));
+        assert_eq!(schedule.next(2 * SECOND, 0), Next::Do(Chore::Compact));
         schedule.did(2 * SECOND, Chore::Compact, Progress::More);
-        assert_eq!(schedule.for_database(2 * SECOND, 0), Next::Do(Chore::Compact), "until all is");
+        assert_eq!(schedule.next(2 * SECOND, 0), Next::Do(Chore::Compact), "until all is");
     }
 
     #[test]
     fn a_look_comes_after_a_change_and_not_too_often() {
         let mut schedule = idle();
-        assert_eq!(schedule.for_database(SECOND, 0), Next::AfterFlush);
+        assert_eq!(schedule.next(SECOND, 0), Next::WhenWoken);
         schedule.did(SECOND, Chore::Settle, Progress::Done);
         schedule.did(SECOND, Chore::Compact, Progress::Done);
-        assert_eq!(schedule.for_database(SECOND, 0), Next::At(LOOK_AGAIN_AFTER));
-        assert_eq!(schedule.for_database(LOOK_AGAIN_AFTER, 0), Next::Do(Chore::GiveBack));
-        assert_eq!(
-            schedule.for_database(LOOK_AGAIN_AFTER, SETTLE_BYTES),
-            Next::Do(Chore::Settle),
-            "that first"
-        );
+        assert_eq!(schedule.next(SECOND, 0), Next::At(LOOK_AGAIN_AFTER));
+        assert_eq!(schedule.next(LOOK_AGAIN_AFTER, 0), Next::Do(Chore::GiveBack));
+        assert_eq!(schedule.next(LOOK_AGAIN_AFTER, SETTLE_BYTES), Next::Do(Chore::Settle), "that first");
         let late = LOOK_AGAIN_AFTER + OVERDUE_AFTER;
-        assert_eq!(
-            schedule.for_database(late, SETTLE_BYTES),
-            Next::Do(Chore::GiveBack),
-            "or never under load"
-        );
+        assert_eq!(schedule.next(late, SETTLE_BYTES), Next::Do(Chore::GiveBack), "or never under load");
         schedule.did(LOOK_AGAIN_AFTER, Chore::GiveBack, Progress::Postponed);
         let again = LOOK_AGAIN_AFTER + COPY_AGAIN_AFTER;
-        assert_eq!(schedule.for_database(LOOK_AGAIN_AFTER, 0), Next::At(again));
+        assert_eq!(schedule.next(LOOK_AGAIN_AFTER, 0), Next::At(again));
     }
 
     #[test]
     fn a_copy_goes_on_in_quiet_moments_and_each_second_under_load() {
         let mut schedule = idle();
         schedule.did(SECOND, Chore::GiveBack, Progress::More);
-        assert_eq!(schedule.for_database(SECOND, 0), Next::Do(Chore::GiveBack), "it is quiet");
+        assert_eq!(schedule.next(SECOND, 0), Next::Do(Chore::GiveBack), "it is quiet");
         schedule.did(SECOND, Chore::GiveBack, Progress::More);
         // A load that never pauses: something more is flushed each time, and much of it.
         let mut steps = 0;
         for ms in 1..=5000_u32 {
             let now = SECOND + ms * MS;
-            match schedule.for_database(now, SETTLE_BYTES + u64::from(ms)) {
+            match schedule.next(now, SETTLE_BYTES + u64::from(ms)) {
                 Next::Do(Chore::GiveBack) => {
                     steps += 1;
                     schedule.did(now, Chore::GiveBack, Progress::More);
                 }
-                next @ (Next::Do(_) | Next::At(_) | Next::AfterFlush) => {
+                next @ (Next::Do(_) | Next::At(_) | Next::WhenWoken) => {
                     assert_eq!(next, Next::Do(Chore::Settle));
                     schedule.did(now, Chore::Settle, Progress::More);
                 }
@@ -348,20 +397,20 @@ mod tests {
         // And little of it, but without a pause.
         for ms in 5001..=8000_u32 {
             let now = SECOND + ms * MS;
-            match schedule.for_database(now, u64::from(ms)) {
+            match schedule.next(now, u64::from(ms)) {
                 Next::Do(Chore::GiveBack) => {
                     steps += 1;
                     schedule.did(now, Chore::GiveBack, Progress::More);
                 }
                 Next::Do(Chore::Settle) => schedule.did(now, Chore::Settle, Progress::Done),
                 Next::Do(Chore::Compact) => schedule.did(now, Chore::Compact, Progress::Done),
-                Next::Do(Chore::Witness) | Next::AfterFlush => panic!("there is a copy to go on with"),
+                Next::WhenWoken => panic!("there is a copy to go on with"),
                 Next::At(at) => assert!(at > now && at <= now + SECOND),
             }
         }
         assert_eq!(steps, 8);
         schedule.did(10 * SECOND, Chore::GiveBack, Progress::Done);
         schedule.did(10 * SECOND, Chore::Compact, Progress::Done);
-        assert_eq!(schedule.for_database(11 * SECOND, 0), Next::At(10 * SECOND + COPY_AGAIN_AFTER));
+        assert_eq!(schedule.next(11 * SECOND, 0), Next::At(10 * SECOND + COPY_AGAIN_AFTER));
     }
 }

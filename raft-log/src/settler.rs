@@ -1,13 +1,14 @@
 //! The half of a store that owns redb: it moves what is flushed there, and frees what is compacted.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use raftkit_core::Write;
+use raftkit_core::{LogIndex, Write};
 use raftkit_disk::DiskFile;
 use redb::Durability;
 
 use crate::batch::Batch;
 use crate::compaction::{self, Compaction, Limit};
+use crate::core_slot::{Held, SharedCore};
 use crate::error::{StoreError, Trouble};
 use crate::give_back::{Copied, Copy, Home};
 use crate::journal::Mark;
@@ -25,6 +26,7 @@ const TRANSACTION_BYTES: u64 = 256 << 10;
 #[derive(Debug)]
 pub struct Settler {
     core: SharedCore,
+    shared: Arc<Shared>,
 }
 
 /// How far a settling has come.
@@ -37,8 +39,8 @@ pub enum Settled {
 }
 
 impl Settler {
-    pub(crate) fn new(core: SharedCore) -> Self {
-        Self { core }
+    pub(crate) fn new(core: SharedCore, shared: Arc<Shared>) -> Self {
+        Self { core, shared }
     }
 
     /// Moves the oldest of what is flushed into redb, in one transaction and one sync of a file of its own. It frees some of
@@ -47,7 +49,9 @@ impl Settler {
     /// # Errors
     /// Any error ends the store: both halves of it.
     pub fn settle(&mut self) -> Result<Settled, StoreError> {
-        self.core.lock().settle()
+        let mut held = self.core.take_out();
+        let result = held.settle();
+        held.put_back(result)
     }
 
     /// Frees the space of some entries that are compacted; call it until it is done. It costs no sync of its own: it
@@ -56,7 +60,9 @@ impl Settler {
     /// # Errors
     /// Any error ends the store: both halves of it.
     pub fn compact_step(&mut self) -> Result<Compaction, StoreError> {
-        self.core.lock().compact_step()
+        let mut held = self.core.take_out();
+        let result = held.compact_step();
+        held.put_back(result)
     }
 
     /// Looks whether the database's file is [much](crate::OpenOptions::slack) larger than what is in it, and if so copies some of it
@@ -68,56 +74,63 @@ impl Settler {
     /// # Errors
     /// Any error but that of a full disk ends the store: both halves of it.
     pub fn give_back(&mut self) -> Result<Progress, StoreError> {
-        self.core.lock().give_back()
+        let mut held = self.core.take_out();
+        let result = held.give_back();
+        held.put_back(result)
     }
 
     pub(crate) fn file_bytes(&self) -> u64 {
-        self.core.lock().file.len().unwrap_or(0)
+        self.core.take_out().file.len().unwrap_or(0)
     }
 
-    /// Does one chore of those that a [`Schedule`](crate::Schedule) orders for the database.
-    ///
-    /// # Errors
-    /// As the chore's own method.
-    pub fn perform(&mut self, chore: Chore) -> Result<Progress, StoreError> {
-        match chore {
-            Chore::Witness => Ok(Progress::Nothing),
-            Chore::Settle => Ok(match self.settle()? {
+    /// Does the disk's part of a chore. The store is the same as before to the other half until it [ends](Self::end).
+    pub(crate) fn begin(&mut self, chore: Chore) -> Begun {
+        let mut held = self.core.take_out();
+        let result = match chore {
+            Chore::Settle => held.settle().map(|settled| match settled {
                 Settled::All => Progress::Done,
                 Settled::More => Progress::More,
             }),
-            Chore::Compact => Ok(match self.compact_step()? {
+            Chore::Compact => held.compact_step().map(|compacted| match compacted {
                 Compaction::Done => Progress::Done,
                 Compaction::More => Progress::More,
             }),
-            Chore::GiveBack => self.give_back(),
-        }
+            Chore::GiveBack => held.give_back(),
+        };
+        Begun { held, result }
+    }
+
+    /// Ends what was [begun](Self::begin), once all that it has synced is durable.
+    pub(crate) fn end(begun: Begun) -> Result<Progress, StoreError> {
+        begun.held.put_back(begun.result)
+    }
+
+    /// True while the other half has the database: who begins a chore now waits for it.
+    pub(crate) fn would_wait(&self) -> bool {
+        self.core.is_out()
     }
 
     /// What is flushed and not settled, in bytes of the journal.
     #[must_use]
     pub fn unsettled_bytes(&self) -> u64 {
-        self.core.shared.unsettled_bytes()
+        self.shared.unsettled_bytes()
     }
 }
 
-/// The core, from either half: the flusher takes it when the journal is full.
-#[derive(Clone, Debug)]
-pub(crate) struct SharedCore {
-    core: Arc<Mutex<SettleCore>>,
-    shared: Arc<Shared>,
+/// A chore that was begun: all that it asks of the disk is asked.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    held: Held,
+    result: Result<Progress, Trouble>,
 }
 
-impl SharedCore {
-    pub(crate) fn new(core: SettleCore) -> Self {
-        let shared = core.shared.clone();
-        Self { core: Arc::new(Mutex::new(core)), shared }
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, SettleCore> {
-        // After a panic in it the store is ended by the next error; its state is never looked at again.
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// What was done to the database and is shown to nobody yet: what flushes, and who reads, takes it for durable.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// Up to this record of the journal, and this entry, the database holds the log.
+    settled: Option<(u64, LogIndex)>,
+    /// Where the stretch of the ring starts that is still needed.
+    floor: Option<u64>,
 }
 
 /// Owns redb.
@@ -137,17 +150,55 @@ pub(crate) struct SettleCore {
     pub(crate) copy: Option<Copy>,
     /// So many durable commits are missing until what compaction steps freed is free: until then it counts as in use.
     pub(crate) loose: u8,
+    pub(crate) outcome: Outcome,
 }
 
 impl SettleCore {
-    pub(crate) fn settle(&mut self) -> Result<Settled, StoreError> {
+    /// Shows the flusher and the readers what was done: only once it is durable. A flush beside it would otherwise write over
+    /// records of the journal that an opening after a crash needs.
+    pub(crate) fn show(&mut self) {
+        let Outcome { settled, floor } = std::mem::take(&mut self.outcome);
+        if let Some((seq, last)) = settled {
+            self.shared.view().settled(seq, last);
+            self.shared.forget(seq);
+        }
+        floor.into_iter().for_each(|at| self.shared.raise_floor(at));
+    }
+
+    /// True where something was done and is not shown.
+    pub(crate) fn has_more_to_show(&self) -> bool {
+        self.outcome.settled.is_some() || self.outcome.floor.is_some()
+    }
+
+    pub(crate) fn settle(&mut self) -> Result<Settled, Trouble> {
         self.shared.alive()?;
         let (flushes, more) = self.oldest();
         let Some(mark) = flushes.last().map(|flush| flush.mark) else { return Ok(Settled::All) };
         let bytes = flushes.iter().map(|flush| flush.bytes).sum();
         self.commit(flushes.iter().map(|flush| flush.parts()), mark, bytes)?;
-        self.shared.forget(mark.seq);
         Ok(if more { Settled::More } else { Settled::All })
+    }
+
+    /// Frees some of the ring: settles, and where nothing is left to be settled commits once more.
+    pub(crate) fn make_room(&mut self) -> Result<(), Trouble> {
+        match self.settle()? {
+            Settled::More => Ok(()),
+            Settled::All => self.advance(),
+        }
+    }
+
+    /// Settles all that is flushed.
+    pub(crate) fn settle_all(&mut self) -> Result<(), Trouble> {
+        while self.settle()? == Settled::More {
+            self.show();
+        }
+        self.show();
+        Ok(())
+    }
+
+    /// Puts a flush that the journal does not hold into redb, after all that came before it.
+    pub(crate) fn settle_around(&mut self, flush: &Unsettled, bytes: u64) -> Result<(), Trouble> {
+        self.commit(std::iter::once(flush.parts()), flush.mark, bytes)
     }
 
     /// The oldest unsettled flushes, as many as one transaction takes, and whether there are more. They stay where they
@@ -169,15 +220,9 @@ impl SettleCore {
 
     /// Commits durably, also when there is nothing to settle: what was settled before is safe from one rotten commit
     /// then, and its stretch of the ring is free.
-    pub(crate) fn advance(&mut self) -> Result<(), StoreError> {
+    fn advance(&mut self) -> Result<(), Trouble> {
         self.shared.alive()?;
         self.commit(std::iter::empty(), self.settled, 0)
-    }
-
-    /// Puts a flush that the journal does not hold into redb, after all that came before it.
-    pub(crate) fn settle_at_once(&mut self, flush: &Unsettled, bytes: u64) -> Result<(), StoreError> {
-        self.shared.alive()?;
-        self.commit(std::iter::once(flush.parts()), flush.mark, bytes)
     }
 
     fn commit<'a>(
@@ -185,7 +230,7 @@ impl SettleCore {
         flushes: impl Iterator<Item = (&'a [Write], Option<&'a Identity>)> + Clone,
         mark: Mark,
         bytes: u64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), Trouble> {
         let cuts = |write: &Write| write.truncate_from.is_some() || write.reset_to.is_some();
         // What was copied may be cut off by it, in the middle of a run: that is rare, and the copy begins anew.
         if flushes.clone().any(|(writes, _)| writes.iter().any(cuts)) {
@@ -204,30 +249,24 @@ impl SettleCore {
             mutant!(CommitErrorSwallowed, txn.commit().or(Ok(())), txn.commit())?;
             if mutant!(SettledMarkLast) { mutants::mark_apart(database, state, mark) } else { Ok(()) }
         });
-        self.shared.end_on_error(mutant!(SettleErrorSwallowed, result.or(Ok(())), result))?;
+        mutant!(SettleErrorSwallowed, result.or(Ok(())), result)?;
         self.loose = self.loose.saturating_sub(1);
         self.before = self.settled;
         self.settled = mark;
-        self.shared.view().settled(mark.seq, self.state.last.index);
-        self.shared.raise_floor(mutant!(RingReusedTooEarly, self.settled.at, self.before.at));
+        self.outcome.settled = Some((mark.seq, self.state.last.index));
+        self.outcome.floor = Some(mutant!(RingReusedTooEarly, self.settled.at, self.before.at));
         Ok(())
     }
 
-    pub(crate) fn compact_step(&mut self) -> Result<Compaction, StoreError> {
+    pub(crate) fn compact_step(&mut self) -> Result<Compaction, Trouble> {
         self.shared.alive()?;
         let base = mutant!(CompactsUnsettledBase, self.shared.view().base(), self.state.base.id.index);
-        let result = self.shared.with(|database| compaction::step(database, base));
         self.loose = 2;
-        self.shared.end_on_error(result)
+        self.shared.with(|database| compaction::step(database, base))
     }
 
-    pub(crate) fn give_back(&mut self) -> Result<Progress, StoreError> {
+    pub(crate) fn give_back(&mut self) -> Result<Progress, Trouble> {
         self.shared.alive()?;
-        let result = self.try_to_give_back();
-        self.shared.end_on_error(result)
-    }
-
-    fn try_to_give_back(&mut self) -> Result<Progress, Trouble> {
         if self.copy.is_none() {
             while self.loose > 0 && self.home.slack.may_be_much(self.file.len()?) {
                 self.advance()?;
@@ -247,15 +286,14 @@ impl SettleCore {
                 self.file = file;
                 // Its two last commits both hold what is settled.
                 self.before = self.settled;
-                self.shared.raise_floor(self.before.at);
+                self.outcome.floor = Some(self.before.at);
                 Ok(Progress::Done)
             }
         }
     }
 
-    fn give_up_copy(&mut self) -> Result<(), StoreError> {
-        let given_up = self.copy.take().map_or(Ok(()), |copy| self.home.give_up(copy));
-        self.shared.end_on_error(given_up.map_err(Trouble::from))
+    fn give_up_copy(&mut self) -> Result<(), Trouble> {
+        Ok(self.copy.take().map_or(Ok(()), |copy| self.home.give_up(copy))?)
     }
 }
 
@@ -285,7 +323,9 @@ pub(crate) fn write_flushes<'a>(
 impl Drop for SettleCore {
     fn drop(&mut self) {
         // A clean end leaves nothing to be replayed. What cannot be settled now is in the journal.
-        while matches!(self.settle(), Ok(Settled::More)) {}
+        while matches!(self.settle(), Ok(Settled::More)) {
+            self.show();
+        }
         // What cannot be removed now is removed by the next opening.
         let _ = self.give_up_copy();
         // Readers may live on; the file and the folder's lock must not.

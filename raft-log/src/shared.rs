@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -92,11 +91,13 @@ impl Shared {
         self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in what the journal has made durable: from now on it is read, and to be settled.
-    pub(crate) fn flushed(&self, flush: Unsettled) {
+    /// Takes in what the journal has made durable: from now on it is read, and to be settled. Answers what was unsettled right
+    /// before, in bytes of the ring.
+    pub(crate) fn flushed(&self, flush: Unsettled) -> u64 {
         self.show(&flush);
-        self.unsettled_bytes.fetch_add(flush.bytes, Ordering::Relaxed);
+        let before = self.unsettled_bytes.fetch_add(flush.bytes, Ordering::Relaxed);
         self.unsettled().push_back(Arc::new(flush));
+        before
     }
 
     /// Lets readers see a flush.
@@ -129,14 +130,13 @@ impl Shared {
         if self.has_ended() { Err(StoreError::Ended) } else { Ok(()) }
     }
 
-    pub(crate) fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
+    /// Ends the store.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
     }
 
-    /// Passes the result of a write to the journal on; an error ends the store.
-    pub(crate) fn end_on_journal_error(&self, result: io::Result<()>) -> Result<(), StoreError> {
-        let disk = |source| StoreError::Disk { path: self.journal_path.clone(), source };
-        self.end_on_error(result.map_err(|source| disk(source).into()))
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     /// Passes a result on; an error ends the store.

@@ -7,14 +7,15 @@ use raftkit_core::{Base, ClusterId, LogIndex, Restored, Write, WriteSeq};
 use raftkit_disk::Disk;
 
 use crate::compaction::Compaction;
+use crate::core_slot::SharedCore;
 use crate::error::{FormError, OpenError, ReadError, StoreError};
 use crate::flusher::Flusher;
 use crate::give_back::Home;
 use crate::journal::Journal;
 use crate::reader::{ReadResult, Reader};
 use crate::recovery::{self, FolderLock, OpenOptions, OpenReport};
-use crate::schedule::{Chore, Progress};
-use crate::settler::{SettleCore, Settled, Settler, SharedCore};
+use crate::schedule::Progress;
+use crate::settler::{Outcome, SettleCore, Settled, Settler};
 use crate::shared::Shared;
 use crate::tables::Identity;
 use crate::view::View;
@@ -72,15 +73,16 @@ impl Store {
             file: opened.file,
             copy: None,
             loose: 0,
+            outcome: Outcome::default(),
         });
         let journal = Journal::new(opened.journal_file, opened.settled, opened.witness);
-        let mut flusher = Flusher::new(core.clone(), shared, journal, opened.identity, opened.state);
+        let mut flusher = Flusher::new(core.clone(), shared.clone(), journal, opened.identity, opened.state);
         // Into the journal too: should the commit that raised it rot, the incarnation is not used twice.
         if !mutant!(IncarnationNotInJournal | IncarnationNotDurable) {
             let recorded = flusher.record_identity(vec![Write::default()]).and_then(|()| flusher.witness());
             recorded.map_err(|error| OpenError::in_journal(error, opened.journal_path))?;
         }
-        let store = Self { flusher, settler: Settler::new(core), report: opened.report };
+        let store = Self { flusher, settler: Settler::new(core, shared), report: opened.report };
         let restored = store.restored();
         Ok((store, restored))
     }
@@ -190,17 +192,6 @@ impl Store {
     /// As there.
     pub fn give_back(&mut self) -> Result<Progress, StoreError> {
         self.settler.give_back()
-    }
-
-    /// Does one chore of those that a [`Schedule`](crate::Schedule) orders.
-    ///
-    /// # Errors
-    /// As the chore's own method.
-    pub fn perform(&mut self, chore: Chore) -> Result<Progress, StoreError> {
-        match chore {
-            Chore::Witness => self.flusher.witness().map(|()| Progress::Done),
-            Chore::Settle | Chore::Compact | Chore::GiveBack => self.settler.perform(chore),
-        }
     }
 
     /// The length of the database's file, in bytes; 0 when the disk does not tell.

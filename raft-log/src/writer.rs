@@ -1,5 +1,5 @@
-//! Threads for a store: one flushes, one does everything else beside it. What they do is in the store's two halves, and when
-//! is the [`Schedule`]'s to say.
+//! Threads for a store: one flushes, one does everything else beside it. What they do and when is said by [`Flushing`] and
+//! [`Settling`]; here they wait.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,15 +11,12 @@ use std::time::Duration;
 use raftkit_core::{Write, WriteSeq};
 
 use crate::error::StoreError;
-use crate::flusher::Flusher;
+use crate::flushing::Flushing;
 use crate::reader::Reader;
-use crate::schedule::{Chore, Next, SETTLE_BYTES, Schedule};
-use crate::settler::Settler;
+use crate::schedule::{Next, Nudge};
+use crate::settling::Settling;
 use crate::shared::panic_message;
 use crate::store::Store;
-
-/// At most so many writes go into one flush, so that the first of them need not wait for all.
-const WRITES_MAX: usize = 4096;
 
 /// What became of writes.
 #[derive(Debug)]
@@ -52,6 +49,7 @@ impl Writer {
     pub fn start(store: Store, report: impl Fn(Written) + Send + Sync + 'static) -> io::Result<Self> {
         let reader = store.reader();
         let (flusher, settler) = store.split();
+        let (flushing, settling) = (Flushing::new(flusher), Settling::new(settler));
         let (inbox, writes) = channel();
         let (nudge, nudges) = sync_channel(1);
         let clock = clock();
@@ -59,13 +57,13 @@ impl Writer {
         let reports = report.clone();
         let threads = vec![
             spawn("raft-flush", move |name| {
-                watched(name, &*report, || flush_all(flusher, &writes, nudge, clock, &*report));
+                watched(name, &*report, || flush_all(flushing, &writes, nudge, clock, &*report));
                 // What still comes meets the same end, which is told already: a caller that is about to hear of it must
                 // not take this for a thread that is gone.
                 writes.iter().for_each(drop);
             })?,
             spawn("raft-settle", move |name| {
-                watched(name, &*reports, || settle_all(settler, &nudges, clock, &*reports));
+                watched(name, &*reports, || settle_all(settling, &nudges, clock, &*reports));
             })?,
         ];
         Ok(Self { inbox: Some(inbox), reader, threads })
@@ -110,7 +108,7 @@ fn watched(thread: &'static str, report: &dyn Fn(Written), work: impl FnOnce()) 
     }
 }
 
-/// The time that the threads give to a [`Schedule`]: since now.
+/// The time that the threads give to the halves: since now.
 #[expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -122,68 +120,62 @@ fn clock() -> impl Fn() -> Duration + Copy + Send + 'static {
 }
 
 fn flush_all(
-    mut flusher: Flusher,
+    mut flushing: Flushing,
     writes: &Receiver<Write>,
     nudge: SyncSender<()>,
     clock: impl Fn() -> Duration,
     report: &dyn Fn(Written),
 ) {
-    let mut schedule = Schedule::default();
     loop {
+        flushing.take(writes.try_iter());
         let now = clock();
-        let wait = match schedule.for_witness(now, flusher.wants_witness()) {
-            Next::Do(_) => Duration::ZERO,
+        let wait = match flushing.next(now) {
+            Next::Do(chore) => {
+                flushing.begin(chore);
+                let end = flushing.end(clock());
+                match end.written {
+                    Some(failed @ Written::Failed(_)) => {
+                        drop((flushing, nudge));
+                        return report(failed);
+                    }
+                    Some(persisted @ Written::Persisted(_)) => report(persisted),
+                    None => {}
+                }
+                if end.nudge == Nudge::Wake {
+                    // Full: it is woken already.
+                    let _ = nudge.try_send(());
+                }
+                continue;
+            }
             Next::At(at) => at.saturating_sub(now),
-            Next::AfterFlush => Duration::MAX,
+            Next::WhenWoken => Duration::MAX,
         };
-        let result = match writes.recv_timeout(wait) {
+        match writes.recv_timeout(wait) {
             Ok(first) => {
                 if mutant!(ReportsAtSubmit) {
                     report(Written::Persisted(first.seq));
                 }
-                flusher.queue(first);
-                writes.try_iter().take(WRITES_MAX).for_each(|write| flusher.queue(write));
-                let result = flush(&mut flusher, &nudge, report);
-                schedule.flushed(clock());
-                result
+                flushing.take(std::iter::once(first));
             }
-            Err(RecvTimeoutError::Timeout) => flusher.witness(),
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
-        };
-        if let Err(error) = result {
-            drop((flusher, nudge));
-            return report(Written::Failed(error));
         }
     }
 }
 
-fn flush(flusher: &mut Flusher, nudge: &SyncSender<()>, report: &dyn Fn(Written)) -> Result<(), StoreError> {
-    let before = flusher.unsettled_bytes();
-    if let Some(seq) = flusher.flush()? {
-        report(Written::Persisted(seq));
-    }
-    let after = flusher.unsettled_bytes();
-    // Not each time: waking a thread costs more than the flush itself takes of the processor. Where it settled meanwhile it
-    // may have seen nothing left, and sleep.
-    if before == 0 || after <= before || (before < SETTLE_BYTES && after >= SETTLE_BYTES) {
-        let _ = nudge.try_send(());
-    }
-    Ok(())
-}
-
 fn settle_all(
-    mut settler: Settler,
+    mut settling: Settling,
     nudges: &Receiver<()>,
     clock: impl Fn() -> Duration,
     report: &dyn Fn(Written),
 ) {
-    let mut schedule = Schedule::default();
     loop {
         let now = clock();
-        let wait = match schedule.for_database(now, settler.unsettled_bytes()) {
+        let wait = match settling.next(now) {
             Next::Do(chore) => {
+                settling.begin(chore);
                 // What is left when the writer is dropped is settled as the store closes.
-                if let Err(error) = perform(&mut settler, chore, &mut schedule, &clock) {
+                if let Err(error) = settling.end(clock()) {
                     if mutant!(SettlerHidesErrors) {
                         return;
                     }
@@ -192,21 +184,10 @@ fn settle_all(
                 Duration::ZERO
             }
             Next::At(at) => at.saturating_sub(now),
-            Next::AfterFlush => Duration::MAX,
+            Next::WhenWoken => Duration::MAX,
         };
         if let Err(RecvTimeoutError::Disconnected) = nudges.recv_timeout(wait) {
             return;
         }
     }
-}
-
-fn perform(
-    settler: &mut Settler,
-    chore: Chore,
-    schedule: &mut Schedule,
-    clock: impl Fn() -> Duration,
-) -> Result<(), StoreError> {
-    let progress = settler.perform(chore)?;
-    schedule.did(clock(), chore, progress);
-    Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use raftkit_core::{Apply, Entry, LogId, LogIndex, Membership, Payload};
 use raftkit_log::{GiveBackPace, Progress, ReadError, ReadResult, Reader};
 
-use crate::log_worker::in_words;
+use crate::log::in_words;
 use crate::{Answers, Applied, AppliedBatch, Event, MachineError, MachineWork, StateMachine};
 
 /// How much one step gives to the state machine at most, in bytes of entries, when it reads them from the log.

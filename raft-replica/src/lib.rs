@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   clients, peers, time           Replica            three workers, each in its own time
-//!   ------------------- Event --> core  +-- Action::Log ------> LogWorker       log.redb     --+
+//!   ------------------- Event --> core  +-- Action::Log ------> raftkit-log     log.redb    --+
 //!                                 waits +-- Action::Machine --> Applier         your state     | Event
 //!   <------------ Action::Send -- sends +-- Action::Snapshot -> SnapshotWorker  snapshots/   --+
 //! ```
@@ -23,7 +23,7 @@ mod applier;
 mod compaction;
 mod contacts;
 mod event;
-mod log_worker;
+mod log;
 mod memory;
 mod mutants;
 mod open;
@@ -38,7 +38,7 @@ pub use applier::Applier;
 pub use compaction::CompactionOptions;
 pub use contacts::{ContactChange, Contacts};
 pub use event::{Action, Answer, Answers, AppliedBatch, BulkId, Ended, Event, MachineWork, SnapshotWork};
-pub use log_worker::{LogWorker, fetch, in_words};
+pub use log::{fetch, in_words};
 pub use memory::{Application, InMemory, InMemoryReader, TypedError};
 #[doc(hidden)]
 pub use mutants::Mutant;

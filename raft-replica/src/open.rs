@@ -7,15 +7,15 @@ use raftkit_core::{
 use raftkit_log::Store;
 use raftkit_snapshot::SnapshotDir;
 
-use crate::{Applier, LogWorker, MachineError, Replica, ReplicaOptions, SnapshotWorker, StateMachine};
+use crate::{Applier, MachineError, Replica, ReplicaOptions, SnapshotWorker, StateMachine};
 
-/// A replica and its three workers, ready to run.
+/// A replica, its log and its two workers, ready to run.
 #[derive(Debug)]
 pub struct Opened<M: StateMachine> {
     /// The protocol's side.
     pub replica: Replica,
-    /// Owns the log.
-    pub log: LogWorker,
+    /// The log, for who makes its writes durable.
+    pub log: Store,
     /// Owns the state machine.
     pub applier: Applier<M>,
     /// Owns the snapshot folder.
@@ -110,7 +110,7 @@ impl<M: StateMachine> Opened<M> {
         let node = Node::restore(config, restored, now)?;
         Ok(Self {
             replica: Replica::new(node, durable, options),
-            log: LogWorker::new(store),
+            log: store,
             applier,
             snapshots: SnapshotWorker::new(dir),
             repaired,

@@ -38,7 +38,7 @@ impl Default for ReplicaOptions {
 
 /// One node's protocol, and what is waited for around it. It knows no clock, thread or socket: whoever drives it gives
 /// it time with each event and does what it asks for, through the three workers
-/// ([`LogWorker`](crate::LogWorker), [`Applier`](crate::Applier), [`SnapshotWorker`](crate::SnapshotWorker)).
+/// ([`raftkit_log`], [`Applier`](crate::Applier), [`SnapshotWorker`](crate::SnapshotWorker)).
 #[derive(Debug)]
 pub struct Replica {
     node: Node,

@@ -21,6 +21,7 @@ impl<S: Subject> World<S> {
         host.disk.freeze();
         let mutations = host.disk.mutations();
         let open: Vec<_> = process.open.keys().copied().collect();
+        let both = process.flush.work.is_some() && process.settle.work.is_some();
         drop(process);
         host.needs_newest_commit |= host.may_have_spoilt(&log, how);
         let after = host.disk.mutations();
@@ -32,6 +33,7 @@ impl<S: Subject> World<S> {
         }
         let lost = host.disk.injected().crashes_with_loss > before.crashes_with_loss;
         self.marks.hit_if(lost, Mark::CrashWithLoss);
+        self.marks.hit_if(both, Mark::CrashInBothHalves);
         self.hit(match how {
             Crash::Cut => Mark::CrashCut,
             Crash::LoseAll => Mark::CrashLoseAll,

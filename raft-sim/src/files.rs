@@ -17,7 +17,7 @@ const STATE_TIMES: u64 = 12;
 /// As for the log.
 const STATE_BYTES: u64 = 16 << 20;
 impl<S: Subject> World<S> {
-    /// What a node's log takes on disk and in memory, after its thread has done something.
+    /// What a node's log takes on disk and in memory, after one of its threads has done something.
     pub(crate) fn check_log_size(&mut self, id: NodeId) {
         let settings = &self.settings;
         let (ring, largest) = (settings.journal_kib << 10, self.largest_write());
@@ -26,7 +26,7 @@ impl<S: Subject> World<S> {
         let Some(process) = &host.process else { return };
         let most = LOG_TIMES * (host.kept_most + largest) + LOG_BYTES;
         let memory_most = (64 << 10) + 2 * ring + 2 * largest;
-        let memory = process.log.worker.store().memory_bytes() as u64;
+        let memory = process.flush.half.flusher().memory_bytes() as u64;
         let file = self.log_bytes(id);
         let checked = bounded(id, "log.redb", file, most)
             .and_then(|()| bounded(id, "its log in memory", memory, memory_most));

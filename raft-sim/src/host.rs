@@ -5,11 +5,11 @@ use std::path::Path;
 
 use raftkit_core::{Fetch, HardState, Incarnation, LogId, LogIndex, NodeId, StoreId, Time, Write};
 use raftkit_disk::{Injected, SimulatedDisk, SyncId};
-use raftkit_log::Reader as LogReader;
+use raftkit_log::{Chore, FlushChore, Flushing, Reader as LogReader, Settling};
 use raftkit_net::admission::Lives;
 use raftkit_replica::{
-    Applier, CallId, CallerId, Contacts, Event, LogWorker, MachineWork, RequestId, Service, ServiceEvent,
-    SnapshotWork, SnapshotWorker,
+    Applier, CallId, CallerId, Contacts, Event, MachineWork, RequestId, Service, ServiceEvent, SnapshotWork,
+    SnapshotWorker,
 };
 
 use crate::bulk::BulkLane;
@@ -63,8 +63,6 @@ pub(crate) struct Host<S: Subject> {
     pub(crate) paused_until: u64,
     /// When it last went on after it had stood still.
     pub(crate) resumed_at: u64,
-    /// How long what the log's thread has just begun to write takes, at the rate of the disk.
-    pub(crate) writing_us: u64,
     pub(crate) stalled_until: u64,
     /// Syncs of its snapshots take until then.
     pub(crate) held_until: u64,
@@ -121,7 +119,8 @@ pub(crate) struct Process<S: Subject> {
     pub(crate) wake_at: Option<u64>,
     /// How often in a row its deadline was past right after it was met.
     pub(crate) spins: u32,
-    pub(crate) log: LogLane,
+    pub(crate) flush: FlushLane,
+    pub(crate) settle: SettleLane,
     pub(crate) machine: MachineLane<S>,
     pub(crate) io: IoLane,
     pub(crate) log_reader: LogReader,
@@ -156,32 +155,55 @@ pub(crate) struct Work {
     pub(crate) reports: Vec<Event>,
     /// It takes as long as a disk that hangs.
     pub(crate) hangs: bool,
+    /// When it is done, unless other work slows it down meanwhile.
+    pub(crate) until: u64,
+    /// Until when the disk writes what it takes long to write, where it has a rate.
+    pub(crate) writes_until: u64,
+    /// What the disk had done wrong before it and after it was asked for all that it takes.
+    pub(crate) injected: Option<(Injected, Injected)>,
 }
 
-/// The log's thread.
-pub(crate) struct LogLane {
-    pub(crate) worker: LogWorker,
-    pub(crate) queue: Vec<Write>,
+/// The log's thread that flushes.
+pub(crate) struct FlushLane {
+    pub(crate) half: Flushing,
+    pub(crate) queue: VecDeque<Write>,
+    /// What of the queue was taken and is not begun, in bytes of entries.
+    pub(crate) bytes: u64,
     pub(crate) work: Option<Work>,
-    pub(crate) turn: Turn,
-    pub(crate) idle_planned: bool,
+    /// Waits for what the other half has.
+    pub(crate) waits: Option<FlushChore>,
+    pub(crate) wakes_at: Option<u64>,
 }
 
-/// What the log's thread does next where both wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
-    Flush,
-    Chore,
-}
+impl FlushLane {
+    pub(crate) fn new(half: Flushing) -> Self {
+        Self { half, queue: VecDeque::new(), bytes: 0, work: None, waits: None, wakes_at: None }
+    }
 
-impl LogLane {
-    pub(crate) fn new(worker: LogWorker) -> Self {
-        Self { worker, queue: Vec::new(), work: None, turn: Turn::Flush, idle_planned: false }
+    /// Nothing waits to be flushed.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.work.is_none() && self.waits.is_none() && self.queue.is_empty()
     }
 
     /// Everything flushed is known to the witness.
     pub(crate) fn is_witnessed(&self) -> bool {
-        !self.worker.store().wants_witness()
+        !self.half.flusher().wants_witness()
+    }
+}
+
+/// The log's thread that settles.
+pub(crate) struct SettleLane {
+    pub(crate) half: Settling,
+    pub(crate) chore: Chore,
+    pub(crate) work: Option<Work>,
+    /// Waits for what the other half has.
+    pub(crate) waits: Option<Chore>,
+    pub(crate) wakes_at: Option<u64>,
+}
+
+impl SettleLane {
+    pub(crate) fn new(half: Settling) -> Self {
+        Self { half, chore: Chore::Settle, work: None, waits: None, wakes_at: None }
     }
 }
 
@@ -220,7 +242,8 @@ pub(crate) enum IoWork {
 /// A thread of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Thread {
-    Log,
+    Flush,
+    Settle,
     Machine,
     Io,
 }
@@ -241,7 +264,6 @@ impl<S: Subject> Host<S> {
             starting: false,
             paused_until: 0,
             resumed_at: 0,
-            writing_us: 0,
             stalled_until: 0,
             held_until: 0,
             trap: None,
@@ -301,13 +323,14 @@ impl<S: Subject> Host<S> {
 impl<S: Subject> Process<S> {
     /// True while a thread waits for a disk that hangs, though nobody asks it for anything.
     pub(crate) fn hangs(&self) -> bool {
-        let works = [&self.log.work, &self.machine.work, &self.io.work];
+        let works = [&self.flush.work, &self.settle.work, &self.machine.work, &self.io.work];
         works.into_iter().flatten().any(|work| work.hangs)
     }
 
     pub(crate) fn work(&mut self, thread: Thread) -> &mut Option<Work> {
         match thread {
-            Thread::Log => &mut self.log.work,
+            Thread::Flush => &mut self.flush.work,
+            Thread::Settle => &mut self.settle.work,
             Thread::Machine => &mut self.machine.work,
             Thread::Io => &mut self.io.work,
         }

@@ -43,6 +43,7 @@ mod hunt;
 mod kv;
 pub mod linearizable;
 mod liveness;
+mod log_threads;
 mod marks;
 mod narrow;
 mod network;

@@ -31,8 +31,7 @@ impl<S: Subject> World<S> {
         let Some(process) = host.process.as_ref() else { return };
         // What was flushed within the last moment is known to no witness yet: rot of it and a power cut at once cannot be
         // told from a torn write (raft-log's README, Shortcomings).
-        let settled =
-            process.log.work.is_none() && process.log.queue.is_empty() && process.log.is_witnessed();
+        let settled = process.flush.is_idle() && process.flush.is_witnessed();
         let in_place = matches!(area, Area::Journal | Area::Snapshots);
         // One that is to be a member again would be promoted with rot that nobody has noticed yet, and count as sound.
         if host.harm != Harm::None || host.returning || (in_place && !settled) || !self.may_harm(id) {

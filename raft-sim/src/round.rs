@@ -154,7 +154,7 @@ impl<S: Subject> World<S> {
         if stopped && let Some(process) = self.host(id).process.as_mut() {
             process.stopped = true;
         }
-        self.start_log(id);
+        self.go_on_flushing(id);
         self.start_machine(id);
         self.start_io(id);
         self.maybe_finish(id);
@@ -175,7 +175,7 @@ impl<S: Subject> World<S> {
             ServiceAction::Do(Action::SendBulk { to, body, id: name }) => self.send_bulk(id, to, body, name),
             ServiceAction::Do(Action::Log(write)) => {
                 self.tell(|| format!("{id} writes {}", crate::words::write(&write)));
-                self.with(id, |process| process.log.queue.push(write));
+                self.with(id, |process| process.flush.queue.push_back(write));
             }
             ServiceAction::Do(Action::Fetch(fetch)) => {
                 self.with(id, |process| process.io.queue.push_back(IoWork::Fetch(fetch)));

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use raftkit_core::{Base, HardState, Health, LogId, LogIndex, Membership, NodeId, Restored};
 use raftkit_disk::{Disk, create_dir_all_durably};
-use raftkit_log::{ReadResult, Reader as LogReader, Store};
+use raftkit_log::{Flushing, ReadResult, Reader as LogReader, Settling, Store};
 use raftkit_replica::{Opened, Repair, Service, StateMachine, founding_base, in_words};
 use raftkit_snapshot::SnapshotDir;
 
 use crate::Mark;
 use crate::configured::{config, log_options, replica_options, service_options};
 use crate::folders::Folders;
-use crate::host::{Harm, IoLane, LogLane, MachineLane, Process};
+use crate::host::{FlushLane, Harm, IoLane, MachineLane, Process, SettleLane};
 use crate::shadow::Shadow;
 use crate::subject::Subject;
 use crate::trace::kind;
@@ -79,6 +79,7 @@ impl<S: Subject> World<S> {
                 self.tell(|| format!("{id} runs"));
                 self.follow_contacts(id);
                 self.wake(id, now);
+                self.go_on_settling(id);
             }
             Err(why) => {
                 self.note(kind::START, id, &[2]);
@@ -167,10 +168,12 @@ impl<S: Subject> World<S> {
             Some(_) if base != found.base() => installed(base, &found.hard, self.truth.chain(base)),
             Some(_) | None => found,
         };
+        let (flusher, settler) = opened.log.split();
         let process = Process {
             reader: opened.applier.reader(),
-            log_reader: opened.log.reader(),
-            log: LogLane::new(opened.log),
+            log_reader: flusher.reader(),
+            flush: FlushLane::new(Flushing::new(flusher)),
+            settle: SettleLane::new(Settling::new(settler)),
             machine: MachineLane::new(opened.applier),
             io: IoLane::new(opened.snapshots),
             incarnation: identity.incarnation,

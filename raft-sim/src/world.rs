@@ -47,8 +47,8 @@ pub(crate) enum Happening {
     Lost(NodeId, u64, NodeId, u64),
     /// A thread's work is done.
     Done(NodeId, u64, Thread),
-    /// The log's thread has had nothing to do for a while.
-    Idle(NodeId, u64),
+    /// A thread of the log wakes by itself.
+    Wakes(NodeId, u64, Thread),
     /// The state machine's thread has had nothing to do for a while.
     IdleMachine(NodeId, u64),
     /// A node is to be started.
@@ -302,7 +302,7 @@ impl<S: Subject> World<S> {
             Happening::Keep(id, life, peer, number) => self.keep(id, life, peer, number),
             Happening::Lost(id, life, peer, number) => self.lose(id, life, peer, number),
             Happening::Done(id, life, thread) => self.work_done(id, life, thread),
-            Happening::Idle(id, life) => self.idle_log(id, life),
+            Happening::Wakes(id, life, thread) => self.log_wakes(id, life, thread),
             Happening::IdleMachine(id, life) => self.idle_machine(id, life),
             Happening::Start(id) => self.start(id),
             Happening::Script(at) => self.perform(at),

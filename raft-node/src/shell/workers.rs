@@ -5,9 +5,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use raftkit_core::{Fetch, Write};
-use raftkit_log::{Reader, Writer};
+use raftkit_log::{Reader, Store, Writer};
 use raftkit_replica::{
-    Applier, Event, LogWorker, MachineWork, SnapshotWork, SnapshotWorker, StateMachine, fetch, in_words,
+    Applier, Event, MachineWork, SnapshotWork, SnapshotWorker, StateMachine, fetch, in_words,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -36,7 +36,7 @@ pub(crate) struct WorkerGone;
 impl Workers {
     /// Starts the threads. Reports go to `events`.
     pub(crate) fn start<M: StateMachine>(
-        log: LogWorker,
+        log: Store,
         mut applier: Applier<M>,
         mut snapshots: SnapshotWorker,
         events: &UnboundedSender<LoopEvent>,
@@ -46,7 +46,7 @@ impl Workers {
         let (machine_inbox, machine_work) = channel();
         let (io_inbox, io_work) = channel();
         let (to_log, to_machine, to_io) = (events.clone(), events.clone(), events.clone());
-        let log = Writer::start(log.into_store(), move |outcome| report(&to_log, outcome.into()))?;
+        let log = Writer::start(log, move |outcome| report(&to_log, outcome.into()))?;
         let threads = vec![
             tasks.thread("raft-apply", move || run_machine(&mut applier, &machine_work, &to_machine))?,
             tasks.thread("raft-io", move || run_io(&mut snapshots, &reader, &io_work, &to_io))?,

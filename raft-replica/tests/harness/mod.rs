@@ -19,10 +19,10 @@ use raftkit_core::{
     Proposal, StoreId, Ticket, Time, Write,
 };
 use raftkit_disk::{Disk, SimulatedDisk};
-use raftkit_log::{Next, Reader, Store, Written};
+use raftkit_log::{Flushing, Next, Reader, Settling, Store, Written};
 use raftkit_replica::{
-    Action, Answer, Applier, BulkId, CompactionOptions, Ended, Event, LogWorker, MachineError, MachineWork,
-    Opened, Replica, ReplicaOptions, SnapshotWork, SnapshotWorker, StateMachine, fetch, founding_base,
+    Action, Answer, Applier, BulkId, CompactionOptions, Ended, Event, MachineError, MachineWork, Opened,
+    Replica, ReplicaOptions, SnapshotWork, SnapshotWorker, StateMachine, fetch, founding_base,
 };
 use raftkit_snapshot::{SnapshotDir, SnapshotMessage};
 
@@ -68,7 +68,8 @@ pub struct TestNode<M: StateMachine> {
 
 pub struct Running<M: StateMachine> {
     pub replica: Replica,
-    log: LogWorker,
+    flushing: Flushing,
+    settling: Settling,
     log_time: Duration,
     reader: Reader,
     applier: Applier<M>,
@@ -128,10 +129,13 @@ impl<M: StateMachine> TestNode<M> {
         let opened = Opened::new(config, self.options, now, (store, restored), machine, snapshots)
             .map_err(|error| error.to_string())?;
         self.ended = None;
+        let reader = opened.log.reader();
+        let (flusher, settler) = opened.log.split();
         self.running = Some(Running {
-            reader: opened.log.reader(),
+            reader,
             replica: opened.replica,
-            log: opened.log,
+            flushing: Flushing::new(flusher),
+            settling: Settling::new(settler),
             log_time: Duration::ZERO,
             applier: opened.applier,
             snapshots: opened.snapshots,
@@ -157,17 +161,34 @@ impl<M: StateMachine> TestNode<M> {
 
 impl<M: StateMachine> Running<M> {
     fn work_on_log(&mut self, events: &mut Vec<Event>) {
-        if !self.writes.is_empty() {
-            events.extend(self.log.flush(std::mem::take(&mut self.writes)));
-        }
-        // Asked for the first time it takes note of the flush; so much later whatever there is to do is due, and a step of it is
-        // done.
-        let _ = self.log.next(self.log_time);
+        let mut writes = std::mem::take(&mut self.writes).into_iter();
+        let mut failed = self.flush(&mut writes, events);
+        // So much later whatever there is to do is due: the witness, and one step of what is done for the database, which learns
+        // of the flush now.
+        let _ = self.settling.next(self.log_time);
         self.log_time += Duration::from_secs(2);
-        if let Next::Do(chore) = self.log.next(self.log_time) {
-            events.extend(
-                self.log.perform(self.log_time, chore).err().map(|error| Written::Failed(error).into()),
-            );
+        failed = failed || self.flush(&mut writes, events);
+        if let Next::Do(chore) = self.settling.next(self.log_time)
+            && !failed
+        {
+            self.settling.begin(chore);
+            let failed = self.settling.end(self.log_time).err();
+            events.extend(failed.map(|error| Written::Failed(error).into()));
+        }
+    }
+
+    /// Does what the half that flushes has to do now. True when it has failed.
+    fn flush(&mut self, writes: &mut dyn Iterator<Item = Write>, events: &mut Vec<Event>) -> bool {
+        loop {
+            self.flushing.take(&mut *writes);
+            let Next::Do(chore) = self.flushing.next(self.log_time) else { return false };
+            self.flushing.begin(chore);
+            let written = self.flushing.end(self.log_time).written;
+            let failed = matches!(written, Some(Written::Failed(_)));
+            events.extend(written.map(Event::from));
+            if failed {
+                return true;
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use raftkit_disk::SimulatedDisk;
 use raftkit_replica::{Action, Answers, Event, MachineWork, OpenReplicaError, Opened, Repair, StateMachine};
 use raftkit_snapshot::SnapshotDir;
 
-use super::{DIR, Machine, command, membership, try_open};
+use super::{DIR, Machine, command, flush, membership, try_open};
 
 /// A state that holds up to 2.8, and a log that ends with 2.3.
 fn behind(disk: &SimulatedDisk, health: Health) -> Result<Opened<Machine>, OpenReplicaError> {
@@ -155,7 +155,7 @@ fn what_the_state_holds_is_passed_over_and_no_snapshot_is_made_before_its_member
 fn what_the_state_holds_is_passed_over_also_where_it_is_read_from_the_log() {
     let mut opened = damaged();
     let append = vec![command(4), moved(2, 5, "second"), command(6), command(7), command(8), command(9)];
-    opened.log.flush(vec![Write { append: append.into(), ..Write::default() }]);
+    flush(&mut opened.log, vec![Write { append: append.into(), ..Write::default() }]);
     let apply = |first, last| MachineWork::Apply {
         apply: Apply { first: LogIndex(first), last: LogIndex(last), entries: None },
         answers: Answers::Wanted,

@@ -14,7 +14,7 @@ use raftkit_replica::{
 };
 use raftkit_snapshot::{SnapshotDir, SnapshotFile, SnapshotMessage};
 
-use super::{DIR, Machine, command, membership, open, try_open};
+use super::{DIR, Machine, command, flush, membership, open, try_open};
 
 const LEADER: NodeId = NodeId(2);
 
@@ -133,7 +133,7 @@ impl Follower {
     /// The log makes its next `count` writes durable, and no more.
     pub(crate) fn work_on_log(&mut self, count: usize) {
         let writes = self.writes.drain(..count).collect();
-        self.give_all(|it| it.opened.log.flush(writes).into_iter().collect());
+        self.give_all(|it| flush(&mut it.opened.log, writes).into_iter().collect());
     }
 
     /// All workers do all that they have, until nothing is left.

@@ -16,16 +16,24 @@ use std::time::Duration;
 
 use raftkit_core::{
     Apply, Base, ClusterId, Config, Entry, LogId, LogIndex, Member, Membership, NodeId, Payload, Proposal,
-    StoreId, Ticket, Time,
+    StoreId, Ticket, Time, Write,
 };
 use raftkit_disk::{Disk, SimulatedDisk};
-use raftkit_log::{OpenOptions, Store};
+use raftkit_log::{OpenOptions, Store, Written};
 use raftkit_replica::{
     Action, Answer, Answers, Application, AppliedBatch, CompactionOptions, Event, InMemory, MachineWork,
     OpenReplicaError, Opened, ReplicaOptions, founding_base,
 };
 use raftkit_snapshot::SnapshotDir;
 use serde::{Deserialize, Serialize};
+
+/// Makes writes durable, as the log's thread does, and says what it reports.
+fn flush(log: &mut Store, writes: Vec<Write>) -> Option<Event> {
+    writes.into_iter().for_each(|write| log.queue(write));
+    log.flush()
+        .map(|seq| seq.map(Event::Persisted))
+        .unwrap_or_else(|error| Some(Written::Failed(error).into()))
+}
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Sum {
@@ -102,7 +110,7 @@ fn the_log_is_cut_below_what_is_durable_and_not_below_what_is_applied() {
         for action in std::mem::take(&mut actions) {
             if let Action::Log(write) = action {
                 cuts.extend(write.compact_to);
-                let event = opened.log.flush(vec![write]).unwrap();
+                let event = flush(&mut opened.log, vec![write]).unwrap();
                 opened.replica.handle(now, event, &mut actions);
             } else if let Action::Machine(MachineWork::Apply { apply, .. }) = action {
                 applied = apply.entries.unwrap().last().unwrap().id;

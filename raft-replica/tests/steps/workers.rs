@@ -7,7 +7,7 @@ use raftkit_core::{Apply, Base, HardState, LogId, LogIndex, Proposal, Term, Tick
 use raftkit_disk::{Operation, SimulatedDisk};
 use raftkit_replica::{Action, Answer, Answers, Event, MachineWork, Opened, SnapshotWork};
 
-use super::{Machine, command, membership, open};
+use super::{Machine, command, flush, membership, open};
 
 /// A leader, alone, whose log is written at once and whose applier does nothing. Returns the work that waits for that.
 fn lead(opened: &mut Opened<Machine>, proposals: &[Bytes]) -> Vec<MachineWork> {
@@ -25,7 +25,7 @@ fn lead(opened: &mut Opened<Machine>, proposals: &[Bytes]) -> Vec<MachineWork> {
         for action in std::mem::take(&mut actions) {
             match action {
                 Action::Log(write) => {
-                    let event = opened.log.flush(vec![write]).unwrap();
+                    let event = flush(&mut opened.log, vec![write]).unwrap();
                     opened.replica.handle(now, event, &mut actions);
                 }
                 Action::Machine(work) => waiting.push(work),
@@ -115,7 +115,7 @@ fn committed_entries_that_are_gone_before_they_were_applied_end_the_node() {
     let mut opened = open(&SimulatedDisk::new(1), |_| {});
     let base = Base { id: LogId::new(2, 10), membership: membership("first") };
     let hard_state = Some(HardState { term: Term(2), commit: LogIndex(10), ..HardState::default() });
-    opened.log.flush(vec![Write { reset_to: Some(base.into()), hard_state, ..Write::default() }]);
+    flush(&mut opened.log, vec![Write { reset_to: Some(base.into()), hard_state, ..Write::default() }]);
     let apply = Apply { first: LogIndex(2), last: LogIndex(10), entries: None };
     let mut events = Vec::new();
     let works = vec![MachineWork::Apply { apply, answers: Answers::Unwanted }];
@@ -156,7 +156,7 @@ fn an_installed_snapshot_is_kept_until_the_reset_of_the_log_is_durable() {
         .find_map(|action| if let Action::Log(write) = action { Some(write) } else { None });
     let write = write.expect("the log follows the state machine");
     assert!(write.reset_to.is_some());
-    let durable = opened.log.flush(vec![write]).unwrap();
+    let durable = flush(&mut opened.log, vec![write]).unwrap();
     let mut actions = Vec::new();
     opened.replica.handle(Time(2), durable, &mut actions);
     assert!(actions.iter().any(keeps), "now it can go");

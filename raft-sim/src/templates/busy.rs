@@ -43,7 +43,8 @@ pub(super) fn slow_disks(settings: &mut Settings, draft: &mut Draft) {
     let value_bytes = draft.rng.pick(&[50_000, 100_000]);
     flood(settings, draft, value_bytes);
     settings.journal_kib = 4096;
-    settings.disk_kbps = kbps_that_take_seconds(settings, draft);
+    // Each byte is written twice: into the journal, and a moment later into the database.
+    settings.disk_kbps = 2 * kbps_that_take_seconds(settings, draft);
 }
 
 /// At this rate what all clients ask for at once takes 1.5 to 3 s.
