@@ -4,7 +4,7 @@ use raftkit_core::invariants::Before;
 use raftkit_core::{Body, NodeId};
 use raftkit_net::Frame;
 use raftkit_replica::{
-    Action, CallFailed, CallId, CallerId, Ended, Event, MachineWork, ServiceAction, ServiceEvent,
+    Action, CallFailed, CallId, CallerId, Ended, Event, MachineWork, Service, ServiceAction, ServiceEvent,
 };
 
 use raftkit_snapshot::SnapshotMessage;
@@ -61,7 +61,8 @@ impl<S: Subject> World<S> {
         if process.inbox.is_empty() && process.service.next_deadline() > local {
             return self.arm(id);
         }
-        let taken = std::mem::take(&mut process.inbox);
+        let mut taken = std::mem::take(&mut process.inbox);
+        Service::order(&mut taken);
         let planned = std::mem::take(&mut host.hiccup_us);
         let drawn = self.rng.permille(self.settings.hiccups) && !self.healed;
         let hiccup = if drawn { planned.max(self.rng.below(30 * MS)) } else { planned };

@@ -123,6 +123,7 @@ impl<M: StateMachine> NodeLoop<M> {
         let mut taken = std::mem::take(&mut self.taken);
         taken.extend(inbound.drain(..).filter_map(|event| self.take_inbound(&mut service, event)));
         taken.extend(events.drain(..).filter_map(|event| self.take(&mut service, event)));
+        Service::order(&mut taken);
         service.round(taken.drain(..), clock::now, &mut self.actions);
         drop(service);
         self.taken = taken;

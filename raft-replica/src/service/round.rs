@@ -5,6 +5,7 @@ use std::time::Duration;
 use raftkit_core::Time;
 
 use super::{Service, ServiceAction, ServiceEvent};
+use crate::Event;
 
 impl Service {
     /// Takes in events, one after the other, and does what is due. The clock is read after each event was taken from
@@ -24,10 +25,30 @@ impl Service {
         self.end_round(clock(), out);
     }
 
+    /// Brings what a driver has taken in for one round into the order in which it is [handled](Self::handle): what peers sent comes
+    /// before what this process tells itself. Of each it stays in the order in which it came.
+    pub fn order(events: &mut [ServiceEvent]) {
+        events.sort_by_key(|event| !is_from_peer(event));
+    }
+
     /// For how long, from `now` on, a driver may wait for an event before the next round. To be asked before each wait: a
     /// round moves the deadline, nearer or further away.
     #[must_use]
     pub fn idle_for(&self, now: Time) -> Duration {
         self.next_deadline().since(now)
+    }
+}
+
+fn is_from_peer(event: &ServiceEvent) -> bool {
+    match event {
+        ServiceEvent::Replica(event) => {
+            matches!(event, Event::Message(_) | Event::Bulk { .. } | Event::Unreachable(_))
+        }
+        ServiceEvent::Asked { .. } | ServiceEvent::Greeted { .. } => true,
+        ServiceEvent::Ask { .. }
+        | ServiceEvent::Forget(_)
+        | ServiceEvent::Seen { .. }
+        | ServiceEvent::Answered { .. }
+        | ServiceEvent::Stop => false,
     }
 }
