@@ -24,7 +24,7 @@ pub enum Written {
     /// All writes up to this one are durable.
     Persisted(WriteSeq),
     /// The store has ended: what became of the writes that were not reported is unknown, and those that come later are
-    /// dropped. Reported once or twice, and nothing after it.
+    /// dropped. Reported once or twice, and nothing after it but a flush that was under way beside a settling that failed.
     Failed(StoreError),
 }
 
