@@ -23,11 +23,9 @@
 //! | `liveness.rs` | what must come about once faults end |
 //! | [`linearizable`] | could what clients saw have an order? |
 //! | `violation.rs`, `marks.rs`, `trace.rs`, `words.rs` | promises, what must happen sometimes, the story |
-//! | [`catalogue`] | known bugs of real systems, and the switch of each |
 
 mod admit;
 mod bulk;
-pub mod catalogue;
 mod chaos;
 mod checks;
 mod clients;

@@ -153,7 +153,7 @@ pub(crate) struct MutantsFlags {
     pub(crate) krate: String,
 
     /// Tries only this mutant (may be given several times): for raft-sim `raft-core/old-term-committed`, or that without the
-    /// crate, or words of a bug such as "disk full"; for another crate the name or number
+    /// crate, or words of a bug such as "disk full"
     #[arg(long, value_name = "NAME")]
     pub(crate) only: Vec<String>,
 

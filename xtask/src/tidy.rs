@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::console::complain;
+use crate::mutants;
 use crate::workspace::{self, Failure};
 
 /// More lines than this must be split.
@@ -74,6 +75,7 @@ fn check(root: &Path) -> Result<Findings, Failure> {
     }
     check_pure_crates(&settings, &mut findings);
     check_clippy_settings(&settings, &mut findings);
+    findings.problems.extend(mutants::problems(root)?);
     Ok(findings)
 }
 

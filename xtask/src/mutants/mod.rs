@@ -1,23 +1,27 @@
-//! `cargo xtask mutants`: does the simulator notice known bugs, or the test suite of a crate? They are built in behind a
-//! switch, in a target folder of their own, and switched on one after the other.
+//! `cargo xtask mutants`: does the simulator notice known bugs, or the test suite of a crate? The bugs, mutants, are text files
+//! in `mutation/`. A copy of the workspace in `target/mutants` has all of them woven in behind a switch, is built once, and
+//! is run with one after the other switched on. The workspace itself never has any.
 
 mod pool;
 mod read;
 mod simulation;
 mod trial;
+mod weaving;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::console::{self, complain, say};
 use crate::flags::MutantsFlags;
-use crate::mutants::read::{Mutant, TestBinary};
+use crate::mutants::read::TestBinary;
 use crate::mutants::trial::{Stage, Verdict};
+use crate::mutants::weaving::Mutant;
 use crate::workspace::{self, Failure};
 
-/// A crate's build script builds its mutants in when this is set.
+/// A crate that is not woven yet has its mutants in its own code, and its build script builds them in when this is set.
 const BUILD_VARIABLE: &str = "RAFTKIT_MUTANTS";
-/// The unit test that prints the catalogue, wherever in the crate it stands.
+/// The unit test of such a crate that prints its catalogue.
 const CATALOGUE_TEST: &str = "the_catalogue_is_listed";
 /// The crate that has none itself: its program is tried with the mutants of all others.
 const SIMULATION: &str = "raft-sim";
@@ -29,9 +33,6 @@ const OTHERS: &[(&str, bool)] =
     &[("raft-snapshot", false), ("raft-replica", false), ("raft-kv", false), ("raft-net", true)];
 /// So many mutants at a time.
 const AT_A_TIME: usize = 2;
-
-/// Mutants that no test can tell from right code, and why. Each lives with this reason in the table.
-const EXCUSED: &[(&str, &str)] = &[];
 
 /// Tries the mutants of whole nodes in the simulator, or those of one crate with its tests.
 ///
@@ -58,8 +59,9 @@ fn run_suite(flags: &MutantsFlags) -> Result<(), Failure> {
     let binaries = build(flags)?;
     let mutants = choose(catalogue(&binaries, flags)?, &flags.only)?;
     if flags.list {
-        let rows: Vec<Vec<String>> = mutants.iter().map(Mutant::row).collect();
-        return print(&console::table(&["no", "mutant", "source", "what it does wrong"], &rows));
+        let row = |it: &Mutant| vec![it.short().to_owned(), it.source.clone(), it.wrong.clone()];
+        let rows: Vec<Vec<String>> = mutants.iter().map(row).collect();
+        return print(&console::table(&["mutant", "source", "what it does wrong"], &rows));
     }
     let suite = Suite::of(&flags.krate, &binaries)?;
     let start = Instant::now();
@@ -98,12 +100,12 @@ impl Suite {
         Ok(Self { krate: krate.to_owned(), stages, logs })
     }
 
-    /// Tries the mutant of this name in the crate.
+    /// Tries a mutant, `<crate>/<name>`.
     ///
     /// # Errors
     /// A test cannot be run.
     fn verdict(&self, mutant: &str) -> Result<Verdict, Failure> {
-        trial::of(&format!("{}/{mutant}", self.krate), &self.stages, &self.logs)
+        trial::of(mutant, &self.stages, &self.logs)
     }
 }
 
@@ -149,10 +151,16 @@ fn build(flags: &MutantsFlags) -> Result<Vec<TestBinary>, Failure> {
     let krate = &flags.krate;
     let package = format!("raftkit-{}", krate.strip_prefix("raft-").unwrap_or(krate));
     complain(&format!("building the tests of {package} with its mutants"));
-    let mut cargo = workspace::cargo();
-    cargo.args(["test", "--no-run", "--quiet", "--message-format=json", "--package", &package]);
+    let mut cargo = cargo()?;
+    cargo.args([
+        "test",
+        "--no-run",
+        "--quiet",
+        "--message-format=json-render-diagnostics",
+        "--package",
+        &package,
+    ]);
     cargo.args(flags.no_default_features.then_some("--no-default-features"));
-    cargo.env(BUILD_VARIABLE, "1").env("CARGO_TARGET_DIR", target());
     let binaries = read::test_binaries(&workspace::output_of(cargo)?);
     if binaries.is_empty() {
         return Err(Failure::new(format!("{package} has no tests")));
@@ -160,23 +168,47 @@ fn build(flags: &MutantsFlags) -> Result<Vec<TestBinary>, Failure> {
     Ok(binaries)
 }
 
-/// The mutants that are built in, as the unit tests list them.
+/// Cargo, in the copy of the workspace that has the mutants.
+fn cargo() -> Result<Command, Failure> {
+    let mut cargo = workspace::cargo();
+    cargo.current_dir(weaving::copy(&target())?).env("CARGO_TARGET_DIR", target()).env(BUILD_VARIABLE, "1");
+    Ok(cargo)
+}
+
+/// What is wrong with the text files, a line each; a check of `cargo xtask tidy`.
+///
+/// # Errors
+/// A file cannot be read.
+pub(crate) fn problems(root: &Path) -> Result<Vec<String>, Failure> {
+    let mut problems = weaving::problems(root)?;
+    if problems.is_empty() {
+        problems.extend(simulation::problems(&weaving::mutants()?)?);
+    }
+    Ok(problems)
+}
+
+/// The mutants of the crate that are in this build.
 fn catalogue(binaries: &[TestBinary], flags: &MutantsFlags) -> Result<Vec<Mutant>, Failure> {
+    let mut mutants = weaving::mutants()?;
+    mutants.retain(|it| it.krate() == flags.krate && !(flags.no_default_features && it.feature.is_some()));
+    if !mutants.is_empty() {
+        return Ok(mutants);
+    }
     let Some(unit) = binaries.iter().find(|binary| binary.is_unit) else {
         return Err(Failure::new(format!("{} has no unit tests to list its mutants", flags.krate)));
     };
     let mut command = trial::command(&unit.path, None);
     command.args([CATALOGUE_TEST, "--nocapture"]);
-    let mutants = read::catalogue(&workspace::output_of(command)?);
+    let mutants = read::catalogue(&flags.krate, &workspace::output_of(command)?);
     if mutants.is_empty() {
         return Err(Failure::new(format!("{} lists no mutants", flags.krate)));
     }
     Ok(mutants)
 }
 
-/// The mutants of these names or numbers; all, if none is given.
+/// The mutants of these names, with or without their crate; all, if none is given.
 fn choose(mutants: Vec<Mutant>, only: &[String]) -> Result<Vec<Mutant>, Failure> {
-    let is = |mutant: &Mutant, wanted: &String| mutant.name == *wanted || mutant.number == *wanted;
+    let is = |mutant: &Mutant, wanted: &String| mutant.name == *wanted || mutant.short() == wanted;
     if let Some(unknown) = only.iter().find(|wanted| !mutants.iter().any(|it| is(it, wanted))) {
         return Err(Failure::new(format!("no mutant is called {unknown}; --list shows all")));
     }
@@ -204,18 +236,14 @@ fn check_sound(stages: &mut [Stage], logs: &Path) -> Result<(), Failure> {
 /// Tries the mutants, a few at a time; in their order.
 fn try_all(suite: &Suite, mutants: &[Mutant]) -> Result<Vec<Verdict>, Failure> {
     let of = |mutant: &Mutant| suite.verdict(&mutant.name);
-    let shown = |mutant: &Mutant, verdict: &Verdict| format!("{}: {}", mutant.name, verdict.shown());
+    let shown = |mutant: &Mutant, verdict: &Verdict| format!("{}: {}", mutant.short(), verdict.shown());
     pool::each(mutants, AT_A_TIME, of, shown)
 }
 
 /// The table and the score.
 fn report(mutants: &[Mutant], verdicts: &[Verdict], time: Duration, suite: &Suite) -> Result<(), Failure> {
-    let excuse = |name: &str| EXCUSED.iter().find(|(excused, _)| *excused == name).map(|(_, why)| *why);
-    let rows: Vec<Vec<String>> = mutants
-        .iter()
-        .zip(verdicts)
-        .map(|(mutant, verdict)| verdict.row(mutant, excuse(&mutant.name)))
-        .collect();
+    let rows: Vec<Vec<String>> =
+        mutants.iter().zip(verdicts).map(|(mutant, verdict)| verdict.row(mutant)).collect();
     print(&console::table(&["mutant", "", "seconds", "by", "with"], &rows))?;
     let caught = verdicts.iter().filter(|verdict| verdict.caught.is_some()).count();
     let score = format!("{}: {caught} of {} caught", suite.krate, mutants.len());
@@ -223,8 +251,8 @@ fn report(mutants: &[Mutant], verdicts: &[Verdict], time: Duration, suite: &Suit
     let alive: Vec<&str> = mutants
         .iter()
         .zip(verdicts)
-        .filter(|(mutant, verdict)| verdict.caught.is_none() && excuse(&mutant.name).is_none())
-        .map(|(mutant, _)| mutant.name.as_str())
+        .filter(|(_, verdict)| verdict.caught.is_none())
+        .map(|(mutant, _)| mutant.short())
         .collect();
     if alive.is_empty() {
         return Ok(());
@@ -252,23 +280,18 @@ mod tests {
     use crate::flags::MutantsFlags;
 
     #[test]
-    fn a_mutant_is_chosen_by_name_or_number_and_an_unknown_one_is_refused() {
+    fn a_mutant_is_chosen_by_name_and_an_unknown_one_is_refused() {
         let all = || {
-            [("1", "a-b"), ("2", "c")].map(|(number, name)| Mutant {
-                number: number.to_owned(),
-                name: name.to_owned(),
-                what: String::new(),
-                source: String::new(),
-            })
+            ["raft-log/a-b", "raft-log/c"].map(|name| Mutant { name: name.to_owned(), ..Mutant::default() })
         };
         let chosen = |only: &[&str]| {
             let only: Vec<String> = only.iter().map(|&it| it.to_owned()).collect();
             choose(all().into(), &only)
                 .ok()
-                .map(|them| them.into_iter().map(|it| it.name).collect::<Vec<_>>())
+                .map(|them| them.iter().map(|it| it.short().to_owned()).collect::<Vec<_>>())
         };
         assert_eq!(chosen(&[]), Some(vec!["a-b".to_owned(), "c".to_owned()]));
-        assert_eq!(chosen(&["2"]), Some(vec!["c".to_owned()]));
+        assert_eq!(chosen(&["raft-log/c"]), Some(vec!["c".to_owned()]));
         assert_eq!(chosen(&["c", "a-b"]), Some(vec!["a-b".to_owned(), "c".to_owned()]));
         assert_eq!(chosen(&["a"]), None);
     }

@@ -4,21 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-/// A mutant as its crate lists it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Mutant {
-    pub(super) number: String,
-    pub(super) name: String,
-    pub(super) what: String,
-    pub(super) source: String,
-}
-
-impl Mutant {
-    /// A row of the list.
-    pub(super) fn row(&self) -> Vec<String> {
-        vec![self.number.clone(), self.name.clone(), self.source.clone(), self.what.clone()]
-    }
-}
+use super::weaving::Mutant;
 
 /// A test binary that cargo has built.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,12 +16,12 @@ pub(super) struct TestBinary {
 }
 
 /// The lines `mutant`, number, name, what, source, divided by tabs, among all that a test prints.
-pub(super) fn catalogue(printed: &str) -> Vec<Mutant> {
+pub(super) fn catalogue(krate: &str, printed: &str) -> Vec<Mutant> {
     let line = |line: &str| {
         let fields: Vec<&str> = line.split('\t').collect();
-        let ["mutant", number, name, what, source] = fields[..] else { return None };
-        let [number, name, what, source] = [number, name, what, source].map(str::to_owned);
-        Some(Mutant { number, name, what, source })
+        let ["mutant", _, name, wrong, source] = fields[..] else { return None };
+        let [wrong, source] = [wrong, source].map(str::to_owned);
+        Some(Mutant { name: format!("{krate}/{name}"), wrong, source, ..Mutant::default() })
     };
     printed.lines().filter_map(line).collect()
 }
@@ -83,12 +69,12 @@ mod tests {
     fn the_catalogue_is_read_from_among_other_lines() {
         let printed = "running 1 test\n\nmutant\t1\ta-b\tIt is wrong.\tpaper 5.2\nmutant\tx\ntest x ... ok\n";
         let expected = Mutant {
-            number: "1".to_owned(),
-            name: "a-b".to_owned(),
-            what: "It is wrong.".to_owned(),
+            name: "raft-core/a-b".to_owned(),
+            wrong: "It is wrong.".to_owned(),
             source: "paper 5.2".to_owned(),
+            ..Mutant::default()
         };
-        assert_eq!(catalogue(printed), [expected]);
+        assert_eq!(catalogue("raft-core", printed), [expected]);
     }
 
     #[test]

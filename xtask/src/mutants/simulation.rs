@@ -3,7 +3,6 @@
 mod blind;
 mod by_tests;
 mod catalogue;
-mod excused;
 mod table;
 mod told;
 mod trial;
@@ -15,10 +14,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use self::by_tests::ByTests;
-use self::catalogue::Bug;
+use self::catalogue::{Catalogue, Excuses};
 use self::trial::{Simulator, Trial, Unsound};
 use super::trial::Verdict;
-use super::{BUILD_VARIABLE, pool, print};
+use super::weaving::{self, Mutant};
+use super::{pool, print};
 use crate::console::complain;
 use crate::flags::MutantsFlags;
 use crate::simulate;
@@ -32,29 +32,6 @@ const SECONDS: u64 = 60;
 const SECONDS_OF_EXCUSED: u64 = 10;
 /// How much each gets in the gate, which tries those that need far less.
 const SECONDS_IN_GATE: u64 = 20;
-/// What the gate tries: mutants of each crate, each promise by the one that it catches soonest.
-const IN_GATE: &[&str] = &[
-    "raft-core/vote-before-durable",         // one-vote
-    "raft-core/old-term-committed",          // rules
-    "raft-core/leaves-joint-again",          // node-state
-    "raft-core/inflight-ignored",            // bounded
-    "raft-core/second-change-ignored",       // one-answer
-    "raft-core/pre-vote-raises-term",        // liveness
-    "raft-core/commit-to-last",              // committed-forever
-    "raft-core/new-leader-drops-tail",       // leader-complete
-    "raft-core/lease-without-quorum",        // lease
-    "raft-core/quorum-off-by-one",           // durable-quorum
-    "raft-core/ack-before-durable",          // durable-ack
-    "raft-log/ack-at-submit",                // recovery
-    "raft-log/other-node-opened",            // own-folder
-    "raft-snapshot/finished-before-durable", // no-loss
-    "raft-replica/applied-is-committed",     // fresh-read
-    "raft-replica/time-out-told-not-done",   // true-answer
-    "raft-replica/stale-read-before-replay", // stale-read
-    "raft-kv/modify-index-not-restored",     // same-state
-    "raft-net/other-cluster-accepted",       // durable-quorum, of all clusters
-];
-
 /// What came of each mutant.
 type Trials = BTreeMap<String, Trial>;
 
@@ -63,13 +40,13 @@ type Trials = BTreeMap<String, Trial>;
 /// # Errors
 /// The simulator does not build, knows no such mutant, a promise is broken without any, or a mutant lives that may not.
 pub(super) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
-    let binary = build(&super::target())?;
-    let bugs = catalogue(&binary)?;
+    let Catalogue { bugs, excuses, .. } = catalogue()?;
     let bugs = catalogue::choose(bugs, &flags.only)
         .map_err(|unknown| Failure::new(format!("no mutant is called {unknown}; --list shows all")))?;
     if flags.list {
-        return print(&table::list(&bugs));
+        return print(&table::list(&bugs, &excuses));
     }
+    let binary = build()?;
     let without = flags.without.iter().flat_map(|promise| ["--without", promise]);
     let simulator = Simulator {
         binary,
@@ -85,29 +62,29 @@ pub(super) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
     let jobs = flags.jobs.map_or_else(cores, usize::from);
     let start = Instant::now();
     let mutants: Vec<&String> = bugs.iter().flat_map(|bug| &bug.mutants).collect();
-    let trials = try_all(&simulator, &mutants, jobs)?;
-    let tests = by_tests::of(&trials)?;
+    let trials = try_all(&simulator, &mutants, &excuses, jobs)?;
+    let tests = by_tests::of(&trials, &excuses)?;
     let sound = if trials.iter().all(|(name, trial)| trial.caught.is_some() || tests.contains_key(name)) {
         None
     } else {
         complain("some live: the same seeds without a mutant show where it had an effect");
         Some(simulator.sound()?)
     };
-    print(&table::trials(&bugs, &trials, &tests, sound.as_ref()))?;
+    print(&table::trials(&bugs, &excuses, &trials, &tests, sound.as_ref()))?;
     print(&format!("\n{}", table::score(&bugs, &trials, &tests, start.elapsed())))?;
     if flags.only.is_empty() {
         let promises = promises(&simulator.binary)?;
         print(&format!("none by {}", table::idle(&promises, &trials).join(", ")))?;
     }
     let blind = if flags.blind { blind::run(&simulator, &trials, jobs) } else { Ok(()) };
-    judge(&trials, &tests, &simulator).and(blind)
+    judge(&trials, &tests, &excuses, &simulator).and(blind)
 }
 
 /// A few mutants that are caught quickly: a step of the gate.
 pub(super) fn in_gate() -> Result<(), Failure> {
     run(&MutantsFlags {
         krate: super::SIMULATION.to_owned(),
-        only: IN_GATE.iter().map(|&name| name.to_owned()).collect(),
+        only: catalogue()?.in_gate,
         seconds: Some(SECONDS_IN_GATE),
         ..MutantsFlags::default()
     })
@@ -118,30 +95,36 @@ fn cores() -> usize {
 }
 
 /// The profile is that of tests: a release build refuses mutants, and an optimized one runs no more events a second.
-fn build(target: &Path) -> Result<PathBuf, Failure> {
+fn build() -> Result<PathBuf, Failure> {
     complain("building raft-sim with the mutants of all crates");
-    let mut cargo = workspace::cargo();
+    let mut cargo = super::cargo()?;
     cargo.args(["build", "--quiet", "--package", "raftkit-sim", "--bin", "raft-sim"]);
-    cargo.args(["--message-format", "json"]);
-    cargo.env(BUILD_VARIABLE, "1").env("CARGO_TARGET_DIR", target);
+    cargo.args(["--message-format", "json-render-diagnostics"]);
     let said = workspace::output_of(cargo)?;
     said.lines()
         .find_map(|line| simulate::binary_in(line, "raft-sim"))
         .ok_or_else(|| Failure::new("cargo built raft-sim and did not say where it is"))
 }
 
-fn catalogue(binary: &Path) -> Result<Vec<Bug>, Failure> {
-    let mut command = Command::new(binary);
-    command.arg("--list-mutants");
-    let bugs = catalogue::read(&workspace::output_of(command)?);
-    if bugs.is_empty() {
-        return Err(Failure::new("raft-sim lists no mutants"));
-    }
-    let stale = excused::EXCUSED.iter().find(|(name, _)| !bugs.iter().any(|bug| bug.has(name)));
-    match stale {
-        Some((name, _)) => Err(Failure::new(format!("{name} is excused, and stands in no catalogue"))),
-        None => Ok(bugs),
-    }
+fn catalogue() -> Result<Catalogue, Failure> {
+    catalogue::read(&weaving::simulated()?).map_err(Failure::of("mutation/simulated.txt"))
+}
+
+/// What is wrong with the list of the bugs, a line each, where these are the mutants that there are.
+///
+/// # Errors
+/// The list cannot be read.
+pub(super) fn problems(known: &[Mutant]) -> Result<Vec<String>, Failure> {
+    let list = match catalogue::read(&weaving::simulated()?) {
+        Ok(list) => list,
+        Err(words) => return Ok(vec![format!("mutation/simulated.txt: {words}")]),
+    };
+    // The mutants of a crate that is not woven yet are known to its own code alone.
+    let is_woven = |name: &str| known.iter().any(|it| name.split('/').next() == Some(it.krate()));
+    let is_known = |name: &str| known.iter().any(|it| it.name == name);
+    let mutants = list.bugs.iter().flat_map(|bug| &bug.mutants);
+    let unknown = mutants.filter(|name| is_woven(name) && !is_known(name));
+    Ok(unknown.map(|name| format!("mutation/simulated.txt: {name} is no mutant")).collect())
 }
 
 /// All promises that there are.
@@ -152,14 +135,19 @@ fn promises(binary: &Path) -> Result<Vec<String>, Failure> {
     Ok(workspace::output_of(command)?.lines().filter_map(words).collect())
 }
 
-fn try_all(simulator: &Simulator, mutants: &[&String], jobs: usize) -> Result<Trials, Failure> {
+fn try_all(
+    simulator: &Simulator,
+    mutants: &[&String],
+    excuses: &Excuses,
+    jobs: usize,
+) -> Result<Trials, Failure> {
     let excused = Simulator {
         limit: simulator.limit.min(Duration::from_secs(SECONDS_OF_EXCUSED)),
         ..simulator.clone()
     };
-    let of = |mutant: &&String| match excused::why(mutant) {
-        None => simulator.trial(mutant),
-        Some(_) => excused.trial(mutant),
+    let of = |mutant: &&String| {
+        let simulator = if excuses.contains_key(*mutant) { &excused } else { simulator };
+        simulator.trial(mutant)
     };
     let shown = |mutant: &&String, trial: &Trial| format!("{mutant}: {}", trial.shown());
     let trials = pool::each(mutants, jobs, of, shown)?;
@@ -167,8 +155,8 @@ fn try_all(simulator: &Simulator, mutants: &[&String], jobs: usize) -> Result<Tr
 }
 
 /// Fails when a mutant lives that may not, or does not and might, or when a promise is broken without any.
-fn judge(trials: &Trials, tests: &ByTests, simulator: &Simulator) -> Result<(), Failure> {
-    let lives = |(name, trial): &(&String, &Trial)| trial.caught.is_none() && excused::why(name).is_none();
+fn judge(trials: &Trials, tests: &ByTests, excuses: &Excuses, simulator: &Simulator) -> Result<(), Failure> {
+    let lives = |(name, trial): &(&String, &Trial)| trial.caught.is_none() && !excuses.contains_key(*name);
     let alive: Vec<&str> = trials.iter().filter(lives).map(|(name, _)| name.as_str()).collect();
     let unsound: BTreeSet<&Unsound> = trials.values().flat_map(|trial| &trial.unsound).collect();
     let mut wrong = Vec::new();
@@ -176,7 +164,7 @@ fn judge(trials: &Trials, tests: &ByTests, simulator: &Simulator) -> Result<(), 
         let logs = simulator.logs.display();
         wrong.push(format!("no promise notices {}; what was said is in {logs}", alive.join(", ")));
     }
-    let is_stale = |(name, trial): &(&String, &Trial)| trial.caught.is_some() && excused::why(name).is_some();
+    let is_stale = |(name, trial): &(&String, &Trial)| trial.caught.is_some() && excuses.contains_key(*name);
     wrong.extend(
         trials.iter().filter(is_stale).map(|(name, _)| format!("{name} is caught, and needs no excuse")),
     );
@@ -200,6 +188,8 @@ mod tests {
     use super::*;
     use crate::mutants::simulation::told::Broken;
 
+    const EXCUSED: &str = "raft-net/unseen";
+
     fn judged(trials: &[(&str, Trial)]) -> Option<String> {
         judged_with(trials, &ByTests::new())
     }
@@ -213,7 +203,8 @@ mod tests {
             limit: Duration::ZERO,
         };
         let trials = trials.iter().map(|(name, trial)| ((*name).to_owned(), trial.clone())).collect();
-        judge(&trials, tests, &simulator).err().map(|failure| failure.to_string())
+        let excuses = Excuses::from([(EXCUSED.to_owned(), "nobody looks there".to_owned())]);
+        judge(&trials, tests, &excuses, &simulator).err().map(|failure| failure.to_string())
     }
 
     fn caught() -> Trial {
@@ -230,20 +221,18 @@ mod tests {
 
     #[test]
     fn an_excuse_holds_as_long_as_it_is_needed() {
-        let (excused, _) = excused::EXCUSED[0];
-        assert_eq!(judged(&[(excused, Trial::default())]), None);
-        assert_eq!(judged(&[(excused, caught())]), Some(format!("{excused} is caught, and needs no excuse")));
+        assert_eq!(judged(&[(EXCUSED, Trial::default())]), None);
+        assert_eq!(judged(&[(EXCUSED, caught())]), Some(format!("{EXCUSED} is caught, and needs no excuse")));
     }
 
     #[test]
     fn an_excused_mutant_that_no_test_notices_fails_the_run() {
-        let (excused, _) = excused::EXCUSED[0];
         let with = |caught: Option<(String, String)>| {
             let verdict = Verdict { time: Duration::ZERO, caught };
-            judged_with(&[(excused, Trial::default())], &ByTests::from([(excused.to_owned(), verdict)]))
+            judged_with(&[(EXCUSED, Trial::default())], &ByTests::from([(EXCUSED.to_owned(), verdict)]))
         };
         assert_eq!(with(Some(("writer".to_owned(), "it fails".to_owned()))), None);
-        assert_eq!(with(None), Some(format!("{excused} is excused, and no test of its crate notices it")));
+        assert_eq!(with(None), Some(format!("{EXCUSED} is excused, and no test of its crate notices it")));
     }
 
     #[test]

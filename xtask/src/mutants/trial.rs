@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::console;
 use crate::mutants::log_file;
-use crate::mutants::read::{self, Mutant, TestBinary};
+use crate::mutants::read::{self, TestBinary};
+use crate::mutants::weaving::Mutant;
 use crate::workspace::Failure;
 
 /// Switches a mutant on.
@@ -58,15 +59,14 @@ impl Verdict {
         }
     }
 
-    /// A row of the table. A mutant that is excused has its reason there.
-    pub(super) fn row(&self, mutant: &Mutant, excuse: Option<&str>) -> Vec<String> {
+    /// A row of the table.
+    pub(super) fn row(&self, mutant: &Mutant) -> Vec<String> {
         let seconds = format!("{:.1}", self.time.as_secs_f64());
-        let [state, stage, words] = match (&self.caught, excuse) {
-            (Some((stage, words)), _) => ["caught", stage, words],
-            (None, Some(why)) => ["excused", "", why],
-            (None, None) => ["LIVES", "", &mutant.what],
+        let [state, stage, words] = match &self.caught {
+            Some((stage, words)) => ["caught", stage, words],
+            None => ["LIVES", "", &mutant.wrong],
         };
-        vec![mutant.name.clone(), state.to_owned(), seconds, stage.to_owned(), words.to_owned()]
+        vec![mutant.short().to_owned(), state.to_owned(), seconds, stage.to_owned(), words.to_owned()]
     }
 }
 

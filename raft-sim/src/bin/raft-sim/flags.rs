@@ -56,10 +56,6 @@ pub(crate) struct Flags {
     #[arg(long)]
     pub(crate) list_promises: bool,
 
-    /// Lists the bugs that real systems had with the mutants that are each, in fields divided by tabs, and runs nothing
-    #[arg(long)]
-    pub(crate) list_mutants: bool,
-
     /// Does not make a failing run smaller
     #[arg(long)]
     pub(crate) no_shrink: bool,

@@ -27,9 +27,6 @@ fn main() -> ExitCode {
     let done = if flags.list_promises {
         show::promises();
         Ok(true)
-    } else if flags.list_mutants {
-        show::mutants();
-        Ok(true)
     } else if flags.choices.is_some() || flags.seed.is_some() {
         one::run(&flags)
     } else {

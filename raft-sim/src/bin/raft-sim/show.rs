@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use raftkit_sim::catalogue::{CATALOGUE, Switch};
 use raftkit_sim::{Kept, Mark, Promise, Report};
 
 /// So many characters of what happened stand in a line for programs.
@@ -129,20 +128,6 @@ pub(crate) fn processor_time() -> Duration {
 pub(crate) fn promises() {
     for promise in Promise::ALL {
         println!("{:<20} {}", promise.word(), promise.text());
-    }
-}
-
-/// `mutant`, bug, mutant of a bug, a line for each mutant; `excused`, bug, nothing, why, of a bug that nothing can have yet.
-pub(crate) fn mutants() {
-    for known in CATALOGUE {
-        match known.switch {
-            Switch::In(mutants) => {
-                for mutant in mutants {
-                    println!("mutant\t{}\t{mutant}", known.bug);
-                }
-            }
-            Switch::NotYet(why) => println!("excused\t{}\t\t{why}", known.bug),
-        }
     }
 }
 

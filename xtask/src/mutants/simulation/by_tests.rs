@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use super::super::trial::Verdict;
 use super::super::{AT_A_TIME, Suite, pool};
-use super::{Trials, excused};
+use super::Trials;
+use super::catalogue::Excuses;
 use crate::workspace::Failure;
 
 /// What the tests of its crate say about each mutant that is excused and lived.
@@ -15,21 +16,21 @@ pub(super) type ByTests = BTreeMap<String, Verdict>;
 ///
 /// # Errors
 /// The tests do not build, fail without a mutant, or cannot be run.
-pub(super) fn of(trials: &Trials) -> Result<ByTests, Failure> {
+pub(super) fn of(trials: &Trials, excuses: &Excuses) -> Result<ByTests, Failure> {
     let mut crates: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let lives =
-        |(name, trial): &(&String, &super::Trial)| trial.caught.is_none() && excused::why(name).is_some();
+        |(name, trial): &(&String, &super::Trial)| trial.caught.is_none() && excuses.contains_key(*name);
     for (name, _) in trials.iter().filter(lives) {
-        if let Some((krate, mutant)) = name.split_once('/') {
-            crates.entry(krate).or_default().push(mutant);
+        if let Some((krate, _)) = name.split_once('/') {
+            crates.entry(krate).or_default().push(name);
         }
     }
     let mut tests = ByTests::new();
     for (krate, mutants) in crates {
         let suite = Suite::built(krate)?;
-        let shown = |mutant: &&str, verdict: &Verdict| format!("{krate}/{mutant}: {}", verdict.shown());
+        let shown = |mutant: &&str, verdict: &Verdict| format!("{mutant}: {}", verdict.shown());
         let verdicts = pool::each(&mutants, AT_A_TIME, |mutant| suite.verdict(mutant), shown)?;
-        tests.extend(mutants.iter().map(|mutant| format!("{krate}/{mutant}")).zip(verdicts));
+        tests.extend(mutants.iter().map(|&mutant| mutant.to_owned()).zip(verdicts));
     }
     Ok(tests)
 }

@@ -1,40 +1,79 @@
-//! The bugs that whole nodes are tried with, as `raft-sim --list-mutants` prints them.
+//! The bugs that whole nodes are tried with, as `mutation/simulated.txt` lists them.
+
+use std::collections::BTreeMap;
 
 /// A bug that real systems had.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Bug {
     pub(super) phrase: String,
-    /// The mutants that are it, `<crate>/<name>`.
+    /// The mutants that stand for it, `<crate>/<name>`.
     pub(super) mutants: Vec<String>,
-    /// Why it has none.
-    pub(super) excuse: Option<String>,
+    /// Why it has none yet.
+    pub(super) not_yet: Option<String>,
 }
 
-impl Bug {
-    pub(super) fn has(&self, mutant: &str) -> bool {
-        self.mutants.iter().any(|it| it == mutant)
-    }
+/// The mutants that no simulation of whole nodes can notice, each with why that is so. The tests of their own crates are
+/// run against them.
+pub(super) type Excuses = BTreeMap<String, String>;
+
+/// All that the file says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Catalogue {
+    pub(super) bugs: Vec<Bug>,
+    pub(super) excuses: Excuses,
+    /// The mutants that the gate tries: some of each crate, and for each promise the one that it notices soonest.
+    pub(super) in_gate: Vec<String>,
 }
 
-/// The bugs among these lines, in their order: a line for each mutant, or one with an excuse.
-pub(super) fn read(printed: &str) -> Vec<Bug> {
-    let mut bugs: Vec<Bug> = Vec::new();
-    for line in printed.lines() {
-        let fields: Vec<&str> = line.split('\t').collect();
-        let (phrase, mutant, excuse) = match fields[..] {
-            ["mutant", phrase, mutant] => (phrase, Some(mutant.to_owned()), None),
-            ["excused", phrase, "", why] => (phrase, None, Some(why.to_owned())),
-            _ => continue,
-        };
-        match bugs.last_mut() {
-            Some(bug) if bug.phrase == phrase => bug.mutants.extend(mutant),
-            Some(_) | None => {
-                let mutants = mutant.into_iter().collect();
-                bugs.push(Bug { phrase: phrase.to_owned(), mutants, excuse });
-            }
+const IN_GATE: &str = "in the gate for ";
+const UNSEEN: &str = "unseen: ";
+const NOT_YET: &str = "not yet: ";
+
+/// Reads the file.
+///
+/// # Errors
+/// A line is not one of those that the file's own head names, a mutant stands there twice, or a bug has neither a mutant
+/// nor a reason.
+pub(super) fn read(text: &str) -> Result<Catalogue, String> {
+    let mut read = Catalogue::default();
+    for (number, line) in (1..).zip(text.lines()) {
+        let code = line.trim_start();
+        if code.is_empty() || code.starts_with('#') {
+            continue;
         }
+        let said = match (line.len() - code.len(), read.bugs.last_mut()) {
+            (0, _) => {
+                read.bugs.push(Bug { phrase: code.to_owned(), mutants: Vec::new(), not_yet: None });
+                Some(())
+            }
+            (4, Some(bug)) => {
+                match code.strip_prefix(NOT_YET) {
+                    Some(why) => bug.not_yet = Some(why.to_owned()),
+                    None => bug.mutants.push(code.to_owned()),
+                }
+                Some(())
+            }
+            (8, Some(bug)) => bug.mutants.last().and_then(|mutant| {
+                if code.starts_with(IN_GATE) {
+                    read.in_gate.push(mutant.clone());
+                    return Some(());
+                }
+                let why = code.strip_prefix(UNSEEN)?;
+                read.excuses.insert(mutant.clone(), why.to_owned()).is_none().then_some(())
+            }),
+            (_, _) => None,
+        };
+        said.ok_or_else(|| format!("line {number}: {code:?} is not understood"))?;
     }
-    bugs
+    let mut mutants: Vec<&String> = read.bugs.iter().flat_map(|bug| &bug.mutants).collect();
+    mutants.sort_unstable();
+    if let Some(twice) = mutants.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(format!("{} stands below two bugs", twice[0]));
+    }
+    match read.bugs.iter().find(|bug| bug.mutants.is_empty() == bug.not_yet.is_none()) {
+        Some(bug) => Err(format!("{:?} needs mutants, or a reason why there are none yet", bug.phrase)),
+        None => Ok(read),
+    }
 }
 
 /// Those bugs and mutants alone that `wanted` names: a bug by words of its phrase, a mutant by its name, with or without its
@@ -62,38 +101,58 @@ pub(super) fn choose(bugs: Vec<Bug>, wanted: &[String]) -> Result<Vec<Bug>, Stri
 
 #[cfg(test)]
 mod tests {
-    use super::{Bug, choose, read};
+    use super::{Bug, Catalogue, Excuses, choose, read};
 
-    const PRINTED: &str = concat!(
-        "mutant\tan early vote\traft-core/vote-first\n",
-        "mutant\tan early vote\traft-log/vote-lost\n",
-        "noise\n",
-        "excused\ta watch that skips\t\tthere are none\n",
-        "mutant\tdisk full\traft-log/error-swallowed\n",
-    );
+    const TEXT: &str = "\
+# What is wrong.
+an early vote
+    raft-core/vote-first
+        in the gate for one-vote
+    raft-log/vote-lost
+
+a watch that skips
+    not yet: there are none
+disk full
+    raft-log/error-swallowed
+        unseen: no disk is full
+";
+
+    fn bugs() -> Vec<Bug> {
+        read(TEXT).expect("it is well-formed").bugs
+    }
 
     #[test]
     fn mutants_are_read_below_their_bugs() {
-        let bug = |phrase: &str, mutants: &[&str], excuse: Option<&str>| Bug {
+        let bug = |phrase: &str, mutants: &[&str], not_yet: Option<&str>| Bug {
             phrase: phrase.to_owned(),
             mutants: mutants.iter().map(|&it| it.to_owned()).collect(),
-            excuse: excuse.map(str::to_owned),
+            not_yet: not_yet.map(str::to_owned),
         };
-        assert_eq!(
-            read(PRINTED),
-            [
+        let expected = Catalogue {
+            bugs: vec![
                 bug("an early vote", &["raft-core/vote-first", "raft-log/vote-lost"], None),
                 bug("a watch that skips", &[], Some("there are none")),
                 bug("disk full", &["raft-log/error-swallowed"], None),
-            ]
-        );
+            ],
+            excuses: Excuses::from([("raft-log/error-swallowed".to_owned(), "no disk is full".to_owned())]),
+            in_gate: vec!["raft-core/vote-first".to_owned()],
+        };
+        assert_eq!(read(TEXT), Ok(expected));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_told() {
+        let said = |more: &str| read(&format!("{TEXT}{more}")).expect_err("refused");
+        assert_eq!(said("        seen: often\n"), "line 12: \"seen: often\" is not understood");
+        assert_eq!(said("another\n    raft-core/vote-first\n"), "raft-core/vote-first stands below two bugs");
+        assert!(said("another\n").starts_with("\"another\" needs mutants"));
     }
 
     #[test]
     fn a_mutant_is_chosen_by_its_name_and_a_bug_by_its_phrase() {
         let chosen = |wanted: &[&str]| {
             let wanted: Vec<String> = wanted.iter().map(|&it| it.to_owned()).collect();
-            choose(read(PRINTED), &wanted)
+            choose(bugs(), &wanted)
                 .map(|bugs| bugs.into_iter().flat_map(|bug| bug.mutants).collect::<Vec<_>>())
         };
         assert_eq!(chosen(&[]).map(|all| all.len()), Ok(3));

@@ -4,20 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::trial::Verdict;
+use super::Trials;
 use super::by_tests::ByTests;
-use super::catalogue::Bug;
+use super::catalogue::{Bug, Excuses};
 use super::trial::Trial;
-use super::{Trials, excused};
 use crate::console;
 
 /// The bugs with their mutants.
-pub(super) fn list(bugs: &[Bug]) -> String {
+pub(super) fn list(bugs: &[Bug], excuses: &Excuses) -> String {
     let lines = bugs.iter().flat_map(|bug| {
-        let mutants = bug.mutants.iter().map(|mutant| match excused::why(mutant) {
+        let mutants = bug.mutants.iter().map(|mutant| match excuses.get(mutant) {
             Some(why) => format!("  {mutant} (excused: {why})"),
             None => format!("  {mutant}"),
         });
-        let excuse = bug.excuse.iter().map(|why| format!("  none: {why}"));
+        let excuse = bug.not_yet.iter().map(|why| format!("  none: {why}"));
         [bug.phrase.clone()].into_iter().chain(mutants).chain(excuse).collect::<Vec<_>>()
     });
     lines.collect::<Vec<_>>().join("\n")
@@ -25,12 +25,24 @@ pub(super) fn list(bugs: &[Bug]) -> String {
 
 /// Each bug in a line, and below it what came of its mutants; of those that live also in how many seeds they changed
 /// anything, where it is known how these run without.
-pub(super) fn trials(bugs: &[Bug], trials: &Trials, tests: &ByTests, sound: Option<&Trial>) -> String {
+pub(super) fn trials(
+    bugs: &[Bug],
+    excuses: &Excuses,
+    trials: &Trials,
+    tests: &ByTests,
+    sound: Option<&Trial>,
+) -> String {
     let tried = |bug: &Bug| {
         bug.mutants.iter().filter_map(|it| Some((it.clone(), trials.get(it)?))).collect::<Vec<_>>()
     };
-    let rows: Vec<Vec<String>> =
-        bugs.iter().flat_map(tried).map(|(name, trial)| row(&name, trial, tests.get(&name), sound)).collect();
+    let rows: Vec<Vec<String>> = bugs
+        .iter()
+        .flat_map(tried)
+        .map(|(name, trial)| {
+            let excuse = excuses.get(&name).map(String::as_str);
+            row(&name, trial, tests.get(&name), excuse, sound)
+        })
+        .collect();
     let header = ["  mutant", "", "by", "    events", "core s", " seeds", ""];
     let table = console::table(&header, &rows);
     let mut lines = table.lines();
@@ -38,14 +50,20 @@ pub(super) fn trials(bugs: &[Bug], trials: &Trials, tests: &ByTests, sound: Opti
     for bug in bugs {
         out.push(bug.phrase.clone());
         out.extend(lines.by_ref().take(tried(bug).len()).map(str::to_owned));
-        out.extend(bug.excuse.iter().map(|why| format!("  (none: {why})")));
+        out.extend(bug.not_yet.iter().map(|why| format!("  (none: {why})")));
     }
     out.join("\n")
 }
 
-fn row(name: &str, trial: &Trial, tests: Option<&Verdict>, sound: Option<&Trial>) -> Vec<String> {
+fn row(
+    name: &str,
+    trial: &Trial,
+    tests: Option<&Verdict>,
+    excuse: Option<&str>,
+    sound: Option<&Trial>,
+) -> Vec<String> {
     let by_tests = tests.and_then(|verdict| verdict.caught.as_ref());
-    let (state, by) = match (&trial.caught, by_tests, excused::why(name)) {
+    let (state, by) = match (&trial.caught, by_tests, excuse) {
         (Some(broken), _, _) => ("caught", broken.promise.clone()),
         (None, Some((stage, _)), _) => {
             ("by tests", format!("{}: {stage}", name.split('/').next().unwrap_or_default()))
@@ -57,7 +75,7 @@ fn row(name: &str, trial: &Trial, tests: Option<&Verdict>, sound: Option<&Trial>
     let seconds = trial.time.as_secs_f64();
     row.extend([format!("{:>10}", trial.events), format!("{seconds:>6.2}"), format!("{:>6}", trial.seeds)]);
     if trial.caught.is_none() {
-        row.push(excused::why(name).map_or_else(|| effect(trial, sound), str::to_owned));
+        row.push(excuse.map_or_else(|| effect(trial, sound), str::to_owned));
     }
     row
 }
@@ -78,7 +96,7 @@ pub(super) fn score(bugs: &[Bug], trials: &Trials, tests: &ByTests, elapsed: Dur
     let names: BTreeSet<&String> = bugs.iter().flat_map(|bug| &bug.mutants).collect();
     let caught: BTreeSet<&String> = names.iter().copied().filter(|name| is_caught(name)).collect();
     let noticed = names.iter().filter(|name| !is_caught(name) && is_noticed(name)).count();
-    let with: Vec<&Bug> = bugs.iter().filter(|bug| bug.excuse.is_none()).collect();
+    let with: Vec<&Bug> = bugs.iter().filter(|bug| bug.not_yet.is_none()).collect();
     let whole = with.iter().filter(|bug| bug.mutants.iter().any(is_caught)).count();
     let times = caught.iter().map(|name| trials[*name].time).collect();
     let mut by: BTreeMap<&str, usize> = BTreeMap::new();
@@ -120,13 +138,17 @@ mod tests {
     use crate::mutants::simulation::told::Broken;
 
     fn bugs() -> Vec<Bug> {
-        super::super::catalogue::read(concat!(
-            "mutant\tan early vote\traft-core/vote-first\n",
-            "mutant\tan early vote\traft-log/vote-lost\n",
-            "mutant\tan early vote\traft-log/vote-kept\n",
-            "excused\ta watch that skips\t\tthere are none\n",
-            "mutant\tdisk full\traft-log/error-swallowed\n",
-        ))
+        let text = "\
+an early vote
+    raft-core/vote-first
+    raft-log/vote-lost
+    raft-log/vote-kept
+a watch that skips
+    not yet: there are none
+disk full
+    raft-log/error-swallowed
+";
+        super::super::catalogue::read(text).expect("it is well-formed").bugs
     }
 
     fn results() -> Trials {
@@ -164,7 +186,10 @@ mod tests {
             "disk full",
             "  raft-log/error-swallowed  caught    recovery           150000    1.50       2",
         ];
-        assert_eq!(trials(&bugs(), &results(), &tests(), Some(&Trial::default())), expected.join("\n"));
+        assert_eq!(
+            trials(&bugs(), &Excuses::new(), &results(), &tests(), Some(&Trial::default())),
+            expected.join("\n")
+        );
     }
 
     #[test]
@@ -185,7 +210,7 @@ mod tests {
     #[test]
     fn the_list_has_a_line_for_each() {
         assert_eq!(
-            list(&bugs()),
+            list(&bugs(), &Excuses::new()),
             "an early vote\n  raft-core/vote-first\n  raft-log/vote-lost\n  raft-log/vote-kept\na watch that skips\n  none: there are none\n\
              disk full\n  raft-log/error-swallowed"
         );
