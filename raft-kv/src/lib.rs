@@ -20,9 +20,6 @@
 //! | `snapshot.rs` | the state as a stream |
 //! | `fault.rs` | redb's errors and panics |
 
-#[macro_use]
-extern crate raftkit_mutants;
-
 mod command;
 mod copy;
 mod current;
@@ -31,7 +28,6 @@ mod fault;
 mod give_back;
 mod listing;
 mod machine;
-mod mutants;
 mod notes;
 mod reader;
 mod snapshot;
@@ -44,6 +40,5 @@ pub use entry::{KvEntry, KvEntryRef};
 pub use listing::{Listing, Step};
 pub use machine::KvMachine;
 #[doc(hidden)]
-pub use mutants::Mutant;
 pub use reader::{KvReader, Read};
 pub use watch::{Watch, Watched};

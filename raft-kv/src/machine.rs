@@ -15,7 +15,6 @@ use crate::copy::remove_left_over;
 use crate::current::Current;
 use crate::fault::{Fault, damaged, guard};
 use crate::give_back::GiveBack;
-use crate::mutants;
 use crate::notes::Notes;
 use crate::reader::KvReader;
 use crate::snapshot::{self, FrozenState};
@@ -92,9 +91,7 @@ impl KvMachine {
             }
             remove_left_over(&*disk, dir)?;
             // Also where the file was there: its maker may have ended before the name was durable.
-            if !mutant!(FolderNotSynced) {
-                disk.sync_dir(dir)?;
-            }
+            disk.sync_dir(dir)?;
             let file = disk.open(&path, OpenMode::Existing)?;
             // The last end may have been unclean: after a failed sync the page cache can hold what the medium does not.
             file.drop_cache()?;
@@ -115,7 +112,7 @@ impl KvMachine {
 
     /// Refuses further changes where it is unknown what the file holds.
     pub(crate) fn sound(&self) -> Result<(), MachineError> {
-        if self.health == Health::Unknown && !mutant!(GoesOnAfterError) {
+        if self.health == Health::Unknown {
             let error = std::io::Error::other(
                 "an earlier change failed: the state is unknown until it is opened again",
             );
@@ -135,14 +132,14 @@ impl KvMachine {
         self.health = Health::Unknown;
         let (done, health) = guard(|| {
             let mut transaction = self.database.get().begin_write()?;
-            transaction.set_durability(mutant!(NoneTakenForDurable, Durability::None, durability))?;
+            transaction.set_durability(durability)?;
             // Two syncs instead of one: a rotten page of the newest commit is then reported when the file is opened,
             // where one-phase commit quietly falls back to the commit before it.
-            let both = matches!(durability, Durability::Immediate) && !mutant!(OnePhaseCommit);
+            let both = matches!(durability, Durability::Immediate);
             transaction.set_two_phase_commit(both);
             match work(&transaction, self) {
                 Ok(done) => {
-                    mutant!(CommitErrorSwallowed, transaction.commit().or(Ok(())), transaction.commit())?;
+                    transaction.commit()?;
                     Ok((Ok(done), Health::Sound))
                 }
                 Err(Fault(error)) => {
@@ -180,14 +177,6 @@ impl StateMachine for KvMachine {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
-        if mutant!(BatchHalfApplied) && entries.len() > 1 {
-            let alone = entries.chunks(1).map(|entry| self.apply(entry));
-            return alone.collect::<Result<Vec<_>, _>>().map(|answers| answers.concat());
-        }
-        if mutant!(MetaInItsOwnTransaction) {
-            let applied = entries.last().map_or(LogId::ZERO, |entry| entry.id);
-            guard(|| mutants::mark_apart(&self.database.get(), self.meta, applied))?;
-        }
         let notes = std::mem::take(&mut self.notes);
         let (answers, changes, notes) = self.transact(Durability::None, |transaction, machine| {
             let mut state = State::open(transaction, machine.meta, machine.tombstones_max)?;
@@ -195,8 +184,7 @@ impl StateMachine for KvMachine {
             let (mut answers, mut changes) = (Vec::with_capacity(entries.len()), Vec::new());
             for entry in entries {
                 check_follows(state.meta.applied, entry.id)?;
-                let last = entries.last().map_or(entry.id, |last| last.id);
-                let (answer, change) = answer(&mut state, entry, mutant!(IndexOfBatch, last, entry.id))?;
+                let (answer, change) = answer(&mut state, entry, entry.id)?;
                 answers.push(answer);
                 changes.extend(change);
                 state.meta.applied = entry.id;
@@ -221,23 +209,14 @@ impl StateMachine for KvMachine {
     fn snapshot(&mut self) -> Result<Box<dyn SnapshotView>, MachineError> {
         let database = self.database.get();
         let transaction = guard(|| Ok(database.begin_read()?))?;
-        let applied = mutant!(ViewNamedAfterDurable, self.durable, self.meta.applied);
-        Ok(Box::new(FrozenState::new(transaction, database, Meta { applied, ..self.meta })))
+        Ok(Box::new(FrozenState::new(transaction, database, self.meta)))
     }
 
     fn restore(&mut self, id: LogId, source: &mut dyn Read) -> Result<(), MachineError> {
-        if mutant!(RestoreInTwoSteps) {
-            self.transact(Durability::Immediate, |transaction, machine| {
-                clear(transaction)?;
-                Ok(((), State::open(transaction, machine.meta, machine.tombstones_max)?.finish(transaction)?))
-            })?;
-        }
         // What a copy holds is not the state any more.
         self.notes = Notes::default();
         self.notes = self.transact(Durability::Immediate, |transaction, machine| {
-            if !mutant!(RestoreKeepsOld) {
-                clear(transaction)?;
-            }
+            clear(transaction)?;
             let mut state = State::open(transaction, Meta::default(), machine.tombstones_max)?;
             state.notes = Notes::of_nothing();
             snapshot::read_into(&mut state, id, source)?;
@@ -288,7 +267,7 @@ fn answer(state: &mut State<'_>, entry: &Applied, id: LogId) -> Result<(Bytes, O
 fn check_follows(applied: LogId, id: LogId) -> Result<(), Fault> {
     let follows = id.index == applied.index.next()
         || (applied == LogId::ZERO && id.index == LogId::GENESIS.index.next());
-    if (follows && id.term >= applied.term) || mutant!(GapApplied) {
+    if follows && id.term >= applied.term {
         Ok(())
     } else {
         Err(damaged(format!("entry {id} does not follow {applied}, the last one applied")))
@@ -297,7 +276,7 @@ fn check_follows(applied: LogId, id: LogId) -> Result<(), Fault> {
 
 fn builder() -> Builder {
     let mut builder = Builder::new();
-    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(!mutant!(IntegrityNotChecked));
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
     builder
 }
 
@@ -306,10 +285,6 @@ fn create(disk: &dyn Disk, dir: &Path) -> Result<(), Fault> {
     let (new, path) = (dir.join(FILE_NEW), dir.join(FILE));
     disk.remove_if_there(&new)?;
     let file = disk.open(&new, OpenMode::New)?;
-    if mutant!(RenamedBeforeSync) {
-        disk.rename(&new, &path)?;
-        disk.sync_dir(dir)?;
-    }
     let database = builder().create_with_backend(RedbFile::new(Arc::clone(&file)))?;
     let transaction = database.begin_write()?;
     State::open(&transaction, Meta::default(), TOMBSTONES_MAX)?.finish(&transaction)?;
@@ -317,9 +292,7 @@ fn create(disk: &dyn Disk, dir: &Path) -> Result<(), Fault> {
     database.close()?;
     file.sync()?;
     drop(file);
-    if !mutant!(RenamedBeforeSync) {
-        disk.rename(&new, &path)?;
-    }
+    disk.rename(&new, &path)?;
     Ok(())
 }
 

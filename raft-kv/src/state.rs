@@ -88,12 +88,10 @@ impl<'txn> State<'txn> {
     ) -> Result<bool, Fault> {
         let stored = self.entries.get(key)?;
         let before = stored.as_ref().map(|stored| Header::of(key, stored.value())).transpose()?;
-        let modified =
-            before.map(|(header, _)| mutant!(CasComparesCreate, header.create_index, header.modify_index));
+        let modified = before.map(|(header, _)| header.modify_index);
         let holds = match when {
             Condition::Always => true,
-            Condition::Cas(_) if mutant!(CasNotChecked) => true,
-            Condition::Cas(0) => modified.is_none() || mutant!(CasZeroOverwrites),
+            Condition::Cas(0) => modified.is_none(),
             Condition::Cas(wanted) => modified == Some(wanted),
         };
         if !holds {
@@ -106,7 +104,6 @@ impl<'txn> State<'txn> {
         // A plain put keeps the lock: both its count and its holder.
         let (created, lock_index, session) = before
             .map_or((index, 0, String::new()), |(h, _)| (h.create_index, h.lock_index, h.session.to_owned()));
-        let created = mutant!(CreateIndexChanged, index, created);
         let old_len = stored.as_ref().map(|stored| stored.value().len());
         drop(stored);
         let header =
@@ -130,7 +127,6 @@ impl<'txn> State<'txn> {
         };
         let holds = match when {
             Condition::Always => true,
-            Condition::Cas(_) if mutant!(DeleteCasNotChecked) => true,
             Condition::Cas(wanted) => wanted != 0 && header.modify_index == wanted,
         };
         if !holds {
@@ -154,10 +150,7 @@ impl<'txn> State<'txn> {
 
     fn delete_tree(&mut self, index: u64, prefix: &str) -> Result<bool, Fault> {
         loop {
-            let mut keys = self.first_under(prefix)?;
-            if mutant!(TreeLeavesOne) && keys.len() < TREE_STEP {
-                keys.pop();
-            }
+            let keys = self.first_under(prefix)?;
             if keys.is_empty() {
                 return Ok(true);
             }
@@ -171,11 +164,10 @@ impl<'txn> State<'txn> {
     /// The first keys under a prefix, with their create indexes; as many as are deleted in one step.
     fn first_under(&self, prefix: &str) -> Result<Vec<(String, u64)>, Fault> {
         let mut keys = Vec::new();
-        let shortened = prefix.get(..prefix.len().saturating_sub(1)).unwrap_or_default();
         for found in self.entries.range(prefix..)? {
             let (key, stored) = found?;
             let key = key.value();
-            if !key.starts_with(mutant!(TreeTakesNeighbour, shortened, prefix)) || keys.len() == TREE_STEP {
+            if !key.starts_with(prefix) || keys.len() == TREE_STEP {
                 break;
             }
             let (header, _) = Header::of(key, stored.value())?;
@@ -194,9 +186,7 @@ impl<'txn> State<'txn> {
         self.notes.touch(|| Touched::Tombstone((index, key.to_owned())));
         self.notes.touch(|| Touched::Grave(key.to_owned()));
         self.touched = Changed::Something;
-        if !mutant!(ChangedIndexKept) {
-            self.meta.changed = index;
-        }
+        self.meta.changed = index;
         Ok(())
     }
 
@@ -220,21 +210,12 @@ impl<'txn> State<'txn> {
     /// Stores an entry of a snapshot as it stands there.
     pub(crate) fn restore_entry(&mut self, key: &str, stored: &[u8]) -> Result<(), Fault> {
         self.notes.live.changed(key, None, Some(stored.len()));
-        if mutant!(ModifyIndexNotRestored) {
-            let (header, value) = Header::of(key, stored)?;
-            let header = Header { modify_index: self.meta.changed, ..header };
-            header.write(value, self.entries.insert_reserve(key, stored.len())?.as_mut());
-            return Ok(());
-        }
         self.entries.insert(key, stored)?;
         Ok(())
     }
 
     /// Stores a tombstone of a snapshot; they come oldest first, so that the newest of a key stays.
     pub(crate) fn restore_tombstone(&mut self, index: u64, key: &str, created: u64) -> Result<(), Fault> {
-        if mutant!(TombstonesNotRestored) {
-            return Ok(());
-        }
         self.tombstones.insert((index, key), created)?;
         self.graves.insert(key, index)?;
         Ok(())
