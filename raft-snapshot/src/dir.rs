@@ -55,9 +55,7 @@ impl SnapshotDir {
             }
         }
         // A name that an earlier life could not make durable must not be lost after it was read and relied upon.
-        if !mutant!(NamesNotSyncedAtStart) {
-            disk.sync_dir(&dir)?;
-        }
+        disk.sync_dir(&dir)?;
         Ok(Self { disk, dir, chunk_bytes: CHUNK_BYTES, next_temporary: Arc::default() })
     }
 
@@ -98,7 +96,7 @@ impl SnapshotDir {
         }
         let file = SnapshotFile::open(&*self.disk, &path)?;
         let named = file.manifest().id;
-        if named == id || mutant!(NamesNotCompared) {
+        if named == id {
             Ok(file)
         } else {
             Err(SnapshotError::Damaged { path, what: format!("it holds snapshot {named}") })
@@ -111,9 +109,6 @@ impl SnapshotDir {
     /// The disk fails, or the file is damaged: an older one is never opened in its place.
     pub fn latest(&self) -> Result<Option<SnapshotFile>, SnapshotError> {
         let ids = self.ids(FINISHED)?;
-        if mutant!(LatestFallsBack) {
-            return Ok(ids.iter().rev().find_map(|(id, _)| self.open(*id).ok()));
-        }
         ids.last().map(|(id, _)| self.open(*id)).transpose()
     }
 
@@ -126,7 +121,7 @@ impl SnapshotDir {
         let newest = keep.iter().max();
         let finished = self.ids(FINISHED)?.into_iter().filter(|(id, _)| !keep.contains(id));
         // What is named may still be coming in: its chunks are no leftovers.
-        let named = |id: &LogId| keep.contains(id) && !mutant!(ReceivedRemoved);
+        let named = |id: &LogId| keep.contains(id);
         let partial = self.ids(PARTIAL)?.into_iter().filter(|(id, _)| Some(id) <= newest && !named(id));
         for (_, path) in finished.chain(partial) {
             self.disk.remove(&path).map_err(SnapshotError::disk(&path))?;

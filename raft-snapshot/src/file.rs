@@ -112,19 +112,12 @@ pub(crate) fn seal(
     let mut tail = encoded;
     tail.extend_from_slice(&length.to_le_bytes());
     tail.extend_from_slice(&MAGIC);
-    if !mutant!(LeftoverNotCut) {
-        file.set_len(manifest.length + tail.len() as u64).map_err(SnapshotError::disk(from))?;
-    }
+    file.set_len(manifest.length + tail.len() as u64).map_err(SnapshotError::disk(from))?;
     file.write_at(manifest.length, &tail).map_err(SnapshotError::disk(from))?;
     // The bytes before the name: a crash must not leave a finished name over unfinished bytes.
-    if !mutant!(RenamedBeforeSync | FinishedBeforeDurable) {
-        file.sync().map_err(SnapshotError::disk(from))?;
-    }
+    file.sync().map_err(SnapshotError::disk(from))?;
     disk.rename(from, to).map_err(SnapshotError::disk(to))?;
-    if mutant!(RenamedBeforeSync) {
-        file.sync().map_err(SnapshotError::disk(to))?;
-    }
-    if let Some(folder) = to.parent().filter(|_| !mutant!(FolderNotSynced)) {
+    if let Some(folder) = to.parent() {
         disk.sync_dir(folder).map_err(SnapshotError::disk(folder))?;
     }
     Ok(SnapshotFile { file, manifest: Arc::new(manifest), path: Arc::new(to.to_owned()) })

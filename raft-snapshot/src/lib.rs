@@ -10,15 +10,11 @@
 //! | `dir.rs` | the folder and its names |
 //! | `writer.rs`, `partial.rs`, `file.rs` | a snapshot being written, being received, finished |
 
-#[macro_use]
-extern crate raftkit_mutants;
-
 mod dir;
 mod error;
 mod file;
 mod manifest;
 mod message;
-mod mutants;
 mod pace;
 mod partial;
 mod receiver;
@@ -32,7 +28,6 @@ pub use file::{SnapshotFile, SnapshotReader};
 pub use manifest::{CHUNK_BYTES, CHUNK_BYTES_MAX, CHUNKS_MAX, Hash, Manifest, ManifestError};
 pub use message::{Audience, MessageError, Refusal, SnapshotMessage};
 #[doc(hidden)]
-pub use mutants::Mutant;
 pub use partial::Partial;
 pub use receiver::{Receiver, ReceiverInput, ReceiverOptions, ReceiverOutput};
 pub use sender::{Cargo, Sender, SenderInput, SenderOptions, SenderOutput};

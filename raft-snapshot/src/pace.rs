@@ -33,7 +33,7 @@ impl Pace {
     pub(crate) fn window(&self, options: &ReceiverOptions, chunk_bytes: u32) -> usize {
         let chunk_bytes = usize::try_from(chunk_bytes).unwrap_or(usize::MAX).max(1);
         let by_bytes = options.window_bytes_max / chunk_bytes;
-        mutant!(WindowIgnored, usize::MAX, self.window.min(by_bytes).max(1))
+        self.window.min(by_bytes).max(1)
     }
 
     /// A good chunk has come, `gap` after the one before.

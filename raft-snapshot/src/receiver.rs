@@ -223,11 +223,8 @@ impl Receiver {
     fn offer(&mut self, now: Time, from: NodeId, manifest: Manifest, out: &mut Vec<ReceiverOutput>) {
         let (snapshot, have) = (manifest.id, self.applied);
         let refuse = |reason| refused(from, snapshot, reason);
-        let needed = snapshot.index > have || mutant!(UnneededTaken);
-        let same = |transfer: &Transfer| {
-            transfer.manifest == manifest
-                || (mutant!(OtherManifestGoesOn) && transfer.manifest.id == snapshot)
-        };
+        let needed = snapshot.index > have;
+        let same = |transfer: &Transfer| transfer.manifest == manifest;
         // While it is being installed the state machine may show it already: that is for `Installed` to tell.
         let goes_on = |transfer: &&mut Transfer| same(transfer) && (needed || transfer.is_working());
         if let Some(transfer) = self.transfer.as_mut().filter(goes_on) {
@@ -266,7 +263,7 @@ impl Receiver {
         let Phase::Fetching(chunks) = &mut transfer.phase else { return };
         // Only what was asked for is taken, so the window bounds the memory.
         let asked = chunks.asked.get(&chunk).copied();
-        if asked.is_none() && !mutant!(UnaskedChunkStored) {
+        if asked.is_none() {
             return;
         }
         if transfer.manifest.matches(chunk, &bytes) {
@@ -334,14 +331,11 @@ impl Receiver {
         if !matches!(transfer.phase, Phase::Finishing) {
             return;
         }
-        if transfer.manifest.id.index <= have && !mutant!(OvertakenInstalled) {
+        if transfer.manifest.id.index <= have {
             self.abandon(Some(Refusal::NotNeeded { have }), out);
         } else {
             transfer.phase = Phase::Installing;
             out.push(ReceiverOutput::Install(transfer.manifest.clone()));
-            if mutant!(InstalledSaidEarly) {
-                self.installed(out);
-            }
         }
     }
 

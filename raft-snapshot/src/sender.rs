@@ -152,7 +152,7 @@ impl Sender {
         match &self.state {
             State::Serving { heard, offer_at, .. } => {
                 let silent = heard.after(self.options.silence_max);
-                offer_at.map(|offer_at| mutant!(SilenceNeverFails, offer_at, silent.min(offer_at)))
+                offer_at.map(|offer_at| silent.min(offer_at))
             }
             State::Idle | State::Ended => None,
         }
@@ -174,7 +174,6 @@ impl Sender {
                     out.push(SenderOutput::Send(SnapshotMessage::Chunk { snapshot, chunk, bytes }));
                 }
             }
-            (State::Serving { .. }, SenderInput::ReadFailed) if mutant!(UnreadableNotTold) => {}
             (State::Serving { .. }, SenderInput::ReadFailed) => {
                 let (snapshot, reason) = (self.manifest.id, Refusal::Gone);
                 out.push(SenderOutput::Send(SnapshotMessage::Refused { snapshot, reason }));
@@ -263,7 +262,7 @@ impl Sender {
     fn tick(&mut self, now: Time, out: &mut Vec<SenderOutput>) {
         let State::Serving { heard, offer_at, .. } = &mut self.state else { return };
         let Some(due) = *offer_at else { return };
-        if now >= heard.after(self.options.silence_max) && !mutant!(SilenceNeverFails) {
+        if now >= heard.after(self.options.silence_max) {
             self.end(SnapshotSent::Failed, out);
         } else if now >= due {
             *offer_at = None;
@@ -282,8 +281,6 @@ fn outcome(snapshot: LogId, reason: Refusal) -> Option<SnapshotSent> {
     match reason {
         // What it has applied is committed, so it holds everything that the snapshot would give it.
         Refusal::NotNeeded { have } if have >= snapshot.index => Some(SnapshotSent::Installed(snapshot)),
-        Refusal::Failed if mutant!(FailureTakenForInstalled) => Some(SnapshotSent::Installed(snapshot)),
-        Refusal::Failed if mutant!(FailureNotHeard) => None,
         Refusal::NotNeeded { .. } | Refusal::Busy | Refusal::Failed => Some(SnapshotSent::Failed),
         // Said by senders.
         Refusal::Gone => None,

@@ -106,8 +106,7 @@ impl Transfer {
     pub(crate) fn gives_way_to(&self, offered: LogId, is_silent: bool) -> bool {
         match &self.phase {
             Phase::Fetching(chunks) | Phase::Closing(chunks) => {
-                (self.manifest.id < offered || is_silent || mutant!(OlderTakesItsPlace))
-                    && chunks.storing.is_empty()
+                (self.manifest.id < offered || is_silent) && chunks.storing.is_empty()
             }
             Phase::Opening | Phase::Finishing | Phase::Installing => false,
         }
@@ -144,7 +143,7 @@ impl Transfer {
     /// Fills the window; with every chunk stored, goes on to finish.
     pub(crate) fn advance(&mut self, now: Time, window: usize, out: &mut Vec<ReceiverOutput>) {
         let Phase::Fetching(chunks) = &mut self.phase else { return };
-        let stored = chunks.storing.is_empty() || mutant!(FinishesWhileStoring);
+        let stored = chunks.storing.is_empty();
         if chunks.missing.is_empty() && chunks.asked.is_empty() && stored {
             self.phase = Phase::Finishing;
             out.push(ReceiverOutput::Finish);
