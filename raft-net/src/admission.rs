@@ -97,12 +97,12 @@ pub fn check_hello(
     if hello.process == own.process && hello.node == own.node {
         return Err(Refusal::Myself { node: own.node });
     }
-    if hello.node == own.node && !mutant!(TwinAccepted) {
+    if hello.node == own.node {
         return Err(Refusal::Twin { node: own.node, refuser_store: own.store, refused_store: hello.store });
     }
     one_cluster(own, &Remote::of(hello))?;
     match expected_node {
-        Some(expected) if expected != hello.node && !mutant!(OtherNodeAccepted) => {
+        Some(expected) if expected != hello.node => {
             return Err(Refusal::OtherNode { refuser: own.node, expected, refused: hello.node });
         }
         Some(_) | None => {}
@@ -111,16 +111,12 @@ pub fn check_hello(
         // Only of a node that belongs to no cluster: it lost its data folder. One that came into this cluster with another
         // folder than the membership here names has been removed and added again, and that membership is old. It may lead
         // by now, and nobody else could tell of it.
-        Some(expected)
-            if expected != hello.store && hello.cluster.is_none() && !mutant!(OtherStoreAccepted) =>
-        {
-            Err(Refusal::OtherStore {
-                refuser: own.node,
-                refused: hello.node,
-                expected,
-                claimed: hello.store,
-            })
-        }
+        Some(expected) if expected != hello.store && hello.cluster.is_none() => Err(Refusal::OtherStore {
+            refuser: own.node,
+            refused: hello.node,
+            expected,
+            claimed: hello.store,
+        }),
         Some(_) | None => Ok(()),
     }
 }
@@ -130,10 +126,10 @@ pub fn check_hello(
 /// # Errors
 /// The connection must end: the message is another node's or for another node, or the clusters are two.
 pub fn check_message(own: &Own, remote: &Remote, message: &Message) -> Result<Admit, Violation> {
-    if (message.from, message.from_store) != (remote.node, remote.store) && !mutant!(ForgedSenderAccepted) {
+    if (message.from, message.from_store) != (remote.node, remote.store) {
         return Err(Violation::Forged { node: message.from, store: message.from_store });
     }
-    if message.to != own.node && !mutant!(MisdirectedDelivered) {
+    if message.to != own.node {
         return Err(Violation::Misdirected(message.to));
     }
     check_cluster(own, remote)
@@ -155,24 +151,20 @@ pub fn check_again(own: &Own, remote: &Remote, hello: &Hello) -> Result<Remote, 
     let again = Remote::of(hello);
     one_cluster(own, &again).map_err(Violation::Refused)?;
     let cluster = remote.cluster.or(again.cluster);
-    if again == (Remote { cluster, ..*remote }) || mutant!(IdentityChanges) {
-        Ok(again)
-    } else {
-        Err(Violation::ChangedIdentity)
-    }
+    if again == (Remote { cluster, ..*remote }) { Ok(again) } else { Err(Violation::ChangedIdentity) }
 }
 
 /// Two nodes that each have a cluster must have the same; until both have, nothing of a cluster's passes.
 fn one_cluster(own: &Own, remote: &Remote) -> Result<Admit, Refusal> {
     match (own.cluster, remote.cluster) {
-        (Some(ours), Some(theirs)) if ours == theirs || mutant!(OtherClusterAccepted) => Ok(Admit::Deliver),
+        (Some(ours), Some(theirs)) if ours == theirs => Ok(Admit::Deliver),
         (Some(ours), Some(theirs)) => Err(Refusal::OtherCluster {
             refuser: own.node,
             refuser_cluster: ours,
             refused: remote.node,
             refused_cluster: theirs,
         }),
-        (_, None) | (None, _) => Ok(mutant!(UnformedDelivered, Admit::Deliver, Admit::Drop)),
+        (_, None) | (None, _) => Ok(Admit::Drop),
     }
 }
 
@@ -211,19 +203,17 @@ impl Lives {
         let Remote { node: refused, store, incarnation, process, .. } = *remote;
         let came = Met { incarnation, process };
         match self.lives.get(&(refused, store)).copied() {
-            Some(met) if met == came || (met.incarnation == incarnation && mutant!(CopyAccepted)) => {
-                Ok(Life::Same)
-            }
+            Some(met) if met == came => Ok(Life::Same),
             Some(met) if met.incarnation == incarnation => {
                 Err(Refusal::Copy { refuser: own, refused, incarnation })
             }
-            Some(met) if incarnation < met.incarnation && !mutant!(StaleLifeAccepted) => {
+            Some(met) if incarnation < met.incarnation => {
                 let (newest, claimed) = (met.incarnation, incarnation);
                 Err(Refusal::Stale { refuser: own, refused, newest, claimed })
             }
             Some(_) | None => {
                 self.lives.insert((refused, store), came);
-                Ok(mutant!(EarlierLifeKept, Life::Same, Life::New))
+                Ok(Life::New)
             }
         }
     }

@@ -155,10 +155,7 @@ impl Frame {
 /// The frame that starts there announces more than `frame_bytes_max` bytes (which count all of the frame), or too few.
 pub fn split(buffer: &mut BytesMut, frame_bytes_max: usize) -> Result<Option<Bytes>, FrameError> {
     let Some(length) = buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
-    let total = frame_length(*length, mutant!(LengthNotLimited, usize::MAX, frame_bytes_max))?;
-    if mutant!(ForgedLengthAllocated) {
-        buffer.reserve(total);
-    }
+    let total = frame_length(*length, frame_bytes_max)?;
     Ok((buffer.len() >= total).then(|| buffer.split_to(total).freeze()))
 }
 
@@ -176,7 +173,7 @@ pub fn decode(frame: Bytes) -> Result<Frame, FrameError> {
         return Err(FrameError::TooShort { got: frame.len(), wanted: total });
     }
     let group = u32::from_le_bytes([g0, g1, g2, g3]);
-    if group != GROUP && !mutant!(GroupNotChecked) {
+    if group != GROUP {
         return Err(FrameError::UnknownGroup { group });
     }
     let wanted = PREFIX_BYTES.saturating_add(size(u32::from_le_bytes([h0, h1, h2, h3])));
@@ -230,7 +227,7 @@ fn decode_hello(kind: u8, header: &[u8], payload: &Bytes) -> Result<Hello, Frame
     // The version comes first and is read alone: what follows it may be laid out differently in another version.
     let version = header.first_chunk().ok_or(FrameError::BadHeader { kind, got: header.len() })?;
     let got = u32::from_le_bytes(*version);
-    if got != PROTOCOL_VERSION && !mutant!(VersionNotChecked) {
+    if got != PROTOCOL_VERSION {
         return Err(FrameError::OtherVersion { got });
     }
     let header = access::<ArchivedHelloHeader>(kind, header)?;
@@ -290,7 +287,7 @@ fn frame_length(length: [u8; LENGTH_BYTES], max: usize) -> Result<usize, FrameEr
 
 /// Checks that a payload is as long as its header says.
 fn whole(announced: u32, payload: &Bytes) -> Result<(), FrameError> {
-    if u64::from(announced) == payload.len() as u64 || mutant!(PayloadLengthNotChecked) {
+    if u64::from(announced) == payload.len() as u64 {
         Ok(())
     } else {
         Err(FrameError::PayloadMismatch { announced: announced.into(), got: payload.len() })

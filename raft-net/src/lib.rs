@@ -52,14 +52,10 @@
 //! discovery      both ways                   Request ->, <- Response
 //! ```
 
-#[macro_use]
-extern crate raftkit_mutants;
-
 pub mod admission;
 pub mod dialling;
 pub mod door;
 pub mod frame;
-mod mutants;
 pub mod queue;
 #[cfg(feature = "quic")]
 mod quic;
@@ -68,7 +64,6 @@ mod wire;
 
 pub use frame::{Frame, FrameError, decode, decode_message, encode_frame, encode_message, split};
 #[doc(hidden)]
-pub use mutants::Mutant;
 #[cfg(feature = "quic")]
 pub use quic::*;
 pub use refusal::{Hello, Lane, Refusal};

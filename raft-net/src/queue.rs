@@ -76,18 +76,12 @@ impl Queue {
             (subject(&message.body), weight(&message), self.urgency(&message.body));
         let crowded = self.is_crowded(weight);
         let append = subject == Subject::Append;
-        if crowded && !append && mutant!(HeartbeatsDropped) {
-            return None;
-        }
         if self.newest_only || (crowded && !append) {
             let lane = self.lane(urgency);
-            if mutant!(OldestKept) && lane.waiting.iter().any(|it| self::subject(&it.body) == subject) {
-                return Some(urgency);
-            }
             lane.forget(subject);
         }
         if append && self.is_crowded(weight) && self.bytes() > 0 {
-            return mutant!(DropNotTold, Some(urgency), None);
+            return None;
         }
         if let Body::AppendEntries(AppendEntries { entries, .. }) = &message.body
             && let Some(last) = entries.last()
@@ -119,7 +113,7 @@ impl Queue {
     }
 
     fn is_crowded(&self, weight: usize) -> bool {
-        self.bytes() + weight > self.bytes_max && !mutant!(QueueUnbounded)
+        self.bytes() + weight > self.bytes_max
     }
 
     fn lane(&mut self, urgency: Urgency) -> &mut Messages {

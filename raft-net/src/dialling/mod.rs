@@ -202,10 +202,6 @@ impl Dialler {
                 *until = now.min(*until);
                 Called::Changed
             }
-            State::Attempting(_) if mutant!(CrossedDialDropped) => {
-                self.state = State::Idle { until: now };
-                Called::Changed
-            }
             State::Attempting(attempt) => {
                 attempt.called(now, round_trip);
                 Called::Changed

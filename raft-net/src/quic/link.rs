@@ -134,9 +134,6 @@ impl MessageWriter {
                 // A greeting fit once and is as long as it was.
                 let _ = encode_frame(&Frame::Hello(inner.hello(Lane::Control)), &mut self.buffer);
             }
-            if mutant!(BulkBlocksMessages) {
-                drop(peer.bulk.lock().await);
-            }
             self.encode_queued(inner, peer);
             if !self.buffer.is_empty() {
                 self.stream.write_chunk(self.buffer.split().freeze()).await?;
