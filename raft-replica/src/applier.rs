@@ -152,17 +152,12 @@ impl<M: StateMachine> Applier<M> {
 
     fn persist(&mut self) -> Result<Event, ApplyError> {
         self.unpersisted_bytes = 0;
-        let persisted = self.machine.persist();
-        Ok(Event::MachineDurable(mutant!(
-            PersistErrorSwallowed,
-            persisted.unwrap_or(self.machine.applied()),
-            persisted?
-        )))
+        Ok(Event::MachineDurable(self.machine.persist()?))
     }
 
     fn view(&mut self) -> Result<Event, ApplyError> {
         let state = self.machine.applied();
-        if self.through < state.index && !mutant!(ViewWhileBehind) {
+        if self.through < state.index {
             // The entries in between may change the membership: a snapshot that names an old one would take it back.
             let reason = format!("the membership as of {state} is not known: the log lost entries before it");
             return Ok(Event::SnapshotBuilt(Err(reason)));
@@ -173,7 +168,7 @@ impl<M: StateMachine> Applier<M> {
     fn restore(&mut self, file: &raftkit_snapshot::SnapshotFile) -> Result<Event, ApplyError> {
         let manifest = file.manifest();
         let (id, membership) = (manifest.id, manifest.membership.clone());
-        if id.index > self.machine.applied().index || mutant!(OlderSnapshotInstalled) {
+        if id.index > self.machine.applied().index {
             self.machine.restore(id, &mut file.reader())?;
             self.unpersisted_bytes = 0;
         } else if id.index > self.through {
@@ -182,14 +177,12 @@ impl<M: StateMachine> Applier<M> {
         }
         // Otherwise its entries were applied from the log while it came in: nothing to switch to. But what is reported
         // counts as durable, and the log is cut up to there.
-        if id.index > self.machine.durable().index && !mutant!(HeldNotPersisted) {
+        if id.index > self.machine.durable().index {
             self.persist()?;
         }
         if id.index > self.through {
             self.through = id.index;
-            if !mutant!(RestoreKeepsMembership) {
-                self.membership = membership.clone();
-            }
+            self.membership = membership.clone();
         }
         Ok(Event::Restored { id, membership })
     }
@@ -206,7 +199,7 @@ impl<M: StateMachine> Applier<M> {
         answers: Answers,
         report: &mut dyn FnMut(Event),
     ) -> Result<(), ApplyError> {
-        if apply.last <= self.through && !mutant!(EntriesAppliedTwice) {
+        if apply.last <= self.through {
             // A snapshot was faster: the state holds all of it, and whoever waits for it is told so.
             report(Event::Applied(AppliedBatch { through: apply.last, responses: Vec::new() }));
             return Ok(());
@@ -221,7 +214,6 @@ impl<M: StateMachine> Applier<M> {
                     next = entries.last().ok_or(ApplyError::Gone(next))?.id.index.next();
                     self.step(&entries, answers, report)?;
                 }
-                ReadResult::Compacted if mutant!(GapPassedOver) => return Ok(()),
                 ReadResult::Compacted => return Err(ApplyError::Gone(next)),
             }
         }
@@ -235,10 +227,8 @@ impl<M: StateMachine> Applier<M> {
         answers: Answers,
         report: &mut dyn FnMut(Event),
     ) -> Result<(), ApplyError> {
-        let again = mutant!(HeldAppliedAgain | EntriesAppliedTwice);
-        let state = if again { LogIndex::ZERO } else { self.machine.applied().index };
-        let through = mutant!(EntriesAppliedTwice, LogIndex::ZERO, self.through);
-        let new = &entries[entries.partition_point(|entry| entry.id.index <= through)..];
+        let state = self.machine.applied().index;
+        let new = &entries[entries.partition_point(|entry| entry.id.index <= self.through)..];
         let (held, fresh) = new.split_at(new.partition_point(|entry| entry.id.index <= state));
         self.pass_over(held)?;
         let Some(last) = fresh.last() else {
@@ -268,9 +258,7 @@ impl<M: StateMachine> Applier<M> {
     fn pass_over(&mut self, held: &[Entry]) -> Result<(), ApplyError> {
         for entry in held {
             self.check_held(entry.id)?;
-            if let Payload::Membership(membership) = &entry.payload
-                && !mutant!(HeldMembershipMissed)
-            {
+            if let Payload::Membership(membership) = &entry.payload {
                 self.membership = Membership::clone(membership);
             }
             self.through = entry.id.index;
@@ -283,7 +271,7 @@ impl<M: StateMachine> Applier<M> {
     fn check_held(&self, log: LogId) -> Result<(), ApplyError> {
         let state = self.machine.applied();
         let same = if log.index == state.index { log.term == state.term } else { log.term <= state.term };
-        if same || mutant!(HeldNotChecked) { Ok(()) } else { Err(ApplyError::NotTheSame { log, state }) }
+        if same { Ok(()) } else { Err(ApplyError::NotTheSame { log, state }) }
     }
 
     fn command(&mut self, entry: &Entry) -> Applied {

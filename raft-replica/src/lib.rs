@@ -15,9 +15,6 @@
 //! To replicate something of your own, implement [`StateMachine`], or [`Application`] for a small one that lives in
 //! memory: [`InMemory`] does the rest.
 
-#[macro_use]
-extern crate raftkit_mutants;
-
 mod addresses;
 mod applier;
 mod compaction;
@@ -25,7 +22,6 @@ mod contacts;
 mod event;
 mod log;
 mod memory;
-mod mutants;
 mod open;
 mod replica;
 mod service;
@@ -41,7 +37,6 @@ pub use event::{Action, Answer, Answers, AppliedBatch, BulkId, Ended, Event, Mac
 pub use log::{fetch, in_words};
 pub use memory::{Application, InMemory, InMemoryReader, TypedError};
 #[doc(hidden)]
-pub use mutants::Mutant;
 pub use open::{OpenReplicaError, Opened, Repair};
 pub use raftkit_log::Progress;
 pub use replica::{Replica, ReplicaOptions, founding_base};

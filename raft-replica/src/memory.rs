@@ -82,9 +82,7 @@ impl<A: Application> InMemory<A> {
         let path = dir.join(FILE);
         let versioned = if disk.exists(&path)? {
             // Its maker may have ended before the name was durable, and the log is cut up to what is read here.
-            if !mutant!(ImageNameNotSyncedAtStart) {
-                disk.sync_dir(dir)?;
-            }
+            disk.sync_dir(dir)?;
             let file = disk.open(&path, OpenMode::Existing)?;
             let length = usize::try_from(file.len()?).map_err(|_| damaged("is larger than memory"))?;
             let mut image = vec![0; length];
@@ -123,16 +121,9 @@ impl<A: Application> InMemory<A> {
         self.disk.remove_if_there(&aside)?;
         let file = self.disk.open(&aside, OpenMode::New)?;
         file.write_at(0, image)?;
-        if !mutant!(ImageRenamedFirst) {
-            file.sync()?;
-        }
+        file.sync()?;
         self.disk.rename(&aside, &self.dir.join(FILE))?;
-        if mutant!(ImageRenamedFirst) {
-            file.sync()?;
-        }
-        if !mutant!(ImageFolderNotSynced) {
-            self.disk.sync_dir(&self.dir)?;
-        }
+        self.disk.sync_dir(&self.dir)?;
         self.durable = id;
         Ok(())
     }
@@ -162,7 +153,7 @@ fn decode<A: DeserializeOwned>(image: &[u8]) -> Result<Versioned<A>, MachineErro
     if magic != MAGIC {
         return Err(damaged("does not begin as one"));
     }
-    if u64::from_le_bytes(*sum) != checksum(body) && !mutant!(ImageChecksumIgnored) {
+    if u64::from_le_bytes(*sum) != checksum(body) {
         return Err(damaged("has a wrong checksum"));
     }
     let (term, rest) = body.split_first_chunk::<8>().ok_or_else(|| damaged("is too short"))?;

@@ -91,20 +91,16 @@ impl<M: StateMachine> Opened<M> {
         let repaired = reconcile(state, &mut store, &mut restored, &dir)?;
         // Log and state are durable and need no snapshot any more, and nobody else knows of those that are there. What
         // cannot be removed is tried again later; it costs space, nothing else.
-        if !mutant!(LeftoversStay) {
-            let _ = dir.remove_all_but(&[]);
-        }
+        let _ = dir.remove_all_but(&[]);
         // A founding member's log starts after an entry that holds no command: a new state machine is up to it.
         // Of a damaged log that lost some of what the state machine holds, what both are known to hold is applied.
         let applied = match repaired {
             Some(Repair::LogBehindState { agreed, .. }) => agreed,
             Some(Repair::LogReset(_)) | None => state.index,
         };
-        let applied = mutant!(OpensAppliedToCommit, restored.hard_state.commit.max(applied), applied);
         restored.applied = applied.min(restored.last).max(restored.base.id.index);
         restored.hard_state.commit = restored.hard_state.commit.max(restored.applied);
-        let as_of = mutant!(OpensWithNewestMembership, restored.last, restored.applied);
-        let membership = membership_at(&restored, as_of);
+        let membership = membership_at(&restored, restored.applied);
         let durable = machine.durable().index;
         let applier = Applier::new(machine, store.reader(), restored.applied, membership);
         let node = Node::restore(config, restored, now)?;
@@ -130,23 +126,19 @@ fn reconcile(
     let base = restored.base.id;
     let new_member = base == LogId::GENESIS && state == LogId::ZERO;
     if state.index < base.index && !new_member {
-        if mutant!(StateBehindAccepted) {
-            return Ok(None);
-        }
         return Err(OpenReplicaError::StateBehindLog { base, state });
     }
     if new_member || term_at(restored, state.index) == Some(state.term) {
         return Ok(None);
     }
     let last = restored.last;
-    if let Some(snapshot) = dir.open(state).ok().filter(|_| !mutant!(ResetNotFinished)) {
+    if let Ok(snapshot) = dir.open(state) {
         let membership = snapshot.manifest().membership.clone();
         reset(Base { id: state, membership }, store, restored)?;
         return Ok(Some(Repair::LogReset(state)));
     }
     let agreed = agreed(state, restored);
     match restored.hard_state.health {
-        Health::Sound if mutant!(StateAheadAccepted | ResetNotFinished) => Ok(None),
         // Where another entry is known to be committed at the state machine's index they do not belong together.
         Health::Damaged if agreed < state.index => Ok(Some(Repair::LogBehindState { agreed, state })),
         Health::Damaged | Health::Sound => Err(OpenReplicaError::StateAheadOfLog { state, last }),
@@ -157,9 +149,6 @@ fn reconcile(
 /// as well that some of what it still has was truncated: only what it knows to be committed is certain, and what has the
 /// term of the state machine's last entry, as all of that term before it is the same in every log (paper, section 5.3).
 fn agreed(state: LogId, restored: &Restored) -> LogIndex {
-    if mutant!(ReplacedTakenForApplied) {
-        return LogIndex(state.index.0 - 1).min(restored.last);
-    }
     let runs = &restored.term_runs;
     let of_term = runs.iter().position(|run| run.term == state.term).map(|at| {
         let end = runs.get(at + 1).map_or(restored.last.next(), |next| next.first);
@@ -171,14 +160,11 @@ fn agreed(state: LogId, restored: &Restored) -> LogIndex {
 
 fn reset(base: Base, store: &mut Store, restored: &mut Restored) -> Result<(), OpenReplicaError> {
     let hard_state = HardState {
-        term: mutant!(ResetTakesTermBack, base.id.term, restored.hard_state.term.max(base.id.term)),
+        term: restored.hard_state.term.max(base.id.term),
         // Of a damaged log it may be higher: what was committed stays so.
         commit: restored.hard_state.commit.max(base.id.index),
-        health: mutant!(ResetForgetsDamage, Health::Sound, restored.hard_state.health),
-        vote: restored
-            .hard_state
-            .vote
-            .filter(|_| restored.hard_state.term >= base.id.term && !mutant!(ResetForgetsVote)),
+        health: restored.hard_state.health,
+        vote: restored.hard_state.vote.filter(|_| restored.hard_state.term >= base.id.term),
         promise: restored.hard_state.promise,
     };
     store.queue(Write {

@@ -113,8 +113,7 @@ impl Replica {
     /// lost entries, ended before that.
     #[must_use]
     pub fn applied(&self) -> LogIndex {
-        let applied = mutant!(AppliedIsCommitted, self.status().commit, self.node.applied());
-        applied.max(self.durable)
+        self.node.applied().max(self.durable)
     }
 
     /// When [`Event::Tick`] is due, if nothing else comes before.
@@ -130,7 +129,7 @@ impl Replica {
 
     /// Takes one event and appends what is to be done. `now` is read after the event was taken in, never before.
     pub fn handle(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
-        if self.ended && !mutant!(InstallsAfterEnd) {
+        if self.ended {
             return self.refuse(now, event, out);
         }
         match event {
@@ -156,7 +155,6 @@ impl Replica {
             Event::Restored { id, membership } => self.restored(now, id, membership, out),
             Event::View { view, membership } => {
                 self.transfers.viewed(view.id());
-                let membership = mutant!(ViewNamesNewest, self.node.membership().clone(), membership);
                 out.push(Action::Snapshot(SnapshotWork::Build { view, membership }));
             }
             Event::Bulk { from, body } => {
@@ -179,11 +177,6 @@ impl Replica {
             Event::PartialOpened(result) => self.transfers.partial_opened(now, result, out),
             Event::ChunkStored(result) => self.transfers.chunk_stored(now, result, out),
             Event::SnapshotReceived(result) => {
-                if let Some(file) = result.as_ref().ok().filter(|_| mutant!(LogResetFirst)) {
-                    let (base, membership) = (file.manifest().id, file.manifest().membership.clone());
-                    let membership = membership.into();
-                    self.core(now, Input::SnapshotInstalled { base, membership }, out);
-                }
                 self.transfers.whole(now, result, out);
             }
         }
@@ -297,7 +290,7 @@ impl Replica {
     /// A state machine that is slower than the log must not fill the memory: the run is handed on without its entries.
     fn bounded(&mut self, apply: Apply) -> Apply {
         let fits = self.unapplied_bytes < self.options.unapplied_bytes_max;
-        let entries = apply.entries.filter(|_| fits || mutant!(UnappliedUnbounded));
+        let entries = apply.entries.filter(|_| fits);
         let bytes = entries.iter().flatten().map(raftkit_core::Entry::weight).sum();
         self.unapplied_bytes += bytes;
         self.unapplied.push_back((apply.last, bytes));
@@ -349,7 +342,7 @@ impl Replica {
     }
 
     fn note_applied(&mut self, now: Time, batch: AppliedBatch, out: &mut Vec<Action>) {
-        if batch.through > self.durable && !mutant!(PersistNeverDue) {
+        if batch.through > self.durable {
             self.unpersisted_since.get_or_insert(now);
         }
         while let Some((last, bytes)) = self.unapplied.front()
@@ -367,9 +360,7 @@ impl Replica {
             let ticket = entry.remove();
             while responses.next_if(|(id, _)| id.index < index).is_some() {}
             let answer = match responses.peek() {
-                Some((id, response))
-                    if id.index == index && (id.term == term || mutant!(OtherEntryAnswers)) =>
-                {
+                Some((id, response)) if id.index == index && id.term == term => {
                     Answer::Committed { id: *id, response: response.clone() }
                 }
                 // Another leader's entry is committed there: ours is not in the log and never will be.
@@ -391,7 +382,7 @@ impl Replica {
     /// Cuts the log where that is worth it and nothing needs what is cut.
     fn compact(&mut self, now: Time, out: &mut Vec<Action>) {
         // Where the state is ahead of a log that lost entries, there is nothing to cut up to it yet.
-        let held = mutant!(CutAboveDurable, self.node.applied(), self.durable.min(self.node.applied()));
+        let held = self.durable.min(self.node.applied());
         self.transfers.follow(now, held, || self.node.status().peers);
         if let Some(to) = self.compaction.target(held, self.transfers.needed()) {
             self.core(now, Input::Compact(to), out);
@@ -406,13 +397,7 @@ impl Replica {
         // The last write resets the log to the snapshot, or it or one before brings the log's own entries up to it: the
         // log may hold them in memory only. Until that is durable nothing but the snapshot explains a state machine that
         // is ahead of its log.
-        let explained = |write: WriteSeq| {
-            let reset = self.status().base == id;
-            write <= self.persisted
-                || mutant!(SnapshotRemovedFirst)
-                || (mutant!(SnapshotDroppedBeforeLogDurable) && !reset)
-        };
-        let follows = Some(self.written).filter(|write| !explained(*write));
+        let follows = Some(self.written).filter(|write| *write > self.persisted);
         self.transfers.restored(now, id, follows, out);
     }
 
@@ -420,11 +405,7 @@ impl Replica {
     fn skip_answers(&mut self, through: LogIndex, out: &mut Vec<Action>) {
         let later = self.awaiting.split_off(&(through.next(), Term(0)));
         for ticket in std::mem::replace(&mut self.awaiting, later).into_values() {
-            if mutant!(JumpedNeverAnswered) {
-                continue;
-            }
-            let answer = mutant!(JumpedToldNotDone, Answer::NotLeader(None), Answer::Unknown);
-            out.push(Action::Answer { ticket, answer });
+            out.push(Action::Answer { ticket, answer: Answer::Unknown });
         }
     }
 

@@ -56,7 +56,7 @@ impl Service {
             // What this version does not know may be anything.
             Ok(body) => wire::decode_answer(body).unwrap_or(Answer::Unknown),
             Err(CallFailed::NotSent) => Answer::NotLeader(None),
-            Err(CallFailed::Lost) => mutant!(ForwardedWriteRetried, Answer::NotLeader(None), Answer::Unknown),
+            Err(CallFailed::Lost) => Answer::Unknown,
         };
         self.outcome(now, asker, (From::Leader, leader), answer, out);
     }
@@ -158,9 +158,7 @@ impl Service {
     pub(super) fn given_up(&self, waiter: &Waiter, or_else: RequestError) -> RequestError {
         match waiter.state {
             State::Here { .. } | State::There { .. } | State::Deposed { .. } => match waiter.what {
-                What::Propose(_) | What::Change(_) => {
-                    mutant!(TimeOutToldNotDone, RequestError::NoLeader, self.unknown())
-                }
+                What::Propose(_) | What::Change(_) => self.unknown(),
                 What::Transfer(_) => RequestError::TransferFailed,
                 What::Read(_) | What::ReadStale => or_else,
             },

@@ -19,7 +19,7 @@ impl Service {
         out: &mut Vec<ServiceAction>,
     ) {
         match answer {
-            Answer::ReadAt(index) if index <= self.replica.applied() || mutant!(ReadBeforeApplied) => {
+            Answer::ReadAt(index) if index <= self.replica.applied() => {
                 self.read_now(asker, out);
             }
             Answer::ReadAt(index) => {
@@ -90,7 +90,7 @@ impl Service {
             return;
         };
         let hold_until = waiter.hold_until;
-        if at <= self.replica.node().durable_commit() || mutant!(StaleReadBeforeDurable) {
+        if at <= self.replica.node().durable_commit() {
             return self.show(now, asker, out);
         }
         self.waiters.set(asker, State::Showing { at }, Some(hold_until));
@@ -119,6 +119,6 @@ impl Service {
     }
 
     pub(super) fn has_replayed(&self) -> bool {
-        self.stale_from.is_some_and(|from| self.replica.applied() >= from) || mutant!(StaleReadBeforeReplay)
+        self.stale_from.is_some_and(|from| self.replica.applied() >= from)
     }
 }

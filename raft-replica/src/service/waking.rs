@@ -4,7 +4,7 @@ use raftkit_core::{LogIndex, Time};
 
 use super::options::{CATCH_UP, LATE, WAY_BACK};
 use super::waiters::{Asker, Cause, State, What};
-use super::{Reply, RequestError, Service, ServiceAction};
+use super::{RequestError, Service, ServiceAction};
 
 impl Service {
     /// Wakes those that waited for what has come about.
@@ -64,12 +64,6 @@ impl Service {
                     self.try_again(now, asker, out);
                 }
                 (State::Held, _) => self.fail(asker, RequestError::NoLeader, out),
-                (state, What::Propose(_)) if mutant!(LateAnswerTold) => {
-                    if let Asker::Client(request) = asker {
-                        out.push(ServiceAction::Reply { request, reply: Reply::Failed(self.unknown()) });
-                    }
-                    self.waiters.set(asker, state, None);
-                }
                 (_, _) => {
                     let error = self.given_up(waiter, RequestError::NotConfirmed);
                     self.fail(asker, error, out);

@@ -83,7 +83,7 @@ impl Incoming {
     /// Takes note of an answer. True when nobody waits for it any more.
     fn is_stale(&mut self) -> bool {
         self.unanswered = self.unanswered.saturating_sub(1);
-        let stale = self.stale > 0 && !mutant!(StaleAnswerHeard);
+        let stale = self.stale > 0;
         self.stale = self.stale.saturating_sub(1);
         stale
     }
@@ -107,14 +107,7 @@ impl Incoming {
     pub(crate) fn persisted(&mut self, seq: WriteSeq) -> bool {
         let before = self.switched.len();
         self.switched.retain(|_, write| *write > seq);
-        let followed = self.switched.len() != before;
-        if followed && mutant!(IncomingForgottenByInstall) {
-            self.current = None;
-        }
-        if followed && mutant!(FirstResetFreesAll) {
-            self.switched.clear();
-        }
-        followed
+        self.switched.len() != before
     }
 
     pub(crate) fn give(&mut self, now: Time, input: ReceiverInput, out: &mut Vec<Action>) {
@@ -142,9 +135,6 @@ impl Incoming {
                 ReceiverOutput::Install(_manifest) => {
                     if let Some(file) = self.whole.take() {
                         out.push(Action::Machine(MachineWork::Restore(file)));
-                        if mutant!(InstalledSaidEarly) {
-                            return self.give(now, ReceiverInput::Installed, out);
-                        }
                     }
                 }
                 ReceiverOutput::Discard => {

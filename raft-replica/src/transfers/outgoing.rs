@@ -51,10 +51,10 @@ impl Making {
 impl Outgoing {
     /// The lowest index from which the log must go on for what is on its way.
     pub(crate) fn needed(&self) -> Option<LogIndex> {
-        let making = self.making.filter(|_| !mutant!(CutBeforeSnapshotDurable)).map(Making::floor);
+        let making = self.making.map(Making::floor);
         let peers = self.peers.values().filter_map(Peer::needs_log_from);
         let sent = peers.chain(self.latest.as_ref().map(|manifest| manifest.id.index));
-        sent.filter(|_| !mutant!(TransferLogNotKept)).chain(making).min()
+        sent.chain(making).min()
     }
 
     /// The snapshots that must stay on disk.
@@ -65,7 +65,7 @@ impl Outgoing {
             Making::Viewing(_) => None,
             Making::Writing(id) => Some(id),
         });
-        sent.chain(made.filter(|_| !mutant!(WrittenNotKept))).chain(self.latest.as_ref().map(|it| it.id))
+        sent.chain(made).chain(self.latest.as_ref().map(|it| it.id))
     }
 
     /// Forgets the newest snapshot once nobody needs it.
@@ -110,7 +110,6 @@ impl Outgoing {
     ) -> Ended {
         if let Some(Peer::Failed { at, asked }) = self.peers.get_mut(&to)
             && now < at.after(RETRY_AFTER)
-            && !mutant!(RetriedAtOnce)
         {
             *asked = Some(at_least);
             return Ended::new();
@@ -185,9 +184,7 @@ impl Outgoing {
         let Ok(manifest) = result else {
             for (to, _) in waiting {
                 self.peers.insert(to, Peer::Failed { at: now, asked: None });
-                if !mutant!(BuildFailureNotReported) {
-                    ended.push((to, SnapshotSent::Failed));
-                }
+                ended.push((to, SnapshotSent::Failed));
             }
             return ended;
         };
@@ -243,7 +240,7 @@ impl Outgoing {
             Ok(bytes) => SenderInput::ChunkRead { chunk, bytes },
             Err(_unreadable) => {
                 // Nor will it be the next time.
-                self.latest.take_if(|latest| latest.id == snapshot && !mutant!(UnreadableOfferedAgain));
+                self.latest.take_if(|latest| latest.id == snapshot);
                 SenderInput::ReadFailed
             }
         };
@@ -278,9 +275,7 @@ impl Outgoing {
                         SnapshotSent::Failed => Peer::Failed { at: now, asked: None },
                     };
                     self.peers.insert(to, peer);
-                    if result != SnapshotSent::Failed || !mutant!(SendFailureNotReported) {
-                        ended.push((to, result));
-                    }
+                    ended.push((to, result));
                 }
             }
         }

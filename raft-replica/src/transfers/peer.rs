@@ -79,7 +79,7 @@ impl Peer {
     pub(crate) fn needs_log_from(&self) -> Option<LogIndex> {
         match self {
             Self::Sending(sender) => Some(sender.manifest().id.index),
-            Self::CatchingUp { from, .. } => Some(*from).filter(|_| !mutant!(CutOnceInstalled)),
+            Self::CatchingUp { from, .. } => Some(*from),
             Self::Waiting(_) | Self::Failed { .. } => None,
         }
     }
@@ -87,8 +87,7 @@ impl Peer {
     /// True when the newest snapshot may be of use to it.
     pub(crate) fn needs_latest(&self) -> bool {
         match self {
-            Self::Waiting(_) | Self::Sending(_) => true,
-            Self::Failed { .. } => !mutant!(LatestDroppedByFailure),
+            Self::Waiting(_) | Self::Sending(_) | Self::Failed { .. } => true,
             Self::CatchingUp { .. } => false,
         }
     }
