@@ -4,7 +4,6 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::backlog::{Amount, Backlog};
-use crate::quorum::Use;
 use crate::raft::Node;
 use crate::role::{Leader, Open, Role};
 use crate::{
@@ -16,14 +15,13 @@ impl Node {
     pub(crate) fn on_propose(&mut self, proposals: Vec<Proposal>, effects: &mut Effects) {
         // Whoever waits a moment and asks again finds the successor, or this node still leading.
         let successor = self.transfer.as_ref().map(|transfer| transfer.to);
-        let successor = mutant!(self.config, ProposalsInTransfer, None, successor);
         let Role::Leader(leader) = &mut self.role else {
             return refuse(proposals, Outcome::NotLeader(self.leader()), effects);
         };
         if let Some(successor) = successor {
             return refuse(proposals, Outcome::NotLeader(Some(successor)), effects);
         }
-        let limit = mutant!(self.config, UncommittedIgnored, usize::MAX, self.config.uncommitted_bytes_max);
+        let limit = self.config.uncommitted_bytes_max;
         let (proposals, amount) = leader.admit(proposals, limit, &self.backlog, self.now, effects);
         let (term, first, before) = (self.term, self.log.last_index().next(), leader.open_bytes);
         let entries: Entries = proposals
@@ -54,9 +52,7 @@ impl Node {
         let mut bytes = 0_usize;
         for entry in &entries {
             bytes = bytes.saturating_add(entry.weight());
-            if let Payload::Membership(membership) = &entry.payload
-                && !mutant!(self.config, ActsWhenCommitted)
-            {
+            if let Payload::Membership(membership) = &entry.payload {
                 self.memberships.append(entry.id.index, Arc::clone(membership));
             }
         }
@@ -66,7 +62,6 @@ impl Node {
     /// A write is durable: what waited for it goes on.
     pub(crate) fn on_persisted(&mut self, seq: WriteSeq, effects: &mut Effects) {
         let Some(last) = self.writes.persisted(self.now, seq) else { return };
-        let last = mutant!(self.config, OldWriteCompletesNew, self.log.last_index(), last);
         self.log.persisted_to(last);
         if self.writes.is_idle() && self.commit_due.is_some() {
             self.commit_due = None; // Counted anew from here.
@@ -80,34 +75,28 @@ impl Node {
     /// Raises a leader's commit index to what a quorum holds durably, itself included once its own disk has it.
     pub(crate) fn advance_leader_commit(&mut self, effects: &mut Effects) {
         let Role::Leader(leader) = &self.role else { return };
-        if self.commit == self.log.last_index() && !mutant!(self.config, CommitGoesBack) {
+        if self.commit == self.log.last_index() {
             return;
         }
         let (own, durable) = (self.config.node, self.log.durable());
-        let durable = mutant!(self.config, LeaderCountsBeforeDisk, self.log.last_index(), durable);
         let holds = |node| {
             if node == own {
                 return durable;
             }
             let Some(peer) = leader.progress.get(&node) else { return LogIndex::ZERO };
-            mutant!(self.config, RegressedPeerCounted, peer.match_index, peer.counted_match())
+            peer.counted_match()
         };
-        let agreed = self.agreed(Use::Commit, holds);
+        let agreed = self.agreed(holds);
         // Only entries of this term are committed by counting (paper, section 5.4.2 and Figure 8).
-        if let Some(index) = agreed.filter(|index| {
-            self.log.term(*index) == Some(self.term) || mutant!(self.config, OldTermCommitted)
-        }) {
+        if let Some(index) = agreed.filter(|index| self.log.term(*index) == Some(self.term)) {
             self.advance_commit(index, effects);
         }
     }
 
     /// Everything up to `index` is committed.
     pub(crate) fn advance_commit(&mut self, index: LogIndex, effects: &mut Effects) {
-        if index <= self.commit && !(mutant!(self.config, CommitGoesBack) && index < self.commit) {
+        if index <= self.commit {
             return;
-        }
-        if mutant!(self.config, ActsWhenCommitted) {
-            self.act_when_committed(index);
         }
         self.commit = index;
         let term = self.term;
@@ -123,8 +112,7 @@ impl Node {
 
     /// Hands what is committed and durable here to the state machine, once.
     pub(crate) fn hand_out_committed(&mut self, effects: &mut Effects) {
-        let last =
-            mutant!(self.config, AppliedBeforeDurable, self.commit, self.commit.min(self.log.durable()));
+        let last = self.commit.min(self.log.durable());
         if last <= self.handed {
             return;
         }
@@ -212,7 +200,7 @@ impl Leader {
     }
 
     fn leave_open(&self, term: Term, effects: &mut Effects) {
-        if let Some(change) = self.change.filter(|_| !mutant!(ChangeNeverAnswered)) {
+        if let Some(change) = self.change {
             effects.done.push(Done { ticket: change.ticket, outcome: Outcome::Unknown(change.first) });
         }
         for open in &self.open {

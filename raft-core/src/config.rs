@@ -41,9 +41,6 @@ pub struct Config {
     pub commit_budget: Duration,
     /// The newest entries are held in memory up to so many bytes, to be replicated and applied without a read.
     pub tail_bytes_max: usize,
-    /// The bug that is switched on; none for right behaviour.
-    #[cfg(mutants)]
-    pub mutant: Option<crate::Mutant>,
 }
 
 impl Config {
@@ -67,8 +64,6 @@ impl Config {
             uncommitted_bytes_max: 64 * MIB,
             commit_budget: Duration::from_millis(500),
             tail_bytes_max: 32 * MIB,
-            #[cfg(mutants)]
-            mutant: crate::Mutant::from_environment(),
         }
     }
 

@@ -6,7 +6,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 
 use crate::lease::Rounds;
 use crate::progress::Progress;
-use crate::quorum::Tally;
+use crate::quorum::{self, Tally};
 use crate::raft::{COUNT_MAX, Grant, Node};
 use crate::read_index::LeaderReads;
 use crate::role::{Election, Leader, Role};
@@ -43,8 +43,7 @@ impl Node {
     /// True while a vote would break what this node promised to the last leader it heard, or may have promised before
     /// it was started. A leader promises to itself.
     pub(crate) fn is_sticky(&self) -> bool {
-        let promised = self.now < self.sticky_until && !mutant!(self.config, NotSticky);
-        promised || (self.is_leader() && !mutant!(self.config, LeaderGrantsVote))
+        self.now < self.sticky_until || self.is_leader()
     }
 
     /// The time to hear a leader, or to end an election, is over.
@@ -55,7 +54,7 @@ impl Node {
         let stalled =
             self.writes.stuck_since().is_some_and(|since| since.after(self.config.write_stall) <= self.now);
         // Who does not vote, or whose own vote could not become durable, would only disrupt.
-        let may = self.may_campaign() || mutant!(self.config, LearnerCampaigns);
+        let may = self.may_campaign();
         if !may || stalled {
             if self.leader().is_some() {
                 self.become_follower(self.term, None, effects);
@@ -90,18 +89,13 @@ impl Node {
         self.campaign_at = self.now.after(self.rng.between(timeout, timeout + timeout / 2));
         let body = RequestVote { last: self.log.last(), reason, request };
         self.ask_voters(&Body::RequestVote(body), effects);
-        if mutant!(self.config, OwnVoteBeforeDurable) {
-            self.count_own_vote(effects);
-        }
     }
 
     fn ask_voters(&self, body: &Body, effects: &mut Effects) {
         let envelope = self.envelope();
         let membership = self.memberships.current();
-        let others = membership.members().keys().filter(|id| {
-            (membership.is_voter(**id) || mutant!(self.config, LearnerVoteCounted))
-                && **id != self.config.node
-        });
+        let others =
+            membership.members().keys().filter(|id| membership.is_voter(**id) && **id != self.config.node);
         effects.messages.extend(others.map(|id| envelope.to(*id, body.clone())));
     }
 
@@ -110,14 +104,8 @@ impl Node {
         let granted = ask.campaign_term > self.term
             && ask.campaign_term.0 <= COUNT_MAX
             && self.is_up_to_date(ask.last)
-            && (self.is_sound() || mutant!(self.config, DamagedPreVotes))
-            && (!self.is_sticky() || mutant!(self.config, PreVoteNotSticky));
-        if mutant!(self.config, PreVoteRaisesTerm) && ask.campaign_term > self.term {
-            self.become_follower(ask.campaign_term, None, effects);
-        }
-        if mutant!(self.config, PreVoteChangesVote) && granted {
-            self.vote = Some(from);
-        }
+            && self.is_sound()
+            && !self.is_sticky();
         let vote = if granted { Vote::Granted } else { Vote::Refused };
         let answer = PreVoteResponse { vote, campaign_term: ask.campaign_term, request: ask.request };
         effects.messages.push(self.envelope().to(from, Body::PreVoteResponse(answer)));
@@ -131,8 +119,8 @@ impl Node {
     ) {
         let next = self.term.next();
         if let Role::PreCandidate(election) = &mut self.role
-            && (election.request == answer.request || mutant!(self.config, OldPreVoteCounted))
-            && (answer.campaign_term == next || mutant!(self.config, OldPreVoteCounted))
+            && election.request == answer.request
+            && answer.campaign_term == next
         {
             election.votes.entry(from).or_insert(answer.vote);
             self.count_pre_votes(effects);
@@ -164,19 +152,11 @@ impl Node {
         };
         let sticky = self.is_sticky() && ask.reason == CampaignReason::LeaderTimeout;
         // The one voted for may ask again, but only from the data folder that got the vote.
-        let free = match self.vote {
-            None => true,
-            Some(vote) => {
-                let same = self.vote_store == Some(store) || mutant!(self.config, VoteStoreIgnored);
-                (vote == from && same) || mutant!(self.config, VotesTwice)
-            }
-        };
+        let free = self.vote.is_none_or(|vote| vote == from && self.vote_store == Some(store));
         let current = self.is_up_to_date(ask.last);
-        let sound = self.is_sound() || mutant!(self.config, DamagedVotes);
+        let sound = self.is_sound();
         let granted = term == self.term && waits && free && !sticky && current && sound;
-        let votes = !mutant!(self.config, LearnerRefusesVote)
-            || self.memberships.current().is_voter(self.config.node);
-        if !granted || !votes {
+        if !granted {
             let answer = RequestVoteResponse { vote: Vote::Refused, request: ask.request };
             effects.messages.push(self.envelope().to(from, Body::RequestVoteResponse(answer)));
             return;
@@ -191,18 +171,12 @@ impl Node {
 
     /// True when a log that ends with `last` lacks nothing that may be committed (paper, section 5.4.1).
     fn is_up_to_date(&self, last: LogId) -> bool {
-        let own = self.log.last();
-        mutant!(
-            self.config,
-            LogsComparedIndexFirst,
-            (last.index, last.term) >= (own.index, own.term),
-            last >= own
-        )
+        last >= self.log.last()
     }
 
     /// Sends the vote once the disk will not forget it.
     pub(crate) fn release_grant(&mut self, effects: &mut Effects) {
-        let durable = mutant!(self.config, VoteBeforeDurable, self.hard_state(), self.writes.durable());
+        let durable = self.writes.durable();
         if let Some(grant) = self.grant
             && durable.term == self.term
             && durable.vote == Some(grant.to)
@@ -215,7 +189,7 @@ impl Node {
 
     /// Counts its own vote once it is durable.
     pub(crate) fn count_own_vote(&mut self, effects: &mut Effects) {
-        let durable = mutant!(self.config, OwnVoteBeforeDurable, self.hard_state(), self.writes.durable());
+        let durable = self.writes.durable();
         let own = self.config.node;
         if let Role::Candidate(election) = &mut self.role
             && durable.term == self.term
@@ -233,15 +207,8 @@ impl Node {
         effects: &mut Effects,
     ) {
         if let Role::Candidate(election) = &mut self.role
-            && (election.request == answer.request || mutant!(self.config, OldVoteCounted))
+            && election.request == answer.request
         {
-            let membership = self.memberships.current();
-            let from = mutant!(
-                self.config,
-                DuplicateVoteCounted,
-                crate::mutants::count_twice(membership, &election.votes, from),
-                from
-            );
             election.votes.entry(from).or_insert(answer.vote);
             self.count_votes(effects);
             if answer.vote == Vote::Refused && matches!(self.role, Role::Candidate(_)) {
@@ -274,7 +241,7 @@ impl Node {
     /// How this election stands.
     fn tally(&self, election: &Election) -> Tally {
         let membership = self.memberships.current();
-        crate::mutants::tally(&self.config, membership, &election.votes)
+        quorum::tally(membership, |node| election.votes.get(&node).copied())
     }
 
     /// The election is lost: wait for who won it, and not long if nobody did.
@@ -286,9 +253,6 @@ impl Node {
     /// Leads, and says so with an entry of its own: only through one does it learn what is committed (paper, section
     /// 8).
     fn become_leader(&mut self, effects: &mut Effects) {
-        if mutant!(self.config, NewLeaderDropsTail) {
-            self.truncate_from(self.commit.next());
-        }
         let last = self.log.last_index();
         let own = self.config.node;
         let members = self.memberships.current().members();
@@ -311,9 +275,7 @@ impl Node {
             lease_over: false,
         }));
         self.leader_heard = None;
-        if !mutant!(self.config, NoEntryAtTermStart) {
-            self.append_own(Payload::Noop, None);
-        }
+        self.append_own(Payload::Noop, None);
         self.settle_transfer(effects);
     }
 

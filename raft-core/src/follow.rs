@@ -46,12 +46,7 @@ impl Node {
             Accepted::Conflict(outcome) => self.answer_leader(outcome, effects),
             Accepted::Verified(index) => {
                 // Not further than this message proves: what follows here may be another leader's.
-                let proven = mutant!(self.config, CommitToLast, self.log.last_index(), index);
-                self.advance_commit(
-                    mutant!(self.config, CommitBeyondLog, commit, commit.min(proven)),
-                    effects,
-                );
-                let index = mutant!(self.config, AckOfWholeLog, self.log.last_index(), index);
+                self.advance_commit(commit.min(index), effects);
                 if let Role::Follower(following) = &mut self.role {
                     following.verified = following.verified.max(index).max(self.commit);
                 }
@@ -87,8 +82,7 @@ impl Node {
     /// Brings the log in line with what the leader sent (paper, section 5.3).
     fn accept(&mut self, append: AppendEntries) -> Accepted {
         let prev = append.prev;
-        let compacted = mutant!(self.config, CompactedPrevConflicts) && prev.index < self.log.base().index;
-        if prev.index <= self.commit && !compacted {
+        if prev.index <= self.commit {
             // Every leader holds what is committed, so it matches, also where it is compacted away.
             if self.log.term(prev.index).is_some_and(|term| term != prev.term) {
                 return Accepted::Contradiction(prev.index);
@@ -100,18 +94,13 @@ impl Node {
             let hint = hint.unwrap_or(self.log.base());
             return Accepted::Conflict(AppendOutcome::Conflict { refused: prev.index, hint });
         }
-        if mutant!(self.config, OldAppendTruncates) && !append.entries.is_empty() {
-            self.truncate_from(prev.index.next());
-        }
         let verified = append.entries.last_index().unwrap_or(prev.index);
         let fresh = self.fresh(append.entries);
         let Some(LogId { term, index }) = fresh.first().map(|entry| entry.id) else {
             return Accepted::Verified(verified);
         };
         // Behind a compacted entry, whose term alone is known, a lower term cannot follow.
-        if index <= self.commit && !mutant!(self.config, CommittedTailTruncated)
-            || self.log.term(prev_of(index)).is_some_and(|prev| prev > term)
-        {
+        if index <= self.commit || self.log.term(prev_of(index)).is_some_and(|prev| prev > term) {
             return Accepted::Contradiction(index);
         }
         if index <= self.log.last_index() {
@@ -127,22 +116,15 @@ impl Node {
             return entries;
         }
         let base = self.log.base().index;
-        let held = entries.iter().take_while(|it| it.id.index <= base || self.is_held(it.id)).count();
+        let held = entries.iter().take_while(|it| it.id.index <= base || self.log.holds(it.id)).count();
         entries.part(held..entries.len())
-    }
-
-    /// Whether the log holds this very entry.
-    fn is_held(&self, id: LogId) -> bool {
-        mutant!(self.config, ConflictTakenForHeld, self.log.last_index() >= id.index, self.log.holds(id))
     }
 
     /// Drops a tail that another leader left.
     pub(crate) fn truncate_from(&mut self, index: LogIndex) {
         self.log.truncate_from(index);
         self.writes.truncate_from(index);
-        if !mutant!(self.config, TruncatedMembershipStays) {
-            self.memberships.truncate_from(index);
-        }
+        self.memberships.truncate_from(index);
         if let Role::Follower(following) = &mut self.role {
             let before = prev_of(index);
             following.verified = following.verified.min(before);
@@ -152,9 +134,8 @@ impl Node {
     /// What this follower may acknowledge: what it holds durably, of a leader whose term is durable too. None while
     /// something that the leader waits for is on its way to the disk.
     fn durable_match(&self, following: &Following) -> Option<LogIndex> {
-        let term_durable =
-            self.writes.durable().term >= self.term || mutant!(self.config, AckBeforeTermDurable);
-        let log_durable = self.log.durable() >= following.verified || mutant!(self.config, AckBeforeDurable);
+        let term_durable = self.writes.durable().term >= self.term;
+        let log_durable = self.log.durable() >= following.verified;
         (term_durable && log_durable).then_some(following.verified)
     }
 
@@ -194,7 +175,7 @@ impl Node {
     fn answer_leader(&mut self, outcome: AppendOutcome, effects: &mut Effects) {
         let (envelope, health) = (self.envelope(), self.health.health());
         // A damaged node does not vote anyway, and its promise is part of no lease.
-        let promises = self.is_sound() || mutant!(self.config, DamagedPromiseCounted);
+        let promises = self.is_sound();
         let promise = if promises { self.durable_promise() } else { Duration::ZERO };
         let Role::Follower(following) = &mut self.role else { return };
         let Some(leader) = following.leader else { return };

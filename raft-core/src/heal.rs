@@ -74,9 +74,6 @@ impl Node {
     pub(crate) fn heal(&mut self, effects: &mut Effects) {
         match self.health {
             Condition::Sound => {}
-            Condition::Damaged if mutant!(self.config, HealsAtOnce) => {
-                self.health = Condition::Healing { to: self.commit };
-            }
             Condition::Damaged => {
                 let request = self.next_request();
                 self.ask_how_far(request, effects);
@@ -86,8 +83,8 @@ impl Node {
             }
             Condition::Asked { .. } => {}
             Condition::Healing { to } => {
-                let committed = self.commit >= to || mutant!(self.config, HealsUncommitted);
-                let durable = self.log.durable() >= to || mutant!(self.config, HealsBeforeDurable);
+                let committed = self.commit >= to;
+                let durable = self.log.durable() >= to;
                 if committed && durable {
                     self.health = Condition::Sound;
                     self.acknowledge_healed(effects);
@@ -99,15 +96,14 @@ impl Node {
     fn ask_how_far(&mut self, request: RequestId, effects: &mut Effects) {
         let Some(leader) = self.leader() else { return };
         self.health = Condition::Asked { request, again_at: self.now.after(self.config.heartbeat_interval) };
-        let mode = mutant!(self.config, HealsByLease, ReadMode::Lease, ReadMode::Quorum);
-        let ask = ReadIndex { mode, asker: Health::Damaged, request };
+        let ask = ReadIndex { mode: ReadMode::Quorum, asker: Health::Damaged, request };
         effects.messages.push(self.envelope().to(leader, Body::ReadIndex(ask)));
     }
 
     /// The leader answers how far to heal; none when it cannot say yet, which is asked again later.
     pub(crate) fn on_heal_answer(&mut self, answer: ReadIndexResponse) {
         if let Condition::Asked { request, .. } = self.health
-            && (request == answer.request || mutant!(self.config, OldHealAnswerTaken))
+            && request == answer.request
             && let Some(to) = answer.index
         {
             self.health = Condition::Healing { to };

@@ -19,28 +19,21 @@ impl Node {
         if !self.hears(&message) {
             return;
         }
-        let campaign_at = self.campaign_at;
         if message.term > self.term && !self.settle_term(&message, effects) {
             return;
         }
         let Message { from, from_store, from_incarnation, term, body, .. } = message;
         let current = term == self.term;
         match body {
-            Body::PreVote(_) if mutant!(self.config, LowerTermPreVoteDropped) && term < self.term => {}
             Body::PreVote(body) => self.on_pre_vote(from, body, effects),
-            Body::PreVoteResponse(_)
-                if mutant!(self.config, LowerTermPreVoteAnswerDropped) && term < self.term => {}
             // Its term may be lower than ours: whoever campaigned in vain is ahead of those it asks.
             Body::PreVoteResponse(body) => self.on_pre_vote_response(from, body, effects),
             Body::RequestVote(body) => {
                 self.on_request_vote(from, from_store, term, body, effects);
-                self.campaign_at = mutant!(self.config, GrantKeepsTimer, campaign_at, self.campaign_at);
             }
-            Body::RequestVoteResponse(body) if current || mutant!(self.config, OldVoteCounted) => {
-                self.on_vote_response(from, body, effects);
-            }
+            Body::RequestVoteResponse(body) if current => self.on_vote_response(from, body, effects),
             Body::AppendEntries(body) => self.on_append_entries(from, from_incarnation, term, body, effects),
-            Body::AppendEntriesResponse(body) if current || mutant!(self.config, OldAnswerCounted) => {
+            Body::AppendEntriesResponse(body) if current => {
                 self.on_append_response(from, from_incarnation, body, effects);
             }
             Body::ReadIndex(body) => self.on_read_index(from, body, effects),
@@ -70,7 +63,7 @@ impl Node {
             return self.hears_stranger(message);
         }
         if known.is_some_and(|life| life.incarnation > incarnation) {
-            return mutant!(self.config, EarlierLifeCounted);
+            return false;
         }
         let is_new_life = known.is_some_and(|life| life.incarnation < incarnation);
         self.lives.insert(from, Life { store, incarnation, member_in: membership.id() });
@@ -83,9 +76,6 @@ impl Node {
     /// What is heard from a node, or a data folder, that the membership does not name.
     fn hears_stranger(&self, message: &Message) -> bool {
         match &message.body {
-            Body::AppendEntries(_) if mutant!(self.config, UnknownLeaderIgnored) => false,
-            Body::PreVote(_) | Body::RequestVote(_) if mutant!(self.config, UnknownCandidateIgnored) => false,
-            Body::RequestVoteResponse(_) if mutant!(self.config, StrangerVoteCounted) => true,
             // A leader or candidate may have been added, or given another data folder, by entries that this node still
             // lacks: whoever has the longer log decides (thesis, section 4.2.2).
             Body::AppendEntries(_) | Body::PreVote(_) | Body::RequestVote(_) => true,
@@ -95,7 +85,7 @@ impl Node {
             Body::PreVoteResponse(_)
             | Body::RequestVoteResponse(_)
             | Body::AppendEntriesResponse(_)
-            | Body::ReadIndex(_) => mutant!(self.config, WipedStoreCounted),
+            | Body::ReadIndex(_) => false,
         }
     }
 

@@ -7,7 +7,6 @@
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
-use crate::quorum::Use;
 use crate::raft::Node;
 use crate::role::{Leader, Role};
 use crate::{Health, Time};
@@ -75,34 +74,26 @@ impl Node {
     #[must_use]
     pub fn lease_until(&self) -> Option<Time> {
         let Role::Leader(leader) = &self.role else { return None };
-        let lease_over = leader.lease_over && !mutant!(self.config, LeaseBackAfterTransfer);
-        let handed_over = (lease_over || self.is_transferring()) && !mutant!(self.config, LeaseInTransfer);
-        let started = self.commit >= leader.term_start || mutant!(self.config, LeaseBeforeTermCommit);
+        let handed_over = leader.lease_over || self.is_transferring();
+        let started = self.commit >= leader.term_start;
         if handed_over || !started {
             return None;
         }
-        if mutant!(self.config, LeaseWithoutQuorum) {
-            return Some(Time(u64::MAX));
-        }
-        let error = mutant!(self.config, LeaseIgnoresClockError, Duration::ZERO, self.config.clock_error);
         // A leader grants no vote while it leads, so its own promise has no end.
         let until =
             |node| if node == self.config.node { Time(u64::MAX) } else { promised_until(leader, node) };
-        let promised = self.agreed(Use::Lease, until)?;
-        Some(if promised == Time(u64::MAX) { promised } else { promised.before(error) })
+        let promised = self.agreed(until)?;
+        Some(if promised == Time(u64::MAX) { promised } else { promised.before(self.config.clock_error) })
     }
 
     /// True when no other node can lead now.
     pub(crate) fn holds_lease(&self) -> bool {
-        self.lease_until().is_some_and(|until| self.now < until || mutant!(self.config, ExpiredLeaseUsed))
+        self.lease_until().is_some_and(|until| self.now < until)
     }
 }
 
 fn promised_until(leader: &Leader, node: crate::NodeId) -> Time {
-    let sound = leader
-        .progress
-        .get(&node)
-        .filter(|peer| peer.health == Health::Sound || mutant!(DamagedPromiseCounted));
+    let sound = leader.progress.get(&node).filter(|peer| peer.health == Health::Sound);
     sound.map_or(Time(0), |peer| peer.promised_until)
 }
 

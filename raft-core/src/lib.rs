@@ -90,11 +90,6 @@
 #![no_std]
 
 extern crate alloc;
-#[cfg(mutants)]
-extern crate std;
-
-#[macro_use]
-mod mutants;
 
 mod backlog;
 mod commit;
@@ -155,10 +150,6 @@ pub use message::{
     PreVoteResponse, ReadIndex, ReadIndexResponse, RequestId, RequestVote, RequestVoteResponse, TimeoutNow,
     Vote,
 };
-#[cfg(mutants)]
-pub use mutants::Mutant;
-#[doc(hidden)]
-pub use mutants::has_mutant;
 pub use raft::Node;
 pub use status::{PeerState, PeerStatus, Status};
 pub use types::{ClusterId, Incarnation, LogId, LogIndex, NodeId, StoreId, Term, Ticket, Time, WriteSeq};

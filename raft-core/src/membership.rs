@@ -238,13 +238,12 @@ impl Membership {
     pub(crate) fn join(&self, target: &Self) -> Self {
         let mut members = self.members.clone();
         members.extend(target.members.iter().map(|(node, member)| (*node, member.clone())));
-        let stay = mutant!(RemovedStayLearners);
-        let leaving = members.keys().filter(|node| !target.contains(**node) && !stay).copied().collect();
+        let leaving = members.keys().filter(|node| !target.contains(**node)).copied().collect();
         Self {
             id: target.id,
             members,
             voters: target.voters.clone(),
-            outgoing: if mutant!(JointWithoutOutgoing) { BTreeSet::new() } else { self.voters.clone() },
+            outgoing: self.voters.clone(),
             staging: target.staging.clone(),
             leaving,
         }

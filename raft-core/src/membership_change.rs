@@ -37,7 +37,6 @@ impl Node {
                     leader.change = Some(OpenChange { ticket, first });
                 }
             }
-            Err(Outcome::Refused(_)) if mutant!(self.config, SecondChangeIgnored) => {}
             Err(outcome) => effects.done.push(Done { ticket, outcome }),
         }
     }
@@ -45,26 +44,23 @@ impl Node {
     /// Appends the first entry of the change, or says why not.
     fn begin_change(&mut self, seen: LogId, target: Membership) -> Result<LogId, Outcome> {
         let Role::Leader(leader) = &self.role else { return Err(Outcome::NotLeader(self.leader())) };
-        if let Some(transfer) = &self.transfer
-            && !mutant!(self.config, ChangeInTransfer)
-        {
+        if let Some(transfer) = &self.transfer {
             return Err(Outcome::NotLeader(Some(transfer.to)));
         }
         let current = self.memberships.current();
-        if current.id() != seen && !mutant!(self.config, ChangeIgnoresSeen) {
+        if current.id() != seen {
             return Err(Outcome::Conflict(current.id()));
         }
         let settled = !current.is_joint() && self.memberships.is_committed(self.commit);
-        if !settled && !mutant!(self.config, SecondChangeTaken) {
+        if !settled {
             return Err(Outcome::Refused(ChangeRefused::InProgress));
         }
-        if self.commit < leader.term_start && !mutant!(self.config, ChangeBeforeTermCommit) {
+        if self.commit < leader.term_start {
             return Err(Outcome::Refused(ChangeRefused::NotReady));
         }
         check_target(current, &target).map_err(Outcome::Refused)?;
         let is_damaged = |node: &&NodeId| {
-            !mutant!(self.config, DamagedMadeVoter)
-                && !current.voters().contains(*node)
+            !current.voters().contains(*node)
                 && leader.progress.get(*node).is_some_and(|peer| peer.health == Health::Damaged)
         };
         if let Some(node) = target.voters().iter().find(is_damaged) {
@@ -87,20 +83,11 @@ impl Node {
     /// The membership in force may just have been committed: leave joint, answer who asked, and step down where this node
     /// does not vote any more.
     pub(crate) fn settle_membership(&mut self, effects: &mut Effects) {
-        if mutant!(self.config, LeavesJointAgain) && self.leave_joint_again() {
-            return;
-        }
         let Role::Leader(leader) = &self.role else { return };
         if !self.memberships.is_committed(self.commit) || self.commit < leader.term_start {
             return;
         }
         if self.memberships.current().is_joint() {
-            if mutant!(self.config, NewLeaderStaysJoint) && leader.change.is_none() {
-                return;
-            }
-            if mutant!(self.config, AnsweredWhenJoint) {
-                self.answer_change(effects);
-            }
             let left = self.memberships.current().leave();
             self.append_membership(left);
             return;
@@ -108,7 +95,7 @@ impl Node {
         let (own, current) = (self.config.node, self.memberships.current());
         let (id, votes) = (current.id(), current.is_voter(own));
         let Role::Leader(leader) = &mut self.role else { return };
-        leader.resigns = !votes && !mutant!(self.config, RemovedLeaderStays);
+        leader.resigns = !votes;
         if let Some(change) = leader.change.take() {
             effects.done.push(Done { ticket: change.ticket, outcome: Outcome::Committed(id) });
         }
@@ -119,9 +106,7 @@ impl Node {
     /// A leader that removed itself has led until its removal was committed, without counting itself (thesis, section
     /// 4.2.2). Now that its followers know, the best of them need not wait for a time-out.
     pub(crate) fn resign(&mut self, effects: &mut Effects) {
-        let early = mutant!(self.config, RemovedLeaderLeavesEarly)
-            && !self.memberships.current().is_voter(self.config.node);
-        if matches!(&self.role, Role::Leader(leader) if leader.resigns || early) {
+        if matches!(&self.role, Role::Leader(leader) if leader.resigns) {
             self.hand_over(effects);
         }
     }
@@ -131,15 +116,12 @@ impl Node {
     pub(crate) fn may_campaign(&self) -> bool {
         let votes = |membership: &Membership| {
             let own = self.config.node;
-            membership.is_voter(own)
-                && (membership.store(own) == Some(self.config.store) || mutant!(self.config, WipedCampaigns))
+            membership.is_voter(own) && membership.store(own) == Some(self.config.store)
         };
         let current = self.memberships.current();
         let votes = votes(current)
-            || !self.memberships.is_committed(self.commit)
-                && votes(self.memberships.previous())
-                && !mutant!(self.config, RemovedKeepsSilent);
-        votes && (self.is_sound() || mutant!(self.config, DamagedCampaigns))
+            || !self.memberships.is_committed(self.commit) && votes(self.memberships.previous());
+        votes && self.is_sound()
     }
 }
 
@@ -153,7 +135,6 @@ pub(crate) fn check_target(current: &Membership, target: &Membership) -> Result<
     }
     let changed = |node: &&NodeId| target.contains(**node) && target.store(**node) != current.store(**node);
     match current.voters().iter().find(changed) {
-        Some(_) if mutant!(StoreSwapTaken) => Ok(()),
         Some(node) => Err(ChangeRefused::StoreChanged { node: *node }),
         None => Ok(()),
     }
@@ -162,5 +143,5 @@ pub(crate) fn check_target(current: &Membership, target: &Membership) -> Result<
 /// True when the voters of both differ by at most one: then any majority of the one shares a node with any of the other
 /// (thesis, section 4.1).
 pub(crate) fn is_single(current: &Membership, target: &Membership) -> bool {
-    current.voters().symmetric_difference(target.voters()).count() <= 1 + usize::from(mutant!(TwoAtOnce))
+    current.voters().symmetric_difference(target.voters()).count() <= 1
 }

@@ -19,9 +19,6 @@ impl Node {
     /// How much longer than those of the highest priority this node waits before it campaigns: half a leader time-out for
     /// each priority above its own, so that their windows do not overlap.
     pub(crate) fn priority_delay(&self) -> Duration {
-        if mutant!(self.config, PriorityIgnored) {
-            return Duration::ZERO;
-        }
         let membership = self.memberships.current();
         let own = membership.priority(self.config.node);
         let mut above = own;
@@ -34,7 +31,7 @@ impl Node {
             above = next;
             rank += 1;
         }
-        if own == 0 && rank > 0 && !mutant!(self.config, PriorityZeroInTurn) {
+        if own == 0 && rank > 0 {
             rank = RANK_MAX + 1; // It leads only where nobody else does.
         }
         self.config.leader_timeout / 2 * rank
@@ -42,8 +39,7 @@ impl Node {
 
     /// Hands leadership to a voter of a higher priority that holds the whole log. Called when a heartbeat is due.
     pub(crate) fn yield_to_priority(&mut self, effects: &mut Effects) {
-        let never = mutant!(self.config, NeverYields);
-        let Some(to) = self.preferred().filter(|_| !never) else { return };
+        let Some(to) = self.preferred() else { return };
         let (now, timeout) = (self.now, self.config.election_timeout);
         let Role::Leader(leader) = &mut self.role else { return };
         leader.offer_at = now.after(timeout * OFFER_TIMEOUTS);
@@ -55,9 +51,8 @@ impl Node {
     fn preferred(&self) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else { return None };
         let membership = self.memberships.current();
-        let settled = !membership.is_joint() && self.memberships.is_committed(self.commit)
-            || mutant!(self.config, YieldsInChange);
-        let waits = leader.offer_at > self.now && !mutant!(self.config, YieldsAgainAtOnce);
+        let settled = !membership.is_joint() && self.memberships.is_committed(self.commit);
+        let waits = leader.offer_at > self.now;
         if waits || !settled || self.is_transferring() || self.commit < leader.term_start {
             return None;
         }
@@ -67,18 +62,14 @@ impl Node {
             leader.progress.get(node).is_some_and(|peer| {
                 let sound = peer.health == Health::Sound;
                 let heard = peer.answered.is_some_and(|at| at >= lately);
-                sound
-                    && mutant!(self.config, YieldsToLaggard, true, peer.counted_match() >= self.commit)
-                    && mutant!(self.config, YieldsToSilent, true, heard)
+                sound && peer.counted_match() >= self.commit && heard
             })
         };
         membership
             .voters()
             .iter()
             .map(|node| (membership.priority(*node), core::cmp::Reverse(*node)))
-            .filter(|(priority, node)| {
-                (*priority > own || mutant!(self.config, YieldsToEqual) && *priority == own) && ready(&node.0)
-            })
+            .filter(|(priority, node)| *priority > own && ready(&node.0))
             .max()
             .map(|(_, node)| node.0)
     }

@@ -119,21 +119,19 @@ impl Progress {
     /// When it was last heard, for check-quorum; one that does not count was heard when the leader's term began. One that
     /// has just been named has the time of a voter that has just fallen silent.
     pub(crate) fn counted_answer(&self, since: Time) -> Time {
-        let counts = self.health == Health::Sound || mutant!(DamagedKeepsLeader);
-        if counts { self.answered.unwrap_or(self.known_since) } else { since }
+        if self.health == Health::Sound { self.answered.unwrap_or(self.known_since) } else { since }
     }
 
     /// What counts towards a commit.
     pub(crate) fn counted_match(&self) -> LogIndex {
-        let damaged = self.health == Health::Damaged && !mutant!(DamagedAckCounted);
-        if self.regressed || damaged { LogIndex::ZERO } else { self.match_index }
+        if self.regressed || self.health == Health::Damaged { LogIndex::ZERO } else { self.match_index }
     }
 
     /// Whether it counts. What a damaged peer acknowledged before, it may have lost: that counts again only once it is
     /// acknowledged again.
     pub(crate) fn note_health(&mut self, health: Health) {
         if health == Health::Damaged && self.health == Health::Sound {
-            self.regressed = self.match_index > LogIndex::ZERO && !mutant!(DamageForgotten);
+            self.regressed = self.match_index > LogIndex::ZERO;
         }
         self.health = health;
     }

@@ -18,13 +18,12 @@ impl Node {
     /// Makes the first learner that has caught up a voter. Called at the end of each input.
     pub(crate) fn promote_staging(&mut self) {
         let membership = self.memberships.current();
-        let never = mutant!(self.config, NeverPromoted);
-        if membership.staging().is_empty() || membership.is_joint() || self.is_transferring() || never {
+        if membership.staging().is_empty() || membership.is_joint() || self.is_transferring() {
             return;
         }
         let (now, last, limit) = (self.now, self.log.last_index(), self.config.election_timeout);
         let Role::Leader(leader) = &mut self.role else { return };
-        let started = self.commit >= leader.term_start || mutant!(self.config, PromotedBeforeTermCommit);
+        let started = self.commit >= leader.term_start;
         if !started || !self.memberships.is_committed(self.commit) || leader.resigns {
             return;
         }
@@ -41,10 +40,7 @@ impl Node {
 
 /// Whether a round of this peer has just ended in time; begins one where none is under way.
 fn has_caught_up(peer: &mut Progress, last: LogIndex, now: Time, limit: core::time::Duration) -> bool {
-    if mutant!(PromotedAtOnce) {
-        return true;
-    }
-    let damaged = (peer.regressed || peer.health == Health::Damaged) && !mutant!(DamagedPromoted);
+    let damaged = peer.regressed || peer.health == Health::Damaged;
     if peer.state != ProgressState::Replicate || damaged {
         peer.catch_up = None;
         return false;
@@ -55,5 +51,5 @@ fn has_caught_up(peer: &mut Progress, last: LogIndex, now: Time, limit: core::ti
     }
     let in_time = now.since(round.since) <= limit;
     peer.catch_up = None;
-    in_time || mutant!(PromotedAfterSlowRound)
+    in_time
 }

@@ -20,25 +20,10 @@ pub enum Tally {
     Open,
 }
 
-/// What a quorum is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Use {
-    /// What is committed (paper, section 5.3).
-    Commit,
-    /// Who leads (paper, section 5.2).
-    Election,
-    /// Until when nobody else can be elected (thesis, section 6.4.1).
-    Lease,
-    /// Whether this node still leads, for a read (thesis, section 6.4).
-    Read,
-    /// How long ago a quorum was heard (thesis, section 6.2).
-    Silence,
-}
-
 impl Node {
     /// What a quorum of the membership in force agrees on.
-    pub(crate) fn agreed<T: Ord + Copy>(&self, of: Use, value: impl Fn(NodeId) -> T) -> Option<T> {
-        crate::mutants::agreed(&self.config, of, self.memberships.current(), value)
+    pub(crate) fn agreed<T: Ord + Copy>(&self, value: impl Fn(NodeId) -> T) -> Option<T> {
+        agreed(self.memberships.current(), value)
     }
 }
 

@@ -137,9 +137,6 @@ impl Node {
             Input::PersistCommit => self.writes.persist_commit(),
             Input::Compact(to) => self.on_compact(to),
             Input::Persisted(seq) => self.on_persisted(seq, effects),
-            Input::WriteFailed if mutant!(self.config, WriteFailureRetried) && self.is_leader() => {
-                self.truncate_from(self.log.durable().next());
-            }
             Input::WriteFailed => self.end(Fatal::WriteFailed, effects),
             Input::Applied(index) => {
                 self.applied = self.applied.max(index.min(self.handed));
@@ -207,18 +204,9 @@ impl Node {
         let following =
             Following { leader, incarnation: incarnation.unwrap_or_default(), ..Following::default() };
         let before = mem::replace(&mut self.role, Role::Follower(following));
-        if let Role::Leader(mut led) = before {
+        if let Role::Leader(led) = before {
             self.backlog.clear();
             self.last_round = led.rounds.current();
-            if mutant!(self.config, AnsweredTwice) {
-                led.clone().leave(led_term, leader, effects);
-            }
-            if mutant!(self.config, NeverAnswered) {
-                led.open.clear();
-            }
-            if mutant!(self.config, DeposedAnswersRead) {
-                core::mem::take(&mut led.reads).fail(Outcome::ReadAt(self.commit), effects);
-            }
             led.leave(led_term, leader, effects);
         }
         if leader != known {
@@ -245,9 +233,6 @@ impl Node {
         let hard = self.hard_state();
         let written = effects.writes.len();
         self.writes.flush(self.now, hard, self.log.last_index(), effects);
-        if mutant!(self.config, TruncatesInItsOwnWrite) {
-            crate::mutants::truncate_apart(&mut effects.writes);
-        }
         if hard.commit > self.writes.queued().commit {
             if self.commit_due.is_none() || effects.writes.len() > written {
                 self.commit_due = Some(self.now.after(COMMIT_IDLE));

@@ -4,7 +4,6 @@
 use alloc::vec::Vec;
 
 use crate::progress::Progress;
-use crate::quorum::Use;
 use crate::raft::Node;
 use crate::replication::Beats;
 use crate::role::{Leader, Role};
@@ -138,7 +137,7 @@ impl Node {
             return effects.done.push(Done { ticket, outcome: Outcome::NotLeader(None) });
         };
         let of_mode = self.forwarded.of(mode);
-        if of_mode.len() >= WAITING_READS_MAX && !mutant!(self.config, ReadsUnbounded) {
+        if of_mode.len() >= WAITING_READS_MAX {
             return effects.done.push(Done { ticket, outcome: Outcome::Overloaded });
         }
         of_mode.waiting.push(ticket);
@@ -147,7 +146,7 @@ impl Node {
 
     /// A follower asks.
     pub(crate) fn on_read_index(&mut self, from: NodeId, ask: ReadIndex, effects: &mut Effects) {
-        if ask.asker == Health::Damaged && !mutant!(self.config, DamagedAskerCounted) {
+        if ask.asker == Health::Damaged {
             // Before the index is looked at: from here on nothing is committed with its help.
             self.note_health(from, Health::Damaged);
         }
@@ -156,8 +155,7 @@ impl Node {
             Role::Leader(leader) if leader.reads.contains(reader) => {}
             Role::Leader(_) => self.read_as_leader(reader, ask.mode, effects),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
-                let index = mutant!(self.config, FollowerAnswersIndex, Some(self.commit), None);
-                self.answer_read(reader, index, effects);
+                self.answer_read(reader, None, effects);
             }
         }
     }
@@ -169,18 +167,14 @@ impl Node {
         answer: ReadIndexResponse,
         effects: &mut Effects,
     ) {
-        if self.leader() != Some(from) && !mutant!(self.config, FormerLeaderAnswers) {
+        if self.leader() != Some(from) {
             return;
         }
         self.on_heal_answer(answer);
         for mode in [ReadMode::Lease, ReadMode::Quorum] {
             let of_mode = self.forwarded.of(mode);
-            if let Some(asked) = of_mode
-                .asked
-                .take_if(|asked| asked.request == answer.request || mutant!(self.config, OldReadAnswerTaken))
-            {
-                let index = mutant!(self.config, FollowerReadsOwnCommit, Some(self.commit), answer.index);
-                let outcome = index.map_or(Outcome::NotLeader(None), Outcome::ReadAt);
+            if let Some(asked) = of_mode.asked.take_if(|asked| asked.request == answer.request) {
+                let outcome = answer.index.map_or(Outcome::NotLeader(None), Outcome::ReadAt);
                 effects.done.extend(asked.tickets.into_iter().map(|ticket| Done { ticket, outcome }));
                 self.ask_leader(from, mode, effects);
             }
@@ -194,9 +188,7 @@ impl Node {
             (self.envelope(), self.now, self.now.after(self.config.heartbeat_interval));
         for mode in [ReadMode::Lease, ReadMode::Quorum] {
             let of_mode = self.forwarded.of(mode);
-            if let Some(given_up) =
-                of_mode.asked.take_if(|asked| asked.until <= now && !mutant!(self.config, ReadNeverGivenUp))
-            {
+            if let Some(given_up) = of_mode.asked.take_if(|asked| asked.until <= now) {
                 let outcome = Outcome::NotLeader(Some(leader));
                 effects.done.extend(given_up.tickets.into_iter().map(|ticket| Done { ticket, outcome }));
                 self.ask_leader(leader, mode, effects);
@@ -228,17 +220,14 @@ impl Node {
             return self.answer_read(reader, Some(self.commit), effects);
         }
         let Role::Leader(leader) = &mut self.role else { return };
-        if leader.reads.len() >= WAITING_READS_MAX && !mutant!(self.config, ReadsUnbounded) {
+        if leader.reads.len() >= WAITING_READS_MAX {
             return match reader {
                 Reader::Local(ticket) => effects.done.push(Done { ticket, outcome: Outcome::Overloaded }),
                 Reader::Peer(..) => self.answer_read(reader, None, effects),
             };
         }
-        if mutant!(self.config, ReadJoinsRound) && leader.reads.round.is_some() {
-            return leader.reads.confirming.push(reader);
-        }
         leader.reads.waiting.push((reader, mode));
-        let started = self.commit >= leader.term_start || mutant!(self.config, ReadBeforeTermCommit);
+        let started = self.commit >= leader.term_start;
         if leader.reads.round.is_none() && started {
             self.begin_read_round(effects);
         }
@@ -291,11 +280,9 @@ impl Node {
     fn is_round_confirmed(&self, round: u64) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
         let confirms = |node| {
-            node == self.config.node
-                || confirmed_round(leader, node)
-                    .is_some_and(|acked| acked >= round || mutant!(self.config, OldRoundConfirms))
+            node == self.config.node || confirmed_round(leader, node).is_some_and(|acked| acked >= round)
         };
-        self.agreed(Use::Read, confirms) == Some(true)
+        self.agreed(confirms) == Some(true)
     }
 
     fn answer_read(&self, reader: Reader, index: Option<LogIndex>, effects: &mut Effects) {
@@ -313,8 +300,6 @@ impl Node {
 }
 
 fn confirmed_round(leader: &Leader, node: NodeId) -> Option<u64> {
-    let counts = |peer: &&Progress| {
-        peer.answered.is_some() && (peer.health == Health::Sound || mutant!(DamagedConfirmsRead))
-    };
+    let counts = |peer: &&Progress| peer.answered.is_some() && peer.health == Health::Sound;
     leader.progress.get(&node).filter(counts).map(|peer| peer.acked_round)
 }

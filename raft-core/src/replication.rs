@@ -5,7 +5,6 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::progress::{Progress, ProgressState};
-use crate::quorum::Use;
 use crate::raft::Node;
 use crate::role::{Leader, Role};
 use crate::sender::{Peers, Sender};
@@ -42,25 +41,17 @@ impl Node {
         let (own, last, now) = (self.config.node, self.log.last_index(), self.now);
         let peers = Peers::of(self);
         let settled = self.memberships.is_committed(self.commit);
-        let parting = if settled || mutant!(self.config, PartingPeersDropped) {
-            current
-        } else {
-            self.memberships.previous()
-        };
+        let parting = if settled { current } else { self.memberships.previous() };
         let Role::Leader(leader) = &mut self.role else { return };
         leader.progress_of = settled.then(|| current.id());
         let Leader { progress, rounds, .. } = &mut **leader;
         let stays = |id: &NodeId, peer: &Progress| {
-            current
-                .store(*id)
-                .or(parting.store(*id))
-                .is_some_and(|store| store == peer.store || mutant!(self.config, SwappedStoreKeepsMatch))
+            current.store(*id).or(parting.store(*id)).is_some_and(|store| store == peer.store)
         };
         let gone: Vec<NodeId> =
             progress.iter().filter(|(id, peer)| !stays(id, peer)).map(|(id, _)| *id).collect();
         for to in gone {
-            if let Some(mut peer) = progress.remove(&to).filter(|_| !mutant!(self.config, PartingWordDropped))
-            {
+            if let Some(mut peer) = progress.remove(&to) {
                 let (log, config, peer) = (&self.log, &self.config, &mut peer);
                 Sender { log, config, peers, to, peer, rounds, effects }.part();
             }
@@ -121,16 +112,13 @@ impl Node {
 
     /// When a leader gives up because its disk is stuck.
     fn stall_deadline(&self) -> Option<Time> {
-        let since = mutant!(self.config, StalledLeaderStays, None, self.writes.stuck_since());
-        since.map(|since| since.max(self.excused.unwrap_or_default()).after(self.config.write_stall))
+        let since = self.writes.stuck_since()?.max(self.excused.unwrap_or_default());
+        Some(since.after(self.config.write_stall))
     }
 
     /// When a leader that hears nothing more steps down: after its followers may have asked for votes. None when it
     /// needs nobody.
     fn quorum_deadline(&self) -> Option<Time> {
-        if mutant!(self.config, NoCheckQuorum) {
-            return None;
-        }
         let heard = self.quorum_heard()?.max(self.excused.unwrap_or_default());
         Some(heard.after(self.silence_max()))
     }
@@ -138,12 +126,13 @@ impl Node {
     /// When a leader last heard a quorum. None when it needs nobody.
     fn quorum_heard(&self) -> Option<Time> {
         let Role::Leader(leader) = &self.role else { return None };
-        let heard = self.agreed(Use::Silence, |node| {
+        let answered = |node| {
             if node == self.config.node {
                 return Time(u64::MAX);
             }
             leader.progress.get(&node).map_or(leader.since, |peer| peer.counted_answer(leader.since))
-        })?;
+        };
+        let heard = self.agreed(answered)?;
         (heard != Time(u64::MAX)).then_some(heard)
     }
 
@@ -161,9 +150,7 @@ impl Node {
         answer: AppendEntriesResponse,
         effects: &mut Effects,
     ) {
-        if answer.to_incarnation != self.config.incarnation
-            && !mutant!(self.config, AnswerToEarlierLifeCounted)
-        {
+        if answer.to_incarnation != self.config.incarnation {
             return; // Meant for an earlier life, whose rounds are not ours.
         }
         let Role::Leader(leader) = &mut self.role else { return };
@@ -176,18 +163,13 @@ impl Node {
         peer.acked_round = peer.acked_round.max(answer.round);
         if let Some(sent) = rounds.sent_at(answer.round) {
             // Counted from the sending of the round, never from the receipt of its answer.
-            let from = mutant!(self.config, LeaseFromReceipt, self.now, sent);
             // A peer may promise more, by a setting of its own. But `clock_error` bounds how far two clocks drift apart
             // over this node's time-out and no longer, so the rest of a longer promise is not relied on.
             let promise = answer.promise.min(self.config.leader_timeout);
-            peer.promised_until = peer.promised_until.max(from.after(promise));
+            peer.promised_until = peer.promised_until.max(sent.after(promise));
             peer.beat_at = peer.beat_at.max(sent.after(self.config.heartbeat_interval));
         }
         match answer.outcome {
-            AppendOutcome::Heard if mutant!(self.config, HeartbeatAnswerIsMatch) => {
-                let sent = peer.next_index.previous().unwrap_or_default();
-                self.on_match(from, sent, incarnation, effects);
-            }
             AppendOutcome::Heard => {}
             AppendOutcome::Match(index) if index <= self.log.last_index() => {
                 self.on_match(from, index, incarnation, effects);
@@ -195,7 +177,7 @@ impl Node {
             AppendOutcome::Match(_) => {} // More than there is.
             AppendOutcome::Conflict { refused, hint } => self.on_conflict(from, refused, hint, incarnation),
         }
-        if healed && !mutant!(self.config, HealedNotCounted) {
+        if healed {
             self.advance_leader_commit(effects);
         }
         if wants_snapshot {
@@ -218,9 +200,6 @@ impl Node {
             }
             peer.probe_from(index.next(), false);
         }
-        if mutant!(self.config, MatchGoesBack) && index < peer.match_index {
-            peer.match_index = index;
-        }
         if peer.acknowledge(self.now, index, incarnation) && index > self.commit {
             self.advance_leader_commit(effects);
         }
@@ -229,16 +208,12 @@ impl Node {
     /// Looks for the last entry that could still agree, by terms, and probes there.
     fn on_conflict(&mut self, from: NodeId, refused: LogIndex, hint: LogId, incarnation: Incarnation) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let Some(peer) = leader
-            .progress
-            .get_mut(&from)
-            .filter(|peer| peer.concerns(refused, incarnation) || mutant!(self.config, StaleConflictObeyed))
+        let Some(peer) = leader.progress.get_mut(&from).filter(|peer| peer.concerns(refused, incarnation))
         else {
             return;
         };
         let limit = hint.index.min(refused.previous().unwrap_or_default());
         let agrees = self.log.last_not_above(limit, hint.term).map_or(LogIndex::ZERO, |found| found.index);
-        let agrees = mutant!(self.config, HintDoesNotMove, refused, agrees);
         if refused <= peer.match_index {
             peer.regressed = true; // It acknowledged this in an earlier life, and has lost it.
         }
@@ -269,9 +244,7 @@ impl Node {
         let peers = Peers::of(self);
         let Role::Leader(leader) = &mut self.role else { return };
         let Leader { progress, rounds, .. } = &mut **leader;
-        let Some((to, peer)) = progress.iter_mut().find(|(_, peer)| {
-            peer.fetch == Some(request) || (mutant!(self.config, OldFetchSent) && peer.fetch.is_some())
-        }) else {
+        let Some((to, peer)) = progress.iter_mut().find(|(_, peer)| peer.fetch == Some(request)) else {
             return;
         };
         peer.fetch = None;
@@ -284,7 +257,6 @@ impl Node {
                 sender.send_snapshot(next);
             }
             // What cannot be read is never sent on, and a node that lost part of its log must not vote.
-            Fetched::Damaged if mutant!(self.config, DamageFetchedAgain) => {}
             Fetched::Damaged => {
                 let first = sender.peer.next_index;
                 self.end(Fatal::LogDamaged { first }, effects);

@@ -26,16 +26,12 @@ impl Node {
     pub fn restore(config: Config, state: Restored, now: Time) -> Result<Self, RestoreError> {
         config.validate()?;
         let (applied, commit) = check_restored(&state)?;
-        let commit = mutant!(config, RestartForgetsApplied, state.hard_state.commit, commit);
         let Restored { base, term_runs, last, memberships, hard_state, .. } = state;
-        let kept = if mutant!(config, RestartForgetsMembership) { 0 } else { usize::MAX };
-        let memberships: Vec<_> =
-            memberships.into_iter().take(kept).map(|(at, it)| (at, Arc::new(it))).collect();
+        let memberships: Vec<_> = memberships.into_iter().map(|(at, it)| (at, Arc::new(it))).collect();
         // A cluster is founded with an entry of term 1 before any node has a hard state: the entry says the term.
         let term = if base.id == LogId::GENESIS { hard_state.term.max(Term(1)) } else { hard_state.term };
         // A damaged log may have lost what is committed; how far it is committed is learnt again.
-        let vote = mutant!(config, RestartForgetsVote, None, hard_state.vote);
-        let hard_state = HardState { term, vote, commit: hard_state.commit.min(last), ..hard_state };
+        let hard_state = HardState { term, commit: hard_state.commit.min(last), ..hard_state };
         let bound = hard_state.promise.max(config.leader_timeout);
         let log = Log::restore(base.id, TermRuns::new(term_runs), last, config.tail_bytes_max);
         let mut node = Self {
@@ -52,7 +48,7 @@ impl Node {
             commit_due: None,
             role: Role::Follower(Following::default()),
             // It may have promised not to vote right before it ended, under another setting than today's.
-            sticky_until: mutant!(config, RestartForgetsPromise, now, now.after(bound)),
+            sticky_until: now.after(bound),
             promise: hard_state.promise,
             lower_promise_at: (hard_state.promise > config.leader_timeout).then(|| now.after(bound)),
             leader_heard: None,
@@ -65,7 +61,7 @@ impl Node {
             vote_store: None,
             health: Condition::new(hard_state.health),
             lives: BTreeMap::new(),
-            last_number: mutant!(config, WipedNamesRepeat, 0, first_number(config.store)),
+            last_number: first_number(config.store),
             last_round: 0,
             backlog: crate::backlog::Backlog::new(config.commit_budget),
             transfer: None,

@@ -43,11 +43,6 @@ impl Sender<'_> {
             ProgressState::Probe { paused: true } => {}
             ProgressState::Probe { paused: false } => self.probe(),
             ProgressState::Replicate => self.pipeline(next_request),
-            ProgressState::Snapshot { asked: true, at_least, .. }
-                if mutant!(self.config, SnapshotAskedAgain) =>
-            {
-                self.send_snapshot(at_least);
-            }
             ProgressState::Snapshot { asked: true, .. } | ProgressState::Snapshot { asked: false, .. } => {}
         }
     }
@@ -67,9 +62,7 @@ impl Sender<'_> {
     fn pipeline(&mut self, next_request: &mut impl FnMut() -> u64) {
         let last = self.log.last_index();
         while self.peer.next_index <= last && self.peer.fetch.is_none() {
-            let batch = self.config.batch_bytes_max;
-            let unlimited = Some(Window { left: batch, batch });
-            let window = mutant!(self.config, InflightIgnored, unlimited, self.peer.window(self.config));
+            let window = self.peer.window(self.config);
             let (Some(prev), Some(Window { left, batch: bytes_max })) = (self.prev(), window) else { return };
             let first = self.peer.next_index;
             match self.log.tail().slice(first, last, bytes_max) {
@@ -95,7 +88,7 @@ impl Sender<'_> {
             next = next.next();
             fits
         });
-        if (fits || mutant!(self.config, OldFetchSent)) && !entries.is_empty() {
+        if fits && !entries.is_empty() {
             let bytes = entries.iter().map(Entry::weight).sum();
             self.append_tracked(prev, entries.into(), bytes);
         }
@@ -141,7 +134,6 @@ impl Sender<'_> {
     /// not let this overtake them, or it is refused and they are sent again; the heartbeat may.
     fn ask_for_lost(&mut self) {
         if self.peer.is_overdue(self.peers.now, self.config.heartbeat_interval)
-            && !mutant!(self.config, LostAppendNotResent)
             && let Some(prev) = self.prev()
         {
             self.append(prev, Entries::EMPTY);
@@ -161,8 +153,7 @@ impl Sender<'_> {
     fn prev(&mut self) -> Option<LogId> {
         let next = self.peer.next_index;
         let prev = next.previous().and_then(|prev| self.log.id(prev));
-        let wholly_compacted = self.log.base() == self.log.last();
-        if prev.is_none() && !(mutant!(self.config, CompactedNeverSends) && wholly_compacted) {
+        if prev.is_none() {
             self.send_snapshot(next);
         }
         prev
@@ -185,8 +176,7 @@ impl Sender<'_> {
         let commit = self.peers.commit;
         self.peer.sent_round = self.peer.sent_round.max(round);
         let proven = commit.min(prev.index.plus(entries.len() as u64));
-        let told = mutant!(self.config, CommitTakenForTold, commit, proven);
-        self.peer.sent_commit = self.peer.sent_commit.max(told);
+        self.peer.sent_commit = self.peer.sent_commit.max(proven);
         let body = AppendEntries { prev, entries, commit, round };
         self.effects.messages.push(self.peers.envelope.to(self.to, Body::AppendEntries(body)));
     }

@@ -27,8 +27,7 @@ impl Node {
 
     /// Drops the log's head, as far as it is applied and on disk.
     pub(crate) fn on_compact(&mut self, to: LogIndex) {
-        let applied = mutant!(self.config, CompactsUnapplied, self.commit, self.applied);
-        let to = to.min(applied).min(self.log.durable());
+        let to = to.min(self.applied).min(self.log.durable());
         if to > self.log.base().index {
             self.memberships.compact(to);
             self.log.compact(to);
@@ -43,17 +42,14 @@ impl Node {
         membership: Arc<Membership>,
         effects: &mut Effects,
     ) {
-        let older = base.index <= self.commit && !mutant!(self.config, OlderSnapshotInstalled);
+        let older = base.index <= self.commit;
         if older || base.index.0 > COUNT_MAX || base.term.0 > COUNT_MAX {
             return; // What is committed here includes it.
         }
         if base.term > self.term {
             self.become_follower(base.term, None, effects);
         }
-        if mutant!(self.config, SnapshotTakesTermBack) && base.term < self.term {
-            (self.term, self.vote) = (base.term, None);
-        }
-        if self.log.holds(base) && !mutant!(self.config, SnapshotDropsTail) {
+        if self.log.holds(base) {
             // The tail behind it may already be acknowledged: keep it.
             self.advance_commit(base.index, effects);
         } else {
@@ -65,9 +61,6 @@ impl Node {
             (self.patience_of, self.told_while) = (None, None);
             self.writes.reset_to(Base { id: base, membership: Arc::unwrap_or_clone(membership) });
             self.commit = base.index;
-            if mutant!(self.config, SnapshotAckBeforeDurable) {
-                self.log.persisted_to(base.index);
-            }
             if let Role::Follower(following) = &mut self.role {
                 following.verified = base.index; // What was beyond is gone.
             }
@@ -92,7 +85,6 @@ impl Node {
                 let next = id.index.min(last).next().max(peer.match_index.next());
                 peer.probe_from(next, false);
             }
-            SnapshotSent::Failed if mutant!(self.config, StuckInSnapshot) => {}
             SnapshotSent::Failed => peer.state = ProgressState::Snapshot { at_least, asked: false, kept },
         }
     }

@@ -49,7 +49,7 @@ impl Tail {
         while let Some(dropped) = self.blocks.pop_back_if(|block| block.first >= index) {
             self.bytes -= dropped.bytes;
         }
-        if let Some(block) = self.blocks.back_mut().filter(|_| !mutant!(TailKeepsTruncated)) {
+        if let Some(block) = self.blocks.back_mut() {
             let kept = block.offset(index);
             self.bytes -= block.weight(kept, block.entries.len());
             block.bytes = block.weight(0, kept);
@@ -62,9 +62,7 @@ impl Tail {
         while let Some(dropped) = self.blocks.pop_front_if(|block| block.last() <= to) {
             self.bytes -= dropped.bytes;
         }
-        if let Some(block) =
-            self.blocks.front_mut().filter(|block| block.first <= to && !mutant!(TailKeepsCompacted))
-        {
+        if let Some(block) = self.blocks.front_mut().filter(|block| block.first <= to) {
             let gone = block.offset(to.next());
             let bytes = block.weight(0, gone);
             self.bytes -= bytes;
@@ -90,8 +88,7 @@ impl Tail {
 
     fn evict_blocks(&mut self, durable: LogIndex) {
         while self.bytes > self.bytes_max
-            && let Some(dropped) =
-                self.blocks.pop_front_if(|block| block.last() <= durable || mutant!(UndurableEvicted))
+            && let Some(dropped) = self.blocks.pop_front_if(|block| block.last() <= durable)
         {
             self.bytes -= dropped.bytes;
         }
@@ -108,7 +105,6 @@ impl Tail {
         let at = self.find(first).filter(|_| first <= last)?;
         let block = &self.blocks[at];
         let (from, to) = (block.offset(first), block.offset(last.next()).min(block.entries.len()));
-        let from = if mutant!(SliceFromBlockStart) { 0 } else { from };
         let whole = from == 0 && to == block.entries.len();
         let bytes = if whole { block.bytes } else { block.weight(from, to) };
         if bytes > bytes_max {
@@ -124,12 +120,9 @@ impl Tail {
     /// Puts small blocks together, from an entry of the first one on.
     fn collect(&self, at: usize, from: usize, last: LogIndex, bytes_max: usize) -> (Entries, usize) {
         let (mut bytes, mut count) = (0_usize, 0_usize);
-        let skipped = usize::from(mutant!(SliceSkipsAtBoundary));
         let small = || {
             let rest = self.blocks.range(at + 1..).take_while(|block| block.entries.len() < WHOLE);
-            self.blocks[at].entries[from..]
-                .iter()
-                .chain(rest.flat_map(|block| block.entries.iter().skip(skipped)))
+            self.blocks[at].entries[from..].iter().chain(rest.flat_map(|block| block.entries.iter()))
         };
         for entry in small().take_while(|entry| entry.id.index <= last) {
             let with = bytes.saturating_add(entry.weight());
@@ -155,11 +148,6 @@ impl Tail {
             self.blocks.partition_point(|block| block.first <= index).checked_sub(1)?
         };
         (index <= self.blocks[at].last()).then_some(at)
-    }
-
-    /// All entries.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.blocks.iter().flat_map(|block| block.entries.iter())
     }
 
     /// True when the blocks are consecutive, end at `last`, weigh what they say and are of these terms, for the

@@ -46,8 +46,7 @@ impl Node {
     /// Whether leadership may go there: to a voter that stays one, and is not kept from leading.
     fn may_lead(&self, node: NodeId) -> bool {
         let membership = self.memberships.current();
-        mutant!(self.config, TransferToLearner, true, membership.voters().contains(&node))
-            && mutant!(self.config, TransferToPriorityZero, true, membership.priority(node) > 0)
+        membership.voters().contains(&node) && membership.priority(node) > 0
     }
 
     /// The voter that holds most of the log, of those lately heard.
@@ -60,16 +59,11 @@ impl Node {
             .progress
             .iter()
             .filter(|(id, peer)| voters.contains(id) && peer.answered.is_some_and(|at| at >= lately))
-            .filter(|(_, peer)| peer.health == Health::Sound || mutant!(self.config, TransferToDamaged))
+            .filter(|(_, peer)| peer.health == Health::Sound)
             .max_by_key(|(id, peer)| {
                 let (matched, priority) = (peer.counted_match(), membership.priority(**id));
                 // Of those that can win one of priority 0 comes last.
-                (
-                    matched >= self.commit && priority > 0 || mutant!(self.config, SuccessorZeroFirst),
-                    matched,
-                    priority,
-                    core::cmp::Reverse(**id),
-                )
+                (matched >= self.commit && priority > 0, matched, priority, core::cmp::Reverse(**id))
             })
             .map(|(id, _)| *id)
     }
@@ -79,8 +73,7 @@ impl Node {
     pub(crate) fn continue_transfer(&mut self, from: NodeId, effects: &mut Effects) {
         if self.transfer.as_ref().is_some_and(|transfer| transfer.to == from) {
             let last = self.log.last_index();
-            let at_least = mutant!(self.config, TransferToLaggard, LogIndex::ZERO, last);
-            self.send_timeout_now(from, at_least, effects);
+            self.send_timeout_now(from, last, effects);
         }
     }
 
@@ -96,8 +89,8 @@ impl Node {
 
     /// Leadership is handed to this node.
     pub(crate) fn on_timeout_now(&mut self, from: NodeId, effects: &mut Effects) {
-        let called = self.leader() == Some(from) || mutant!(self.config, CalledByAnyone);
-        if called && (self.may_campaign() || mutant!(self.config, LearnerTakesOver)) {
+        let called = self.leader() == Some(from);
+        if called && self.may_campaign() {
             self.become_candidate(CampaignReason::Transfer, effects);
         }
     }
@@ -126,7 +119,7 @@ impl Node {
     /// Leads no more, and has another node lead at once: this one was removed, or its disk is stuck and it can commit
     /// nothing of its own any more. It steps down whether that works or not.
     pub(crate) fn hand_over(&mut self, effects: &mut Effects) {
-        let promised = self.promised_successor().filter(|_| !mutant!(self.config, SecondSuccessorNamed));
+        let promised = self.promised_successor();
         if let Some(to) = promised.or_else(|| self.best_successor()) {
             self.send_timeout_now(to, LogIndex::ZERO, effects);
         }

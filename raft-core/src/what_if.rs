@@ -93,7 +93,7 @@ pub fn what_if(
     let stages =
         [(Stage::Before, current.voters())].into_iter().chain(joint).chain([(Stage::After, target.voters())]);
     let mut weakest = None;
-    for (stage, voters) in stages.filter(|(stage, _)| !crate::mutants::is_forgotten(*stage)) {
+    for (stage, voters) in stages {
         let spare = spare(stage, voters, down, behind)?;
         if weakest.is_none_or(|found: Survival| spare < found.spare) {
             weakest = Some(Survival { spare, weakest: stage });
@@ -145,7 +145,7 @@ impl Node {
     /// True when this leader knows that `node` does not hold what is committed, or cannot count for it.
     fn is_behind(&self, node: NodeId) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
-        if node == self.config.node || mutant!(self.config, WhatIfForgetsLaggards) {
+        if node == self.config.node {
             return false;
         }
         leader.progress.get(&node).is_none_or(|peer| {

@@ -107,10 +107,9 @@ impl Writes {
             || staged.truncate_from.is_some()
             || staged.reset_to.is_some()
             || staged.compact_to.is_some();
-        let health = mutant!(HealthNotWritten) || hard.health == self.queued.health;
         let vote_changes = (hard.term, hard.vote, hard.promise)
             != (self.queued.term, self.queued.vote, self.queued.promise)
-            || !health;
+            || hard.health != self.queued.health;
         let commit_changes = hard.commit > self.queued.commit;
         let persist_commit = core::mem::take(&mut self.persist_commit) && commit_changes;
         if !(log_changes || vote_changes || persist_commit) {

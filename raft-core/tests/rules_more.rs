@@ -1,4 +1,4 @@
-//! More single rules by hand-made messages: those that only a mutant had shown to be untested (`src/mutants.rs`).
+//! More single rules by hand-made messages: those that only a mutant had shown to be untested (`mutation/raft-core` in the workspace).
 
 #![allow(
     clippy::unwrap_used,

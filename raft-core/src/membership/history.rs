@@ -43,13 +43,7 @@ impl MembershipHistory {
 
     /// The one that was in force right after `index`; the base's for an index before it.
     pub(crate) fn as_of(&self, index: LogIndex) -> &Membership {
-        &self
-            .later
-            .iter()
-            .rev()
-            .find(|(at, _)| *at <= index || mutant!(NewestAsOfAnyIndex))
-            .unwrap_or(&self.base)
-            .1
+        &self.later.iter().rev().find(|(at, _)| *at <= index).unwrap_or(&self.base).1
     }
 
     /// Notes one that was appended.
@@ -69,7 +63,7 @@ impl MembershipHistory {
     pub(crate) fn compact(&mut self, to: LogIndex) {
         let gone = self.later.partition_point(|(at, _)| *at <= to);
         let newest = self.later.drain(..gone).next_back();
-        if let Some(base) = newest.filter(|_| !mutant!(CompactedMembershipLost)) {
+        if let Some(base) = newest {
             self.base = base;
         }
     }
