@@ -56,7 +56,7 @@ impl<'txn> Batch<'txn> {
             self.state.hard_state = hard_state;
             self.hard_state_changed = true;
         }
-        if let Some(to) = write.compact_to.filter(|_| !mutant!(CompactionNotSettled)) {
+        if let Some(to) = write.compact_to {
             self.compact(to)?;
         }
         Ok(())
@@ -84,9 +84,7 @@ impl<'txn> Batch<'txn> {
         self.run = None;
         // As a table, not run by run: a log may be long. Stale runs above the base must not stay: their indexes are
         // given away again.
-        if !mutant!(ResetKeepsRuns) {
-            self.txn.delete_table(RUNS)?;
-        }
+        self.txn.delete_table(RUNS)?;
         self.txn.open_table(RUNS)?;
         self.terms.retain(|_, _| false)?;
         self.memberships.retain(|_, _| false)?;
@@ -106,7 +104,6 @@ impl<'txn> Batch<'txn> {
                 Some((key, _)) if key.value() >= from.0 => {}
                 Some((key, run)) => {
                     let cut = run_last(key.value(), run.value())? > last;
-                    let cut = cut && !mutant!(TruncationKeepsRun);
                     break cut.then(|| {
                         run_prefix(key.value(), run.value(), last).map(|prefix| (key.value(), prefix))
                     });

@@ -11,7 +11,6 @@ use crate::core_slot::{Held, SharedCore};
 use crate::error::{FormError, StoreError, Trouble};
 use crate::journal::record::{RECORD_BYTES_MIN, encoded_len, payload_len};
 use crate::journal::{Journal, Mark, padded};
-use crate::mutants;
 use crate::reader::Reader;
 use crate::shared::{Shared, Unsettled};
 use crate::state::LogState;
@@ -189,11 +188,8 @@ impl Flusher {
     /// Starts a flush of all that is queued. Nothing is written yet.
     pub(crate) fn start(&mut self) -> Result<(), StoreError> {
         self.shared.alive()?;
-        let mut writes = std::mem::take(&mut self.queue);
+        let writes = std::mem::take(&mut self.queue);
         self.flushes_to = writes.last().map(|write| write.seq);
-        if self.flushes_to.is_some() {
-            self.queue.extend(mutant!(AckAtSubmit, writes.pop(), None));
-        }
         let result = self.group(writes, None);
         self.groups = self.shared.end_on_error(result)?;
         Ok(())
@@ -269,13 +265,13 @@ impl Flusher {
     fn group(&mut self, writes: Vec<Write>, identity: Option<Identity>) -> Result<VecDeque<Group>, Trouble> {
         let bytes_max = self.journal.record_bytes_max();
         let mut groups: VecDeque<Group> = VecDeque::new();
-        for write in mutants::split(writes) {
+        for write in writes {
             check_sizes(&write)?;
             self.state.apply(&write)?;
             let bytes = encoded_len(&write);
             let (hard_state, last) = (self.state.hard_state, self.state.last);
             match groups.back_mut() {
-                Some(group) if group.bytes + bytes <= bytes_max && !mutants::is_alone() => {
+                Some(group) if group.bytes + bytes <= bytes_max => {
                     group.writes.push(write);
                     group.bytes += bytes;
                     (group.hard_state, group.last) = (hard_state, last);
@@ -293,19 +289,15 @@ impl Flusher {
     fn write_record(&mut self, group: Group) -> Result<Option<Unsettled>, Trouble> {
         let Group { writes, identity, hard_state, last, around, .. } = group;
         if let Some(mark) = around {
-            if !mutant!(OversizedRecordFirst | OversizedAckBeforeRecord) {
-                self.commit_record(mark)?;
-            }
+            self.commit_record(mark)?;
             return Ok(None);
         }
         let before = self.journal.mark();
-        let newest = writes.iter().rev().find_map(|write| write.hard_state);
-        let hard_state = mutant!(HardStateNotInEachRecord, newest.unwrap_or_default(), hard_state);
         let mark = self.journal.prepare(&hard_state, last, |record| {
-            if let Some(identity) = identity.as_ref().filter(|_| !mutant!(IdentityNotInJournal)) {
+            if let Some(identity) = identity.as_ref() {
                 record.identity(identity);
             }
-            for write in mutants::in_order(&writes) {
+            for write in &writes {
                 record.write(write);
             }
         });
@@ -329,9 +321,6 @@ impl Flusher {
         let flush = Unsettled { mark, writes, identity: group.identity, bytes: 0 };
         // Readers must not take what redb holds from here on for what it held before.
         self.shared.show(&flush);
-        if mutant!(OversizedRecordFirst) {
-            self.commit_record(mark)?;
-        }
         core.settle_around(&flush, bytes as u64)
     }
 

@@ -1,8 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-#[macro_use]
-extern crate raftkit_mutants;
-
 mod batch;
 mod codec;
 mod compaction;
@@ -15,7 +12,6 @@ mod flushing;
 mod fuzz;
 mod give_back;
 mod journal;
-mod mutants;
 mod reader;
 mod recovery;
 mod schedule;
@@ -34,7 +30,6 @@ pub use error::{Damage, FormError, OpenError, ReadError, StoreError};
 pub use flusher::Flusher;
 pub use flushing::{FlushEnd, Flushing};
 #[doc(hidden)]
-pub use mutants::Mutant;
 pub use reader::{ReadResult, Reader};
 pub use recovery::{FolderLock, LogDamage, Lost, OpenOptions, OpenReport, Replayed};
 pub use schedule::{Chore, FlushChore, FlushSchedule, GiveBackPace, Next, Nudge, Progress, SettleSchedule};

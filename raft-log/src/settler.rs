@@ -12,7 +12,6 @@ use crate::core_slot::{Held, SharedCore};
 use crate::error::{StoreError, Trouble};
 use crate::give_back::{Copied, Copy, Home};
 use crate::journal::Mark;
-use crate::mutants;
 use crate::schedule::{Chore, Progress};
 use crate::shared::{Shared, Unsettled, contain};
 use crate::state::LogState;
@@ -236,31 +235,27 @@ impl SettleCore {
         if flushes.clone().any(|(writes, _)| writes.iter().any(cuts)) {
             self.give_up_copy()?;
         }
-        let (state, settled) = (&mut self.state, self.settled);
+        let state = &mut self.state;
         let result = self.shared.with(|database| {
-            if mutant!(SettledMarkFirst) {
-                mutants::mark_apart(database, state, mark)?;
-            }
             let mut txn = database.begin_write()?;
-            txn.set_durability(mutant!(NoneTakenForDurable, Durability::None, Durability::Immediate))?;
-            write_flushes(&txn, state, flushes, mutant!(SettledMarkLast, settled, mark))?;
+            txn.set_durability(Durability::Immediate)?;
+            write_flushes(&txn, state, flushes, mark)?;
             // In the same transaction, so that no load adds more than is freed.
             compaction::remove(&mut txn.open_table(RUNS)?, state.base.id.index, Limit::beside(bytes))?;
-            mutant!(CommitErrorSwallowed, txn.commit().or(Ok(())), txn.commit())?;
-            if mutant!(SettledMarkLast) { mutants::mark_apart(database, state, mark) } else { Ok(()) }
+            Ok(txn.commit()?)
         });
-        mutant!(SettleErrorSwallowed, result.or(Ok(())), result)?;
+        result?;
         self.loose = self.loose.saturating_sub(1);
         self.before = self.settled;
         self.settled = mark;
         self.outcome.settled = Some((mark.seq, self.state.last.index));
-        self.outcome.floor = Some(mutant!(RingReusedTooEarly, self.settled.at, self.before.at));
+        self.outcome.floor = Some(self.before.at);
         Ok(())
     }
 
     pub(crate) fn compact_step(&mut self) -> Result<Compaction, Trouble> {
         self.shared.alive()?;
-        let base = mutant!(CompactsUnsettledBase, self.shared.view().base(), self.state.base.id.index);
+        let base = self.state.base.id.index;
         self.loose = 2;
         self.shared.with(|database| compaction::step(database, base))
     }

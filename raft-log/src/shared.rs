@@ -142,7 +142,7 @@ impl Shared {
     /// Passes a result on; an error ends the store.
     pub(crate) fn end_on_error<T>(&self, result: Result<T, Trouble>) -> Result<T, StoreError> {
         result.map_err(|trouble| {
-            self.ended.store(!mutant!(GoesOnAfterError), Ordering::Release);
+            self.ended.store(true, Ordering::Release);
             trouble.into_store_error(&self.path)
         })
     }
@@ -203,9 +203,6 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
 /// checksums it does not look at; one that leads it astray makes it panic, and once more while that panic unwinds, which
 /// would end the process. While a thread unwinds it writes nothing.
 pub(crate) fn close_unwritten<T>(database: Option<T>) {
-    if mutant!(ClosedByWriting) {
-        return drop(database);
-    }
     // No panic hook is told of it: nothing is wrong here.
     let _ = catch_unwind(AssertUnwindSafe(|| {
         let _dropped_while_unwinding = database;

@@ -51,13 +51,12 @@ impl Store {
         recovery::make_dir(disk.as_ref(), dir)?;
         let lock = match options.lock {
             FolderLock::HeldByCaller => None,
-            FolderLock::Take if mutant!(LockNotTaken) => None,
             FolderLock::Take => Some(recovery::lock_dir(disk.as_ref(), dir)?),
         };
         let opened = recovery::open(disk.as_ref(), dir, &options)?;
         let view = View::new(opened.state.base.id, opened.state.last, options.tail_bytes);
         let paths = (opened.path, opened.journal_path.clone());
-        let floor = mutant!(OpeningFreesRing, opened.settled.at, opened.before.at);
+        let floor = opened.before.at;
         let shared = Arc::new(Shared::new(paths, opened.database, lock, view, floor));
         let core = SharedCore::new(SettleCore {
             shared: shared.clone(),
@@ -78,10 +77,8 @@ impl Store {
         let journal = Journal::new(opened.journal_file, opened.settled, opened.witness);
         let mut flusher = Flusher::new(core.clone(), shared.clone(), journal, opened.identity, opened.state);
         // Into the journal too: should the commit that raised it rot, the incarnation is not used twice.
-        if !mutant!(IncarnationNotInJournal | IncarnationNotDurable) {
-            let recorded = flusher.record_identity(vec![Write::default()]).and_then(|()| flusher.witness());
-            recorded.map_err(|error| OpenError::in_journal(error, opened.journal_path))?;
-        }
+        let recorded = flusher.record_identity(vec![Write::default()]).and_then(|()| flusher.witness());
+        recorded.map_err(|error| OpenError::in_journal(error, opened.journal_path))?;
         let store = Self { flusher, settler: Settler::new(core, shared), report: opened.report };
         let restored = store.restored();
         Ok((store, restored))

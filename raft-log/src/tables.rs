@@ -113,7 +113,7 @@ pub(crate) fn encode_identity(identity: &Identity) -> Vec<u8> {
 pub(crate) fn decode_identity(body: &[u8]) -> Result<Result<Identity, u32>, Damage> {
     let mut fields = Fields::new(record::IDENTITY, body);
     let format = fields.u32()?;
-    if format > FORMAT && !mutant!(NewerFormatOpened) {
+    if format > FORMAT {
         return Ok(Err(format));
     }
     let node = NodeId(fields.u64()?);

@@ -89,10 +89,6 @@ impl View {
         self.last
     }
 
-    pub(crate) fn base(&self) -> LogIndex {
-        self.base
-    }
-
     /// Takes a write that the journal's record `seq` made durable.
     pub(crate) fn apply(&mut self, seq: u64, write: &Write) {
         if let Some(base) = &write.reset_to {
@@ -143,9 +139,6 @@ impl View {
 
     /// What redb holds after `last` is no longer the log, until record `seq` is settled.
     fn cut(&mut self, seq: u64, last: LogIndex) {
-        if mutant!(CutNotSeen) {
-            return;
-        }
         self.settled = self.settled.min(last);
         self.cuts.push_back((seq, last));
     }
@@ -171,7 +164,7 @@ impl View {
 
     /// Where the entry `next` is.
     pub(crate) fn find(&self, next: LogIndex) -> Place {
-        if next <= self.base && !mutant!(CompactedServed) {
+        if next <= self.base {
             return Place::Compacted;
         }
         if next > self.last {

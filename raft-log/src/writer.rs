@@ -152,9 +152,6 @@ fn flush_all(
         };
         match writes.recv_timeout(wait) {
             Ok(first) => {
-                if mutant!(ReportsAtSubmit) {
-                    report(Written::Persisted(first.seq));
-                }
                 flushing.take(std::iter::once(first));
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -176,9 +173,6 @@ fn settle_all(
                 settling.begin(chore);
                 // What is left when the writer is dropped is settled as the store closes.
                 if let Err(error) = settling.end(clock()) {
-                    if mutant!(SettlerHidesErrors) {
-                        return;
-                    }
                     return report(Written::Failed(error));
                 }
                 Duration::ZERO

@@ -92,7 +92,7 @@ impl Image {
         let around = mark.at.checked_next_multiple_of(ring)?;
         let places = [mark.at, around];
         let found = places.into_iter().filter_map(|at| self.at(at));
-        let follows = |sealed: &Sealed<'_>| sealed.prev == mark.sum || mutant!(ChainIgnored);
+        let follows = |sealed: &Sealed<'_>| sealed.prev == mark.sum;
         found.into_iter().find(|sealed| sealed.mark.seq == mark.seq + 1 && follows(sealed))
     }
 
@@ -107,14 +107,11 @@ impl Image {
             records.push(sealed.open()?);
             end = sealed.mark;
         }
-        let behind = self.newest_record(end.seq).filter(|_| !mutant!(RotInTheMiddleDropped));
-        let witnessed = mutant!(RotBelowWitnessDropped, 0, self.witness.mark.seq);
-        let newest = behind.map_or(0, |sealed| sealed.mark.seq).max(witnessed);
-        let replaced = self.witness.mark.seq == end.seq
-            && self.witness.mark.sum != end.sum
-            && !mutant!(OtherHistoryAccepted);
+        let behind = self.newest_record(end.seq);
+        let newest = behind.map_or(0, |sealed| sealed.mark.seq).max(self.witness.mark.seq);
+        let replaced = self.witness.mark.seq == end.seq && self.witness.mark.sum != end.sum;
         let newest = newest.max(self.begun_behind(end).map_or(0, |begun| begun.seq - 1));
-        let lost = if newest > end.seq || (mutant!(TornTailIsDamage) && self.is_torn(end)) {
+        let lost = if newest > end.seq {
             Some(Lost { first: end.seq + 1, last: newest })
         } else {
             replaced.then_some(Lost { first: end.seq, last: end.seq })

@@ -21,7 +21,6 @@ use std::sync::Arc;
 use raftkit_core::{HardState, LogId};
 use raftkit_disk::{Disk, DiskFile, OpenMode};
 
-use crate::mutants;
 use crate::tables::Identity;
 use record::Encoder;
 use witness::Witness;
@@ -62,7 +61,7 @@ pub(crate) fn padded(len: usize) -> usize {
 /// The place of a record of `len` padded bytes after `at`: records do not go around the ring's end.
 pub(crate) fn place(at: u64, len: u64, ring: u64) -> u64 {
     let offset = at % ring;
-    if offset + len > ring && !mutant!(RecordGoesAround) { at + (ring - offset) } else { at }
+    if offset + len > ring { at + (ring - offset) } else { at }
 }
 
 /// The open journal, for the one who appends.
@@ -96,8 +95,7 @@ impl Journal {
     /// True when a record of `len` bytes fits without touching what is from `floor` on.
     pub(crate) fn has_room(&self, len: usize, floor: u64) -> bool {
         let len = padded(len) as u64;
-        place(self.next.at, len, self.ring) + len - floor
-            <= self.ring + mutant!(RoomForASectorMore, SECTOR as u64, 0)
+        place(self.next.at, len, self.ring) + len - floor <= self.ring
     }
 
     /// Makes a record, not yet written, and says up to where the journal will be with it. `body` fills it.
@@ -120,14 +118,8 @@ impl Journal {
     pub(crate) fn commit(&mut self, mark: Mark) -> io::Result<()> {
         let bytes = self.encoder.bytes();
         let at = mark.at - bytes.len() as u64;
-        if mutant!(WitnessBeforeRecord) {
-            mutants::witness_ahead(self.file.as_ref(), &mut self.witness, mark)?;
-        }
         let place = RING_START + at % self.ring;
-        let written =
-            mutant!(RecordNotSynced, self.file.write_at(place, bytes), self.file.write_durably(place, bytes));
-        let written = written.or_else(|error| mutant!(JournalErrorRetried, self.file.sync(), Err(error)));
-        mutant!(JournalErrorSwallowed, Ok(()), written)?;
+        self.file.write_durably(place, bytes)?;
         self.next = mark;
         Ok(())
     }
@@ -153,9 +145,7 @@ impl Journal {
             last,
             hard_state,
         };
-        if !mutant!(WitnessNotWritten) {
-            self.file.write_durably(witness.offset(), &witness.encode())?;
-        }
+        self.file.write_durably(witness.offset(), &witness.encode())?;
         self.witness = witness;
         Ok(())
     }
@@ -175,10 +165,7 @@ pub(crate) fn make(disk: &dyn Disk, dir: &Path, first: &Witness) -> io::Result<(
     // Zeros that are written, not a hole: a write into a hole costs the file system its own sync each time.
     let zeros = vec![0; 1 << 20];
     let end = RING_START + first.ring;
-    let mut at = mutant!(RingIsAHole, end, 0);
-    if mutant!(RingIsAHole) {
-        file.set_len(end)?;
-    }
+    let mut at = 0;
     while at < end {
         let part = zeros.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
         file.write_at(at, &zeros[..part])?;
@@ -187,11 +174,6 @@ pub(crate) fn make(disk: &dyn Disk, dir: &Path, first: &Witness) -> io::Result<(
     for generation in [0, 1] {
         let witness = Witness { generation, ..*first };
         file.write_at(witness.offset(), &witness.encode())?;
-    }
-    if mutant!(JournalRenamedFirst) {
-        disk.rename(&new, &dir.join(FILE))?;
-        disk.sync_dir(dir)?;
-        return file.sync();
     }
     file.sync()?;
     disk.rename(&new, &dir.join(FILE))

@@ -278,8 +278,7 @@ impl<'a> Sealed<'a> {
         let (prev, seq, at) = (fields.u64().ok()?, fields.u64().ok()?, fields.u64().ok()?);
         let end = HEAD.checked_add(usize::try_from(len).ok()?)?;
         let body = bytes.get(HEAD..end)?;
-        let sound =
-            checksum(salt, len.to_le_bytes(), bytes.get(16..end)?) == sum || mutant!(TornTailAccepted);
+        let sound = checksum(salt, len.to_le_bytes(), bytes.get(16..end)?) == sum;
         if body.len() < hard_state_bytes + ID_BYTES || !sound {
             return None;
         }
@@ -338,8 +337,7 @@ impl<'a> Sealed<'a> {
                 record.writes.push(write);
             }
         }
-        let hard_state = mutant!(HardStateNotReplayed, None, Some(hard_state));
-        record.writes.push(Write { hard_state, ..Write::default() });
+        record.writes.push(Write { hard_state: Some(hard_state), ..Write::default() });
         Ok(record)
     }
 }

@@ -32,7 +32,7 @@ pub(super) enum Refused {
 pub(super) fn load(txn: &ReadTransaction, node: Option<NodeId>) -> Result<Result<Loaded, Refused>, Trouble> {
     let meta_table = txn.open_table(META)?;
     let identity = match meta(&meta_table, record::IDENTITY, decode_identity)? {
-        Ok(identity) if mutant!(OtherNodeOpened) || node.is_none_or(|node| node == identity.node) => identity,
+        Ok(identity) if node.is_none_or(|node| node == identity.node) => identity,
         Ok(other) => return Ok(Err(Refused::OtherNode(other.node))),
         Err(newer) => return Ok(Err(Refused::NewerFormat(newer))),
     };

@@ -46,9 +46,6 @@ pub(super) fn make_journal(
     let witness = Witness { generation: 0, identity, ring, mark: Mark::default(), last, hard_state };
     let path = dir.join(journal::FILE);
     journal::make(disk, dir, &witness).map_err(failed(&path))?;
-    if mutant!(JournalNameNotSynced) {
-        return Ok(());
-    }
     disk.sync_dir(dir).map_err(failed(dir))
 }
 
@@ -63,10 +60,6 @@ pub(super) fn make_database(
     let new = dir.join(FILE_IN_THE_MAKING);
     disk.remove_if_there(&new).map_err(failed(&new))?;
     let file = disk.open(&new, OpenMode::New).map_err(failed(&new))?;
-    if mutant!(DatabaseRenamedFirst) {
-        disk.rename(&new, &dir.join(FILE)).map_err(failed(&new))?;
-        disk.sync_dir(dir).map_err(failed(dir))?;
-    }
     contain(|| {
         let database = database(RedbFile::new(file.clone()), options.cache_bytes, false)?;
         let txn = database.begin_write()?;
@@ -77,12 +70,7 @@ pub(super) fn make_database(
     })
     .map_err(|trouble| in_opening(trouble, new.clone()))?;
     file.sync().map_err(failed(&new))?;
-    if !mutant!(DatabaseRenamedFirst) {
-        disk.rename(&new, &dir.join(FILE)).map_err(failed(&new))?;
-    }
-    if mutant!(MendedNameNotSynced | MadeNameNotSynced) {
-        return Ok(());
-    }
+    disk.rename(&new, &dir.join(FILE)).map_err(failed(&new))?;
     disk.sync_dir(dir).map_err(failed(dir))
 }
 

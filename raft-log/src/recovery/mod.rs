@@ -110,9 +110,7 @@ pub(crate) fn open(disk: &dyn Disk, dir: &Path, options: &OpenOptions) -> Result
         }
     }
     // Also when it was there: an earlier process may have been killed between its rename and its sync.
-    if !mutant!(MadeNameNotSynced | KilledMakersNameNotSynced) {
-        disk.sync_dir(dir).map_err(failed(dir))?;
-    }
+    disk.sync_dir(dir).map_err(failed(dir))?;
     let (file, database, loaded) = match read_database(disk, &path, options)? {
         Ok(found) => found,
         Err(damage) => {
@@ -136,13 +134,11 @@ pub(crate) fn open(disk: &dyn Disk, dir: &Path, options: &OpenOptions) -> Result
     };
     let image = image.map_err(|damage| OpenError::Damaged { path: journal_path.clone(), damage })?;
     let found = image.witness().identity.store;
-    if found != loaded.identity.store && !mutant!(OtherJournalAccepted) {
+    if found != loaded.identity.store {
         return Err(OpenError::OtherStore { journal: journal_path, found, store: loaded.identity.store });
     }
     // What a killed process has written may be in the cache alone.
-    if !mutant!(OpeningDoesNotSync) {
-        journal_file.sync().map_err(failed(&journal_path))?;
-    }
+    journal_file.sync().map_err(failed(&journal_path))?;
     let before = loaded.settled;
     let (identity, state, settled) =
         replay::replay(&database, &image, loaded, &mut report, (&path, &journal_path))?;
@@ -178,9 +174,7 @@ pub(crate) fn read_journal(disk: &dyn Disk, dir: &Path) -> Result<Option<Journal
     }
     let file = disk.open(&path, OpenMode::Existing).map_err(failed(&path))?;
     // After a failed sync the cache may show, as if it were clean, what the disk never got.
-    if !mutant!(JournalCacheKept) {
-        file.drop_cache().map_err(failed(&path))?;
-    }
+    file.drop_cache().map_err(failed(&path))?;
     let image = Image::read(file.as_ref()).map_err(failed(&path))?;
     Ok(Some((file, image)))
 }
@@ -194,9 +188,7 @@ pub(crate) fn read_database(
     options: &OpenOptions,
 ) -> Result<Result<Found, Damage>, OpenError> {
     let file = disk.open(path, OpenMode::Existing).map_err(failed(path))?;
-    if !mutant!(DatabaseCacheKept) {
-        file.drop_cache().map_err(failed(path))?;
-    }
+    file.drop_cache().map_err(failed(path))?;
     if file.is_empty().map_err(failed(path))? {
         return Ok(Err(Damage::Empty));
     }
@@ -225,7 +217,7 @@ fn mend(
     let Some((file, image)) = journal else { return Err(OpenError::Damaged { path, damage }) };
     let image = image.map_err(|damage| OpenError::Damaged { path: journal_path.clone(), damage })?;
     let node = image.witness().identity.node;
-    if node != options.node && !mutant!(OtherNodeMended) {
+    if node != options.node {
         return Err(OpenError::OtherNode { path: journal_path, found: node, node: options.node });
     }
     file.sync().map_err(failed(&journal_path))?;
@@ -244,7 +236,6 @@ fn give_journal(
         match &image {
             // The upgrade was interrupted.
             Ok(image) if image.is_new_before(&loaded.identity) => {}
-            Err(_) if mutant!(UnreadableJournalMadeAnew) => {}
             // Its first records are there, or it cannot be read: a database of the present format was there too, and
             // redb fell back to the one before.
             Ok(_) | Err(_) => return Ok(Some((file, image))),
@@ -257,9 +248,6 @@ fn give_journal(
 
 /// Makes the folder, so that it lasts.
 pub(crate) fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
-    if mutant!(FolderNotSynced) {
-        return disk.create_dir_all(dir).map_err(failed(dir));
-    }
     create_dir_all_durably(disk, dir).map_err(failed(dir))
 }
 

@@ -28,15 +28,13 @@ pub(super) fn replay(
     let damaged = |damage| OpenError::Damaged { path: journal_path.to_path_buf(), damage };
     let Loaded { mut identity, mut state, settled } = loaded;
     let chain = image.follow(settled).map_err(damaged)?;
-    if chain.torn && mutant!(TornTailStops) {
-        return Err(damaged(Damage::Missing { record: "journal record" }));
-    }
-    let is_elsewhere = |record: &Record| record.elsewhere && !mutant!(ElsewhereTakenForThere);
-    let whole = chain.records.iter().position(is_elsewhere).unwrap_or(chain.records.len());
+    let whole = chain.records.iter().position(|record| record.elsewhere).unwrap_or(chain.records.len());
     let (records, elsewhere) = chain.records.split_at(whole);
     // Where records are missing the database may be older than the last opening, and so what follows it.
-    let witness = mutant!(WitnessIdentityIgnored, identity, image.witness().identity);
-    identity = newest(identity, records.iter().filter_map(|record| record.identity).chain([witness]));
+    identity = newest(
+        identity,
+        records.iter().filter_map(|record| record.identity).chain([image.witness().identity]),
+    );
     identity = Identity { incarnation: Incarnation(identity.incarnation.0 + 1), format: FORMAT, ..identity };
     report.dropped_torn = chain.torn;
     report.replayed = replayed(records);
@@ -51,9 +49,9 @@ pub(super) fn replay(
         let newest = image.newest().map_err(damaged)?;
         last_write.push(Write {
             hard_state: Some(HardState {
-                health: mutant!(LossKeepsHealth, newest.hard_state.health, Health::Damaged),
+                health: Health::Damaged,
                 commit: known_commit(records).unwrap_or(state.hard_state.commit),
-                ..mutant!(LossTakesOlderHardState, state.hard_state, newest.hard_state)
+                ..newest.hard_state
             }),
             ..Write::default()
         });
@@ -62,11 +60,8 @@ pub(super) fn replay(
     }
     let result = contain(|| {
         let txn = database.begin_write()?;
-        let again = records.first().filter(|_| mutant!(RecordReplayedTwice));
-        let records = records.iter().skip(usize::from(mutant!(FirstRecordNotReplayed))).chain(again);
-        let flushes = records.map(|record| (record.writes.as_slice(), None));
-        let durable = (!mutant!(IncarnationNotDurable)).then_some(&identity);
-        let end = std::iter::once((last_write.as_slice(), durable));
+        let flushes = records.iter().map(|record| (record.writes.as_slice(), None));
+        let end = std::iter::once((last_write.as_slice(), Some(&identity)));
         write_flushes(&txn, &mut state, flushes.chain(end), mark)?;
         Ok(txn.commit()?)
     });

@@ -65,10 +65,8 @@ pub(super) fn salvage(
     } else {
         Lost::Entries { first: last.index.next(), last: newest.last.index }
     };
-    let kept = complete || mutant!(SalvageKeepsHealth);
-    let health = if kept { newest.hard_state.health } else { Health::Damaged };
-    let known = mutant!(SalvageTakesWitnessHardState, image.witness().hard_state, newest.hard_state);
-    let known = mutant!(SalvageForgetsHardState, HardState::default(), known);
+    let health = if complete { newest.hard_state.health } else { Health::Damaged };
+    let known = newest.hard_state;
     // What is lost may have put other entries in the place of some that are left: those are not committed.
     let commit = if complete { known.commit } else { log.commit.min(last.index).max(log.base.id.index) };
     let hard_state = HardState { health, commit, ..known };
