@@ -1,7 +1,7 @@
 //! `cargo xtask layers`: which crate may depend on which, proven from what cargo says.
 //!
 //! ```text
-//! core, disk, mutants <- {log, net, snapshot} <- replica <- kv <- {node, sim} <- {benches, xtask}
+//! core, disk <- {log, net, snapshot} <- replica <- kv <- {node, sim} <- {benches, xtask}
 //! test-links <- tests of {log, net, snapshot} and of all above
 //! ```
 
@@ -26,25 +26,16 @@ struct Rule {
 const RULES: &[Rule] = &[
     Rule { package: "raftkit-core", layer: 0, may_use: &[] },
     Rule { package: "raftkit-disk", layer: 0, may_use: &[] },
-    Rule { package: "raftkit-mutants", layer: 0, may_use: &[] },
-    Rule { package: "raftkit-log", layer: 1, may_use: &["raftkit-core", "raftkit-disk", "raftkit-mutants"] },
-    Rule { package: "raftkit-net", layer: 1, may_use: &["raftkit-core", "raftkit-mutants"] },
-    Rule {
-        package: "raftkit-snapshot",
-        layer: 1,
-        may_use: &["raftkit-core", "raftkit-disk", "raftkit-mutants"],
-    },
+    Rule { package: "raftkit-log", layer: 1, may_use: &["raftkit-core", "raftkit-disk"] },
+    Rule { package: "raftkit-net", layer: 1, may_use: &["raftkit-core"] },
+    Rule { package: "raftkit-snapshot", layer: 1, may_use: &["raftkit-core", "raftkit-disk"] },
     Rule { package: "raftkit-test-links", layer: 1, may_use: &[] },
     Rule {
         package: "raftkit-replica",
         layer: 2,
-        may_use: &["raftkit-core", "raftkit-disk", "raftkit-log", "raftkit-mutants", "raftkit-snapshot"],
+        may_use: &["raftkit-core", "raftkit-disk", "raftkit-log", "raftkit-snapshot"],
     },
-    Rule {
-        package: "raftkit-kv",
-        layer: 3,
-        may_use: &["raftkit-core", "raftkit-disk", "raftkit-mutants", "raftkit-replica"],
-    },
+    Rule { package: "raftkit-kv", layer: 3, may_use: &["raftkit-core", "raftkit-disk", "raftkit-replica"] },
     Rule { package: "raftkit-node", layer: 4, may_use: BELOW_NODE },
     Rule { package: "raftkit-sim", layer: 4, may_use: BELOW_NODE },
     Rule { package: "raftkit-benches", layer: 5, may_use: ALL },

@@ -19,10 +19,6 @@ use crate::mutants::trial::{Stage, Verdict};
 use crate::mutants::weaving::Mutant;
 use crate::workspace::{self, Failure};
 
-/// A crate that is not woven yet has its mutants in its own code, and its build script builds them in when this is set.
-const BUILD_VARIABLE: &str = "RAFTKIT_MUTANTS";
-/// The unit test of such a crate that prints its catalogue.
-const CATALOGUE_TEST: &str = "the_catalogue_is_listed";
 /// The crate that has none itself: its program is tried with the mutants of all others.
 const SIMULATION: &str = "raft-sim";
 /// These take longer, and are steps of the gate of their own.
@@ -56,14 +52,13 @@ pub(crate) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
 
 /// Builds, checks that all passes without a mutant, and tries each.
 fn run_suite(flags: &MutantsFlags) -> Result<(), Failure> {
-    let binaries = build(flags)?;
-    let mutants = choose(catalogue(&binaries, flags)?, &flags.only)?;
+    let mutants = choose(catalogue(flags)?, &flags.only)?;
     if flags.list {
         let row = |it: &Mutant| vec![it.short().to_owned(), it.source.clone(), it.wrong.clone()];
         let rows: Vec<Vec<String>> = mutants.iter().map(row).collect();
         return print(&console::table(&["mutant", "source", "what it does wrong"], &rows));
     }
-    let suite = Suite::of(&flags.krate, &binaries)?;
+    let suite = Suite::of(&flags.krate, &build(flags)?)?;
     let start = Instant::now();
     let verdicts = try_all(&suite, &mutants)?;
     report(&mutants, &verdicts, start.elapsed(), &suite)
@@ -171,7 +166,7 @@ fn build(flags: &MutantsFlags) -> Result<Vec<TestBinary>, Failure> {
 /// Cargo, in the copy of the workspace that has the mutants.
 fn cargo() -> Result<Command, Failure> {
     let mut cargo = workspace::cargo();
-    cargo.current_dir(weaving::copy(&target())?).env("CARGO_TARGET_DIR", target()).env(BUILD_VARIABLE, "1");
+    cargo.current_dir(weaving::copy(&target())?).env("CARGO_TARGET_DIR", target());
     Ok(cargo)
 }
 
@@ -188,21 +183,9 @@ pub(crate) fn problems(root: &Path) -> Result<Vec<String>, Failure> {
 }
 
 /// The mutants of the crate that are in this build.
-fn catalogue(binaries: &[TestBinary], flags: &MutantsFlags) -> Result<Vec<Mutant>, Failure> {
+fn catalogue(flags: &MutantsFlags) -> Result<Vec<Mutant>, Failure> {
     let mut mutants = weaving::mutants()?;
     mutants.retain(|it| it.krate() == flags.krate && !(flags.no_default_features && it.feature.is_some()));
-    if !mutants.is_empty() {
-        return Ok(mutants);
-    }
-    let Some(unit) = binaries.iter().find(|binary| binary.is_unit) else {
-        return Err(Failure::new(format!("{} has no unit tests to list its mutants", flags.krate)));
-    };
-    let mut command = trial::command(&unit.path, None);
-    command.args([CATALOGUE_TEST, "--nocapture"]);
-    let mutants = read::catalogue(&flags.krate, &workspace::output_of(command)?);
-    if mutants.is_empty() {
-        return Err(Failure::new(format!("{} lists no mutants", flags.krate)));
-    }
     Ok(mutants)
 }
 

@@ -1,10 +1,8 @@
-//! What cargo, the catalogue test and failing tests print, as far as it is needed here.
+//! What cargo and failing tests print, as far as it is needed here.
 
 use std::path::PathBuf;
 
 use serde_json::Value;
-
-use super::weaving::Mutant;
 
 /// A test binary that cargo has built.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,17 +11,6 @@ pub(super) struct TestBinary {
     /// It holds the unit tests of the library.
     pub(super) is_unit: bool,
     pub(super) path: PathBuf,
-}
-
-/// The lines `mutant`, number, name, what, source, divided by tabs, among all that a test prints.
-pub(super) fn catalogue(krate: &str, printed: &str) -> Vec<Mutant> {
-    let line = |line: &str| {
-        let fields: Vec<&str> = line.split('\t').collect();
-        let ["mutant", _, name, wrong, source] = fields[..] else { return None };
-        let [wrong, source] = [wrong, source].map(str::to_owned);
-        Some(Mutant { name: format!("{krate}/{name}"), wrong, source, ..Mutant::default() })
-    };
-    printed.lines().filter_map(line).collect()
 }
 
 /// The test binaries among cargo's messages, one JSON object a line. Examples are built, too, and test nothing.
@@ -63,19 +50,7 @@ pub(super) fn failure(printed: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Mutant, TestBinary, catalogue, failure, test_binaries};
-
-    #[test]
-    fn the_catalogue_is_read_from_among_other_lines() {
-        let printed = "running 1 test\n\nmutant\t1\ta-b\tIt is wrong.\tpaper 5.2\nmutant\tx\ntest x ... ok\n";
-        let expected = Mutant {
-            name: "raft-core/a-b".to_owned(),
-            wrong: "It is wrong.".to_owned(),
-            source: "paper 5.2".to_owned(),
-            ..Mutant::default()
-        };
-        assert_eq!(catalogue("raft-core", printed), [expected]);
-    }
+    use super::{TestBinary, failure, test_binaries};
 
     #[test]
     fn test_binaries_are_found_among_the_messages_of_cargo() {
