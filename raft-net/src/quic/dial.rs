@@ -1,6 +1,6 @@
 //! Connects to an address and greets who is there.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::sync::Mutex;
 
@@ -27,21 +27,31 @@ pub(crate) struct Target<'a> {
     pub(crate) expected: Option<NodeId>,
 }
 
-/// The socket address behind `host:port`, of the family that the endpoint's socket can reach.
+/// The socket address behind `host:port`, of a family that the endpoint's socket can reach.
 pub(crate) async fn resolve(inner: &Inner, address: &str) -> Result<SocketAddr, HelloError> {
-    if let Ok(resolved) = address.parse() {
-        return Ok(resolved);
-    }
     let bad = |reason: String| HelloError::BadAddress { address: address.to_owned(), reason };
-    let ipv4_only = inner.config.listen.is_ipv4();
-    let found = tokio::net::lookup_host(address).await.map_err(|error| bad(error.to_string()))?;
-    let mut found: Vec<_> = found.filter(|it| it.is_ipv4() || !ipv4_only).collect();
-    // IPv4 first: an IPv6 socket reaches both where the system maps addresses, and most hosts have IPv4.
-    found.sort_by_key(SocketAddr::is_ipv6);
-    found
-        .first()
-        .copied()
-        .ok_or_else(|| bad("it has no address of the family that this node listens on".to_owned()))
+    let listen = inner.config.listen.ip();
+    let chosen = if let Ok(literal) = address.parse() {
+        reachable(listen, [literal])
+    } else {
+        reachable(listen, tokio::net::lookup_host(address).await.map_err(|error| bad(error.to_string()))?)
+    };
+    chosen.ok_or_else(|| {
+        let family = if listen.to_canonical().is_ipv4() { "IPv4" } else { "IPv6" };
+        bad(format!("a node that listens on {listen} reaches {family} addresses only, and this has none"))
+    })
+}
+
+/// The first of these that a socket bound to `listen` reaches. IPv4 comes first, as most hosts have it.
+fn reachable(listen: IpAddr, found: impl IntoIterator<Item = SocketAddr>) -> Option<SocketAddr> {
+    let reaches = |it: &SocketAddr| match listen.to_canonical() {
+        IpAddr::V4(_) => it.ip().to_canonical().is_ipv4(),
+        // All addresses of this machine: both families, where the system maps addresses.
+        IpAddr::V6(ip) if ip.is_unspecified() => true,
+        // Bound to one address, the socket sends from that: an IPv4 address is out of its reach, mapped or not.
+        IpAddr::V6(_) => !it.ip().to_canonical().is_ipv4(),
+    };
+    found.into_iter().filter(reaches).min_by_key(SocketAddr::is_ipv6)
 }
 
 /// Connects, greets, checks who is there. Whoever hears of its `progress` drops it when that does not come in time; QUIC
@@ -141,6 +151,36 @@ async fn try_once(
             result = &mut dialled => return Some(result),
             () = sleep_until(inner.instant(until)) => {}
             () = called => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_that_is_dialled_is_one_that_the_socket_reaches() {
+        let (four, six, other) = ("10.0.0.1:1", "[fd00::1]:1", "10.0.0.2:1");
+        for (listen, found, expected) in [
+            ("0.0.0.0", &[six, four][..], Some(four)),
+            ("10.0.0.9", &[six, four], Some(four)),
+            ("10.0.0.9", &[six], None),
+            // A name that has both, and a socket that has one IPv6 address.
+            ("fd00::9", &[four, six], Some(six)),
+            ("fd00::9", &[four], None),
+            ("fd00::9", &["[::ffff:10.0.0.1]:1"], None),
+            ("::", &[six, four], Some(four)),
+            ("::", &[six], Some(six)),
+            ("::ffff:10.0.0.9", &[six, four], Some(four)),
+            // Of several the first.
+            ("0.0.0.0", &[four, other], Some(four)),
+            ("0.0.0.0", &[other, four], Some(other)),
+            ("0.0.0.0", &[], None),
+        ] {
+            let parsed = |text: &&str| text.parse::<SocketAddr>().expect("an address");
+            let chosen = reachable(listen.parse().expect("an address"), found.iter().map(parsed));
+            assert_eq!(chosen, expected.as_ref().map(parsed), "{listen} dials one of {found:?}");
         }
     }
 }
