@@ -6,7 +6,7 @@ mod http_support;
 
 use std::time::Duration;
 
-use http_support::{Answer, Served, all};
+use http_support::{Answer, Served, all, dechunked};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -14,20 +14,6 @@ use tokio::time::{sleep, timeout};
 /// Longer than what a node holds as a whole, and than what the kernel buffers: 8 MiB, 11 as JSON.
 const KEYS: usize = 80;
 const VALUE_BYTES: usize = 100 << 10;
-
-/// A body in chunks; none if it is not whole.
-fn dechunked(mut body: &[u8]) -> Option<Vec<u8>> {
-    let mut all = Vec::new();
-    loop {
-        let end = body.windows(2).position(|two| two == b"\r\n")?;
-        let length = usize::from_str_radix(std::str::from_utf8(&body[..end]).ok()?, 16).ok()?;
-        if length == 0 {
-            return (&body[end..] == b"\r\n\r\n").then_some(all);
-        }
-        all.extend_from_slice(body.get(end + 2..end + 2 + length)?);
-        body = body.get(end + 2 + length + 2..)?;
-    }
-}
 
 async fn rest(mut stream: TcpStream, mut begun: Vec<u8>) -> std::io::Result<Answer> {
     timeout(Duration::from_secs(60), stream.read_to_end(&mut begun)).await.expect("an end in time")?;

@@ -153,6 +153,20 @@ pub async fn all<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
     futures.into_iter().map(|(_, done)| done.unwrap()).collect()
 }
 
+/// A body in chunks; none if it is not whole.
+pub fn dechunked(mut body: &[u8]) -> Option<Vec<u8>> {
+    let mut all = Vec::new();
+    loop {
+        let end = body.windows(2).position(|two| two == b"\r\n")?;
+        let length = usize::from_str_radix(std::str::from_utf8(&body[..end]).ok()?, 16).ok()?;
+        if length == 0 {
+            return (&body[end..] == b"\r\n\r\n").then_some(all);
+        }
+        all.extend_from_slice(body.get(end + 2..end + 2 + length)?);
+        body = body.get(end + 2 + length + 2..)?;
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
