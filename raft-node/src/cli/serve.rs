@@ -74,17 +74,22 @@ pub(super) async fn run(flags: &Flags) -> Result<(), Failure> {
         version = env!("CARGO_PKG_VERSION"),
         "the node is up"
     );
-    until_the_end(server, serving, renewing, stop, ends).await
+    let ended = until_the_end(server, serving, renewing, stop, ends).await?;
+    ended.map_or(Ok(()), |why| {
+        // What failed need not say where: an operator has to make room there, or to see to the disk.
+        let dir = config.data_dir.display();
+        Err(Failure::Failed(format!("the node has ended by itself: {why} (its data folder is {dir})")))
+    })
 }
 
-/// Serves until something ends the node, and ends the rest of it.
+/// Serves until something ends the node, and ends the rest of it; returns why the node has ended by itself, if it has.
 async fn until_the_end(
     server: Server<KvMachine>,
     serving: impl Future<Output = ()> + Send + 'static,
     renewing: impl Future<Output = ()> + Send + 'static,
     stop: oneshot::Sender<()>,
     mut ends: Ends,
-) -> Result<(), Failure> {
+) -> Result<Option<String>, Failure> {
     #[expect(clippy::disallowed_methods, reason = "their panics are caught, and looked at below")]
     let (mut serving, mut renewing) = (tokio::spawn(caught(serving)), tokio::spawn(caught(renewing)));
     let failed = tokio::select! {
@@ -124,10 +129,7 @@ async fn until_the_end(
             return Err(Failure::Failed(format!("cut off while stopping: {why} came again")));
         }
     }
-    match failed {
-        None => Ok(()),
-        Some(why) => Err(Failure::Failed(format!("the node has ended by itself: {why}"))),
-    }
+    Ok(failed)
 }
 
 fn panicked(why: &str) -> Failure {

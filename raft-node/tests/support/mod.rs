@@ -214,6 +214,13 @@ impl Node {
         self.start_by(shell);
     }
 
+    /// As `start`, by another program that becomes the node once it has set something up.
+    pub fn start_through(&mut self, program: &str, args: &[&str]) {
+        let mut command = Command::new(program);
+        command.args(args).arg(BINARY);
+        self.start_by(command);
+    }
+
     fn start_by(&mut self, mut command: Command) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
         let child = command
