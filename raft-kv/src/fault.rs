@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 
 use raftkit_replica::MachineError;
 
@@ -53,6 +54,24 @@ pub(crate) fn guard<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Mac
         Ok(Ok(value)) => Ok(value),
         Ok(Err(Fault(error))) => Err(error),
         Err(panic) => Err(MachineError::Damaged { what: format!("redb panicked: {}", message(&*panic)) }),
+    }
+}
+
+/// An error of the storage with the file's name: "permission denied" alone does not say of what.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", path.display())]
+struct InFile {
+    path: PathBuf,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// The same error, which says which file it is about.
+pub(crate) fn in_file(path: &Path, error: MachineError) -> MachineError {
+    match error {
+        MachineError::Storage(source) => {
+            MachineError::Storage(Box::new(InFile { path: path.to_owned(), source }))
+        }
+        error @ (MachineError::Damaged { .. } | MachineError::NewerFormat { .. }) => error,
     }
 }
 

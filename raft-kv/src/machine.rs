@@ -13,7 +13,7 @@ use redb::{Builder, Durability, ReadableDatabase, WriteTransaction};
 use crate::command::{Command, Response};
 use crate::copy::remove_left_over;
 use crate::current::Current;
-use crate::fault::{Fault, damaged, guard};
+use crate::fault::{Fault, damaged, guard, in_file};
 use crate::give_back::GiveBack;
 use crate::notes::Notes;
 use crate::reader::KvReader;
@@ -83,8 +83,8 @@ impl KvMachine {
         tombstones_max: u64,
         slack: Slack,
     ) -> Result<Self, MachineError> {
-        guard(|| {
-            let path = dir.join(FILE);
+        let path = dir.join(FILE);
+        let opened = guard(|| {
             create_dir_all_durably(&*disk, dir)?;
             if !disk.exists(&path)? {
                 create(&*disk, dir)?;
@@ -107,7 +107,8 @@ impl KvMachine {
             let give_back = GiveBack { disk, dir, file, slack, copy: None, last: None };
             let durable = meta.applied;
             Ok(Self { database, meta, durable, health, notes, give_back, tombstones_max, watches })
-        })
+        });
+        opened.map_err(|error| in_file(&path, error))
     }
 
     /// Refuses further changes where it is unknown what the file holds.
