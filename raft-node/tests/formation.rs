@@ -153,6 +153,40 @@ fn members_that_have_all_moved_find_each_other_again_through_join() {
     cluster.wait_for_leader();
 }
 
+/// Nobody is where anybody looks.
+#[test]
+fn members_that_have_all_moved_and_whose_join_is_old_say_where_they_look_in_vain() {
+    let mut cluster = Cluster::start(3);
+    assert_eq!(cluster.nodes[0].put("/v1/kv/before", b"kept").unwrap().text(), "true");
+    cluster.settle();
+    for id in 1..=3 {
+        assert!(cluster.node(id).stop().success());
+    }
+    let old: Vec<String> = cluster.nodes.iter().map(|node| node.raft.clone()).collect();
+    let (ip, port) = own_address();
+    for (node, old) in cluster.nodes.iter_mut().zip(&old) {
+        let new = format!("{ip}:{}", port + 100 + u16::try_from(node.id).unwrap());
+        change_config(node, |text| {
+            text.replace(&format!("raft-addr = \"{old}\""), &format!("raft-addr = \"{new}\""))
+        });
+        node.raft = new;
+        node.start();
+    }
+    for node in &cluster.nodes {
+        for (_, address) in (1..).zip(&old).filter(|(id, _)| *id != node.id) {
+            let why = "nobody answered";
+            eventually("the log names each old address and why it is of no use", || {
+                warned(node, &[address, "in join", why])
+                    && warnings(node).iter().any(|it| it.contains(address))
+            });
+            let health = node.get("/health");
+            let text = health.text();
+            assert!(health.status == 503 && text.contains(address) && text.contains(why), "{text}");
+        }
+        assert_eq!(node.get("/v1/kv/before?raw&stale").text(), "kept");
+    }
+}
+
 /// The others know its old address alone, from the log and from `join`: it finds them, and they find it again.
 #[test]
 fn one_member_that_has_moved_is_reached_by_all() {
