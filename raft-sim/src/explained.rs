@@ -87,7 +87,8 @@ impl<S: Subject> World<S> {
     /// Whether a node is asked in a cluster in which nothing has happened for a while.
     pub(crate) fn is_calm(&mut self, node: NodeId) -> Option<Calm> {
         let (now, settings) = (self.now, &self.settings);
-        let delays = [settings.ahead_us, settings.back_us, settings.delay_us, settings.flush_us];
+        let delays =
+            [settings.ahead_us, settings.back_us, settings.delay_us, settings.flush_us, settings.apply_us];
         let near = delays.iter().all(|delay| *delay <= NEAR_US);
         let noisy = !self.healed && settings.slow + settings.hiccups > 0;
         let narrow = settings.link_kbps + settings.disk_kbps + settings.bulk_bytes_s > 0;

@@ -279,7 +279,7 @@ impl<S: Subject> World<S> {
     /// A call has gone out: the connection may break at any time, also when all was done and the answer is on its way.
     pub(crate) fn call_may_be_lost(&mut self, id: NodeId, call: CallId) {
         let life = self.hosts[&id].life;
-        let breaks = self.rng.permille(30) && !self.healed;
+        let breaks = self.settings.calls_kept == 0 && self.rng.permille(30) && !self.healed;
         self.calls_broken += u64::from(breaks);
         let most = if breaks { self.settings.commit_timeout_ms } else { 1500 };
         let round_trips = 4 * (self.settings.ahead_us + self.settings.back_us);

@@ -68,6 +68,8 @@ settings! {
     link_kbps = 0, "A link carries so many thousand bytes a second in each direction; 0: any number.";
     link_queue_kib = 32, "So much is in the network in front of a link that has a rate.";
     disk_kbps = 0, "The log's disk takes so many thousand bytes a second; 0: any number.";
+    calls_kept = 0, "1: no call from one node to another is lost while their connection stands; 0: a few are.";
+    apply_us = 0, "The state machine's thread takes up to so long beside its disk, each time that it does all that waits.";
     hiccups = 0, "Of rounds: up to 30 ms between taking the inputs and reading the clock.";
     dial_timeout_ms = 1000, "How long a first attempt to connect waits for an answer.";
     leader_timeout_ms = 500, "The protocol's setting of this name.";

@@ -93,7 +93,7 @@ pub(crate) fn draw_settings(rng: &mut Rng) -> Settings {
     settings
 }
 
-/// Links and disks that carry only so much.
+/// Links and disks that carry only so much, and state machines that are slow.
 fn draw_rates(rng: &mut Rng, settings: &mut Settings) {
     if rng.permille(150) {
         settings.link_kbps = rng.pick(&[30, 100, 300, 1000]);
@@ -101,6 +101,9 @@ fn draw_rates(rng: &mut Rng, settings: &mut Settings) {
     }
     if rng.permille(100) {
         settings.disk_kbps = rng.pick(&[30, 100, 300, 1000]);
+    }
+    if rng.permille(150) {
+        settings.apply_us = rng.pick(&[2_000, 20_000, 50_000, 200_000]);
     }
 }
 

@@ -109,7 +109,7 @@ impl<S: Subject> World<S> {
     /// A thread has begun something: it takes a while, and is done when what it synced is durable. `writing_us` is what the disk
     /// takes for its bytes alone.
     pub(crate) fn begun(&mut self, id: NodeId, thread: Thread, reports: Vec<Event>, writing_us: u64) {
-        let (now, settings_us) = (self.now, self.settings.flush_us);
+        let (now, settings_us, apply_us) = (self.now, self.settings.flush_us, self.settings.apply_us);
         let host = self.hosts.get_mut(&id).expect("known");
         if host.disk.is_frozen() {
             return self.power_gone(id);
@@ -124,6 +124,9 @@ impl<S: Subject> World<S> {
         let hangs = stalled || hung || held;
         let syncs: Vec<_> = syncs.into_iter().map(|sync| sync.id).collect();
         let mut takes = 20 + self.rng.below(settings_us) * (syncs.len() as u64).clamp(1, 4);
+        if thread == Thread::Machine && apply_us > 0 {
+            takes += self.rng.below(apply_us);
+        }
         if stalled {
             takes += 50 * MS + self.rng.below(3 * SECOND);
             self.marks.hit(Mark::Stalled);

@@ -68,15 +68,30 @@ pub(super) fn far_behind(settings: &mut Settings, draft: &mut Draft) {
     draft.at_ms += 12_000;
 }
 
-/// Nothing goes wrong, so nothing may end in doubt; the next leader is asked for now and then.
+/// Nothing goes wrong, not even a call between two nodes is lost, so nothing may end in doubt; the next leader is asked for now
+/// and then.
 pub(super) fn quiet(settings: &mut Settings, draft: &mut Draft) {
     calm(settings);
+    settings.calls_kept = 1;
     (settings.clients, settings.gap_ms) = (draft.rng.range(2, 9), draft.rng.pick(&[10, 50, 200]));
     settings.trailing_logs = draft.rng.pick(&[0, 100, 10_240]);
     settings.persist_ms = draft.rng.pick(&[100, 1000]);
     draft.at_ms = 9_000;
     draft.act(Action::Transfer { to: Target::Follower(0) });
     draft.at_ms = 20_000;
+}
+
+/// Many read from nodes whose state machines are slower than their logs. Entries are applied several runs at a time, and reads
+/// wait for indexes that such a batch jumps over. Nothing goes wrong, so whoever waits is answered.
+pub(super) fn many_readers(settings: &mut Settings, draft: &mut Draft) {
+    calm(settings);
+    settings.calls_kept = 1;
+    (settings.clients, settings.gap_ms) = (draft.rng.range(10, 25), draft.rng.pick(&[20, 50]));
+    (settings.reads, settings.stale, settings.keys) = (draft.rng.pick(&[400, 700]), 100, 8);
+    settings.apply_us = draft.rng.pick(&[20_000, 50_000]);
+    settings.trailing_logs = draft.rng.pick(&[0, 100]);
+    settings.persist_ms = draft.rng.pick(&[100, 1000]);
+    draft.at_ms = 7_000;
 }
 
 /// All nodes stand still together, as on a host that pauses its guests, and go on as they were.

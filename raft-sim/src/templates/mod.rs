@@ -96,6 +96,8 @@ const TEMPLATES: &[(&str, Template)] = &[
     ("far-behind", busy::far_behind),
     ("standstill", busy::standstill),
     ("quiet", busy::quiet),
+    ("many-readers", busy::many_readers),
+    ("many-readers", busy::many_readers),
     ("far-apart", distance::far_apart),
     ("far-apart", distance::far_apart),
 ];
