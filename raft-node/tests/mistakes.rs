@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
 
 use support::{BINARY, Cluster, eventually, run};
@@ -157,4 +158,41 @@ fn a_data_folder_that_cannot_be_used_is_refused_and_lost_and_found_is_no_obstacl
     });
     assert!(cluster.node(1).stop().success());
     assert!(std::path::Path::new(&dir).join("lost+found").is_dir());
+}
+
+#[test]
+fn a_relative_data_folder_is_told_with_its_whole_path() {
+    let cluster = Cluster::prepare(1, "");
+    let dir = cluster.dir.path();
+    let text = std::fs::read_to_string(&cluster.nodes[0].config).unwrap();
+    let text = text.replace(&format!("\"{}/data-1\"", dir.display()), "\"here/data\"");
+    std::fs::write(&cluster.nodes[0].config, text).unwrap();
+    let mut command = Command::new(BINARY);
+    command.args(["serve", "--stop-on-stdin-eof", "--config"]).arg(&cluster.nodes[0].config).current_dir(dir);
+    let mut child =
+        command.stdin(Stdio::piped()).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let whole = format!("the data folder {} is new", dir.join("here/data").display());
+    assert!(lines.any(|line| line.unwrap().contains(&whole)), "no line says: {whole}");
+    assert!(lines.any(|line| line.unwrap().contains("the node is up")));
+    drop(child.stdin.take());
+    // Its log is read to the end: with nobody there its lines are dropped.
+    lines.for_each(drop);
+    assert!(support::wait_for_end(&mut child).success());
+    assert!(dir.join("here/data/journal").is_file());
+}
+
+#[test]
+fn a_server_that_is_silent_is_told_by_the_status_and_its_exit_code() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.wait_for_leader();
+    let silent = leader % 3 + 1;
+    cluster.node(silent).kill();
+    let asked = cluster.nodes[usize::try_from(leader - 1).unwrap()].http.clone();
+    let (status, table, said) = run(&["status", "--addr", &asked]);
+    assert_eq!(status.code(), Some(1), "{table}{said}");
+    assert!(said.contains(&format!("node {silent} is silent")), "{said}");
+    let row = |id: u64| table.lines().find(|line| line.starts_with(&format!("{id} "))).unwrap();
+    assert!(row(silent).contains("silent") && row(leader).contains("leader"), "{table}");
+    assert!(table.contains(&format!("node {silent} did not answer: ")), "{table}");
 }
