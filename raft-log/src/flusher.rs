@@ -37,6 +37,8 @@ pub struct Flusher {
 #[derive(Debug)]
 struct Group {
     writes: Vec<Write>,
+    /// Of the last of them.
+    seq: WriteSeq,
     /// The identity, where it changed.
     identity: Option<Identity>,
     bytes: usize,
@@ -62,6 +64,8 @@ enum Step {
 pub(crate) struct Begun {
     /// The other half, as long as the step needs it.
     held: Option<Held>,
+    /// The last write that is durable with it; none where it is not the end of any.
+    seq: Option<WriteSeq>,
     /// What is in the journal with it.
     result: Result<Option<Unsettled>, Trouble>,
 }
@@ -69,8 +73,8 @@ pub(crate) struct Begun {
 /// How far a flush has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flushed {
-    /// There are more steps.
-    More,
+    /// There are more steps. All writes up to this one are durable, where that is news.
+    More(Option<WriteSeq>),
     /// All writes up to this one are durable; none where nothing was queued.
     All(Option<WriteSeq>),
 }
@@ -240,11 +244,12 @@ impl Flusher {
             }
             Ok(Some(Step::Record)) => {
                 let Some(group) = self.groups.pop_front() else { unreachable!("the step is of a group") };
+                let seq = Some(group.seq);
                 let result = self.write_record(group);
-                return Begun { held: None, result };
+                return Begun { held: None, seq, result };
             }
         };
-        Begun { held, result }
+        Begun { held, seq: None, result }
     }
 
     /// Ends a step that was [begun](Self::begin), once all that it has synced is durable.
@@ -258,7 +263,7 @@ impl Flusher {
             Added { before: self.shared.flushed(flush), bytes }
         });
         let is_last = self.groups.is_empty();
-        Ok((if is_last { Flushed::All(self.flushes_to.take()) } else { Flushed::More }, added))
+        Ok((if is_last { Flushed::All(self.flushes_to.take()) } else { Flushed::More(begun.seq) }, added))
     }
 
     /// Checks writes, and groups them into records, before anything is written.
@@ -268,18 +273,18 @@ impl Flusher {
         for write in writes {
             check_sizes(&write)?;
             self.state.apply(&write)?;
-            let bytes = encoded_len(&write);
+            let (seq, bytes) = (write.seq, encoded_len(&write));
             let (hard_state, last) = (self.state.hard_state, self.state.last);
             match groups.back_mut() {
                 Some(group) if group.bytes + bytes <= bytes_max => {
                     group.writes.push(write);
                     group.bytes += bytes;
-                    (group.hard_state, group.last) = (hard_state, last);
+                    (group.seq, group.hard_state, group.last) = (seq, hard_state, last);
                 }
                 Some(_) | None => {
                     let bytes = RECORD_BYTES_MIN + encoded_len(&Write::default()) * 8 + bytes;
                     let (writes, around) = (vec![write], None);
-                    groups.push_back(Group { writes, identity, bytes, hard_state, last, around });
+                    groups.push_back(Group { writes, seq, identity, bytes, hard_state, last, around });
                 }
             }
         }
@@ -336,7 +341,7 @@ impl Flusher {
 
     /// Does the disk's part of a [witness](Self::witness), as one step; not while a flush is under way.
     pub(crate) fn begin_witness(&mut self) -> Begun {
-        Begun { held: None, result: self.write_witness().map(|()| None) }
+        Begun { held: None, seq: None, result: self.write_witness().map(|()| None) }
     }
 
     fn write_witness(&mut self) -> Result<(), Trouble> {

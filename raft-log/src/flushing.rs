@@ -86,8 +86,12 @@ impl Flushing {
             end.nudge = FlushSchedule::nudge(added.before, added.bytes);
         }
         match (chore, flushed) {
-            (FlushChore::Witness, Flushed::More | Flushed::All(_)) => {}
-            (FlushChore::Flush, Flushed::More) => self.under_way = Some(Ok(())),
+            (FlushChore::Witness, Flushed::More(_) | Flushed::All(_)) => {}
+            (FlushChore::Flush, Flushed::More(seq)) => {
+                // Not only in the end: to whoever waits, a disk that has much to do is not stuck.
+                end.written = seq.map(Written::Persisted);
+                self.under_way = Some(Ok(()));
+            }
             (FlushChore::Flush, Flushed::All(seq)) => {
                 end.written = seq.map(Written::Persisted);
                 self.schedule.flushed(now);

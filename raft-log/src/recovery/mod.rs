@@ -41,7 +41,8 @@ pub struct OpenOptions {
     /// Recent entries are kept in memory up to this weight, in bytes, for replication; more until they are settled.
     /// 8 MiB.
     pub tail_bytes: usize,
-    /// The journal's length in bytes, if it is made now; a write of more than a quarter of it goes around it. 32 MiB.
+    /// The journal's length in bytes, if it is made now; a write of more than a quarter of it goes around it. A longer one takes
+    /// in more at once, and then keeps a slow disk busy for longer with bringing it into the database. 8 MiB.
     pub journal_bytes: u64,
     /// Who keeps other processes out.
     pub lock: FolderLock,
@@ -67,7 +68,7 @@ impl OpenOptions {
             new_store,
             cache_bytes: 32 << 20,
             tail_bytes: 8 << 20,
-            journal_bytes: 32 << 20,
+            journal_bytes: 8 << 20,
             lock: FolderLock::Take,
             slack: Slack::default(),
         }
