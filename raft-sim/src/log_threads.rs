@@ -18,6 +18,8 @@ use crate::world::{Happening, MS, SECOND, World};
 const WOKEN_WITHIN: u64 = 200;
 /// A thread that wakes by itself is late by up to this time, in microseconds.
 const LATE: u64 = 500 * MS;
+/// A thread of a process that stands still looks this often whether that is over, in microseconds.
+const LOOKS_AGAIN: u64 = 100 * MS;
 /// One settling takes about this many bytes (raft-log's settler).
 const SETTLING_BYTES: u64 = 256 << 10;
 
@@ -266,8 +268,10 @@ impl<S: Subject> World<S> {
             return;
         }
         if now < paused_until {
-            *wakes_at = Some(paused_until);
-            return self.at(paused_until, Happening::Wakes(id, life, thread));
+            // With the end of all faults it may go on before.
+            let again = paused_until.min(now + LOOKS_AGAIN);
+            *wakes_at = Some(again);
+            return self.at(again, Happening::Wakes(id, life, thread));
         }
         *wakes_at = None;
         match thread {
