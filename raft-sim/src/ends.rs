@@ -1,16 +1,32 @@
 //! How processes end: they lose power, are killed, end by themselves, or stop; and data folders that are lost.
 
 use raftkit_core::{HardState, LogId, NodeId, StoreId};
+use raftkit_disk::SimulatedDisk;
 use raftkit_replica::MachineWork;
 
 use crate::Mark;
 use crate::folders::Folders;
-use crate::host::Harm;
+use crate::host::{Harm, Process, Thread};
 use crate::script::Crash;
 use crate::shadow::Shadow;
 use crate::subject::Subject;
 use crate::trace::kind;
 use crate::world::{MS, World};
+
+/// Drops what each thread of a process holds, as that thread: what it writes as it ends comes after all that it was doing, and
+/// happens only if that does. The state's readers go first, as the last one closes the state's file.
+fn close<S: Subject>(disk: &SimulatedDisk, process: Process<S>) {
+    let Process { flush, settle, machine, io, log_reader, reader, .. } = process;
+    drop((log_reader, reader));
+    disk.act_as(Thread::Io as u8);
+    drop(io);
+    disk.act_as(Thread::Flush as u8);
+    drop(flush);
+    disk.act_as(Thread::Settle as u8);
+    drop(settle);
+    disk.act_as(Thread::Machine as u8);
+    drop(machine);
+}
 
 impl<S: Subject> World<S> {
     /// Ends a process at once.
@@ -55,7 +71,7 @@ impl<S: Subject> World<S> {
         let host = self.hosts.get_mut(&id).expect("known");
         let Some(process) = host.process.take() else { return };
         let open: Vec<_> = process.open.keys().copied().collect();
-        drop(process);
+        close(&host.disk, process);
         self.farewell(id);
         let host = self.host(id);
         host.needs_newest_commit |= host.may_have_spoilt(&log, Crash::Kill);
@@ -127,6 +143,7 @@ impl<S: Subject> World<S> {
         let host = self.hosts.get_mut(&id).expect("known");
         let Some(process) = host.process.as_mut() else { return };
         let down = process.stopping.unwrap_or(0);
+        host.disk.act_as(Thread::Machine as u8);
         process.machine.applier.run(vec![MachineWork::Persist], &mut |_| {});
         if host.disk.is_frozen() {
             return self.power_gone(id);
