@@ -152,3 +152,63 @@ async fn a_client_that_is_gone_is_forgotten() {
     until_watching(&served, 0).await;
     served.stop().await;
 }
+
+/// Each write under the tree wakes all who watch it, and each of them asks again at once.
+#[tokio::test]
+async fn writes_succeed_beside_many_who_follow_a_tree_and_those_elsewhere_wake_nobody() {
+    const WATCHERS: usize = 50;
+    const LISTS: usize = 2;
+    const WRITES: usize = 10;
+    let served = Served::alone().await;
+    served.fill("w/", 50, 100).await;
+    let index = served.get("/v1/kv/w/?recurse").await.index();
+    let answered = std::cell::Cell::new(0);
+    let last = std::cell::Cell::new(u64::MAX);
+    let follow = |number: usize| {
+        let (served, answered, last) = (&served, &answered, &last);
+        async move {
+            let (mut index, what) = (index, if number.is_multiple_of(2) { "recurse" } else { "keys" });
+            while index < last.get() {
+                let target = format!("/v1/kv/w/?{what}&index={index}&wait=5m");
+                let answer = timeout(Duration::from_secs(60), served.get(&target)).await;
+                let answer = answer.expect("a change that was missed is waited for in vain");
+                assert!(answer.status == 200 && answer.index() > index, "{target}: {}", answer.status);
+                index = answer.index();
+                answered.set(answered.get() + 1);
+            }
+            index
+        }
+    };
+    let put = async |target: String| {
+        let answer = served.request("PUT", &target, b"new").await;
+        assert_eq!((answer.status, answer.text()), (200, "true"), "{target}");
+    };
+    let writes = async {
+        // A list that many wait for is kept for a while, and watched too.
+        until_watching(&served, WATCHERS + LISTS).await;
+        for number in 0..50 {
+            put(format!("/v1/kv/other/{number}")).await;
+        }
+        assert_eq!(
+            (answered.get(), watching(&served).await),
+            (0, WATCHERS + LISTS),
+            "somebody was woken by others' keys"
+        );
+        for number in 0..WRITES {
+            put(format!("/v1/kv/w/{number:06}")).await;
+        }
+        last.set(last_of(&served, WRITES).await);
+        // Those who had it before this was known wait for one more.
+        put("/v1/kv/w/end".to_owned()).await;
+    };
+    let (ends, ()) = tokio::join!(all((0..WATCHERS).map(follow).collect()), writes);
+    assert!(ends.iter().all(|end| *end >= last.get()), "{ends:?}, the last is {}", last.get());
+    // At most once for each change, however many there are.
+    assert!(answered.get() <= WATCHERS * (WRITES + 1), "{} answers", answered.get());
+    served.stop().await;
+}
+
+/// The index of the last of so many writes under the tree.
+async fn last_of(served: &Served, writes: usize) -> u64 {
+    served.get(&format!("/v1/kv/w/{:06}", writes - 1)).await.json()[0]["ModifyIndex"].as_u64().unwrap()
+}
