@@ -32,10 +32,22 @@ pub(crate) fn root() -> &'static Path {
 }
 
 /// A cargo command in the workspace, by the cargo that runs this xtask.
+///
+/// It does not inherit what that cargo says of xtask itself: a build script that looks at `CARGO_PKG_NAME` or
+/// `CARGO_MANIFEST_DIR` (that of ring does) would run again, and all that depends on it be built again, whenever a build by hand
+/// follows one by xtask.
 pub(crate) fn cargo() -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(program);
     command.current_dir(root());
+    let of_xtask = |name: &OsString| {
+        ["CARGO_PKG_", "CARGO_MANIFEST_"]
+            .iter()
+            .any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
+    };
+    std::env::vars_os().map(|(name, _)| name).filter(of_xtask).for_each(|name| {
+        command.env_remove(name);
+    });
     command
 }
 
@@ -51,4 +63,19 @@ pub(crate) fn output_of(mut command: Command) -> Result<String, Failure> {
         return Err(Failure::new(format!("{shown} failed ({}):\n{}", output.status, said.trim_end())));
     }
     String::from_utf8(output.stdout).map_err(Failure::of(format!("{shown} printed no UTF-8")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cargo;
+
+    #[test]
+    fn what_cargo_says_of_xtask_is_not_handed_on() {
+        let command = cargo();
+        let removed: Vec<_> =
+            command.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
+        for name in ["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR"] {
+            assert!(removed.iter().any(|removed| *removed == name), "{name} is not among {removed:?}");
+        }
+    }
 }
