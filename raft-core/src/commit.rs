@@ -1,4 +1,5 @@
-//! Proposals, what is committed, and what may be applied (paper, sections 5.3 and 5.4.2).
+//! Proposals, the commit index, and handing committed entries to the state machine (paper, sections 5.3 and
+//! 5.4.2).
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -13,7 +14,7 @@ use crate::{
 
 impl Node {
     pub(crate) fn on_propose(&mut self, proposals: Vec<Proposal>, effects: &mut Effects) {
-        // Whoever waits a moment and asks again finds the successor, or this node still leading.
+        // A caller that retries a moment later finds the successor, or this node still leading.
         let successor = self.transfer.as_ref().map(|transfer| transfer.to);
         let Role::Leader(leader) = &mut self.role else {
             return refuse(proposals, Outcome::NotLeader(self.leader()), effects);
@@ -41,13 +42,14 @@ impl Node {
         self.append_run(entries, bytes);
     }
 
-    /// Appends entries of this weight that follow the last one, here and to the write of this call.
+    /// Appends consecutive entries, `bytes` in weight, to the log and to the staged write.
     pub(crate) fn append_run(&mut self, entries: Entries, bytes: usize) {
         self.writes.append(entries.clone());
         self.log.append(entries, bytes);
     }
 
-    /// The same, for entries that may hold memberships.
+    /// Appends entries that may include memberships. A membership is in force from its append on (thesis,
+    /// section 4.1).
     pub(crate) fn append_entries(&mut self, entries: Entries) {
         let mut bytes = 0_usize;
         for entry in &entries {
@@ -59,12 +61,12 @@ impl Node {
         self.append_run(entries, bytes);
     }
 
-    /// A write is durable: what waited for it goes on.
+    /// A write is durable: releases the votes, acknowledgements and commits that waited for it.
     pub(crate) fn on_persisted(&mut self, seq: WriteSeq, effects: &mut Effects) {
         let Some(last) = self.writes.persisted(self.now, seq) else { return };
         self.log.persisted_to(last);
         if self.writes.is_idle() && self.commit_due.is_some() {
-            self.commit_due = None; // Counted anew from here.
+            self.commit_due = None; // The idle time starts again now.
         }
         self.release_grant(effects);
         self.count_own_vote(effects);
@@ -72,7 +74,19 @@ impl Node {
         self.advance_leader_commit(effects);
     }
 
-    /// Raises a leader's commit index to what a quorum holds durably, itself included once its own disk has it.
+    /// Raises a leader's commit index to what a quorum holds durably. The leader's own copy counts only once
+    /// it is durable.
+    ///
+    /// If it counted earlier: of three nodes, S1 leads and appends entry 7, S2 acknowledges it, and S1
+    /// commits it and answers the client. S1 crashes before its fsync and restarts without entry 7. While S2
+    /// is out of reach, S1 and S3 elect one of themselves, and the committed entry is lost (thesis, section
+    /// 10.2.1).
+    ///
+    /// Entries of earlier terms are committed only along with one of the leader's term (paper, section 5.4.2,
+    /// Figure 8). If they were counted: S1 leads term 2, replicates index 2 to S2 alone and crashes. S5 leads
+    /// term 3, appends another entry at index 2, and crashes. S1 leads term 4 and replicates its old entry to
+    /// S3. A majority holds it, but S5, whose last entry is of term 3, can still win the votes of S2, S3 and
+    /// S4, and overwrite it.
     pub(crate) fn advance_leader_commit(&mut self, effects: &mut Effects) {
         let Role::Leader(leader) = &self.role else { return };
         if self.commit == self.log.last_index() {
@@ -93,7 +107,7 @@ impl Node {
         }
     }
 
-    /// Everything up to `index` is committed.
+    /// Raises the commit index to `index`, on any node, and on a leader answers what that settles.
     pub(crate) fn advance_commit(&mut self, index: LogIndex, effects: &mut Effects) {
         if index <= self.commit {
             return;
@@ -110,7 +124,9 @@ impl Node {
         }
     }
 
-    /// Hands what is committed and durable here to the state machine, once.
+    /// Hands entries that are committed and durable here to the state machine, each once. An entry that is
+    /// applied before it is durable here could be in the state machine and missing from the log after a
+    /// crash.
     pub(crate) fn hand_out_committed(&mut self, effects: &mut Effects) {
         let last = self.commit.min(self.log.durable());
         if last <= self.handed {
@@ -120,7 +136,7 @@ impl Node {
             let first = self.handed.next();
             let entries = self.log.tail().slice(first, last, usize::MAX).map(|(entries, _)| entries);
             let held = entries.as_ref().and_then(Entries::last_index);
-            // What is not in memory any more is read from the log, up to where memory begins.
+            // The entries up to where the in-memory tail begins are read from the log by the driver.
             let before_tail = || self.log.tail_first().previous().map_or(last, |before| before.min(last));
             self.handed = held.unwrap_or_else(before_tail);
             effects.apply.push(Apply { first, last: self.handed, entries });
@@ -128,13 +144,13 @@ impl Node {
     }
 }
 
-/// Answers all of them alike: nothing was done.
+/// Answers all proposals with the same outcome, one that says that nothing was done.
 fn refuse(proposals: Vec<Proposal>, outcome: Outcome, effects: &mut Effects) {
     effects.done.extend(proposals.into_iter().map(|Proposal { ticket, .. }| Done { ticket, outcome }));
 }
 
 impl Leader {
-    /// The proposals that there is room for, and what they amount to; the others are answered.
+    /// Returns the proposals that fit the limits, and their total; the others are answered `Overloaded`.
     fn admit(
         &self,
         mut proposals: Vec<Proposal>,
@@ -153,7 +169,8 @@ impl Leader {
         proposals.retain(|proposal| {
             let with = open.saturating_add(weight(proposal));
             let taken_with = taken.and(Amount::of(proposal));
-            // Something larger than a limit may pass alone, or it never could.
+            // A proposal larger than a limit is accepted while nothing else is open, as it would never fit
+            // otherwise.
             let alone = backlog.is_empty() && taken == Amount::default();
             let fits = (with <= limit || is_empty) && (backlog.has_room(now, taken_with) || alone);
             if fits {
@@ -166,13 +183,13 @@ impl Leader {
         (proposals, taken)
     }
 
-    /// Notes an entry that is not committed yet.
+    /// Records an entry that is not committed yet.
     pub(crate) fn note_open(&mut self, index: LogIndex, weight: usize, ticket: Option<Ticket>) {
         self.open_bytes = self.open_bytes.saturating_add(weight);
         self.open.push_back(Open { index, weight, ticket });
     }
 
-    /// Answers whose entry is committed.
+    /// Answers the proposals whose entries are committed.
     fn settle_open(&mut self, commit: LogIndex, term: Term, effects: &mut Effects) {
         while let Some(open) = self.open.front().copied().filter(|open| open.index <= commit) {
             self.open.pop_front();
@@ -184,15 +201,15 @@ impl Leader {
         }
     }
 
-    /// Leads no more: proposals on their way may or may not be committed by whoever leads next, and nothing else was
-    /// done for anyone.
+    /// Ends the leadership. Uncommitted proposals are answered `Unknown`, as a later leader may commit or
+    /// overwrite them; to everything else nothing was done.
     pub(crate) fn leave(self, term: Term, next: Option<NodeId>, effects: &mut Effects) {
         self.leave_open(term, effects);
         crate::raft::cancel_snapshots(&self, effects);
         self.reads.fail(Outcome::NotLeader(next), effects);
     }
 
-    /// The node has ended while it led.
+    /// Ends the leadership because the node has ended.
     pub(crate) fn stop(self, term: Term, effects: &mut Effects) {
         self.leave_open(term, effects);
         crate::raft::cancel_snapshots(&self, effects);

@@ -1,50 +1,56 @@
-//! What a node is told at its start.
+//! A node's settings, and the state read back from its log at a start.
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::{Base, HardState, Incarnation, LogIndex, Membership, NodeId, StoreId, Term};
 
-/// A node's settings. All durations are on the node's own clock.
+/// Settings of a node. All durations are measured on the node's own clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// This node.
+    /// This node's id.
     pub node: NodeId,
-    /// Its data folder.
+    /// The id of its data folder.
     pub store: StoreId,
-    /// Its life: raised durably at each start.
+    /// Number of this run of the process on that folder; raised durably at each start.
     pub incarnation: Incarnation,
-    /// Seed of the random draws; two nodes should differ. Mixed with node and incarnation.
+    /// Seed of the random draws, mixed with node and incarnation. Nodes should have different seeds, so that
+    /// their elections do not tie again and again.
     pub seed: u64,
-    /// A follower that heard no leader for 1.0 to 1.5 of this (drawn anew each time) asks for pre-votes; and it grants
-    /// no vote for exactly this long after it heard its leader, or started. 500 ms.
+    /// Time without a leader after which a follower asks for pre-votes: 1.0 to 1.5 times this, drawn anew
+    /// each time. For exactly this long after it heard its leader, or was started, the node grants no vote.
+    /// Default 500 ms.
     pub leader_timeout: Duration,
-    /// An election that has not ended by 1.0 to 1.5 of this starts again in the next term. 1000 ms.
+    /// Duration of an election: one still undecided after 1.0 to 1.5 times this starts again in the next
+    /// term. Default 1000 ms.
     pub election_timeout: Duration,
-    /// A leader that has nothing to send says that it lives, this often. 100 ms.
+    /// Interval at which an idle leader sends heartbeats. Default 100 ms.
     pub heartbeat_interval: Duration,
-    /// How far two clocks can drift apart over one `leader_timeout`. 50 ms.
+    /// Bound on how far two clocks drift apart during one `leader_timeout`. Only leases depend on it. Default
+    /// 50 ms.
     pub clock_error: Duration,
-    /// A leader for which no write became durable for so long although one is under way hands leadership over or steps
-    /// down. 2000 ms.
+    /// Time without any completed write, although one is under way, after which a leader transfers leadership
+    /// or steps down. Default 2000 ms.
     pub write_stall: Duration,
-    /// At most so many bytes of entries in one `AppendEntries`; a single larger entry goes alone.
+    /// Upper bound on the bytes of entries in one `AppendEntries`. A single larger entry is sent alone.
     pub batch_bytes_max: usize,
-    /// At most so many bytes of entries on their way to one peer.
+    /// Upper bound on the bytes of entries in flight to one peer.
     pub inflight_bytes_max: usize,
-    /// At most so many appends on their way to one peer.
+    /// Upper bound on the number of appends in flight to one peer.
     pub inflight_messages_max: usize,
-    /// Proposals are refused (`Overloaded`) above so many bytes of uncommitted entries.
+    /// Upper bound on the bytes of uncommitted entries. Proposals beyond it are refused as `Overloaded`.
     pub uncommitted_bytes_max: usize,
-    /// Proposals are refused (`Overloaded`) when those before them would not be committed and applied within this, at
-    /// the measured pace of quorum and disk. Half of the time that a client waits, as a pace changes. 500 ms.
+    /// Upper bound on the time that accepted proposals need to be committed and applied, at the measured pace
+    /// of quorum and disk. Proposals beyond it are refused as `Overloaded`. Half of the time that a client
+    /// waits leaves room for a pace that falls. Default 500 ms.
     pub commit_budget: Duration,
-    /// The newest entries are held in memory up to so many bytes, to be replicated and applied without a read.
+    /// Upper bound on the bytes of the newest entries kept in memory, to be replicated and applied without
+    /// reading the log.
     pub tail_bytes_max: usize,
 }
 
 impl Config {
-    /// The defaults, for a node with these names.
+    /// The default settings for a node with these ids.
     #[must_use]
     pub fn new(node: NodeId, store: StoreId, incarnation: Incarnation, seed: u64) -> Self {
         const MIB: usize = 1 << 20;
@@ -67,23 +73,25 @@ impl Config {
         }
     }
 
-    /// The longest round trip between two nodes that these settings bear:
+    /// The longest round trip between two nodes with which these settings still work. It is the shortest of
+    /// three limits:
     ///
-    /// - A round's answer comes a round trip after its heartbeat, and the next one a heartbeat later. All of that must fit
-    ///   into the promise of not voting, less the clock error, or a leader has no lease between its rounds.
-    /// - A follower's time-outs are spread over half of `leader_timeout`: one that is a round trip ahead of the others is
-    ///   elected before they ask themselves.
-    /// - An election is a round of pre-votes and one of votes, within `election_timeout`.
+    /// - The answer to a heartbeat arrives a round trip after the heartbeat, and the next answer a heartbeat
+    ///   interval later. Both together must fit into the promise less the clock error, or the leader has no
+    ///   lease between two rounds.
+    /// - The time-outs of followers are spread over half of `leader_timeout`. The first candidate is elected
+    ///   before the others campaign only if it is a round trip ahead of them.
+    /// - An election takes one round of pre-votes and one of votes, within `election_timeout`.
     #[must_use]
     pub fn round_trip_max(&self) -> Duration {
         let lease = self.leader_timeout.saturating_sub(self.clock_error + self.heartbeat_interval);
         lease.min(self.leader_timeout / 2).min(self.election_timeout / 2)
     }
 
-    /// Checks that the settings make sense together.
+    /// Checks that the settings are consistent.
     ///
     /// # Errors
-    /// The first rule that is broken, in words that name the settings.
+    /// The first rule that is broken.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let rules = [
             (self.heartbeat_interval * 2 <= self.leader_timeout, ConfigError::HeartbeatTooSlow),
@@ -103,57 +111,57 @@ impl Config {
     }
 }
 
-/// Settings that do not make sense together.
+/// The rule that a set of settings breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// Followers would campaign between heartbeats.
+    /// The loss of one heartbeat would make followers campaign.
     #[error("the heartbeat interval must be at most half of the leader time-out")]
     HeartbeatTooSlow,
-    /// Leases would have no length.
+    /// Leases would have hardly any length.
     #[error("the clock error must be below half of the leader time-out")]
     ClockErrorTooLarge,
-    /// Elections would restart before votes are in.
+    /// Elections would restart before all votes have arrived.
     #[error("the election time-out must be at least the leader time-out")]
     ElectionTooShort,
-    /// A leader would do nothing but heartbeats.
+    /// A leader would send heartbeats without pause.
     #[error("the heartbeat interval must be above zero")]
     ZeroHeartbeat,
-    /// A leader would be without a lease between its rounds, wherever its followers are.
+    /// A leader would have no lease between two rounds, however near its followers are.
     #[error(
         "the heartbeat interval and the clock error together must be at most nine tenths of the leader time-out: \
          what is left is for the way to a follower and back"
     )]
     NoRoundTrip,
-    /// Nothing could be sent.
+    /// No entry could be sent.
     #[error("the batch limit must be above zero")]
     ZeroBatch,
-    /// Nothing could be on its way.
+    /// No append could be in flight, or no proposal accepted.
     #[error("the inflight and uncommitted limits must be above zero")]
     ZeroWindow,
 }
 
-/// What the log says at a start; O(terms), no bodies.
+/// The state read back from the log at a start: O(terms) in size, without the bodies of entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
-    /// Where the log starts. `LogId::ZERO` with no members: this node belongs to no cluster yet.
+    /// Where the log starts. `LogId::ZERO` with no members means that this node belongs to no cluster yet.
     pub base: Base,
-    /// The runs of one term in the log after the base, in order.
+    /// The term runs of the log after the base, in order.
     pub term_runs: Vec<TermRun>,
-    /// The last index in the log; the base's when it is empty.
+    /// The last index in the log; the base's index when the log is empty.
     pub last: LogIndex,
-    /// The memberships in the log after the base, in order.
+    /// The membership entries in the log after the base, in order, each with its index.
     pub memberships: Vec<(LogIndex, Membership)>,
-    /// Term, vote, commit.
+    /// The hard state stored last.
     pub hard_state: HardState,
-    /// What the state machine has applied.
+    /// The last index that the state machine has applied durably.
     pub applied: LogIndex,
 }
 
-/// From `first` on, until the next run, entries are of `term`.
+/// A run of entries of one term: from `first` on, until the next run, all entries are of `term`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TermRun {
-    /// The term.
+    /// The term of the entries.
     pub term: Term,
-    /// Its first index in this log.
+    /// The first index of the run in this log.
     pub first: LogIndex,
 }

@@ -1,4 +1,4 @@
-//! What comes out of the core: everything that a driver must do, each with one rule.
+//! Effects of the core: everything that a driver must do, each with its rule.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -8,23 +8,25 @@ use crate::{Entries, HardState, LogId, LogIndex, Membership, Message, NodeId, Te
 /// What a driver must do after [`Node::handle`](crate::Node::handle). `handle` appends; the driver drains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
-    /// Apply to the log in this order, each atomically; then answer [`Persisted`](crate::Input::Persisted). Several
-    /// may share one fsync: then the last sequence is enough.
+    /// Apply these to the log in this order, each atomically, then answer
+    /// [`Persisted`](crate::Input::Persisted). Several may share one fsync; then answering with the last
+    /// sequence number is enough.
     pub writes: Vec<Write>,
-    /// Always safe to send at once, before or after the writes: what must wait for the disk is withheld until its
-    /// `Persisted` arrives.
+    /// Send these at once, before or after the writes. What must not leave before a write is durable is not
+    /// in here until `Persisted` arrives for that write.
     pub messages: Vec<Message>,
-    /// Give to the state machine, in this order; then answer [`Applied`](crate::Input::Applied).
+    /// Give these to the state machine in this order, then answer [`Applied`](crate::Input::Applied).
     pub apply: Vec<Apply>,
-    /// Exactly one for every proposal, read, change and transfer, ever.
+    /// Outcomes: exactly one for every proposal, read, change and transfer.
     pub done: Vec<Done>,
-    /// Read from the log; answer [`Fetched`](crate::Input::Fetched).
+    /// Read these ranges from the log, and answer each with [`Fetched`](crate::Input::Fetched).
     pub fetches: Vec<Fetch>,
-    /// What to do about snapshots.
+    /// Snapshot transfers to start or to cancel.
     pub snapshots: Vec<SnapshotEffect>,
-    /// The role, term or known leader changed; the last one counts.
+    /// The node's role, term or known leader has changed. If several calls append here, the last value
+    /// counts.
     pub role: Option<RoleChange>,
-    /// The node has ended and says why; restart it once the cause is gone.
+    /// Why the node has ended. Restart it once the cause is gone.
     pub fatal: Option<Fatal>,
 }
 
@@ -36,147 +38,152 @@ impl Effects {
     }
 }
 
-/// One atomic change of the log. Its parts act in the order of the fields.
+/// One atomic change of the log. The fields are applied in the order in which they are declared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Write {
-    /// Its name.
+    /// Sequence number, echoed in [`Persisted`](crate::Input::Persisted).
     pub seq: WriteSeq,
-    /// Drop everything; the log then starts after this entry (a snapshot was installed).
+    /// Drop the whole log, which then starts after this entry. Used when a snapshot was installed.
     pub reset_to: Option<Box<Base>>,
-    /// Drop this index and all after it.
+    /// Drop the entries from this index on.
     pub truncate_from: Option<LogIndex>,
-    /// Append these, consecutive with what is there.
+    /// Entries to append. They continue the log as the parts above leave it.
     pub append: Entries,
-    /// Store this.
+    /// The hard state to store; none leaves it as it is.
     pub hard_state: Option<HardState>,
-    /// The log may drop everything up to and including this index, in its own time.
+    /// The log may drop everything up to and including this index, whenever it suits it.
     pub compact_to: Option<LogIndex>,
 }
 
-/// Where a log starts: the last entry that it no longer holds, and the membership as of it.
+/// Where a log starts: the last entry that it no longer holds, and the membership as of that entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Base {
-    /// The entry.
+    /// The last compacted entry.
     pub id: LogId,
-    /// The membership.
+    /// The membership in force as of that entry.
     pub membership: Membership,
 }
 
-/// A run of committed entries that are durable here.
+/// A range of committed entries that are durable on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Apply {
     /// The first index.
     pub first: LogIndex,
     /// The last index, inclusive.
     pub last: LogIndex,
-    /// The entries where the core still holds all of them; else the driver reads them from the log.
+    /// The entries, if the core still holds all of them in memory; otherwise the driver reads them from the
+    /// log.
     pub entries: Option<Entries>,
 }
 
 /// The outcome of a proposal, read, change or transfer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Done {
-    /// As given in.
+    /// The ticket that the caller gave.
     pub ticket: Ticket,
-    /// What became of it.
+    /// The result.
     pub outcome: Outcome,
 }
 
-/// What became of a proposal, read, change or transfer.
+/// The result of a proposal, read, change or transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The proposal is committed as this entry, the change with it.
+    /// The proposal, or the last entry of the change, is committed as this entry.
     Committed(LogId),
     /// The read may be served once everything up to this index is applied.
     ReadAt(LogIndex),
     /// Leadership has gone to this node.
     Transferred(NodeId),
-    /// This node does not lead, or is handing leadership to the one named: nothing was done. Ask that one.
+    /// This node does not lead, or is transferring leadership to the node named. Nothing was done; ask that
+    /// node.
     NotLeader(Option<NodeId>),
-    /// Too much is uncommitted, or a transfer is asked for while one is under way: nothing was done. Try again later.
+    /// Too much is uncommitted, or another transfer is under way. Nothing was done; try again later.
     Overloaded,
-    /// A transfer did not come about; this node leads on, or cannot.
+    /// The transfer failed: this node still leads, or the target cannot lead.
     TransferFailed,
-    /// Leadership was lost while the proposal, or the first entry of the change, was in flight as this entry: it may or
-    /// may not come about.
+    /// Leadership was lost while the proposal, or the first entry of the change, was uncommitted as this
+    /// entry. A later leader may commit it or overwrite it.
     Unknown(LogId),
-    /// The membership in force stands in this entry and is not the one that the caller saw: nothing was done. Look again.
+    /// The membership in force comes from this entry and is not the one that the caller saw. Nothing was
+    /// done; read it again.
     Conflict(LogId),
-    /// The change is not possible: nothing was done.
+    /// The change is not possible. Nothing was done.
     Refused(ChangeRefused),
-    /// The node has ended; nothing was done.
+    /// The node has ended.
     Stopped,
 }
 
-/// Why a change of membership is not possible, now or ever.
+/// Why a membership change is refused, for now or for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeRefused {
-    /// An earlier change is under way.
+    /// An earlier change is not committed yet, or still joint.
     #[error("an earlier change of membership is not finished; try again when it is")]
     InProgress,
-    /// The leader has committed nothing in its term yet, so it does not know what is committed
-    /// (Ongaro 2015, "bug in single-server membership changes").
+    /// The leader has not committed an entry of its own term yet, so an uncommitted change of an earlier
+    /// leader could still win (Ongaro 2015, "bug in single-server membership changes").
     #[error("the leader has not committed an entry of its term yet; try again in a moment")]
     NotReady,
-    /// The target is joint itself.
+    /// The target is itself a joint membership.
     #[error("the target is a joint membership; name the one that it is to lead to")]
     Joint,
-    /// Nobody would vote.
+    /// The target has no voters.
     #[error("the target has no voters")]
     NoVoters,
-    /// A new voter could not vote: it is damaged.
+    /// A node that would become a voter is damaged, and would count in no quorum.
     #[error("node {node} is damaged and would not count as a voter; wait until it has healed")]
     Damaged {
-        /// Which.
+        /// The node concerned.
         node: NodeId,
     },
-    /// A voter would vote under another data folder: votes of the two could not be told apart.
+    /// A voter would get another data folder. The votes of the two folders under one node id could not be
+    /// told apart, so the voter has to be removed first.
     #[error("voter {node} would change its data folder; remove it first, then add it with the new one")]
     StoreChanged {
-        /// Which.
+        /// The node concerned.
         node: NodeId,
     },
 }
 
-/// Read a range of the log for replication.
+/// A request to read a range of the log for replication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fetch {
-    /// Echoed in the answer.
+    /// Request number, echoed in the answer.
     pub request: u64,
     /// The first index.
     pub first: LogIndex,
     /// The last index wanted, inclusive.
     pub last: LogIndex,
-    /// Stop after so many bytes, but return at least one entry.
+    /// Upper bound on the bytes of the entries returned. At least one entry is returned, however large it is.
     pub bytes_max: usize,
 }
 
-/// What to do about snapshots.
+/// A snapshot transfer to start or to cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotEffect {
-    /// The log no longer holds what `to` lacks: send it a snapshot at `at_least` or later; answer
-    /// [`SnapshotSent`](crate::Input::SnapshotSent). Asked for once, until that answer.
+    /// The log no longer holds what `to` lacks: send it a snapshot, and answer
+    /// [`SnapshotSent`](crate::Input::SnapshotSent). Requested once, until that answer.
     Send {
-        /// To whom.
+        /// The peer to receive the snapshot.
         to: NodeId,
-        /// The snapshot must include this index, or the log could not continue it.
+        /// The snapshot must cover at least this index, or the log could not continue where it ends.
         at_least: LogIndex,
     },
-    /// The transfer to `to` is of no use any more (leadership lost, peer gone or caught up).
+    /// The transfer to `to` is no longer needed: leadership was lost, or the peer was removed or has caught
+    /// up.
     Cancel {
-        /// To whom.
+        /// The peer to receive the snapshot.
         to: NodeId,
     },
 }
 
-/// What a node is, as others see it.
+/// A node's role, term and leader, as it reports them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoleChange {
-    /// Its role.
+    /// The node's role.
     pub role: RoleName,
-    /// Its term.
+    /// The node's current term.
     pub term: Term,
-    /// The leader it knows, itself included.
+    /// The leader of the term, if known; possibly the node itself.
     pub leader: Option<NodeId>,
 }
 
@@ -185,22 +192,22 @@ pub struct RoleChange {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 pub enum RoleName {
-    /// Replicates and never votes.
+    /// Replicates the log without a vote.
     Learner,
-    /// Follows, or waits for a leader.
+    /// Follows a leader, or waits for one.
     Follower,
-    /// Asks whether it would be elected.
+    /// Asks for pre-votes: whether it would be elected.
     PreCandidate,
-    /// Campaigns.
+    /// Asks for votes in its term.
     Candidate,
-    /// Leads.
+    /// Leads its term.
     Leader,
 }
 
 /// Why a node has ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fatal {
-    /// The disk failed; what it holds of the last writes is unknown.
+    /// A write failed. Which of the latest writes the disk holds is unknown.
     #[error("a write to the log failed; restart the node when the disk is sound")]
     WriteFailed,
     /// An entry that was written cannot be read.
@@ -211,7 +218,8 @@ pub enum Fatal {
         /// The first index that was to be read.
         first: LogIndex,
     },
-    /// A leader of this term contradicts what is committed here: one of the two lost data it had acknowledged.
+    /// The leader sent entries that contradict committed ones. One of the two nodes lost data that it had
+    /// acknowledged.
     #[error(
         "node {leader} sends entries from {refused} on that contradict what is committed here up to {commit}"
     )]

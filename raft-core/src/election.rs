@@ -1,5 +1,5 @@
-//! Elections: asking before campaigning, campaigning, voting (paper, sections 5.2 and 5.4.1; thesis, sections 4.2.3
-//! and 9.6).
+//! Elections: pre-votes, votes and becoming leader (paper, sections 5.2 and 5.4.1; thesis, sections 4.2.3 and
+//! 9.6).
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -16,7 +16,8 @@ use crate::{
 };
 
 impl Node {
-    /// A node that waits draws anew when it does something about it: 1.0 to 1.5 leader time-outs from now.
+    /// Draws the next campaign time: 1.0 to 1.5 times the leader time-out from now, and not before this
+    /// node's own promise ends.
     pub(crate) fn wait_for_leader(&mut self) {
         if self.patience_of != Some(self.memberships.current().id()) {
             self.settle_patience();
@@ -25,35 +26,37 @@ impl Node {
         self.campaign_at = self.now.after(drawn).max(self.sticky_until);
     }
 
-    /// How long this node waits for a leader, at least and at most, in the membership in force.
+    /// Computes the range of the campaign delay for the membership in force.
     fn settle_patience(&mut self) {
         let (timeout, delay) = (self.config.leader_timeout, self.priority_delay());
-        // A single voter ties with nobody, so it need not draw.
+        // A single voter cannot tie with another candidate, so it need not draw.
         let high = if self.is_only_voter() { timeout } else { timeout + timeout / 2 };
         self.patience = (timeout + delay, high + delay);
         self.patience_of = Some(self.memberships.current().id());
     }
 
-    /// After a refusal it is tried again somewhat sooner: those who refused may have heard the leader a little later.
+    /// Draws the next campaign time after a lost election: 0.5 to 1.0 times the leader time-out. Voters that
+    /// refused may have heard the leader a little later than this node, and their promises end soon.
     fn wait_after_refusal(&mut self) {
         let timeout = self.config.leader_timeout;
         self.campaign_at = self.now.after(self.rng.between(timeout / 2, timeout)).max(self.sticky_until);
     }
 
-    /// True while a vote would break what this node promised to the last leader it heard, or may have promised before
-    /// it was started. A leader promises to itself.
+    /// True while a vote would break a promise: to the leader heard last, or one that an earlier incarnation
+    /// may have given. A leader counts as having promised to itself, for as long as it leads.
     pub(crate) fn is_sticky(&self) -> bool {
         self.now < self.sticky_until || self.is_leader()
     }
 
-    /// The time to hear a leader, or to end an election, is over.
+    /// Handles the campaign time: no leader was heard, or the election was not decided in time.
     pub(crate) fn on_campaign_time(&mut self, effects: &mut Effects) {
         if self.excuses_itself(self.campaign_at, self.leader_heard) {
             return self.wait_for_leader();
         }
         let stalled =
             self.writes.stuck_since().is_some_and(|since| since.after(self.config.write_stall) <= self.now);
-        // Who does not vote, or whose own vote could not become durable, would only disrupt.
+        // A node that is no voter cannot win, and one with a stuck disk cannot make its own vote durable:
+        // their campaigns would only disrupt the others.
         let may = self.may_campaign();
         if !may || stalled {
             if self.leader().is_some() {
@@ -66,7 +69,10 @@ impl Node {
         self.become_pre_candidate(effects);
     }
 
-    /// Asks whether it would be elected, in its present term (thesis, section 9.6).
+    /// Asks for pre-votes, without a new term (thesis, section 9.6).
+    ///
+    /// Without them a node that was cut off raises its term with every vain campaign. When it is connected
+    /// again, its higher term deposes a healthy leader, although its log may be too short to win.
     fn become_pre_candidate(&mut self, effects: &mut Effects) {
         self.become_follower(self.term, None, effects);
         let request = self.next_request();
@@ -77,8 +83,12 @@ impl Node {
         self.count_pre_votes(effects);
     }
 
-    /// Campaigns in the next term. Its own vote counts only once it is durable: a candidate that forgot it could
-    /// otherwise be counted for two candidates of one term (thesis, section 3.8).
+    /// Starts a campaign in the next term. The candidate's own vote counts only once it is durable (thesis,
+    /// section 3.8).
+    ///
+    /// Otherwise two nodes can lead one term: of three nodes, S1 campaigns in term 5, counts its own vote and
+    /// that of S2, and leads. It crashes before its vote is on disk, restarts in term 4 without a vote, and
+    /// grants S3 its vote in term 5. S3 then leads term 5 as well.
     pub(crate) fn become_candidate(&mut self, reason: CampaignReason, effects: &mut Effects) {
         self.become_follower(self.term.next(), None, effects);
         self.vote = Some(self.config.node);
@@ -99,7 +109,11 @@ impl Node {
         effects.messages.extend(others.map(|id| envelope.to(*id, body.clone())));
     }
 
-    /// Would this node vote for the asker? Nothing changes here (thesis, section 9.6).
+    /// Answers a pre-vote: whether this node would grant a vote now. No state changes (thesis, section 9.6).
+    ///
+    /// The conditions are those of a real vote, the promise included: otherwise one follower with a broken
+    /// link to the leader would win the pre-vote, and the campaign that follows would depose a leader that
+    /// all others still hear.
     pub(crate) fn on_pre_vote(&mut self, from: NodeId, ask: PreVote, effects: &mut Effects) {
         let granted = ask.campaign_term > self.term
             && ask.campaign_term.0 <= COUNT_MAX
@@ -136,7 +150,13 @@ impl Node {
         }
     }
 
-    /// Votes, or refuses (paper, RequestVote RPC). A grant waits for the disk.
+    /// Grants or refuses a vote (paper, RequestVote RPC). A grant is sent by `release_grant` once it is
+    /// durable.
+    ///
+    /// The vote is repeated, as the first answer may be lost, but only for the data folder that got it. A
+    /// candidate that was wiped meanwhile has forgotten what it appended if it led this term already. Elected
+    /// again in the same term, it could put different entries at the same term and index, and log matching
+    /// (paper, section 5.3) would not hold.
     pub(crate) fn on_request_vote(
         &mut self,
         from: NodeId,
@@ -151,7 +171,7 @@ impl Node {
             Role::Candidate(_) | Role::Leader(_) => false,
         };
         let sticky = self.is_sticky() && ask.reason == CampaignReason::LeaderTimeout;
-        // The one voted for may ask again, but only from the data folder that got the vote.
+        // Repeating a vote is limited to the data folder that got it.
         let free = self.vote.is_none_or(|vote| vote == from && self.vote_store == Some(store));
         let current = self.is_up_to_date(ask.last);
         let sound = self.is_sound();
@@ -161,7 +181,7 @@ impl Node {
             effects.messages.push(self.envelope().to(from, Body::RequestVoteResponse(answer)));
             return;
         }
-        // The one voted for gets its time before this node campaigns against it.
+        // A new campaign time: the candidate gets a chance to win before this node campaigns against it.
         self.become_follower(term, None, effects);
         self.vote = Some(from);
         self.vote_store = Some(store);
@@ -169,12 +189,18 @@ impl Node {
         self.release_grant(effects);
     }
 
-    /// True when a log that ends with `last` lacks nothing that may be committed (paper, section 5.4.1).
+    /// True when a log that ends with `last` is at least as up to date as this one (paper, section 5.4.1).
+    /// Every committed entry is on a majority, so a candidate that passes this test at a majority has all of
+    /// them.
     fn is_up_to_date(&self, last: LogId) -> bool {
         last >= self.log.last()
     }
 
-    /// Sends the vote once the disk will not forget it.
+    /// Sends the granted vote once it is durable (thesis, section 3.8).
+    ///
+    /// If it left earlier: S1 grants S2 its vote in term 5 and crashes before the fsync. Restarted, it knows
+    /// of no vote in term 5 and grants S3 its vote. S2 and S3, each with its own vote, both have a majority
+    /// of three and lead term 5.
     pub(crate) fn release_grant(&mut self, effects: &mut Effects) {
         let durable = self.writes.durable();
         if let Some(grant) = self.grant
@@ -187,7 +213,7 @@ impl Node {
         }
     }
 
-    /// Counts its own vote once it is durable.
+    /// Counts the candidate's own vote once it is durable.
     pub(crate) fn count_own_vote(&mut self, effects: &mut Effects) {
         let durable = self.writes.durable();
         let own = self.config.node;
@@ -217,8 +243,9 @@ impl Node {
         }
     }
 
-    /// Refused by one voter while others are silent: with one of three nodes down, two that campaigned at the same
-    /// moment would wait for its vote for a whole election time-out. The next try comes as soon as after a lost one.
+    /// Brings the next campaign forward after a refusal while other voters are silent. If one of three nodes
+    /// is down and the other two campaigned at the same time, each has refused the other; both would wait a
+    /// whole election time-out for the vote of the node that is down.
     fn try_sooner(&mut self) {
         let timeout = self.config.leader_timeout;
         let sooner = self.now.after(self.rng.between(timeout / 2, timeout));
@@ -227,7 +254,8 @@ impl Node {
 
     fn count_votes(&mut self, effects: &mut Effects) {
         let Role::Candidate(election) = &self.role else { return };
-        // Others may have voted before the own vote is durable; whoever leads must not be able to vote again.
+        // Others may have granted their votes before the own vote is durable. A leader must not be able to
+        // vote again.
         if !election.votes.contains_key(&self.config.node) {
             return;
         }
@@ -238,20 +266,21 @@ impl Node {
         }
     }
 
-    /// How this election stands.
+    /// The state of this election.
     fn tally(&self, election: &Election) -> Tally {
         let membership = self.memberships.current();
         quorum::tally(membership, |node| election.votes.get(&node).copied())
     }
 
-    /// The election is lost: wait for who won it, and not long if nobody did.
+    /// Gives up a lost election, and waits for the winner, or a shorter time than usual if there is none.
     fn give_up(&mut self, effects: &mut Effects) {
         self.become_follower(self.term, None, effects);
         self.wait_after_refusal();
     }
 
-    /// Leads, and says so with an entry of its own: only through one does it learn what is committed (paper, section
-    /// 8).
+    /// Becomes the leader and appends a no-op. Entries of earlier terms cannot be committed by counting, so
+    /// only the commit of an entry of its own term tells the leader what is committed (paper, sections 5.4.2
+    /// and 8).
     fn become_leader(&mut self, effects: &mut Effects) {
         let last = self.log.last_index();
         let own = self.config.node;
@@ -270,7 +299,7 @@ impl Node {
             reads: LeaderReads::default(),
             change: None,
             resigns: false,
-            // It may have been elected because the preferred one is ill.
+            // The voter of higher priority may have lost leadership because it is faulty.
             offer_at: self.now.after(self.config.election_timeout),
             lease_over: false,
         }));
@@ -279,7 +308,7 @@ impl Node {
         self.settle_transfer(effects);
     }
 
-    /// Appends an entry of this leader's.
+    /// Appends an entry of this leader's own term.
     pub(crate) fn append_own(&mut self, payload: Payload, ticket: Option<crate::Ticket>) {
         let entry = Entry { id: LogId { term: self.term, index: self.log.last_index().next() }, payload };
         if let Role::Leader(leader) = &mut self.role {

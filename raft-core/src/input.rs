@@ -1,4 +1,4 @@
-//! What goes into the core: everything that can happen to a node.
+//! Inputs of the core: everything that can happen to a node.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -7,113 +7,124 @@ use bytes::Bytes;
 
 use crate::{Entry, LogId, LogIndex, Membership, Message, NodeId, Ticket, WriteSeq};
 
-/// Something that happened. Order matters, and the order given is the order taken.
+/// An event. Inputs are processed in the order in which they are given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// Time has passed: give it when [`next_deadline`](crate::Node::next_deadline) is reached. Harmless at any time.
+    /// Time has passed. Due when [`next_deadline`](crate::Node::next_deadline) is reached; harmless at any
+    /// other time.
     Tick,
-    /// A message came in. One that is not for this node, or from a store that it does not know, is ignored.
+    /// A message has arrived. It is ignored if it is for another node, or comes from a data folder that may
+    /// not be heard.
     Message(Message),
-    /// Propose commands, in this order. On a node that is not the leader each is answered `NotLeader`.
+    /// Propose commands, in this order. Any node but the leader answers each with `NotLeader`.
     Propose(Vec<Proposal>),
-    /// Ask from which index a read may be served.
+    /// Request the index from which a read may be served.
     Read {
-        /// The caller's name for it.
+        /// The caller's name for the request; returned with its outcome.
         ticket: Ticket,
-        /// How fresh.
+        /// How fresh the result must be.
         mode: ReadMode,
     },
-    /// Hand leadership to `to`, or to the most up-to-date voter. Answered `Transferred` when another node leads.
+    /// Transfer leadership to `to`, or to the most up-to-date voter. Answered `Transferred` once another node
+    /// leads.
     Transfer {
-        /// The caller's name for it.
+        /// The caller's name for the request; returned with its outcome.
         ticket: Ticket,
-        /// To whom.
+        /// The node that shall lead; none leaves the choice to the core.
         to: Option<NodeId>,
     },
-    /// Change who takes part. Answered `Committed` with the last entry of the change once that is committed,
-    /// [`Conflict`](crate::Outcome::Conflict) when the membership is not the one that the caller saw.
+    /// Change the membership. Answered `Committed` with the last entry of the change once that is committed,
+    /// and [`Conflict`](crate::Outcome::Conflict) if the membership is no longer the one that the caller saw.
     Change(Box<MembershipChange>),
-    /// Make the commit index durable by itself if no write that is under way does so.
+    /// Make the commit index durable, in a write of its own unless one under way already carries it.
     PersistCommit,
-    /// Drop the log up to and including this index: the state machine holds it durably. Clipped to what is applied.
+    /// Compact the log up to and including this index, which the state machine holds durably. Clipped to the
+    /// applied index.
     Compact(LogIndex),
-    /// Every write up to and including this one is durable (its fsync has returned). A name that was never handed out
-    /// says nothing and is ignored.
+    /// Every write up to and including this one is durable: its fsync has returned. A sequence number that
+    /// was never handed out is ignored.
     Persisted(WriteSeq),
-    /// A write failed. The node stops taking part until it is restarted; nothing is retried.
+    /// A write has failed. The node stops taking part until it is restarted; nothing is retried.
     WriteFailed,
-    /// The state machine has applied everything up to and including this index; clipped to what was handed out.
+    /// The state machine has applied everything up to and including this index. Clipped to what was handed
+    /// out.
     Applied(LogIndex),
-    /// The answer to a [`Fetch`](crate::Fetch). One that nobody waits for, or whose entries are not what the log holds
-    /// there, is ignored.
+    /// The answer to a [`Fetch`](crate::Fetch). It is ignored if nobody waits for it any more, or if its
+    /// entries are not those that the log holds now.
     Fetched {
-        /// As in the effect.
+        /// The request number of the [`Fetch`](crate::Fetch).
         request: u64,
-        /// What the log said.
+        /// What was read from the log.
         result: Fetched,
     },
-    /// A snapshot was installed: the state machine has switched to it durably. The log is reset in answer.
+    /// A snapshot was installed: the state machine has switched to it durably. The core resets the log in
+    /// answer.
     SnapshotInstalled {
-        /// The last entry that the snapshot includes.
+        /// The last entry that the snapshot covers.
         base: LogId,
         /// The membership as of that entry.
         membership: Box<Membership>,
     },
-    /// A transfer that [`SnapshotEffect::Send`](crate::SnapshotEffect) asked for has ended.
+    /// A snapshot transfer requested by [`SnapshotEffect::Send`](crate::SnapshotEffect) has ended.
     SnapshotSent {
-        /// To whom.
+        /// The peer that the snapshot was sent to.
         to: NodeId,
-        /// How.
+        /// How the transfer ended.
         result: SnapshotSent,
     },
-    /// The transport lost its connection to a peer: pipelined appends may be gone, so probe again.
+    /// The transport lost its connection to a peer. Pipelined appends may be lost, so the leader probes
+    /// again.
     Unreachable(NodeId),
 }
 
 /// A command to propose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
-    /// The caller's name for it.
+    /// The caller's name for the request; returned with its outcome.
     pub ticket: Ticket,
-    /// The command.
+    /// The command, opaque to the core.
     pub command: Bytes,
 }
 
-/// A change from the membership that the caller saw to any other one.
+/// A membership change: from the one that the caller saw to any other.
 ///
-/// One voter more or less is one entry. More go through joint consensus (paper, section 6), which the leader leaves by
-/// itself, whoever leads by then.
+/// Adding or removing one voter takes one entry. A change of several voters goes through joint consensus
+/// (paper, section 6); whoever leads once the joint entry is committed completes it without being asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MembershipChange {
-    /// The caller's name for it.
+    /// The caller's name for the request; returned with its outcome.
     pub ticket: Ticket,
-    /// [`Membership::id`] of what the caller saw: if another one is in force by now, nothing is done.
+    /// [`Membership::id`] of the membership that the caller saw. If another one is in force by now, nothing
+    /// is done, so that two operators who act at the same time cannot undo each other's change unawares.
     pub seen: LogId,
-    /// The whole membership wanted, not joint. Its own id is of no interest.
+    /// The complete target membership, which must not be joint. Its own id is ignored.
     pub target: Membership,
 }
 
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadMode {
-    /// Linearizable while clocks keep the stated bound; no message while the lease holds, else as `Quorum`.
+    /// Linearizable as long as clocks stay within `clock_error`. No message while the lease holds, else as
+    /// `Quorum`.
     Lease,
-    /// Linearizable with no assumption on clocks: a quorum confirms the leader after the read came in.
+    /// Linearizable without any assumption on clocks: a quorum confirms the leader after the read has come
+    /// in.
     Quorum,
-    /// Some prefix, at once, on any node, with or without a leader. The index is a commit index that is durable here: a
-    /// state that has applied up to there is never older than what this node showed before, also after a restart. A damaged
-    /// node, which may have lost part of what it showed, answers `NotLeader(None)` until it has healed durably.
+    /// A committed prefix, at once, on any node, with or without a leader. The index is a commit index that
+    /// is durable here: a state that has applied up to it is never older than one that this node showed
+    /// before, not even after a restart. A damaged node, which may have lost part of what it showed, answers
+    /// `NotLeader(None)` until its recovery is durable.
     Stale,
 }
 
-/// What the log said to a fetch.
+/// The result of a [`Fetch`](crate::Fetch).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetched {
-    /// Consecutive entries from the first one asked for; fewer than asked for is fine, none is not.
+    /// Consecutive entries from the first one requested: at least one, and possibly fewer than requested.
     Entries(Vec<Entry>),
-    /// They are compacted away.
+    /// The entries have been compacted.
     Compacted,
-    /// They cannot be read. Never sent on as entries (openraft#1795); the node ends with
+    /// The entries cannot be read. They are never replaced or skipped (openraft#1795); the node ends with
     /// [`Fatal::LogDamaged`](crate::Fatal).
     Damaged,
 }
@@ -121,8 +132,8 @@ pub enum Fetched {
 /// How a snapshot transfer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotSent {
-    /// The peer has installed it, up to this entry.
+    /// The peer has installed the snapshot, which covers the log up to this entry.
     Installed(LogId),
-    /// It did not work; the core asks again when the peer answers again.
+    /// The transfer failed. The core requests another one when the peer answers again.
     Failed,
 }

@@ -1,8 +1,13 @@
-//! Leases: for how long no other node can have been elected (thesis, section 6.4.1).
+//! Leader leases: until when no other node can have been elected (thesis, section 6.4.1).
 //!
-//! A follower promises with each answer that it grants no vote for so long from the receipt of a round. Receipt is
-//! after sending, so counting from the *send* time is safe whatever the network does; counting from the receipt of the
-//! answer would not be.
+//! Each acknowledgement carries a promise: the follower grants no vote for that long after it *received* the
+//! round. The leader counts from when it *sent* the round, which was earlier, so its lease ends before the
+//! promises do, whatever the network does.
+//!
+//! Counted from the receipt of the answer, a lease would outlive them. A follower receives the round at 0 ms
+//! and promises 500 ms, but its answer is delayed by 2 s. At 600 ms the follower votes for another candidate,
+//! which leads and commits a write. The old leader gets the answer at 2000 ms, believes in a lease until 2500
+//! ms, and serves a read without that write.
 
 use alloc::collections::VecDeque;
 use core::time::Duration;
@@ -11,29 +16,31 @@ use crate::raft::Node;
 use crate::role::{Leader, Role};
 use crate::{Health, Time};
 
-/// When the rounds of this term were sent.
+/// The send times of this term's rounds.
 ///
-/// Rounds that follow each other closely share one record, dated by the first: later ones then count as sent a little
-/// earlier than they were, which shortens a lease and never lengthens it.
+/// Rounds sent close together share one record, dated by the first of them. The later ones then count as sent
+/// a little too early, which can shorten a lease but never lengthen it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rounds {
-    /// The newest round.
+    /// The newest round's number.
     current: u64,
-    /// First round and send time of each record, rising in both.
+    /// The first round and the send time of each record; both rise.
     sent: VecDeque<(u64, Time)>,
-    /// Records are at least this far apart.
+    /// Least time between two records.
     grain: Duration,
-    /// A record older than this is of no use for a lease.
+    /// Age beyond which a record is dropped, as no promise counted from it can still be in force.
     horizon: Duration,
 }
 
 impl Rounds {
-    /// No round sent yet; numbers go on after `last`.
+    /// No rounds yet. Their numbers continue after `last`, so that an answer of an earlier leadership
+    /// confirms none of them.
     pub(crate) fn new(last: u64, leader_timeout: Duration) -> Self {
         Self { current: last, sent: VecDeque::new(), grain: leader_timeout / 64, horizon: leader_timeout * 2 }
     }
 
-    /// The newest round, for an append: a new one when the newest is so old that leases would suffer.
+    /// The round for an append: the newest one, or a new one if that is so old that leases would be shortened
+    /// noticeably.
     pub(crate) fn for_append(&mut self, now: Time) -> u64 {
         match self.sent.back() {
             Some((_, at)) if now < at.after(self.grain) => self.current,
@@ -41,7 +48,7 @@ impl Rounds {
         }
     }
 
-    /// A new round, sent now.
+    /// Begins a new round, sent now.
     pub(crate) fn begin(&mut self, now: Time) -> u64 {
         self.current = self.current.wrapping_add(1);
         if self.sent.back().is_none_or(|(_, at)| at.after(self.grain) <= now) {
@@ -53,12 +60,13 @@ impl Rounds {
         self.current
     }
 
-    /// The newest round.
+    /// The newest round's number.
     pub(crate) fn current(&self) -> u64 {
         self.current
     }
 
-    /// A moment not after the one when `round` was sent; none when it is too old or was never sent.
+    /// A time not later than the sending of `round`; none when the record was dropped or the round was never
+    /// sent.
     pub(crate) fn sent_at(&self, round: u64) -> Option<Time> {
         if round > self.current {
             return None;
@@ -69,8 +77,14 @@ impl Rounds {
 }
 
 impl Node {
-    /// On the leader: until when, on this node's clock, no other node can lead; none without a lease. A driver that
-    /// publishes it can answer reads without asking, as long as it reads the clock after the commit index.
+    /// The end of the leader's lease: until then, on this node's clock, no other node can lead. None without
+    /// a lease. A driver that publishes it can answer reads without asking the core, if it reads the clock
+    /// *after* it reads the commit index.
+    ///
+    /// There is no lease while a transfer is under way, nor after a `TimeoutNow` was sent: the receiver
+    /// campaigns at once, and voters grant it their votes in spite of their promises. There is none before
+    /// the term's first commit either, as a new leader's commit index may lag behind what its predecessor
+    /// committed and answered (thesis, section 6.4).
     #[must_use]
     pub fn lease_until(&self) -> Option<Time> {
         let Role::Leader(leader) = &self.role else { return None };
@@ -79,14 +93,14 @@ impl Node {
         if handed_over || !started {
             return None;
         }
-        // A leader grants no vote while it leads, so its own promise has no end.
+        // A leader grants no vote while it leads, so its own promise does not end.
         let until =
             |node| if node == self.config.node { Time(u64::MAX) } else { promised_until(leader, node) };
         let promised = self.agreed(until)?;
         Some(if promised == Time(u64::MAX) { promised } else { promised.before(self.config.clock_error) })
     }
 
-    /// True when no other node can lead now.
+    /// True while the lease holds.
     pub(crate) fn holds_lease(&self) -> bool {
         self.lease_until().is_some_and(|until| self.now < until)
     }

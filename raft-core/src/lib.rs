@@ -1,21 +1,22 @@
 //! Raft consensus as a pure, deterministic state machine: data in, data out (Ongaro and Ousterhout 2014, "the paper";
 //! Ongaro's dissertation, "the thesis").
 //!
-//! One type, one entry point: [`Node::handle`] takes a moment, one [`Input`], and appends [`Effects`]. It never blocks,
-//! never fails half-way and never looks at a clock; [`Node::next_deadline`] says when to call it again at the latest. No
-//! callback, no trait to implement, no thread, no I/O; `no_std` with `alloc`.
+//! There is one type with one entry point: [`Node::handle`] takes the current time and one [`Input`], and
+//! appends what the driver has to do to [`Effects`]. It never blocks, never fails half-way and never reads a
+//! clock; [`Node::next_deadline`] says by when the driver must call it again. There are no callbacks, no
+//! traits to implement, no threads and no I/O; the crate is `no_std` with `alloc`.
 //!
 //! ```text
 //!    messages, proposals, reads,           +--------+   writes ----> log ------> Persisted --+
 //!    changes, Tick, Persisted, ...  -----> | handle | - messages --> peers                   |
 //!              ^                           +--------+   apply -----> state machine, Applied -+
-//!              |                                        done ------> whoever asked           |
+//!              |                                        done ------> the caller              |
 //!              +-----------------------------------------------------------------------------+
 //! ```
 //!
 //! # Three nodes on one page
 //!
-//! All that a driver does, in memory (`examples/three_nodes.rs`):
+//! Everything that a driver has to do, with disks and network in memory (`examples/three_nodes.rs`):
 //!
 //! ```
 #![doc = include_str!("../examples/three_nodes.rs")]
@@ -23,7 +24,7 @@
 //!
 //! # The parts of Raft, and the types that do them
 //!
-//! | part | in the paper, thesis | goes in | comes out |
+//! | part | paper, thesis | inputs | effects |
 //! | --- | --- | --- | --- |
 //! | a log of [`Entry`], each with a [`LogId`] | 5.3 | [`Restored`] at a start | [`Write`], in order, each atomic |
 //! | terms and votes that survive a crash | 5.1, 5.2 | [`HardState`] | in the same [`Write`] |
@@ -36,8 +37,9 @@
 //! | leadership transfer | thesis 3.10 | [`Input::Transfer`] | [`TimeoutNow`], [`Outcome::Transferred`] |
 //! | a disk that is stuck, fails or rots | - | [`Input::WriteFailed`], [`Health`] | [`Fatal`] |
 //!
-//! [`paper`] says for each rule of the paper's Figure 2 where it stands. [`Status`] is what an operator wants to see,
-//! [`what_if`] what to ask before a change, and [`invariants`] what must always hold.
+//! [`paper`] lists where each rule of the paper's Figure 2 is implemented. [`Status`] is the operator's view
+//! of a node, [`what_if`] predicts whether a membership change would survive failures, and [`invariants`]
+//! checks a node's state.
 //!
 //! # Roles
 //!
@@ -51,41 +53,55 @@
 //!    +---- higher term, no quorum heard, disk stuck, removed -------- Leader
 //! ```
 //!
-//! A node that does not vote is a follower that never campaigns ([`RoleName::Learner`]). How a leader serves a peer is a
-//! small machine of its own: [`PeerState`].
+//! A learner is a follower that never campaigns ([`RoleName::Learner`]). How a leader serves each peer is a
+//! state machine of its own: [`PeerState`].
 //!
-//! # Two time-outs, and promises
+//! # Time-outs, promises and leases
 //!
-//! A follower that heard no leader for 1.0 to 1.5 of [`Config::leader_timeout`] asks for pre-votes, which change nothing
-//! on either side; an election that has not ended by 1.0 to 1.5 of [`Config::election_timeout`] starts again. A node
-//! grants no vote for a whole `leader_timeout` after it heard its leader or started, whoever asks, but for a transfer:
-//! that promise, sent along with each acknowledgement and counted from the *sending* of what it answers, less
-//! [`Config::clock_error`], is the leader's lease. The longest such promise stands in the [`HardState`], so it also holds
-//! over a restart with a shorter `leader_timeout`; of a peer's promise that is longer than its own `leader_timeout` a
-//! leader relies on that much. Members may therefore be given other time-outs one after the other, in any order.
+//! A follower that has not heard from a leader for 1.0 to 1.5 times [`Config::leader_timeout`] asks for
+//! pre-votes, which change no state on either side. An election that is still undecided after 1.0 to 1.5
+//! times [`Config::election_timeout`] is restarted.
 //!
-//! | [`ReadMode`] | what it costs | what it relies on |
+//! For a whole `leader_timeout` after it heard from its leader, or was started, a node grants no vote, except
+//! in a leadership transfer. This is its *promise*, and every acknowledgement carries it. The leader counts
+//! each promise from the time it *sent* the message that is acknowledged, subtracts [`Config::clock_error`],
+//! and so has its *lease*: until then no other node can have been elected.
+//!
+//! The longest promise given is stored in the [`HardState`], so that a restart with a shorter
+//! `leader_timeout` still honours it. A leader relies on at most its own `leader_timeout` of a peer's
+//! promise. Both together make it safe to change the time-outs of a running cluster one node at a time, in
+//! any order.
+//!
+//! | [`ReadMode`] | cost | assumption |
 //! | --- | --- | --- |
-//! | `Lease` | nothing while the lease holds, else as `Quorum` | clocks drift by at most `clock_error` a `leader_timeout` |
-//! | `Quorum` | a round to a quorum, shared by all reads that wait | nothing |
-//! | `Stale` | nothing, on any node, with or without a leader | nothing, and may be old, but never older than before |
+//! | `Lease` | no message while the lease holds, else as `Quorum` | clocks drift apart by at most `clock_error` in one `leader_timeout` |
+//! | `Quorum` | a heartbeat round to a quorum, shared by all waiting reads | none |
+//! | `Stale` | no message, on any node, with or without a leader | none; the state may be old, but never goes backwards |
 //!
-//! # Rules that a driver can rely on
+//! # What a driver can rely on
 //!
-//! - Messages may be sent at once, before or after the writes of the same call. Vote grants and acknowledgements that
-//!   must wait for the disk are withheld until its [`Input::Persisted`] arrives.
-//! - Every ticket gets exactly one [`Outcome`], also across a loss of leadership and the end of the node, and a true one:
-//!   [`Outcome::Unknown`] where nobody can know.
-//! - A leader counts itself only once its own disk has an entry, and commits by counting only in its own term.
-//! - Two nodes that are fed the same inputs emit the same effects, bit for bit; [`Node`] is `Clone` to branch it.
-//! - What a driver gets wrong does no harm: a [`WriteSeq`] that was never handed out, an answer to a fetch that nobody
-//!   waits for, a clock that goes back, a message for someone else are ignored, as each [`Input`] says. Settings and
-//!   logs that contradict themselves are refused at the start ([`ConfigError`], [`RestoreError`]).
+//! - Messages may be sent at once, before or after the writes of the same call. The core itself withholds
+//!   each vote and acknowledgement that must not leave before a write is durable, until [`Input::Persisted`]
+//!   arrives for that write.
+//! - Every ticket gets exactly one [`Outcome`], even if leadership is lost or the node ends, and the outcome
+//!   is true: where nobody can know, it is [`Outcome::Unknown`].
+//! - A leader counts its own copy of an entry only once it is durable, and commits by counting only entries
+//!   of its own term.
+//! - Two nodes that are fed the same inputs emit the same effects, bit for bit; [`Node`] is `Clone` so that a
+//!   test can branch it.
+//! - Mistakes of the driver do no harm. A [`WriteSeq`] that was never handed out, an unexpected answer to a
+//!   fetch, a clock that goes back and a message for another node are ignored, as documented at each
+//!   [`Input`]. Settings and logs that contradict themselves are refused at the start ([`ConfigError`],
+//!   [`RestoreError`]).
 //!
-//! And what it must do: apply writes in order and answer `Persisted` only when they are durable; read the clock *after*
-//! taking the input that it goes with, as a process that was stopped in between would otherwise answer reads on a lease
-//! that ran out meanwhile; raise [`Incarnation`] durably at each start; after [`Fatal`], restart the node and retry
-//! nothing.
+//! # What a driver must do
+//!
+//! - Apply the writes in order, and answer `Persisted` only when they are durable.
+//! - Read the clock *after* taking the input that the time is passed with. If the process is stopped between
+//!   an earlier reading and the call, another node may be elected meanwhile, and the old time would make the
+//!   lease look valid.
+//! - Raise [`Incarnation`] durably at each start.
+//! - After [`Fatal`], restart the node, and retry nothing.
 
 #![no_std]
 

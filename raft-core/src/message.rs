@@ -1,185 +1,196 @@
-//! What nodes say to each other: one struct a message, only its own fields (paper, Figure 2 and thesis, appendix A).
+//! The messages between nodes: one struct for each, with only its own fields (paper, Figure 2; thesis,
+//! appendix A).
 
 use core::time::Duration;
 
 use crate::{Entries, Incarnation, LogId, LogIndex, NodeId, StoreId, Term};
 
-/// A message in its envelope.
+/// A message with its envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Who says it.
+    /// The sender.
     pub from: NodeId,
-    /// The sender's data folder. A vote or acknowledgement from another store than the membership names is ignored.
+    /// The sender's data folder. A vote or acknowledgement counts only if it comes from the folder that the
+    /// membership names: a voter that was wiped has forgotten its votes and entries, and returns with another
+    /// folder.
     pub from_store: StoreId,
-    /// The sender's life.
+    /// The sender's incarnation. Messages of an earlier one than the newest heard are ignored.
     pub from_incarnation: Incarnation,
-    /// Whom it is for.
+    /// The receiver.
     pub to: NodeId,
-    /// The sender's term. For a pre-vote the term it *would* campaign in is in the body; its own is here.
+    /// The sender's current term. The term that a pre-candidate *would* campaign in is in the body of its
+    /// pre-vote.
     pub term: Term,
-    /// What it says.
+    /// The content.
     pub body: Body,
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// Would you vote for me? Changes nothing on either side (thesis, section 9.6).
+    /// Asks whether the receiver would grant a vote. Changes no state on either side (thesis, section 9.6).
     PreVote(PreVote),
-    /// The answer.
+    /// The answer to a pre-vote.
     PreVoteResponse(PreVoteResponse),
-    /// Vote for me (paper, RequestVote RPC).
+    /// Asks for a vote (paper, RequestVote RPC).
     RequestVote(RequestVote),
-    /// The answer; a grant is sent only once the vote is durable.
+    /// The answer to a vote request. A grant is sent only once the vote is durable.
     RequestVoteResponse(RequestVoteResponse),
-    /// Entries, or none as a heartbeat (paper, AppendEntries RPC).
+    /// Replicates entries; without any it is a heartbeat or a probe (paper, AppendEntries RPC).
     AppendEntries(AppendEntries),
-    /// The answer; a match is sent only once the entries are durable.
+    /// The answer to an append. A match is sent only once the entries are durable.
     AppendEntriesResponse(AppendEntriesResponse),
-    /// From which index can I read? (thesis, section 6.4, asked by a follower)
+    /// A follower asks the leader from which index it may serve a read (thesis, section 6.4).
     ReadIndex(ReadIndex),
-    /// The answer.
+    /// The answer to a read-index request.
     ReadIndexResponse(ReadIndexResponse),
-    /// Campaign at once: leadership is handed to you (thesis, section 3.10).
+    /// The leader tells a voter to campaign at once: a leadership transfer (thesis, section 3.10).
     TimeoutNow(TimeoutNow),
 }
 
-/// Would you vote for me?
+/// Asks whether the receiver would grant a vote in `campaign_term`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PreVote {
-    /// The term that the asker would campaign in.
+    /// The term that the sender would campaign in.
     pub campaign_term: Term,
-    /// The asker's last entry.
+    /// The last entry in the sender's log.
     pub last: LogId,
-    /// Echoed in the answer.
+    /// Request id, echoed in the answer.
     pub request: RequestId,
 }
 
 /// The answer to a [`PreVote`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PreVoteResponse {
-    /// Whether a vote would be granted.
+    /// Whether a vote would be granted now.
     pub vote: Vote,
-    /// The term asked about.
+    /// The `campaign_term` of the question.
     pub campaign_term: Term,
-    /// As in the question.
+    /// Request id of the question.
     pub request: RequestId,
 }
 
-/// Vote for me; the term is that of the envelope.
+/// Asks for a vote in the term of the envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestVote {
-    /// The candidate's last entry.
+    /// The last entry in the candidate's log.
     pub last: LogId,
-    /// Why there is an election.
+    /// Why the candidate campaigns.
     pub reason: CampaignReason,
-    /// Echoed in the answer.
+    /// Request id, echoed in the answer.
     pub request: RequestId,
 }
 
 /// The answer to a [`RequestVote`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestVoteResponse {
-    /// Whether the vote is given.
+    /// Whether the vote was granted.
     pub vote: Vote,
-    /// As in the question.
+    /// Request id of the question.
     pub request: RequestId,
 }
 
-/// A vote's outcome.
+/// The answer of a voter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vote {
-    /// Given.
+    /// The vote is granted.
     Granted,
-    /// Not given.
+    /// The vote is refused.
     Refused,
 }
 
 /// Why a candidate campaigns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CampaignReason {
-    /// It heard no leader. A node that lately heard one refuses (leader stickiness, thesis section 4.2.3).
+    /// The candidate has not heard from a leader. A node that has heard from one lately refuses (thesis,
+    /// section 4.2.3).
     LeaderTimeout,
-    /// The leader handed leadership over; stickiness does not apply.
+    /// The leader transferred leadership to the candidate, so a voter's promise to that leader does not stand
+    /// in the way.
     Transfer,
 }
 
-/// Entries for a follower; with none, a heartbeat or a probe.
+/// Entries for a follower; without any, a heartbeat or a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppendEntries {
-    /// The entry right before `entries`.
+    /// The entry right before `entries`, which the follower must hold (`prevLogIndex` and `prevLogTerm`).
     pub prev: LogId,
     /// Consecutive entries, the first at `prev.index + 1`.
     pub entries: Entries,
-    /// The leader's commit index. The follower takes at most the index that this message proves to match.
+    /// The leader's commit index. The follower adopts it only as far as this message proves that the logs
+    /// match.
     pub commit: LogIndex,
-    /// The leader's round: rising within its incarnation. What the answer confirms: leases and quorum reads count
-    /// from when the round was *sent*.
+    /// The leader's round number, rising within its incarnation. The answer confirms this round, and leases
+    /// and quorum reads count from the time the round was *sent*.
     pub round: u64,
 }
 
 /// The answer to [`AppendEntries`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AppendEntriesResponse {
-    /// How far the logs agree.
+    /// How far the follower's log matches.
     pub outcome: AppendOutcome,
-    /// The newest round heard of this leader.
+    /// The newest round that the follower has received from this leader.
     pub round: u64,
-    /// The incarnation of the leader that the round belongs to; an answer to an earlier life is dropped.
+    /// The leader's incarnation that numbered the round. Answers to an earlier incarnation are dropped.
     pub to_incarnation: Incarnation,
-    /// How long, from the receipt of that round, the follower grants no vote: what the leader's lease is made of.
+    /// The follower's promise: how long from the receipt of that round it grants no vote. Leases are made of
+    /// these.
     pub promise: Duration,
-    /// A damaged follower is served as any other, and counts in no quorum.
+    /// The follower's health. A damaged follower is replicated to, but counts in no quorum.
     pub health: crate::Health,
 }
 
-/// How far a follower's log agrees with the leader's.
+/// How far a follower's log matches the leader's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendOutcome {
     /// Everything up to this index matches and is durable on the follower.
     Match(LogIndex),
-    /// The round is confirmed and nothing is said of the log: its entries are not durable yet.
+    /// The round is confirmed, but nothing is acknowledged of the log, as its entries are not durable yet.
     Heard,
-    /// `prev` does not match. The hint is the follower's highest entry that could still agree: its last entry, or the
-    /// last of the greatest term not above that of `prev` (quick backtracking, paper section 5.3, by terms).
+    /// The follower does not hold `prev`. The hint is its last entry before `prev` whose term is not above
+    /// that of `prev`: all entries in between are of terms that the leader's log cannot have there. So a
+    /// divergent log takes one round trip for each term, and not one for each entry (paper, end of section
+    /// 5.3).
     Conflict {
-        /// The index that was refused.
+        /// The index of the `prev` that was refused.
         refused: LogIndex,
-        /// Where to try next: the leader looks for its own last entry that is not above this one.
+        /// The entry to continue at: the leader looks for its own last entry that is not above this one.
         hint: LogId,
     },
 }
 
-/// From which index can I read?
+/// A follower asks from which index it may serve a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadIndex {
-    /// How sure the leader must be.
+    /// How the leader must confirm its leadership.
     pub mode: crate::ReadMode,
-    /// A damaged asker wants to know how far it must heal: from here on it counts in no quorum, that of the answer
-    /// included.
+    /// The sender's health. A damaged node asks up to which index it must recover; from the receipt of this
+    /// message on the leader counts it in no quorum, and so not in the quorum that confirms the answer
+    /// either.
     pub asker: crate::Health,
-    /// Echoed in the answer.
+    /// Request id, echoed in the answer.
     pub request: RequestId,
 }
 
 /// The answer to [`ReadIndex`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadIndexResponse {
-    /// The index, or none: not the leader, or leadership was not confirmed.
+    /// The read index; none if the receiver does not lead or could not confirm that it does.
     pub index: Option<LogIndex>,
-    /// As in the question.
+    /// Request id of the question.
     pub request: RequestId,
 }
 
-/// Campaign at once.
+/// Tells the receiver to campaign at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeoutNow {}
 
-/// A request's name, unique over nodes and lives: what is answered under another name is dropped.
+/// Identifies a request; unique over all incarnations of the sender. An answer with another id is dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId {
-    /// The asker's life.
+    /// The sender's incarnation.
     pub incarnation: Incarnation,
-    /// Rising within that life.
+    /// A number that rises within that incarnation.
     pub number: u64,
 }

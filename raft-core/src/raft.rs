@@ -1,4 +1,4 @@
-//! The node: what it holds, and which input goes where. What happens then is told in the file of that concern.
+//! The node's state, and the dispatch of each input to the file that handles it.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -21,15 +21,17 @@ use crate::{
     Outcome, RequestId, RoleChange, SnapshotEffect, StoreId, Term, Ticket, Time,
 };
 
-/// Terms and indexes from outside above this are nonsense: counting on from them could overflow.
+/// Upper bound on terms and indexes that come from outside. Larger ones are rejected, as incrementing them
+/// could overflow.
 pub(crate) const COUNT_MAX: u64 = 1 << 62;
 
-/// A commit index that no write carried goes to the disk by itself after so long without a write.
+/// A commit index that no write has carried is written on its own once no write has been issued for this
+/// long.
 const COMMIT_IDLE: Duration = Duration::from_millis(20);
 
-/// One member of a group: the whole protocol as a deterministic state machine.
+/// One member of a Raft group: the whole protocol as a deterministic state machine.
 ///
-/// `Clone` branches it: two nodes fed the same inputs emit the same effects, bit for bit.
+/// `Clone` branches it: two nodes that are fed the same inputs emit the same effects, bit for bit.
 #[derive(Clone, Debug)]
 pub struct Node {
     pub(crate) config: Config,
@@ -40,38 +42,39 @@ pub struct Node {
     pub(crate) log: Log,
     pub(crate) memberships: MembershipHistory,
     pub(crate) commit: LogIndex,
-    /// Handed to the state machine up to here.
+    /// The last index handed to the state machine in an [`Apply`](crate::Apply).
     pub(crate) handed: LogIndex,
     pub(crate) applied: LogIndex,
     pub(crate) writes: Writes,
     pub(crate) commit_due: Option<Time>,
     pub(crate) role: Role,
     pub(crate) health: Condition,
-    /// No vote is granted before this moment, except for a transfer.
+    /// No vote is granted before this time, except in a leadership transfer: the end of this node's promise.
     pub(crate) sticky_until: Time,
-    /// The longest promise not to vote that may be in force, as the newest write has it.
+    /// The longest promise that may be in force, as stored by the newest write.
     pub(crate) promise: Duration,
-    /// When promises that an earlier life made under a longer `leader_timeout` have ended; none when there are none.
+    /// When the promises end that an earlier incarnation gave under a longer `leader_timeout`; none if there
+    /// are none.
     pub(crate) lower_promise_at: Option<Time>,
     pub(crate) leader_heard: Option<Time>,
-    /// When this node last found that it had stood still, and began its time-outs anew for it.
+    /// When this node last detected a standstill of its own and restarted its time-outs for it.
     pub(crate) excused: Option<Time>,
-    /// When it was last called after a long gap.
+    /// When `handle` was last called after a gap that no running driver leaves.
     pub(crate) resumed: Time,
-    /// When a node that does not lead does something about it.
+    /// When a node other than the leader starts or restarts a campaign.
     pub(crate) campaign_at: Time,
-    /// How long it waits for a leader, at least and at most, in the membership of that entry.
+    /// Range the delay before a campaign is drawn from; valid for the membership entry in `patience_of`.
     pub(crate) patience: (Duration, Duration),
     pub(crate) patience_of: Option<LogId>,
-    /// A vote that waits for the disk.
+    /// A vote that was granted and is sent once it is durable.
     pub(crate) grant: Option<Grant>,
-    /// The data folder that got this term's vote; none after a restart.
+    /// The candidate's data folder that got this term's vote; none after a restart, as it is not stored.
     pub(crate) vote_store: Option<StoreId>,
-    /// The newest life heard of each member.
+    /// The newest incarnation heard from each member.
     pub(crate) lives: BTreeMap<NodeId, Life>,
     pub(crate) last_number: u64,
     pub(crate) last_round: u64,
-    /// Proposals that this node has taken as a leader, and how fast they are done.
+    /// Proposals accepted as a leader and not applied yet, and the pace at which they are applied.
     pub(crate) backlog: Backlog,
     pub(crate) transfer: Option<Transfer>,
     pub(crate) forwarded: ForwardedReads,
@@ -80,14 +83,14 @@ pub struct Node {
     pub(crate) ended: bool,
 }
 
-/// A vote given and not durable yet.
+/// A vote that was granted and is not durable yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Grant {
     pub(crate) to: NodeId,
     pub(crate) request: RequestId,
 }
 
-/// What the outside was last told of the role is still true while this is the same.
+/// Cache key: no [`RoleChange`] is emitted while role, term, leader and membership are unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
     role: Discriminant<Role>,
@@ -96,7 +99,7 @@ pub(crate) struct Told {
     membership: LogId,
 }
 
-/// The envelope of what this node says in its term.
+/// The envelope fields that all messages of this node have in common during its current term.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Envelope {
     from: NodeId,
@@ -119,8 +122,8 @@ impl Envelope {
 }
 
 impl Node {
-    /// Takes one input and appends to `effects` what must be done. Never blocks and never fails half-way; a `now`
-    /// before the last one counts as the last one.
+    /// Processes one input and appends to `effects` what the driver must do. Never blocks and never fails
+    /// half-way. A `now` before that of an earlier call counts as the earlier one.
     pub fn handle(&mut self, now: Time, input: Input, effects: &mut Effects) {
         self.note_gap(now);
         self.now = self.now.max(now);
@@ -141,7 +144,7 @@ impl Node {
             Input::Applied(index) => {
                 self.applied = self.applied.max(index.min(self.handed));
                 self.backlog.note_applied(self.now, self.applied);
-                return; // Nothing follows from it.
+                return; // No effect depends on it.
             }
             Input::Fetched { request, result } => self.on_fetched(request, result, effects),
             Input::SnapshotInstalled { base, membership } => {
@@ -153,7 +156,8 @@ impl Node {
         self.finish(effects);
     }
 
-    /// When to give a [`Tick`](Input::Tick) at the latest; the end of time when there is nothing to wait for.
+    /// By when the driver must give a [`Tick`](Input::Tick); `Time(u64::MAX)` if there is nothing to wait
+    /// for.
     #[must_use]
     pub fn next_deadline(&self) -> Time {
         if self.ended {
@@ -170,7 +174,7 @@ impl Node {
         others.into_iter().flatten().fold(own, Time::min)
     }
 
-    /// Everything whose time has come.
+    /// Handles every deadline that has been reached.
     fn on_tick(&mut self, effects: &mut Effects) {
         if self.commit_deadline().is_some_and(|due| due <= self.now) {
             self.writes.persist_commit();
@@ -186,7 +190,8 @@ impl Node {
         }
     }
 
-    /// Follows `leader`, or waits for one, in `term`, which is not below the current one.
+    /// Becomes a follower of `leader`, or one that waits for a leader, in `term`, which is not below the
+    /// current term.
     pub(crate) fn become_follower(
         &mut self,
         term: Term,
@@ -217,7 +222,8 @@ impl Node {
         self.wait_for_leader();
     }
 
-    /// The end of every call: send what can be sent, hand out the write, and what may be applied.
+    /// Ends every call of `handle`: sends what can be sent, hands out the staged write, and what may be
+    /// applied.
     fn finish(&mut self, effects: &mut Effects) {
         if self.ended {
             return;
@@ -244,7 +250,11 @@ impl Node {
         self.tell_role(effects);
     }
 
-    /// Ends the node: it takes part no more, and everyone who waits is told (a failed fsync is never retried).
+    /// Ends the node: it stops taking part, and everyone who waits gets an outcome.
+    ///
+    /// There is no retry. After a failed fsync the kernel may drop the dirty pages and report success for the
+    /// next fsync, so an entry that is acknowledged then may be on no disk ("fsyncgate"). Only a restart,
+    /// which reads the log back, finds out what the disk holds.
     pub(crate) fn end(&mut self, why: Fatal, effects: &mut Effects) {
         self.ended = true;
         self.writes.abandon();
@@ -275,7 +285,8 @@ impl Node {
         }
     }
 
-    /// When the commit index goes to the disk by itself: not while a write is under way.
+    /// When the commit index is written on its own. Not while a write is under way, as a following one may
+    /// carry it.
     fn commit_deadline(&self) -> Option<Time> {
         self.commit_due.filter(|_| self.writes.is_idle())
     }
@@ -303,14 +314,14 @@ impl Node {
         }
     }
 
-    /// A name for a new request.
+    /// Draws the id of a new request.
     pub(crate) fn next_request(&mut self) -> RequestId {
         self.last_number += 1;
         RequestId { incarnation: self.config.incarnation, number: self.last_number }
     }
 }
 
-/// Everyone who asks an ended node is told so.
+/// Answers every ticket given to a node that has ended.
 fn answer_stopped(input: Input, effects: &mut Effects) {
     let tickets: Vec<Ticket> = match input {
         Input::Propose(proposals) => proposals.into_iter().map(|proposal| proposal.ticket).collect(),
@@ -331,7 +342,7 @@ fn answer_stopped(input: Input, effects: &mut Effects) {
     effects.done.extend(tickets.into_iter().map(|ticket| Done { ticket, outcome: Outcome::Stopped }));
 }
 
-/// Cancels the snapshots that a leader asked for.
+/// Cancels the snapshot transfers that this leader has requested from its driver.
 pub(crate) fn cancel_snapshots(leader: &crate::role::Leader, effects: &mut Effects) {
     for (to, progress) in &leader.progress {
         if matches!(progress.state, crate::progress::ProgressState::Snapshot { asked: true, .. }) {

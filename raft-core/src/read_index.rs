@@ -1,5 +1,5 @@
-//! Reads that are linearizable without an entry in the log (thesis, section 6.4): by lease, or by a round that a
-//! quorum confirms after the read came in. Followers ask the leader.
+//! Linearizable reads without a log entry (thesis, section 6.4): by lease, or by a round that a quorum
+//! confirms after the read has come in. Followers ask the leader for the read index.
 
 use alloc::vec::Vec;
 
@@ -12,40 +12,45 @@ use crate::{
     RequestId, Ticket, Time,
 };
 
-/// So many reads may wait on one node; more are refused (`Overloaded`).
+/// Upper bound on the reads waiting on one node; more are refused as `Overloaded`.
 const WAITING_READS_MAX: usize = 1 << 16;
 
-/// Who reads.
+/// The origin of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reader {
-    /// A caller of this node.
+    /// A caller on this node.
     Local(Ticket),
-    /// A follower.
+    /// A follower that asked for a read index.
     Peer(NodeId, RequestId),
 }
 
-/// Reads on the leader. A read never joins the round that is on its way: that was sent before the read came in.
+/// Reads waiting on the leader.
+///
+/// A read never joins a round that was sent before the read came in. Its confirmation says that the voters
+/// had no newer leader *when they received it*. Suppose they elect one right after, which commits a write and
+/// answers its client. If that client now reads here and the old round's answers arrive, the read would be
+/// served without the write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LeaderReads {
-    /// They wait for the next round, or for the term's first commit.
+    /// Reads that wait for the next round, or for the term's first commit.
     waiting: Vec<(Reader, ReadMode)>,
-    /// They wait for the round on its way.
+    /// Reads that wait for the round that was sent.
     confirming: Vec<Reader>,
-    /// That round, and the commit index when it was sent.
+    /// That round, and the commit index at its sending, which is the read index.
     round: Option<(u64, LogIndex)>,
 }
 
 impl LeaderReads {
-    /// True when reads wait and no round is on its way.
+    /// True when reads wait and no round is under way.
     pub(crate) fn awaits_commit(&self) -> bool {
         self.round.is_none() && !self.waiting.is_empty()
     }
 
-    /// Nobody gets an index: leadership is lost.
+    /// Answers all local reads with `outcome`, as leadership is lost.
     pub(crate) fn fail(self, outcome: Outcome, effects: &mut Effects) {
         let all = self.confirming.into_iter().chain(self.waiting.into_iter().map(|(reader, _)| reader));
         for reader in all {
-            // A follower notices by itself that the leader has changed.
+            // A follower notices the change of leader by itself.
             if let Reader::Local(ticket) = reader {
                 effects.done.push(Done { ticket, outcome });
             }
@@ -61,7 +66,8 @@ impl LeaderReads {
     }
 }
 
-/// Reads on a follower: for each mode one question is on its way, and those that came later wait for the next.
+/// Reads waiting on a follower. In each mode at most one request to the leader is under way; reads that come
+/// later wait for the next one, for the reason given at [`LeaderReads`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ForwardedReads {
     lease: Forwarded,
@@ -78,18 +84,18 @@ struct Forwarded {
 struct Asked {
     request: RequestId,
     again_at: Time,
-    /// The leader that does not answer until then does not know this node, or does not hear it.
+    /// When the request is given up: the leader does not know this node, or does not receive its messages.
     until: Time,
     tickets: Vec<Ticket>,
 }
 
 impl ForwardedReads {
-    /// Answers all: the leader has changed.
+    /// Answers all waiting reads, as the leader has changed.
     pub(crate) fn fail(&mut self, leader: Option<NodeId>, effects: &mut Effects) {
         self.end(Outcome::NotLeader(leader), effects);
     }
 
-    /// Answers all: the node has ended.
+    /// Answers all waiting reads, as the node has ended.
     pub(crate) fn stop(&mut self, effects: &mut Effects) {
         self.end(Outcome::Stopped, effects);
     }
@@ -102,7 +108,7 @@ impl ForwardedReads {
         }
     }
 
-    /// When a question is to be asked again.
+    /// When the next request is to be repeated.
     pub(crate) fn deadline(&self) -> Time {
         let at = |of_mode: &Forwarded| of_mode.asked.as_ref().map_or(Time(u64::MAX), |asked| asked.again_at);
         at(&self.lease).min(at(&self.quorum))
@@ -110,7 +116,7 @@ impl ForwardedReads {
 
     fn of(&mut self, mode: ReadMode) -> &mut Forwarded {
         match mode {
-            ReadMode::Lease | ReadMode::Stale => &mut self.lease, // A stale one asks nobody.
+            ReadMode::Lease | ReadMode::Stale => &mut self.lease, // A stale read asks nobody.
             ReadMode::Quorum => &mut self.quorum,
         }
     }
@@ -125,7 +131,8 @@ impl Forwarded {
 impl Node {
     pub(crate) fn on_read(&mut self, ticket: Ticket, mode: ReadMode, effects: &mut Effects) {
         if mode == ReadMode::Stale {
-            // What a damaged node showed before may be among what it lost; only its disk can say that it no longer is.
+            // A damaged node may have lost entries that it showed before. Only durable health proves that it
+            // has them again: it might crash, and be damaged once more.
             let sound = self.writes.durable().health == Health::Sound;
             let index = sound.then(|| self.durable_commit());
             return self.answer_read(Reader::Local(ticket), index, effects);
@@ -144,10 +151,11 @@ impl Node {
         self.ask_leader(leader, mode, effects);
     }
 
-    /// A follower asks.
+    /// Takes a follower's request for a read index.
     pub(crate) fn on_read_index(&mut self, from: NodeId, ask: ReadIndex, effects: &mut Effects) {
         if ask.asker == Health::Damaged {
-            // Before the index is looked at: from here on nothing is committed with its help.
+            // Before the read index is determined: from here on nothing is committed by counting the sender
+            // (see `heal.rs`).
             self.note_health(from, Health::Damaged);
         }
         let reader = Reader::Peer(from, ask.request);
@@ -160,7 +168,7 @@ impl Node {
         }
     }
 
-    /// The leader answers.
+    /// Takes the leader's answer to a read-index request.
     pub(crate) fn on_read_index_response(
         &mut self,
         from: NodeId,
@@ -181,7 +189,7 @@ impl Node {
         }
     }
 
-    /// A question or its answer may be lost: ask again, but not for ever.
+    /// Repeats requests that may be lost, and gives them up after an election time-out.
     pub(crate) fn retry_forwarded_reads(&mut self, effects: &mut Effects) {
         let Some(leader) = self.leader() else { return };
         let (envelope, now, again_at) =
@@ -200,7 +208,7 @@ impl Node {
         }
     }
 
-    /// Asks for all that wait, unless a question is on its way.
+    /// Sends one request for all waiting reads, unless one is under way.
     fn ask_leader(&mut self, leader: NodeId, mode: ReadMode, effects: &mut Effects) {
         let of_mode = self.forwarded.of(mode);
         if of_mode.asked.is_some() || of_mode.waiting.is_empty() {
@@ -233,7 +241,9 @@ impl Node {
         }
     }
 
-    /// The term's first entry is committed: only now does the leader know what else is (thesis, section 6.4).
+    /// Starts the reads held back until the term's first commit. Before it, the commit index may be lower
+    /// than what the previous leader committed and answered, and a read would go back in time (thesis,
+    /// section 6.4).
     pub(crate) fn begin_held_reads(&mut self, effects: &mut Effects) {
         if self.holds_lease()
             && let Role::Leader(leader) = &mut self.role
@@ -247,7 +257,7 @@ impl Node {
         self.begin_read_round(effects);
     }
 
-    /// Sends a round for all reads that wait.
+    /// Sends a round for all waiting reads.
     fn begin_read_round(&mut self, effects: &mut Effects) {
         let (now, commit) = (self.now, self.commit);
         let Role::Leader(leader) = &mut self.role else { return };
@@ -260,10 +270,10 @@ impl Node {
         if !self.is_round_confirmed(round) {
             return self.send_beats(Beats::Voters, effects);
         }
-        self.confirm_reads(effects); // A single voter confirms to itself.
+        self.confirm_reads(effects); // A single voter confirms its own round.
     }
 
-    /// Answers the reads whose round a quorum has confirmed, and sends the next round.
+    /// Answers the reads whose round a quorum has confirmed, and sends the next round if reads wait.
     pub(crate) fn confirm_reads(&mut self, effects: &mut Effects) {
         let Role::Leader(leader) = &mut self.role else { return };
         let Some((round, index)) = leader.reads.round else { return };

@@ -1,5 +1,5 @@
-//! The leader's side of replication: who gets what, and what an answer says (paper, section 5.3; thesis, sections
-//! 10.2.1 and 6.2).
+//! The leader's side of replication: what to send to each peer, and how to take its answers (paper, section
+//! 5.3; thesis, sections 10.2.1 and 6.2).
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -14,7 +14,8 @@ use crate::{
 };
 
 impl Node {
-    /// Sends every peer what it can be sent. Called at the end of each input: a batch is what came in together.
+    /// Sends each peer everything that its state and window allow. Called at the end of each input, so that
+    /// the proposals of one input become one append.
     pub(crate) fn replicate(&mut self, effects: &mut Effects) {
         self.sync_progress(effects);
         let peers = Peers::of(self);
@@ -31,8 +32,8 @@ impl Node {
         }
     }
 
-    /// Keeps one progress for every other member, and for those that a change removes until that is committed: so they
-    /// learn of it, and don't go on asking for votes.
+    /// Keeps a progress for every other member, and for a removed one until its removal is committed. Removed
+    /// peers that never learnt of it would go on campaigning (thesis, section 4.2.3).
     fn sync_progress(&mut self, effects: &mut Effects) {
         let current = self.memberships.current();
         if matches!(&self.role, Role::Leader(leader) if leader.progress_of == Some(current.id())) {
@@ -62,10 +63,11 @@ impl Node {
         }
     }
 
-    /// What a leader does when its time has come.
+    /// Handles the deadlines of a leader.
     pub(crate) fn tick_leader(&mut self, effects: &mut Effects) {
         if self.gives_up_leading() {
-            // A leader that no quorum hears may have been replaced (thesis, section 6.2).
+            // Check-quorum: a leader that hears from no quorum may have been replaced already (thesis,
+            // section 6.2). Its clients would wait for commits that cannot happen.
             return self.become_follower(self.term, None, effects);
         }
         if self.is_stalled() {
@@ -73,18 +75,19 @@ impl Node {
         }
         let Role::Leader(leader) = &self.role else { return };
         if leader.progress.values().any(|peer| peer.beat_at <= self.now) {
-            // Who is due soon gets it too: one wake-up for all.
+            // Peers that are due soon get their heartbeat now, so that one wake-up serves all.
             let soon = self.now.after(self.config.heartbeat_interval / 8);
             self.send_beats(Beats::Due(soon), effects);
             self.yield_to_priority(effects);
         }
     }
 
-    /// When a leader has something to do without an input.
+    /// The next deadline of a leader.
     pub(crate) fn leader_deadline(&self, leader: &Leader) -> Time {
         let beat = leader.progress.values().map(|peer| peer.beat_at).min();
         let heard = leader.progress.values().map(|peer| peer.counted_answer(leader.since)).min();
-        // A quorum heard no less than the one heard least: nearly always a heartbeat is due before that matters.
+        // The quorum was heard no earlier than the peer heard least recently. While even that peer's silence
+        // ends after the next heartbeat, the exact check-quorum deadline need not be computed.
         let quorum = match (beat, heard) {
             (Some(beat), Some(heard)) if beat <= heard.after(self.silence_max()) => None,
             (Some(_), _) | (None, _) => self.quorum_deadline(),
@@ -92,18 +95,20 @@ impl Node {
         [self.stall_deadline(), quorum, beat].into_iter().flatten().min().unwrap_or(Time(u64::MAX))
     }
 
-    /// Whether no quorum was heard for too long, by a leader that was there to hear it.
+    /// True when check-quorum has failed: no quorum was heard for too long, although this node was running to
+    /// hear it.
     fn gives_up_leading(&mut self) -> bool {
         let is_due = |node: &Self| node.quorum_deadline().is_some_and(|at| at <= node.now);
         let heard = self.quorum_heard();
         if is_due(self) && heard.is_some_and(|heard| self.resumed > heard) {
-            // Not from now on: a short standstill long before would keep a leader that nobody hears for another whole time-out.
+            // The time-out restarts at the end of the standstill, not now. Otherwise a short standstill long
+            // ago would keep a leader in office that nobody hears for another whole time-out.
             self.excuse(heard, self.resumed);
         }
         is_due(self)
     }
 
-    /// Whether the disk was stuck for too long, of a leader that was there to hear of it.
+    /// True when no write has completed for too long, although this node was running to be told.
     fn is_stalled(&mut self) -> bool {
         let Some(due) = self.stall_deadline().filter(|due| *due <= self.now) else { return false };
         let since = self.writes.stuck_since();
@@ -116,14 +121,14 @@ impl Node {
         Some(since.after(self.config.write_stall))
     }
 
-    /// When a leader that hears nothing more steps down: after its followers may have asked for votes. None when it
-    /// needs nobody.
+    /// When a leader steps down if it hears nothing more: after its followers may have asked for pre-votes.
+    /// None if it is its own quorum.
     fn quorum_deadline(&self) -> Option<Time> {
         let heard = self.quorum_heard()?.max(self.excused.unwrap_or_default());
         Some(heard.after(self.silence_max()))
     }
 
-    /// When a leader last heard a quorum. None when it needs nobody.
+    /// When a leader last heard from a quorum. None if it is its own quorum.
     fn quorum_heard(&self) -> Option<Time> {
         let Role::Leader(leader) = &self.role else { return None };
         let answered = |node| {
@@ -136,13 +141,13 @@ impl Node {
         (heard != Time(u64::MAX)).then_some(heard)
     }
 
-    /// For how long a leader goes on that no quorum answers.
+    /// How long a leader keeps leading without hearing from a quorum.
     fn silence_max(&self) -> Duration {
         let timeout = self.config.leader_timeout;
         (timeout + timeout / 2).min(self.config.election_timeout)
     }
 
-    /// A follower answers.
+    /// Takes a follower's answer to an append.
     pub(crate) fn on_append_response(
         &mut self,
         from: NodeId,
@@ -151,7 +156,7 @@ impl Node {
         effects: &mut Effects,
     ) {
         if answer.to_incarnation != self.config.incarnation {
-            return; // Meant for an earlier life, whose rounds are not ours.
+            return; // An answer to an earlier incarnation, which numbered its own rounds.
         }
         let Role::Leader(leader) = &mut self.role else { return };
         let Leader { progress, rounds, .. } = &mut **leader;
@@ -162,9 +167,10 @@ impl Node {
         peer.note_health(answer.health);
         peer.acked_round = peer.acked_round.max(answer.round);
         if let Some(sent) = rounds.sent_at(answer.round) {
-            // Counted from the sending of the round, never from the receipt of its answer.
-            // A peer may promise more, by a setting of its own. But `clock_error` bounds how far two clocks drift apart
-            // over this node's time-out and no longer, so the rest of a longer promise is not relied on.
+            // The promise counts from the sending of the round, never from the receipt of its answer (see
+            // `lease.rs`). A peer may promise more than this node's time-out, by a setting of its own. But
+            // `clock_error` bounds the drift of two clocks only over this node's time-out, so a longer
+            // promise is relied on only that far.
             let promise = answer.promise.min(self.config.leader_timeout);
             peer.promised_until = peer.promised_until.max(sent.after(promise));
             peer.beat_at = peer.beat_at.max(sent.after(self.config.heartbeat_interval));
@@ -174,7 +180,7 @@ impl Node {
             AppendOutcome::Match(index) if index <= self.log.last_index() => {
                 self.on_match(from, index, incarnation, effects);
             }
-            AppendOutcome::Match(_) => {} // More than there is.
+            AppendOutcome::Match(_) => {} // Beyond the end of this log.
             AppendOutcome::Conflict { refused, hint } => self.on_conflict(from, refused, hint, incarnation),
         }
         if healed {
@@ -205,7 +211,17 @@ impl Node {
         }
     }
 
-    /// Looks for the last entry that could still agree, by terms, and probes there.
+    /// Takes a refusal: probes at the last entry that could still match, which the hint names by term.
+    ///
+    /// No entry of the follower between the hint and the refused index is of a term that the leader's log has
+    /// there, and the leader in turn skips its own entries of terms above the hint's. Both skip whole terms,
+    /// so the number of round trips is bounded by the number of terms in which the logs differ, and not by
+    /// the number of entries (paper, end of section 5.3).
+    ///
+    /// The result never goes below `match_index`. A delayed refusal would otherwise make the leader send
+    /// again what the peer has acknowledged since. The exception is a peer that refuses what it had
+    /// acknowledged: it has lost part of its log, and must not be counted for that part until it has
+    /// acknowledged it again.
     fn on_conflict(&mut self, from: NodeId, refused: LogIndex, hint: LogId, incarnation: Incarnation) {
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(peer) = leader.progress.get_mut(&from).filter(|peer| peer.concerns(refused, incarnation))
@@ -215,31 +231,31 @@ impl Node {
         let limit = hint.index.min(refused.previous().unwrap_or_default());
         let agrees = self.log.last_not_above(limit, hint.term).map_or(LogIndex::ZERO, |found| found.index);
         if refused <= peer.match_index {
-            peer.regressed = true; // It acknowledged this in an earlier life, and has lost it.
+            peer.regressed = true; // It acknowledged this in an earlier incarnation, and has lost it.
         }
         let floor = if peer.regressed { LogIndex::ZERO } else { peer.match_index };
         peer.probe_from(agrees.max(floor).next(), false);
     }
 
-    /// What was on its way to this peer is lost.
+    /// Takes all appends in flight to this peer as lost, and probes again.
     pub(crate) fn probe_again(&mut self, from: NodeId, paused: bool) {
         if let Role::Leader(leader) = &mut self.role
             && let Some(peer) = leader.progress.get_mut(&from)
             && !matches!(peer.state, ProgressState::Snapshot { .. })
         {
-            // Where nothing is known to match, where to probe is still the best guess.
+            // Without a known match, the index to probe at is still the best guess.
             let known = peer.match_index > LogIndex::ZERO && !peer.regressed;
             let next = if known { peer.match_index.next() } else { peer.next_index };
             peer.probe_from(next, paused);
         }
     }
 
-    /// The connection is gone: probe with the next heartbeat, not before.
+    /// The connection to a peer is lost: probes again with the next heartbeat.
     pub(crate) fn on_unreachable(&mut self, from: NodeId) {
         self.probe_again(from, true);
     }
 
-    /// The log answers a fetch.
+    /// Takes the answer to a fetch.
     pub(crate) fn on_fetched(&mut self, request: u64, result: Fetched, effects: &mut Effects) {
         let peers = Peers::of(self);
         let Role::Leader(leader) = &mut self.role else { return };
@@ -256,7 +272,8 @@ impl Node {
                 let next = sender.peer.next_index;
                 sender.send_snapshot(next);
             }
-            // What cannot be read is never sent on, and a node that lost part of its log must not vote.
+            // Unreadable entries are never sent on, and a node that lost part of its log must not vote: it
+            // ends, and its restart finds the damage.
             Fetched::Damaged => {
                 let first = sender.peer.next_index;
                 self.end(Fatal::LogDamaged { first }, effects);
@@ -264,7 +281,7 @@ impl Node {
         }
     }
 
-    /// Says that this node leads.
+    /// Sends heartbeats.
     pub(crate) fn send_beats(&mut self, whom: Beats, effects: &mut Effects) {
         let peers = Peers::of(self);
         let membership = self.memberships.current();
@@ -285,11 +302,11 @@ impl Node {
     }
 }
 
-/// Who gets a heartbeat.
+/// The receivers of heartbeats.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Beats {
-    /// Those due by then, in a new round.
+    /// The peers whose heartbeat is due by this time, in a new round.
     Due(Time),
-    /// Every voter, in the newest round.
+    /// All voters, in the newest round.
     Voters,
 }

@@ -1,4 +1,4 @@
-//! The data of each role: what a node holds only while it is in that role, so that nothing of it outlives the role.
+//! The state of each role. It is dropped with the role, so that nothing of it outlives the role by mistake.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -9,7 +9,7 @@ use crate::progress::Progress;
 use crate::read_index::LeaderReads;
 use crate::{Incarnation, LogId, LogIndex, NodeId, RequestId, Ticket, Time, Vote};
 
-/// What a node is (paper, Figure 4, with pre-vote).
+/// A node's role (paper, Figure 4, with pre-vote).
 ///
 /// ```text
 ///                  heard no leader              a quorum would vote
@@ -24,76 +24,78 @@ use crate::{Incarnation, LogId, LogIndex, NodeId, RequestId, Ticket, Time, Vote}
 pub(crate) enum Role {
     /// Follows a leader, or waits for one.
     Follower(Following),
-    /// Asks whether it would be elected.
+    /// Asks for pre-votes: whether it would be elected.
     PreCandidate(Election),
-    /// Campaigns in its term.
+    /// Asks for votes in its term.
     Candidate(Election),
     /// Leads its term.
     Leader(Box<Leader>),
 }
 
-/// What a follower knows of the leader of its term.
+/// A follower's view of the leader of its term.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Following {
-    /// Who it is.
+    /// The leader, if known.
     pub(crate) leader: Option<NodeId>,
-    /// Its life.
+    /// The leader's incarnation.
     pub(crate) incarnation: Incarnation,
-    /// The newest round heard of it.
+    /// The newest round received from the leader.
     pub(crate) round: u64,
-    /// The newest round answered.
+    /// The newest round that was answered.
     pub(crate) answered: u64,
-    /// Everything up to this index is known to be as in the leader's log.
+    /// Everything up to this index is known to match the leader's log.
     pub(crate) verified: LogIndex,
-    /// The greatest match that it was sent.
+    /// The highest match index acknowledged to the leader.
     pub(crate) acked: LogIndex,
 }
 
-/// An election or the asking before it.
+/// A round of votes or of pre-votes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Election {
-    /// The name that answers must carry.
+    /// The request id that answers must carry.
     pub(crate) request: RequestId,
-    /// The answers so far; a node's first one stands.
+    /// The answers so far. The first answer of each node counts.
     pub(crate) votes: BTreeMap<NodeId, Vote>,
 }
 
-/// What a leader holds.
+/// The state of a leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Leader {
-    /// When it became leader: a peer counts as heard then.
+    /// When it became the leader. For check-quorum, a peer counts as heard at that time.
     pub(crate) since: Time,
-    /// Its view of every other member.
+    /// The progress of every other member.
     pub(crate) progress: BTreeMap<NodeId, Progress>,
-    /// The membership whose members those are; none while a change of it is not committed.
+    /// The membership that `progress` was last built for; none while a membership change is uncommitted.
     pub(crate) progress_of: Option<LogId>,
-    /// Its first entry of this term; nothing is known to be committed for readers before that one is.
+    /// Index of its first entry of this term. Until that is committed, its commit index may lag behind what
+    /// earlier leaders committed, so it must not serve reads.
     pub(crate) term_start: LogIndex,
-    /// Its entries that are not committed yet, in order.
+    /// Its uncommitted entries of this term, in order.
     pub(crate) open: VecDeque<Open>,
-    /// Their weight in bytes.
+    /// Sum of the weights of the `open` entries, in bytes.
     pub(crate) open_bytes: usize,
-    /// When rounds were sent.
+    /// When each round was sent.
     pub(crate) rounds: Rounds,
-    /// Reads that wait for a round.
+    /// Reads that wait for a round or for the first commit of the term.
     pub(crate) reads: LeaderReads,
-    /// A change of membership that someone waits for.
+    /// The membership change that a caller waits for.
     pub(crate) change: Option<OpenChange>,
-    /// The change that removed this leader is committed: its last act is to step down.
+    /// True once the change that removed this leader is committed: it then steps down.
     pub(crate) resigns: bool,
-    /// Not before this moment is leadership offered to a peer of a higher priority.
+    /// Earliest time to offer leadership to a peer of higher priority.
     pub(crate) offer_at: Time,
-    /// A `TimeoutNow` was sent in this term: another node may be elected at once, so there is no lease any more.
+    /// True once a `TimeoutNow` was sent in this term. The receiver may be elected at once, whatever was
+    /// promised, so this leader has no lease any more.
     pub(crate) lease_over: bool,
 }
 
-/// An entry of this term that is not committed yet.
+/// An uncommitted entry of this leader's term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Open {
-    /// Its index.
+    /// The index of the entry.
     pub(crate) index: LogIndex,
-    /// Its weight in bytes.
+    /// The entry's weight in bytes.
     pub(crate) weight: usize,
-    /// Who waits for it; none for the core's own.
+    /// The proposal's ticket; none for entries that the core appended by itself.
     pub(crate) ticket: Option<Ticket>,
 }
