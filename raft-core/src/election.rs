@@ -111,9 +111,9 @@ impl Node {
 
     /// Answers a pre-vote: whether this node would grant a vote now. No state changes (thesis, section 9.6).
     ///
-    /// The conditions are those of a real vote, the promise included: otherwise one follower with a broken
-    /// link to the leader would win the pre-vote, and the campaign that follows would depose a leader that
-    /// all others still hear.
+    /// The conditions are those of a real vote, the promise included. Otherwise one follower with a broken
+    /// link to the leader would win the pre-vote, and the higher term of its campaign would depose a leader
+    /// that all others still hear.
     pub(crate) fn on_pre_vote(&mut self, from: NodeId, ask: PreVote, effects: &mut Effects) {
         let granted = ask.campaign_term > self.term
             && ask.campaign_term.0 <= COUNT_MAX

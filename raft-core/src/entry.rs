@@ -1,4 +1,4 @@
-//! What the log holds: entries and the hard state beside them (paper, Figure 2, "State").
+//! Log entries and the hard state stored beside them (paper, Figure 2, "State").
 
 use alloc::sync::Arc;
 use core::time::Duration;
@@ -7,25 +7,26 @@ use bytes::Bytes;
 
 use crate::{LogId, LogIndex, Membership, NodeId, Term};
 
-/// One log entry.
+/// A log entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its name: term and index.
+    /// The entry's term and index.
     pub id: LogId,
-    /// What it does when it is committed.
+    /// The entry's content.
     pub payload: Payload,
 }
 
 impl Entry {
-    /// What an entry weighs beside its payload, in bytes.
+    /// Fixed allowance for an entry's header, in bytes.
     const HEADER: usize = 32;
 
-    /// What an entry with this command weighs.
+    /// Weight of an entry with this command, in bytes.
     pub(crate) fn command_weight(command: &Bytes) -> usize {
         Self::HEADER + command.len()
     }
 
-    /// The size that limits and windows count, in bytes: the payload and a fixed allowance for the header.
+    /// Weight of the entry for limits and windows, in bytes: the payload plus a fixed allowance for the
+    /// header.
     #[must_use]
     pub fn weight(&self) -> usize {
         match &self.payload {
@@ -36,20 +37,20 @@ impl Entry {
     }
 }
 
-/// What an entry does.
+/// The content of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {
-    /// Nothing: a new leader's first entry, through which it learns what is committed (paper, section 8).
+    /// No content: a new leader's first entry, whose commit tells it what is committed (paper, section 8).
     Noop,
-    /// A command for the state machine; opaque here.
+    /// A command for the state machine, opaque to the core.
     Command(Bytes),
-    /// A new membership. It acts as soon as it is appended, committed or not (thesis, section 4.1). Shared, so that an
-    /// entry stays small.
+    /// A membership, in force as soon as it is appended, committed or not (thesis, section 4.1). Shared, so
+    /// that an entry stays small.
     Membership(Arc<Membership>),
 }
 
 impl Payload {
-    /// The payload as a kind byte and bytes: the one encoding that log, transport and snapshots share.
+    /// Encodes the payload as a kind byte and bytes, the encoding shared by log, transport and snapshots.
     #[must_use]
     pub fn to_parts(&self) -> (u8, Bytes) {
         match self {
@@ -59,10 +60,10 @@ impl Payload {
         }
     }
 
-    /// Reads what [`to_parts`](Self::to_parts) made.
+    /// Decodes what [`to_parts`](Self::to_parts) made.
     ///
     /// # Errors
-    /// The kind is unknown, or the bytes are not what that kind holds.
+    /// The kind is unknown, or the bytes are not valid for it.
     pub fn from_parts(kind: u8, bytes: Bytes) -> Result<Self, crate::DecodeError> {
         match kind {
             0 if bytes.is_empty() => Ok(Self::Noop),
@@ -74,28 +75,28 @@ impl Payload {
     }
 }
 
-/// What a node must not forget beside its entries (paper, Figure 2: `currentTerm`, `votedFor`; thesis, section 6.4.1: what
-/// it promised its leader), and the commit index, which need not be durable for safety but lets a restart apply at once
-/// what it knows to be committed.
+/// The durable state of a node beside its entries: what it must not forget (paper, Figure 2: `currentTerm`,
+/// `votedFor`; thesis, section 6.4.1: its promise), and the commit index. The latter need not be durable for
+/// safety, but lets a node apply committed entries right after a restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HardState {
     /// The latest term this node has seen.
     pub term: Term,
-    /// Who got this node's vote in that term.
+    /// The candidate that got this node's vote in that term.
     pub vote: Option<NodeId>,
-    /// The highest index known to be committed. At a start on a damaged log: as far as the entries that are left are known
-    /// to be the committed ones, and not ones that were truncated in what is lost.
+    /// The highest index known to be committed. At a start on a damaged log it is lowered to what is certain:
+    /// a truncation may be among the lost writes, and then entries that it removed are still in the log.
     pub commit: LogIndex,
-    /// Whether the log lost something that it may have acknowledged.
+    /// Whether the log may have lost acknowledged entries.
     pub health: Health,
-    /// The longest promise not to vote that may still be in force. A leader's lease is made of such promises, so after a
-    /// restart the node grants no vote for this long, even if it is restarted with a shorter
-    /// [`Config::leader_timeout`](crate::Config::leader_timeout). Raised durably before the first promise of that length
-    /// is made, lowered once every longer one has ended.
+    /// The longest promise not to vote that may still be in force. Leases are made of such promises, so after
+    /// a restart the node grants no vote for this long, even with a shorter
+    /// [`Config::leader_timeout`](crate::Config::leader_timeout). Raised durably before the first promise of
+    /// that length is given, lowered once all longer ones have ended.
     pub promise: Duration,
 }
 
-/// Whether a node still holds everything that it ever acknowledged.
+/// Whether a node still holds everything that it acknowledged.
 ///
 /// ```text
 ///           rot found: the log is cut before it, `Damaged` is stored with the cut
@@ -104,17 +105,17 @@ pub struct HardState {
 ///     +--- durable up to a commit index that a quorum confirmed after the node asked ---+
 /// ```
 ///
-/// A damaged node grants no vote, does not campaign and counts in no quorum: with its vote a leader could be elected
-/// that lacks what this node helped to commit. It refetches from the leader and becomes sound by itself. With the hard
-/// state itself lost it cannot know what it promised: then it returns only as a new member, under a new
-/// [`StoreId`](crate::StoreId).
+/// A damaged node grants no vote, does not campaign and counts in no quorum: with its vote a candidate could
+/// be elected that lacks entries which this node helped to commit. It fetches them again from the leader and
+/// becomes sound by itself. If the hard state is lost as well, its votes and promises are unknown, and the
+/// node may return only as a new member, under a new [`StoreId`](crate::StoreId).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 pub enum Health {
-    /// It does.
+    /// It holds everything that it acknowledged.
     #[default]
     Sound,
-    /// It may not, until it has healed.
+    /// It may have lost acknowledged entries, and has not recovered yet.
     Damaged,
 }

@@ -1,5 +1,5 @@
-//! The follower's side of replication: does the log match, what is appended, what is acknowledged and when (paper,
-//! AppendEntries RPC).
+//! The follower's side of replication: whether the log matches, what is appended, and what is acknowledged
+//! when (paper, AppendEntries RPC).
 
 use crate::hearing::well_formed;
 use crate::raft::Node;
@@ -10,13 +10,13 @@ use crate::{
 };
 use core::time::Duration;
 
-/// What an append did to the log.
+/// The effect of an append on the log.
 enum Accepted {
-    /// Everything up to this index is as in the leader's log.
+    /// Everything up to this index matches the leader's log.
     Verified(LogIndex),
-    /// `prev` is not here.
+    /// The log does not hold `prev`.
     Conflict(AppendOutcome),
-    /// It contradicts what is committed here, from this index on.
+    /// The append contradicts committed entries, from this index on.
     Contradiction(LogIndex),
 }
 
@@ -45,7 +45,10 @@ impl Node {
             }
             Accepted::Conflict(outcome) => self.answer_leader(outcome, effects),
             Accepted::Verified(index) => {
-                // Not further than this message proves: what follows here may be another leader's.
+                // Only as far as this message proves: what follows in this log may be another leader's.
+                // Suppose the leader's commit index is 9, and it probes with prev = 5. Entries 6 to 9 here
+                // may be leftovers of a deposed leader, and applying them would break state machine safety
+                // (paper, Figure 2, AppendEntries rule 5: "index of last new entry").
                 self.advance_commit(commit.min(index), effects);
                 if let Role::Follower(following) = &mut self.role {
                     following.verified = following.verified.max(index).max(self.commit);
@@ -55,7 +58,8 @@ impl Node {
         }
     }
 
-    /// A leader of an earlier term learns of this one and steps down. Nothing is promised to it.
+    /// Answers a leader of an earlier term, which learns of the current term and steps down. The answer
+    /// promises nothing.
     fn refuse_old_leader(&self, to: NodeId, to_incarnation: Incarnation, round: u64, effects: &mut Effects) {
         let outcome = AppendOutcome::Heard;
         let (promise, health) = (Duration::ZERO, self.health.health());
@@ -63,10 +67,10 @@ impl Node {
         effects.messages.push(self.envelope().to(to, Body::AppendEntriesResponse(answer)));
     }
 
-    /// Follows the leader of this term and promises it not to vote for a while. False when it cannot be the leader.
+    /// Follows the leader of this term and renews the promise to it. False when `from` cannot be the leader.
     fn hears_leader(&mut self, from: NodeId, incarnation: Incarnation, effects: &mut Effects) -> bool {
         match &self.role {
-            Role::Leader(_) => return false, // One leader a term.
+            Role::Leader(_) => return false, // There is one leader in a term, and this node is it.
             Role::Follower(Following { leader: Some(leader), .. }) if *leader != from => return false,
             Role::Follower(Following { leader: Some(_), .. }) => {}
             Role::Follower(Following { leader: None, .. }) | Role::PreCandidate(_) | Role::Candidate(_) => {
@@ -79,17 +83,22 @@ impl Node {
         true
     }
 
-    /// Brings the log in line with what the leader sent (paper, section 5.3).
+    /// Makes the log match what the leader sent (paper, section 5.3).
+    ///
+    /// Only an entry that conflicts is truncated, with all that follow. To truncate after the last entry of
+    /// every append would be wrong: appends can be reordered, and an old one would cut off entries that this
+    /// node has acknowledged since, and that the leader may have committed by counting it.
     fn accept(&mut self, append: AppendEntries) -> Accepted {
         let prev = append.prev;
         if prev.index <= self.commit {
-            // Every leader holds what is committed, so it matches, also where it is compacted away.
+            // Every later leader has the committed entries, so they match even where this log has compacted
+            // them.
             if self.log.term(prev.index).is_some_and(|term| term != prev.term) {
                 return Accepted::Contradiction(prev.index);
             }
         } else if !self.log.holds(prev) {
             let hint = self.log.last_not_above(prev_of(prev.index), prev.term);
-            // What is committed cannot be refused.
+            // Committed entries match, so the hint need not go below them.
             let hint = hint.filter(|hint| hint.index >= self.commit).or_else(|| self.log.id(self.commit));
             let hint = hint.unwrap_or(self.log.base());
             return Accepted::Conflict(AppendOutcome::Conflict { refused: prev.index, hint });
@@ -99,7 +108,7 @@ impl Node {
         let Some(LogId { term, index }) = fresh.first().map(|entry| entry.id) else {
             return Accepted::Verified(verified);
         };
-        // Behind a compacted entry, whose term alone is known, a lower term cannot follow.
+        // After a compacted entry, of which only the term is known, no entry of a lower term can follow.
         if index <= self.commit || self.log.term(prev_of(index)).is_some_and(|prev| prev > term) {
             return Accepted::Contradiction(index);
         }
@@ -110,7 +119,7 @@ impl Node {
         Accepted::Verified(verified)
     }
 
-    /// The entries behind those that the log holds already.
+    /// The entries of an append that the log does not hold yet.
     fn fresh(&self, entries: Entries) -> Entries {
         if entries.first_index().is_none_or(|first| first > self.log.last_index()) {
             return entries;
@@ -120,7 +129,7 @@ impl Node {
         entries.part(held..entries.len())
     }
 
-    /// Drops a tail that another leader left.
+    /// Truncates the log from `index` on: a tail left by another leader.
     pub(crate) fn truncate_from(&mut self, index: LogIndex) {
         self.log.truncate_from(index);
         self.writes.truncate_from(index);
@@ -131,21 +140,28 @@ impl Node {
         }
     }
 
-    /// What this follower may acknowledge: what it holds durably, of a leader whose term is durable too. None while
-    /// something that the leader waits for is on its way to the disk.
+    /// The match index that this follower may acknowledge now: entries and term are both durable. None while
+    /// either is still being written.
+    ///
+    /// The term matters, too. A follower that acknowledges an append of term 5 and then restarts in term 4
+    /// may follow an old leader of term 4, which overwrites what was acknowledged and perhaps committed in
+    /// term 5.
     fn durable_match(&self, following: &Following) -> Option<LogIndex> {
         let term_durable = self.writes.durable().term >= self.term;
         let log_durable = self.log.durable() >= following.verified;
         (term_durable && log_durable).then_some(following.verified)
     }
 
-    /// Answers an append: at once when nothing waits for the disk. What waits is acknowledged when it is durable (a
-    /// crash could otherwise lose a committed entry, thesis 3.8); but a heartbeat is answered at once even then, so
-    /// that leases and check-quorum do not depend on disks.
+    /// Answers an append: at once if everything is durable, otherwise when it is. If S2 acknowledged entry 7
+    /// before its fsync, the leader S1 would commit it, and a crash of S2 and the loss of S1 would leave no
+    /// copy of a committed entry (thesis, section 3.8).
+    ///
+    /// A heartbeat is answered at once in any case, without a word about the log, so that leases and
+    /// check-quorum do not depend on the speed of disks.
     fn acknowledge_append(&mut self, round: u64, is_beat: bool, effects: &mut Effects) {
         let Role::Follower(following) = &self.role else { return };
         let outcome = self.durable_match(following);
-        // A commit index that was sent on its own asks for nothing.
+        // An append that only carries a commit index repeats a round and needs no answer.
         let is_news = round > following.answered || outcome.is_some_and(|index| index > following.acked);
         match outcome {
             Some(index) if !is_beat || is_news => self.answer_leader(AppendOutcome::Match(index), effects),
@@ -154,7 +170,7 @@ impl Node {
         }
     }
 
-    /// A write is durable: acknowledge what it made so.
+    /// Acknowledges what a completed write has made durable.
     pub(crate) fn acknowledge_durable(&mut self, effects: &mut Effects) {
         let Role::Follower(following) = &self.role else { return };
         let index = following.verified.min(self.log.durable());
@@ -163,7 +179,7 @@ impl Node {
         }
     }
 
-    /// This node counts again: says so at once, with what it holds.
+    /// Tells the leader at once that this node has recovered, and what it holds.
     pub(crate) fn acknowledge_healed(&mut self, effects: &mut Effects) {
         let Role::Follower(following) = &self.role else { return };
         if let Some(index) = self.durable_match(following) {
@@ -171,10 +187,10 @@ impl Node {
         }
     }
 
-    /// Answers the leader with the newest round heard of it.
+    /// Sends an answer that confirms the newest round received from the leader.
     fn answer_leader(&mut self, outcome: AppendOutcome, effects: &mut Effects) {
         let (envelope, health) = (self.envelope(), self.health.health());
-        // A damaged node does not vote anyway, and its promise is part of no lease.
+        // A damaged node counts in no quorum, so its promise is of no use to a lease.
         let promises = self.is_sound();
         let promise = if promises { self.durable_promise() } else { Duration::ZERO };
         let Role::Follower(following) = &mut self.role else { return };
@@ -190,7 +206,7 @@ impl Node {
     }
 }
 
-/// The index before `index`; before the first there is only zero.
+/// The index before `index`; zero for zero.
 fn prev_of(index: LogIndex) -> LogIndex {
     index.previous().unwrap_or_default()
 }

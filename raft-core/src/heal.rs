@@ -1,8 +1,15 @@
-//! A damaged node and its way back: it asks the leader how far it must hold the log again, and takes part once it does.
+//! Recovery of a damaged node: it asks the leader up to which index it must hold the log again, and takes
+//! part in quorums again once it does (after Alagappan et al., FAST'18, "protocol-aware recovery").
 //!
-//! It lost entries that it may have helped to commit, so a vote of it could elect a leader that lacks them. A commit
-//! index that a quorum *without it* confirmed after it began to ask covers all of those: whoever led before has either
-//! counted them in that index, or can count no acknowledgement of the node's earlier life any more.
+//! A damaged node has lost entries that it acknowledged. If it voted: of three nodes, S1 and S2 commit entry
+//! 7, and rot takes it from S2's log. S1 crashes. S3, which never had entry 7, gets the vote of S2, leads,
+//! and overwrites a committed entry.
+//!
+//! A damaged node does not know how much it lost, so its own hard state cannot tell when it has recovered.
+//! The commit index of a leader can, if a quorum *without the damaged node* confirms the leadership after the
+//! node has asked. The leader stops counting the node before it determines that index. So everything
+//! committed with the node's help so far is covered by the index, and nothing that is committed later relies
+//! on an acknowledgement given before the damage.
 
 use crate::raft::Node;
 use crate::role::Role;
@@ -10,29 +17,29 @@ use crate::{
     Body, Effects, Health, LogIndex, NodeId, ReadIndex, ReadIndexResponse, ReadMode, RequestId, Time,
 };
 
-/// What a node knows of its own health.
+/// A node's own health, and how far its recovery has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {
-    /// It holds everything that it ever acknowledged.
+    /// The node holds everything that it acknowledged.
     Sound,
-    /// It does not, and has asked nobody yet how far it must heal.
+    /// The node has lost entries, and has not asked a leader yet.
     Damaged,
-    /// The leader is asked.
+    /// The node has asked the leader up to which index it must recover.
     Asked {
-        /// The question's name.
+        /// The id of the request.
         request: RequestId,
-        /// When it is asked again.
+        /// When the request is repeated.
         again_at: Time,
     },
-    /// It is sound again once everything up to here is durable.
+    /// The node is sound again once everything up to `to` is committed and durable.
     Healing {
-        /// A commit index that a quorum confirmed.
+        /// The commit index that the leader answered.
         to: LogIndex,
     },
 }
 
 impl Condition {
-    /// At a start.
+    /// The condition at a start.
     pub(crate) fn new(health: Health) -> Self {
         match health {
             Health::Sound => Self::Sound,
@@ -40,7 +47,7 @@ impl Condition {
         }
     }
 
-    /// What others are told.
+    /// The health reported to others.
     pub(crate) fn health(self) -> Health {
         match self {
             Self::Sound => Health::Sound,
@@ -50,12 +57,12 @@ impl Condition {
 }
 
 impl Node {
-    /// True while it takes part in quorums.
+    /// True while this node may vote, campaign and count in quorums.
     pub(crate) fn is_sound(&self) -> bool {
         self.health == Condition::Sound
     }
 
-    /// When the question is asked again.
+    /// When the request to the leader is repeated.
     pub(crate) fn heal_deadline(&self) -> Option<Time> {
         match self.health {
             Condition::Asked { again_at, .. } => Some(again_at),
@@ -63,14 +70,14 @@ impl Node {
         }
     }
 
-    /// Another leader, or none: whoever was asked may not answer any more.
+    /// Drops the request, as the leader has changed and the earlier one may not answer any more.
     pub(crate) fn forget_heal_question(&mut self) {
         if matches!(self.health, Condition::Asked { .. }) {
             self.health = Condition::Damaged;
         }
     }
 
-    /// Does what is next on the way back. Called at the end of each input.
+    /// Takes the next step of the recovery. Called at the end of each input.
     pub(crate) fn heal(&mut self, effects: &mut Effects) {
         match self.health {
             Condition::Sound => {}
@@ -100,7 +107,8 @@ impl Node {
         effects.messages.push(self.envelope().to(leader, Body::ReadIndex(ask)));
     }
 
-    /// The leader answers how far to heal; none when it cannot say yet, which is asked again later.
+    /// Takes the leader's answer. Without an index the leader could not confirm one yet, and the request is
+    /// repeated later.
     pub(crate) fn on_heal_answer(&mut self, answer: ReadIndexResponse) {
         if let Condition::Asked { request, .. } = self.health
             && request == answer.request
@@ -110,7 +118,7 @@ impl Node {
         }
     }
 
-    /// On the leader: what this peer says does not count from here on, or counts again.
+    /// On the leader: records the health that a peer reports.
     pub(crate) fn note_health(&mut self, peer: NodeId, health: Health) {
         if let Role::Leader(leader) = &mut self.role
             && let Some(progress) = leader.progress.get_mut(&peer)

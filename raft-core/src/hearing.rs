@@ -1,20 +1,22 @@
-//! What a node listens to: messages for it, of members on the data folders that the membership names, of their newest
-//! lives; and what a higher term in one of them does (paper, section 5.1).
+//! Which messages a node accepts, and what a higher term in one of them does (paper, section 5.1). It accepts
+//! messages for itself, from members on the data folders that the membership names, and from their newest
+//! incarnations.
 
 use crate::raft::{COUNT_MAX, Node};
 use crate::{Body, Effects, Incarnation, LogId, Message, StoreId, Term};
 
-/// A life of a member: one run of its process on one data folder.
+/// The newest incarnation heard from a member: one run of its process on one data folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Life {
     store: StoreId,
     incarnation: Incarnation,
-    /// The entry of the membership that named this data folder when it was last looked at.
+    /// The membership entry that named this data folder when it was last checked.
     member_in: LogId,
 }
 
 impl Node {
-    /// Decides whether a message is heard at all, settles the term, and passes it on (paper, section 5.1).
+    /// Takes a message: decides whether it is accepted, adopts a higher term, and dispatches it (paper,
+    /// section 5.1).
     pub(crate) fn on_message(&mut self, message: Message, effects: &mut Effects) {
         if !self.hears(&message) {
             return;
@@ -26,7 +28,7 @@ impl Node {
         let current = term == self.term;
         match body {
             Body::PreVote(body) => self.on_pre_vote(from, body, effects),
-            // Its term may be lower than ours: whoever campaigned in vain is ahead of those it asks.
+            // The sender's term may be lower: a candidate that failed before is ahead of those it asks.
             Body::PreVoteResponse(body) => self.on_pre_vote_response(from, body, effects),
             Body::RequestVote(body) => {
                 self.on_request_vote(from, from_store, term, body, effects);
@@ -39,7 +41,7 @@ impl Node {
             Body::ReadIndex(body) => self.on_read_index(from, body, effects),
             Body::ReadIndexResponse(body) if current => self.on_read_index_response(from, body, effects),
             Body::TimeoutNow(_) if current => self.on_timeout_now(from, effects),
-            // Of an earlier term: it counts for nothing in this one.
+            // An answer of an earlier term does not count in this one.
             Body::RequestVoteResponse(_)
             | Body::AppendEntriesResponse(_)
             | Body::ReadIndexResponse(_)
@@ -47,8 +49,9 @@ impl Node {
         }
     }
 
-    /// False for what is not for this node, from another data folder than the membership names, from an earlier life
-    /// of its sender, or nonsense. Remembers the newest life of each member.
+    /// True when a message is accepted: it is valid, for this node, from the data folder that the membership
+    /// names, and not from an earlier incarnation of the sender. Records the newest incarnation of each
+    /// member.
     fn hears(&mut self, message: &Message) -> bool {
         let (from, store, incarnation) = (message.from, message.from_store, message.from_incarnation);
         if message.to != self.config.node || from == self.config.node || message.term.0 > COUNT_MAX {
@@ -57,7 +60,7 @@ impl Node {
         let membership = self.memberships.current();
         let known = self.lives.get(&from).filter(|life| life.store == store);
         if known.is_some_and(|life| life.incarnation == incarnation && life.member_in == membership.id()) {
-            return true; // As nearly always.
+            return true; // The usual case.
         }
         if membership.store(from) != Some(store) {
             return self.hears_stranger(message);
@@ -68,20 +71,23 @@ impl Node {
         let is_new_life = known.is_some_and(|life| life.incarnation < incarnation);
         self.lives.insert(from, Life { store, incarnation, member_in: membership.id() });
         if is_new_life {
-            self.probe_again(from, false); // What was on its way to the earlier one is lost.
+            self.probe_again(from, false); // Appends to the earlier incarnation are lost.
         }
         true
     }
 
-    /// What is heard from a node, or a data folder, that the membership does not name.
+    /// True when a message is accepted from a node, or a data folder, that the membership does not name.
     fn hears_stranger(&self, message: &Message) -> bool {
         match &message.body {
-            // A leader or candidate may have been added, or given another data folder, by entries that this node still
-            // lacks: whoever has the longer log decides (thesis, section 4.2.2).
+            // A leader or candidate may have been added, or given another data folder, by entries that this
+            // node still lacks. If it ignored them, a voter that lags could neither catch up nor elect them,
+            // and the cluster might be stuck. The log comparison alone decides (thesis, section 4.2.2).
             Body::AppendEntries(_) | Body::PreVote(_) | Body::RequestVote(_) => true,
-            // From the leader that this node follows, for the same reason.
+            // Accepted from the leader that this node follows, for the same reason.
             Body::ReadIndexResponse(_) | Body::TimeoutNow(_) => self.leader() == Some(message.from),
-            // What is counted is counted for members only, and for the data folder that the membership names.
+            // Answers count towards quorums, and so only from members on the data folder that the membership
+            // names. A voter that was wiped would otherwise vote twice in one term, or be counted for entries
+            // that it no longer has.
             Body::PreVoteResponse(_)
             | Body::RequestVoteResponse(_)
             | Body::AppendEntriesResponse(_)
@@ -89,14 +95,16 @@ impl Node {
         }
     }
 
-    /// A message of a higher term: follow into it, where that is due. False when the message is to be ignored.
+    /// Adopts the higher term of a message where that is due. False when the message is to be ignored.
     fn settle_term(&mut self, message: &Message, effects: &mut Effects) -> bool {
         match &message.body {
-            // Asking changes nothing (thesis, section 9.6).
+            // A pre-vote changes no state (thesis, section 9.6).
             Body::PreVote(_) => true,
             Body::RequestVote(body) => {
-                // A node that has just heard its leader is not drawn away from it, least of all by one that was removed
-                // (thesis, section 4.2.3).
+                // Vote requests are ignored while the promise to the leader lasts, and with them their term.
+                // A removed server no longer gets heartbeats and campaigns again and again, and each of its
+                // terms would depose the leader (thesis, section 4.2.3). Besides, the leader may be serving
+                // reads on the lease that the promise gave it.
                 let sticky = self.is_sticky() && body.reason == crate::CampaignReason::LeaderTimeout;
                 if !sticky {
                     self.become_follower(message.term, None, effects);
@@ -127,7 +135,7 @@ impl Node {
     }
 }
 
-/// True when the entries follow `prev` one by one, in terms that rise up to the sender's.
+/// True when the entries follow `prev` consecutively, in terms that rise at most to the sender's.
 pub(crate) fn well_formed(append: &crate::AppendEntries, term: Term) -> bool {
     let mut prev = append.prev;
     if prev.index.0 > COUNT_MAX || prev.term > term {

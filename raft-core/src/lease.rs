@@ -93,7 +93,7 @@ impl Node {
         if handed_over || !started {
             return None;
         }
-        // A leader grants no vote while it leads, so its own promise does not end.
+        // A leader grants no vote while it leads, so its own promise has no end.
         let until =
             |node| if node == self.config.node { Time(u64::MAX) } else { promised_until(leader, node) };
         let promised = self.agreed(until)?;

@@ -1,4 +1,4 @@
-//! Who takes part: voters, outgoing voters while a change is joint, and those that do not vote (thesis, chapter 4).
+//! The membership: voters, outgoing voters during joint consensus, and learners (thesis, chapter 4).
 
 mod codec;
 mod history;
@@ -11,26 +11,28 @@ use crate::{LogId, NodeId, StoreId};
 pub use codec::DecodeError;
 pub(crate) use history::MembershipHistory;
 
-/// What is known of one member.
+/// One member of the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Member {
-    /// The data folder that votes and acknowledges under this node's id; another one does not count.
+    /// The data folder whose votes and acknowledgements count for this node id. A node that lost its disk
+    /// comes back with another folder, and must not be taken for the voter that remembered its votes and
+    /// entries.
     pub store: StoreId,
-    /// Where its transport is reached, `host:port`. The protocol never looks at it.
+    /// The address of its transport, `host:port`. The protocol does not interpret it.
     pub address: String,
-    /// How much this voter is wanted as leader. One with a lower priority campaigns later, and hands leadership to one
-    /// with a higher one that has caught up. One of priority 0 campaigns last of all, and no transfer goes to it: it
-    /// leads only while nobody else can. See [`Member::PRIORITY`].
+    /// Priority of this voter in becoming the leader. A voter of lower priority campaigns later, and
+    /// transfers leadership to one of higher priority that has caught up. A voter of priority 0 campaigns
+    /// last and is no target of a transfer: it leads only while nobody else can. See [`Member::PRIORITY`].
     #[cfg_attr(feature = "serde", serde(default = "Member::default_priority"))]
     pub priority: u8,
 }
 
 impl Member {
-    /// The priority of members that nobody gave one.
+    /// The default priority.
     pub const PRIORITY: u8 = 100;
 
-    /// A member of the usual priority.
+    /// A member of default priority.
     pub fn new(store: StoreId, address: impl Into<String>) -> Self {
         Self { store, address: address.into(), priority: Self::PRIORITY }
     }
@@ -44,28 +46,28 @@ impl Member {
 /// Whether a member votes.
 ///
 /// ```text
-///                      caught up (the leader sees to it)
-///   NonVoter <-> Staging -----------------------------> Voter       every other move is a change that someone asks for
+///                      caught up (promoted by the leader)
+///   NonVoter <-> Staging -----------------------------> Voter       every other transition is a requested change
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 pub enum Suffrage {
-    /// Votes and counts.
+    /// Votes, and counts in quorums.
     Voter,
-    /// A learner that becomes a voter by itself once it has caught up (thesis, section 4.2.1).
+    /// A learner that the leader makes a voter once it has caught up (thesis, section 4.2.1).
     Staging,
-    /// A learner for good: it replicates and serves reads, and never counts.
+    /// A permanent learner: it replicates and serves reads, but counts in no quorum.
     NonVoter,
 }
 
-/// A group's membership. Every voter is a member; a member that is no voter is a learner.
+/// A group's membership. Every voter is a member; a member that is not a voter is a learner.
 ///
-/// While `outgoing` is not empty the membership is joint: elections and commits need a majority of `voters` and a
-/// majority of `outgoing` (thesis, section 4.3).
+/// While `outgoing` is not empty the membership is joint: elections and commits need a majority of `voters`
+/// and a majority of `outgoing` (thesis, section 4.3).
 ///
-/// A change starts from a copy: `membership.clone().with(node, member, Suffrage::Staging)`, `.without(node)`; the result
-/// is the target of a [`MembershipChange`](crate::MembershipChange).
+/// To request a change, derive the target from a copy, `membership.clone().with(node, member,
+/// Suffrage::Staging)` or `.without(node)`, and give it to a [`MembershipChange`](crate::MembershipChange).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Membership {
@@ -78,7 +80,7 @@ pub struct Membership {
 }
 
 impl Default for Membership {
-    /// Nobody: that of a node which belongs to no cluster yet.
+    /// The empty membership of a node that belongs to no cluster yet.
     fn default() -> Self {
         Self {
             id: LogId::GENESIS,
@@ -92,7 +94,7 @@ impl Default for Membership {
 }
 
 impl Membership {
-    /// A membership that is not joint: `members`, of whom `voters` vote.
+    /// A membership that is not joint: `members`, of which `voters` vote.
     ///
     /// # Errors
     /// A voter is not among the members.
@@ -100,7 +102,7 @@ impl Membership {
         Self::joint(members, voters, BTreeSet::new())
     }
 
-    /// A membership in which every member votes: what a cluster is founded with.
+    /// The membership that a cluster is founded with, in which every member votes.
     #[must_use]
     pub fn founding(members: BTreeMap<NodeId, Member>) -> Self {
         let voters = members.keys().copied().collect();
@@ -122,7 +124,7 @@ impl Membership {
         }
     }
 
-    /// This membership with `node` in it, new or changed.
+    /// This membership with `node` added, or changed.
     #[must_use]
     pub fn with(self, node: NodeId, member: Member, suffrage: Suffrage) -> Self {
         let mut changed = self.without(node);
@@ -145,8 +147,9 @@ impl Membership {
         self
     }
 
-    /// The entry that it stands in; [`LogId::GENESIS`] for the founding one. Stays the same through compaction,
-    /// snapshots and restarts: what a [`MembershipChange`](crate::MembershipChange) compares.
+    /// The membership entry that it comes from; [`LogId::GENESIS`] for the founding membership. It survives
+    /// compaction, snapshots and restarts, and a [`MembershipChange`](crate::MembershipChange) is compared by
+    /// it.
     #[must_use]
     pub fn id(&self) -> LogId {
         self.id
@@ -170,31 +173,31 @@ impl Membership {
         &self.outgoing
     }
 
-    /// Learners that become voters once they have caught up; while joint also outgoing voters that are to be such.
+    /// The staging learners; while joint, also outgoing voters that become staging learners.
     #[must_use]
     pub fn staging(&self) -> &BTreeSet<NodeId> {
         &self.staging
     }
 
-    /// While joint: outgoing voters that are no members any more once it ends. Others stay as learners.
+    /// While joint: outgoing voters that are removed when it ends. Other outgoing voters stay as learners.
     #[must_use]
     pub fn leaving(&self) -> &BTreeSet<NodeId> {
         &self.leaving
     }
 
-    /// True while a change is joint.
+    /// True during joint consensus.
     #[must_use]
     pub fn is_joint(&self) -> bool {
         !self.outgoing.is_empty()
     }
 
-    /// True when `node` votes, in either half.
+    /// True when `node` is a voter, in either half.
     #[must_use]
     pub fn is_voter(&self, node: NodeId) -> bool {
         self.voters.contains(&node) || self.outgoing.contains(&node)
     }
 
-    /// Whether `node` votes (in either half, while joint); none when it is no member.
+    /// The suffrage of `node`, a voter of either half counting as one; none when it is not a member.
     #[must_use]
     pub fn suffrage(&self, node: NodeId) -> Option<Suffrage> {
         let member = self.members.contains_key(&node);
@@ -211,30 +214,31 @@ impl Membership {
         self.members.contains_key(&node)
     }
 
-    /// The store id under which `node` takes part.
+    /// The data folder that counts for `node`; none when it is not a member.
     #[must_use]
     pub fn store(&self, node: NodeId) -> Option<StoreId> {
         self.members.get(&node).map(|member| member.store)
     }
 
-    /// How much `node` is wanted as leader; 0 when it is no member.
+    /// The priority of `node`; 0 when it is not a member.
     #[must_use]
     pub fn priority(&self, node: NodeId) -> u8 {
         self.members.get(&node).map_or(0, |member| member.priority)
     }
 
-    /// The same, as it stands in this entry.
+    /// This membership with the id of the entry that it is appended as.
     #[must_use]
     pub(crate) fn at(self, id: LogId) -> Self {
         Self { id, ..self }
     }
 
-    /// True when both say the same, whatever entries they stand in.
+    /// True when both are equal but for their ids.
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
         self.clone().at(other.id) == *other
     }
 
-    /// What leads from this membership to `target`: both halves of voters, and the members of both.
+    /// The joint membership from this one to `target` (C_old,new): both sets of voters, and the members of
+    /// both.
     pub(crate) fn join(&self, target: &Self) -> Self {
         let mut members = self.members.clone();
         members.extend(target.members.iter().map(|(node, member)| (*node, member.clone())));
@@ -249,7 +253,7 @@ impl Membership {
         }
     }
 
-    /// What a joint membership leads to: the incoming half alone.
+    /// The membership that ends this joint one (C_new): the incoming half alone.
     pub(crate) fn leave(&self) -> Self {
         let mut members = self.members.clone();
         members.retain(|node, _| !self.leaving.contains(node));

@@ -1,4 +1,4 @@
-//! Changes of the membership: who may take part is itself an entry, which acts as soon as it is appended (paper, section
+//! Membership changes. A membership is a log entry that is in force as soon as it is appended (paper, section
 //! 6; thesis, chapter 4).
 //!
 //! ```text
@@ -7,8 +7,12 @@
 //!     +--- more ---> C_old,new --- committed: the leader appends C_new ------+      whoever leads by then
 //! ```
 //!
-//! The next change waits until the last one is committed, and the first one of a term until the leader has committed an
-//! entry of that term: two leaders could otherwise each commit a change that the other does not know (Ongaro 2015).
+//! A change starts only when the last one is committed and the leader has committed an entry of its own term.
+//! Otherwise two leaders can each commit a change that the other does not know (Ongaro 2015). Of the voters
+//! S1 to S4, S1 leads term 1 and appends "add S5" to its own log alone. S2 wins term 2 with the votes of S2,
+//! S3 and S4, appends "remove S1", and commits it on S2 and S3, two of its three voters. S1 wins term 3 with
+//! S1, S4 and S5, three of its five voters, and overwrites what S2 committed. With the rule, S2 first commits
+//! an entry of term 2 on three of the four voters, and S1 can no longer win.
 
 use alloc::sync::Arc;
 
@@ -19,12 +23,12 @@ use crate::{
     Ticket,
 };
 
-/// A change that someone waits for.
+/// A membership change whose caller waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OpenChange {
-    /// Who.
+    /// The caller's ticket.
     pub(crate) ticket: Ticket,
-    /// Its first entry.
+    /// The first entry of the change.
     pub(crate) first: LogId,
 }
 
@@ -41,7 +45,7 @@ impl Node {
         }
     }
 
-    /// Appends the first entry of the change, or says why not.
+    /// Appends the first entry of the change, or returns why the change is refused.
     fn begin_change(&mut self, seen: LogId, target: Membership) -> Result<LogId, Outcome> {
         let Role::Leader(leader) = &self.role else { return Err(Outcome::NotLeader(self.leader())) };
         if let Some(transfer) = &self.transfer {
@@ -73,15 +77,15 @@ impl Node {
         Ok(self.append_membership(next))
     }
 
-    /// Appends a membership as an entry of this leader's; it is in force from here on.
+    /// Appends a membership entry. It is in force from its append on.
     pub(crate) fn append_membership(&mut self, membership: Membership) -> LogId {
         let id = LogId { term: self.term, index: self.log.last_index().next() };
         self.append_own(Payload::Membership(Arc::new(membership.at(id))), None);
         id
     }
 
-    /// The membership in force may just have been committed: leave joint, answer who asked, and step down where this node
-    /// does not vote any more.
+    /// Acts on the commit of the membership in force: ends joint consensus, answers the caller, and marks
+    /// this leader to step down if it is no voter any more.
     pub(crate) fn settle_membership(&mut self, effects: &mut Effects) {
         let Role::Leader(leader) = &self.role else { return };
         if !self.memberships.is_committed(self.commit) || self.commit < leader.term_start {
@@ -99,20 +103,27 @@ impl Node {
         if let Some(change) = leader.change.take() {
             effects.done.push(Done { ticket: change.ticket, outcome: Outcome::Committed(id) });
         }
-        // Those whose answers reads waited for may vote no more: a leader that is left alone hears no other answer.
+        // The voters whose answers the waiting reads lacked may have been removed, and a leader that is now
+        // the only voter gets no further answer that would prompt it.
         self.confirm_reads(effects);
     }
 
-    /// A leader that removed itself has led until its removal was committed, without counting itself (thesis, section
-    /// 4.2.2). Now that its followers know, the best of them need not wait for a time-out.
+    /// Steps down a leader that removed itself, once the removal is committed. Until then it leads without
+    /// counting itself (thesis, section 4.2.2). The best successor is told to campaign, so that nobody has to
+    /// wait for a time-out.
     pub(crate) fn resign(&mut self, effects: &mut Effects) {
         if matches!(&self.role, Role::Leader(leader) if leader.resigns) {
             self.hand_over(effects);
         }
     }
 
-    /// True when this node may campaign: it votes, under its own store, or it did until a change that is not committed yet
-    /// and that perhaps only it holds (thesis, section 4.2.2).
+    /// True when this node may campaign: it is sound, and a voter under its own data folder, either now or
+    /// before an uncommitted change (thesis, section 4.2.2).
+    ///
+    /// The latter matters if the removed node alone holds the change. Of the voters S1 and S2, S1 leads,
+    /// appends its own removal and crashes before it sends the entry. S2 still needs the vote of S1, whose
+    /// log is longer, so S1 refuses. If S1 could not campaign, the cluster would have no leader for good. It
+    /// may, wins the vote of S2, and commits the entry.
     pub(crate) fn may_campaign(&self) -> bool {
         let votes = |membership: &Membership| {
             let own = self.config.node;
@@ -125,7 +136,7 @@ impl Node {
     }
 }
 
-/// Whether any change from `current` could lead to `target`.
+/// Checks whether `target` can be the target of a change from `current` at all.
 pub(crate) fn check_target(current: &Membership, target: &Membership) -> Result<(), ChangeRefused> {
     if target.is_joint() {
         return Err(ChangeRefused::Joint);
@@ -140,8 +151,15 @@ pub(crate) fn check_target(current: &Membership, target: &Membership) -> Result<
     }
 }
 
-/// True when the voters of both differ by at most one: then any majority of the one shares a node with any of the other
-/// (thesis, section 4.1).
+/// True when the sets of voters differ by at most one node, so that one entry can change the one into the
+/// other.
+///
+/// Nodes switch to the new membership at different times, so a majority of the old voters and one of the new
+/// voters may act at the same time. If one voter differs, any two such majorities share a node, which gives
+/// one vote a term (thesis, section 4.1). If more differ they can be disjoint: from S1, S2, S3 to S1 to S5,
+/// S1 and S2 can elect a leader by the old membership while S3, S4 and S5 elect another by the new one, in
+/// the same term (paper, Figure 10). Such a change goes through joint consensus, in which every decision
+/// needs a majority of both.
 pub(crate) fn is_single(current: &Membership, target: &Membership) -> bool {
     current.voters().symmetric_difference(target.voters()).count() <= 1
 }

@@ -1,4 +1,4 @@
-//! What a leader knows of one peer and how it serves it (paper, Figure 2: `nextIndex`, `matchIndex`).
+//! A leader's view of one peer, and how it replicates to it (paper, Figure 2: `nextIndex`, `matchIndex`).
 
 use core::time::Duration;
 
@@ -12,87 +12,92 @@ use crate::{Config, Health, Incarnation, LogIndex, PeerState, PeerStatus, StoreI
 /// `match_index` never goes back within a term, and `match_index < next_index` unless the peer has regressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
-    /// What the peer is known to hold durably, and the same entry as the leader's.
+    /// The highest index up to which the peer is known to hold the leader's log durably.
     pub(crate) match_index: LogIndex,
-    /// The next entry to send.
+    /// The next index to send.
     pub(crate) next_index: LogIndex,
-    /// How it is being served.
+    /// How the peer is replicated to.
     pub(crate) state: ProgressState,
-    /// Appends on their way.
+    /// Appends in flight.
     pub(crate) inflights: Inflights,
-    /// How fast appends arrive and are acknowledged.
+    /// The pace at which appends are acknowledged.
     pub(crate) pace: Pace,
-    /// When it last answered in this term; none before.
+    /// When the peer last answered in this term; none if it has not.
     pub(crate) answered: Option<Time>,
-    /// Since when it is a peer of this leader.
+    /// When this leader began to replicate to the peer.
     pub(crate) known_since: Time,
-    /// The newest round that it confirmed.
+    /// The newest round that the peer confirmed.
     pub(crate) acked_round: u64,
-    /// Until when it grants no vote: the send time of a round that it confirmed, plus its promise.
+    /// Until when the peer grants no vote: the send time of a round that it confirmed, plus its promise.
     pub(crate) promised_until: Time,
-    /// When it is to hear again that the leader lives.
+    /// When the next heartbeat is due.
     pub(crate) beat_at: Time,
-    /// The newest round sent to it.
+    /// The newest round sent to the peer.
     pub(crate) sent_round: u64,
-    /// The newest commit index sent to it.
+    /// The newest commit index sent to the peer.
     pub(crate) sent_commit: LogIndex,
-    /// The life in which it acknowledged `match_index`.
+    /// The peer's incarnation that acknowledged `match_index`.
     pub(crate) match_incarnation: Incarnation,
-    /// It acknowledged `match_index` in an earlier life and lacks it in this one: it does not count.
+    /// True when the peer has lost part of what it acknowledged. Until it has acknowledged `match_index`
+    /// again it counts for no commit: of three nodes, S2 acknowledged up to 10, lost its disk's last writes
+    /// and restarts with 7. Were it counted for entry 10, the leader S1 would commit 10 while it alone holds
+    /// it.
     pub(crate) regressed: bool,
-    /// A read of the log for it is under way, by this name.
+    /// The number of the fetch under way for the peer, if any.
     pub(crate) fetch: Option<u64>,
-    /// The data folder that its answers come from.
+    /// The data folder that the peer's answers must come from.
     pub(crate) store: StoreId,
-    /// A damaged peer is served and does not count.
+    /// The health that the peer reports. A damaged peer is replicated to, but counts in no quorum.
     pub(crate) health: Health,
-    /// On a staging learner: the round of catching up under way.
+    /// On a staging learner: the catch-up round under way.
     pub(crate) catch_up: Option<CatchUp>,
 }
 
-/// At least so many bytes of entries may be on their way to a peer: over a link of 1 Mbit/s they take as long as a
-/// follower waits for its leader, and nothing is known yet of how fast the peer takes them.
+/// Lower bound on the window, in bytes of entries in flight. The pace of a new peer is not known yet, and
+/// this much takes 0.5 s over a link of 1 Mbit/s: as long as a follower waits for its leader.
 const INFLIGHT_BYTES_MIN: usize = 64 << 10;
 
-/// What may be sent to a peer now.
+/// How much may be sent to a peer now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
-    /// So many bytes of entries in all.
+    /// Bytes of entries in all appends together.
     pub(crate) left: usize,
-    /// So many of them in one append; a single larger entry goes alone.
+    /// Bytes of entries in one append; a single larger entry is sent alone.
     pub(crate) batch: usize,
 }
 
-/// How a peer is being served.
+/// How a leader replicates to a peer.
 ///
 /// ```text
-///            an answer matches                a conflict, a lost connection, a new life
+///            an answer matches                a conflict, a lost connection, a new incarnation
 ///   Probe --------------------> Replicate ----------------------------------------------> Probe
 ///     |  what it lacks is compacted |
 ///     +-------------> Snapshot <----+      Snapshot -- sent, failed, or it matches --> Probe
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProgressState {
-    /// One append at a time, until logs are known to agree.
+    /// One append at a time, until the logs are known to match.
     Probe {
-        /// One is on its way; the next one is the next heartbeat.
+        /// An append is in flight; the next one is sent with the next heartbeat.
         paused: bool,
     },
     /// Appends are pipelined.
     Replicate,
-    /// It needs a snapshot.
+    /// The peer needs a snapshot, as the log no longer holds what it lacks.
     Snapshot {
-        /// That includes this index.
+        /// The snapshot must cover at least this index.
         at_least: LogIndex,
-        /// The driver was asked to send it; else it is asked when the peer answers again.
+        /// True while the driver is sending one. Otherwise a transfer failed, and the next answer of the peer
+        /// requests another.
         asked: bool,
-        /// What was applied when it was asked: the log behind this continues the snapshot.
+        /// The applied index at the request. The log after it continues the snapshot, so it should not be
+        /// compacted.
         kept: LogIndex,
     },
 }
 
 impl Progress {
-    /// A peer of which nothing is known but where the leader's log ends.
+    /// A peer of which nothing is known. The first probe is at the end of the leader's log, as in the paper.
     pub(crate) fn new(store: StoreId, last: LogIndex, now: Time, config: &Config) -> Self {
         Self {
             match_index: LogIndex::ZERO,
@@ -116,19 +121,20 @@ impl Progress {
         }
     }
 
-    /// When it was last heard, for check-quorum; one that does not count was heard when the leader's term began. One that
-    /// has just been named has the time of a voter that has just fallen silent.
+    /// When the peer was last heard, for check-quorum. A peer that has just been added counts as heard at
+    /// that moment, and so has as much time as any voter to answer. A damaged peer counts as heard when the
+    /// leader's term began, which soon is too long ago.
     pub(crate) fn counted_answer(&self, since: Time) -> Time {
         if self.health == Health::Sound { self.answered.unwrap_or(self.known_since) } else { since }
     }
 
-    /// What counts towards a commit.
+    /// The match index that counts for commits; zero while the peer is damaged or has regressed.
     pub(crate) fn counted_match(&self) -> LogIndex {
         if self.regressed || self.health == Health::Damaged { LogIndex::ZERO } else { self.match_index }
     }
 
-    /// Whether it counts. What a damaged peer acknowledged before, it may have lost: that counts again only once it is
-    /// acknowledged again.
+    /// Records the peer's health. Once damaged, its old match index counts again only after it is
+    /// re-acknowledged, as the peer may have lost what it acknowledged before.
     pub(crate) fn note_health(&mut self, health: Health) {
         if health == Health::Damaged && self.health == Health::Sound {
             self.regressed = self.match_index > LogIndex::ZERO;
@@ -136,7 +142,7 @@ impl Progress {
         self.health = health;
     }
 
-    /// Takes appends on their way for lost and asks where the logs agree.
+    /// Takes the appends in flight as lost, and probes at `next`.
     pub(crate) fn probe_from(&mut self, next: LogIndex, paused: bool) {
         self.next_index = next;
         self.state = ProgressState::Probe { paused };
@@ -144,17 +150,22 @@ impl Progress {
         self.fetch = None;
     }
 
-    /// The peer acknowledged everything up to `index` in this life. True when that was news.
+    /// Takes an acknowledgement up to `index` by this incarnation of the peer. True when it may advance the
+    /// commit index.
+    ///
+    /// A lower index than before means one of two things. From the same incarnation it is an old answer that
+    /// was overtaken, and is ignored. From a later incarnation the peer has lost what it acknowledged, and is
+    /// marked as regressed.
     pub(crate) fn acknowledge(&mut self, now: Time, index: LogIndex, incarnation: Incarnation) -> bool {
         if index < self.match_index && !self.regressed {
             if incarnation > self.match_incarnation {
                 self.regressed = true;
                 self.probe_from(index.next(), false);
             }
-            return false; // Otherwise it was overtaken by a later answer.
+            return false; // From the same incarnation, it was overtaken by a later answer.
         }
         if index < self.match_index {
-            self.settle(now, index); // On its way back to what it had.
+            self.settle(now, index); // It has regressed, and is catching up again.
             return false;
         }
         let news = index > self.match_index || self.regressed;
@@ -165,7 +176,7 @@ impl Progress {
         news
     }
 
-    /// The logs agree up to `index`: go on from there.
+    /// The logs match up to `index`: frees the window up to there and leaves the probe state.
     fn settle(&mut self, now: Time, index: LogIndex) {
         self.next_index = self.next_index.max(index.next());
         if let Some((bytes, departure)) = self.inflights.free_to(index) {
@@ -176,7 +187,8 @@ impl Progress {
         }
     }
 
-    /// Whether a conflict at `refused` answers what was sent last; an older one says nothing any more.
+    /// True when a refusal at `refused` answers the latest probe or append. A delayed one would move
+    /// `next_index` back for nothing.
     pub(crate) fn concerns(&self, refused: LogIndex, incarnation: Incarnation) -> bool {
         let known = refused > self.match_index || self.regressed || incarnation > self.match_incarnation;
         known
@@ -187,7 +199,7 @@ impl Progress {
             }
     }
 
-    /// Notes an append of these bytes, whose last entry is `last`.
+    /// Records an append of `bytes` whose last entry is `last`.
     pub(crate) fn note_sent(&mut self, now: Time, last: LogIndex, bytes: usize, config: &Config) {
         let with = self.inflights.bytes().saturating_add(bytes);
         let load = if with >= self.inflight_bytes_max(config) / 2 { Load::Full } else { Load::Light };
@@ -196,34 +208,37 @@ impl Progress {
         self.next_index = last.next();
     }
 
-    /// What may be sent now; none when the window is full.
+    /// How much may be sent now; none when the window is full.
     pub(crate) fn window(&self, config: &Config) -> Option<Window> {
         let max = self.inflight_bytes_max(config);
         let left = max.saturating_sub(self.inflights.bytes());
-        // Each acknowledgement opens the window a little: what is worth an append is more than a crumb.
+        // Each acknowledgement opens the window a little. Waiting for an eighth of it avoids a stream of tiny
+        // appends.
         let worth_it = left > max / 8 || self.inflights.is_empty();
-        // Several appends in a window, or the link is idle while the only one is acknowledged.
+        // At least four appends fit into the window, as a single one would leave the link idle while it is
+        // acknowledged.
         let batch = left.min(config.batch_bytes_max).min((max / 4).max(1));
         (left > 0 && worth_it && self.inflights.len() < config.inflight_messages_max)
             .then_some(Window { left, batch })
     }
 
-    /// Upper bound on the bytes of entries on their way to this peer: what it takes within a fraction of the leader
-    /// time-out, so that nothing else waits for long behind them on a link that they share; and within the time that an
-    /// append takes to be acknowledged, so that neither distance nor a slow disk leaves the link idle. That time is
-    /// bounded in turn: while much is on its way it is that of a queue.
+    /// Upper bound on the bytes of entries in flight to this peer. It is what the measured pace delivers in a
+    /// quarter of the leader time-out, so that heartbeats on the same link do not wait long behind entries,
+    /// plus the shortest time that an append takes to be acknowledged, so that neither distance nor a slow
+    /// disk leaves the link idle. That time is capped at half of the leader time-out, because with much in
+    /// flight it measures the queue and not the path.
     fn inflight_bytes_max(&self, config: &Config) -> usize {
         let round_trip = self.pace.shortest().unwrap_or_default().min(config.leader_timeout / 2);
         let paced = self.pace.bytes_within(config.leader_timeout / 4 + round_trip).unwrap_or(0);
         paced.max(INFLIGHT_BYTES_MIN).min(config.inflight_bytes_max)
     }
 
-    /// True when appends have been on their way for so long that they may be lost.
+    /// True when the oldest append in flight is older than `limit`, so that it may be lost.
     pub(crate) fn is_overdue(&self, now: Time, limit: Duration) -> bool {
         self.inflights.oldest().is_some_and(|oldest| oldest.after(limit) <= now)
     }
 
-    /// What an operator sees.
+    /// The peer's status, for an operator.
     pub(crate) fn status(&self) -> PeerStatus {
         PeerStatus {
             match_index: self.match_index,
@@ -288,8 +303,8 @@ mod tests {
         assert!(!progress.concerns(LogIndex(14), Incarnation(1)));
     }
 
-    /// Sends as much as the window takes over a way of so many bytes a millisecond, and has it acknowledged, until so
-    /// many bytes have arrived; returns the most that was on its way in the second half of it.
+    /// Sends as much as the window allows over a link of `per_ms` bytes a millisecond until `total` bytes
+    /// have arrived and are acknowledged. Returns the most bytes in flight during the second half.
     fn send_all(progress: &mut Progress, per_ms: usize, delay_ms: u64, entry: usize, total: usize) -> usize {
         let (mut now, mut sent, mut arrived, mut most) = (1_000_000_u64, 0, 0, 0);
         let mut free_at = now;

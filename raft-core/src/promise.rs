@@ -1,15 +1,17 @@
-//! The promise not to vote that a follower makes with each acknowledgement (thesis, section 6.4.1), and how it outlives a
-//! restart with other settings.
+//! The promise not to vote that a follower gives with each acknowledgement (thesis, section 6.4.1), and how
+//! it survives a restart with other settings.
 //!
-//! A leader reads by its lease for as long as a quorum has promised to vote for nobody. A voter that is restarted has
-//! forgotten whom it promised what and until when, so it waits once for as long as the longest promise that it may have
-//! made. That cannot be today's setting: an operator who lowers `leader_timeout` in a rolling restart would have a voter
-//! elect another leader while the old one still holds its lease. So the length stands in the hard state:
+//! A leader serves reads from its lease for as long as a quorum has promised to vote for nobody. A voter that
+//! restarts has forgotten its promises, so it first waits for as long as the longest one it may have given.
+//! Today's setting does not tell how long that is: S2 promises 500 ms, is restarted with `leader_timeout` =
+//! 100 ms, and after 100 ms votes for S3. S3 commits a write, while S1 still serves reads from a lease of 500
+//! ms. So the length is stored in the hard state:
 //!
 //! ```text
-//!   first word of a leader      the length is raised in the next write; until that is durable, answers carry only what is
-//!   a restart                   no vote for the stored length or today's setting, whichever is longer
-//!   that time is over           nothing longer than today's setting is in force: the length is lowered
+//!   the first append of a leader   the length is raised in the next write; until that is durable, answers carry
+//!                                  only the durable length
+//!   a restart                      no vote for the stored length or today's setting, whichever is longer
+//!   after that time                only promises of today's setting are in force: the length is lowered
 //! ```
 
 use core::time::Duration;
@@ -18,25 +20,27 @@ use crate::Time;
 use crate::raft::Node;
 
 impl Node {
-    /// Until when, on this node's clock, it grants no vote, but for a transfer. A leader grants none while it leads.
+    /// The end of this node's promise, on its own clock: until then it grants no vote, except in a leadership
+    /// transfer. A leader grants none while it leads.
     #[must_use]
     pub fn promised_until(&self) -> Time {
         self.sticky_until
     }
 
-    /// The leader was heard: no vote for a whole time-out from now.
+    /// Renews the promise to the leader: no vote for a whole `leader_timeout` from now.
     pub(crate) fn promise_leader(&mut self) {
-        // What an earlier life promised for longer stands.
+        // A longer promise of an earlier incarnation stays in force.
         self.sticky_until = self.sticky_until.max(self.now.after(self.config.leader_timeout));
         self.promise = self.promise.max(self.config.leader_timeout);
     }
 
-    /// How much an acknowledgement may promise: no more than a restart will remember.
+    /// The promise that an acknowledgement may carry: no more than a restart would honour.
     pub(crate) fn durable_promise(&self) -> Duration {
         self.config.leader_timeout.min(self.writes.durable().promise)
     }
 
-    /// Forgets the promises of earlier lives once they have ended. Called at the end of each input.
+    /// Lowers the stored promise once the longer ones of earlier incarnations have ended. Called at the end
+    /// of each input.
     pub(crate) fn lower_promise(&mut self) {
         if self.lower_promise_at.take_if(|at| *at <= self.now).is_some() {
             self.promise = self.config.leader_timeout;

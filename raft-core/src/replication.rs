@@ -272,8 +272,7 @@ impl Node {
                 let next = sender.peer.next_index;
                 sender.send_snapshot(next);
             }
-            // Unreadable entries are never sent on, and a node that lost part of its log must not vote: it
-            // ends, and its restart finds the damage.
+            // What cannot be read is never sent on, and a node that lost part of its log must not vote.
             Fetched::Damaged => {
                 let first = sender.peer.next_index;
                 self.end(Fatal::LogDamaged { first }, effects);

@@ -1,4 +1,4 @@
-//! Names of things: nodes, terms, indexes, moments. Every number that could be mistaken for another has a type.
+//! Identifiers, terms, indexes and times. Numbers that could be mixed up have types of their own.
 
 use core::fmt;
 use core::time::Duration;
@@ -23,38 +23,41 @@ macro_rules! number {
 }
 
 number! {
-    /// A server of the group, chosen by the operator; unique in its cluster and never reused for another machine.
+    /// A server's id, chosen by the operator; unique in its cluster, and never reused for another machine.
     NodeId(u64)
 }
 number! {
-    /// A data folder: random, made with the folder. A node that lost its disk returns with another one, so that it
-    /// is not mistaken for what it was (a wiped voter could otherwise vote twice in one term).
+    /// The id of a data folder, drawn at random when the folder is created. A node that lost its disk returns
+    /// with another one. Under the same id a wiped voter could vote a second time in a term, or be counted
+    /// for entries that it has lost.
     StoreId(u128) as "{:032x}"
 }
 number! {
-    /// A cluster: random, made when the cluster is formed. The protocol never looks at it; it is here because the log
-    /// and the transport, which do not know each other, both name it.
+    /// The id of a cluster, drawn at random when it is formed. The core does not use it; the type is here
+    /// because log and transport, which do not depend on each other, both do.
     ClusterId(u128) as "{:032x}"
 }
 number! {
-    /// How often a data folder was opened: raised durably at each start, so that an answer to an earlier life of this
-    /// node is told from one to this life.
+    /// The number of this run of the process on its data folder, raised durably at each start. It tells an
+    /// answer to an earlier run from one to this run.
     Incarnation(u64)
 }
 number! {
-    /// Raft's logical clock (paper, section 5.1). 0 is before the first election.
+    /// A term, Raft's logical clock (paper, section 5.1). 0 is before the first election.
     Term(u64)
 }
 number! {
-    /// A position in the log, from 1. 0 is before the first entry.
+    /// A position in the log, counted from 1. 0 is before the first entry.
     LogIndex(u64)
 }
 number! {
-    /// Names one durable write. Rising, never reused, so a completion cannot be taken for that of a rewritten tail.
+    /// The sequence number of a write. It rises and is never reused, so that the completion of a write to a
+    /// truncated tail is not taken for that of the write that replaced it.
     WriteSeq(u64)
 }
 number! {
-    /// A caller's own name for a proposal, read or change; returned with its outcome. The core never interprets it.
+    /// A caller's id for a proposal, read, change or transfer, returned with the outcome. The core does not
+    /// interpret it.
     Ticket(u64)
 }
 
@@ -97,15 +100,15 @@ impl WriteSeq {
     }
 }
 
-/// A log entry's name: two entries with the same name are the same entry (Log Matching, paper section 5.3).
+/// A log entry's id: two entries with the same id are the same entry (Log Matching, paper section 5.3).
 ///
-/// The order is that of section 5.4.1: the term first, then the index. "At least as up to date" is `>=`.
+/// Ids are ordered as in section 5.4.1, by term and then by index, so "at least as up to date" is `>=`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct LogId {
-    /// The term of the leader that made the entry.
+    /// The term of the leader that created the entry.
     pub term: Term,
-    /// Its position.
+    /// The entry's position in the log.
     pub index: LogIndex,
 }
 
@@ -113,8 +116,9 @@ impl LogId {
     /// Before the first entry.
     pub const ZERO: Self = Self { term: Term(0), index: LogIndex(0) };
 
-    /// Where every cluster starts: the founding membership counts as the entry (term 1, index 1), compacted from the
-    /// first moment. So a node without it needs a snapshot, and can never run on commands without their membership.
+    /// The id of the founding membership, with which every cluster starts. It counts as compacted from the
+    /// beginning, so a node without it needs a snapshot and cannot apply commands without knowing their
+    /// membership.
     pub const GENESIS: Self = Self { term: Term(1), index: LogIndex(1) };
 
     /// The entry `index` of `term`.
@@ -130,32 +134,32 @@ impl fmt::Display for LogId {
     }
 }
 
-/// A moment on the driver's clock: microseconds since any fixed origin. It never goes back and counts suspend
-/// (`CLOCK_BOOTTIME`; `std::time::Instant` does not on Linux).
+/// A time on the driver's clock, in microseconds since any fixed origin. The clock never goes back and counts
+/// suspend (`CLOCK_BOOTTIME`; `std::time::Instant` does not on Linux).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(pub u64);
 
 impl Time {
-    /// This moment, `span` later; saturates at the end of time.
+    /// The time `span` later, saturating at the maximum.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
         Self(self.0.saturating_add(micros(span)))
     }
 
-    /// This moment, `span` earlier; saturates at the origin.
+    /// The time `span` earlier, saturating at the origin.
     #[must_use]
     pub fn before(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(micros(span)))
     }
 
-    /// How long after `earlier` this is; zero when it is not after it.
+    /// The time since `earlier`; zero if this is not after it.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// A span in whole microseconds, saturating.
+/// A duration in whole microseconds, saturating.
 fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }

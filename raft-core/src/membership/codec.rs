@@ -1,4 +1,4 @@
-//! A membership as bytes: the one encoding that log, transport and snapshots share.
+//! The encoding of a membership, shared by log, transport and snapshots.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -8,35 +8,35 @@ use bytes::Bytes;
 use super::{Member, Membership};
 use crate::{LogId, NodeId, StoreId};
 
-/// What a member's flags say.
+/// Bits of a member's flags byte.
 mod flag {
     pub(super) const VOTER: u8 = 1;
     pub(super) const OUTGOING: u8 = 2;
     pub(super) const STAGING: u8 = 4;
     pub(super) const LEAVING: u8 = 8;
-    /// A priority that is not the usual one follows.
+    /// A priority byte follows, as it is not the default.
     pub(super) const PRIORITY: u8 = 16;
     pub(super) const ALL: u8 = 31;
 }
 
-/// Why bytes are no membership or payload.
+/// Why bytes cannot be decoded as a membership or payload.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The bytes end early.
     #[error("the bytes end early: {wanted} more were expected, {got} are there")]
     Truncated {
-        /// How many bytes the next field needs.
+        /// The number of bytes that the next field needs.
         wanted: usize,
-        /// How many are left.
+        /// The number of bytes left.
         got: usize,
     },
-    /// Bytes follow where none may.
+    /// Bytes follow after the end.
     #[error("{got} bytes follow where none may")]
     TrailingBytes {
-        /// How many.
+        /// The number of surplus bytes.
         got: usize,
     },
-    /// A kind byte that this version does not know.
+    /// A kind or flags byte that this version does not know.
     #[error("kind {kind} is not known to this version")]
     UnknownKind {
         /// The byte found.
@@ -45,19 +45,19 @@ pub enum DecodeError {
     /// An address is not UTF-8.
     #[error("the address of node {node} is not UTF-8")]
     BadAddress {
-        /// Whose.
+        /// The member whose address it is.
         node: NodeId,
     },
     /// A voter is not among the members.
     #[error("node {node} is a voter but not a member")]
     VoterIsNoMember {
-        /// Which.
+        /// The voter that is not a member.
         node: NodeId,
     },
 }
 
 impl Membership {
-    /// The number of bytes that [`encode`](Self::encode) makes.
+    /// Length of the encoding, in bytes.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
         let one = |m: &Member| 8 + 1 + usize::from(has_priority(m)) + 16 + 4 + m.address.len();
@@ -65,9 +65,15 @@ impl Membership {
         4 + members + if self.id == LogId::GENESIS { 0 } else { 16 }
     }
 
-    /// The membership as bytes, little-endian: `count u32`; then for each member in order of id
-    /// `id u64, flags u8 (1 voter, 2 outgoing, 4 staging, 8 leaving, 16 a priority follows), [priority u8], store u128,
-    /// address length u32, address`; then, but for a founding membership, the entry it stands in: `term u64, index u64`.
+    /// Encodes the membership, little-endian:
+    ///
+    /// ```text
+    ///   count u32
+    ///   for each member, in order of id:
+    ///     id u64, flags u8 (1 voter, 2 outgoing, 4 staging, 8 leaving, 16 a priority follows), [priority u8],
+    ///     store u128, address length u32, address
+    ///   term u64, index u64     the membership entry; absent for a founding membership
+    /// ```
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(self.encoded_len());
@@ -100,10 +106,10 @@ impl Membership {
             | set(has_priority(member), flag::PRIORITY)
     }
 
-    /// Reads what [`encode`](Self::encode) made.
+    /// Decodes what [`encode`](Self::encode) made.
     ///
     /// # Errors
-    /// The bytes are truncated, too long, or hold what no membership can.
+    /// The bytes are truncated, too long, or not a valid membership.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut rest = bytes;
         let count = u32::from_le_bytes(take(&mut rest)?);

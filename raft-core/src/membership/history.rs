@@ -1,5 +1,5 @@
-//! The memberships in the log: the newest one acts, committed or not, and truncation brings the one before back
-//! (thesis, section 4.1).
+//! The memberships in the log. The newest is in force, committed or not; if it is truncated, the one before
+//! is in force again (thesis, section 4.1).
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -15,43 +15,44 @@ pub(crate) struct MembershipHistory {
 }
 
 impl MembershipHistory {
-    /// `base` is in force from the log's start, `later` from their indexes on.
+    /// A history in which `base` is in force from the log's start, and each of `later` from its index on.
     pub(crate) fn new(base: (LogIndex, Arc<Membership>), later: Vec<(LogIndex, Arc<Membership>)>) -> Self {
         Self { base, later }
     }
 
-    /// The one in force.
+    /// The membership in force.
     pub(crate) fn current(&self) -> &Membership {
         &self.newest().1
     }
 
-    /// The one in force, to be kept beyond the next input.
+    /// The membership in force, shared, for callers that keep it.
     pub(crate) fn current_shared(&self) -> &Arc<Membership> {
         &self.newest().1
     }
 
-    /// True when the one in force cannot be truncated any more.
+    /// True when the membership in force is committed, and so can no longer be truncated.
     pub(crate) fn is_committed(&self, commit: LogIndex) -> bool {
         self.newest().0 <= commit
     }
 
-    /// The one that comes back if the one in force is truncated; itself where it is the oldest known.
+    /// The membership that is in force again if the current one is truncated; the current one if no older one
+    /// is known.
     pub(crate) fn previous(&self) -> &Membership {
         let before = self.later.len().checked_sub(2).map(|at| &self.later[at]);
         &before.unwrap_or(&self.base).1
     }
 
-    /// The one that was in force right after `index`; the base's for an index before it.
+    /// The membership in force as of `index`; the base's for an index before the base.
     pub(crate) fn as_of(&self, index: LogIndex) -> &Membership {
         &self.later.iter().rev().find(|(at, _)| *at <= index).unwrap_or(&self.base).1
     }
 
-    /// Notes one that was appended.
+    /// Records a membership that was appended.
     pub(crate) fn append(&mut self, index: LogIndex, membership: Arc<Membership>) {
         self.later.push((index, membership));
     }
 
-    /// Takes back those at `index` and after; true when the one in force changed.
+    /// Drops the memberships from `index` on. True when that changed the one in force.
     pub(crate) fn truncate_from(&mut self, index: LogIndex) -> bool {
         let kept = self.later.partition_point(|(at, _)| *at < index);
         let changed = kept < self.later.len();
@@ -59,7 +60,7 @@ impl MembershipHistory {
         changed
     }
 
-    /// The log now starts after `to`.
+    /// Compacts up to `to`: the newest membership at or below it becomes the base.
     pub(crate) fn compact(&mut self, to: LogIndex) {
         let gone = self.later.partition_point(|(at, _)| *at <= to);
         let newest = self.later.drain(..gone).next_back();
@@ -68,13 +69,13 @@ impl MembershipHistory {
         }
     }
 
-    /// The log was reset to a snapshot.
+    /// Resets the history to the membership of a snapshot.
     pub(crate) fn reset(&mut self, index: LogIndex, membership: Arc<Membership>) {
         self.base = (index, membership);
         self.later.clear();
     }
 
-    /// The indexes after the base, for the invariants.
+    /// The indexes of the memberships after the base, for the invariants.
     pub(crate) fn later_indexes(&self) -> impl Iterator<Item = LogIndex> + '_ {
         self.later.iter().map(|(index, _)| *index)
     }
