@@ -1,13 +1,13 @@
-//! What a leader has taken and not applied yet, and how much more it may take: what will be committed and applied in time
-//! at the pace of its quorum and its disk.
+//! Admission of proposals: what a leader has accepted and not applied yet, and how much more it may accept,
+//! so that all of it is committed and applied in time at the measured pace of quorum and disk.
 //!
-//! A proposal that would wait for longer than its client does is given up by the client and replicated all the same, and
-//! those behind it wait even longer: nothing succeeds any more although the cluster works at full capacity. So it is
-//! refused at once, with the certainty that nothing was done.
+//! A proposal that waits longer than its client is given up by the client and replicated all the same, and
+//! those behind it wait even longer. Soon no request succeeds any more although the cluster works at full
+//! capacity. So such a proposal is refused at once, with the certainty that nothing was done.
 //!
 //! ```text
-//!   propose --> taken, if what is taken already fits into `commit_budget` at the measured pace --> applied
-//!                  else Overloaded                                                          a sample
+//!   propose --> accepted, if the total then still fits into `commit_budget` at the measured pace --> applied
+//!                  else Overloaded                                                          a sample of the pace
 //! ```
 
 use alloc::collections::VecDeque;
@@ -16,42 +16,43 @@ use core::time::Duration;
 use crate::pace::{Departure, Load, Pace};
 use crate::{Entry, LogIndex, Proposal, Time};
 
-/// What an entry costs beside its bytes. A node that is busy with entries of 256 bytes takes about as many a second as
-/// there are 5 KiB in the bytes that it takes a second when it is busy with large ones (measured): with this the pace of
-/// the ones says something of that of the others.
+/// Cost of an entry in addition to its bytes. Measured: the number of 256-byte entries that a busy node
+/// handles in a second is about what it handles in large entries, in bytes, divided by 5 KiB. With this
+/// allowance, the pace measured with entries of one size is a useful estimate for entries of another.
 const ENTRY_COST: usize = 4 << 10;
 
-/// So many bytes are taken before any pace is known, by a leader that has just been elected: a large value of each of
-/// some clients at once, or a small one of each of thousands. Over a link of 20 Mbit/s they take 0.8 s.
+/// Bytes accepted before any pace is known, by a leader that has just been elected: a large value from each
+/// of a few clients, or a small one from each of thousands. Over a link of 20 Mbit/s they take 0.8 s.
 const UNKNOWN_PACE_BYTES: usize = 2 << 20;
 
-/// So many bytes are taken as long as no more is known than the pace of little: a small value of each of a thousand clients.
+/// Bytes accepted while the pace has only been measured under a light load: a small value from each of a
+/// thousand clients.
 const CROWD_BYTES: usize = 256 << 10;
 
-/// So much is taken at any pace.
+/// Cost that is accepted at any pace, in bytes.
 const COST_MIN: usize = 128 << 10;
 
-/// What is on its way from a proposal to the state machine.
+/// The proposals accepted and not applied yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Backlog {
-    /// How long what is taken may take.
+    /// Upper bound on the time until all of them are applied.
     budget: Duration,
     pace: Pace,
-    /// Runs of proposals, the oldest first.
+    /// Runs of proposals accepted together, the oldest first.
     runs: VecDeque<Run>,
     on_its_way: Amount,
 }
 
-/// What proposals weigh and cost together.
+/// Total weight and cost of some proposals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Amount {
-    /// Bytes of entries.
+    /// Weight of the entries, in bytes.
     bytes: usize,
-    /// The same, and what each entry costs beside.
+    /// The weight plus `ENTRY_COST` for each entry, in bytes.
     cost: usize,
 }
 
-/// Proposals that were taken together.
+/// Proposals that were accepted together.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     last: LogIndex,
@@ -61,7 +62,7 @@ struct Run {
 }
 
 impl Amount {
-    /// Of a proposal.
+    /// The amount of one proposal.
     pub(crate) fn of(proposal: &Proposal) -> Self {
         Self::of_entry(Entry::command_weight(&proposal.command))
     }
@@ -70,7 +71,7 @@ impl Amount {
         Self { bytes, cost: bytes.saturating_add(ENTRY_COST) }
     }
 
-    /// Both together.
+    /// The sum of both.
     pub(crate) fn and(self, other: Self) -> Self {
         Self { bytes: self.bytes.saturating_add(other.bytes), cost: self.cost.saturating_add(other.cost) }
     }
@@ -85,34 +86,34 @@ impl Backlog {
         Self { budget, pace: Pace::new(budget), runs: VecDeque::new(), on_its_way: Amount::default() }
     }
 
-    /// Whether so much more is done in time.
+    /// True when `more` would still be applied within the budget.
     pub(crate) fn has_room(&self, now: Time, more: Amount) -> bool {
         let with = self.on_its_way.and(more);
         let Some(max) = self.cost_max(now) else { return with.bytes <= UNKNOWN_PACE_BYTES };
         with.cost <= max || !self.pace.is_limit() && with.bytes <= CROWD_BYTES
     }
 
-    /// Whether nothing is on its way.
+    /// True when everything accepted is applied.
     pub(crate) fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }
 
-    /// What all that is on its way may cost; none while the pace is not known.
+    /// Upper bound on the cost of all accepted proposals; none while the pace is unknown.
     fn cost_max(&self, now: Time) -> Option<usize> {
         let paced = self.pace.bytes_within(self.budget)?;
         Some(self.late(now).map_or(paced, |late| late.min(paced)).max(COST_MIN))
     }
 
-    /// How much is done within the budget at the pace since the oldest of what is on its way was taken, if that one takes
-    /// longer than it was to: the pace has fallen, and no sample shows it before that one is done. Where peers are far away
-    /// even one alone takes its time, and is not late.
+    /// The cost that fits into the budget at the pace since the oldest open proposal was accepted, if that
+    /// one is late: the pace has fallen, and no sample can show it before the proposal is applied. Distance
+    /// alone is not lateness, so the shortest time that a proposal took is added to the budget.
     fn late(&self, now: Time) -> Option<usize> {
         let (shortest, oldest) = self.pace.shortest().zip(self.runs.front())?;
         let is_late = oldest.at.after(self.budget + shortest) <= now;
         is_late.then(|| self.pace.bytes_within_since(now, oldest.departure, self.budget))
     }
 
-    /// Notes proposals that were taken; `last` is the index of the last of them.
+    /// Records proposals that were accepted; `last` is the index of the last of them.
     pub(crate) fn note_taken(&mut self, now: Time, last: LogIndex, amount: Amount) {
         let with = self.on_its_way.and(amount);
         let full =
@@ -123,7 +124,7 @@ impl Backlog {
         self.on_its_way = with;
     }
 
-    /// Everything up to `index` is applied.
+    /// Records that everything up to `index` is applied.
     pub(crate) fn note_applied(&mut self, now: Time, index: LogIndex) {
         let (mut done, mut newest) = (Amount::default(), None);
         while let Some(run) = self.runs.pop_front_if(|run| run.last <= index) {
@@ -133,13 +134,14 @@ impl Backlog {
         self.on_its_way = self.on_its_way.less(done);
         let Some(newest) = newest else { return };
         if now.since(newest.at) > self.budget * 2 {
-            // It took longer than it was to, so the pace is not what it was taken for.
+            // It took far longer than predicted, so the prediction was wrong.
             self.pace.forget_rates();
         }
         self.pace.arrive(now, newest.departure, done.cost);
     }
 
-    /// This node leads no more. The pace stays: should it lead again, it is the best guess.
+    /// Forgets all open proposals, as this node no longer leads. The pace is kept as the best guess for
+    /// another leadership.
     pub(crate) fn clear(&mut self) {
         self.runs.clear();
         self.on_its_way = Amount::default();
@@ -153,8 +155,9 @@ mod tests {
     const MS: u64 = 1000;
     const BUDGET: Duration = Duration::from_millis(500);
 
-    /// Offers entries of this weight, as many as are taken, to a leader that applies so many bytes of cost a millisecond,
-    /// for a while; returns the longest that one of them waited in the second half, and the bytes applied in it.
+    /// Offers entries of this weight, as many as are accepted, to a leader that applies `per_ms` bytes of
+    /// cost a millisecond. Returns the longest wait of an entry in the second half, in milliseconds, and the
+    /// bytes applied in it.
     fn flood(backlog: &mut Backlog, from_ms: u64, for_ms: u64, weight: usize, per_ms: usize) -> (u64, usize) {
         let amount = Amount::of_entry(weight);
         let cost = amount.cost;

@@ -1,5 +1,5 @@
-//! Consecutive entries, shared: the log's tail, the write, the messages to all peers and what is applied are views of
-//! the same block, so that an entry is made once and copied never.
+//! Consecutive entries in a shared block. The log's tail, the write, the messages to all peers and the apply
+//! effects are views of the same block, so that an entry is never copied.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -8,7 +8,7 @@ use core::ops::{Deref, Range};
 
 use crate::{Entry, LogIndex};
 
-/// A run of entries, cheap to clone and to cut; reads as a slice.
+/// A run of consecutive entries, cheap to clone and to slice. Dereferences to a slice.
 #[derive(Clone)]
 pub struct Entries {
     block: Option<Arc<[Entry]>>,
@@ -20,10 +20,10 @@ impl Entries {
     /// No entries.
     pub const EMPTY: Self = Self { block: None, from: 0, to: 0 };
 
-    /// The part of these entries at these positions, of the same block.
+    /// A part of these entries, sharing the block.
     ///
     /// # Panics
-    /// When there are no such positions, as a slice does.
+    /// If the range is out of bounds.
     #[must_use]
     pub fn part(&self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.len(), "{range:?} of {}", self.len());
@@ -40,7 +40,7 @@ impl Entries {
         self.from = self.to.min(self.from + count);
     }
 
-    /// Adds entries that follow: in a new block, unless there were none.
+    /// Appends entries. If there were some already, all are copied into a new block.
     pub fn extend(&mut self, more: Self) {
         if self.is_empty() {
             *self = more;

@@ -1,4 +1,4 @@
-//! The window of appends on their way to one peer, bounded in messages and in bytes (thesis, section 10.2.1).
+//! The appends in flight to one peer: a window bounded in messages and in bytes (thesis, section 10.2.1).
 
 use alloc::collections::VecDeque;
 
@@ -21,14 +21,14 @@ struct Inflight {
 }
 
 impl Inflights {
-    /// Notes an append whose last entry is `last`.
+    /// Records an append whose last entry is `last`.
     pub(crate) fn add(&mut self, last: LogIndex, bytes: usize, at: Time, departure: Departure) {
         self.bytes = self.bytes.saturating_add(bytes);
         self.sent.push_back(Inflight { last, bytes, at, departure });
     }
 
-    /// Forgets what an acknowledgement up to `index` covers. Returns how many bytes that were, and the newest departure
-    /// among them; none when it covers nothing.
+    /// Removes the appends that an acknowledgement up to `index` covers. Returns their bytes and the newest
+    /// departure among them; none when it covers none.
     pub(crate) fn free_to(&mut self, index: LogIndex) -> Option<(usize, Departure)> {
         let mut freed = None;
         while let Some(first) = self.sent.pop_front_if(|first| first.last <= index) {
@@ -39,33 +39,33 @@ impl Inflights {
         freed
     }
 
-    /// Forgets all: they are taken for lost.
+    /// Removes all appends, as they are taken as lost.
     pub(crate) fn clear(&mut self) {
         self.sent.clear();
         self.bytes = 0;
     }
 
-    /// Bytes on their way.
+    /// Bytes of entries in flight.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Appends on their way.
+    /// Number of appends in flight.
     pub(crate) fn len(&self) -> usize {
         self.sent.len()
     }
 
-    /// True when nothing is on its way.
+    /// True when no append is in flight.
     pub(crate) fn is_empty(&self) -> bool {
         self.sent.is_empty()
     }
 
-    /// When the oldest was sent.
+    /// When the oldest append in flight was sent.
     pub(crate) fn oldest(&self) -> Option<Time> {
         self.sent.front().map(|first| first.at)
     }
 
-    /// True when the sum of bytes is what it says, for the invariants.
+    /// True when the recorded sum of bytes is right and the indexes rise, for the invariants.
     pub(crate) fn is_consistent(&self) -> bool {
         self.bytes == self.sent.iter().map(|inflight| inflight.bytes).sum::<usize>()
             && self.sent.iter().zip(self.sent.iter().skip(1)).all(|(a, b)| a.last < b.last)

@@ -1,8 +1,8 @@
-//! What must hold of a node at any time, and between a node before and after one input. Tests and simulation ask after
-//! every step; a violation is a bug of ours, never of the input.
+//! Invariants of a node at any time, and between a node before and after one input. Tests and simulation
+//! check them after every step. A violation is a bug of this crate, never of the input.
 //!
 //! ```text
-//! let before = Before::of(&node);          // or retake() the last one: nothing is allocated
+//! let before = Before::of(&node);          // or retake() the last one, which allocates nothing
 //! node.handle(now, input, &mut effects);
 //! check_state(&node)?;
 //! check_since(&before, &node)?;
@@ -22,13 +22,13 @@ pub enum Violation {
     /// Indexes are out of order: `low` must not be above `high`.
     #[error("{low_name} {low} is above {high_name} {high}")]
     Order {
-        /// What must be lower.
+        /// Name of the value that must not be higher.
         low_name: &'static str,
-        /// Its value.
+        /// The index found.
         low: LogIndex,
-        /// What must be higher.
+        /// Name of the value that must not be lower.
         high_name: &'static str,
-        /// Its value.
+        /// The index found.
         high: LogIndex,
     },
     /// The term runs do not rise from the base to the end of the log.
@@ -40,42 +40,42 @@ pub enum Violation {
     /// An entry's term is above the node's.
     #[error("the last entry is of term {last}, above the node's {term}")]
     LastTerm {
-        /// The last entry's.
+        /// The term of the last entry.
         last: Term,
-        /// The node's.
+        /// The term of the node.
         term: Term,
     },
-    /// The tail is not what the cursors say.
+    /// The entries in memory do not fit the bounds of the log.
     #[error("the tail in memory does not fit the cursors of the log")]
     Tail,
-    /// The memberships are not in the log, in order.
+    /// The membership entries are outside of the log, or out of order.
     #[error("the memberships do not rise within the log")]
     Memberships,
     /// A membership contradicts itself.
     #[error("the membership of {at} contradicts itself: a voter or learner is no member, or is both")]
     Membership {
-        /// Its entry.
+        /// The membership entry.
         at: LogId,
     },
-    /// A leader has begun a change before the last one was committed.
+    /// A leader has started a change before the last one was committed.
     #[error("the leader has more than one membership after its commit index {commit}")]
     TwoChanges {
         /// The commit index.
         commit: LogIndex,
     },
-    /// A node that is damaged campaigns or leads, or became damaged while it ran.
+    /// A damaged node campaigns or leads, or a node became damaged while it ran.
     #[error("the node is damaged, and campaigns, leads, or was sound before")]
     Damaged,
-    /// Term and vote were changed without a write.
+    /// Term or vote has changed without being written.
     #[error("term {term} and its vote are not in the newest write")]
     UnwrittenVote {
         /// The term.
         term: Term,
     },
-    /// A node has promised not to vote for longer than its newest write says.
+    /// A node has promised not to vote for longer than its newest write stores.
     #[error("a promise not to vote for {promise:?} is not in the newest write")]
     UnwrittenPromise {
-        /// Its length.
+        /// The length of the promise.
         promise: core::time::Duration,
     },
     /// A node campaigns or leads without its own vote.
@@ -95,23 +95,23 @@ pub enum Violation {
     Progress {
         /// The peer.
         peer: NodeId,
-        /// Its match index.
+        /// The peer's match index.
         matched: LogIndex,
-        /// Its next index.
+        /// The peer's next index.
         next: LogIndex,
     },
     /// A leader's list of open proposals contradicts itself.
     #[error("the open proposals do not rise, or do not weigh {bytes} bytes")]
     Open {
-        /// What they are said to weigh.
+        /// The weight recorded, in bytes.
         bytes: usize,
     },
-    /// Something went back that only rises.
+    /// A value that only rises has gone back.
     #[error("{name} went back from {before} to {after}")]
     WentBack {
-        /// What.
+        /// Name of the value.
         name: &'static str,
-        /// Its value before.
+        /// The value before the input.
         before: u64,
         /// And after.
         after: u64,
@@ -125,14 +125,14 @@ pub enum Violation {
     /// A committed entry changed.
     #[error("the committed entry {index} changed from term {before} to {after}")]
     CommittedChanged {
-        /// Its index.
+        /// The index of the entry.
         index: LogIndex,
-        /// Its term before.
+        /// The entry's term before the input.
         before: Term,
         /// And after.
         after: Term,
     },
-    /// A leader took back entries of its own log.
+    /// A leader has truncated or changed its own log.
     #[error("a leader's log shrank or changed at {index} within its term")]
     LeaderLogChanged {
         /// The first index that differs.

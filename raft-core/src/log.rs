@@ -1,14 +1,16 @@
-//! The log as the core sees it: cursors, term boundaries and a byte-bounded tail of bodies; the rest is on disk.
+//! The core's view of the log: its bounds, the term of every entry, and the newest entries, up to a bound in
+//! bytes. The rest is on disk.
 
 use crate::entries::Entries;
 use crate::tail::Tail;
 use crate::term_runs::TermRuns;
 use crate::{LogId, LogIndex, Term};
 
-/// Cursors, terms and tail. `base.index <= last`; the tail ends at `last` and never reaches below the base.
+/// Bounds, terms and tail of the log. `base.index <= last`; the tail ends at `last` and starts above the
+/// base.
 ///
-/// `durable` is the last index whose entry, as it stands here, is known to be on disk. After a reset it is below the
-/// base until the reset is durable itself.
+/// `durable` is the last index whose present entry is known to be on disk. After a reset it is below the base
+/// until the reset itself is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Log {
     base: LogId,
@@ -19,12 +21,12 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// A log read back from disk, with nothing of it in memory.
+    /// A log as read back from disk, with an empty tail.
     pub(crate) fn restore(base: LogId, runs: TermRuns, last: LogIndex, tail_bytes_max: usize) -> Self {
         Self { base, last, durable: last, runs, tail: Tail::new(tail_bytes_max) }
     }
 
-    /// The last entry that is no longer held.
+    /// The last compacted entry.
     pub(crate) fn base(&self) -> LogId {
         self.base
     }
@@ -39,7 +41,7 @@ impl Log {
         self.id(self.last).unwrap_or(self.base)
     }
 
-    /// The last index that is on disk as it stands here.
+    /// The last index whose present entry is on disk.
     pub(crate) fn durable(&self) -> LogIndex {
         self.durable
     }
@@ -50,24 +52,25 @@ impl Log {
         self.tail.evict(self.durable);
     }
 
-    /// The term of `index`, from the base to the last.
+    /// The term of the entry at `index`; none outside of base and last index.
     #[inline]
     pub(crate) fn term(&self, index: LogIndex) -> Option<Term> {
         self.runs.term_between(self.base, self.last, index)
     }
 
-    /// The entry at `index`, from the base to the last.
+    /// The id of the entry at `index`; none outside of base and last index.
     pub(crate) fn id(&self, index: LogIndex) -> Option<LogId> {
         self.term(index).map(|term| LogId { term, index })
     }
 
-    /// True when the log holds this entry, or starts right after it.
+    /// True when the log holds this entry, or it is the base.
     #[inline]
     pub(crate) fn holds(&self, id: LogId) -> bool {
         self.term(id.index) == Some(id.term)
     }
 
-    /// The last entry at or below `limit` whose term is not above `term`, the base if there is no other; none below it.
+    /// The last entry at or below `limit` whose term is not above `term`, possibly the base. None if it would
+    /// be below the base.
     pub(crate) fn last_not_above(&self, limit: LogIndex, term: Term) -> Option<LogId> {
         let limit = limit.min(self.last);
         if limit < self.base.index {
@@ -79,7 +82,7 @@ impl Log {
             .filter(|found| found.index > self.base.index || self.base.term <= term)
     }
 
-    /// Appends entries of this weight that follow the last one.
+    /// Appends consecutive entries, `bytes` in weight.
     pub(crate) fn append(&mut self, entries: Entries, bytes: usize) {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
         debug_assert_eq!(first.id.index, self.last.next(), "entries are consecutive");
@@ -92,7 +95,7 @@ impl Log {
         self.tail.evict(self.durable);
     }
 
-    /// Drops `index` and all after it; `index` is above the base.
+    /// Truncates the log from `index` on, which is above the base.
     pub(crate) fn truncate_from(&mut self, index: LogIndex) {
         let Some(last) = index.previous().filter(|last| *last >= self.base.index && *last < self.last) else {
             return;
@@ -103,7 +106,7 @@ impl Log {
         self.runs.truncate_from(index);
     }
 
-    /// Drops everything; the log then starts after `base`, once that is durable.
+    /// Empties the log, which then starts after `base`.
     pub(crate) fn reset(&mut self, base: LogId) {
         self.durable = self.durable.min(base.index.previous().unwrap_or_default());
         self.base = base;
@@ -112,7 +115,7 @@ impl Log {
         self.tail.clear();
     }
 
-    /// Drops everything up to and including `to`, which is durable.
+    /// Compacts up to and including `to`, which is durable.
     pub(crate) fn compact(&mut self, to: LogIndex) {
         let Some(base) = self.id(to) else { return };
         self.runs.compact(to, self.last);
@@ -120,7 +123,7 @@ impl Log {
         self.tail.compact(to);
     }
 
-    /// The first index whose entry is in memory; past the last when none is.
+    /// The first index whose entry is in memory; the index after the last when there is none.
     pub(crate) fn tail_first(&self) -> LogIndex {
         self.tail.first_index().unwrap_or(self.last.next())
     }
@@ -135,8 +138,8 @@ impl Log {
         &self.runs
     }
 
-    /// True when the tail is consecutive, ends at the last index, lies above the base, weighs what it says and is of the
-    /// terms that the runs name.
+    /// True when the tail fits the rest: it is consecutive, lies above the base, ends at the last index, and
+    /// agrees with its recorded weight and with the term runs.
     pub(crate) fn tail_is_consistent(&self) -> bool {
         self.tail_first() > self.base.index && self.tail.is_consistent(self.last, |index| self.term(index))
     }

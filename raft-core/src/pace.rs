@@ -1,50 +1,52 @@
-//! The pace at which bytes that are on their way come to an end, measured as BBR measures the delivery rate of a path
+//! Measurement of the rate at which bytes in flight arrive, as BBR measures the delivery rate of a path
 //! (Cardwell and others 2016; draft-cheng-iccrg-delivery-rate-estimation).
 //!
-//! Each departure remembers how many bytes had arrived by then. When it has arrived itself, what arrived meanwhile,
-//! divided by the time that it took, is a sample: it counts what was on its way together and no time in which nothing
-//! was. A sample is at most the rate that there is, and less where too little was on its way, so the greatest of the
-//! newest samples is the estimate; samples of times in which little was on its way never lower it.
+//! Each departure records how many bytes had arrived by then. When it arrives itself, the bytes that arrived
+//! in between, divided by the time it took, are a sample. So a sample covers all bytes in flight together,
+//! and no time in which nothing was in flight. A sample is at most the real rate, and lower if too little was
+//! in flight. Hence the greatest of the recent samples is the estimate, and samples taken under a light load
+//! never lower it.
 //!
 //! ```text
 //!            depart                       arrive
-//!   bytes ----------> on their way -----------------> sample: bytes that arrived since, by the time since
+//!   bytes ----------> in flight ---------------------> sample: bytes that arrived since, by the time since
 //! ```
 
 use core::time::Duration;
 
 use crate::Time;
 
-/// What is remembered of bytes that have departed, until they arrive.
+/// The record of a departure, kept until it arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Departure {
     at: Time,
-    /// When the newest arrival before this was, or the departure itself where nothing was on its way.
+    /// When the last arrival before it was, or the departure itself if nothing else was in flight.
     measured_from: Time,
-    /// Bytes that had arrived by then.
+    /// Total bytes that had arrived by then.
     arrived: u64,
     load: Load,
 }
 
-/// How much was on its way when something departed.
+/// How much was in flight at a departure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Load {
-    /// So little that a low rate says nothing of what would be possible.
+    /// So little that a low rate does not show what is possible.
     Light,
-    /// So much that a low rate is all that there is.
+    /// So much that the rate measured is the highest possible.
     Full,
 }
 
-/// Measures a pace. Pure: time comes in as a number.
+/// Measures a rate. Pure: the time is an argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// A sample counts for one to two of these.
+    /// A sample counts for one to two of these periods.
     period: Duration,
     arrived: u64,
     last_arrival: Time,
-    /// Greatest rate of this period and of the one before, in bytes a second. Zero: no sample.
+    /// Greatest rate of this period and of the one before, in bytes a second.
     rates: Newest<u64>,
-    /// Shortest time between departure and arrival, likewise.
+    /// Shortest time between departure and arrival in this period and the one before, a period being
+    /// `TIME_PERIODS` long.
     times: Newest<Duration>,
     is_limit: bool,
 }
@@ -57,26 +59,26 @@ struct Newest<T> {
     since: Time,
 }
 
-/// The shortest time counts for so many periods: it changes only with the path, and cannot be seen while much is on
-/// its way.
+/// Number of periods for which the shortest time counts. It changes only with the path, and cannot be
+/// measured while much is in flight.
 const TIME_PERIODS: u32 = 20;
 
 impl Pace {
-    /// Nothing is known yet. The estimate is the best sample of the last `period` to `2 * period`.
+    /// A measurement without samples. The estimate is the best sample of the last `period` to `2 * period`.
     #[must_use]
     pub fn new(period: Duration) -> Self {
         let (rates, times) = (Newest::default(), Newest::default());
         Self { period, arrived: 0, last_arrival: Time(0), rates, times, is_limit: false }
     }
 
-    /// Notes that something departs. `alone`: nothing else is on its way.
+    /// Records a departure. `alone` means that nothing else is in flight.
     #[must_use]
     pub fn depart(&self, now: Time, alone: bool, load: Load) -> Departure {
         let measured_from = if alone { now } else { self.last_arrival };
         Departure { at: now, measured_from, arrived: self.arrived, load }
     }
 
-    /// Notes that so many bytes have arrived, the newest of them with this departure.
+    /// Records the arrival of `bytes`, the newest of them with the departure `newest`.
     pub fn arrive(&mut self, now: Time, newest: Departure, bytes: usize) {
         self.arrived = self.arrived.wrapping_add(bytes as u64);
         self.last_arrival = now;
@@ -91,45 +93,45 @@ impl Pace {
         self.times.note(now, took, Duration::min);
     }
 
-    /// Bytes a second that have arrived since this departure.
+    /// Rate of arrivals since this departure, in bytes a second.
     fn rate_since(&self, now: Time, departure: Departure) -> u64 {
         let micros = now.since(departure.measured_from).as_micros().max(1);
         let meanwhile = self.arrived.wrapping_sub(departure.arrived);
         u64::try_from(u128::from(meanwhile) * 1_000_000 / micros).unwrap_or(u64::MAX)
     }
 
-    /// The rates measured until now say nothing of those to come.
+    /// Drops the rates measured so far, as they no longer predict the coming ones.
     pub fn forget_rates(&mut self) {
         self.rates = Newest::default();
     }
 
-    /// Whether the estimate says what is possible: something arrived that departed while much was on its way, or that took
-    /// longer than a period. Until then it only says that so much is possible: a single small thing that took its time
-    /// shows a rate that is far below what many can have together.
+    /// True when the estimate is an upper bound: something arrived that departed under full load, or took
+    /// longer than a period. Until then it is only a lower bound, as a single small thing that took its time
+    /// shows a rate far below what many can have together.
     #[must_use]
     pub fn is_limit(&self) -> bool {
         self.is_limit
     }
 
-    /// Bytes a second; none before the first arrival.
+    /// The estimated rate, in bytes a second; none before the first arrival.
     #[must_use]
     pub fn rate(&self) -> Option<u64> {
         self.rates.best(u64::max)
     }
 
-    /// The shortest time that anything took of late; none before the first arrival.
+    /// The shortest recent time between departure and arrival; none before the first arrival.
     #[must_use]
     pub fn shortest(&self) -> Option<Duration> {
         self.times.best(Duration::min)
     }
 
-    /// How many bytes arrive within this time; none before the first arrival.
+    /// The bytes that arrive within `time` at the estimated rate; none before the first arrival.
     #[must_use]
     pub fn bytes_within(&self, time: Duration) -> Option<usize> {
         Some(bytes_within(self.rate()?, time))
     }
 
-    /// How many bytes arrive within this time at the rate since this departure, which has not arrived yet.
+    /// The bytes that arrive within `time` at the rate since `departure`, which has not arrived yet.
     #[must_use]
     pub fn bytes_within_since(&self, now: Time, departure: Departure, time: Duration) -> usize {
         bytes_within(self.rate_since(now, departure), time)
@@ -144,7 +146,7 @@ impl<T: Copy> Newest<T> {
     /// Begins another period if this one is over.
     fn turn(&mut self, now: Time, period: Duration) {
         if self.since.after(period) <= now {
-            // Where nothing was measured for longer, the best is still the newest that is known.
+            // If nothing was measured in this period, the earlier best sample is still the newest.
             self.before = self.now.or(self.before);
             self.now = None;
             self.since = now;
@@ -178,8 +180,8 @@ mod tests {
         Pace::new(Duration::from_millis(500))
     }
 
-    /// Sends `bytes` at once over a way that takes so many bytes a millisecond, and a delay; returns when the last one
-    /// has arrived.
+    /// Sends `count` times `bytes` at once over a path of `per_ms` bytes a millisecond and a delay. Returns
+    /// when the last one has arrived.
     fn transfer(pace: &mut Pace, from: u64, count: u64, bytes: usize, per_ms: u64, delay_ms: u64) -> u64 {
         let departures: Vec<Departure> =
             (0..count).map(|nth| pace.depart(Time(from), nth == 0, Load::Full)).collect();

@@ -1,5 +1,5 @@
-//! Priorities: who is wanted as leader. They never bear on safety, nor keep a cluster from having a leader: they say who
-//! campaigns first, and who leads while all is well.
+//! Priorities: which voter is preferred as leader. They affect who campaigns first and who leads while all is
+//! well, never safety, nor whether the cluster has a leader at all.
 
 use core::time::Duration;
 
@@ -8,22 +8,22 @@ use crate::role::Role;
 use crate::transfer::Transfer;
 use crate::{Effects, Health, NodeId};
 
-/// A campaign is delayed by so many steps at most.
+/// Upper bound on the delay of a campaign, in steps of half a leader time-out.
 const RANK_MAX: u32 = 3;
 
-/// A leader offers leadership to the same rank of peers at most once in so many election time-outs: the one that it was
-/// offered to may have good reasons to lose it.
+/// Least time between two offers of leadership, in election time-outs. A peer that lost leadership soon after
+/// an earlier offer may have a good reason for it.
 const OFFER_TIMEOUTS: u32 = 10;
 
 impl Node {
-    /// How much longer than those of the highest priority this node waits before it campaigns: half a leader time-out for
-    /// each priority above its own, so that their windows do not overlap.
+    /// The extra time that this node waits before it campaigns: half a leader time-out for each higher
+    /// priority among the voters, so that their time-outs do not overlap.
     pub(crate) fn priority_delay(&self) -> Duration {
         let membership = self.memberships.current();
         let own = membership.priority(self.config.node);
         let mut above = own;
         let mut rank = 0;
-        // The next priority above, again and again: groups are small.
+        // Finds the next higher priority again and again, which is cheap as groups are small.
         while rank < RANK_MAX
             && let Some(next) =
                 membership.voters().iter().map(|node| membership.priority(*node)).filter(|p| *p > above).min()
@@ -37,7 +37,8 @@ impl Node {
         self.config.leader_timeout / 2 * rank
     }
 
-    /// Hands leadership to a voter of a higher priority that holds the whole log. Called when a heartbeat is due.
+    /// Transfers leadership to a voter of higher priority that holds all that is committed. Called when a
+    /// heartbeat is due.
     pub(crate) fn yield_to_priority(&mut self, effects: &mut Effects) {
         let Some(to) = self.preferred() else { return };
         let (now, timeout) = (self.now, self.config.election_timeout);

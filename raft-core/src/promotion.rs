@@ -1,13 +1,15 @@
-//! Learners that are to vote once they have caught up (thesis, section 4.2.1): to add an empty voter at once would leave
-//! the cluster unable to commit until that one has the whole log.
+//! Promotion of staging learners to voters once they have caught up (thesis, section 4.2.1). If an empty node
+//! were added as a voter at once, a group of three would become four that need three: with one of the old
+//! voters down, nothing could be committed until the new one has the whole log.
 
 use crate::progress::{Progress, ProgressState};
 use crate::raft::Node;
 use crate::role::Role;
 use crate::{Health, LogIndex, NodeId, Suffrage, Time};
 
-/// A round of catching up: the peer is sent what the log held when the round began. It has caught up when a round took less
-/// than an election time-out: from there on it keeps up, or a write waits for it about as long as for an election.
+/// A catch-up round: the peer is sent everything that the log held when the round began. It has caught up
+/// when a round took less than an election time-out. Then a write waits for the new voter no longer than it
+/// would for an election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CatchUp {
     to: LogIndex,
@@ -15,7 +17,7 @@ pub(crate) struct CatchUp {
 }
 
 impl Node {
-    /// Makes the first learner that has caught up a voter. Called at the end of each input.
+    /// Makes the first staging learner that has caught up a voter. Called at the end of each input.
     pub(crate) fn promote_staging(&mut self) {
         let membership = self.memberships.current();
         if membership.staging().is_empty() || membership.is_joint() || self.is_transferring() {
@@ -38,7 +40,7 @@ impl Node {
     }
 }
 
-/// Whether a round of this peer has just ended in time; begins one where none is under way.
+/// True when a catch-up round of this peer has just ended in time. Begins a round if none is under way.
 fn has_caught_up(peer: &mut Progress, last: LogIndex, now: Time, limit: core::time::Duration) -> bool {
     let damaged = peer.regressed || peer.health == Health::Damaged;
     if peer.state != ProgressState::Replicate || damaged {

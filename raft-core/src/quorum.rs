@@ -1,33 +1,40 @@
-//! What a quorum agrees on: a majority of the voters, and while a change is joint also a majority of the outgoing ones
-//! (paper, section 6; thesis, section 4.3). It allocates nothing: it is asked with each message.
+//! Quorums: a majority of the voters, and during joint consensus also a majority of the outgoing voters
+//! (paper, section 6; thesis, section 4.3). Nothing is allocated, as quorums are evaluated for nearly every
+//! message.
 
 use alloc::collections::BTreeSet;
 
 use crate::raft::Node;
 use crate::{Membership, NodeId, Vote};
 
-/// The values of so many voters are sorted in place; no sound group is larger.
+/// Largest number of voters whose values are sorted on the stack; practical groups are not larger.
 const SORTED_MAX: usize = 9;
 
-/// How an election stands.
+/// The state of an election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tally {
-    /// A quorum granted.
+    /// A quorum has granted its votes.
     Won,
-    /// A quorum can no longer grant.
+    /// So many have refused that no quorum can grant any more.
     Lost,
-    /// Neither yet.
+    /// Undecided.
     Open,
 }
 
 impl Node {
-    /// What a quorum of the membership in force agrees on.
+    /// The greatest value that a quorum of the membership in force reaches.
     pub(crate) fn agreed<T: Ord + Copy>(&self, value: impl Fn(NodeId) -> T) -> Option<T> {
         agreed(self.memberships.current(), value)
     }
 }
 
-/// The greatest value that a quorum reaches: every member of some quorum has at least this one. None without voters.
+/// The greatest value that a quorum reaches: each of its members has at least this value. None without
+/// voters.
+///
+/// During joint consensus it is the lower one of the two halves' values. One half alone must never decide:
+/// some nodes do not have the joint entry yet and act by the old voters alone, and the new voters without a
+/// majority of the old ones could elect a second leader in the term, or commit another entry at the same
+/// index.
 pub fn agreed<T: Ord + Copy>(membership: &Membership, value: impl Fn(NodeId) -> T) -> Option<T> {
     let incoming = majority(membership.voters(), &value)?;
     if !membership.is_joint() {
@@ -36,12 +43,12 @@ pub fn agreed<T: Ord + Copy>(membership: &Membership, value: impl Fn(NodeId) -> 
     majority(membership.outgoing(), &value).map(|outgoing| incoming.min(outgoing))
 }
 
-/// Whether `holds` is true for a quorum.
+/// True when `holds` is true for every member of some quorum.
 pub fn holds(membership: &Membership, holds: impl Fn(NodeId) -> bool) -> bool {
     agreed(membership, holds) == Some(true)
 }
 
-/// How an election stands with these votes; none is "not answered".
+/// The state of an election with these votes; none stands for a node that has not answered.
 pub fn tally(membership: &Membership, vote: impl Fn(NodeId) -> Option<Vote>) -> Tally {
     if holds(membership, |node| vote(node) == Some(Vote::Granted)) {
         Tally::Won
@@ -73,7 +80,7 @@ fn majority<T: Ord + Copy>(half: &BTreeSet<NodeId>, value: impl Fn(NodeId) -> T)
     Some(values[needed - 1])
 }
 
-/// The same for a group of any size, with more questions than voters.
+/// The same for any number of voters, without a buffer: it counts for each value how many voters reach it.
 fn majority_by_counting<T: Ord + Copy>(half: &BTreeSet<NodeId>, value: impl Fn(NodeId) -> T) -> Option<T> {
     let needed = half.len() / 2 + 1;
     half.iter()

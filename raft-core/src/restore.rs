@@ -1,4 +1,4 @@
-//! A node's start: from what the log says, in O(terms), and not from what contradicts itself.
+//! Starting a node from the state of its log, in O(terms), and refusing a state that contradicts itself.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -19,18 +19,19 @@ use crate::{
 };
 
 impl Node {
-    /// A node that goes on from what the log says, as a follower, at `now`.
+    /// A follower that continues from the state of its log, at time `now`.
     ///
     /// # Errors
-    /// The configuration is not sound, or what the log says contradicts itself: something was lost.
+    /// The settings are inconsistent, or the state contradicts itself, which means that something was lost.
     pub fn restore(config: Config, state: Restored, now: Time) -> Result<Self, RestoreError> {
         config.validate()?;
         let (applied, commit) = check_restored(&state)?;
         let Restored { base, term_runs, last, memberships, hard_state, .. } = state;
         let memberships: Vec<_> = memberships.into_iter().map(|(at, it)| (at, Arc::new(it))).collect();
-        // A cluster is founded with an entry of term 1 before any node has a hard state: the entry says the term.
+        // A cluster is founded with an entry of term 1 before any hard state exists, so the term comes from
+        // the entry.
         let term = if base.id == LogId::GENESIS { hard_state.term.max(Term(1)) } else { hard_state.term };
-        // A damaged log may have lost what is committed; how far it is committed is learnt again.
+        // A damaged log may have lost committed entries. The leader tells again how far the log is committed.
         let hard_state = HardState { term, commit: hard_state.commit.min(last), ..hard_state };
         let bound = hard_state.promise.max(config.leader_timeout);
         let log = Log::restore(base.id, TermRuns::new(term_runs), last, config.tail_bytes_max);
@@ -47,7 +48,7 @@ impl Node {
             writes: Writes::restore(hard_state),
             commit_due: None,
             role: Role::Follower(Following::default()),
-            // It may have promised not to vote right before it ended, under another setting than today's.
+            // A promise given right before the restart, under whatever setting, is honoured.
             sticky_until: now.after(bound),
             promise: hard_state.promise,
             lower_promise_at: (hard_state.promise > config.leader_timeout).then(|| now.after(bound)),
@@ -77,15 +78,15 @@ impl Node {
     }
 }
 
-/// Where the numbers of requests begin. A wiped node begins its first life again: an answer to what it asked before must
-/// not be taken for one to what it asks now.
+/// The first request number. A wiped node starts again at incarnation 1, and an answer to a request from
+/// before the wipe must not be taken for an answer to a new one.
 fn first_number(store: StoreId) -> u64 {
-    // Enough of the random bits, and room for the numbers of one life below them.
+    // Forty random bits, with room for the numbers of one incarnation below them.
     let bits = store.0 & 0xFF_FFFF_FFFF;
     u64::try_from(bits).unwrap_or_default() << 22
 }
 
-/// Checks what the log says; returns the applied and the commit index to start with.
+/// Checks the state of the log. Returns the applied index and the commit index to start with.
 fn check_restored(state: &Restored) -> Result<(LogIndex, LogIndex), RestoreError> {
     let (base, last, term) = (state.base.id, state.last, state.hard_state.term);
     if last.0 > COUNT_MAX || term.0 > COUNT_MAX {
@@ -127,7 +128,7 @@ fn check_restored(state: &Restored) -> Result<(LogIndex, LogIndex), RestoreError
     if state.applied > last {
         return Err(RestoreError::AppliedBeyondLog { applied: state.applied, last });
     }
-    // The founding entry changes nothing in the state machine.
+    // The founding entry does not change the state machine.
     let applied = if base == LogId::GENESIS { state.applied.max(base.index) } else { state.applied };
     if applied < base.index {
         return Err(RestoreError::AppliedBelowBase { applied, base });

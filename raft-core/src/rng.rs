@@ -1,17 +1,19 @@
-//! The only chance there is: a small generator seeded by the configuration (splitmix64, Steele et al. 2014).
+//! The core's only source of randomness: a small generator seeded by the settings (splitmix64, Steele et al.
+//! 2014).
 
 use core::time::Duration;
 
 use crate::Config;
 
-/// A stream of draws that two nodes with the same configuration share, and no other two.
+/// A stream of random draws, determined by seed, node and incarnation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rng {
     state: u64,
 }
 
 impl Rng {
-    /// Mixes seed, node and incarnation: a restarted node must not repeat the draws that tied it with another.
+    /// Mixes seed, node and incarnation. A restarted node must not repeat the draws with which it tied with
+    /// another one.
     pub(crate) fn new(config: &Config) -> Self {
         let mut rng = Self { state: config.seed };
         for part in [config.node.0, config.incarnation.0] {
@@ -29,7 +31,7 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A span from `low` up to and including `high`, to the microsecond.
+    /// A duration between `low` and `high`, both included, in whole microseconds.
     pub(crate) fn between(&mut self, low: Duration, high: Duration) -> Duration {
         let width = u64::try_from(high.saturating_sub(low).as_micros()).unwrap_or(u64::MAX);
         let draw = self.next() % width.saturating_add(1).max(1);

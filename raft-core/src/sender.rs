@@ -1,5 +1,5 @@
-//! What a leader sends to one peer: probes, pipelined entries, heartbeats, the commit index, or word that it needs a
-//! snapshot (thesis, section 10.2.1).
+//! Sending to one peer: probes, pipelined entries, heartbeats, the commit index, or a request for a snapshot
+//! (thesis, section 10.2.1).
 
 use alloc::vec::Vec;
 
@@ -7,10 +7,10 @@ use crate::progress::{Progress, ProgressState, Window};
 use crate::raft::{Envelope, Node};
 use crate::{AppendEntries, Body, Effects, Entries, Entry, Fetch, LogId, LogIndex, NodeId, Time};
 
-/// A probe carries at most so many bytes: it may well be refused.
+/// Upper bound on the bytes of entries in a probe, as it may well be refused.
 const PROBE_BYTES_MAX: usize = 64 << 10;
 
-/// What all appends of one call have in common.
+/// The values that all appends of one call have in common.
 #[derive(Clone, Copy)]
 pub(crate) struct Peers {
     envelope: Envelope,
@@ -25,7 +25,7 @@ impl Peers {
     }
 }
 
-/// Sends to one peer.
+/// Sends appends to one peer.
 pub(crate) struct Sender<'a> {
     pub(crate) log: &'a crate::log::Log,
     pub(crate) config: &'a crate::Config,
@@ -37,7 +37,7 @@ pub(crate) struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// Everything that this peer can be sent now.
+    /// Sends everything that the peer's state and window allow now.
     pub(crate) fn send(&mut self, next_request: &mut impl FnMut() -> u64) {
         match self.peer.state {
             ProgressState::Probe { paused: true } => {}
@@ -47,7 +47,7 @@ impl Sender<'_> {
         }
     }
 
-    /// One append to find where the logs agree, with a few entries where memory has them.
+    /// Sends one append to find out where the logs match, with a few entries if they are in memory.
     fn probe(&mut self) {
         let Some(prev) = self.prev() else { return };
         self.peer.state = ProgressState::Probe { paused: true };
@@ -58,7 +58,7 @@ impl Sender<'_> {
         self.append(prev, entries.unwrap_or_default());
     }
 
-    /// Appends as far as the window reaches.
+    /// Sends appends as far as the window allows.
     fn pipeline(&mut self, next_request: &mut impl FnMut() -> u64) {
         let last = self.log.last_index();
         while self.peer.next_index <= last && self.peer.fetch.is_none() {
@@ -66,7 +66,7 @@ impl Sender<'_> {
             let (Some(prev), Some(Window { left, batch: bytes_max })) = (self.prev(), window) else { return };
             let first = self.peer.next_index;
             match self.log.tail().slice(first, last, bytes_max) {
-                // One entry that is larger than what is left of the window waits until nothing is on its way.
+                // A single entry larger than the rest of the window waits until nothing is in flight.
                 Some((_, bytes)) if bytes > left && !self.peer.inflights.is_empty() => return,
                 Some((entries, bytes)) => self.append_tracked(prev, entries, bytes),
                 None => {
@@ -79,7 +79,7 @@ impl Sender<'_> {
         self.tell_commit();
     }
 
-    /// Entries that were read from the log, if they are still what comes next.
+    /// Sends entries fetched from the log, if they are still the next ones to send.
     pub(crate) fn send_fetched(&mut self, entries: Vec<Entry>) {
         let Some(prev) = self.prev().filter(|_| self.peer.state == ProgressState::Replicate) else { return };
         let mut next = self.peer.next_index;
@@ -100,26 +100,27 @@ impl Sender<'_> {
         self.append(prev, entries);
     }
 
-    /// The last commit of a burst goes out at once; while more is on its way, that carries it.
+    /// Sends the commit index on its own once a peer holds the whole log. While entries are still to be sent,
+    /// they carry it.
     fn tell_commit(&mut self) {
         let last = self.log.last_index();
         if self.peers.commit == last
             && self.peer.match_index == last
             && self.peer.sent_commit < self.peers.commit
         {
-            let round = self.peer.sent_round; // Of no new round, so it asks for no answer.
+            let round = self.peer.sent_round; // No new round, so no answer is needed.
             if let Some(prev) = self.log.id(last) {
                 self.push(prev, Entries::EMPTY, round);
             }
         }
     }
 
-    /// Says that this node leads.
+    /// Sends a heartbeat.
     pub(crate) fn beat(&mut self) {
         let base = self.log.base();
         let prev = match self.peer.state {
             ProgressState::Probe { .. } => self.prev(),
-            // It asks nothing that could be refused only because it overtook an append.
+            // Its `prev` is known to match, so it cannot be refused just because it has overtaken an append.
             ProgressState::Replicate => {
                 self.ask_for_lost();
                 self.log.id(self.peer.match_index.max(base.index))
@@ -130,8 +131,9 @@ impl Sender<'_> {
         self.append(prev.unwrap_or(base), Entries::EMPTY);
     }
 
-    /// Appends that are long on their way may be lost: asks whether the peer holds the last of them. A transport must
-    /// not let this overtake them, or it is refused and they are sent again; the heartbeat may.
+    /// Probes for lost appends: if the oldest in flight is overdue, asks whether the peer holds the last one
+    /// sent. The transport must not let this message overtake the appends, or it is refused and they are sent
+    /// again. Heartbeats may overtake them.
     fn ask_for_lost(&mut self) {
         if self.peer.is_overdue(self.peers.now, self.config.heartbeat_interval)
             && let Some(prev) = self.prev()
@@ -140,7 +142,7 @@ impl Sender<'_> {
         }
     }
 
-    /// The last that this peer is told: the commit index of the change that removed it.
+    /// Final message to a removed peer: the commit index that covers its removal.
     pub(crate) fn part(&mut self) {
         if matches!(self.peer.state, ProgressState::Snapshot { asked: true, .. }) {
             self.effects.snapshots.push(crate::SnapshotEffect::Cancel { to: self.to });
@@ -149,7 +151,7 @@ impl Sender<'_> {
         }
     }
 
-    /// The entry before the next one; asks for a snapshot when it is compacted away.
+    /// The id of the entry before `next_index`. None when that is compacted; the peer then gets a snapshot.
     fn prev(&mut self) -> Option<LogId> {
         let next = self.peer.next_index;
         let prev = next.previous().and_then(|prev| self.log.id(prev));

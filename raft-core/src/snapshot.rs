@@ -1,4 +1,4 @@
-//! Compaction and snapshots: where the log starts, and peers that need what is no longer in it (paper, section 7).
+//! Compaction, and snapshots for peers that lack compacted entries (paper, section 7).
 
 use alloc::sync::Arc;
 
@@ -8,10 +8,13 @@ use crate::role::Role;
 use crate::{Base, Effects, LogId, LogIndex, Membership, NodeId, SnapshotSent};
 
 impl Node {
-    /// Up to where the log may be cut at no cost to anyone: what is applied and durable here, and does not continue a
-    /// snapshot that is on its way to a peer. If the log behind that snapshot is cut, the peer needs another one, and so
-    /// on (hashicorp/raft#212). [`Compact`](crate::Input::Compact) obeys beyond that, too: a driver whose disk is full, or
-    /// whose transfer never ends, must be able to.
+    /// The index up to which the log may be compacted without harm: it is applied and durable here, and not
+    /// needed to continue a snapshot that is being sent. If the log after that snapshot were compacted, the
+    /// peer would need another snapshot when it has installed this one, and so on without end
+    /// (hashicorp/raft#212).
+    ///
+    /// [`Compact`](crate::Input::Compact) goes beyond this index if it is told to, as a driver may have a
+    /// full disk, or a transfer that never ends.
     #[must_use]
     pub fn compactable(&self) -> LogIndex {
         let own = self.applied.min(self.log.durable());
@@ -25,7 +28,7 @@ impl Node {
         kept.fold(own, LogIndex::min)
     }
 
-    /// Drops the log's head, as far as it is applied and on disk.
+    /// Compacts the log, as far as it is applied and durable.
     pub(crate) fn on_compact(&mut self, to: LogIndex) {
         let to = to.min(self.applied).min(self.log.durable());
         if to > self.log.base().index {
@@ -35,7 +38,7 @@ impl Node {
         }
     }
 
-    /// The state machine has switched to a snapshot.
+    /// Takes the news that the state machine has switched to a snapshot.
     pub(crate) fn on_snapshot_installed(
         &mut self,
         base: LogId,
@@ -44,13 +47,14 @@ impl Node {
     ) {
         let older = base.index <= self.commit;
         if older || base.index.0 > COUNT_MAX || base.term.0 > COUNT_MAX {
-            return; // What is committed here includes it.
+            return; // Already committed here, so the snapshot adds nothing.
         }
         if base.term > self.term {
             self.become_follower(base.term, None, effects);
         }
         if self.log.holds(base) {
-            // The tail behind it may already be acknowledged: keep it.
+            // Entries after the snapshot are kept (paper, section 7): this node may have acknowledged them,
+            // and a leader may have committed them by counting it.
             self.advance_commit(base.index, effects);
         } else {
             if self.is_leader() {
@@ -62,7 +66,7 @@ impl Node {
             self.writes.reset_to(Base { id: base, membership: Arc::unwrap_or_clone(membership) });
             self.commit = base.index;
             if let Role::Follower(following) = &mut self.role {
-                following.verified = base.index; // What was beyond is gone.
+                following.verified = base.index; // Later entries were dropped.
             }
         }
         self.handed = self.handed.max(base.index);
@@ -73,7 +77,7 @@ impl Node {
         self.acknowledge_durable(effects);
     }
 
-    /// A transfer has ended.
+    /// Takes the end of a snapshot transfer.
     pub(crate) fn on_snapshot_sent(&mut self, to: NodeId, result: SnapshotSent) {
         let last = self.log.last_index();
         let Role::Leader(leader) = &mut self.role else { return };
@@ -81,7 +85,7 @@ impl Node {
         let ProgressState::Snapshot { at_least, asked: true, kept } = peer.state else { return };
         match result {
             SnapshotSent::Installed(id) => {
-                // A probe, as this is the driver's word and not the peer's own.
+                // Probes instead of raising the match index, as only the peer itself can acknowledge.
                 let next = id.index.min(last).next().max(peer.match_index.next());
                 peer.probe_from(next, false);
             }

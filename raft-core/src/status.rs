@@ -1,4 +1,4 @@
-//! What an operator wants to see of a node.
+//! A node's status, for operators.
 
 use alloc::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use crate::{Health, LogId, LogIndex, Membership, NodeId, RoleName, Term, Time};
 /// A node's state at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// This node.
+    /// The node's id.
     pub node: NodeId,
-    /// Its role.
+    /// The node's role.
     pub role: RoleName,
-    /// Its term.
+    /// The current term.
     pub term: Term,
-    /// The leader it knows, itself included.
+    /// The leader of the term, if known; possibly the node itself.
     pub leader: Option<NodeId>,
-    /// Where its log starts.
+    /// The last compacted entry, after which the log starts.
     pub base: LogId,
-    /// Its last entry, durable or not.
+    /// The last entry of the log, durable or not.
     pub last: LogId,
     /// The highest index known to be committed.
     pub commit: LogIndex,
@@ -25,53 +25,53 @@ pub struct Status {
     pub durable_commit: LogIndex,
     /// The highest index that the state machine has applied.
     pub applied: LogIndex,
-    /// On the leader: until when its lease holds; none without one.
+    /// On the leader: the end of its lease; none without one.
     pub lease_until: Option<Time>,
-    /// On others: when the leader was last heard.
+    /// On other nodes: when the leader was last heard.
     pub leader_heard: Option<Time>,
-    /// Whether it still holds everything that it ever acknowledged.
+    /// Whether the node still holds everything that it acknowledged.
     pub health: Health,
-    /// The membership in force; joint while a change is under way.
+    /// The membership in force; joint during joint consensus.
     pub membership: Membership,
-    /// The index of the entry that it stands in.
+    /// The index of the entry that the membership comes from.
     pub membership_index: LogIndex,
-    /// On the leader: its view of each peer.
+    /// On the leader: the status of each peer.
     pub peers: BTreeMap<NodeId, PeerStatus>,
 }
 
 /// The leader's view of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerStatus {
-    /// What the peer is known to hold durably.
+    /// The highest index up to which the peer is known to hold the leader's log durably.
     pub match_index: LogIndex,
-    /// The next entry to send.
+    /// The next index to send.
     pub next_index: LogIndex,
-    /// How it is being served.
+    /// How the peer is replicated to.
     pub state: PeerState,
-    /// Bytes of entries on their way.
+    /// Bytes of entries in flight.
     pub inflight_bytes: usize,
-    /// Appends on their way.
+    /// Number of appends in flight.
     pub inflight_messages: usize,
-    /// Whether it counts: a damaged one is served and does not.
+    /// The health that the peer reports. A damaged peer is replicated to, but counts in no quorum.
     pub health: Health,
-    /// When it last answered in this term.
+    /// When the peer last answered in this term; none if it has not.
     pub heard: Option<Time>,
 }
 
-/// How a leader serves a peer.
+/// How a leader replicates to a peer.
 ///
 /// ```text
-///            an answer matches                a conflict, a lost connection, a new life of the peer
+///            an answer matches                a conflict, a lost connection, a new incarnation of the peer
 ///   Probe --------------------> Replicate --------------------------------------------------------> Probe
 ///     |  what it lacks is compacted |
 ///     +-------------> Snapshot <----+      Snapshot --- sent, failed, or it matches ---> Probe
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerState {
-    /// One append at a time, until logs are known to agree.
+    /// One append at a time, until the logs are known to match.
     Probe,
     /// Appends are pipelined.
     Replicate,
-    /// It is being sent a snapshot.
+    /// The peer needs a snapshot, or is being sent one.
     Snapshot,
 }

@@ -1,17 +1,18 @@
-//! The newest entries in memory, as the blocks that they came in, up to a bound in bytes.
+//! The newest entries of the log in memory, in the blocks in which they were appended, up to a bound in
+//! bytes.
 
 use alloc::collections::VecDeque;
 
 use crate::entries::Entries;
 use crate::{Entry, LogIndex, Term};
 
-/// A slice that ends with its block is handed out as it is from so many entries on; smaller ones are put together, so
-/// that a peer that lags behind a slow stream is not sent an append an entry.
+/// Number of entries from which a slice that ends with its block is returned without copying. Smaller blocks
+/// are merged, so that a peer lagging behind a slow stream of entries does not get one append for each entry.
 const WHOLE: usize = 32;
-/// So many blocks at each end of a tail are checked entry by entry.
+/// Number of blocks at each end of a tail that the invariants check entry by entry.
 const BLOCKS_LOOKED_AT: usize = 32;
 
-/// Consecutive blocks. What they weigh together is kept below a bound as far as they are durable.
+/// Consecutive blocks. Their total weight is kept below a bound by dropping the oldest durable ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tail {
     blocks: VecDeque<Block>,
@@ -19,7 +20,7 @@ pub(crate) struct Tail {
     bytes_max: usize,
 }
 
-/// Entries that came together; never empty.
+/// Entries that were appended together; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Block {
     first: LogIndex,
@@ -32,19 +33,19 @@ impl Tail {
         Self { blocks: VecDeque::new(), bytes: 0, bytes_max }
     }
 
-    /// Adds entries of this weight that follow the last one.
+    /// Appends consecutive entries, `bytes` in weight.
     pub(crate) fn push(&mut self, entries: Entries, bytes: usize) {
         let Some(first) = entries.first_index() else { return };
         self.bytes = self.bytes.saturating_add(bytes);
         self.blocks.push_back(Block { first, entries, bytes });
     }
 
-    /// The first index that is here.
+    /// The first index in memory.
     pub(crate) fn first_index(&self) -> Option<LogIndex> {
         self.blocks.front().map(|block| block.first)
     }
 
-    /// Drops `index` and all after it.
+    /// Drops the entries from `index` on.
     pub(crate) fn truncate_from(&mut self, index: LogIndex) {
         while let Some(dropped) = self.blocks.pop_back_if(|block| block.first >= index) {
             self.bytes -= dropped.bytes;
@@ -72,13 +73,14 @@ impl Tail {
         }
     }
 
-    /// Drops all.
+    /// Drops all entries.
     pub(crate) fn clear(&mut self) {
         self.blocks.clear();
         self.bytes = 0;
     }
 
-    /// Drops the oldest blocks while there is too much. What is not on disk yet stays: nothing else could hand it out.
+    /// Drops the oldest blocks while the bound is exceeded. Entries that are not durable stay, as they are
+    /// nowhere else.
     #[inline]
     pub(crate) fn evict(&mut self, durable: LogIndex) {
         if self.bytes > self.bytes_max {
@@ -94,8 +96,8 @@ impl Tail {
         }
     }
 
-    /// Entries from `first` on, not beyond `last` nor `bytes_max` but at least one, and what they weigh. They may end
-    /// before `last` with their block. None when `first` is not here.
+    /// Entries from `first` to at most `last` and at most `bytes_max` in weight, but at least one, with their
+    /// weight. They may end earlier, with their block. None when `first` is not in memory.
     pub(crate) fn slice(
         &self,
         first: LogIndex,
@@ -117,7 +119,7 @@ impl Tail {
         Some(self.collect(at, from, last, bytes_max))
     }
 
-    /// Puts small blocks together, from an entry of the first one on.
+    /// Merges small blocks, starting at entry `from` of block `at`.
     fn collect(&self, at: usize, from: usize, last: LogIndex, bytes_max: usize) -> (Entries, usize) {
         let (mut bytes, mut count) = (0_usize, 0_usize);
         let small = || {
@@ -138,10 +140,10 @@ impl Tail {
         (small().take(count).cloned().collect(), bytes)
     }
 
-    /// The block that holds `index`.
+    /// The position of the block that holds `index`.
     fn find(&self, index: LogIndex) -> Option<usize> {
         let newest = self.blocks.len().checked_sub(1)?;
-        // Nearly every question is about the newest block.
+        // Nearly always it is the newest block.
         let at = if self.blocks[newest].first <= index {
             newest
         } else {
@@ -150,9 +152,9 @@ impl Tail {
         (index <= self.blocks[at].last()).then_some(at)
     }
 
-    /// True when the blocks are consecutive, end at `last`, weigh what they say and are of these terms, for the
-    /// invariants. It is asked after every step of a simulation, so of a long tail only the entries at both ends are looked
-    /// at: only there does a tail change.
+    /// True when the blocks are consecutive, end at `last`, have the weights recorded and the terms given,
+    /// for the invariants. A simulation checks this after every step, so of a long tail only the blocks at
+    /// both ends are checked entry by entry: only there does a tail change.
     pub(crate) fn is_consistent(&self, last: LogIndex, term: impl Fn(LogIndex) -> Option<Term>) -> bool {
         let (mut next, mut bytes) = (self.first_index().unwrap_or(last.next()), 0);
         for (number, block) in self.blocks.iter().enumerate() {
@@ -169,7 +171,7 @@ impl Tail {
 }
 
 impl Block {
-    /// True when its entries are consecutive, of these terms, and weigh what it says.
+    /// True when the entries are consecutive and have the weight recorded and the terms given.
     fn is_consistent(&self, term: &impl Fn(LogIndex) -> Option<Term>) -> bool {
         let mut next = self.first;
         let mut weight = 0;
@@ -187,18 +189,18 @@ impl Block {
         LogIndex(self.first.0 + self.entries.len() as u64 - 1)
     }
 
-    /// Where `index` stands in this block; past its end for anything beyond.
+    /// Position of `index` in this block; past its end for a later index.
     fn offset(&self, index: LogIndex) -> usize {
         let after = index.0.saturating_sub(self.first.0);
         usize::try_from(after).map_or(self.entries.len(), |after| after.min(self.entries.len()))
     }
 
-    /// What a part weighs.
+    /// Weight of a part of the block, in bytes.
     fn weight(&self, from: usize, to: usize) -> usize {
         self.entries[from..to].iter().map(Entry::weight).sum()
     }
 
-    /// How far entries from `from` on fit, at least one, and what they weigh.
+    /// The end of as many entries from `from` on as fit, at least one, and their weight.
     fn fill(&self, from: usize, to: usize, bytes_max: usize) -> (usize, usize) {
         let (mut at, mut bytes) = (from, 0_usize);
         while at < to {

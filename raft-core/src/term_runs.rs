@@ -1,32 +1,32 @@
-//! Which term an index is of, without its entry: one record a term answers for the whole log.
+//! The terms of a log's entries without the entries: one record for each term covers the whole log.
 
 use alloc::vec::Vec;
 
 use crate::{LogId, LogIndex, Term, TermRun};
 
-/// The runs of one term in the log after its base, in order; terms and first indexes both rise.
+/// The term runs of the log after its base, in order; terms and first indexes both rise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TermRuns {
     runs: Vec<TermRun>,
 }
 
 impl TermRuns {
-    /// Runs that were checked to rise.
+    /// Term runs that were checked to rise.
     pub(crate) fn new(runs: Vec<TermRun>) -> Self {
         Self { runs }
     }
 
-    /// The term of `index`, none when it is before the first run. The caller knows the last index.
+    /// The term of `index`; none before the first run. The caller checks the last index.
     #[inline]
     pub(crate) fn term(&self, index: LogIndex) -> Option<Term> {
-        // Nearly every question is about the newest term.
+        // Nearly always it is the newest term.
         match self.runs.last() {
             Some(run) if run.first <= index => Some(run.term),
             Some(_) | None => self.earlier_term(index),
         }
     }
 
-    /// The term of `index` in a log from `base` to `last`; none beyond either.
+    /// The term of `index` in a log from `base` to `last`; none outside of them.
     #[inline]
     pub(crate) fn term_between(&self, base: LogId, last: LogIndex, index: LogIndex) -> Option<Term> {
         if index == base.index {
@@ -43,7 +43,7 @@ impl TermRuns {
         self.runs[..after].last().map(|run| run.term)
     }
 
-    /// Notes that `id` was appended.
+    /// Records that `id` was appended.
     #[inline]
     pub(crate) fn push(&mut self, id: LogId) {
         if self.runs.last().is_none_or(|run| run.term < id.term) {
@@ -51,20 +51,21 @@ impl TermRuns {
         }
     }
 
-    /// Forgets `index` and all after it.
+    /// Drops `index` and everything after it.
     pub(crate) fn truncate_from(&mut self, index: LogIndex) {
         while self.runs.last().is_some_and(|run| run.first >= index) {
             self.runs.pop();
         }
     }
 
-    /// Forgets everything up to and including `to`; `last` is the log's last index.
+    /// Drops everything up to and including `to`; `last` is the log's last index.
     pub(crate) fn compact(&mut self, to: LogIndex, last: LogIndex) {
         let after = self.runs.partition_point(|run| run.first <= to);
         if after == 0 {
             return;
         }
-        // The run that `to` stands in goes on behind it, unless the next run or the log's end begins there.
+        // The run that contains `to` continues after it, unless the next run or the end of the log follows
+        // directly.
         let next = to.next();
         let goes_on = next <= last && self.runs.get(after).is_none_or(|run| run.first > next);
         let drop_to = if goes_on { after - 1 } else { after };
@@ -74,12 +75,14 @@ impl TermRuns {
         }
     }
 
-    /// Forgets all.
+    /// Drops all runs.
     pub(crate) fn clear(&mut self) {
         self.runs.clear();
     }
 
-    /// The last entry at or below `limit` whose term is not above `term`; none when that is before the first run.
+    /// The last entry at or below `limit` whose term is not above `term`; none before the first run. Runs of
+    /// higher terms are skipped as a whole: this is what makes conflict hints go back by terms (paper,
+    /// section 5.3).
     pub(crate) fn last_not_above(&self, limit: LogIndex, term: Term) -> Option<LogId> {
         let mut end = limit;
         for run in self.runs.iter().rev() {
@@ -94,7 +97,7 @@ impl TermRuns {
         None
     }
 
-    /// Becomes a copy of `other`, in the memory of this one.
+    /// Becomes a copy of `other`, reusing the allocation.
     pub(crate) fn copy_from(&mut self, other: &Self) {
         self.runs.clone_from(&other.runs);
     }

@@ -1,4 +1,4 @@
-//! Leadership transfer (thesis, section 3.10), on request or because the disk is stuck.
+//! Leadership transfer (thesis, section 3.10): on request, or because this leader's disk is stuck.
 
 use crate::progress::ProgressState;
 use crate::raft::Node;
@@ -7,19 +7,21 @@ use crate::{
     Body, CampaignReason, Done, Effects, Health, LogIndex, NodeId, Outcome, Ticket, Time, TimeoutNow,
 };
 
-/// A transfer that was asked for. It outlives the leader's role: it ends when another node is known to lead.
+/// A leadership transfer under way. It outlives the leader role, as it ends when another node is known to
+/// lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Transfer {
-    /// Who asked; none when the leader hands over by itself.
+    /// The caller's ticket; none when the leader started the transfer by itself.
     pub(crate) ticket: Option<Ticket>,
-    /// To whom.
+    /// The node that shall lead.
     pub(crate) to: NodeId,
-    /// When it has failed.
+    /// When the transfer has failed.
     pub(crate) deadline: Time,
 }
 
 impl Node {
-    /// True while leadership is being handed over: nothing new is taken, and there is no lease.
+    /// True during a transfer. Proposals are refused then, as the target could never catch up with a log that
+    /// grows, and there is no lease.
     pub(crate) fn is_transferring(&self) -> bool {
         self.transfer.is_some()
     }
@@ -43,13 +45,13 @@ impl Node {
         effects.done.push(Done { ticket, outcome });
     }
 
-    /// Whether leadership may go there: to a voter that stays one, and is not kept from leading.
+    /// True when `node` may be the target of a transfer: a voter that remains one, of a priority above 0.
     fn may_lead(&self, node: NodeId) -> bool {
         let membership = self.memberships.current();
         membership.voters().contains(&node) && membership.priority(node) > 0
     }
 
-    /// The voter that holds most of the log, of those lately heard.
+    /// The best target: of the sound voters heard lately, the one with the highest match index.
     pub(crate) fn best_successor(&self) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else { return None };
         let membership = self.memberships.current();
@@ -62,14 +64,14 @@ impl Node {
             .filter(|(_, peer)| peer.health == Health::Sound)
             .max_by_key(|(id, peer)| {
                 let (matched, priority) = (peer.counted_match(), membership.priority(**id));
-                // Of those that can win one of priority 0 comes last.
+                // Among voters that can win, one of priority 0 comes last.
                 (matched >= self.commit && priority > 0, matched, priority, core::cmp::Reverse(**id))
             })
             .map(|(id, _)| *id)
     }
 
-    /// Tells the target to campaign once it holds the whole log; again with each of its answers, as a message may be
-    /// lost.
+    /// Sends the target a `TimeoutNow` once it holds the whole log, and again with each of its answers, as
+    /// the message may be lost.
     pub(crate) fn continue_transfer(&mut self, from: NodeId, effects: &mut Effects) {
         if self.transfer.as_ref().is_some_and(|transfer| transfer.to == from) {
             let last = self.log.last_index();
@@ -77,7 +79,10 @@ impl Node {
         }
     }
 
-    /// From here on another node may be elected at any time, whatever followers promised: the lease is over for good.
+    /// Sends `TimeoutNow`, and ends the lease for the rest of the term. The target is elected in spite of the
+    /// promises that the lease is made of, perhaps long after the transfer is given up, as the message may be
+    /// delayed. If the lease went on, this leader would serve reads that miss what the new leader has
+    /// committed.
     pub(crate) fn send_timeout_now(&mut self, to: NodeId, at_least: LogIndex, effects: &mut Effects) {
         let envelope = self.envelope();
         let Role::Leader(leader) = &mut self.role else { return };
@@ -87,7 +92,7 @@ impl Node {
         }
     }
 
-    /// Leadership is handed to this node.
+    /// Takes a `TimeoutNow`: campaigns at once, if it comes from the leader of this term.
     pub(crate) fn on_timeout_now(&mut self, from: NodeId, effects: &mut Effects) {
         let called = self.leader() == Some(from);
         if called && self.may_campaign() {
@@ -95,7 +100,7 @@ impl Node {
         }
     }
 
-    /// The transfer is over once a leader is known: it may be another one than was wanted.
+    /// Ends the transfer once a leader is known, which may be another node than the target.
     pub(crate) fn settle_transfer(&mut self, effects: &mut Effects) {
         let Some(leader) = self.leader() else { return };
         if let Some(transfer) = self.transfer.take() {
@@ -108,7 +113,7 @@ impl Node {
         }
     }
 
-    /// The transfer has taken too long: lead on.
+    /// Ends a transfer that has taken too long; this node leads on.
     pub(crate) fn expire_transfer(&mut self, effects: &mut Effects) {
         if let Some(transfer) = self.transfer.take_if(|transfer| transfer.deadline <= self.now) {
             let outcome = Outcome::TransferFailed;
@@ -116,8 +121,8 @@ impl Node {
         }
     }
 
-    /// Leads no more, and has another node lead at once: this one was removed, or its disk is stuck and it can commit
-    /// nothing of its own any more. It steps down whether that works or not.
+    /// Steps down after telling the best successor to campaign: this leader was removed, or its disk is stuck
+    /// so that it can make nothing durable. It steps down whether or not the successor wins.
     pub(crate) fn hand_over(&mut self, effects: &mut Effects) {
         let promised = self.promised_successor();
         if let Some(to) = promised.or_else(|| self.best_successor()) {
@@ -126,8 +131,8 @@ impl Node {
         self.become_follower(self.term, None, effects);
     }
 
-    /// The target of a transfer under way, if it can win: it may be campaigning already, and would split the votes with
-    /// any other.
+    /// The target of the transfer under way, if it can win. It may be campaigning already, and a second
+    /// candidate would split the votes.
     fn promised_successor(&self) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else { return None };
         let to = self.transfer.as_ref()?.to;
@@ -135,7 +140,7 @@ impl Node {
         (self.may_lead(to) && peer.counted_match() >= self.commit).then_some(to)
     }
 
-    /// A snapshot that failed is asked for again once its peer answers.
+    /// Requests another snapshot after a failed transfer, once the peer answers.
     pub(crate) fn ask_snapshot_again(&mut self, from: NodeId) {
         if let Role::Leader(leader) = &mut self.role
             && let Some(peer) = leader.progress.get_mut(&from)

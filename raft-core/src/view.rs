@@ -1,4 +1,4 @@
-//! What a node shows of itself.
+//! Read access to a node's state.
 
 use alloc::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::role::Role;
 use crate::{Health, LogIndex, Member, Membership, NodeId, RoleName, Status, Term, Time};
 
 impl Node {
-    /// The leader it knows, itself included.
+    /// The leader of the term, if known; possibly this node.
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
         match &self.role {
@@ -17,7 +17,7 @@ impl Node {
         }
     }
 
-    /// Its role. A follower that does not vote is a learner.
+    /// The node's role. A follower that is no voter is a learner.
     #[must_use]
     pub fn role(&self) -> RoleName {
         match &self.role {
@@ -29,19 +29,19 @@ impl Node {
         }
     }
 
-    /// True when it leads.
+    /// True when this node leads.
     #[must_use]
     pub fn is_leader(&self) -> bool {
         matches!(self.role, Role::Leader(_))
     }
 
-    /// Its term.
+    /// The current term.
     #[must_use]
     pub fn term(&self) -> Term {
         self.term
     }
 
-    /// When it last heard the leader that it follows or followed; none on a leader.
+    /// When this node last heard from the leader that it follows or followed; none on a leader.
     #[must_use]
     pub fn leader_heard(&self) -> Option<Time> {
         self.leader_heard
@@ -53,7 +53,7 @@ impl Node {
         self.commit
     }
 
-    /// The highest commit index that is durable here: what a restart starts from.
+    /// The highest commit index that is durable here, from which a restart continues.
     #[must_use]
     pub fn durable_commit(&self) -> LogIndex {
         self.writes.durable().commit
@@ -71,21 +71,21 @@ impl Node {
         self.memberships.current()
     }
 
-    /// The index of the entry that the membership in force stands in.
+    /// The index of the entry that the membership in force comes from.
     #[must_use]
     pub fn membership_index(&self) -> LogIndex {
         self.memberships.current().id().index
     }
 
-    /// True when the membership in force is committed, and thus cannot be truncated any more.
+    /// True when the membership in force is committed, and so can no longer be truncated.
     #[must_use]
     pub fn membership_is_committed(&self) -> bool {
         self.memberships.is_committed(self.commit)
     }
 
-    /// The other nodes that this one may have something to tell: the members and, until that is committed, those that
-    /// the newest change removes. They are served until then, and their last message is among the effects of the input
-    /// that commits their removal.
+    /// The peers that a driver should stay connected to: the other members and, until the newest change is
+    /// committed, the nodes that it removes. These are replicated to until then, and the final message to
+    /// them is among the effects of the input that commits their removal.
     pub fn contacts(&self) -> impl Iterator<Item = (NodeId, &Member)> {
         let (current, own) = (self.memberships.current(), self.config.node);
         let previous = (!self.membership_is_committed()).then(|| self.memberships.previous());
@@ -99,20 +99,20 @@ impl Node {
             .filter(move |(id, _)| *id != own)
     }
 
-    /// Whether it still holds everything that it ever acknowledged.
+    /// Whether this node still holds everything that it acknowledged.
     #[must_use]
     pub fn health(&self) -> Health {
         self.health.health()
     }
 
-    /// The membership that was in force right after `index`: what a snapshot at that index names. For an index before
-    /// the log's base it is the base's.
+    /// The membership in force as of `index`, which belongs into a snapshot at that index. For an index
+    /// before the log's base it is the base's.
     #[must_use]
     pub fn membership_as_of(&self, index: LogIndex) -> &Membership {
         self.memberships.as_of(index)
     }
 
-    /// What an operator sees.
+    /// The node's status, for an operator.
     #[must_use]
     pub fn status(&self) -> Status {
         let peers = match &self.role {

@@ -1,5 +1,6 @@
-//! Would a change of membership survive the loss of some nodes? Asked before the change, answered by counting quorums: a
-//! change of servers has killed clusters that one failure would not have (consul#8964, "3 -> 6 -> 3 servers").
+//! Prediction: would a membership change survive the loss of some nodes? It is answered before the change, by
+//! counting quorums. Replacing servers has brought down clusters that would have survived each failure by
+//! itself (consul#8964, "3 -> 6 -> 3 servers").
 
 use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
@@ -12,14 +13,14 @@ use crate::raft::Node;
 use crate::role::Role;
 use crate::{ChangeRefused, Health, LogIndex, Membership, NodeId};
 
-/// A quorum that a change needs on its way.
+/// A quorum that a change needs at some point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The voters before the change: they commit its first entry.
+    /// The voters before the change, which commit its first entry.
     Before,
-    /// The outgoing half while it is joint.
+    /// The outgoing voters during joint consensus.
     Outgoing,
-    /// The incoming half while it is joint.
+    /// The incoming voters during joint consensus.
     Incoming,
     /// The voters after the change.
     After,
@@ -36,48 +37,49 @@ impl fmt::Display for Stage {
     }
 }
 
-/// The change would come about, and the cluster could go on committing all the while.
+/// The change would complete, and the cluster could commit throughout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Survival {
-    /// So many further voters, whichever, may be lost at any stage.
+    /// Number of further voters, no matter which, that may be lost at any stage.
     pub spare: usize,
-    /// The stage that bears no more than that.
+    /// The stage that bears no further loss than that.
     pub weakest: Stage,
 }
 
-/// Why the change would not come about, or leave a cluster that cannot commit.
+/// Why the change would not complete, or would leave a cluster that cannot commit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Loss {
-    /// It would not even be begun.
+    /// The change would be refused.
     #[error(transparent)]
     Refused(#[from] ChangeRefused),
-    /// A quorum would be missing.
+    /// A stage would have no quorum.
     #[error(
         "{stage}: {needed} of {voters} are needed and {alive} are left; down: {}, not caught up: {}",
         list(down),
         list(behind)
     )]
     NoQuorum {
-        /// Where.
+        /// The stage.
         stage: Stage,
-        /// How many voters there are.
+        /// Number of voters at that stage.
         voters: usize,
-        /// How many of them are needed.
+        /// Number of voters needed for a quorum.
         needed: usize,
-        /// How many are left.
+        /// Number of voters left.
         alive: usize,
-        /// Those that are down.
+        /// Voters that are down.
         down: Vec<NodeId>,
-        /// Those that do not hold the log yet: writes would wait until they do.
+        /// Voters that do not hold the log yet; writes would wait until they do.
         behind: Vec<NodeId>,
     },
 }
 
-/// Whether the change from `current` to `target` would survive the loss of the nodes `down`, from its first entry on.
-/// Voters in `behind` count as lost, too: what they lack of the log they cannot help to commit.
+/// Predicts whether the change from `current` to `target` would survive the loss of the nodes `down`, from
+/// its first entry on. Voters in `behind` count as lost as well, as they cannot acknowledge entries until
+/// they have the log before them.
 ///
 /// # Errors
-/// Why it would not.
+/// The reason why it would not.
 pub fn what_if(
     current: &Membership,
     target: &Membership,
@@ -102,7 +104,7 @@ pub fn what_if(
     Ok(weakest.expect("there is a stage before the change"))
 }
 
-/// Nodes as words.
+/// Formats node ids.
 fn list(nodes: &[NodeId]) -> String {
     if nodes.is_empty() {
         return "none".to_string();
@@ -110,7 +112,7 @@ fn list(nodes: &[NodeId]) -> String {
     nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// How many of these voters can be spared.
+/// Number of these voters that can be lost without losing the quorum.
 fn spare(
     stage: Stage,
     voters: &BTreeSet<NodeId>,
@@ -127,11 +129,12 @@ fn spare(
 }
 
 impl Node {
-    /// Whether a change to `target` would survive the loss of the nodes `down`. The leader knows who holds the log and
-    /// counts voters that do not as lost; any other node takes everyone for caught up.
+    /// Predicts whether a change to `target` would survive the loss of the nodes `down`. The leader knows
+    /// which voters lack committed entries and counts them as lost; any other node assumes that all have
+    /// caught up.
     ///
     /// # Errors
-    /// Why it would not.
+    /// The reason why it would not.
     pub fn what_if(&self, target: &Membership, down: &BTreeSet<NodeId>) -> Result<Survival, Loss> {
         if !self.memberships.is_committed(self.commit) {
             return Err(ChangeRefused::InProgress.into());
@@ -142,7 +145,7 @@ impl Node {
         what_if(current, target, down, &behind)
     }
 
-    /// True when this leader knows that `node` does not hold what is committed, or cannot count for it.
+    /// True when this leader knows that `node` lacks committed entries or counts in no quorum.
     fn is_behind(&self, node: NodeId) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
         if node == self.config.node {

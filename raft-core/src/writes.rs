@@ -1,11 +1,12 @@
-//! What goes to the disk: one write a call, its completion named by a sequence, and what is durable because of it.
+//! Writes to the log: at most one a call, identified by a sequence number, and the state that their
+//! completions make durable.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use crate::{Base, Effects, Entries, HardState, LogIndex, Time, Write, WriteSeq};
 
-/// The write that this call is putting together, and those under way.
+/// The write that the current call is assembling, and the writes under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Writes {
     staged: Write,
@@ -14,7 +15,7 @@ pub(crate) struct Writes {
     last_seq: WriteSeq,
     queued: HardState,
     durable: HardState,
-    /// When a write last became durable.
+    /// When a write last completed.
     progress_at: Time,
 }
 
@@ -23,13 +24,14 @@ pub(crate) struct Writes {
 struct Pending {
     seq: WriteSeq,
     at: Time,
-    /// The last index, of the log as it stands now, that is durable once this write is: a later truncation lowers it.
+    /// The last index that is durable once this write is, in the log as it is now. A later truncation lowers
+    /// it.
     last: LogIndex,
     hard: HardState,
 }
 
 impl Writes {
-    /// Nothing under way; `hard` was read back from disk.
+    /// No writes under way; `hard` was read back from disk.
     pub(crate) fn restore(hard: HardState) -> Self {
         Self {
             staged: Write::default(),
@@ -42,19 +44,19 @@ impl Writes {
         }
     }
 
-    /// The hard state that is on disk.
+    /// The durable hard state.
     pub(crate) fn durable(&self) -> HardState {
         self.durable
     }
 
-    /// The hard state of the newest write, on disk or not.
+    /// The hard state of the newest write, durable or not.
     pub(crate) fn queued(&self) -> HardState {
         self.queued
     }
 
-    /// Since when the disk has made no progress although a write is under way. A slow disk under load is not stuck as long as
-    /// one write after the other becomes durable: the disks of the other nodes are likely to be as slow, and another leader
-    /// would only put an election on top.
+    /// Since when no write has completed although one is under way. A slow disk is not stuck as long as one
+    /// write after the other completes: the disks of the other nodes are probably as slow, and an election
+    /// would only add to the delay.
     pub(crate) fn stuck_since(&self) -> Option<Time> {
         self.pending.front().map(|oldest| oldest.at.max(self.progress_at))
     }
@@ -64,12 +66,13 @@ impl Writes {
         self.pending.is_empty()
     }
 
-    /// Adds entries that follow those added before.
+    /// Adds entries that follow those added before to the staged write.
     pub(crate) fn append(&mut self, entries: Entries) {
         self.staged.append.extend(entries);
     }
 
-    /// Drops `index` and all after it from the log, and from what earlier writes will have made durable.
+    /// Adds a truncation from `index` on to the staged write, and lowers what the writes under way will make
+    /// durable.
     pub(crate) fn truncate_from(&mut self, index: LogIndex) {
         let kept = self.staged.append.partition_point(|entry| entry.id.index < index);
         self.staged.append.truncate(kept);
@@ -78,23 +81,23 @@ impl Writes {
         self.forget_from(index);
     }
 
-    /// Drops everything.
+    /// Makes the staged write a reset of the log to `base`.
     pub(crate) fn reset_to(&mut self, base: Base) {
         self.forget_from(base.id.index);
         self.staged = Write { reset_to: Some(Box::new(base)), ..Write::default() };
     }
 
-    /// Lets the log drop everything up to and including `index`.
+    /// Lets the log compact up to and including `index`.
     pub(crate) fn compact_to(&mut self, index: LogIndex) {
         self.staged.compact_to = Some(index);
     }
 
-    /// Writes the commit index even if nothing else is written.
+    /// Makes the next flush write the commit index even if nothing else is to be written.
     pub(crate) fn persist_commit(&mut self) {
         self.persist_commit = true;
     }
 
-    /// Drops what was staged: the node has ended.
+    /// Drops the staged write, as the node has ended.
     pub(crate) fn abandon(&mut self) {
         self.staged = Write::default();
         self.persist_commit = false;
@@ -126,10 +129,11 @@ impl Writes {
         effects.writes.push(write);
     }
 
-    /// Every write up to `seq` is durable. Returns the last index that is durable by it; none when nothing new is.
+    /// Records that all writes up to `seq` are durable. Returns the last index that is durable by them; none
+    /// when `seq` says nothing new.
     pub(crate) fn persisted(&mut self, now: Time, seq: WriteSeq) -> Option<LogIndex> {
         if seq > self.last_seq {
-            return None; // Never handed out, so it says nothing.
+            return None; // Never handed out.
         }
         let mut last = None;
         while let Some(done) = self.pending.front().copied().filter(|pending| pending.seq <= seq) {
@@ -141,7 +145,9 @@ impl Writes {
         last
     }
 
-    /// Entries from `index` on are not what earlier writes wrote there.
+    /// Writes under way no longer make entries from `index` on durable, as these are being replaced. If they
+    /// did: entry 5 of term 1 is being written, is truncated, and entry 5 of term 2 takes its place. The
+    /// completion of the first write would have this node acknowledge the second, which is not on disk yet.
     fn forget_from(&mut self, index: LogIndex) {
         let before = index.previous().unwrap_or_default();
         for pending in &mut self.pending {

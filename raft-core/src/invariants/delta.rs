@@ -1,4 +1,4 @@
-//! What must hold between a node before and after one input.
+//! Invariants between a node before and after one input.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -9,8 +9,8 @@ use crate::role::{Leader, Role};
 use crate::term_runs::TermRuns;
 use crate::{Health, LogId, LogIndex, Membership, NodeId, RoleName, StoreId, Term, Time};
 
-/// What a node was before an input: all that [`check_since`] compares. Far cheaper to take than a clone of the node,
-/// and cheaper still to take [again](Self::retake).
+/// A node's state before an input, as far as [`check_since`] compares it. Far cheaper to take than a clone of
+/// the node, and cheaper still to take [again](Self::retake).
 #[derive(Clone, Debug)]
 pub struct Before {
     now: Time,
@@ -27,11 +27,11 @@ pub struct Before {
     durable_commit: LogIndex,
     applied: LogIndex,
     sticky_until: Time,
-    /// On a leader: what may not go back of its view of each peer, by id.
+    /// On a leader: the values of each peer that must not go back, by id.
     peers: Vec<Peer>,
 }
 
-/// What may not go back of a leader's view of a peer.
+/// The values of a leader's view of a peer that must not go back.
 #[derive(Clone, Copy, Debug)]
 struct Peer {
     id: NodeId,
@@ -42,14 +42,14 @@ struct Peer {
 }
 
 impl Before {
-    /// What `node` is now.
+    /// Takes the present state of `node`.
     #[must_use]
     pub fn of(node: &Node) -> Self {
         let (runs, peers) = (TermRuns::default(), Vec::new());
         Self::within(node, runs, peers)
     }
 
-    /// What `node` is now, in the memory of this one.
+    /// Takes the present state of `node`, reusing the allocations.
     pub fn retake(&mut self, node: &Node) {
         let (runs, peers) = (core::mem::take(&mut self.runs), core::mem::take(&mut self.peers));
         *self = Self::within(node, runs, peers);
@@ -143,7 +143,7 @@ pub fn check_delta(before: &Node, after: &Node) -> Result<(), Violation> {
     check_since(&Before::of(before), after)
 }
 
-/// As [`check_delta`], where no clone of the node was kept.
+/// Checks the same as [`check_delta`], without a clone of the node.
 ///
 /// # Errors
 /// The first invariant that does not hold.
@@ -161,7 +161,7 @@ pub fn check_since(before: &Before, after: &Node) -> Result<(), Violation> {
     if before.term == after.term && before.vote.is_some() && before.vote != after.vote {
         return Err(Violation::VoteChanged { term: after.term });
     }
-    // Terms of a common stretch are compared at the ends of runs: within a run they cannot differ.
+    // The terms of the common part are compared at the ends of runs, as within a run they cannot differ.
     let ends = before.runs.as_slice().iter().chain(after.log.runs().as_slice()).map(|run| run.first);
     for index in ends.chain([before.commit]).filter(|index| *index <= before.commit) {
         if let (Some(was), Some(is)) =
@@ -188,7 +188,7 @@ fn check_leader_since(before: &Before, after: &Node, leader: &Leader) -> Result<
         return Ok(()); // A peer that was removed and added again in several inputs at once starts anew.
     }
     for was in &before.peers {
-        // A learner that got another data folder starts anew.
+        // A learner with a new data folder starts with a new progress.
         if let Some(now) = leader.progress.get(&was.id).filter(|now| now.store == was.store) {
             rises("match", was.match_index.0, now.match_index.0)?;
             rises("confirmed round", was.acked_round, now.acked_round)?;

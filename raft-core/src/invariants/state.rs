@@ -1,4 +1,4 @@
-//! What must hold of a node at any time.
+//! Invariants of a single node at any time.
 
 use alloc::collections::BTreeSet;
 
@@ -57,7 +57,7 @@ fn check_memberships(node: &Node) -> Result<(), Violation> {
     let current = node.memberships.current();
     let known = |set: &BTreeSet<NodeId>| set.iter().all(|node| current.contains(*node));
     let sets = [current.voters(), current.outgoing(), current.staging(), current.leaving()];
-    // An outgoing voter may be a staging learner from the end of the change on.
+    // An outgoing voter may become a staging learner when joint consensus ends.
     let apart = current.staging().is_disjoint(current.voters())
         && current.leaving().is_disjoint(current.voters())
         && (current.is_joint() || current.leaving().is_empty());
@@ -85,7 +85,7 @@ fn check_leader(node: &Node, leader: &Leader) -> Result<(), Violation> {
     if (durable.term, durable.vote) != (node.term, node.vote) {
         return Err(Violation::VoteNotDurable { term: node.term });
     }
-    // Those of earlier terms may be committed without its knowing.
+    // Membership entries of earlier terms may be committed although this leader does not know it yet.
     let own = leader.term_start.max(node.commit.next());
     let uncommitted = node.memberships.later_indexes().filter(|at| *at >= own).count();
     if uncommitted > 1 {
