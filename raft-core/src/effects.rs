@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 
 use crate::{Entries, HardState, LogId, LogIndex, Membership, Message, NodeId, Term, Ticket, WriteSeq};
 
-/// What a driver must do after [`Node::handle`](crate::Node::handle). `handle` appends; the driver drains.
+/// The work for a driver after [`Node::handle`](crate::Node::handle). `handle` appends to it; the driver
+/// drains it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
     /// Apply these to the log in this order, each atomically, then answer
@@ -151,7 +152,7 @@ pub struct Fetch {
     pub request: u64,
     /// The first index.
     pub first: LogIndex,
-    /// The last index wanted, inclusive.
+    /// The last index requested, inclusive.
     pub last: LogIndex,
     /// Upper bound on the bytes of the entries returned. At least one entry is returned, however large it is.
     pub bytes_max: usize,
@@ -187,7 +188,7 @@ pub struct RoleChange {
     pub leader: Option<NodeId>,
 }
 
-/// A role's name (paper, Figure 4, with pre-vote and learners). The crate page has the diagram.
+/// The name of a role (paper, Figure 4, with pre-vote and learners). The crate page has the diagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
@@ -215,7 +216,7 @@ pub enum Fatal {
         "the log cannot be read from {first} on; restart the node: where its log is damaged, it heals from its peers"
     )]
     LogDamaged {
-        /// The first index that was to be read.
+        /// The first index that could not be read.
         first: LogIndex,
     },
     /// The leader sent entries that contradict committed ones. One of the two nodes lost data that it had

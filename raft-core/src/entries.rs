@@ -17,7 +17,7 @@ pub struct Entries {
 }
 
 impl Entries {
-    /// No entries.
+    /// The empty run.
     pub const EMPTY: Self = Self { block: None, from: 0, to: 0 };
 
     /// A part of these entries, sharing the block.

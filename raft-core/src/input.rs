@@ -101,7 +101,7 @@ pub struct MembershipChange {
     pub target: Membership,
 }
 
-/// How fresh a read must be.
+/// Consistency of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadMode {
     /// Linearizable as long as clocks stay within `clock_error`. No message while the lease holds, else as
@@ -129,7 +129,7 @@ pub enum Fetched {
     Damaged,
 }
 
-/// How a snapshot transfer ended.
+/// Result of a snapshot transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotSent {
     /// The peer has installed the snapshot, which covers the log up to this entry.

@@ -113,7 +113,7 @@ pub enum Violation {
         name: &'static str,
         /// The value before the input.
         before: u64,
-        /// And after.
+        /// The value after the input.
         after: u64,
     },
     /// A vote changed within a term.
@@ -129,7 +129,7 @@ pub enum Violation {
         index: LogIndex,
         /// The entry's term before the input.
         before: Term,
-        /// And after.
+        /// The value after the input.
         after: Term,
     },
     /// A leader has truncated or changed its own log.

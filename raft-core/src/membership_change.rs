@@ -155,11 +155,11 @@ pub(crate) fn check_target(current: &Membership, target: &Membership) -> Result<
 /// other.
 ///
 /// Nodes switch to the new membership at different times, so a majority of the old voters and one of the new
-/// voters may act at the same time. If one voter differs, any two such majorities share a node, which gives
-/// one vote a term (thesis, section 4.1). If more differ they can be disjoint: from S1, S2, S3 to S1 to S5,
-/// S1 and S2 can elect a leader by the old membership while S3, S4 and S5 elect another by the new one, in
-/// the same term (paper, Figure 10). Such a change goes through joint consensus, in which every decision
-/// needs a majority of both.
+/// voters may act at the same time. If one voter differs, any two such majorities share a node, and its vote
+/// decides (thesis, section 4.1). If more differ they can be disjoint: in a change from {S1, S2, S3} to {S1,
+/// S2, S3, S4, S5}, S1 and S2 can elect a leader by the old membership while S3, S4 and S5 elect another by
+/// the new one, in the same term (paper, Figure 10). Such a change goes through joint consensus, in which
+/// every decision needs a majority of both.
 pub(crate) fn is_single(current: &Membership, target: &Membership) -> bool {
     current.voters().symmetric_difference(target.voters()).count() <= 1
 }

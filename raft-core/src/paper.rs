@@ -1,6 +1,7 @@
 //! Where each rule of the Raft paper (extended version, 2014) is implemented, for a reader who has it open.
 //!
 //! `tests/paper` has a test for each row of Figures 2 and 3, under the same number.
+//!
 //! # Figure 2, State
 //!
 //! | the paper's name | here |

@@ -65,7 +65,7 @@ fn majority<T: Ord + Copy>(half: &BTreeSet<NodeId>, value: impl Fn(NodeId) -> T)
     if half.len() > SORTED_MAX {
         return majority_by_counting(half, value);
     }
-    // The greatest first: what the last one of a majority has, all of it reach.
+    // Sort descending: element `needed - 1` is the largest value that a majority has reached.
     let mut nodes = half.iter();
     let mut values = [value(*nodes.next()?); SORTED_MAX];
     for (node, count) in nodes.zip(1..) {

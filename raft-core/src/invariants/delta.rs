@@ -86,56 +86,56 @@ impl Before {
         }
     }
 
-    /// As [`Node::term`].
+    /// The term before the input.
     #[must_use]
     pub fn term(&self) -> Term {
         self.term
     }
 
-    /// As [`Node::role`].
+    /// The role before the input.
     #[must_use]
     pub fn role(&self) -> RoleName {
         self.role
     }
 
-    /// As [`Node::is_leader`].
+    /// True when the node led before the input.
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.role == RoleName::Leader
     }
 
-    /// As [`Node::leader`].
+    /// The known leader before the input.
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
         self.leader
     }
 
-    /// As [`Node::health`].
+    /// The health before the input.
     #[must_use]
     pub fn health(&self) -> Health {
         self.health
     }
 
-    /// As [`Node::commit`].
+    /// The commit index before the input.
     #[must_use]
     pub fn commit(&self) -> LogIndex {
         self.commit
     }
 
-    /// As [`Node::membership`].
+    /// The membership in force before the input.
     #[must_use]
     pub fn membership(&self) -> &Membership {
         &self.membership
     }
 
-    /// As [`Node::membership_index`].
+    /// The index of the membership entry in force before the input.
     #[must_use]
     pub fn membership_index(&self) -> LogIndex {
         self.membership.id().index
     }
 }
 
-/// Checks that one input took a node from `before` to `after`.
+/// Checks that one input may have taken a node from `before` to `after`.
 ///
 /// # Errors
 /// The first invariant that does not hold.
@@ -185,7 +185,7 @@ fn check_leader_since(before: &Before, after: &Node, leader: &Leader) -> Result<
         return Err(Violation::LeaderLogChanged { index });
     }
     if before.membership_index() != after.membership_index() {
-        return Ok(()); // A peer that was removed and added again in several inputs at once starts anew.
+        return Ok(()); // A peer that was removed and added again meanwhile starts with a new progress.
     }
     for was in &before.peers {
         // A learner with a new data folder starts with a new progress.
