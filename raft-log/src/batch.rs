@@ -1,4 +1,4 @@
-//! Applies writes to the tables, in one transaction.
+//! Applies writes to the tables, all in one transaction.
 
 use raftkit_core::{Base, Entry, LogIndex, Payload, Write};
 use redb::{ReadableTable, WriteTransaction};
@@ -11,16 +11,17 @@ use crate::tables::{
     put_meta, put_term, record,
 };
 
-/// A run is ended at this size, in bytes: a read goes through the run that it starts in from its beginning.
+/// A run is closed at this size, in bytes. Reading an entry means reading its run from the start, so long runs would
+/// slow reads.
 const RUN_BYTES_MAX: usize = 256 << 10;
 
-/// Writes on their way into one transaction. The state goes with them; if the transaction fails, the store ends.
+/// Writes being applied in one transaction, together with the state. If the transaction fails, the store ends.
 pub(crate) struct Batch<'txn> {
     txn: &'txn WriteTransaction,
     state: &'txn mut LogState,
     terms: IndexTable<'txn>,
     memberships: IndexTable<'txn>,
-    /// Appended entries that are not in the table yet: appends of several writes share a run.
+    /// Appended entries not in the table yet. Consecutive writes share a run.
     run: Option<RunBuilder>,
     ends_changed: bool,
     base_changed: bool,
@@ -62,7 +63,7 @@ impl<'txn> Batch<'txn> {
         Ok(())
     }
 
-    /// Writes out what is still in memory. The transaction may be committed after it.
+    /// Writes out what is still in memory. The transaction must not be committed before this.
     pub(crate) fn finish(mut self) -> Result<(), Trouble> {
         self.write_run()?;
         let mut meta = self.txn.open_table(META)?;
@@ -79,11 +80,11 @@ impl<'txn> Batch<'txn> {
         Ok(())
     }
 
-    /// Drops everything and starts the log after `base`.
+    /// Drops everything; the log now starts after `base`.
     fn reset(&mut self, base: &Base) -> Result<(), Trouble> {
         self.run = None;
-        // As a table, not run by run: a log may be long. Stale runs above the base must not stay: their indexes are
-        // given away again.
+        // Delete the whole table at once, since a log may be long. Old runs above the base must go as well, because
+        // their indexes will be reused.
         self.txn.delete_table(RUNS)?;
         self.txn.open_table(RUNS)?;
         self.terms.retain(|_, _| false)?;
@@ -142,7 +143,7 @@ impl<'txn> Batch<'txn> {
         Ok(())
     }
 
-    /// Moves the base. What lies below it is removed later, by `compact_step`.
+    /// Moves the base. The entries below it are removed later, by `compact_step`.
     fn compact(&mut self, to: LogIndex) -> Result<(), Trouble> {
         let Some(gone) = self.state.compact(to)? else { return Ok(()) };
         for first in gone.terms {

@@ -1,4 +1,4 @@
-//! The bytes on disk.
+//! The encoding of values in the database.
 //!
 //! A *run* is a value of the table `runs`; its key is its first index. All numbers are little-endian.
 //!
@@ -6,12 +6,12 @@
 //! version: u8 = 1   zero: [u8; 3]   count: u32   first: u64          the head, 16 bytes
 //! crc: u32   len: u32   term: u64   kind: u8   payload: [u8; len]    `count` times
 //! ```
+//! An entry's crc continues the crc of the entry before (for the first entry: [`CHAIN_START`]) over its index, len,
+//! term, kind and payload. Any prefix of a run is therefore a valid run, and a truncation need not recompute the
+//! checksums of the entries that it keeps. `Payload::to_parts` in raftkit-core defines kind and payload.
 //!
-//! An entry's crc continues that of the entry before it (the first one's starts from [`CHAIN_START`]) over its index,
-//! len, term, kind and payload: so any prefix of a run is a run, and a truncation need not read what it keeps twice.
-//! `Payload::to_parts` of raftkit-core says what kind and payload are.
-//!
-//! A *record* is every other value: `crc: u32`, then a body; the crc is over the record's name, its key and the body.
+//! A *record* is any other value: `crc: u32`, followed by a body. The crc covers the record's name, its key and the
+//! body.
 
 use bytes::Bytes;
 use crc32fast::Hasher;
@@ -19,12 +19,12 @@ use raftkit_core::{Entry, LogId, LogIndex, Term};
 
 use crate::error::Damage;
 
-/// The largest payload of an entry, in bytes.
+/// Maximum size of an entry's payload, in bytes.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 1 << 30;
 const RUN_VERSION: u8 = 1;
 const RUN_HEAD: usize = 16;
 const ENTRY_HEAD: usize = 17;
-/// What the checksums of a run start from: "RUN1".
+/// Initial value of the checksums in a run: "RUN1".
 const CHAIN_START: u32 = u32::from_le_bytes(*b"RUN1");
 
 /// Builds a run, entry by entry.
@@ -37,14 +37,14 @@ pub(crate) struct RunBuilder {
 }
 
 impl RunBuilder {
-    /// A run that is to start with the entry `first`.
+    /// Begins a run whose first entry is `first`.
     pub(crate) fn new(first: LogIndex) -> Self {
         let mut bytes = vec![RUN_VERSION, 0, 0, 0, 0, 0, 0, 0];
         bytes.extend_from_slice(&first.0.to_le_bytes());
         Self { first, count: 0, chain: CHAIN_START, bytes }
     }
 
-    /// Adds an entry that follows the last one.
+    /// Appends the entry that follows the last one.
     pub(crate) fn push(&mut self, id: LogId, kind: u8, payload: &[u8]) {
         assert_eq!(id.index, self.first.plus(u64::from(self.count)), "a run has no gaps");
         assert!(payload.len() <= PAYLOAD_BYTES_MAX, "the caller checks the size");
@@ -58,24 +58,24 @@ impl RunBuilder {
         self.count += 1;
     }
 
-    /// How many bytes it has.
+    /// Returns the length of the run so far, in bytes.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Its key and value.
+    /// Finishes the run; returns its key and value.
     pub(crate) fn finish(mut self) -> (u64, Vec<u8>) {
         self.bytes[4..8].copy_from_slice(&self.count.to_le_bytes());
         (self.first.0, self.bytes)
     }
 }
 
-/// The last index of a run, from its head alone.
+/// Returns the last index of a run, from its head alone.
 pub(crate) fn run_last(key: u64, bytes: &[u8]) -> Result<LogIndex, Damage> {
     Ok(RunCursor::new(key, bytes)?.last())
 }
 
-/// The part of a run up to and including `last`, which is in it and is not its last entry.
+/// Returns the prefix of a run up to and including `last`, which must be in the run but not its last entry.
 pub(crate) fn run_prefix(key: u64, bytes: &[u8], last: LogIndex) -> Result<Vec<u8>, Damage> {
     let mut cursor = RunCursor::new(key, bytes)?;
     while let Some(entry) = cursor.next()? {
@@ -89,7 +89,7 @@ pub(crate) fn run_prefix(key: u64, bytes: &[u8], last: LogIndex) -> Result<Vec<u
     Err(Damage::Hole { wanted: last })
 }
 
-/// Goes through a run and checks all of it on the way.
+/// Iterates over the entries of a run and checks each one.
 #[derive(Clone, Debug)]
 pub(crate) struct RunCursor<'a> {
     bytes: &'a [u8],
@@ -101,17 +101,17 @@ pub(crate) struct RunCursor<'a> {
     term: Term,
 }
 
-/// An entry in a run, still as bytes.
+/// An entry of a run, not decoded yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RawEntry {
     pub(crate) id: LogId,
     pub(crate) kind: u8,
-    /// Where its payload is in the run.
+    /// The payload's byte range within the run.
     pub(crate) payload: std::ops::Range<usize>,
 }
 
 impl<'a> RunCursor<'a> {
-    /// A cursor before the first entry.
+    /// Creates a cursor before the first entry.
     pub(crate) fn new(key: u64, bytes: &'a [u8]) -> Result<Self, Damage> {
         let first = LogIndex(key);
         let shape = Damage::RunShape { first, got: bytes.len() };
@@ -119,19 +119,19 @@ impl<'a> RunCursor<'a> {
         let [version, z0, z1, z2, c0, c1, c2, c3, index @ ..] = *head;
         let left = u32::from_le_bytes([c0, c1, c2, c3]);
         let sound = version == RUN_VERSION && [z0, z1, z2] == [0; 3] && left > 0;
-        // The last index must be a number too.
+        // Reject a run whose last index would overflow.
         if !sound || u64::from_le_bytes(index) != key || key.checked_add(u64::from(left)).is_none() {
             return Err(shape);
         }
         Ok(Self { bytes, at: RUN_HEAD, first, next: first, left, chain: CHAIN_START, term: Term(0) })
     }
 
-    /// The run's last index, as its head says.
+    /// Returns the run's last index, according to its head.
     pub(crate) fn last(&self) -> LogIndex {
         self.next.plus(u64::from(self.left)).previous().unwrap_or_default()
     }
 
-    /// The next entry; none after the last one.
+    /// Returns the next entry, or `None` after the last one.
     pub(crate) fn next(&mut self) -> Result<Option<RawEntry>, Damage> {
         let shape = || Damage::RunShape { first: self.first, got: self.bytes.len() };
         let rest = &self.bytes[self.at..];
@@ -162,8 +162,8 @@ impl<'a> RunCursor<'a> {
 }
 
 impl RunCursor<'_> {
-    /// Steps over an entry that [`next`](Self::next) has refused, as far as its head can be believed: to look at those
-    /// behind it. False when the run cannot be followed any further.
+    /// Skips an entry that [`next`](Self::next) has rejected, as far as its head can be trusted, to reach the entries
+    /// after it. Returns false if the run cannot be followed any further.
     pub(crate) fn skip(&mut self) -> bool {
         let Some((head, rest)) = self.bytes[self.at..].split_first_chunk::<ENTRY_HEAD>() else {
             return false;
@@ -175,7 +175,8 @@ impl RunCursor<'_> {
             return false;
         };
         let id = LogId { term: Term(u64::from_le_bytes(term)), index: self.next };
-        // Whichever of the two is rotten, the next entry's checksum goes on from the other.
+        // Either the stored checksum or the content is rotten; the next entry's checksum continues from the correct
+        // one.
         let sums = [u32::from_le_bytes([c0, c1, c2, c3]), chain(self.chain, id, kind, len, payload)];
         let behind = sums.map(|chain| Self {
             at: self.at + ENTRY_HEAD + payload_len,
@@ -185,7 +186,7 @@ impl RunCursor<'_> {
             ..*self
         });
         let [stored, _] = &behind;
-        // When the next one is rotten too, it may still be stepped over in its turn.
+        // If the next entry is rotten as well, it may still be possible to skip that one in turn.
         let goes_on = stored.left > 0 && stored.bytes.len() - stored.at >= ENTRY_HEAD;
         let stored = goes_on.then(|| stored.clone());
         let Some(followed) = behind.into_iter().find(|cursor| cursor.clone().next().is_ok()).or(stored)
@@ -198,14 +199,14 @@ impl RunCursor<'_> {
 }
 
 impl RawEntry {
-    /// As `Entry::weight`, before the payload is decoded.
+    /// Returns the weight that `Entry::weight` would give, without decoding the payload.
     pub(crate) fn weight(&self) -> usize {
-        // A membership is weighed as what it is encoded to, so the kind makes no difference.
+        // A membership weighs as much as its encoding, so the kind of the entry makes no difference.
         let empty = Entry { id: self.id, payload: raftkit_core::Payload::Noop };
         empty.weight().saturating_add(self.payload.len())
     }
 
-    /// The entry, with a payload that shares `buffer`, which starts `from` bytes into the run.
+    /// Decodes the entry. Its payload shares `buffer`, which starts at byte `from` of the run.
     pub(crate) fn decode(&self, buffer: &Bytes, from: usize) -> Result<Entry, Damage> {
         let payload = buffer.slice(self.payload.start - from..self.payload.end - from);
         let payload = raftkit_core::Payload::from_parts(self.kind, payload)
@@ -224,14 +225,14 @@ fn chain(before: u32, id: LogId, kind: u8, len: [u8; 4], payload: &[u8]) -> u32 
     hasher.finalize()
 }
 
-/// A record: a checksum and `body`.
+/// Encodes a record: a checksum, followed by `body`.
 pub(crate) fn seal(record: &'static str, key: u64, body: &[u8]) -> Vec<u8> {
     let mut bytes = record_sum(record, key, body).to_le_bytes().to_vec();
     bytes.extend_from_slice(body);
     bytes
 }
 
-/// The body of a record.
+/// Checks a record and returns its body.
 pub(crate) fn unseal<'a>(record: &'static str, key: u64, bytes: &'a [u8]) -> Result<&'a [u8], Damage> {
     let (sum, body) =
         bytes.split_first_chunk::<4>().ok_or(Damage::Shape { record, key, got: bytes.len() })?;
@@ -275,7 +276,7 @@ mod tests {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Data folders hold these bytes: a change here is a new format.
+    /// Data folders hold these bytes: any change is a new format.
     #[test]
     fn the_bytes_of_a_run_are_these() {
         let (key, bytes) = run();

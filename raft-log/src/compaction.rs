@@ -1,4 +1,4 @@
-//! Removes what lies below the base, a bounded number of runs at a time.
+//! Removes entries below the base, a bounded number of runs at a time.
 
 use raftkit_core::LogIndex;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable};
@@ -7,33 +7,34 @@ use crate::codec::run_last;
 use crate::error::{Damage, Trouble};
 use crate::tables::{IndexTable, RUNS};
 
-/// How many runs one step removes at most.
+/// Maximum number of runs that one step removes.
 const RUNS_PER_STEP: usize = 64;
-/// A settling frees at least this much, in bytes of entries, where it is there to be freed.
+/// Each settling frees at least this many bytes of entries, if that many are compacted.
 const BYTES_PER_SETTLING_MIN: u64 = 1 << 20;
 
-/// How far a compaction has come.
+/// Progress of compaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compaction {
-    /// Nothing is left below the base but a part of the run that the base is in.
+    /// Nothing is left below the base, except the lower part of the run that contains it.
     Done,
-    /// Call again.
+    /// There is more to free: call again.
     More,
 }
 
-/// How much is removed at once, at most.
+/// Limit on how much one call removes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limit {
     runs: usize,
-    /// In bytes of entries; reached with the run that exceeds it.
+    /// Bytes of entries; the run that exceeds the limit is the last one removed.
     bytes: u64,
 }
 
 impl Limit {
     const STEP: Self = Self { runs: RUNS_PER_STEP, bytes: u64::MAX };
 
-    /// For a settling that adds about `added` bytes. It frees twice as many as it adds, and more runs than it can add, so that
-    /// what is compacted and not freed gets less with each settling: the file has a bound under any load.
+    /// Returns the limit for a settling that adds about `added` bytes. The settling frees twice the bytes that it adds,
+    /// and more runs than it can add, so compacted entries shrink with each settling and the file is bounded under any
+    /// load.
     pub(crate) fn beside(added: u64) -> Self {
         let runs = usize::try_from(added >> 16).unwrap_or(usize::MAX);
         Self { runs: runs.saturating_add(RUNS_PER_STEP), bytes: (2 * added).max(BYTES_PER_SETTLING_MIN) }
@@ -42,10 +43,10 @@ impl Limit {
 
 /// Removes some runs that end at or below `base`.
 ///
-/// The commit is not made durable by itself, so it costs no sync: the next flush makes it durable too. Should it be lost
-/// before, the runs are still there, below the base, which is durable since the flush that moved it.
+/// The commit is not durable by itself, so it costs no sync; the next durable commit covers it. If a crash loses it,
+/// the runs are still there, below a base that has been durable since the flush that moved it.
 pub(crate) fn step(database: &Database, base: LogIndex) -> Result<Compaction, Trouble> {
-    // Without looking first, a call that has nothing to do would leave an empty commit.
+    // Look first: a call with nothing to do would otherwise leave an empty commit.
     let found = match database.begin_read()?.open_table(RUNS)?.first()? {
         Some((key, run)) => ends_below(key.value(), run.value(), base)?,
         None => false,
@@ -77,7 +78,7 @@ pub(crate) fn remove(runs: &mut IndexTable<'_>, base: LogIndex, limit: Limit) ->
     Ok(Compaction::More)
 }
 
-/// Whether nothing of a run is above the base.
+/// Returns whether a run lies completely at or below the base.
 fn ends_below(key: u64, run: &[u8], base: LogIndex) -> Result<bool, Damage> {
     let last = run_last(key, run)?;
     Ok(last <= base)

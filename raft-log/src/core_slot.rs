@@ -1,4 +1,4 @@
-//! Where the half of a store that owns redb is kept: the settler takes it out for a chore, the flusher where the journal is full.
+//! The slot that holds the half owning redb. The settler takes it for a chore, the flusher when the journal is full.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -6,26 +6,26 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use crate::error::{StoreError, Trouble};
 use crate::settler::SettleCore;
 
-/// The core, from either half.
+/// A handle to the slot, one for each half.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedCore(Arc<Slot>);
 
 #[derive(Debug)]
 struct Slot {
-    /// None while somebody holds it.
+    /// `None` while one of the halves holds the core.
     core: Mutex<Option<Box<SettleCore>>>,
     put_back: Condvar,
 }
 
 impl Slot {
     fn lock(&self) -> MutexGuard<'_, Option<Box<SettleCore>>> {
-        // Nobody panics while it holds it.
+        // Poisoning can be ignored: nothing panics while holding this lock.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The core, taken out. It is a value and no guard, as it is held from the beginning of a step to its end, and who simulates two
-/// threads in one does other things between them.
+/// The core, taken out of its slot. A value rather than a lock guard, because it is held from the beginning of a step
+/// to its end, and a simulator that runs both halves in one thread does other work in between.
 #[derive(Debug)]
 pub(crate) struct Held {
     core: Option<Box<SettleCore>>,
@@ -37,21 +37,21 @@ impl SharedCore {
         Self(Arc::new(Slot { core: Mutex::new(Some(Box::new(core))), put_back: Condvar::new() }))
     }
 
-    /// Takes the core out, once the other half has put it back.
+    /// Takes the core, waiting until the other half has put it back.
     pub(crate) fn take_out(&self) -> Held {
         let waiting = self.0.put_back.wait_while(self.0.lock(), |core| core.is_none());
         let core = waiting.unwrap_or_else(PoisonError::into_inner).take();
         Held { core, slot: self.0.clone() }
     }
 
-    /// True while somebody holds it.
+    /// Returns true if one of the halves holds the core.
     pub(crate) fn is_out(&self) -> bool {
         self.0.lock().is_none()
     }
 }
 
 impl Held {
-    /// Puts the core back, after something that has come to this: what was done is shown, or the store has ended.
+    /// Puts the core back after a step: success makes the step's effects visible, an error ends the store.
     pub(crate) fn put_back<T>(mut self, result: Result<T, Trouble>) -> Result<T, StoreError> {
         match result {
             Ok(done) => {
@@ -80,7 +80,8 @@ impl DerefMut for Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let Some(core) = self.core.take() else { return };
-        // Dropped in the middle, by a panic or with the process that it is of: what it would go on from is not what is shown.
+        // Dropped in the middle of a step, by a panic or because its process ended. The core is ahead of what others
+        // see, so the store must end.
         if core.has_more_to_show() {
             core.shared.end();
         }

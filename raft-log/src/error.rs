@@ -1,325 +1,326 @@
-//! What can go wrong, with the facts: one enum an operation.
+//! The errors of the log, one enum for each operation.
 
 use std::io;
 use std::path::PathBuf;
 
 use raftkit_core::{ClusterId, DecodeError, LogId, LogIndex, NodeId, StoreId, Term};
 
-/// What is wrong with what the file holds. Damage is reported, never skipped.
+/// Damage in the content of a file. Damage is reported, never skipped.
 #[derive(Debug, thiserror::Error)]
 pub enum Damage {
-    /// The file is empty: it is made under another name, so that it never is.
+    /// The file is empty. Files are created under a temporary name, so a sound one never is.
     #[error("the file is empty")]
     Empty,
-    /// A record is not there.
+    /// A record is missing.
     #[error("the record {record} is missing")]
     Missing {
-        /// Which.
+        /// Name of the record.
         record: &'static str,
     },
     /// A record's checksum does not match.
     #[error("the record {record} (key {key}) does not match its checksum")]
     Checksum {
-        /// Which kind.
+        /// Name of the record.
         record: &'static str,
-        /// Its key: an index, or 0 where there is only one.
+        /// The record's key: an index, or 0 if there is only one such record.
         key: u64,
     },
-    /// A record's checksum matches, but it has not the shape that it should have.
+    /// A record's checksum matches, but its content is malformed.
     #[error("the record {record} (key {key}) has {got} bytes, which is not its shape")]
     Shape {
-        /// Which kind.
+        /// Name of the record.
         record: &'static str,
-        /// Its key: an index, or 0 where there is only one.
+        /// The record's key: an index, or 0 if there is only one such record.
         key: u64,
-        /// Its length.
+        /// The record's length, in bytes.
         got: usize,
     },
-    /// An entry's checksum does not match that of the run up to it.
+    /// An entry's checksum does not match. It covers the run up to and including the entry.
     #[error("entry {index} does not match its checksum")]
     EntryChecksum {
-        /// Which.
+        /// Index of the entry.
         index: LogIndex,
     },
-    /// A run of entries is too short or too long for what it says to hold.
+    /// The length of a run does not fit the entries that it claims to hold.
     #[error("the run of entries from {first} on has {got} bytes, which do not fit what it says to hold")]
     RunShape {
-        /// Its first index.
+        /// First index of the run.
         first: LogIndex,
-        /// Its length.
+        /// Length of the run, in bytes.
         got: usize,
     },
     /// Entries are missing.
     #[error("entry {wanted} is missing")]
     Hole {
-        /// The first one missing.
+        /// Index of the first missing entry.
         wanted: LogIndex,
     },
-    /// Terms in the log go back.
+    /// An entry has a lower term than the entry before it.
     #[error("entry {id} follows one of term {before}")]
     TermWentBack {
-        /// The entry.
+        /// Id of the entry.
         id: LogId,
-        /// The term before it.
+        /// Term of the entry before it.
         before: Term,
     },
-    /// What the log says of its ends, terms or memberships contradicts what it holds.
+    /// The stored ends, terms or memberships contradict the rest of the log.
     #[error("the log's records of its {what} contradict each other")]
     Contradiction {
-        /// What they are about.
+        /// Which of them contradict the log.
         what: &'static str,
     },
-    /// A payload or membership cannot be read.
+    /// A payload or membership cannot be decoded.
     #[error("the payload of entry {index} cannot be read")]
     Payload {
-        /// Of which entry; 0 for the base's membership.
+        /// Index of the entry; 0 for the base's membership.
         index: LogIndex,
-        /// Why.
+        /// Why decoding failed.
         source: DecodeError,
     },
-    /// Records of the journal are missing or do not match their checksums, though they were durable once.
+    /// Records of the journal that were once durable are missing or do not match their checksums.
     #[error(
         "records {first} to {last} of the journal are lost: they are missing, or do not match their checksums"
     )]
     Journal {
-        /// The first.
+        /// Sequence number of the first lost record.
         first: u64,
-        /// The last one of which there is a trace.
+        /// Highest sequence number of which there is any trace.
         last: u64,
     },
-    /// redb says that the file is damaged.
+    /// redb reports that the file is damaged.
     #[error("the database is damaged")]
     Database {
-        /// What it says.
+        /// The error that redb reported.
         source: Box<redb::Error>,
     },
     /// redb panicked, as it does on some damage.
     #[error("the database panicked: {message}")]
     Panicked {
-        /// What it said.
+        /// The panic message.
         message: String,
     },
 }
 
-/// Why a store could not be opened.
+/// Reasons why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The disk failed.
     #[error("{path} cannot be opened: the disk failed")]
     Disk {
-        /// What was touched.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// How it failed.
+        /// The disk's error.
         source: io::Error,
     },
-    /// Another process, or another store of this one, uses the folder.
+    /// Another process, or another store in this process, uses the folder.
     #[error("the folder {dir} is in use by another process")]
     Locked {
-        /// Which.
+        /// Path of the folder.
         dir: PathBuf,
     },
-    /// The folder is that of another node.
+    /// The folder belongs to another node.
     #[error("the log {path} belongs to node {found}, this is node {node}")]
     OtherNode {
-        /// The file.
+        /// Path of the file that names the other node.
         path: PathBuf,
-        /// Whose it is.
+        /// The node that the folder belongs to.
         found: NodeId,
-        /// Who wanted to open it.
+        /// The node that tried to open it.
         node: NodeId,
     },
-    /// The files of two folders were mixed.
+    /// The journal and the database are from different data folders.
     #[error(
         "the journal {journal} is of store {found}, the log beside it is of store {store}: the files of two data folders were mixed"
     )]
     OtherStore {
-        /// The journal.
+        /// Path of the journal.
         journal: PathBuf,
-        /// Whose it is.
+        /// The store that the journal belongs to.
         found: StoreId,
-        /// Whose the log is.
+        /// The store that the database belongs to.
         store: StoreId,
     },
-    /// A newer version has written it.
+    /// The log was written by a newer version.
     #[error("the log {path} has format {found}, this version reads up to {known}")]
     NewerFormat {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its format.
+        /// The log's format.
         found: u32,
-        /// The newest that is known here.
+        /// The newest format that this version reads.
         known: u32,
     },
-    /// It has lost what it had promised: the hard state, without which a node must not vote again.
+    /// The hard state is lost. Without it, the node could vote twice in one term, so it must not start.
     #[error(
         "{path} is damaged, and with it the hard state is lost: remove the data folder and let the node join anew"
     )]
     Damaged {
-        /// The file.
+        /// Path of the damaged file.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with the file.
         #[source]
         damage: Damage,
     },
-    /// redb failed, mostly because the disk did.
+    /// redb failed, usually because the disk did.
     #[error("the log {path} cannot be opened")]
     Database {
-        /// The file.
+        /// Path of the database.
         path: PathBuf,
-        /// How.
+        /// The error that redb reported.
         source: Box<redb::Error>,
     },
 }
 
-/// Why a store has ended. What became of the writes in the failed flush is unknown; those flushed before it are safe.
+/// Reasons why a store has ended. The fate of the writes in the failed flush is unknown; those of earlier flushes are
+/// safe.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It ended earlier, with another error. Nothing is ever tried again after a failed sync.
+    /// The store ended earlier, with another error. Nothing is retried after a failed sync.
     #[error("the log has ended with an earlier error; open it again")]
     Ended,
-    /// An entry does not follow the last one: a bug of the caller.
+    /// An entry does not follow the last one, which is a bug of the caller.
     #[error("entry {got} cannot be appended: the next index is {expected}")]
     Gap {
-        /// The index after the last.
+        /// Index after the last entry.
         expected: LogIndex,
-        /// The entry given.
+        /// Id of the rejected entry.
         got: LogId,
     },
-    /// An entry is of an earlier term than the one before it: a bug of the caller.
+    /// An entry has a lower term than the entry before it, which is a bug of the caller.
     #[error("entry {got} cannot be appended after {last}: terms never go back")]
     TermWentBack {
-        /// The last entry.
+        /// Id of the last entry.
         last: LogId,
-        /// The entry given.
+        /// Id of the rejected entry.
         got: LogId,
     },
-    /// An entry is too large.
+    /// An entry's payload exceeds the limit.
     #[error("the payload of entry {id} has {got} bytes, the limit is {max}")]
     EntryTooLarge {
-        /// Which.
+        /// Id of the entry.
         id: LogId,
-        /// Its length.
+        /// Length of the payload, in bytes.
         got: usize,
-        /// The limit.
+        /// Maximum length of a payload, in bytes.
         max: usize,
     },
-    /// A truncation reaches into what is compacted, and so was committed: a bug of the caller.
+    /// A truncation would remove compacted entries, which are committed: a bug of the caller.
     #[error("the log cannot be truncated from {from} on: it starts after {base}")]
     TruncatesBase {
-        /// The truncation.
+        /// First index to be truncated.
         from: LogIndex,
-        /// The log's base.
+        /// Base of the log.
         base: LogId,
     },
-    /// A compaction reaches beyond the last entry: a bug of the caller.
+    /// A compaction goes beyond the last entry, which is a bug of the caller.
     #[error("the log cannot be compacted up to {to}: it ends with {last}")]
     CompactsBeyondEnd {
-        /// The compaction.
+        /// Last index to be compacted.
         to: LogIndex,
-        /// The last entry.
+        /// Id of the last entry.
         last: LogId,
     },
-    /// What is on disk is damaged.
+    /// The data on disk is damaged.
     #[error("the log {path} is damaged")]
     Damaged {
-        /// The file.
+        /// Path of the damaged file.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with the file.
         #[source]
         damage: Damage,
     },
     /// The disk failed.
     #[error("a write to the journal {path} failed")]
     Disk {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// How it failed.
+        /// The disk's error.
         source: io::Error,
     },
-    /// redb failed, mostly because the disk did.
+    /// redb failed, usually because the disk did.
     #[error("a write to the log {path} failed")]
     Database {
-        /// The file.
+        /// Path of the database.
         path: PathBuf,
-        /// How.
+        /// The error that redb reported.
         source: Box<redb::Error>,
     },
-    /// One of the store's threads panicked: a bug.
+    /// One of the store's threads panicked, which is a bug.
     #[error("the thread {thread} panicked: {message}")]
     Panicked {
-        /// The thread's name.
+        /// Name of the thread.
         thread: &'static str,
-        /// What the panic said.
+        /// The panic message.
         message: String,
     },
 }
 
-/// Why a cluster could not be formed in a store.
+/// Reasons why a store could not be assigned to a cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum FormError {
     /// The store belongs to another cluster.
     #[error("the store belongs to cluster {present:032x}, it cannot join cluster {asked:032x}", present = .present.0, asked = .asked.0)]
     OtherCluster {
-        /// Its cluster.
+        /// The cluster that the store belongs to.
         present: ClusterId,
-        /// The one asked for.
+        /// The cluster asked for.
         asked: ClusterId,
     },
     /// The log is not empty, so it cannot be given a base.
     #[error("the log is not empty: it starts after {base} and ends with {last}")]
     NotEmpty {
-        /// Its base.
+        /// Base of the log.
         base: LogId,
-        /// Its last entry.
+        /// Id of the last entry.
         last: LogId,
     },
-    /// The store failed and has ended.
+    /// The store has ended.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Why a range could not be read. It is never taken for one that was compacted.
+/// Reasons why a range could not be read. A failed read is never mistaken for a compacted range.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The store was dropped.
     #[error("the log is closed")]
     Closed,
-    /// The log ends before.
+    /// The log ends before the range.
     #[error("entry {first} cannot be read: the log ends with {last}")]
     BeyondEnd {
-        /// The first index asked for.
+        /// First index asked for.
         first: LogIndex,
-        /// The last that the log holds.
+        /// Last index in the log.
         last: LogIndex,
     },
-    /// What is on disk is damaged.
+    /// The data on disk is damaged.
     #[error("entries {first} to {last} cannot be read: the log {file} is damaged")]
     Damaged {
-        /// The first index asked for.
+        /// First index asked for.
         first: LogIndex,
-        /// The last index asked for that the log should hold.
+        /// Last index asked for that the log should hold.
         last: LogIndex,
-        /// The file.
+        /// Path of the damaged file.
         file: PathBuf,
-        /// What is wrong.
+        /// What is wrong with the file.
         #[source]
         damage: Damage,
     },
-    /// redb failed, mostly because the disk did.
+    /// redb failed, usually because the disk did.
     #[error("entries {first} to {last} cannot be read from {file}")]
     Database {
-        /// The first index asked for.
+        /// First index asked for.
         first: LogIndex,
-        /// The last index asked for.
+        /// Last index asked for.
         last: LogIndex,
-        /// The file.
+        /// Path of the database.
         file: PathBuf,
-        /// How.
+        /// The error that redb reported.
         source: Box<redb::Error>,
     },
 }
 
-/// What a piece of work on the database came to, before it is known which operation it was for.
+/// Failure of work on the database, before it is mapped to the error of an operation.
 #[derive(Debug)]
 pub(crate) enum Trouble {
     Closed,
@@ -332,8 +333,8 @@ pub(crate) enum Trouble {
 impl<E: Into<redb::Error>> From<E> for Trouble {
     fn from(error: E) -> Self {
         let error: redb::Error = error.into();
-        // What has no magic number is no database: redb calls that invalid data. And no log was ever in another of redb's
-        // formats: where it reads one, the first byte of a commit slot is rotten.
+        // redb reports a file without its magic number as invalid data. No log ever had one of redb's other formats: if
+        // redb finds one, the first byte of a commit slot is rotten.
         let damaged = matches!(&error, redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_))
             || matches!(&error, redb::Error::Io(io) if io.kind() == io::ErrorKind::InvalidData);
         let source = Box::new(error);

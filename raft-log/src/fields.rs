@@ -1,10 +1,10 @@
-//! Takes bytes apart, field by field. All numbers are little-endian.
+//! Decodes bytes field by field. All numbers are little-endian.
 
 use raftkit_core::{LogId, LogIndex, Term};
 
 use crate::error::Damage;
 
-/// The bytes of one record that are still to be read.
+/// The bytes of one record that are not decoded yet.
 #[derive(Debug)]
 pub(crate) struct Fields<'a> {
     record: &'static str,
@@ -14,17 +14,17 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The record's name is for errors.
+    /// Begins decoding `body`. `record` names the record in errors.
     pub(crate) fn new(record: &'static str, body: &'a [u8]) -> Self {
         Self { record, key: 0, len: body.len(), rest: body }
     }
 
-    /// As [`new`](Self::new), of the record with this key.
+    /// As [`new`](Self::new), for the record with this key.
     pub(crate) fn keyed(record: &'static str, key: u64, body: &'a [u8]) -> Self {
         Self { key, ..Self::new(record, body) }
     }
 
-    /// The error that says that the record is not what it should be.
+    /// Returns the error for a malformed record.
     pub(crate) fn shape(&self) -> Damage {
         Damage::Shape { record: self.record, key: self.key, got: self.len }
     }
@@ -61,7 +61,7 @@ impl<'a> Fields<'a> {
         self.take().map(u128::from_le_bytes)
     }
 
-    /// A length, of something that follows.
+    /// Decodes a `u32` length.
     pub(crate) fn len(&mut self) -> Result<usize, Damage> {
         let len = self.u32()?;
         usize::try_from(len).map_err(|_| self.shape())
@@ -79,7 +79,7 @@ impl<'a> Fields<'a> {
         self.flags(1).map(|flags| flags == 1)
     }
 
-    /// A byte of which no other bits than these are set.
+    /// Decodes a byte of flags in which only the bits of `known` may be set.
     pub(crate) fn flags(&mut self, known: u8) -> Result<u8, Damage> {
         let [flags] = self.take()?;
         if flags & !known == 0 { Ok(flags) } else { Err(self.shape()) }

@@ -1,4 +1,4 @@
-//! The half of a store that owns the journal: it takes writes and makes them durable, many with one sync.
+//! The half of a store that owns the journal: it makes many queued writes durable with one sync.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,73 +16,73 @@ use crate::shared::{Shared, Unsettled};
 use crate::state::LogState;
 use crate::tables::Identity;
 
-/// Takes writes and makes them durable, beside a [`Settler`](crate::Settler) on another thread.
+/// Queues writes and makes them durable, while a [`Settler`](crate::Settler) works on another thread.
 #[derive(Debug)]
 pub struct Flusher {
     shared: Arc<Shared>,
-    /// The other half, for when the journal is full.
+    /// The settling half's core, needed when the journal is full or a write is too large for it.
     core: SharedCore,
     journal: Journal,
     identity: Identity,
-    /// As of the last flush.
+    /// State of the log after the last flush.
     state: LogState,
     queue: Vec<Write>,
-    /// What is left of the flush under way, oldest first.
+    /// Groups of the flush under way that are not durable yet, oldest first.
     groups: VecDeque<Group>,
-    /// The last write of the flush under way.
+    /// Sequence number of the last write in the flush under way.
     flushes_to: Option<WriteSeq>,
 }
 
-/// Writes that go into one record, and how the log is after them.
+/// Writes that share one record, and the state of the log after them.
 #[derive(Debug)]
 struct Group {
     writes: Vec<Write>,
-    /// Of the last of them.
+    /// Sequence number of the group's last write.
     seq: WriteSeq,
-    /// The identity, where it changed.
+    /// The new identity, if this group changes it.
     identity: Option<Identity>,
     bytes: usize,
     hard_state: HardState,
     last: LogId,
-    /// Where the journal is with it, once redb holds what is too large for the ring.
+    /// Journal position after this group, set once redb holds a group that is too large for the ring.
     around: Option<Mark>,
 }
 
-/// One step of a flush: each makes something durable, and the next one relies on that.
+/// One step of a flush. Each step makes something durable that the next step relies on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// The ring is full: free some of it.
+    /// Free some of the full ring.
     Room,
-    /// Put what is too large for the ring into redb.
+    /// Write a group that is too large for the ring directly into redb.
     Around,
-    /// Write a record.
+    /// Write a record to the journal.
     Record,
 }
 
-/// A step that was begun: all that it asks of the disk is asked.
+/// A step whose disk calls have all been made, but whose effects are not visible yet.
 #[derive(Debug)]
 pub(crate) struct Begun {
-    /// The other half, as long as the step needs it.
+    /// The settling half's core, held for as long as the step needs it.
     held: Option<Held>,
-    /// The last write that is durable with it; none where it is not the end of any.
+    /// Last write that this step makes durable; `None` if the step completes no write.
     seq: Option<WriteSeq>,
-    /// What is in the journal with it.
+    /// The flush that this step adds to the journal, if any.
     result: Result<Option<Unsettled>, Trouble>,
 }
 
-/// How far a flush has come.
+/// Progress of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flushed {
-    /// There are more steps. All writes up to this one are durable, where that is news.
+    /// More steps follow. All writes up to the given one are durable; `None` if the step completed no write.
     More(Option<WriteSeq>),
-    /// All writes up to this one are durable; none where nothing was queued.
+    /// The flush is finished. All writes up to the given one are durable; `None` if nothing was queued.
     All(Option<WriteSeq>),
 }
 
-/// What a step has added to what is unsettled, in bytes of the journal.
+/// Growth of the unsettled part of the journal through one step, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Added {
-    /// What was unsettled right before.
+    /// Unsettled bytes right before the step.
     pub(crate) before: u64,
     pub(crate) bytes: u64,
 }
@@ -107,28 +107,29 @@ impl Flusher {
         }
     }
 
-    /// Whose log it is.
+    /// Returns the identity of the log: node, store, cluster and incarnation.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// What a node needs to start on what is flushed; `applied` is left at 0. Of no use once the store has ended.
+    /// Returns the state a node needs to start from what is flushed; `applied` is 0. Meaningless once the store has
+    /// ended.
     #[must_use]
     pub fn restored(&self) -> Restored {
         self.state.restored()
     }
 
-    /// A reader of what is flushed, for any thread.
+    /// Returns a reader of all flushed entries, usable from any thread.
     #[must_use]
     pub fn reader(&self) -> Reader {
         Reader::new(self.shared.clone())
     }
 
-    /// As [`Store::form`](crate::Store::form).
+    /// See [`Store::form`](crate::Store::form).
     ///
     /// # Errors
-    /// As there.
+    /// The same as those of [`Store::form`](crate::Store::form).
     pub fn form(&mut self, cluster: ClusterId, base: Base) -> Result<(), FormError> {
         self.shared.alive()?;
         match self.identity.cluster {
@@ -154,42 +155,43 @@ impl Flusher {
         self.flush()?;
         self.identity.cluster = Some(cluster);
         self.record_identity(vec![write])?;
-        // The witness names the cluster too: whatever else is lost, the node does not forget where it belongs.
+        // Write the witness, so that it names the cluster too: the node then knows its cluster whatever else is lost.
         Ok(self.witness()?)
     }
 
-    /// Writes down the identity as it is now, and with it these writes.
+    /// Makes the current identity durable in one flush with these writes.
     pub(crate) fn record_identity(&mut self, writes: Vec<Write>) -> Result<(), StoreError> {
         let result = self.group(writes, Some(self.identity));
         self.groups = self.shared.end_on_error(result)?;
         self.finish().map(drop)
     }
 
-    /// Takes a write, to be made durable by the next flush, after those taken before it.
+    /// Queues a write. The next flush makes it durable, after the writes queued earlier.
     pub fn queue(&mut self, write: Write) {
         self.queue.push(write);
     }
 
-    /// How many writes wait for a flush.
+    /// Returns the number of writes waiting for a flush.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.queue.len()
     }
 
-    /// Makes all queued writes durable, in order. They go into one record of the journal, with one sync, as long as they
-    /// fit into a quarter of it; more go into several. Each write is there as a whole after a crash, or not at all, and
-    /// none without those before it. Answers the last one's name; none when nothing was queued.
+    /// Makes all queued writes durable, in order, and returns the sequence number of the last; `None` if nothing was
+    /// queued. Writes that fit into a quarter of the journal share one record and one sync; more writes take several
+    /// records. After a crash each write is either completely there or not at all, and no write is there without those
+    /// before it.
     ///
-    /// Waits for redb when the journal is full, and for a write that is larger than a quarter of the journal.
+    /// Waits for redb if the journal is full, or if a write is larger than a quarter of the journal.
     ///
     /// # Errors
-    /// Any error ends the store. What became of these writes is unknown; earlier ones are safe.
+    /// Any error ends the store. The fate of these writes is then unknown; those of earlier flushes are safe.
     pub fn flush(&mut self) -> Result<Option<WriteSeq>, StoreError> {
         self.start()?;
         self.finish()
     }
 
-    /// Starts a flush of all that is queued. Nothing is written yet.
+    /// Starts a flush of all queued writes, without writing anything yet.
     pub(crate) fn start(&mut self) -> Result<(), StoreError> {
         self.shared.alive()?;
         let writes = std::mem::take(&mut self.queue);
@@ -208,7 +210,8 @@ impl Flusher {
         }
     }
 
-    /// True while the next step needs the other half's database and that has it: who begins the step now waits for it.
+    /// Returns true if the next step needs the database while the settling half holds it, so that beginning the step
+    /// would block.
     pub(crate) fn would_wait(&self) -> bool {
         matches!(self.step(), Some(Step::Room | Step::Around)) && self.core.is_out()
     }
@@ -225,15 +228,15 @@ impl Flusher {
         })
     }
 
-    /// Does the disk's part of the next step of the flush under way. Who reads, and who settles, sees nothing of it until it
-    /// [ends](Self::end); but what is too large for the ring is seen by readers at once.
+    /// Makes the disk calls of the next step. Readers and the settling half see its effects only after
+    /// [`end`](Self::end), except that readers see a group too large for the ring at once.
     pub(crate) fn begin(&mut self) -> Begun {
         let (held, result) = match self.shared.alive().map(|()| self.step()) {
             Err(error) => (None, Err(error.into())),
             Ok(None) => (None, Ok(None)),
             Ok(Some(Step::Room)) => {
                 let mut held = self.core.take_out();
-                // The other half may have freed some while this waited for it.
+                // The settling half may have made room while this one waited for the core.
                 let result = if self.step() == Some(Step::Room) { held.make_room() } else { Ok(()) };
                 (Some(held), result.map(|()| None))
             }
@@ -252,7 +255,7 @@ impl Flusher {
         Begun { held, seq: None, result }
     }
 
-    /// Ends a step that was [begun](Self::begin), once all that it has synced is durable.
+    /// Ends a step that was [begun](Self::begin), once everything it synced is durable.
     pub(crate) fn end(&mut self, begun: Begun) -> Result<(Flushed, Option<Added>), StoreError> {
         let flush = match begun.held {
             Some(held) => held.put_back(begun.result)?,
@@ -266,7 +269,7 @@ impl Flusher {
         Ok((if is_last { Flushed::All(self.flushes_to.take()) } else { Flushed::More(begun.seq) }, added))
     }
 
-    /// Checks writes, and groups them into records, before anything is written.
+    /// Checks all writes and groups them into records, before anything is written.
     fn group(&mut self, writes: Vec<Write>, identity: Option<Identity>) -> Result<VecDeque<Group>, Trouble> {
         let bytes_max = self.journal.record_bytes_max();
         let mut groups: VecDeque<Group> = VecDeque::new();
@@ -315,7 +318,8 @@ impl Flusher {
         self.journal.commit(mark).map_err(disk)
     }
 
-    /// Puts what is too large for the ring into redb at once; that it is there is what the journal's next record says.
+    /// Writes a group that is too large for the ring directly into redb. The journal's next record then states that
+    /// redb holds it.
     fn write_around(&mut self, core: &mut Held) -> Result<(), Trouble> {
         core.settle_all()?;
         let Some(group) = self.groups.front_mut() else { return Ok(()) };
@@ -324,13 +328,14 @@ impl Flusher {
         group.around = Some(mark);
         let (writes, bytes) = (std::mem::take(&mut group.writes), group.bytes);
         let flush = Unsettled { mark, writes, identity: group.identity, bytes: 0 };
-        // Readers must not take what redb holds from here on for what it held before.
+        // Change the view before redb changes, so that no reader takes new entries for the old ones at the same
+        // indexes.
         self.shared.show(&flush);
         core.settle_around(&flush, bytes as u64)
     }
 
-    /// Writes down beside the journal up to where it is, if that is not known there yet: a rotten last record can be told
-    /// from a torn one then. Call it when there has been nothing to flush for a moment; it costs a sync.
+    /// Updates the witness, which stands beside the ring, to the current journal position if necessary. A rotten last
+    /// record can then be told from a torn one. Costs a sync, so call it when no flush has happened for a moment.
     ///
     /// # Errors
     /// Any error ends the store.
@@ -339,14 +344,15 @@ impl Flusher {
         self.end(begun).map(drop)
     }
 
-    /// Does the disk's part of a [witness](Self::witness), as one step; not while a flush is under way.
+    /// Makes the disk calls of a [witness](Self::witness) as one step. Must not be called while a flush is under way.
     pub(crate) fn begin_witness(&mut self) -> Begun {
         Begun { held: None, seq: None, result: self.write_witness().map(|()| None) }
     }
 
     fn write_witness(&mut self) -> Result<(), Trouble> {
         self.shared.alive()?;
-        // One that is dropped in the middle of a flush has the state of after it, which no record holds.
+        // In the middle of a flush, `state` is already the state after it, which no record holds yet: write no witness
+        // then.
         if self.journal.wants_witness() && self.groups.is_empty() {
             let (hard_state, last) = (self.state.hard_state, self.state.last);
             let disk = |source| StoreError::Disk { path: self.shared.journal_path.clone(), source };
@@ -355,25 +361,25 @@ impl Flusher {
         Ok(())
     }
 
-    /// True when [`witness`](Self::witness) has something to do.
+    /// Returns true if [`witness`](Self::witness) has something to write.
     #[must_use]
     pub fn wants_witness(&self) -> bool {
         self.journal.wants_witness()
     }
 
-    /// What is flushed and not settled, in bytes of the journal.
+    /// Returns the size of the flushed writes that are not settled yet, in bytes of the journal.
     #[must_use]
     pub fn unsettled_bytes(&self) -> u64 {
         self.shared.unsettled_bytes()
     }
 
-    /// The weight of the entries in memory, in bytes.
+    /// Returns the weight of the entries in memory, in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.shared.view().bytes()
     }
 
-    /// The journal's length in bytes.
+    /// Returns the journal's length in bytes.
     #[must_use]
     pub(crate) fn journal_bytes(&self) -> u64 {
         self.journal.file_bytes()
@@ -392,7 +398,7 @@ fn check_sizes(write: &Write) -> Result<(), StoreError> {
 
 impl Drop for Flusher {
     fn drop(&mut self) {
-        // Serves the next opening only.
+        // Ignore errors: this witness only helps the next opening.
         let _ = self.witness();
     }
 }

@@ -1,5 +1,5 @@
-//! What the thread that flushes does, without the thread: [`Writer`](crate::Writer) gives it one, a simulator an event for each
-//! beginning and each end.
+//! The work of the flushing thread, without the thread. [`Writer`](crate::Writer) runs it on a thread; a simulator
+//! makes the beginning and the end of each step an event.
 
 use std::time::Duration;
 
@@ -10,36 +10,37 @@ use crate::flusher::{Begun, Flushed, Flusher};
 use crate::schedule::{FlushChore, FlushSchedule, Next, Nudge};
 use crate::writer::Written;
 
-/// A [`Flusher`] with its schedule: [take](Self::take) what is to be written, ask what comes [next](Self::next), do it from its
-/// [beginning](Self::begin) to its [end](Self::end), and so on. Times are durations since any fixed moment.
+/// A [`Flusher`] with its schedule. The driver loops: [`take`](Self::take) waiting writes, ask for the
+/// [`next`](Self::next) step, [`begin`](Self::begin) it and [`end`](Self::end) it. Times are durations since an
+/// arbitrary fixed moment.
 #[derive(Debug)]
 pub struct Flushing {
     flusher: Flusher,
     schedule: FlushSchedule,
-    /// How many writes were taken since the last flush was started.
+    /// Number of writes taken since the last flush started.
     waiting: usize,
-    /// The flush under way, or why it is refused.
+    /// The flush under way, or the reason why it was refused.
     under_way: Option<Result<(), StoreError>>,
     step: Option<(FlushChore, Result<Begun, StoreError>)>,
 }
 
-/// What the end of a step of the flushing half brings.
+/// Result of a step of the flushing half.
 #[derive(Debug)]
 pub struct FlushEnd {
-    /// What is to be reported. After a [failure](Written::Failed) the half is to be dropped.
+    /// The report for the caller. After a [failure](Written::Failed) this half must be dropped.
     pub written: Option<Written>,
-    /// Whether the settling half is to be woken: after the report.
+    /// Whether to wake the settling half, once `written` is reported.
     pub nudge: Nudge,
 }
 
 impl Flushing {
-    /// A half in which nothing is queued and nothing was flushed for long.
+    /// Creates a half with nothing queued that has been quiet for a long time.
     #[must_use]
     pub fn new(flusher: Flusher) -> Self {
         Self { flusher, schedule: FlushSchedule::default(), waiting: 0, under_way: None, step: None }
     }
 
-    /// Takes as many of these writes as go into the next flush, in order, and no more from the iterator.
+    /// Takes writes in order, as many as fit into the next flush, and leaves the rest in the iterator.
     pub fn take(&mut self, writes: impl Iterator<Item = Write>) {
         for write in writes.take(self.schedule.room(self.waiting)) {
             self.flusher.queue(write);
@@ -47,7 +48,8 @@ impl Flushing {
         }
     }
 
-    /// What is to be done next; not in the middle of a step. A flush of several records goes on until all of it is durable.
+    /// Returns the next action. Must not be called between the beginning and the end of a step. A flush of several
+    /// records continues until all of them are durable.
     #[must_use]
     pub fn next(&mut self, now: Duration) -> Next<FlushChore> {
         let waiting = self.waiting + usize::from(self.under_way.is_some());
@@ -59,13 +61,13 @@ impl Flushing {
         next
     }
 
-    /// True while the next step of a flush needs what the settling half has: who begins it now waits for that to end its chore.
+    /// Returns true if the next step needs the settling half's database and would block until that half ends its chore.
     #[must_use]
     pub fn would_wait(&self) -> bool {
         self.flusher.would_wait()
     }
 
-    /// Begins a step: asks the disk for all that it takes. What it does is not seen by others before its [end](Self::end).
+    /// Begins a step by making all its disk calls. Others see its effects only after [`end`](Self::end).
     pub fn begin(&mut self, chore: FlushChore) {
         let begun = match chore {
             FlushChore::Flush => self.under_way.take().unwrap_or(Ok(())).map(|()| self.flusher.begin()),
@@ -74,7 +76,7 @@ impl Flushing {
         self.step = Some((chore, begun));
     }
 
-    /// Ends the step that was begun, once all that it has synced is durable.
+    /// Ends the step once everything it synced is durable.
     pub fn end(&mut self, now: Duration) -> FlushEnd {
         let mut end = FlushEnd { written: None, nudge: Nudge::Leave };
         let Some((chore, begun)) = self.step.take() else { return end };
@@ -88,7 +90,8 @@ impl Flushing {
         match (chore, flushed) {
             (FlushChore::Witness, Flushed::More(_) | Flushed::All(_)) => {}
             (FlushChore::Flush, Flushed::More(seq)) => {
-                // Not only in the end: to whoever waits, a disk that has much to do is not stuck.
+                // Report each record of a long flush: a caller that hears nothing until the end takes a busy disk for a
+                // stuck one.
                 end.written = seq.map(Written::Persisted);
                 self.under_way = Some(Ok(()));
             }
@@ -100,7 +103,7 @@ impl Flushing {
         end
     }
 
-    /// The half itself, to look at.
+    /// Returns the flusher, for inspection.
     #[must_use]
     pub fn flusher(&self) -> &Flusher {
         &self.flusher

@@ -1,7 +1,8 @@
-//! Fuzz of every decoder of what is on disk: random changes of sound bytes, with checksums that do not hold and with
-//! checksums made to hold. No panic, no allocation beyond the input, and what is accepted is what it says.
+//! Fuzzes every decoder of on-disk data: random changes of valid bytes, both with broken checksums and with checksums
+//! recomputed to match. A decoder must not panic, must not allocate more than the input justifies, and must decode
+//! accepted bytes correctly.
 //!
-//! `FUZZ=<executions>` sets how many of each; `FUZZ_SEED` another start.
+//! `FUZZ=<executions>` sets the number of executions of each target; `FUZZ_SEED` selects another seed.
 
 #![allow(clippy::expect_used, reason = "test")]
 
@@ -19,7 +20,7 @@ use crate::tables::{
     decode_term, encode_ends, encode_hard_state, encode_identity, encode_mark,
 };
 
-/// A small generator: its draws are the same everywhere.
+/// A small random number generator whose output is the same on every platform.
 struct Random(u64);
 
 impl Random {
@@ -35,7 +36,7 @@ impl Random {
         usize::try_from(self.next() % end.max(1) as u64).expect("it is below a usize")
     }
 
-    /// Changes bytes in one to four ways.
+    /// Changes the bytes in one to four ways.
     fn change(&mut self, bytes: &mut Vec<u8>) {
         for _ in 0..=self.below(4) {
             let at = self.below(bytes.len() + 1);
@@ -47,7 +48,7 @@ impl Random {
                     bytes.extend((0..more).map(|n| u8::try_from(n % 251).expect("it is below 251")));
                 }
                 3 => {
-                    // Numbers at the edges are where lengths and counts go wrong.
+                    // Extreme numbers are what breaks lengths and counts.
                     let edges = [0, 1, u64::MAX, u64::MAX - 1, u64::from(u32::MAX), 1 << 31, 1 << 63];
                     let number = edges[self.below(edges.len())].to_le_bytes();
                     let end = bytes.len().min(at + [1, 4, 8][self.below(3)]);
@@ -107,7 +108,7 @@ fn run() -> (u64, Vec<u8>) {
     run.finish()
 }
 
-/// A sealed record of everything that there is.
+/// Builds a sealed record that has every kind of part.
 fn record(change: impl FnOnce(&mut Encoder)) -> Vec<u8> {
     let mut encoder = Encoder::default();
     encoder.begin(&HardState { term: Term(3), ..HardState::default() }, LogId::new(3, 3));
@@ -179,7 +180,7 @@ fn a_witness_of_any_bytes() {
     let sound = witness.encode();
     fuzz(std::slice::from_ref(&sound), |bytes| {
         let found = Witness::decode(bytes);
-        // The format stands outside of the checksum.
+        // The checksum does not cover the format.
         let same = bytes.len() >= sound.len() && bytes[..4] == sound[..4] && bytes[8..512] == sound[8..];
         assert_eq!(found.is_some(), same);
         let _ = Witness::newest(bytes);
@@ -192,7 +193,7 @@ fn a_record_of_any_bytes_whose_checksum_does_not_hold() {
     fuzz(std::slice::from_ref(&sound), |bytes| {
         let _ = claimed_seq(bytes);
         if let Some(sealed) = Sealed::find(bytes, salt(&identity())) {
-            // What is behind its end does not matter.
+            // Bytes after the record's end do not matter.
             let ends = sealed.open().expect("it is the sound one");
             assert_eq!(ends.last, LogId::new(3, 3));
         }

@@ -1,16 +1,19 @@
-//! Gives space back: copies the database into a new file, step by step, which then takes the old one's name.
+//! Gives space back to the file system: copies the database step by step into a new file, which then replaces the old
+//! one.
 //!
-//! redb uses freed pages again, but its file gets shorter only where its end happens to be free. A copy is made aside, so a
-//! crash at any moment leaves the old file or the whole new one, and so that a disk without space for it only puts it off:
+//! redb reuses freed pages, but shortens its file only if pages at the end happen to be free. The copy is a separate
+//! file. A crash at any moment therefore leaves either the old file or the complete new one, and a disk without space
+//! for the copy only postpones it:
 //!
 //! ```text
 //!   log.redb.new: runs, a step at a time ---> the small tables ---> a second commit ---> closed, synced ---> renamed ---> a third
 //!   log.redb:     settled on meanwhile; what is appended is copied in later steps, a cut gives the copy up
 //! ```
 //!
-//! redb falls back by one commit where the newest is rotten, silently, and that commit must hold all of the log. Before the
-//! second commit it would be one from before the last step. After the closing it would be one that misses the pages at the
-//! file's end which the closing cut off; the third commit, once the file is open again, leaves the closing's own to fall back to.
+//! If redb's newest commit is rotten, redb silently falls back to the commit before, which must therefore hold the
+//! complete log too. Hence three commits. Without the second, redb would fall back to a commit from before the last
+//! copy step. Closing makes a commit of its own and cuts off free pages at the end of the file, which the commit before
+//! it still refers to; the third commit, after reopening, makes the closing's commit the one to fall back to.
 
 use std::io;
 use std::path::PathBuf;
@@ -24,10 +27,11 @@ use crate::recovery::{FILE, FILE_IN_THE_MAKING, database};
 use crate::shared::close_unwritten;
 use crate::tables::{MEMBERSHIPS, META, RUNS, TERMS};
 
-/// One step copies about this many bytes, and syncs them. Syncs of the journal wait behind it.
+/// Approximate size of one copy step, in bytes. The step syncs what it copied, and syncs of the journal wait behind
+/// that.
 const STEP_BYTES: usize = 1 << 20;
 
-/// Where a log's database is, and how its copies are opened.
+/// Location of a log's database, and the settings for opening copies of it.
 #[derive(Debug)]
 pub(crate) struct Home {
     pub(crate) disk: Arc<dyn Disk>,
@@ -36,30 +40,30 @@ pub(crate) struct Home {
     pub(crate) slack: Slack,
 }
 
-/// What a step has come to.
+/// Result of a copy step.
 pub(crate) enum Copied {
-    /// There is more.
+    /// More steps follow.
     Some,
-    /// The copy has taken the old file's name and is open.
+    /// The copy has replaced the old file and is open.
     All(Database, Arc<dyn DiskFile>),
-    /// There is no space for it, or it cannot keep up with what comes.
+    /// The disk has no space for the copy, or the copy cannot keep up with new writes.
     GivenUp,
 }
 
-/// A copy in the making.
+/// A copy under way.
 #[derive(Debug)]
 pub(crate) struct Copy {
     database: Database,
     file: Arc<dyn DiskFile>,
-    /// Runs with a lower key are copied.
+    /// Key of the next run to copy; all runs with lower keys are copied.
     next: u64,
-    /// What may be copied yet, in bytes: a copy that becomes as long as the file gains nothing. Under a load that compacts more in
-    /// the time of a step than the step copies it would go on for ever.
+    /// Bytes that may still be copied. A copy as long as the old file gains nothing, and under a load that compacts
+    /// faster than a step copies it would never end.
     left: u64,
 }
 
 impl Home {
-    /// Whether the database of this file's length is worth a copy, and whether there is space for one.
+    /// Returns whether a copy would save enough of this file's length, and the disk has space for it.
     pub(crate) fn is_worth_a_copy(&self, file_bytes: u64, database: &Database) -> Result<bool, Trouble> {
         if !self.slack.may_be_much(file_bytes) {
             return Ok(false);
@@ -72,7 +76,7 @@ impl Home {
             && self.slack.has_room(self.disk.free_bytes(&self.dir)?, live))
     }
 
-    /// Begins a copy; none where there is no space for it.
+    /// Begins a copy; returns `None` if the disk has no space for it.
     pub(crate) fn begin(&self, file_bytes: u64) -> Result<Option<Copy>, Trouble> {
         none_if_full(self.try_to_begin(file_bytes))
     }
@@ -84,12 +88,12 @@ impl Home {
         Ok(Copy { database, file, next: 0, left: file_bytes })
     }
 
-    /// Removes a copy that was not finished, if there is one.
+    /// Removes an unfinished copy, if there is one.
     pub(crate) fn remove_left_over(&self) -> io::Result<()> {
         self.disk.remove_if_there(&self.dir.join(FILE_IN_THE_MAKING))
     }
 
-    /// Copies some more from `old`, which must not change meanwhile.
+    /// Copies some more of `old`, which must not change meanwhile.
     pub(crate) fn step(&self, copy: &mut Option<Copy>, old: &Database) -> Result<Copied, Trouble> {
         let Some(mut current) = copy.take() else { return Ok(Copied::GivenUp) };
         let txn = old.begin_read()?;
@@ -117,18 +121,18 @@ impl Home {
             self.remove_left_over()?;
             return Ok(Copied::GivenUp);
         }
-        // From here on the copy is the log: an error leaves it unknown which file the next opening finds, and ends the
-        // store. Both hold the same, so either will do.
+        // The copy is now the log. An error here ends the store, because it is unknown which file the next opening will
+        // find. Both hold the same log, so either is fine.
         self.disk.sync_dir(&self.dir)?;
         let database = database(RedbFile::new(file.clone()), self.cache_bytes, false)?;
-        // The third commit: see the top of this file.
+        // The third commit; see the module documentation.
         database.begin_write()?.commit()?;
         Ok(Copied::All(database, file))
     }
 
     /// Drops a copy and removes its file.
     pub(crate) fn give_up(&self, copy: Copy) -> io::Result<()> {
-        // Nobody reads it again: closing it in order would only write.
+        // Nobody reads the copy again, so an orderly close would only cost writes.
         close_unwritten(Some(copy.database));
         self.remove_left_over()
     }
@@ -162,7 +166,7 @@ impl Copy {
     }
 }
 
-/// Copies all but the runs, commits twice, and closes the copy, which cuts off what is free at its end.
+/// Copies everything except the runs, commits twice, and closes the copy, which cuts off free pages at its end.
 fn copy_the_rest(old: &ReadTransaction, new: Database) -> Result<(), Trouble> {
     let txn = new.begin_write()?;
     copy_table(old, &txn, TERMS)?;
@@ -186,7 +190,7 @@ fn copy_table<K: Key + 'static, V: Value + 'static>(
     Ok(())
 }
 
-/// None where the disk has no space.
+/// Turns "disk full" into `None`.
 fn none_if_full<T>(result: Result<T, Trouble>) -> Result<Option<T>, Trouble> {
     match result {
         Ok(done) => Ok(Some(done)),

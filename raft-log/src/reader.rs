@@ -1,4 +1,4 @@
-//! Reads ranges of the log, from any thread, beside the store's writes.
+//! Reads ranges of the log from any thread, concurrently with the store's writes.
 
 use std::sync::Arc;
 
@@ -18,34 +18,34 @@ pub struct Reader {
     shared: Arc<Shared>,
 }
 
-/// What the log holds of a range.
+/// Result of reading a range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadResult {
-    /// Consecutive entries from the first one asked for; at least that one.
+    /// Consecutive entries, starting with the first one asked for; never empty.
     Entries(Vec<Entry>),
-    /// The first one asked for is at or below the log's base.
+    /// The first entry asked for is at or below the log's base.
     Compacted,
 }
 
 /// A read under way.
 struct Taker {
-    /// The next entry to take.
+    /// Index of the next entry to take.
     next: LogIndex,
-    /// The last entry to take.
+    /// Index of the last entry to take.
     last: LogIndex,
     bytes_max: usize,
-    /// The weight of what was taken.
+    /// Weight of the entries taken, in bytes.
     bytes: usize,
-    /// The term of the last entry that was taken.
+    /// Term of the last entry taken.
     term: Term,
     entries: Vec<Entry>,
 }
 
-/// How a run was left.
+/// How reading a run ended.
 enum Taken {
-    /// At its end.
+    /// The run was read to its end.
     All,
-    /// Before, because the range or the bytes have come to theirs.
+    /// The read stopped inside the run, because the range or the byte limit was reached.
     Enough,
 }
 
@@ -54,13 +54,14 @@ impl Reader {
         Self { shared }
     }
 
-    /// Reads entries from `first` to `last`, both included, or to the end of the log if that comes earlier. Stops before
-    /// the entry with which the [weight](Entry::weight) of all would exceed `bytes_max`, but returns at least the first.
+    /// Reads the entries from `first` to `last`, both included, or to the end of the log if that comes first. Stops
+    /// before the entry with which the total [weight](Entry::weight) would exceed `bytes_max`, but always returns at
+    /// least one entry.
     ///
-    /// Every entry is checked against its checksum, and that none is missing between them.
+    /// Checks every entry's checksum, and that no entry is missing in between.
     ///
     /// # Errors
-    /// The log ends before `first`; what is on disk is damaged; the disk failed; the store was dropped.
+    /// The log ends before `first`; the data on disk is damaged; the disk failed; or the store was dropped.
     pub fn read(&self, first: LogIndex, last: LogIndex, bytes_max: usize) -> Result<ReadResult, ReadError> {
         loop {
             if self.shared.is_closed() {
@@ -68,7 +69,8 @@ impl Reader {
             }
             let generation = self.shared.view().generation();
             let result = self.read_once(first, last, bytes_max, generation);
-            // What was truncated or compacted meanwhile may have made it a mixture, or a hole: then it is read again.
+            // If entries were truncated or compacted meanwhile, the result may mix old and new entries or have a hole:
+            // read again.
             if self.shared.view().generation() == generation {
                 return result;
             }
@@ -91,7 +93,7 @@ impl Reader {
             entries: Vec::new(),
         };
         while taker.next <= taker.last {
-            // A step, as the log may have moved: what was in memory is in the database a moment later.
+            // Look up each step anew: entries that were in memory may have moved to the database meanwhile.
             let view = self.shared.view();
             let place = view.find(taker.next);
             let (end, changed) = (view.last(), view.generation() != generation);
@@ -113,7 +115,7 @@ impl Reader {
         Ok(ReadResult::Entries(taker.entries))
     }
 
-    /// Takes what the range wants of what is in the database, at most up to `to`.
+    /// Takes the entries of the range that the database holds, up to index `to`.
     fn take_from_database(
         &self,
         taker: &mut Taker,
@@ -140,7 +142,7 @@ impl Taker {
         let start = runs.range(..=self.next.0)?.next_back().ok_or(hole)??.0.value();
         for run in runs.range(start..=self.last.0)? {
             let (key, value) = run?;
-            // The run that the range starts in may begin before it; each further one begins where the last has ended.
+            // Only the first run may begin before the wanted index; every other run begins right after the one before.
             if key.value() > self.next.0 {
                 return Err(Damage::Hole { wanted: self.next }.into());
             }
@@ -152,7 +154,7 @@ impl Taker {
         if self.next <= self.last { Err(Damage::Hole { wanted: self.next }.into()) } else { Ok(Taken::All) }
     }
 
-    /// Takes what the range wants of entries in memory, the first of which is the next one.
+    /// Takes the wanted entries from memory; the first one given is the next one wanted.
     fn take_entries(&mut self, entries: &[Entry]) -> Taken {
         for entry in entries {
             let weight = entry.weight();
@@ -175,7 +177,7 @@ impl Taker {
         self.next = id.index.next();
     }
 
-    /// Takes what the range wants of one run.
+    /// Takes the wanted entries of one run.
     fn take_run(&mut self, key: u64, run: &[u8]) -> Result<Taken, Damage> {
         let mut cursor = RunCursor::new(key, run)?;
         let mut wanted: Vec<RawEntry> = Vec::new();
@@ -187,7 +189,8 @@ impl Taker {
             let weight = entry.weight();
             let any = !self.entries.is_empty() || !wanted.is_empty();
             if !self.wants(entry.id.index, weight, any) {
-                // The range may go on in memory; only what weighs too much ends it.
+                // The end of the database's part does not end the read, since the range may continue in memory; the
+                // byte limit does.
                 taken = if entry.id.index > self.last { Taken::All } else { Taken::Enough };
                 break;
             }
@@ -197,7 +200,7 @@ impl Taker {
             self.took(entry.id, weight);
             wanted.push(entry);
         }
-        // One copy for all of them, out of redb's page; the payloads share it.
+        // Copy all payloads out of redb's page at once. They share that copy.
         if let (Some(first), Some(last)) = (wanted.first(), wanted.last()) {
             let from = first.payload.start;
             let buffer = Bytes::copy_from_slice(&run[from..last.payload.end]);
@@ -220,7 +223,7 @@ mod tests {
     use crate::codec::RunBuilder;
     use crate::{OpenOptions, Store};
 
-    /// A store with runs 1 to 2, 3 to 4 and 5 to 6, after something was done to them behind its back.
+    /// A store with the runs 1-2, 3-4 and 5-6, after `spoil` changed the table of runs.
     fn spoiled(spoil: impl FnOnce(&mut redb::Table<'_, u64, &'static [u8]>)) -> Store {
         let disk = Arc::new(SimulatedDisk::new(0));
         let options = OpenOptions { tail_bytes: 0, ..OpenOptions::new(NodeId(1), StoreId(1)) };

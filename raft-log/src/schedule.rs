@@ -1,98 +1,101 @@
-//! Decides what a log does and when, for each of its two halves. It is pure: the time comes in, and what is to be done goes out.
-//! The halves ask it ([`Flushing`](crate::Flushing), [`Settling`](crate::Settling)), whether threads drive them or a simulator.
+//! Schedules of the two halves: what each does next, and when. Pure functions of the time and of what happened, so that
+//! [`Flushing`](crate::Flushing) and [`Settling`](crate::Settling) behave alike under threads and in a simulator.
 
 use std::time::Duration;
 
-/// At most this many writes go into one flush, so that the first of them need not wait for all.
+/// Maximum number of writes in one flush. Without a limit, the first write of a long queue would wait until all are
+/// written.
 const WRITES_MAX: usize = 4096;
-/// Without a flush for this long the witness is brought up to date.
+/// The witness is updated when no flush has happened for this long.
 const WITNESS_AFTER: Duration = Duration::from_millis(20);
-/// What is flushed is settled at the latest after this time: the fewer transactions, the better.
+/// Longest time between a flush and its settling. Settling later means fewer redb transactions.
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
-/// This much unsettled, in bytes of the journal, is settled at once.
+/// Settle at once when this many bytes of the journal are unsettled.
 const SETTLE_BYTES: u64 = 1 << 20;
-/// Without a flush for this long the log is quiet: a step that gives space back is in nobody's way.
+/// The log counts as quiet when no flush has happened for this long; giving space back then delays no flush.
 const QUIET_AFTER: Duration = Duration::from_millis(20);
-/// A look or a step that gives space back waits for quiet no longer than this: under a load that never pauses a copy comes
-/// to its end as well, at one step a second.
+/// Longest time that a due look or copy step waits for the log to become quiet. Under a load that never pauses, a copy
+/// therefore still finishes, at one step a second.
 const OVERDUE_AFTER: Duration = Duration::from_secs(1);
-/// Between two looks at whether there is space to give back: a look reads the database's tree.
+/// Shortest time between two checks for space to give back, because each check reads the database's tree.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(10);
-/// Between two copies, and between a copy that was given up and the next try.
+/// Shortest time between two copies, also after a copy that was given up.
 const COPY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// Something that the flushing half does: one bounded step.
+/// One bounded step of the flushing half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlushChore {
-    /// Make what is queued durable.
+    /// Makes the queued writes durable.
     Flush,
-    /// Bring the witness up to date.
+    /// Brings the witness up to date.
     Witness,
 }
 
-/// Something that the settling half does: one bounded step.
+/// One bounded step of the settling half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chore {
-    /// Move the oldest of what is flushed into redb. That frees some of what is compacted, too.
+    /// Moves the oldest flushed writes into redb, and frees some compacted entries in the same transaction.
     Settle,
-    /// Free some of what is compacted.
+    /// Frees some compacted entries.
     Compact,
-    /// Look whether the database's file is much larger than what is in it, and if so copy some of it into a new file.
+    /// Checks whether the database file is much larger than its content, and if so copies some of the content into a
+    /// new file.
     GiveBack,
 }
 
-/// What a chore has come to.
+/// Result of a chore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// It is done.
+    /// The chore is finished.
     Done,
-    /// There is more of the same.
+    /// The chore has more steps to do.
     More,
     /// There was nothing to do.
     Nothing,
-    /// It was given up, and is to be tried again later: there is no space for it, or too much was changed meanwhile.
+    /// The chore was given up and will be tried again later: the disk has no space for it, or too much changed
+    /// meanwhile.
     Postponed,
 }
 
-/// What a half is to do next.
+/// Next action of a half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next<C> {
-    /// This, now.
+    /// Do this chore now.
     Do(C),
-    /// Nothing until this moment, or until it is woken before: by a write, or by a [nudge](Nudge).
+    /// Wait until this time, or until woken by a write or by a [nudge](Nudge).
     At(Duration),
-    /// Nothing until it is woken.
+    /// Wait until woken.
     WhenWoken,
 }
 
-/// Whether the settling half is to be woken after a flush.
+/// Whether a flush must wake the settling half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nudge {
-    /// It may sleep without knowing of what there is to settle.
+    /// Wake the settling half: it may be asleep, unaware that there is something to settle.
     Wake,
-    /// It knows when to look.
+    /// Leave the settling half alone: it knows when to look next.
     Leave,
 }
 
-/// Decides what the flushing half does next. Times are durations since any fixed moment.
+/// Schedule of the flushing half. Times are durations since an arbitrary fixed moment.
 ///
 /// ```text
 ///   queued ---- at once ----> flush ---- 20 ms without another ----> witness
 /// ```
 #[derive(Debug, Default)]
 pub struct FlushSchedule {
-    /// When something was flushed last.
+    /// Time of the last flush.
     flushed_at: Duration,
 }
 
 impl FlushSchedule {
-    /// How many more writes go into the next flush, where this many are queued.
+    /// Returns how many more writes fit into the next flush when `queued` are already taken.
     #[must_use]
     pub fn room(&self, queued: usize) -> usize {
         WRITES_MAX.saturating_sub(queued)
     }
 
-    /// What to do next: what waits to be durable comes before the witness.
+    /// Returns the next action. Queued writes come before the witness, because callers wait for them.
     #[must_use]
     pub fn next(&self, now: Duration, queued: usize, wants_witness: bool) -> Next<FlushChore> {
         let witness_at = self.flushed_at + WITNESS_AFTER;
@@ -104,25 +107,28 @@ impl FlushSchedule {
         }
     }
 
-    /// Takes note of a flush that has ended.
+    /// Records the end of a flush.
     pub fn flushed(&mut self, now: Duration) {
         self.flushed_at = now;
     }
 
-    /// Whether to wake the other half after a record was flushed: of how many bytes of the journal, and how many were unsettled
-    /// right before. Not each time, as waking a thread costs more than the flush itself takes of the processor.
+    /// Decides whether to wake the settling half after a record of `bytes` bytes was flushed, with `unsettled_before`
+    /// bytes unsettled right before. Not every flush wakes it, because waking a thread costs more processor time than
+    /// the flush itself.
     #[must_use]
     pub fn nudge(unsettled_before: u64, bytes: u64) -> Nudge {
-        // Where all was settled the other half sleeps, and where this makes it much to be settled it sleeps for too long. Else it
-        // knows when to look. What was unsettled when the flush began does not tell: that may be settled meanwhile.
+        // Wake it for the first unsettled record, when it sleeps without a deadline, and for the record that crosses
+        // the threshold, when its deadline of one second is too late. `unsettled_before` must be read at the end of the
+        // flush: the value at its start is stale if a settling finished meanwhile, and a needed wake-up would be
+        // missed.
         let is_first = unsettled_before == 0;
         let makes_much = unsettled_before < SETTLE_BYTES && unsettled_before + bytes >= SETTLE_BYTES;
         if is_first || makes_much { Nudge::Wake } else { Nudge::Leave }
     }
 }
 
-/// Decides when to give space back: after a change, in quiet moments, and not too often. Times are durations since any fixed
-/// moment.
+/// Schedule for giving space back: after a change, when the log is quiet, and not too often. Times are durations since
+/// an arbitrary fixed moment.
 ///
 /// ```text
 ///   changed ---> look, at most every 10 s ---> copy step by step ---> rest for 60 s
@@ -134,36 +140,36 @@ pub struct GiveBackPace {
     giving: Giving,
 }
 
-/// How far giving space back is.
+/// Progress of giving space back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Giving {
-    /// Nothing has changed since the last look. No other look before this moment.
+    /// Nothing has changed since the last check. The next check happens at `again` at the earliest.
     Looked { again: Duration },
-    /// Something has changed. Not before this moment.
+    /// Something has changed. The next check happens at `from` at the earliest.
     Wanted { from: Duration },
-    /// A copy is under way; the last step ended then.
+    /// A copy is under way.
     Copying {
-        /// When that was.
+        /// Time at which the last copy step ended.
         stepped: Duration,
-        /// Something has changed since the copy was begun: it is looked at again.
+        /// Something has changed since the copy began, so another check follows the copy.
         changed: bool,
     },
 }
 
 impl Default for GiveBackPace {
-    /// Of a database that was just opened: there may be space to give back.
+    /// Starts as if something had changed: a database just opened may have space to give back.
     fn default() -> Self {
         Self { busy_at: Duration::ZERO, giving: Giving::Wanted { from: Duration::ZERO } }
     }
 }
 
 impl GiveBackPace {
-    /// Takes note of other work that was done at this moment.
+    /// Records that other work was done at this time, so the log is not quiet.
     pub fn busy(&mut self, now: Duration) {
         self.busy_at = now;
     }
 
-    /// Takes note of a change of what is stored.
+    /// Records a change of the stored data.
     pub fn changed(&mut self) {
         match &mut self.giving {
             Giving::Looked { again } => self.giving = Giving::Wanted { from: *again },
@@ -172,20 +178,20 @@ impl GiveBackPace {
         }
     }
 
-    /// When the next step is due if nothing happens before; none while there is nothing to do.
+    /// Returns when the next step is due if nothing else happens; `None` while there is nothing to do.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
         let from = self.from()?;
         Some((self.busy_at + QUIET_AFTER).max(from).min(from + OVERDUE_AFTER))
     }
 
-    /// True when the next step has waited for quiet for too long: it comes before everything else.
+    /// Returns true if the next step has waited too long for a quiet moment and must come before other chores.
     #[must_use]
     pub fn is_overdue(&self, now: Duration) -> bool {
         self.from().is_some_and(|from| now >= from + OVERDUE_AFTER)
     }
 
-    /// Takes note of a step that has ended.
+    /// Records the end of a step.
     pub fn did(&mut self, now: Duration, progress: Progress) {
         let changed = matches!(self.giving, Giving::Copying { changed: true, .. });
         self.giving = match progress {
@@ -207,27 +213,27 @@ impl GiveBackPace {
     }
 }
 
-/// Decides what the settling half does next. Times are durations since any fixed moment.
+/// Schedule of the settling half. Times are durations since an arbitrary fixed moment.
 ///
 /// ```text
 ///   flushed ---- 1 MiB, or 1 s ----> settle until all is ----> compact until done ----> give space back
 /// ```
 ///
-/// What is compacted and not freed has a bound under any load: a settling that adds so many bytes frees twice as many, if
-/// there are any, in the same transaction.
+/// Compacted entries that are not freed yet are bounded under any load: a settling that adds some bytes frees twice as
+/// many, if available, in the same transaction.
 #[derive(Debug)]
 pub struct SettleSchedule {
     unsettled_bytes: u64,
     unsettled_since: Option<Duration>,
-    /// A settling has begun and has more to do.
+    /// A settling has begun and is not finished.
     settling: bool,
-    /// Something was settled since all that was compacted was freed.
+    /// Something was settled since compaction last freed everything.
     compacting: bool,
     give_back: GiveBackPace,
 }
 
 impl Default for SettleSchedule {
-    /// Of a log that was just opened.
+    /// Schedule for a log just opened.
     fn default() -> Self {
         Self {
             unsettled_bytes: 0,
@@ -240,7 +246,7 @@ impl Default for SettleSchedule {
 }
 
 impl SettleSchedule {
-    /// What to do next for the database, of which `unsettled_bytes` of the journal are missing.
+    /// Returns the next chore, given the number of journal bytes that are not in the database yet.
     #[must_use]
     pub fn next(&mut self, now: Duration, unsettled_bytes: u64) -> Next<Chore> {
         if unsettled_bytes > self.unsettled_bytes {
@@ -265,7 +271,7 @@ impl SettleSchedule {
         }
     }
 
-    /// Takes note of a chore that was done for the database.
+    /// Records the end of a chore.
     pub fn did(&mut self, now: Duration, chore: Chore, progress: Progress) {
         match (chore, progress) {
             (Chore::Settle, Progress::More) => self.settling = true,
@@ -300,7 +306,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A schedule of a log in which nothing is left to do, at the moment 0.
+    /// A schedule with nothing left to do at time 0.
     fn idle() -> SettleSchedule {
         let mut schedule = SettleSchedule::default();
         schedule.did(Duration::ZERO, Chore::Compact, Progress::Done);
@@ -378,7 +384,7 @@ mod tests {
         schedule.did(SECOND, Chore::GiveBack, Progress::More);
         assert_eq!(schedule.next(SECOND, 0), Next::Do(Chore::GiveBack), "it is quiet");
         schedule.did(SECOND, Chore::GiveBack, Progress::More);
-        // A load that never pauses: something more is flushed each time, and much of it.
+        // A load that never pauses and crosses the settling threshold each time.
         let mut steps = 0;
         for ms in 1..=5000_u32 {
             let now = SECOND + ms * MS;
@@ -394,7 +400,7 @@ mod tests {
             }
         }
         assert_eq!(steps, 5);
-        // And little of it, but without a pause.
+        // A small load that never pauses.
         for ms in 5001..=8000_u32 {
             let now = SECOND + ms * MS;
             match schedule.next(now, u64::from(ms)) {

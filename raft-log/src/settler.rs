@@ -1,4 +1,4 @@
-//! The half of a store that owns redb: it moves what is flushed there, and frees what is compacted.
+//! The half of a store that owns redb: it settles flushed writes into the database and frees compacted entries.
 
 use std::sync::Arc;
 
@@ -17,23 +17,23 @@ use crate::shared::{Shared, Unsettled, contain};
 use crate::state::LogState;
 use crate::tables::{Identity, META, RUNS, encode_identity, encode_mark, put_meta, record};
 
-/// One transaction takes about so many bytes. The disk is one: while it writes a transaction's pages it keeps the journal
-/// waiting. At 4 MiB the slowest hundredth of flushes under full load took twice as long as at this.
+/// Approximate size of one settling transaction, in bytes. Both files share a disk, and writing a transaction's pages
+/// delays the journal: with 4 MiB, the slowest 1 % of flushes under full load took twice as long as with 256 KiB.
 const TRANSACTION_BYTES: u64 = 256 << 10;
 
-/// Moves flushed writes from the journal into redb, beside a [`Flusher`](crate::Flusher) on another thread.
+/// Moves flushed writes from the journal into redb, while a [`Flusher`](crate::Flusher) works on another thread.
 #[derive(Debug)]
 pub struct Settler {
     core: SharedCore,
     shared: Arc<Shared>,
 }
 
-/// How far a settling has come.
+/// Progress of settling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// Everything that was flushed is in redb.
+    /// Everything flushed is in redb.
     All,
-    /// Call again.
+    /// There is more to settle: call again.
     More,
 }
 
@@ -42,36 +42,37 @@ impl Settler {
         Self { core, shared }
     }
 
-    /// Moves the oldest of what is flushed into redb, in one transaction and one sync of a file of its own. It frees some of
-    /// what is compacted, too, and more than it adds.
+    /// Moves the oldest flushed writes into redb, in one transaction with one sync of the database file. The same
+    /// transaction frees more compacted entries than it adds new ones, if there are any.
     ///
     /// # Errors
-    /// Any error ends the store: both halves of it.
+    /// Any error ends the store, both halves of it.
     pub fn settle(&mut self) -> Result<Settled, StoreError> {
         let mut held = self.core.take_out();
         let result = held.settle();
         held.put_back(result)
     }
 
-    /// Frees the space of some entries that are compacted; call it until it is done. It costs no sync of its own: it
-    /// becomes durable with the next settling, and is done again if a crash comes before.
+    /// Frees the space of some compacted entries; call it until it is done. It costs no sync: the change becomes
+    /// durable with the next settling, and is repeated if a crash comes first.
     ///
     /// # Errors
-    /// Any error ends the store: both halves of it.
+    /// Any error ends the store, both halves of it.
     pub fn compact_step(&mut self) -> Result<Compaction, StoreError> {
         let mut held = self.core.take_out();
         let result = held.compact_step();
         held.put_back(result)
     }
 
-    /// Looks whether the database's file is [much](crate::OpenOptions::slack) larger than what is in it, and if so copies some of it
-    /// into a new file, which takes the old one's name in the end; call it until there is [no more](Progress::More). Flushes
-    /// and reads go on meanwhile.
+    /// Checks whether the database file is [much](crate::OpenOptions::slack) larger than its content, and if so copies
+    /// some of the content into a new file, which finally replaces the old one. Call it until there is [no
+    /// more](Progress::More) to do. Flushes and reads continue meanwhile.
     ///
-    /// A disk without space for a copy [postpones](Progress::Postponed) it. A log that is cut meanwhile begins it anew.
+    /// A disk without space for the copy [postpones](Progress::Postponed) it. If the log is truncated or reset
+    /// meanwhile, the copy starts over.
     ///
     /// # Errors
-    /// Any error but that of a full disk ends the store: both halves of it.
+    /// Any error except a full disk ends the store, both halves of it.
     pub fn give_back(&mut self) -> Result<Progress, StoreError> {
         let mut held = self.core.take_out();
         let result = held.give_back();
@@ -82,7 +83,7 @@ impl Settler {
         self.core.take_out().file.len().unwrap_or(0)
     }
 
-    /// Does the disk's part of a chore. The store is the same as before to the other half until it [ends](Self::end).
+    /// Makes the disk calls of a chore. The flushing half sees its effects only after [`end`](Self::end).
     pub(crate) fn begin(&mut self, chore: Chore) -> Begun {
         let mut held = self.core.take_out();
         let result = match chore {
@@ -99,62 +100,63 @@ impl Settler {
         Begun { held, result }
     }
 
-    /// Ends what was [begun](Self::begin), once all that it has synced is durable.
+    /// Ends a chore that was [begun](Self::begin), once everything it synced is durable.
     pub(crate) fn end(begun: Begun) -> Result<Progress, StoreError> {
         begun.held.put_back(begun.result)
     }
 
-    /// True while the other half has the database: who begins a chore now waits for it.
+    /// Returns true if the flushing half holds the database, so that beginning a chore would block.
     pub(crate) fn would_wait(&self) -> bool {
         self.core.is_out()
     }
 
-    /// What is flushed and not settled, in bytes of the journal.
+    /// Returns the size of the flushed writes that are not settled yet, in bytes of the journal.
     #[must_use]
     pub fn unsettled_bytes(&self) -> u64 {
         self.shared.unsettled_bytes()
     }
 }
 
-/// A chore that was begun: all that it asks of the disk is asked.
+/// A chore whose disk calls have all been made, but whose effects are not visible yet.
 #[derive(Debug)]
 pub(crate) struct Begun {
     held: Held,
     result: Result<Progress, Trouble>,
 }
 
-/// What was done to the database and is shown to nobody yet: what flushes, and who reads, takes it for durable.
+/// Effects of a chore that are not visible yet. The flusher and readers rely on what they see being durable.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    /// Up to this record of the journal, and this entry, the database holds the log.
+    /// The database holds the log up to this journal record and this log index.
     settled: Option<(u64, LogIndex)>,
-    /// Where the stretch of the ring starts that is still needed.
+    /// Start of the stretch of the ring that is still needed.
     floor: Option<u64>,
 }
 
-/// Owns redb.
+/// Owner of the redb database.
 #[derive(Debug)]
 pub(crate) struct SettleCore {
     pub(crate) shared: Arc<Shared>,
-    /// As of the last commit.
+    /// State of the log in the last commit.
     pub(crate) state: LogState,
-    /// Up to where the journal is in the last durable commit but one: redb may fall back to it.
+    /// Journal position in the last durable commit but one, to which redb may fall back.
     pub(crate) before: Mark,
-    /// Up to where the journal is in the last durable commit.
+    /// Journal position in the last durable commit.
     pub(crate) settled: Mark,
     pub(crate) home: Home,
-    /// The database's file.
+    /// The database file.
     pub(crate) file: Arc<dyn DiskFile>,
-    /// The copy in the making.
+    /// The copy under way, if any.
     pub(crate) copy: Option<Copy>,
-    /// So many durable commits are missing until what compaction steps freed is free: until then it counts as in use.
+    /// Number of durable commits still needed before pages freed by compaction steps are reusable; until then they
+    /// count as in use.
     pub(crate) loose: u8,
     pub(crate) outcome: Outcome,
 }
 
 impl SettleCore {
-    /// Shows the flusher and the readers what was done: only once it is durable. A flush beside it would otherwise write over
-    /// records of the journal that an opening after a crash needs.
+    /// Makes the effects of a chore visible to the flusher and readers. They must be durable by then: a flush would
+    /// otherwise overwrite journal records that the next opening needs after a crash.
     pub(crate) fn show(&mut self) {
         let Outcome { settled, floor } = std::mem::take(&mut self.outcome);
         if let Some((seq, last)) = settled {
@@ -164,7 +166,7 @@ impl SettleCore {
         floor.into_iter().for_each(|at| self.shared.raise_floor(at));
     }
 
-    /// True where something was done and is not shown.
+    /// Returns true if some effects are not visible yet.
     pub(crate) fn has_more_to_show(&self) -> bool {
         self.outcome.settled.is_some() || self.outcome.floor.is_some()
     }
@@ -178,7 +180,8 @@ impl SettleCore {
         Ok(if more { Settled::More } else { Settled::All })
     }
 
-    /// Frees some of the ring: settles, and where nothing is left to be settled commits once more.
+    /// Frees part of the ring by settling. If nothing is left to settle, commits once more, so that redb's fallback
+    /// commit holds everything too.
     pub(crate) fn make_room(&mut self) -> Result<(), Trouble> {
         match self.settle()? {
             Settled::More => Ok(()),
@@ -186,7 +189,7 @@ impl SettleCore {
         }
     }
 
-    /// Settles all that is flushed.
+    /// Settles everything flushed.
     pub(crate) fn settle_all(&mut self) -> Result<(), Trouble> {
         while self.settle()? == Settled::More {
             self.show();
@@ -195,13 +198,13 @@ impl SettleCore {
         Ok(())
     }
 
-    /// Puts a flush that the journal does not hold into redb, after all that came before it.
+    /// Writes a flush that is not in the journal into redb, after all flushes before it.
     pub(crate) fn settle_around(&mut self, flush: &Unsettled, bytes: u64) -> Result<(), Trouble> {
         self.commit(std::iter::once(flush.parts()), flush.mark, bytes)
     }
 
-    /// The oldest unsettled flushes, as many as one transaction takes, and whether there are more. They stay where they
-    /// are until they are durable in redb.
+    /// Returns the oldest unsettled flushes, as many as fit into one transaction, and whether there are more. They stay
+    /// listed as unsettled until they are durable in redb.
     fn oldest(&self) -> (Vec<Arc<Unsettled>>, bool) {
         let unsettled = self.shared.unsettled();
         let mut bytes = 0;
@@ -217,8 +220,8 @@ impl SettleCore {
         (taken, more)
     }
 
-    /// Commits durably, also when there is nothing to settle: what was settled before is safe from one rotten commit
-    /// then, and its stretch of the ring is free.
+    /// Commits durably even if there is nothing to settle. Afterwards both of redb's last two commits hold what was
+    /// settled before, so one rotten commit loses nothing and that stretch of the ring is free.
     fn advance(&mut self) -> Result<(), Trouble> {
         self.shared.alive()?;
         self.commit(std::iter::empty(), self.settled, 0)
@@ -231,7 +234,8 @@ impl SettleCore {
         bytes: u64,
     ) -> Result<(), Trouble> {
         let cuts = |write: &Write| write.truncate_from.is_some() || write.reset_to.is_some();
-        // What was copied may be cut off by it, in the middle of a run: that is rare, and the copy begins anew.
+        // A truncation or reset may remove entries already copied, in the middle of a run. This is rare, so the copy
+        // starts over.
         if flushes.clone().any(|(writes, _)| writes.iter().any(cuts)) {
             self.give_up_copy()?;
         }
@@ -279,7 +283,7 @@ impl SettleCore {
             Copied::All(database, file) => {
                 self.shared.replace(database);
                 self.file = file;
-                // Its two last commits both hold what is settled.
+                // Both of the last two commits now hold what was settled before.
                 self.before = self.settled;
                 self.outcome.floor = Some(self.before.at);
                 Ok(Progress::Done)
@@ -292,7 +296,7 @@ impl SettleCore {
     }
 }
 
-/// Writes flushes into the tables, and up to where the journal is with them.
+/// Applies flushes to the tables, and stores the journal position reached with them.
 pub(crate) fn write_flushes<'a>(
     txn: &redb::WriteTransaction,
     state: &mut LogState,
@@ -317,13 +321,14 @@ pub(crate) fn write_flushes<'a>(
 
 impl Drop for SettleCore {
     fn drop(&mut self) {
-        // A clean end leaves nothing to be replayed. What cannot be settled now is in the journal.
+        // Settle everything, so that the next opening has nothing to replay. If that fails, the journal still holds the
+        // rest.
         while matches!(self.settle(), Ok(Settled::More)) {
             self.show();
         }
-        // What cannot be removed now is removed by the next opening.
+        // Ignore errors: the next opening removes a leftover copy.
         let _ = self.give_up_copy();
-        // Readers may live on; the file and the folder's lock must not.
+        // Close the database now: readers may outlive the store, but must not keep its file or the folder's lock.
         self.shared.close();
     }
 }

@@ -1,4 +1,4 @@
-//! What the store's halves and its readers share; and a wall around redb, because it panics on some damage.
+//! State shared by the store's halves and its readers, and containment of redb's panics on damaged files.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -17,45 +17,46 @@ use crate::journal::Mark;
 use crate::tables::Identity;
 use crate::view::View;
 
-/// A flush that is durable in the journal and not yet in redb.
+/// A flush that is durable in the journal but not yet in redb.
 #[derive(Debug)]
 pub(crate) struct Unsettled {
-    /// Up to where the journal is with it.
+    /// Journal position after this flush.
     pub(crate) mark: Mark,
     pub(crate) writes: Vec<Write>,
-    /// The identity, where it changed.
+    /// The new identity, if this flush changes it.
     pub(crate) identity: Option<Identity>,
-    /// What it took in the ring, in bytes.
+    /// Size in the ring, in bytes.
     pub(crate) bytes: u64,
 }
 
 impl Unsettled {
-    /// What is to be written into the tables.
+    /// Returns the writes and the identity to store in the tables.
     pub(crate) fn parts(&self) -> (&[Write], Option<&Identity>) {
         (&self.writes, self.identity.as_ref())
     }
 }
 
-/// What the halves of a store share.
+/// State shared by the halves of a store and its readers.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// The database's name, for errors.
+    /// Path of the database, for error messages.
     pub(crate) path: PathBuf,
-    /// The journal's name, for errors.
+    /// Path of the journal, for error messages.
     pub(crate) journal_path: PathBuf,
     view: Mutex<View>,
     unsettled: Mutex<VecDeque<Arc<Unsettled>>>,
-    /// What is unsettled, in bytes of the ring.
+    /// Size of all unsettled flushes, in bytes of the ring.
     unsettled_bytes: AtomicU64,
-    /// Where the stretch of the ring starts that is still needed.
+    /// Start of the stretch of the ring that is still needed.
     floor: AtomicU64,
-    /// Set by the first error; nothing is written any more.
+    /// Set by the first error. Nothing is written afterwards.
     ended: AtomicBool,
-    /// None once the store is dropped: readers that outlive it must not keep the file open under a successor.
+    /// `None` once the store is dropped: readers that outlive it must not keep the file open while a new store opens
+    /// it.
     open: RwLock<Option<Open>>,
 }
 
-/// The order of the fields matters: the lock goes after the database.
+/// The open database and the folder's lock. Field order matters: the database closes before the lock is released.
 #[derive(Debug)]
 struct Open {
     database: Database,
@@ -83,7 +84,7 @@ impl Shared {
     }
 
     pub(crate) fn view(&self) -> MutexGuard<'_, View> {
-        // Nothing but a bug panics while it holds it, and then the store is dropped.
+        // Poisoning can be ignored: a panic under this lock is a bug, and the store is dropped because of it.
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -91,8 +92,8 @@ impl Shared {
         self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in what the journal has made durable: from now on it is read, and to be settled. Answers what was unsettled right
-    /// before, in bytes of the ring.
+    /// Adds a flush that is durable in the journal, so that it is read and later settled. Returns the number of
+    /// unsettled bytes right before.
     pub(crate) fn flushed(&self, flush: Unsettled) -> u64 {
         self.show(&flush);
         let before = self.unsettled_bytes.fetch_add(flush.bytes, Ordering::Relaxed);
@@ -100,13 +101,13 @@ impl Shared {
         before
     }
 
-    /// Lets readers see a flush.
+    /// Makes a flush visible to readers.
     pub(crate) fn show(&self, flush: &Unsettled) {
         let mut view = self.view();
         flush.writes.iter().for_each(|write| view.apply(flush.mark.seq, write));
     }
 
-    /// Forgets the oldest unsettled flushes, up to record `seq`, which are in redb now.
+    /// Removes the oldest unsettled flushes, up to record `seq`: redb holds them now.
     pub(crate) fn forget(&self, seq: u64) {
         let mut unsettled = self.unsettled();
         while let Some(flush) = unsettled.pop_front_if(|flush| flush.mark.seq <= seq) {
@@ -147,37 +148,39 @@ impl Shared {
         })
     }
 
-    /// Works on the database.
+    /// Runs `act` on the database.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&Database) -> Result<T, Trouble>) -> Result<T, Trouble> {
-        // Nobody panics while it holds the lock for writing, and nothing but `close` changes what is in it.
+        // Poisoning can be ignored: nothing panics while holding the write lock, and only `replace` and `close` take
+        // it.
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         let open = open.as_ref().ok_or(Trouble::Closed)?;
         contain(|| act(&open.database))
     }
 
-    /// Puts a copy in the database's place, once the reads that are under way have ended.
+    /// Replaces the database by its copy, once the reads under way have ended.
     pub(crate) fn replace(&self, database: Database) {
         let mut guard = self.open.write().unwrap_or_else(PoisonError::into_inner);
         let Some(open) = guard.as_mut() else { return };
         let old = std::mem::replace(&mut open.database, database);
         drop(guard);
-        // Its file has no name any more: what closing in order writes would be for nobody, and might fail.
+        // The old file has been replaced: an orderly close would write for nobody, and might fail.
         close_unwritten(Some(old));
     }
 
-    /// True once the store was dropped.
+    /// Returns true once the store is dropped.
     pub(crate) fn is_closed(&self) -> bool {
         self.open.read().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
-    /// Closes the database once the reads that are under way have ended.
+    /// Closes the database once the reads under way have ended.
     pub(crate) fn close(&self) {
         let open = self.open.write().unwrap_or_else(PoisonError::into_inner).take();
         if self.has_ended() {
-            // What it ended with may be rot. The next opening repairs it, as after a process that was killed.
+            // The store may have ended because of rot, so write nothing. The next opening repairs the file as after a
+            // killed process.
             return close_unwritten(open);
         }
-        // What closing writes serves the next opening only; everything acknowledged is durable already.
+        // Ignore errors: an orderly close only helps the next opening, and everything acknowledged is already durable.
         let _ = contain(|| {
             drop(open);
             Ok(())
@@ -185,23 +188,23 @@ impl Shared {
     }
 }
 
-/// Runs work on redb; a panic becomes an error.
+/// Runs work on redb and turns a panic into an error.
 pub(crate) fn contain<T>(act: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
-    // What the work leaves half-done is never looked at again: the caller ends the store on any error, and a redb
-    // transaction that a panic went through cannot be committed.
+    // Unwind safety: half-done work is never looked at again, because the caller ends the store on any error, and redb
+    // does not commit a transaction that a panic went through.
     catch_unwind(AssertUnwindSafe(act))
         .unwrap_or_else(|panic| Err(Trouble::Damaged(Damage::Panicked { message: panic_message(&*panic) })))
 }
 
-/// What a panic said; empty if it said nothing.
+/// Returns the message of a panic, or an empty string if it has none.
 pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default().to_owned()
 }
 
-/// Closes a database that may be rotten, without writing to it. What redb writes on closing takes it through pages whose
-/// checksums it does not look at; one that leads it astray makes it panic, and once more while that panic unwinds, which
-/// would end the process. While a thread unwinds it writes nothing.
+/// Closes a possibly rotten database without writing to it. An orderly close makes redb follow pages without checking
+/// their checksums. A rotten page could make it panic, and panic again while unwinding, which would abort the process.
+/// redb writes nothing if it is dropped while the thread unwinds, so this function drops it during a panic of its own.
 pub(crate) fn close_unwritten<T>(database: Option<T>) {
     // No panic hook is told of it: nothing is wrong here.
     let _ = catch_unwind(AssertUnwindSafe(|| {

@@ -1,4 +1,4 @@
-//! What the store knows of its log without reading bodies, and how a write changes it.
+//! The store's in-memory knowledge of its log, without entry bodies, and how a write changes it.
 
 use std::collections::BTreeMap;
 
@@ -8,40 +8,40 @@ use raftkit_core::{
 
 use crate::error::StoreError;
 
-/// The log's ends, terms and memberships, and the hard state.
+/// Ends, terms and memberships of the log, and the hard state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LogState {
     pub(crate) base: Base,
     pub(crate) last: LogId,
-    /// First index after the base -> term, one for each run of a term.
+    /// Terms after the base: the first index of each run of entries with the same term.
     pub(crate) terms: BTreeMap<LogIndex, Term>,
-    /// Memberships after the base.
+    /// Memberships after the base, by index.
     pub(crate) memberships: BTreeMap<LogIndex, Membership>,
     pub(crate) hard_state: HardState,
 }
 
-/// What a truncation takes away.
+/// What a truncation removes.
 #[derive(Debug)]
 pub(crate) struct Truncated {
-    /// The first indexes of runs of a term.
+    /// First indexes of the removed terms.
     pub(crate) terms: Vec<LogIndex>,
-    /// Where memberships were.
+    /// Indexes of the removed memberships.
     pub(crate) memberships: Vec<LogIndex>,
 }
 
-/// What a compaction takes away.
+/// What a compaction removes.
 #[derive(Debug)]
 pub(crate) struct Compacted {
-    /// The first indexes of runs of a term.
+    /// First indexes of the removed terms.
     pub(crate) terms: Vec<LogIndex>,
-    /// Where memberships were; the last of them is the base's now.
+    /// Indexes of the removed memberships. The last of them becomes the base's membership.
     pub(crate) memberships: Vec<LogIndex>,
-    /// The run of a term that goes on after the base: it starts right after it now.
+    /// The term that continues after the new base, with its new first index: the one right after the base.
     pub(crate) first: Option<(LogIndex, Term)>,
 }
 
 impl LogState {
-    /// The name of the entry at an index from the base to the last.
+    /// Returns the id of the entry at an index between the base and the last entry, both included.
     pub(crate) fn id(&self, index: LogIndex) -> LogId {
         assert!(self.base.id.index <= index && index <= self.last.index, "{index} is in the log");
         let term = self.terms.range(..=index).next_back().map_or(self.base.id.term, |(_, term)| *term);
@@ -51,7 +51,7 @@ impl LogState {
     /// Applies one write, its parts in the order of the fields.
     ///
     /// # Errors
-    /// It does not fit the log: a bug of the caller. What it has changed by then stays changed.
+    /// The write does not fit the log, which is a bug of the caller. Parts applied before the error stay applied.
     pub(crate) fn apply(&mut self, write: &Write) -> Result<(), StoreError> {
         if let Some(base) = &write.reset_to {
             self.reset(base);
@@ -71,7 +71,7 @@ impl LogState {
         Ok(())
     }
 
-    /// Drops everything and starts after `base`.
+    /// Drops everything; the log now starts after `base`.
     pub(crate) fn reset(&mut self, base: &Base) {
         self.terms.clear();
         self.memberships.clear();
@@ -79,7 +79,7 @@ impl LogState {
         self.last = base.id;
     }
 
-    /// Drops `from` and all after it; none when there is nothing.
+    /// Drops the entries from `from` on; returns `None` if there are none.
     pub(crate) fn truncate(&mut self, from: LogIndex) -> Result<Option<Truncated>, StoreError> {
         if from <= self.base.id.index {
             return Err(StoreError::TruncatesBase { from, base: self.base.id });
@@ -94,7 +94,7 @@ impl LogState {
         }))
     }
 
-    /// Appends an entry; true when a run of a term starts with it.
+    /// Appends an entry. Returns true if it starts a new term.
     pub(crate) fn append(&mut self, entry: &Entry) -> Result<bool, StoreError> {
         let (id, last) = (entry.id, self.last);
         if id.index != last.index.next() {
@@ -114,7 +114,7 @@ impl LogState {
         Ok(starts)
     }
 
-    /// Moves the base up to `to`; none when it is there already.
+    /// Moves the base up to `to`; returns `None` if it is there already.
     pub(crate) fn compact(&mut self, to: LogIndex) -> Result<Option<Compacted>, StoreError> {
         if to <= self.base.id.index {
             return Ok(None);
@@ -138,7 +138,7 @@ impl LogState {
         Ok(Some(Compacted { terms, memberships, first }))
     }
 
-    /// What the core is told at a start.
+    /// Returns the state that the core needs at a start.
     pub(crate) fn restored(&self) -> Restored {
         Restored {
             base: self.base.clone(),

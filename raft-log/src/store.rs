@@ -1,4 +1,4 @@
-//! The store: one owner, synchronous, group commit. Both halves in one thread.
+//! The synchronous store: one owner drives both halves, and all queued writes share one flush (group commit).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,29 +20,31 @@ use crate::shared::Shared;
 use crate::tables::Identity;
 use crate::view::View;
 
-/// A node's log and hard state on disk. Writes are queued, then made durable together by [`flush`](Self::flush), in the
-/// journal; [`settle`](Self::settle) moves them into redb, now and then.
+/// A node's log and hard state on disk. [`queue`](Self::queue) takes writes, [`flush`](Self::flush) makes all queued
+/// writes durable in the journal with one sync, and [`settle`](Self::settle) later moves them into redb.
 ///
-/// The first error ends it: every later call is refused, because what became of the failed write is unknown (a failed
-/// sync may have dropped it from the cache). Open it again: what was flushed is there.
+/// The first error ends the store, and every later call is refused: after a failed sync the page cache may have dropped
+/// the data, so retrying could acknowledge writes that were never stored. Reopen the store; everything flushed earlier
+/// is still there.
 #[derive(Debug)]
 pub struct Store {
-    // The order matters: the witness is written before the database closes.
+    // Field order matters: dropping the flusher writes the witness, which must happen before the database closes.
     flusher: Flusher,
     settler: Settler,
     report: OpenReport,
 }
 
 impl Store {
-    /// Opens the log in the folder `dir`, making both if they are not there, and raises its incarnation durably.
+    /// Opens the log in the folder `dir`, creating both if they do not exist, and durably raises its incarnation.
     ///
-    /// Tells what a [`Node`](raftkit_core) needs to start, but for what its state machine has applied, which is left at
-    /// 0. Every byte that is kept is checked once. If something that was flushed is lost, what is whole is kept up to
-    /// there, and the hard state says that the node is [damaged](raftkit_core::Health); [`report`](Self::report) says
-    /// what is lost.
+    /// The returned [`Restored`] is what a [`Node`](raftkit_core) needs to start, except `applied`, which is 0 because
+    /// only the state machine knows it. Opening verifies every byte of the log once. If flushed data is lost, the log
+    /// is kept up to the first lost entry, the hard state says that the node is [damaged](raftkit_core::Health), and
+    /// [`report`](Self::report) says what is missing.
     ///
     /// # Errors
-    /// The folder is in use, or another node's, or of a newer format; the hard state is lost; or the disk failed.
+    /// The folder is in use, belongs to another node, or has a newer format; the hard state is lost; or the disk
+    /// failed.
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -76,7 +78,8 @@ impl Store {
         });
         let journal = Journal::new(opened.journal_file, opened.settled, opened.witness);
         let mut flusher = Flusher::new(core.clone(), shared.clone(), journal, opened.identity, opened.state);
-        // Into the journal too: should the commit that raised it rot, the incarnation is not used twice.
+        // The journal must hold the new incarnation too: if the redb commit that raised it rots, redb falls back to the
+        // commit before, and the incarnation would be used a second time.
         let recorded = flusher.record_identity(vec![Write::default()]).and_then(|()| flusher.witness());
         recorded.map_err(|error| OpenError::in_journal(error, opened.journal_path))?;
         let store = Self { flusher, settler: Settler::new(core, shared), report: opened.report };
@@ -84,133 +87,135 @@ impl Store {
         Ok((store, restored))
     }
 
-    /// What opening found and did.
+    /// Returns what opening found and did.
     #[must_use]
     pub fn report(&self) -> &OpenReport {
         &self.report
     }
 
-    /// Whose log it is.
+    /// Returns the identity of the log: node, store, cluster and incarnation.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         self.flusher.identity()
     }
 
-    /// What a node needs to start on what is flushed; `applied` is left at 0. Of no use once the store has ended.
+    /// Returns the state a node needs to start from what is flushed; `applied` is 0. Meaningless once the store has
+    /// ended.
     #[must_use]
     pub fn restored(&self) -> Restored {
         self.flusher.restored()
     }
 
-    /// Makes the store one of a cluster, durably, after all that is queued. A founder gives the founding membership as
-    /// the `base`, and its log then starts after that entry, of whose term and index are the hard state's term and
-    /// commit at least. One that joins gives the default base, and its log stays as it is.
+    /// Assigns the store to a cluster, durably, after everything queued. The founder passes the founding membership as
+    /// `base`: its log then starts after that entry, and the stored term and commit are raised to at least the entry's.
+    /// A node that joins passes the default base, and its log stays as it is.
     ///
-    /// Does nothing when the store is of this cluster already.
+    /// Does nothing if the store already belongs to this cluster.
     ///
     /// # Errors
-    /// The store is of another cluster; a base is given and the log is not empty; the store has ended or ends with this.
+    /// The store belongs to another cluster; a base is given but the log is not empty; or the store has ended, or ends
+    /// in this call.
     pub fn form(&mut self, cluster: ClusterId, base: Base) -> Result<(), FormError> {
         self.flusher.form(cluster, base)
     }
 
-    /// Takes a write, to be made durable by the next flush, after those taken before it.
+    /// Queues a write. The next flush makes it durable, after the writes queued earlier.
     pub fn queue(&mut self, write: Write) {
         self.flusher.queue(write);
     }
 
-    /// How many writes wait for a flush.
+    /// Returns the number of writes waiting for a flush.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.flusher.queued()
     }
 
-    /// As [`Flusher::flush`].
+    /// See [`Flusher::flush`].
     ///
     /// # Errors
-    /// As there.
+    /// The same as those of [`Flusher::flush`].
     pub fn flush(&mut self) -> Result<Option<WriteSeq>, StoreError> {
         self.flusher.flush()
     }
 
-    /// As [`Flusher::witness`].
+    /// See [`Flusher::witness`].
     ///
     /// # Errors
-    /// As there.
+    /// The same as those of [`Flusher::witness`].
     pub fn witness(&mut self) -> Result<(), StoreError> {
         self.flusher.witness()
     }
 
-    /// As [`Flusher::wants_witness`].
+    /// See [`Flusher::wants_witness`].
     #[must_use]
     pub fn wants_witness(&self) -> bool {
         self.flusher.wants_witness()
     }
 
-    /// As [`Settler::settle`].
+    /// See [`Settler::settle`].
     ///
     /// # Errors
-    /// As there.
+    /// The same as those of [`Settler::settle`].
     pub fn settle(&mut self) -> Result<Settled, StoreError> {
         self.settler.settle()
     }
 
-    /// As [`Settler::compact_step`]. What a flush compacted can be freed once it is settled.
+    /// See [`Settler::compact_step`]. Entries that a flush compacted can be freed only after that flush is settled.
     ///
     /// # Errors
-    /// As there.
+    /// The same as those of [`Settler::compact_step`].
     pub fn compact_step(&mut self) -> Result<Compaction, StoreError> {
         self.settler.compact_step()
     }
 
-    /// What is flushed and not settled, in bytes of the journal.
+    /// Returns the size of the flushed writes that are not settled yet, in bytes of the journal.
     #[must_use]
     pub fn unsettled_bytes(&self) -> u64 {
         self.flusher.unsettled_bytes()
     }
 
-    /// As [`Reader::read`].
+    /// See [`Reader::read`].
     ///
     /// # Errors
-    /// As there.
+    /// The same as those of [`Reader::read`].
     pub fn read(&self, first: LogIndex, last: LogIndex, bytes_max: usize) -> Result<ReadResult, ReadError> {
         self.reader().read(first, last, bytes_max)
     }
 
-    /// A reader of what is flushed, for any thread.
+    /// Returns a reader of all flushed entries, usable from any thread.
     #[must_use]
     pub fn reader(&self) -> Reader {
         self.flusher.reader()
     }
 
-    /// As [`Settler::give_back`].
+    /// See [`Settler::give_back`].
     ///
     /// # Errors
-    /// As there.
+    /// The same as those of [`Settler::give_back`].
     pub fn give_back(&mut self) -> Result<Progress, StoreError> {
         self.settler.give_back()
     }
 
-    /// The length of the database's file, in bytes; 0 when the disk does not tell.
+    /// Returns the length of the database file in bytes, or 0 if the disk cannot tell.
     #[must_use]
     pub fn file_bytes(&self) -> u64 {
         self.settler.file_bytes()
     }
 
-    /// The weight of the entries in memory, in bytes: what is not settled, and of what is as much as
-    /// [`tail_bytes`](OpenOptions::tail_bytes) allows.
+    /// Returns the weight of the entries in memory, in bytes: all unsettled entries, and settled ones up to
+    /// [`tail_bytes`](OpenOptions::tail_bytes).
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.flusher.memory_bytes()
     }
 
-    /// The files' length in bytes; without the database's when the disk does not tell.
+    /// Returns the total length of both files in bytes; counts the database as 0 if the disk cannot tell its length.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.file_bytes() + self.flusher.journal_bytes()
     }
 
-    /// Takes the store apart, for two threads: one that flushes, one that settles. The files are closed when both are
+    /// Splits the store for two threads: one flushes, the other settles. The files are closed when both halves are
     /// dropped.
     #[must_use]
     pub fn split(self) -> (Flusher, Settler) {

@@ -1,4 +1,4 @@
-//! The tables, and the records in them.
+//! The tables of the database, and the records in them.
 //!
 //! ```text
 //! runs         first index -> a run of entries                               (codec.rs)
@@ -8,7 +8,7 @@
 //!              "hard state" -> term: u64, flags: u8 (1 voted, 2 damaged), vote: u64, commit: u64, promise: u64 (ns)
 //!              "ends"       -> base: (term: u64, index: u64), last: (term: u64, index: u64)
 //!              "base membership" -> Membership::encode
-//!              "settled"    -> seq: u64, at: u64, sum: u64: up to where the journal is in these tables
+//!              "settled"    -> seq: u64, at: u64, sum: u64: the journal position that the tables cover
 //! ```
 //!
 //! Format 1 had no journal, and so no "settled". Formats 1 and 2 had no promise: see [`PROMISE_BEFORE_3`].
@@ -30,15 +30,16 @@ pub(crate) const FORMAT: u32 = 3;
 
 /// Length of an encoded hard state, in bytes.
 pub(crate) const HARD_STATE_BYTES: usize = 33;
-/// Length of an encoded hard state of format 1 or 2, in bytes: there was no promise in it.
+/// Length of an encoded hard state of format 1 or 2, which had no promise, in bytes.
 pub(crate) const HARD_STATE_BYTES_BEFORE_3: usize = 25;
 /// Length of an encoded identity, in bytes.
 pub(crate) const IDENTITY_BYTES: usize = 53;
 
-/// The promise not to vote that a hard state of format 1 or 2 is taken to have made. It was made by a setting that is not
-/// stored, 500 ms by default, so this is long enough for any cluster but one whose nodes wait longer than this for their
-/// leader; that one keeps its setting over the upgrade, as a node never waits for less than its present setting. It
-/// costs one wait: until it is over the node follows and acknowledges, and only its vote is missing.
+/// The promise not to vote that a hard state of format 1 or 2 is assumed to hold. The actual promise followed from a
+/// setting that is not stored, 500 ms by default. 10 s is longer than in any cluster except one with a longer
+/// `raft-leader-timeout`; such a cluster must keep that setting during the upgrade, because a node always waits at
+/// least for its current setting. The cost is one wait: until it is over, the node follows and acknowledges but does
+/// not vote.
 pub(crate) const PROMISE_BEFORE_3: Duration = Duration::from_secs(10);
 
 pub(crate) const RUNS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("runs");
@@ -61,29 +62,29 @@ pub(crate) mod record {
     pub(crate) const MEMBERSHIP: &str = "membership";
 }
 
-/// Whose log it is. Stored beside it.
+/// Identity of a log, stored with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The node.
+    /// The node that owns the log.
     pub node: NodeId,
-    /// The store: random, made with the file.
+    /// The store: a random id, drawn when the log is created.
     pub store: StoreId,
-    /// The cluster, once there is one.
+    /// The cluster, once the store belongs to one.
     pub cluster: Option<ClusterId>,
-    /// How often the store was opened: raised durably at each open.
+    /// Number of openings; raised durably at each one.
     pub incarnation: Incarnation,
-    /// The format of the file.
+    /// Format of the log.
     pub format: u32,
 }
 
-/// Where the log starts and ends.
+/// Base and last entry of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ends {
     pub(crate) base: LogId,
     pub(crate) last: LogId,
 }
 
-/// Puts a record into `meta`.
+/// Writes a record of `meta`.
 pub(crate) fn put_meta(meta: &mut MetaTable<'_>, record: &'static str, body: &[u8]) -> Result<(), Trouble> {
     meta.insert(record, seal(record, 0, body).as_slice())?;
     Ok(())
@@ -109,7 +110,7 @@ pub(crate) fn encode_identity(identity: &Identity) -> Vec<u8> {
     body
 }
 
-/// The identity, or the format alone where it is newer than this version.
+/// Decodes the identity; returns only the format if it is newer than this version.
 pub(crate) fn decode_identity(body: &[u8]) -> Result<Result<Identity, u32>, Damage> {
     let mut fields = Fields::new(record::IDENTITY, body);
     let format = fields.u32()?;
@@ -130,13 +131,13 @@ pub(crate) fn encode_hard_state(state: &HardState) -> Vec<u8> {
     body.push(u8::from(state.vote.is_some()) | u8::from(state.health == Health::Damaged) << 1);
     body.extend_from_slice(&state.vote.unwrap_or_default().0.to_le_bytes());
     body.extend_from_slice(&state.commit.0.to_le_bytes());
-    // More than 500 years are no less when they are cut.
+    // Saturating is harmless: `u64::MAX` nanoseconds are more than 500 years.
     let promise = u64::try_from(state.promise.as_nanos()).unwrap_or(u64::MAX);
     body.extend_from_slice(&promise.to_le_bytes());
     body
 }
 
-/// Reads a hard state of any format: the length tells which.
+/// Decodes a hard state of any format, told apart by its length.
 pub(crate) fn decode_hard_state(body: &[u8]) -> Result<HardState, Damage> {
     let mut fields = Fields::new(record::HARD_STATE, body);
     let term = Term(fields.u64()?);
@@ -179,7 +180,7 @@ pub(crate) fn decode_membership(index: LogIndex, body: &[u8]) -> Result<Membersh
     Membership::decode(body).map_err(|source| Damage::Payload { index, source })
 }
 
-/// Puts a term's first index.
+/// Stores a term by its first index.
 pub(crate) fn put_term(terms: &mut IndexTable<'_>, first: LogIndex, term: Term) -> Result<(), Trouble> {
     terms.insert(first.0, seal(record::TERM, first.0, &term.0.to_le_bytes()).as_slice())?;
     Ok(())
@@ -192,7 +193,7 @@ pub(crate) fn decode_term(first: u64, bytes: &[u8]) -> Result<Term, Damage> {
     Ok(term)
 }
 
-/// Puts a membership after the base.
+/// Stores a membership after the base.
 pub(crate) fn put_membership(
     table: &mut IndexTable<'_>,
     index: LogIndex,
@@ -220,7 +221,7 @@ mod tests {
         }
     }
 
-    /// Data folders hold these bytes: a change here is a new format.
+    /// Data folders hold these bytes: any change is a new format.
     #[test]
     fn the_bytes_of_the_meta_records_are_these() {
         let body = encode_identity(&identity());

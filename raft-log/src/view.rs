@@ -1,32 +1,32 @@
-//! The log as readers see it: what is recent stands in memory, the rest in redb.
+//! The readers' view of the log: recent entries in memory, all others in redb.
 //!
-//! What is flushed and not settled is here and nowhere else but in the journal. What is settled stays for a while, so
-//! that replication reads it without touching the disk, up to a cap in bytes.
+//! Unsettled entries exist only here and in the journal. Settled entries are kept for a while, up to a limit in bytes,
+//! so that replication can read them without disk access.
 
 use std::collections::VecDeque;
 
 use raftkit_core::{Entries, Entry, LogId, LogIndex, Write};
 
-/// What readers need to know, at one moment.
+/// The readers' view of the log at one moment.
 #[derive(Debug)]
 pub(crate) struct View {
     base: LogIndex,
     last: LogIndex,
-    /// Consecutive entries, up to the last.
+    /// Consecutive entries, ending with the last one of the log.
     chunks: VecDeque<Chunk>,
-    /// The weight of the chunks.
+    /// Total weight of `chunks`, in bytes.
     bytes: usize,
-    /// Settled entries are kept up to this weight, in bytes.
+    /// Settled entries are dropped from memory above this weight, in bytes.
     bytes_max: usize,
-    /// redb holds the log up to here.
+    /// Last index up to which redb holds the log.
     settled: LogIndex,
-    /// What unsettled records have cut off: (record, last index that stayed).
+    /// Truncations by unsettled records: the record, and the last index that it kept.
     cuts: VecDeque<(u64, LogIndex)>,
-    /// Counts the changes after which an earlier read may be a mixture.
+    /// Number of changes that can make a read under way return a mixture of old and new entries.
     generation: u64,
 }
 
-/// Entries that came with one write.
+/// Entries of one write.
 #[derive(Debug)]
 struct Chunk {
     entries: Entries,
@@ -48,21 +48,21 @@ impl Chunk {
     }
 }
 
-/// Where a reader finds what it wants next.
+/// Location of an entry.
 #[derive(Debug)]
 pub(crate) enum Place {
-    /// At or below the base.
+    /// At or below the base: compacted.
     Compacted,
-    /// After the last entry, which is this one.
+    /// After the end of the log; holds the last index.
     Beyond(LogIndex),
-    /// In memory: these, of which the first is the one wanted.
+    /// In memory: consecutive entries, starting with the one asked for.
     Memory(Entries),
-    /// In redb, up to this index.
+    /// In redb, which holds the log up to this index.
     Database(LogIndex),
 }
 
 impl View {
-    /// A log that is all in redb.
+    /// Creates the view of a log that is completely in redb.
     pub(crate) fn new(base: LogId, last: LogId, bytes_max: usize) -> Self {
         Self {
             base: base.index,
@@ -76,7 +76,7 @@ impl View {
         }
     }
 
-    /// The weight of the entries in memory, in bytes.
+    /// Returns the weight of the entries in memory, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -89,7 +89,7 @@ impl View {
         self.last
     }
 
-    /// Takes a write that the journal's record `seq` made durable.
+    /// Applies a write that record `seq` of the journal made durable.
     pub(crate) fn apply(&mut self, seq: u64, write: &Write) {
         if let Some(base) = &write.reset_to {
             self.generation += 1;
@@ -137,13 +137,13 @@ impl View {
         }
     }
 
-    /// What redb holds after `last` is no longer the log, until record `seq` is settled.
+    /// Notes that redb's entries after `last` are obsolete until record `seq` is settled.
     fn cut(&mut self, seq: u64, last: LogIndex) {
         self.settled = self.settled.min(last);
         self.cuts.push_back((seq, last));
     }
 
-    /// redb holds all up to record `seq`, and its last entry is `last`.
+    /// Notes that redb holds all records up to `seq`, and that its last entry is `last`.
     pub(crate) fn settled(&mut self, seq: u64, last: LogIndex) {
         while self.cuts.front().is_some_and(|(cut, _)| *cut <= seq) {
             self.cuts.pop_front();
@@ -162,7 +162,7 @@ impl View {
         }
     }
 
-    /// Where the entry `next` is.
+    /// Returns the location of the entry `next`.
     pub(crate) fn find(&self, next: LogIndex) -> Place {
         if next <= self.base {
             return Place::Compacted;

@@ -1,5 +1,5 @@
-//! Threads for a store: one flushes, one does everything else beside it. What they do and when is said by [`Flushing`] and
-//! [`Settling`]; here they wait.
+//! A store with two threads: one flushes, the other settles, compacts and gives space back. [`Flushing`] and
+//! [`Settling`] decide what is done and when; this file only waits and runs it.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,17 +18,18 @@ use crate::settling::Settling;
 use crate::shared::panic_message;
 use crate::store::Store;
 
-/// What became of writes.
+/// Outcome of writes, as reported by the threads.
 #[derive(Debug)]
 pub enum Written {
     /// All writes up to this one are durable.
     Persisted(WriteSeq),
-    /// The store has ended: what became of the writes that were not reported is unknown, and those that come later are
-    /// dropped. Reported once or twice, and nothing after it but a flush that was under way beside a settling that failed.
+    /// The store has ended. The fate of writes not reported yet is unknown, and later writes are dropped. This may be
+    /// reported once by each thread; after it, the only possible report is of a flush that was already under way when a
+    /// settling failed.
     Failed(StoreError),
 }
 
-/// A store with threads of its own. Dropping it finishes what was written and closes the files.
+/// A store driven by threads of its own. Dropping it flushes the writes handed over and closes the files.
 #[derive(Debug)]
 pub struct Writer {
     inbox: Option<Sender<Write>>,
@@ -36,16 +37,16 @@ pub struct Writer {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// The thread that flushes is gone: it panicked.
+/// Error: the thread that flushes is gone because it panicked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the thread that writes the log is gone")]
 pub struct WriterGone;
 
 impl Writer {
-    /// Starts the threads. `report` is called by them.
+    /// Starts the threads, which call `report` with the outcome of writes.
     ///
     /// # Errors
-    /// The operating system gives no thread.
+    /// The operating system refuses to start a thread.
     pub fn start(store: Store, report: impl Fn(Written) + Send + Sync + 'static) -> io::Result<Self> {
         let reader = store.reader();
         let (flusher, settler) = store.split();
@@ -58,8 +59,9 @@ impl Writer {
         let threads = vec![
             spawn("raft-flush", move |name| {
                 watched(name, &*report, || flush_all(flushing, &writes, nudge, clock, &*report));
-                // What still comes meets the same end, which is told already: a caller that is about to hear of it must
-                // not take this for a thread that is gone.
+                // Keep receiving, and drop what arrives: the failure is already reported. Ending here would make
+                // `write` return `WriterGone`, and a caller about to see the report would take the store's end for a
+                // panic.
                 writes.iter().for_each(drop);
             })?,
             spawn("raft-settle", move |name| {
@@ -69,16 +71,16 @@ impl Writer {
         Ok(Self { inbox: Some(inbox), reader, threads })
     }
 
-    /// Hands over a write. It is reported once it is durable, with those before it; after a
-    /// [failure](Written::Failed) never.
+    /// Hands over a write. Once it is durable, it is reported together with all writes before it; after a
+    /// [failure](Written::Failed) it is never reported.
     ///
     /// # Errors
-    /// The thread is gone.
+    /// The flushing thread is gone.
     pub fn write(&self, write: Write) -> Result<(), WriterGone> {
         self.inbox.as_ref().ok_or(WriterGone)?.send(write).map_err(|_| WriterGone)
     }
 
-    /// A reader of what is flushed.
+    /// Returns a reader of all flushed entries.
     #[must_use]
     pub fn reader(&self) -> Reader {
         self.reader.clone()
@@ -89,7 +91,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.inbox = None;
         for thread in self.threads.drain(..) {
-            // A panic was shown when it happened.
+            // The panic was reported when it happened.
             let _ = thread.join();
         }
     }
@@ -100,15 +102,15 @@ fn spawn(name: &'static str, run: impl FnOnce(&'static str) + Send + 'static) ->
     Builder::new().name(name.into()).spawn(move || run(name))
 }
 
-/// Runs a thread's work. If it panics, that is reported as the store's end: whoever waits for a write would otherwise
-/// wait for ever.
+/// Runs a thread's work and reports a panic as the end of the store. Otherwise a caller waiting for a write would wait
+/// forever.
 fn watched(thread: &'static str, report: &dyn Fn(Written), work: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
         report(Written::Failed(StoreError::Panicked { thread, message: panic_message(&*panic) }));
     }
 }
 
-/// The time that the threads give to the halves: since now.
+/// Returns the clock that the threads pass to the halves: the time since this call.
 #[expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -142,7 +144,7 @@ fn flush_all(
                     None => {}
                 }
                 if end.nudge == Nudge::Wake {
-                    // Full: it is woken already.
+                    // A full channel already holds a wake-up for the other thread.
                     let _ = nudge.try_send(());
                 }
                 continue;
@@ -171,7 +173,7 @@ fn settle_all(
         let wait = match settling.next(now) {
             Next::Do(chore) => {
                 settling.begin(chore);
-                // What is left when the writer is dropped is settled as the store closes.
+                // Writes still unsettled when the writer is dropped are settled as the store closes.
                 if let Err(error) = settling.end(clock()) {
                     return report(Written::Failed(error));
                 }

@@ -1,4 +1,4 @@
-//! The journal as it is found at an opening: what is whole, what is torn, what is rotten.
+//! The journal as an opening finds it: which records are whole, which are torn, and which are rotten.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use super::{Mark, RING_BYTES_MIN, RING_START, SECTOR, salt};
 use crate::error::Damage;
 use crate::tables::Identity;
 
-/// All of a journal, in memory.
+/// A complete journal, read into memory.
 #[derive(Debug)]
 pub(crate) struct Image {
     bytes: Vec<u8>,
@@ -22,24 +22,24 @@ pub(crate) struct Image {
 /// The records that follow a mark.
 #[derive(Debug)]
 pub(crate) struct Chain {
-    /// In order, without a gap.
+    /// Whole records, in order and without a gap.
     pub(crate) records: Vec<Record>,
-    /// What is lost behind them; none when all is there.
+    /// Records lost after them; `None` if nothing is missing.
     pub(crate) lost: Option<Lost>,
-    /// Behind the last one stands the beginning of another, which was never acknowledged.
+    /// True if the beginning of another record follows, which was never acknowledged.
     pub(crate) torn: bool,
 }
 
-/// Records that were durable once and are not there, or not whole.
+/// Records that were once durable and are now missing or damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lost {
-    /// The first.
+    /// Sequence number of the first lost record.
     pub(crate) first: u64,
-    /// The last one of which there is a trace.
+    /// Highest sequence number of which there is any trace.
     pub(crate) last: u64,
 }
 
-/// The newest that is known to have been durable, from a record or the witness.
+/// The newest state known to have been durable, from a record or the witness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Newest {
     pub(crate) mark: Mark,
@@ -48,10 +48,11 @@ pub(crate) struct Newest {
 }
 
 impl Image {
-    /// Reads a journal.
+    /// Reads the journal from its file.
     ///
     /// # Errors
-    /// The disk failed; or, inside, neither witness can be read, or the file has not the length that it says.
+    /// The outer error: the disk failed. The inner one: neither witness is readable, or the file's length is not the
+    /// one that the witness states.
     pub(crate) fn read(file: &dyn DiskFile) -> io::Result<Result<Self, Damage>> {
         let len = file.len()?;
         let shape = |got| Damage::Shape { record: "journal", key: 0, got };
@@ -71,7 +72,7 @@ impl Image {
         Ok(Ok(Self { bytes, witness, salt }))
     }
 
-    /// The newest witness.
+    /// Returns the newest witness.
     pub(crate) fn witness(&self) -> &Witness {
         &self.witness
     }
@@ -80,13 +81,14 @@ impl Image {
         self.bytes.get(usize::try_from(RING_START).unwrap_or(usize::MAX)..).unwrap_or_default()
     }
 
-    /// The record that starts at `at`.
+    /// Returns the record that starts at position `at`, if there is one.
     fn at(&self, at: u64) -> Option<Sealed<'_>> {
         let offset = usize::try_from(at % self.witness.ring).ok()?;
         Sealed::find(self.ring().get(offset..)?, self.salt).filter(|sealed| sealed.start() == at)
     }
 
-    /// The record after `mark`: right there, or at the ring's start if it did not fit.
+    /// Returns the record after `mark`: at the mark itself, or at the start of the ring if it did not fit before the
+    /// end.
     fn after(&self, mark: Mark) -> Option<Sealed<'_>> {
         let ring = self.witness.ring;
         let around = mark.at.checked_next_multiple_of(ring)?;
@@ -96,10 +98,10 @@ impl Image {
         found.into_iter().find(|sealed| sealed.mark.seq == mark.seq + 1 && follows(sealed))
     }
 
-    /// Follows the records from `mark` on.
+    /// Follows the chain of records from `mark` on.
     ///
     /// # Errors
-    /// A record is whole but does not have the shape of one.
+    /// A record's checksum matches, but its content is malformed.
     pub(crate) fn follow(&self, mark: Mark) -> Result<Chain, Damage> {
         let mut end = mark;
         let mut records = Vec::new();
@@ -128,8 +130,9 @@ impl Image {
         [end.at, end.at.next_multiple_of(ring)].into_iter().any(|at| claims(at) == Some(end.seq + 1))
     }
 
-    /// The beginning of the record after the next one behind `end`, where that next one is not whole. It was begun once that
-    /// one was durable, so that one is rotten and no torn write, even if a power cut has torn its successor.
+    /// Looks past the record after `end`, which is not whole, for the beginning of the record that follows it. If there
+    /// is one, the first of the two is rotten, not torn: the second was begun only after the first was durable. This
+    /// holds even if a power cut tore the second.
     fn begun_behind(&self, end: Mark) -> Option<Claim> {
         let ring = self.ring();
         let around = end.at.checked_next_multiple_of(self.witness.ring)?;
@@ -146,7 +149,7 @@ impl Image {
         })
     }
 
-    /// The whole record of the highest sequence above `above`, wherever it is.
+    /// Returns the whole record with the highest sequence number above `above`, wherever it stands in the ring.
     fn newest_record(&self, above: u64) -> Option<Sealed<'_>> {
         let ring = self.ring();
         let mut newest: Option<Sealed<'_>> = None;
@@ -163,7 +166,7 @@ impl Image {
         newest
     }
 
-    /// The newest of which there is a trace: its hard state is the node's, whatever else is lost.
+    /// Returns the newest state of which there is a trace. Its hard state is the node's, whatever else is lost.
     pub(crate) fn newest(&self) -> Result<Newest, Damage> {
         let Witness { mark, hard_state, last, .. } = self.witness;
         let newest = match self.newest_record(mark.seq) {
@@ -173,7 +176,8 @@ impl Image {
             }
             None => Newest { mark, hard_state, last },
         };
-        // What a record was to change that was only begun may have changed: a vote that may not have been given is kept.
+        // Take the hard state of a record that was only begun: it may hold a vote, and keeping a vote that was never
+        // sent is safe, while forgetting one that was sent is not.
         Ok(self.begun_behind(newest.mark).map_or(newest, |begun| {
             let at = begun.at.saturating_add(SECTOR as u64);
             let mark = Mark { seq: begun.seq, at, sum: begun.prev };
@@ -181,7 +185,8 @@ impl Image {
         }))
     }
 
-    /// A mark from which a journal can go on when its chain is broken: above all that it holds, at the ring's start.
+    /// Returns a mark from which a journal with a broken chain can continue: at the start of the ring, and above every
+    /// sequence number that the ring holds.
     pub(crate) fn fresh_mark(&self) -> Result<Mark, Damage> {
         let newest = self.newest()?.mark;
         let shape = Damage::Shape { record: "journal", key: newest.seq, got: self.bytes.len() };
@@ -189,14 +194,15 @@ impl Image {
         Ok(Mark { seq: newest.seq + 1, at: at.ok_or(shape)?, sum: !newest.sum })
     }
 
-    /// True when nothing was ever recorded, and nothing had been when it was made.
+    /// Returns true if nothing was ever recorded and the log was empty when the journal was created.
     pub(crate) fn is_unused(&self) -> bool {
         let Witness { mark, last, hard_state, .. } = self.witness;
         let is_new = mark.seq == 0 && last == LogId::ZERO && hard_state == HardState::default();
         is_new && self.newest_record(0).is_none()
     }
 
-    /// True when it stands in front of a log of format 1 and nothing was recorded yet: the log's upgrade was interrupted.
+    /// Returns true if this journal was created in front of a log of format 1 and nothing is recorded yet, which means
+    /// that the upgrade was interrupted.
     pub(crate) fn is_new_before(&self, identity: &Identity) -> bool {
         let is_its = self.witness.identity.store == identity.store;
         is_its && self.witness.mark.seq == 0 && self.newest_record(0).is_none()

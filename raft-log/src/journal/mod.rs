@@ -6,9 +6,9 @@
 //! offset 8192   the ring: records, each from a sector's start on    (record.rs)
 //! ```
 //!
-//! A record's place is counted without end; the ring is that number modulo its length. A stretch is written again only
-//! when two later commits of redb are durable: should the newest of them be rotten, redb falls back to the one before,
-//! and all since then is still here.
+//! Positions count up without wrapping; the offset in the ring is the position modulo the ring's length. A stretch of
+//! the ring is overwritten only after two later commits of redb are durable: if the newest commit is rotten, redb falls
+//! back to the one before, and the ring must still hold everything since then.
 
 pub(crate) mod image;
 pub(crate) mod record;
@@ -25,46 +25,49 @@ use crate::tables::Identity;
 use record::Encoder;
 use witness::Witness;
 
-/// The journal's file in the log's folder.
+/// Name of the journal's file in the log's folder.
 pub(crate) const FILE: &str = "journal";
-/// The name under which it is made.
+/// Name of the file while the journal is being created.
 const FILE_IN_THE_MAKING: &str = "journal.new";
-/// The unit that a medium writes as a whole, in bytes. No two records share one: a torn write harms no earlier record.
+/// The unit that a disk writes atomically, in bytes. No two records share a sector, so a torn write damages no earlier
+/// record.
 pub(crate) const SECTOR: usize = 512;
-/// Where the ring starts.
+/// Offset of the ring in the file, in bytes.
 pub(crate) const RING_START: u64 = 8192;
-/// The shortest ring.
+/// Minimum length of the ring, in bytes.
 pub(crate) const RING_BYTES_MIN: u64 = 16 << 10;
 
-/// A point between two records: up to where something holds what the journal holds.
+/// A journal position between two records: everything before it is contained in whatever carries this mark.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// The record before it; 0 where there is none.
+    /// Sequence number of the record before it; 0 if there is none.
     pub(crate) seq: u64,
-    /// Where the next record may start, counted without end.
+    /// Position at which the next record may start, counted without wrapping.
     pub(crate) at: u64,
-    /// The checksum of the record before it.
+    /// Checksum of the record before it.
     pub(crate) sum: u64,
 }
 
-/// What a record's checksum starts from: no payload can be made to look like a record without knowing it.
+/// Returns the initial value of record checksums. It depends on the store id, so that nobody who does not know the id
+/// can craft a payload that looks like a record.
 pub(crate) fn salt(identity: &Identity) -> u64 {
     let bytes = identity.store.0.to_le_bytes();
     xxhash_rust::xxh3::xxh3_64(&bytes)
 }
 
-/// The padded length of a record, in bytes.
+/// Returns the length of a record padded to whole sectors, in bytes.
 pub(crate) fn padded(len: usize) -> usize {
     len.next_multiple_of(SECTOR)
 }
 
-/// The place of a record of `len` padded bytes after `at`: records do not go around the ring's end.
+/// Returns the position of a record of `len` padded bytes that starts at or after `at`. Records never wrap around the
+/// end of the ring.
 pub(crate) fn place(at: u64, len: u64, ring: u64) -> u64 {
     let offset = at % ring;
     if offset + len > ring { at + (ring - offset) } else { at }
 }
 
-/// The open journal, for the one who appends.
+/// The open journal, to append to.
 #[derive(Debug)]
 pub(crate) struct Journal {
     file: Arc<dyn DiskFile>,
@@ -76,29 +79,30 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// The journal in `file`, which goes on at `next`; `witness` is the newest one in it.
+    /// Opens the journal in `file`, to continue at `next`. `witness` is the newest witness in the file.
     pub(crate) fn new(file: Arc<dyn DiskFile>, next: Mark, witness: Witness) -> Self {
         let salt = salt(&witness.identity);
         Self { file, ring: witness.ring, salt, next, witness, encoder: Encoder::default() }
     }
 
-    /// Up to where it is written.
+    /// Returns the position up to which the journal is written.
     pub(crate) fn mark(&self) -> Mark {
         self.next
     }
 
-    /// The longest record that it takes, in bytes: of this length there is always room once all else is settled.
+    /// Returns the maximum length of a record, in bytes. A record of this length always fits once everything else is
+    /// settled.
     pub(crate) fn record_bytes_max(&self) -> usize {
         usize::try_from(self.ring / 4).unwrap_or(usize::MAX)
     }
 
-    /// True when a record of `len` bytes fits without touching what is from `floor` on.
+    /// Returns true if a record of `len` bytes fits without overwriting anything from position `floor` on.
     pub(crate) fn has_room(&self, len: usize, floor: u64) -> bool {
         let len = padded(len) as u64;
         place(self.next.at, len, self.ring) + len - floor <= self.ring
     }
 
-    /// Makes a record, not yet written, and says up to where the journal will be with it. `body` fills it.
+    /// Builds a record, filled by `body`, without writing it. Returns the journal position after it.
     pub(crate) fn prepare(
         &mut self,
         hard_state: &HardState,
@@ -114,7 +118,7 @@ impl Journal {
         Mark { seq, at: at + len, sum }
     }
 
-    /// Writes the record that was prepared, durably.
+    /// Writes the prepared record durably.
     pub(crate) fn commit(&mut self, mark: Mark) -> io::Result<()> {
         let bytes = self.encoder.bytes();
         let at = mark.at - bytes.len() as u64;
@@ -124,13 +128,13 @@ impl Journal {
         Ok(())
     }
 
-    /// True when there is something that the witness does not know.
+    /// Returns true if the journal has records that the witness does not cover.
     pub(crate) fn wants_witness(&self) -> bool {
         self.witness.mark != self.next
     }
 
-    /// Writes down, durably and beside the ring, up to where the journal is: a record below that cannot be taken for a
-    /// torn one.
+    /// Writes the journal position durably into a witness, beside the ring. A damaged record below that position is
+    /// then known to be rotten, not torn.
     pub(crate) fn write_witness(
         &mut self,
         identity: &Identity,
@@ -150,19 +154,20 @@ impl Journal {
         Ok(())
     }
 
-    /// The file's length in bytes.
+    /// Returns the file's length in bytes.
     pub(crate) fn file_bytes(&self) -> u64 {
         RING_START + self.ring
     }
 }
 
-/// Makes an empty journal under another name, and gives it its own once it is whole and durable. The folder is left to be
-/// synced. `first` is what it says of itself.
+/// Creates an empty journal under a temporary name and renames it once it is whole and durable. The caller must sync
+/// the folder. `first` is the journal's first witness.
 pub(crate) fn make(disk: &dyn Disk, dir: &Path, first: &Witness) -> io::Result<()> {
     let new = dir.join(FILE_IN_THE_MAKING);
     disk.remove_if_there(&new)?;
     let file = disk.open(&new, OpenMode::New)?;
-    // Zeros that are written, not a hole: a write into a hole costs the file system its own sync each time.
+    // Write zeros instead of leaving a hole: a durable write into a hole makes the file system sync its own metadata
+    // every time.
     let zeros = vec![0; 1 << 20];
     let end = RING_START + first.ring;
     let mut at = 0;

@@ -1,4 +1,4 @@
-//! A record: what one flush made durable, chained to the record before it.
+//! A record: the writes of one flush, chained to the record before it.
 //!
 //! ```text
 //! magic: u32   len: u32   sum: u64   prev: u64   seq: u64   at: u64       the head, 40 bytes
@@ -13,11 +13,12 @@
 //! zeros up to the sector's end
 //! ```
 //!
-//! The magic says the format: "RKJ2", or "RKJ1" of a record of format 2, whose hard state has no promise. The chain goes
-//! on from records of the one to those of the other, so a log is upgraded with its journal unread.
+//! The magic states the format: "RKJ2", or "RKJ1" for a record of format 2, whose hard state has no promise. A chain
+//! may continue from records of the old format to records of the new one, so upgrading a log does not rewrite its
+//! journal.
 //!
-//! `len` is that of all after the head, without the zeros; `sum` is over all but magic and itself, and starts from the
-//! journal's salt; `prev` is the sum of the record before.
+//! `len` is the length of everything after the head, without the padding. `sum` covers everything except the magic and
+//! itself, and starts from the journal's salt. `prev` is the `sum` of the record before.
 
 use bytes::{Buf, Bytes};
 use raftkit_core::{Base, Entries, Entry, HardState, LogId, LogIndex, Membership, Payload, Term, Write};
@@ -32,18 +33,18 @@ use crate::tables::{
 };
 
 const MAGIC: u32 = u32::from_le_bytes(*b"RKJ2");
-/// Of a record of format 2.
+/// Magic of a record of format 2.
 const MAGIC_BEFORE_3: u32 = u32::from_le_bytes(*b"RKJ1");
 pub(crate) const HEAD: usize = 40;
-/// Length of a term and an index, in bytes.
+/// Length of an encoded term and index, in bytes.
 const ID_BYTES: usize = 16;
-/// What a record holds in any case, in bytes.
+/// Length of a record without parts, in bytes.
 pub(crate) const RECORD_BYTES_MIN: usize = HEAD + HARD_STATE_BYTES + ID_BYTES;
 const ENTRY_HEAD: usize = 13;
-/// What errors call it.
+/// Name of a record in error messages.
 const NAME: &str = "journal record";
 
-/// What stands before each part.
+/// Tags that precede the parts of a record.
 mod tag {
     pub(super) const IDENTITY: u8 = 1;
     pub(super) const RESET: u8 = 2;
@@ -53,14 +54,14 @@ mod tag {
     pub(super) const ELSEWHERE: u8 = 6;
 }
 
-/// How many bytes a write takes in a record, at most.
+/// Returns the maximum length of a write in a record, in bytes.
 pub(crate) fn encoded_len(write: &Write) -> usize {
     let entries: usize = write.append.iter().map(|entry| ENTRY_HEAD + payload_len(entry)).sum();
     let reset = write.reset_to.as_ref().map_or(0, |base| 21 + base.membership.encoded_len());
     entries + reset + 13 + 9 + 9
 }
 
-/// The length of an entry's payload, in bytes.
+/// Returns the length of an entry's payload, in bytes.
 pub(crate) fn payload_len(entry: &Entry) -> usize {
     match &entry.payload {
         Payload::Noop => 0,
@@ -69,14 +70,14 @@ pub(crate) fn payload_len(entry: &Entry) -> usize {
     }
 }
 
-/// Builds one record at a time, always in the same memory.
+/// Builds one record at a time, reusing the same buffer.
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
     bytes: Vec<u8>,
 }
 
 impl Encoder {
-    /// Starts a record after which these are the hard state and the last entry.
+    /// Begins a record, with the hard state and the last entry as they are after it.
     pub(crate) fn begin(&mut self, hard_state: &HardState, last: LogId) {
         self.bytes.clear();
         self.bytes.resize(HEAD, 0);
@@ -84,13 +85,13 @@ impl Encoder {
         self.id(last);
     }
 
-    /// The identity is this from here on.
+    /// Adds a change of the identity.
     pub(crate) fn identity(&mut self, identity: &Identity) {
         self.bytes.push(tag::IDENTITY);
         self.bytes.extend_from_slice(&encode_identity(identity));
     }
 
-    /// All of a write but its hard state, which is the record's.
+    /// Adds a write, except its hard state: the record has a single one, at its start.
     pub(crate) fn write(&mut self, write: &Write) {
         if let Some(base) = &write.reset_to {
             self.bytes.push(tag::RESET);
@@ -115,7 +116,7 @@ impl Encoder {
         }
     }
 
-    /// What the record stands for is in redb already.
+    /// Marks the record as one whose changes are in redb only.
     pub(crate) fn elsewhere(&mut self) {
         self.bytes.push(tag::ELSEWHERE);
     }
@@ -147,12 +148,12 @@ impl Encoder {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// How long the record will be with its zeros.
+    /// Returns the length of the record with its padding, in bytes.
     pub(crate) fn padded(&self) -> usize {
         padded(self.bytes.len())
     }
 
-    /// Ends the record; answers its checksum.
+    /// Finishes the record and returns its checksum.
     pub(crate) fn seal(&mut self, salt: u64, seq: u64, at: u64, prev: u64) -> u64 {
         let len = u32::try_from(self.bytes.len() - HEAD).expect("a record is far below 4 GiB").to_le_bytes();
         self.bytes[..4].copy_from_slice(&MAGIC.to_le_bytes());
@@ -166,7 +167,7 @@ impl Encoder {
         sum
     }
 
-    /// The record that was sealed last.
+    /// Returns the bytes of the record sealed last.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -179,36 +180,37 @@ fn checksum(salt: u64, len: [u8; 4], rest: &[u8]) -> u64 {
     hasher.digest()
 }
 
-/// A record whose checksum holds, not looked into.
+/// A record whose checksum matches, but whose content is not decoded yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sealed<'a> {
-    /// The checksum of the record before it.
+    /// Checksum of the record before it.
     pub(crate) prev: u64,
-    /// The sequence that it ends with, and up to where the journal is with it.
+    /// The record's sequence number and checksum, and the journal position after it.
     pub(crate) mark: Mark,
-    /// Length of the hard state that it begins with, in bytes.
+    /// Length of the encoded hard state at its start, in bytes.
     hard_state_bytes: usize,
     body: &'a [u8],
 }
 
-/// What a record says.
+/// A decoded record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// Up to where the journal is with it.
+    /// The journal position after the record.
     pub(crate) mark: Mark,
-    /// The hard state after it.
+    /// The hard state after the record.
     pub(crate) hard_state: HardState,
-    /// The last entry after it.
+    /// The last entry of the log after the record.
     pub(crate) last: LogId,
-    /// The identity, where it changed.
+    /// The new identity, if the record changes it.
     pub(crate) identity: Option<Identity>,
-    /// Its changes of the log, one part each, and the hard state with the last.
+    /// The changes of the log, one part in each write; the last write carries the hard state.
     pub(crate) writes: Vec<Write>,
-    /// What it did is in redb alone.
+    /// True if the record's changes are in redb only.
     pub(crate) elsewhere: bool,
 }
 
-/// The sequence of what may be a record at the start of `bytes`, unchecked: for a first look.
+/// Returns the sequence number that a possible record at the start of `bytes` states, unchecked. Used to find
+/// candidates.
 pub(crate) fn claimed_seq(bytes: &[u8]) -> Option<u64> {
     let mut fields = Fields::new(NAME, bytes.get(..HEAD)?);
     hard_state_bytes(fields.u32().ok()?)?;
@@ -216,22 +218,22 @@ pub(crate) fn claimed_seq(bytes: &[u8]) -> Option<u64> {
     seq.u64().ok()
 }
 
-/// What the first sector of a record says, if it is one: the rest may be torn.
+/// Claims made by the first sector of a possible record, whose remaining sectors may be torn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Claim {
-    /// The checksum of the record before it.
+    /// Checksum of the record before it.
     pub(crate) prev: u64,
     pub(crate) seq: u64,
-    /// Where it starts, counted without end.
+    /// Position at which the record starts, counted without wrapping.
     pub(crate) at: u64,
-    /// The hard state after it.
+    /// The hard state after the record.
     pub(crate) hard_state: HardState,
-    /// The last entry after it.
+    /// The last entry of the log after the record.
     pub(crate) last: LogId,
 }
 
 impl Claim {
-    /// What may be a record at the start of `bytes` says of itself, unchecked.
+    /// Reads the claims of a possible record at the start of `bytes`, without checking them.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields::new(NAME, bytes.get(..SECTOR)?);
         let hard_state_bytes = hard_state_bytes(fields.u32().ok()?)?;
@@ -244,8 +246,8 @@ impl Claim {
     }
 }
 
-/// The checksums that a damaged record at the start of `bytes` may have had: the one that it says, and the one that its bytes
-/// have, whichever of the two is rotten.
+/// Returns the checksums that a damaged record at the start of `bytes` may have had: the stated one, and the one
+/// computed from its content. Either the stated checksum or the content may be the rotten part.
 pub(crate) fn possible_sums(bytes: &[u8], salt: u64) -> [Option<u64>; 2] {
     let head = || {
         let mut fields = Fields::new(NAME, bytes.get(..HEAD)?);
@@ -255,11 +257,11 @@ pub(crate) fn possible_sums(bytes: &[u8], salt: u64) -> [Option<u64>; 2] {
     let Some((len, said)) = head() else { return [None; 2] };
     let end = usize::try_from(len).ok().and_then(|len| HEAD.checked_add(len));
     let rest = end.and_then(|end| bytes.get(16..end));
-    // Nothing was ever written where there are zeros.
+    // A stated checksum of zero means that nothing was ever written here.
     [Some(said).filter(|said| *said != 0), rest.map(|rest| checksum(salt, len.to_le_bytes(), rest))]
 }
 
-/// Length of the hard state in a record of this magic, in bytes; none where it is no record's.
+/// Returns the length of the hard state in a record with this magic, in bytes; `None` if no record has this magic.
 fn hard_state_bytes(magic: u32) -> Option<usize> {
     match magic {
         MAGIC => Some(HARD_STATE_BYTES),
@@ -269,7 +271,7 @@ fn hard_state_bytes(magic: u32) -> Option<usize> {
 }
 
 impl<'a> Sealed<'a> {
-    /// The record at the start of `bytes`; none when there is none whose checksum holds.
+    /// Returns the record at the start of `bytes`, if there is one and its checksum matches.
     pub(crate) fn find(bytes: &'a [u8], salt: u64) -> Option<Self> {
         let mut fields = Fields::new(NAME, bytes.get(..HEAD)?);
         let hard_state_bytes = hard_state_bytes(fields.u32().ok()?)?;
@@ -286,22 +288,22 @@ impl<'a> Sealed<'a> {
         Some(Self { prev, mark: Mark { seq, at, sum }, hard_state_bytes, body })
     }
 
-    /// Where it starts, counted without end.
+    /// Returns the position at which the record starts, counted without wrapping.
     pub(crate) fn start(&self) -> u64 {
         self.mark.at - padded(HEAD + self.body.len()) as u64
     }
 
-    /// The hard state and the last entry after it.
+    /// Decodes the hard state and the last entry after the record.
     pub(crate) fn ends(&self) -> Result<(HardState, LogId), Damage> {
         let mut fields = Fields::keyed(NAME, self.mark.seq, self.body);
         let hard_state = decode_hard_state(fields.bytes(self.hard_state_bytes)?)?;
         Ok((hard_state, fields.log_id()?))
     }
 
-    /// What it says.
+    /// Decodes the record.
     ///
     /// # Errors
-    /// Its checksum holds but it has not the shape of a record.
+    /// The checksum matches, but the content is malformed.
     pub(crate) fn open(&self) -> Result<Record, Damage> {
         let (hard_state, last) = self.ends()?;
         let mut record = Record {
@@ -313,7 +315,7 @@ impl<'a> Sealed<'a> {
             elsewhere: false,
         };
         let skipped = self.hard_state_bytes + ID_BYTES;
-        // One copy for all payloads: they must not keep the whole ring in memory.
+        // Copy once for all payloads: slices of the image would keep the whole ring in memory.
         let mut rest = Bytes::copy_from_slice(&self.body[skipped..]);
         while !rest.is_empty() {
             let mut fields = Fields::keyed(NAME, self.mark.seq, &rest);
@@ -350,11 +352,11 @@ fn reset(fields: &mut Fields<'_>) -> Result<Base, Damage> {
     Ok(Base { id, membership })
 }
 
-/// Reads entries, whose payloads share `buffer`, which the fields are of.
+/// Decodes entries. Their payloads share `buffer`, which holds the same bytes as `fields`.
 fn append(fields: &mut Fields<'_>, buffer: &Bytes) -> Result<Entries, Damage> {
     let count = fields.len()?;
     let mut index = fields.index()?;
-    // No more than there is room for, whatever the count says.
+    // Reserve no more than the remaining bytes can hold: the count itself may be wrong.
     let mut entries = Vec::with_capacity(count.min(fields.rest().len() / ENTRY_HEAD));
     for _ in 0..count {
         let len = fields.len()?;
@@ -369,7 +371,7 @@ fn append(fields: &mut Fields<'_>, buffer: &Bytes) -> Result<Entries, Damage> {
     Ok(entries.into())
 }
 
-/// A record of any body, for tests of what is behind the checksum.
+/// Builds a record with an arbitrary body, to test what lies behind the checksum.
 #[cfg(test)]
 pub(crate) fn sealed(body: &[u8], salt: u64) -> Vec<u8> {
     let mut encoder = Encoder { bytes: vec![0; HEAD] };

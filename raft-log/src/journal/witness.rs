@@ -1,4 +1,4 @@
-//! The witness: who the journal's owner is and up to where the journal is, in a sector of its own.
+//! The witness: the log's identity and the journal position reached, in a sector outside the ring.
 //!
 //! ```text
 //! magic: u32   format: u32   sum: u64 (of all below)
@@ -6,8 +6,8 @@
 //! hard state (tables.rs)   identity (tables.rs)
 //! ```
 //!
-//! There are two, written in turn: a power cut tears one at most. The magic is "RKW2", or "RKW1" in a witness of format 2,
-//! whose hard state has no promise.
+//! There are two witnesses, written alternately, so that a power cut tears at most one. The magic is "RKW2", or "RKW1"
+//! for a witness of format 2, whose hard state has no promise.
 
 use raftkit_core::{HardState, LogId};
 use xxhash_rust::xxh3::xxh3_64;
@@ -20,36 +20,36 @@ use crate::tables::{
 };
 
 const MAGIC: u32 = u32::from_le_bytes(*b"RKW2");
-/// Of a witness of format 2.
+/// Magic of a witness of format 2.
 const MAGIC_BEFORE_3: u32 = u32::from_le_bytes(*b"RKW1");
 const HEAD: usize = 16;
-/// How far the two are apart, in bytes: they share no page.
+/// Distance between the two witnesses, in bytes. They share no page.
 const SLOT_BYTES: u64 = 4096;
 
-/// What is written down beside the ring.
+/// State of the log, recorded beside the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Witness {
-    /// Counts the witnesses: the higher one is the newer.
+    /// Number of this witness; the higher of the two is the newer.
     pub(crate) generation: u64,
-    /// Whose log it is.
+    /// Identity of the log.
     pub(crate) identity: Identity,
-    /// The ring's length in bytes.
+    /// Length of the ring, in bytes.
     pub(crate) ring: u64,
-    /// Up to where the journal was.
+    /// Journal position when the witness was written.
     pub(crate) mark: Mark,
-    /// The last entry then.
+    /// Last entry of the log at that time.
     pub(crate) last: LogId,
-    /// The hard state then.
+    /// Hard state at that time.
     pub(crate) hard_state: HardState,
 }
 
 impl Witness {
-    /// Where it stands in the file.
+    /// Returns the witness's offset in the file.
     pub(crate) fn offset(&self) -> u64 {
         (self.generation % 2) * SLOT_BYTES
     }
 
-    /// A sector.
+    /// Encodes the witness into one sector.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(SECTOR);
         let numbers = [
@@ -74,7 +74,7 @@ impl Witness {
         sector
     }
 
-    /// Reads a sector; none when it is torn, rotten or of another shape.
+    /// Decodes a sector; returns `None` if it is torn, rotten or malformed.
     pub(crate) fn decode(sector: &[u8]) -> Option<Self> {
         let mut head = Fields::new("witness", sector.get(..SECTOR)?);
         let magic = head.u32().ok()?;
@@ -98,7 +98,7 @@ impl Witness {
         Some(Self { generation, identity, ring, mark, last, hard_state })
     }
 
-    /// The newest of the two in the file's head.
+    /// Returns the newer of the two witnesses in the file's head.
     pub(crate) fn newest(head: &[u8]) -> Option<Self> {
         let slot = usize::try_from(SLOT_BYTES).ok()?;
         let both = [head.get(..SECTOR), head.get(slot..slot + SECTOR)];
@@ -143,7 +143,7 @@ mod tests {
         let sector = witness().encode();
         assert_eq!(sector.len(), SECTOR);
         assert_eq!(Witness::decode(&sector), Some(witness()));
-        // The format stands before the checksum, for readers of other versions; all else is covered.
+        // The checksum covers everything but the format, which stands before it so that other versions can read it.
         for bit in (0..SECTOR * 8).filter(|bit| !(32..64).contains(bit)) {
             let mut rotten = sector.clone();
             rotten[bit / 8] ^= 1 << (bit % 8);

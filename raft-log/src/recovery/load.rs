@@ -1,4 +1,4 @@
-//! Reads from the tables what the store must know, and checks all of them.
+//! Loads the log's state from the tables and checks all of them.
 
 use raftkit_core::{Base, LogId, LogIndex, NodeId};
 use redb::{ReadTransaction, ReadableTable};
@@ -12,23 +12,23 @@ use crate::tables::{
     decode_membership, decode_term, meta, record,
 };
 
-/// What a sound database says.
+/// State loaded from a sound database.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) identity: Identity,
     pub(crate) state: LogState,
-    /// Up to where the journal is in it.
+    /// Journal position that the database covers.
     pub(crate) settled: Mark,
 }
 
-/// Why a sound log is not ours to open.
+/// Reasons to refuse a sound log.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Refused {
     OtherNode(NodeId),
     NewerFormat(u32),
 }
 
-/// Reads and checks everything, entries included. The log must be of `node`, if one is given.
+/// Loads the state and checks everything, including all entries. If `node` is given, the log must belong to it.
 pub(super) fn load(txn: &ReadTransaction, node: Option<NodeId>) -> Result<Result<Loaded, Refused>, Trouble> {
     let meta_table = txn.open_table(META)?;
     let identity = match meta(&meta_table, record::IDENTITY, decode_identity)? {
@@ -36,7 +36,7 @@ pub(super) fn load(txn: &ReadTransaction, node: Option<NodeId>) -> Result<Result
         Ok(other) => return Ok(Err(Refused::OtherNode(other.node))),
         Err(newer) => return Ok(Err(Refused::NewerFormat(newer))),
     };
-    // Format 1 had no journal; the one that it gets starts from nothing.
+    // Format 1 had no journal. The one that it gets in the upgrade starts from nothing.
     let settled =
         if identity.format == 1 { Mark::default() } else { meta(&meta_table, record::SETTLED, decode_mark)? };
     let ends = meta(&meta_table, record::ENDS, decode_ends)?;
@@ -63,14 +63,14 @@ pub(super) fn load(txn: &ReadTransaction, node: Option<NodeId>) -> Result<Result
     Ok(Ok(Loaded { identity, state, settled }))
 }
 
-/// Checks that ends, terms and memberships agree.
+/// Checks that the ends, terms and memberships agree.
 fn check(state: &LogState) -> Result<(), Damage> {
     let (base, last) = (state.base.id, state.last);
     let first = state.terms.first_key_value().map(|(first, _)| *first);
     let wanted = (last.index > base.index).then(|| base.index.next());
     let mut before = base.term;
     let rising = state.terms.iter().enumerate().all(|(at, (_, term))| {
-        // The first run may be of the base's term.
+        // Terms must rise, except that the first run after the base may continue the base's term.
         let rises = *term > before || (at == 0 && *term == before);
         before = *term;
         rises
@@ -86,8 +86,8 @@ fn check(state: &LogState) -> Result<(), Damage> {
     Ok(())
 }
 
-/// Checks that every entry after the base is there, whole, and of the term that the tables say; and that none comes
-/// after the last.
+/// Checks that every entry after the base is present, whole, and of the term that the tables state, and that no entry
+/// follows the last one.
 fn check_runs(state: &LogState, runs: &impl ReadableTable<u64, &'static [u8]>) -> Result<(), Trouble> {
     let (base, last) = (state.base.id.index, state.last.index);
     let mut next = base.next();
@@ -95,7 +95,7 @@ fn check_runs(state: &LogState, runs: &impl ReadableTable<u64, &'static [u8]>) -
         let (key, run) = run?;
         let mut cursor = RunCursor::new(key.value(), run.value())?;
         if cursor.last() <= base {
-            // Compacted, and not freed yet.
+            // This run is compacted but not freed yet.
             continue;
         }
         if key.value() > next.0 {
@@ -114,14 +114,14 @@ fn check_runs(state: &LogState, runs: &impl ReadableTable<u64, &'static [u8]>) -
     if next <= last { Err(Damage::Hole { wanted: next }.into()) } else { Ok(()) }
 }
 
-/// What can still be read of a database that is damaged.
+/// What can still be read of a damaged database.
 #[derive(Debug, Default)]
 pub(super) struct Remains {
     pub(super) settled: Option<Mark>,
     pub(super) base: Option<Base>,
-    /// What the log ended with.
+    /// The last entry, according to the tables.
     pub(super) last: LogId,
-    /// How far it was known to be committed; 0 where that cannot be read.
+    /// The stored commit index; 0 if it cannot be read.
     pub(super) commit: LogIndex,
     pub(super) entries: Vec<raftkit_core::Entry>,
 }
@@ -140,7 +140,7 @@ impl Remains {
         Ok(())
     }
 
-    /// Reads the entries after the base, up to the first one that is not whole, or not there.
+    /// Reads the entries after the base, up to the first one that is damaged or missing.
     pub(super) fn read_entries(&mut self, txn: &ReadTransaction) -> Result<(), Trouble> {
         let Some(base) = &self.base else { return Ok(()) };
         let mut before = base.id;

@@ -1,4 +1,5 @@
-//! Makes an empty log: both files under other names first, so that a crash leaves nothing that could be taken for one.
+//! Creates an empty log. Both files are created under temporary names, so that a crash leaves nothing that looks like a
+//! log.
 
 use std::path::Path;
 
@@ -17,7 +18,7 @@ use crate::tables::{
     encode_mark, put_membership, put_meta, put_term, record,
 };
 
-/// Makes an empty log. The journal gets its name first: a log without one is damaged.
+/// Creates an empty log. The journal gets its name first, because a database without a journal counts as damaged.
 pub(super) fn make(disk: &dyn Disk, dir: &Path, options: &OpenOptions) -> Result<(), OpenError> {
     let identity = Identity {
         node: options.node,
@@ -32,7 +33,7 @@ pub(super) fn make(disk: &dyn Disk, dir: &Path, options: &OpenOptions) -> Result
     })
 }
 
-/// Makes an empty journal in front of a log of which this is known.
+/// Creates an empty journal in front of a log with the given state.
 pub(super) fn make_journal(
     disk: &dyn Disk,
     dir: &Path,
@@ -49,8 +50,7 @@ pub(super) fn make_journal(
     disk.sync_dir(dir).map_err(failed(dir))
 }
 
-/// Makes a database in one transaction, which `fill` fills, and gives it its name once it is durable: it takes the place
-/// of what has that name.
+/// Creates a database in one transaction, filled by `fill`, and renames it over the existing one once it is durable.
 pub(super) fn make_database(
     disk: &dyn Disk,
     dir: &Path,
@@ -74,7 +74,7 @@ pub(super) fn make_database(
     disk.sync_dir(dir).map_err(failed(dir))
 }
 
-/// Writes all but the entries into empty tables.
+/// Writes everything except the entries into empty tables.
 pub(super) fn write_all(
     txn: &WriteTransaction,
     identity: &Identity,

@@ -1,4 +1,4 @@
-//! Opens a log: makes it if it is not there, brings database and journal together, and checks all that it finds.
+//! Opens a log: creates it if it does not exist, replays the journal into the database, and checks everything found.
 
 pub(crate) mod load;
 mod make;
@@ -24,43 +24,44 @@ use crate::tables::{FORMAT, Identity};
 use load::{Loaded, Refused};
 pub use report::{LogDamage, Lost, OpenReport, Replayed};
 
-/// The log's database in its folder.
+/// Name of the database in the log's folder.
 pub(crate) const FILE: &str = "log.redb";
-/// The name under which it is made, and copied: a crash in the middle leaves nothing that could be taken for a log.
+/// Name of a database being created or copied, so that a crash in the middle leaves nothing that looks like a log.
 pub(crate) const FILE_IN_THE_MAKING: &str = "log.redb.new";
 
-/// How to open a store.
+/// Options for opening a store.
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
-    /// This node. A folder of another node is refused.
+    /// The id of this node. A folder of another node is refused.
     pub node: NodeId,
-    /// The name that the store gets if it is made now: random, never used before.
+    /// Id for the store if it is created now. Must be random and never used before.
     pub new_store: StoreId,
-    /// How much of the database is cached in memory, in bytes. 32 MiB.
+    /// Size of the database's cache, in bytes. Default: 32 MiB.
     pub cache_bytes: usize,
-    /// Recent entries are kept in memory up to this weight, in bytes, for replication; more until they are settled.
-    /// 8 MiB.
+    /// Weight of recent entries kept in memory for replication, in bytes. Unsettled entries are kept in addition.
+    /// Default: 8 MiB.
     pub tail_bytes: usize,
-    /// The journal's length in bytes, if it is made now; a write of more than a quarter of it goes around it. A longer one takes
-    /// in more at once, and then keeps a slow disk busy for longer with bringing it into the database. 8 MiB.
+    /// Length of a newly created journal, in bytes. A write larger than a quarter of it bypasses the journal. A longer
+    /// journal absorbs larger bursts, but then keeps a slow disk busy for longer while they are settled. Default: 8
+    /// MiB.
     pub journal_bytes: u64,
-    /// Who keeps other processes out.
+    /// Who locks the folder against other processes.
     pub lock: FolderLock,
-    /// How much larger than what is in it the database's file may stay; above that it is copied into a new one.
+    /// How much larger than its content the database file may be before it is copied into a new, smaller one.
     pub slack: Slack,
 }
 
-/// Who keeps other processes out of the folder.
+/// Who locks the folder against other processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FolderLock {
-    /// The store locks it and holds the lock until it is dropped.
+    /// The store locks the folder until it is dropped.
     Take,
-    /// The caller holds a lock on it, or on a folder above, for as long as the store lives.
+    /// The caller holds a lock on the folder, or on a parent of it, for as long as the store lives.
     HeldByCaller,
 }
 
 impl OpenOptions {
-    /// The defaults, for this node.
+    /// Returns the default options for this node.
     #[must_use]
     pub fn new(node: NodeId, new_store: StoreId) -> Self {
         Self {
@@ -75,7 +76,7 @@ impl OpenOptions {
     }
 }
 
-/// An open log, all of which is in the database.
+/// An open log that is completely in the database.
 pub(crate) struct Opened {
     pub(crate) path: PathBuf,
     pub(crate) journal_path: PathBuf,
@@ -84,19 +85,19 @@ pub(crate) struct Opened {
     pub(crate) database: Database,
     pub(crate) identity: Identity,
     pub(crate) state: LogState,
-    /// Up to where the journal was in the commit before.
+    /// Journal position in the database's previous commit.
     pub(crate) before: Mark,
-    /// Up to where it is now.
+    /// Journal position in the database's last commit.
     pub(crate) settled: Mark,
     pub(crate) witness: Witness,
     pub(crate) report: OpenReport,
 }
 
-/// Opens the log in a folder that is locked.
+/// Opens the log in a folder that is already locked.
 pub(crate) fn open(disk: &dyn Disk, dir: &Path, options: &OpenOptions) -> Result<Opened, OpenError> {
     let (path, journal_path) = (dir.join(FILE), dir.join(journal::FILE));
     let mut report = OpenReport::default();
-    // A copy that was not finished.
+    // Remove a copy that an earlier process did not finish.
     let left_over = dir.join(FILE_IN_THE_MAKING);
     disk.remove_if_there(&left_over).map_err(failed(&left_over))?;
     let mut journal = read_journal(disk, dir)?;
@@ -110,7 +111,8 @@ pub(crate) fn open(disk: &dyn Disk, dir: &Path, options: &OpenOptions) -> Result
             journal = read_journal(disk, dir)?;
         }
     }
-    // Also when it was there: an earlier process may have been killed between its rename and its sync.
+    // Sync the folder even if the files existed: an earlier process may have been killed between its rename and its
+    // sync.
     disk.sync_dir(dir).map_err(failed(dir))?;
     let (file, database, loaded) = match read_database(disk, &path, options)? {
         Ok(found) => found,
@@ -138,7 +140,7 @@ pub(crate) fn open(disk: &dyn Disk, dir: &Path, options: &OpenOptions) -> Result
     if found != loaded.identity.store {
         return Err(OpenError::OtherStore { journal: journal_path, found, store: loaded.identity.store });
     }
-    // What a killed process has written may be in the cache alone.
+    // Sync the journal: records written by a killed process may be only in the page cache.
     journal_file.sync().map_err(failed(&journal_path))?;
     let before = loaded.settled;
     let (identity, state, settled) =
@@ -159,13 +161,14 @@ pub(crate) fn open(disk: &dyn Disk, dir: &Path, options: &OpenOptions) -> Result
     })
 }
 
-/// The newest of what the parts of a log say whose it is: each opening raises the incarnation, and a cluster stays.
+/// Returns the newest `Identity` among the parts of a log: the highest incarnation, then one with a cluster id. Each
+/// opening raises the incarnation, and a cluster id never changes once it is set.
 fn newest(identity: Identity, others: impl IntoIterator<Item = Identity>) -> Identity {
     let age = |it: &Identity| (it.incarnation, it.cluster.is_some());
     others.into_iter().fold(identity, |newest, other| if age(&other) > age(&newest) { other } else { newest })
 }
 
-/// A journal's file, and what is in it.
+/// A journal's file and its content.
 pub(crate) type Journal = (Arc<dyn DiskFile>, Result<Image, Damage>);
 
 pub(crate) fn read_journal(disk: &dyn Disk, dir: &Path) -> Result<Option<Journal>, OpenError> {
@@ -174,13 +177,13 @@ pub(crate) fn read_journal(disk: &dyn Disk, dir: &Path) -> Result<Option<Journal
         return Ok(None);
     }
     let file = disk.open(&path, OpenMode::Existing).map_err(failed(&path))?;
-    // After a failed sync the cache may show, as if it were clean, what the disk never got.
+    // Drop the cache first: after a failed sync it may show data as clean that the disk never received.
     file.drop_cache().map_err(failed(&path))?;
     let image = Image::read(file.as_ref()).map_err(failed(&path))?;
     Ok(Some((file, image)))
 }
 
-/// An open database and what is in it.
+/// A database's file, the open database and its content.
 pub(crate) type Found = (Arc<dyn DiskFile>, Database, Loaded);
 
 pub(crate) fn read_database(
@@ -206,7 +209,7 @@ pub(crate) fn read_database(
     }
 }
 
-/// Makes a damaged database anew, with the help of the journal. Without a journal the hard state is lost.
+/// Rebuilds a damaged database with the help of the journal. Without a journal, the hard state is lost.
 fn mend(
     disk: &dyn Disk,
     dir: &Path,
@@ -225,7 +228,7 @@ fn mend(
     salvage::salvage(disk, dir, options, &image, damage)
 }
 
-/// Puts a journal in front of a log of format 1, which had none.
+/// Adds a journal to a log of format 1, which had none.
 fn give_journal(
     disk: &dyn Disk,
     dir: &Path,
@@ -235,10 +238,10 @@ fn give_journal(
 ) -> Result<Option<Journal>, OpenError> {
     if let Some((file, image)) = journal {
         match &image {
-            // The upgrade was interrupted.
+            // An interrupted upgrade left this empty journal.
             Ok(image) if image.is_new_before(&loaded.identity) => {}
-            // Its first records are there, or it cannot be read: a database of the present format was there too, and
-            // redb fell back to the one before.
+            // The journal has records already, or is unreadable. Either way a database of the current format existed,
+            // and redb fell back to the commit before it.
             Ok(_) | Err(_) => return Ok(Some((file, image))),
         }
     }
@@ -247,12 +250,12 @@ fn give_journal(
     read_journal(disk, dir)
 }
 
-/// Makes the folder, so that it lasts.
+/// Creates the folder durably.
 pub(crate) fn make_dir(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
     create_dir_all_durably(disk, dir).map_err(failed(dir))
 }
 
-/// Keeps others out of the folder.
+/// Locks the folder against other processes.
 pub(crate) fn lock_dir(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DirLock>, OpenError> {
     disk.lock_dir(dir).map_err(|source| {
         if source.kind() == io::ErrorKind::WouldBlock {
@@ -263,7 +266,7 @@ pub(crate) fn lock_dir(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DirLock>, 
     })
 }
 
-/// Opens a database; with `check` the checksum of every page is verified once: later reads trust them.
+/// Opens a database. With `check`, verifies the checksum of every page once; later reads rely on that.
 pub(crate) fn database(
     file: impl StorageBackend,
     cache_bytes: usize,
@@ -286,7 +289,7 @@ impl Refused {
 }
 
 impl OpenError {
-    /// What the first write into a log that was just opened came to.
+    /// Converts the result of the first write into a log just opened.
     pub(crate) fn in_journal(error: StoreError, path: PathBuf) -> Self {
         match error {
             StoreError::Disk { path, source } => Self::Disk { path, source },

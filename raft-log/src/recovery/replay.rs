@@ -1,4 +1,4 @@
-//! Brings a sound database and its journal together.
+//! Replays the journal into a sound database.
 
 use std::path::Path;
 
@@ -30,7 +30,8 @@ pub(super) fn replay(
     let chain = image.follow(settled).map_err(damaged)?;
     let whole = chain.records.iter().position(|record| record.elsewhere).unwrap_or(chain.records.len());
     let (records, elsewhere) = chain.records.split_at(whole);
-    // Where records are missing the database may be older than the last opening, and so what follows it.
+    // If records are missing, the database may be from before the last opening, and its incarnation and cluster
+    // outdated.
     identity = newest(
         identity,
         records.iter().filter_map(|record| record.identity).chain([image.witness().identity]),
@@ -41,7 +42,8 @@ pub(super) fn replay(
     let mut mark = records.last().map_or(settled, |record| record.mark);
     let mut last_write = Vec::new();
     if report.upgraded_from.is_some() && records.is_empty() {
-        // A record would bring its own. Written anew, so that the tables are of one format.
+        // No record brings a hard state in the current format, so write the old one again: all tables must have one
+        // format.
         last_write.push(Write { hard_state: Some(state.hard_state), ..Write::default() });
     }
     let mut damage = None;
@@ -76,8 +78,8 @@ pub(super) fn replay(
     Ok((identity, state, mark))
 }
 
-/// How far the last of some records says that the log is committed. What lost ones say beyond that may be about entries that
-/// they put in the place of some that are left: those must not be taken for committed.
+/// Returns the commit index that the last of these records states. Lost records may have stated a higher one, but they
+/// may also have replaced some of the remaining entries, which must not count as committed then.
 fn known_commit(records: &[Record]) -> Option<LogIndex> {
     let mut writes = records.iter().rev().flat_map(|record| record.writes.iter().rev());
     writes.find_map(|write| write.hard_state).map(|hard_state| hard_state.commit)
@@ -89,7 +91,8 @@ fn replayed(records: &[Record]) -> Replayed {
     Replayed { records: records.len() as u64, entries }
 }
 
-/// The records that are lost: what is missing behind the chain, and what it says is in the database and is not.
+/// Returns the range of lost records: those missing after the chain, and those whose changes should be in the database
+/// but are not.
 pub(crate) fn lost_records(chain: &Chain, elsewhere: &[Record]) -> Option<(u64, u64)> {
     match (elsewhere.first(), chain.lost) {
         (Some(record), lost) => {

@@ -1,4 +1,4 @@
-//! What an opening found and did, for the operator.
+//! The report of an opening, for the operator.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,53 +10,53 @@ use crate::error::Damage;
 /// What an opening found and did.
 #[derive(Debug, Default)]
 pub struct OpenReport {
-    /// There was no log: it was made.
+    /// True if there was no log, so that an empty one was created.
     pub made: bool,
-    /// The log was of this older format and is of the present one now.
+    /// The older format that the log was upgraded from, if any.
     pub upgraded_from: Option<u32>,
-    /// What the journal held and the database did not.
+    /// What was replayed from the journal into the database.
     pub replayed: Replayed,
-    /// The journal ended in a torn record, which was never acknowledged and is dropped.
+    /// True if the journal ended in a torn record. It was never acknowledged, and was dropped.
     pub dropped_torn: bool,
-    /// What was damaged.
+    /// The damage found, if any.
     pub damage: Option<LogDamage>,
 }
 
-/// What was moved from the journal into the database.
+/// Amount of data moved from the journal into the database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
-    /// Flushes.
+    /// Number of records, each of which is one flush.
     pub records: u64,
-    /// Entries in them.
+    /// Number of entries in these records.
     pub entries: u64,
 }
 
-/// Damage that was found, and what it costs.
+/// Damage found by an opening, and its consequences.
 #[derive(Debug)]
 pub struct LogDamage {
-    /// The file.
+    /// The damaged file.
     pub file: PathBuf,
-    /// What is wrong with it.
+    /// What is wrong with the file.
     pub damage: Damage,
     /// What is lost.
     pub lost: Lost,
 }
 
-/// What damage costs.
+/// What the damage costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lost {
-    /// Nothing: all of it was there a second time, or was not needed any more. The file was made anew.
+    /// Nothing is lost: everything damaged existed twice or was no longer needed. The file was rebuilt.
     Nothing,
-    /// Entries, and with them the node's word: the hard state says that it is damaged.
+    /// Entries are lost that the node may have acknowledged. The hard state marks the node as damaged.
     Entries {
-        /// The first one lost.
+        /// Index of the first lost entry.
         first: LogIndex,
-        /// The last one that is known to have been there; before `first` when it is only known that something is lost.
+        /// Index of the last entry known to have existed; less than `first` if it is only known that something is lost.
         last: LogIndex,
     },
 }
 
-/// What was done, in a line; empty after a clean end, when there was nothing to do.
+/// Describes in one line what was done. Empty after a clean shutdown, when there was nothing to do.
 impl fmt::Display for OpenReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Replayed { records, entries } = self.replayed;

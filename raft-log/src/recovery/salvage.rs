@@ -1,5 +1,5 @@
-//! Makes a log anew from what a damaged one still holds: the entries up to the first that is lost, and the hard state,
-//! which the journal and its witness hold a second time.
+//! Rebuilds a damaged log from what is left: the entries up to the first lost one, and the hard state, of which the
+//! journal and its witness hold a second copy.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,21 +20,21 @@ use crate::shared::{close_unwritten, contain};
 use crate::state::LogState;
 use crate::tables::Identity;
 
-/// How much of a damaged file is cached while it is read, in bytes.
+/// Cache size while reading a damaged file, in bytes.
 const CACHE_BYTES: usize = 1 << 20;
 
-/// A log in memory, as far as it could be read.
+/// The readable part of a log, in memory.
 #[derive(Debug, Default)]
 struct Salvaged {
     base: Base,
     entries: Vec<Entry>,
-    /// How far it says itself that it is committed, which may be beyond its end.
+    /// The commit index that the log states, which may lie beyond its end.
     commit: LogIndex,
-    /// Something is missing that the tables or the journal speak of.
+    /// True if something is missing that the tables or the journal mention.
     incomplete: bool,
 }
 
-/// Makes the database anew, with everything that the journal holds settled in it.
+/// Rebuilds the database, with everything that the journal holds settled in it.
 pub(super) fn salvage(
     disk: &dyn Disk,
     dir: &Path,
@@ -67,7 +67,7 @@ pub(super) fn salvage(
     };
     let health = if complete { newest.hard_state.health } else { Health::Damaged };
     let known = newest.hard_state;
-    // What is lost may have put other entries in the place of some that are left: those are not committed.
+    // Cap the commit index: lost records may have replaced some of the remaining entries, which are not committed then.
     let commit = if complete { known.commit } else { log.commit.min(last.index).max(log.base.id.index) };
     let hard_state = HardState { health, commit, ..known };
     rebuild(disk, dir, options, &identity, log, hard_state, settled)?;
@@ -92,10 +92,10 @@ fn rebuild(
     })
 }
 
-/// Reads what can be read, without changing the file.
+/// Reads everything that is readable, without changing the file.
 fn read_remains(file: Arc<dyn DiskFile>) -> Remains {
     let mut remains = Remains::default();
-    // Each step may fail or panic on its own; what the others have read stands.
+    // Run each step on its own: one that fails or panics must not discard what the others have read.
     let mut opened: Option<Database> = None;
     let _ = contain(|| {
         opened = Some(database(CopyOnWrite::new(file).map_err(redb::Error::from)?, CACHE_BYTES, false)?);
@@ -125,7 +125,7 @@ impl Salvaged {
         self.entries.last().map_or(self.base.id, |entry| entry.id)
     }
 
-    /// Does what the journal says, as far as it can be done on what is there.
+    /// Replays the journal, as far as that is possible on top of what is left.
     fn replay(&mut self, chain: &Chain, identity: &mut Identity) {
         self.incomplete |= chain.lost.is_some();
         for record in &chain.records {
@@ -147,7 +147,7 @@ impl Salvaged {
             self.commit = hard_state.commit;
         }
         if let Some(base) = &write.reset_to {
-            // All that was before is not needed any more, whatever is wrong with it.
+            // Everything before a reset is obsolete, so any damage to it no longer matters.
             *self = Self { base: Base::clone(base), ..Self::default() };
         }
         if let Some(from) = write.truncate_from {
@@ -166,7 +166,7 @@ impl Salvaged {
 
     fn compact(&mut self, to: LogIndex) {
         if to > self.last().index {
-            // The new base's term and membership are among what is lost.
+            // The new base's term and membership are among the lost data.
             *self = Self { incomplete: true, ..Self::default() };
             return;
         }

@@ -1,4 +1,4 @@
-//! The log as it is shown: after an opening that took place in memory alone.
+//! The content of an inspected log, after an opening that took place only in memory.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,22 +16,22 @@ use crate::state::LogState;
 use crate::tables::Identity;
 use crate::view::View;
 
-/// How much is read at once, in bytes.
+/// Maximum number of bytes read at once.
 const PART_BYTES: usize = 1 << 20;
 
-/// A log as its next opening would show it.
+/// A log as its next opening would find it.
 #[derive(Debug)]
 pub struct Contents {
-    /// Whose log it is, as it was left: the incarnation is that of its last opening.
+    /// Identity of the log. The incarnation is that of the last real opening.
     pub identity: Identity,
-    /// What a node would start with.
+    /// The state that a node would start with.
     pub restored: Restored,
-    /// The payloads of all entries after the base, in bytes.
+    /// Total size of the payloads of all entries after the base, in bytes.
     pub payload_bytes: u64,
     shared: Arc<Shared>,
 }
 
-/// Where the files are, and the lock that keeps others from changing them.
+/// Paths of the files, and the lock that keeps other processes from changing them.
 pub(super) struct Folder {
     pub(super) path: PathBuf,
     pub(super) journal_path: PathBuf,
@@ -46,7 +46,7 @@ impl Contents {
         Self { identity, restored: state.restored(), payload_bytes: 0, shared }
     }
 
-    /// Reads all entries once, for their size.
+    /// Reads all entries once, to add up their sizes.
     pub(super) fn measure(&mut self) -> Result<(), ReadError> {
         let mut bytes = 0;
         for entry in self.entries(LogIndex::ZERO, LogIndex(u64::MAX)) {
@@ -56,13 +56,14 @@ impl Contents {
         Ok(())
     }
 
-    /// How many entries there are after the base.
+    /// Returns the number of entries after the base.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.restored.last.0.saturating_sub(self.restored.base.id.index.0)
     }
 
-    /// The entries from `first` to `last`, both included, as far as there are such. Ends with the first error.
+    /// Iterates over the entries from `first` to `last`, both included, as far as they exist. Ends after the first
+    /// error.
     pub fn entries(
         &self,
         first: LogIndex,
@@ -76,7 +77,7 @@ impl Contents {
             if part.as_slice().is_empty() && next <= last {
                 match reader.read(next, last, PART_BYTES) {
                     Ok(ReadResult::Entries(entries)) => part = entries.into_iter(),
-                    // It starts after the base.
+                    // Cannot happen, since `next` is above the base.
                     Ok(ReadResult::Compacted) => next = last.next(),
                     Err(error) => {
                         next = last.next();
@@ -93,7 +94,7 @@ impl Contents {
 
 impl Drop for Contents {
     fn drop(&mut self) {
-        // redb may panic on what is rotten, and the lock goes after it.
+        // Close the database here, where panics of redb on rotten pages are caught; the lock is released afterwards.
         self.shared.close();
     }
 }

@@ -1,14 +1,14 @@
-//! Looks at a log without opening it: what is in it, what is wrong with it, and what its next opening would find.
+//! Inspects a log without opening it: its content, its damage, and what its next opening would find.
 //!
-//! The opening itself is tried out, by the very code that does it, over a disk that keeps every change in memory. Only
-//! where that finds damage the files are gone through a second time, for all of it.
+//! The opening itself is tried out by the real code, on a disk that keeps every change in memory. Only if that finds
+//! damage are the files searched a second time, for all of it.
 //!
 //! | file | duty |
 //! | --- | --- |
 //! | `shadow.rs` | the disk that keeps changes in memory |
-//! | `scan.rs` | a damaged database, past the first damage |
+//! | `scan.rs` | searches a damaged database past the first damage |
 //! | `unsettled.rs` | what the journal holds and the database does not |
-//! | `contents.rs` | the log as it would be |
+//! | `contents.rs` | the log as the next opening would find it |
 
 mod contents;
 mod scan;
@@ -35,78 +35,78 @@ use scan::Scan;
 use shadow::ShadowDisk;
 pub use unsettled::Unsettled;
 
-/// How much of the database is cached, in bytes.
+/// Size of the database's cache, in bytes.
 const CACHE_BYTES: usize = 8 << 20;
 
-/// What was found in a log's folder. Nobody can open the log as long as this lives.
+/// Result of inspecting a log's folder. The log cannot be opened as long as this value lives.
 #[derive(Debug)]
 pub struct Inspection {
-    /// What the next opening would find and do; or why it would fail.
+    /// What the next opening would find and do, or why it would fail.
     pub opening: Result<OpenReport, OpenError>,
-    /// The log as that opening would show it. Where it would fail: as the database shows it by itself, if it is sound.
+    /// The log as that opening would find it. If it would fail: the content of the database alone, if that is sound.
     pub contents: Option<Contents>,
-    /// What the journal holds and the database does not; none where that cannot be told.
+    /// What the journal holds and the database does not; `None` if that cannot be determined.
     pub unsettled: Option<Unsettled>,
-    /// All damage that was found, file by file.
+    /// All damage found, file by file.
     pub damages: Vec<FoundDamage>,
-    /// The files and their lengths in bytes.
+    /// The files, with their lengths in bytes.
     pub files: Vec<(PathBuf, u64)>,
 }
 
-/// What to think of a log.
+/// Overall judgement on a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// All is well.
+    /// The log is sound.
     Sound,
-    /// An earlier opening has lost entries, as the hard state says; what is left is whole. The node heals from its peers.
+    /// An earlier opening lost entries, as the hard state says; the rest is whole. The node heals from its peers.
     Healing,
     /// Something is wrong with the files.
     Damaged,
 }
 
-/// Something that is wrong with a file.
+/// Damage found in a file.
 #[derive(Debug)]
 pub struct FoundDamage {
-    /// The file.
+    /// Path of the damaged file.
     pub file: PathBuf,
-    /// The entries that it concerns, as far as that is known.
+    /// The affected entries, as far as known.
     pub entries: Option<RangeInclusive<LogIndex>>,
-    /// What is wrong.
+    /// What is wrong with the file.
     pub damage: Damage,
 }
 
-/// Why a folder could not be looked at.
+/// Reasons why a folder could not be inspected.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
-    /// There is no log in it.
+    /// The folder contains no log.
     #[error("there is no log in {dir}: it holds neither `log.redb` nor `journal`")]
     NoLog {
-        /// The folder.
+        /// Path of the folder.
         dir: PathBuf,
     },
-    /// A node runs in it: what is read would change meanwhile.
+    /// A node is running on the folder, so the files would change while they are read.
     #[error("the folder {dir} is in use by another process")]
     Locked {
-        /// The folder.
+        /// Path of the folder.
         dir: PathBuf,
     },
-    /// It cannot be read.
+    /// The disk failed.
     #[error("{path} cannot be read: {source}")]
     Disk {
-        /// What was touched.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// How it failed.
+        /// The disk's error.
         source: io::Error,
     },
 }
 
-/// Looks at the log in the folder `dir`. Nothing is written and no file is made, not even in a folder that a crash has
-/// left to be repaired: repairs take place in memory.
+/// Inspects the log in the folder `dir`. Nothing is written and no file is created, even if a crash left the folder in
+/// need of repair: repairs take place in memory.
 ///
-/// Every byte that an opening checks is checked. Where something is damaged the search goes on behind it, in both files.
+/// Checks everything that an opening checks. If something is damaged, the search continues past it, in both files.
 ///
 /// # Errors
-/// There is no log, a node runs in the folder, or it cannot be read at all. What is wrong with the log is no error.
+/// The folder contains no log, a node is running on it, or it cannot be read at all. Damage to the log is not an error.
 pub fn inspect(disk: Arc<dyn Disk>, dir: &Path) -> Result<Inspection, InspectError> {
     let lock = lock(disk.as_ref(), dir)?;
     let mut files = Vec::new();
@@ -125,7 +125,7 @@ pub fn inspect(disk: Arc<dyn Disk>, dir: &Path) -> Result<Inspection, InspectErr
     Ok(Inspector::new(disk, dir).inspect(lock, files))
 }
 
-/// Keeps nodes out, and finds out whether there is one. Where there is no lock file none was ever here.
+/// Locks the folder, which fails if a node is running. Without a lock file, no node has ever used the folder.
 fn lock(disk: &dyn Disk, dir: &Path) -> Result<Option<Box<dyn DirLock>>, InspectError> {
     let path = dir.join(RealDisk::LOCK_FILE);
     match disk.exists(&path) {
@@ -143,7 +143,7 @@ fn lock(disk: &dyn Disk, dir: &Path) -> Result<Option<Box<dyn DirLock>>, Inspect
 }
 
 impl Inspection {
-    /// What to think of it.
+    /// Returns the overall judgement.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let opens_whole = self.opening.as_ref().is_ok_and(|report| report.damage.is_none());
@@ -182,12 +182,12 @@ struct Inspector {
     damages: Vec<FoundDamage>,
 }
 
-/// What is known of the log without what only the journal holds.
+/// The part of the log that is known without the unsettled records of the journal.
 #[derive(Default)]
 struct Base {
-    /// Up to where the journal is in the database.
+    /// Journal position that the database covers.
     settled: Option<Mark>,
-    /// The last entry in it.
+    /// Last entry in the database.
     last: Option<LogIndex>,
     contents: Option<Contents>,
 }
@@ -195,7 +195,7 @@ struct Base {
 impl Inspector {
     fn new(disk: Arc<dyn Disk>, dir: &Path) -> Self {
         let shadow = ShadowDisk::new(disk.clone());
-        // What the disk fails with, the opening tells.
+        // Ignore disk errors here: the opening reports them.
         let journal = recovery::read_journal(&shadow, dir).ok().flatten();
         Self {
             disk,
@@ -217,7 +217,7 @@ impl Inspector {
             Err(error) => (Err(error), self.database(folder)),
         };
         let unsettled = match &opening {
-            // The two files are strangers to each other.
+            // The two files belong to different stores.
             Err(
                 OpenError::OtherStore { .. } | OpenError::OtherNode { .. } | OpenError::NewerFormat { .. },
             ) => None,
@@ -235,7 +235,7 @@ impl Inspector {
         Inspection { opening, contents: base.contents, unsettled, damages: self.damages, files }
     }
 
-    /// Whose journal it is. The database may be another one's; then the opening says whose.
+    /// Returns the node that the journal belongs to. If the database belongs to another node, the opening reports it.
     fn node(&self) -> NodeId {
         self.image
             .as_ref()
@@ -243,7 +243,7 @@ impl Inspector {
             .map_or(NodeId(0), |image| image.witness().identity.node)
     }
 
-    /// Opens the log in memory, as whoever it belongs to.
+    /// Opens the log in memory, as the node that it belongs to.
     fn open(&self) -> Result<Opened, OpenError> {
         let open = |node| recovery::open(&ShadowDisk::new(self.disk.clone()), &self.dir, &options(node));
         match open(self.node()) {
@@ -256,7 +256,7 @@ impl Inspector {
         let Opened { database, identity, state, before, report, .. } = opened;
         let mended = report.damage.as_ref().is_some_and(|found| found.file == self.path);
         let mut base = if mended {
-            // As it was before it was mended.
+            // Inspect the file as it was before the repair.
             let unlocked =
                 Folder { lock: None, path: self.path.clone(), journal_path: self.journal_path.clone() };
             self.database(unlocked)
@@ -272,7 +272,7 @@ impl Inspector {
         (report, base)
     }
 
-    /// Looks at the database alone, through to its end.
+    /// Inspects the database alone, to its end.
     fn database(&mut self, folder: Folder) -> Base {
         let shadow = ShadowDisk::new(self.disk.clone());
         match shadow.exists(&self.path) {
@@ -295,12 +295,12 @@ impl Inspector {
                 contents: Some(Contents::new(folder, database, loaded.identity, &loaded.state)),
             },
             Ok(Err(damage)) => self.scan(damage),
-            // The opening says it.
+            // The opening reports this error.
             Err(_) => Base::default(),
         }
     }
 
-    /// Looks for all that is wrong with a database that has `damage`, which is told when nothing else is found.
+    /// Searches a database for all damage. `damage`, already known, is reported if the search finds nothing else.
     fn scan(&mut self, damage: Damage) -> Base {
         let Ok(file) = self.disk.open(&self.path, OpenMode::ReadOnly) else { return Base::default() };
         let scan = if matches!(damage, Damage::Empty) { Scan::default() } else { scan::scan(file) };
@@ -313,7 +313,7 @@ impl Inspector {
         Base { settled: scan.settled, last: scan.last.map(|last| last.index), contents: None }
     }
 
-    /// Looks at the journal from where the database ends.
+    /// Inspects the journal from the position that the database covers.
     fn journal(&mut self, base: &Base) -> Option<Unsettled> {
         let path = self.journal_path.clone();
         let image = match self.image.take() {
@@ -323,7 +323,7 @@ impl Inspector {
                 return None;
             }
             None => {
-                // A log of format 1 has none, and nothing of one is settled.
+                // A log of format 1 has no journal, and nothing to settle.
                 if base.settled == Some(Mark::default()) {
                     return Some(Unsettled::default());
                 }
@@ -361,7 +361,7 @@ impl Inspector {
 
     fn told(&mut self, file: PathBuf, entries: Option<RangeInclusive<LogIndex>>, damage: Damage) {
         let found = FoundDamage { file, entries, damage };
-        // A page may hold several records; what is wrong with it is told once.
+        // One page may hold several records, so report the same damage only once.
         let text = found.to_string();
         if self.damages.iter().all(|told| told.to_string() != text) {
             self.damages.push(found);
@@ -375,7 +375,7 @@ fn options(node: NodeId) -> OpenOptions {
         new_store: StoreId(0),
         cache_bytes: CACHE_BYTES,
         tail_bytes: 0,
-        // Made in memory, where a log of format 1 gets one.
+        // The length of a journal that exists only in memory, for a log of format 1.
         journal_bytes: RING_BYTES_MIN,
         lock: FolderLock::HeldByCaller,
         slack: Slack::default(),

@@ -1,4 +1,4 @@
-//! Looks at a damaged database without stopping at the first damage.
+//! Searches a damaged database past the first damage.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -17,28 +17,29 @@ use crate::tables::{
     decode_membership, decode_term, meta, record,
 };
 
-/// How much of the file is cached while it is read, in bytes.
+/// Cache size while reading the file, in bytes.
 const CACHE_BYTES: usize = 4 << 20;
-/// A run holds fewer entries than this: 256 KiB of 17 bytes at least.
+/// Upper bound on the entries in a run: a run has at most 256 KiB, and an entry at least 17 bytes.
 const RUN_ENTRIES_MAX: u64 = 16 << 10;
-/// After so many indexes in vain nothing more is hoped for behind them. Each may cost a panic within redb.
+/// Give up after this many indexes in a row without a readable run, because each attempt may cost a panic in redb.
 const VAIN_MAX: u64 = 64 << 10;
 
-/// Entries from one index to another, both included.
+/// A range of indexes, both ends included.
 pub(super) type Range = RangeInclusive<LogIndex>;
 
-/// What was found in a database.
+/// Findings in a database.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
-    /// Up to where the journal is in it, if that can be read.
+    /// Journal position that the database covers, if that is readable.
     pub(super) settled: Option<Mark>,
-    /// What the log ends with in it, if that can be read.
+    /// Last entry according to the database, if that is readable.
     pub(super) last: Option<LogId>,
-    /// All that is wrong, and the entries that it concerns.
+    /// All damage, with the affected entries.
     pub(super) damages: Vec<(Option<Range>, Damage)>,
 }
 
-/// Reads all that can be read of a database. The pages' own checksums are not asked: what is in them tells more.
+/// Reads everything readable in a database. Does not verify the checksums of redb's pages: checking their content finds
+/// out which entries are affected.
 pub(super) fn scan(file: Arc<dyn DiskFile>) -> Scan {
     let mut scan = Scan::default();
     let mut opened: Option<Database> = None;
@@ -60,23 +61,23 @@ pub(super) fn scan(file: Arc<dyn DiskFile>) -> Scan {
     scan
 }
 
-/// What stands under an index in the table of runs.
+/// What the table of runs holds at an index.
 enum Run {
-    /// Nothing.
+    /// There is no run.
     None,
-    /// A run.
+    /// A run, followed as far as possible.
     Followed(Followed),
-    /// It cannot be read.
+    /// The run cannot be read.
     Bad(Damage),
 }
 
 /// How far a run could be followed.
 struct Followed {
-    /// The index after the last entry that was seen.
+    /// Index after the last entry reached.
     next: LogIndex,
-    /// What is wrong with entries before.
+    /// Damage to entries before that index.
     damages: Vec<(Option<Range>, Damage)>,
-    /// Why it could not be followed any further; none at its end.
+    /// Why the run could not be followed further; `None` at its end.
     stopped: Option<Damage>,
 }
 
@@ -93,7 +94,7 @@ impl Scan {
         self.told(None, contain(|| act(&database.begin_read()?)))
     }
 
-    /// Reads the records that there is one of.
+    /// Reads the records of `meta`.
     fn meta(&mut self, database: &Database) -> Option<Ends> {
         let identity =
             self.read(database, |txn| meta(&txn.open_table(META)?, record::IDENTITY, decode_identity));
@@ -135,8 +136,8 @@ impl Scan {
         self.damages.extend(found.into_iter().map(|(index, damage)| (one(index), damage)));
     }
 
-    /// Reads all entries from `first` to `last`. Each run is asked for by its key: a search for what comes next would
-    /// fail on a rotten page beside it.
+    /// Reads all entries from `first` to `last`. Looks up each run by its exact key: a range search would fail on a
+    /// rotten page next to it.
     fn runs(&mut self, database: &Database, first: LogIndex, last: LogIndex) {
         let mut next = first_run(database, first);
         while next <= last {
@@ -169,7 +170,8 @@ fn damage(trouble: Trouble) -> Damage {
     }
 }
 
-/// The key of the run that `first` is in: compaction frees whole runs, so it may start before.
+/// Returns the key of the run that contains `first`. The run may start before it, because compaction frees only whole
+/// runs.
 fn first_run(database: &Database, first: LogIndex) -> LogIndex {
     let candidates = (first.0.saturating_sub(RUN_ENTRIES_MAX)..=first.0).rev().map(LogIndex);
     for key in candidates {
@@ -182,14 +184,14 @@ fn first_run(database: &Database, first: LogIndex) -> LogIndex {
     first
 }
 
-/// The key of the first run from `from` on that can be read, or the index after `last`.
+/// Returns the key of the first readable run at or after `from`, or the index after `last` if there is none.
 fn next_run(database: &Database, from: LogIndex, last: LogIndex) -> LogIndex {
     let candidates = (from.0..=last.0).take(usize::try_from(VAIN_MAX).unwrap_or(usize::MAX));
     let is_there = |key: &LogIndex| matches!(run_at(database, *key, *key, last), Run::Followed(_));
     candidates.map(LogIndex).find(is_there).unwrap_or_else(|| last.next())
 }
 
-/// Reads the run with this key; what is wrong with entries out of a range is not told.
+/// Reads the run with this key. Damage to entries outside the range is not reported.
 fn run_at(database: &Database, key: LogIndex, first: LogIndex, last: LogIndex) -> Run {
     let result = contain(|| {
         let runs = database.begin_read()?.open_table(RUNS)?;
@@ -199,7 +201,7 @@ fn run_at(database: &Database, key: LogIndex, first: LogIndex, last: LogIndex) -
     result.unwrap_or_else(|trouble| Run::Bad(damage(trouble)))
 }
 
-/// Goes through a run to its end, over what is rotten in it.
+/// Follows a run to its end, past rotten entries.
 fn follow(mut cursor: RunCursor<'_>, key: LogIndex, first: LogIndex, last: LogIndex) -> Followed {
     let mut followed = Followed { next: key, damages: Vec::new(), stopped: None };
     loop {

@@ -1,5 +1,5 @@
-//! A disk that shows what another one holds and keeps every change in memory: an opening can be tried out on it, repairs
-//! and all, and the disk below is not touched.
+//! A disk that shows the content of another disk and keeps every change in memory, so that an opening with all its
+//! repairs can be tried out without touching the disk below.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,22 +9,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use raftkit_disk::{CopyOnWrite, DirLock, Disk, DiskFile, OpenMode};
 use redb::StorageBackend;
 
-/// A disk over another one, which is only read. Folders are not remembered, only the files in them.
+/// A disk on top of another one, which is only read. Folders are not tracked, only the files in them.
 #[derive(Debug)]
 pub(super) struct ShadowDisk {
     below: Arc<dyn Disk>,
-    /// The files that were opened, made or renamed here; none where one was removed.
+    /// Files opened, created or renamed on this disk; `None` for a removed file.
     files: Mutex<BTreeMap<PathBuf, Option<Arc<ShadowFile>>>>,
 }
 
-/// A file whose changes stay in memory. All who open it see the same.
+/// A file whose changes stay in memory. All its handles see the same content.
 #[derive(Debug)]
 struct ShadowFile {
     shown: CopyOnWrite,
     below: Arc<dyn DiskFile>,
 }
 
-/// What is below a file that was made in memory.
+/// The empty content below a file created in memory.
 #[derive(Debug)]
 struct Nothing;
 
@@ -34,11 +34,11 @@ impl ShadowDisk {
     }
 
     fn files(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Option<Arc<ShadowFile>>>> {
-        // Each change is one insertion.
+        // Poisoning can be ignored: each change is a single insertion.
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The file with this name, as it is here.
+    /// Returns the file with this name, as this disk shows it.
     fn find(&self, path: &Path) -> io::Result<Option<Arc<ShadowFile>>> {
         if let Some(known) = self.files().get(path) {
             return Ok(known.clone());
@@ -106,7 +106,7 @@ impl Disk for ShadowDisk {
         Ok(())
     }
 
-    /// Whoever looks holds the lock of the disk below already.
+    /// Unsupported: the inspection already holds the lock on the disk below.
     fn lock_dir(&self, _path: &Path) -> io::Result<Box<dyn DirLock>> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -139,7 +139,7 @@ impl DiskFile for ShadowFile {
         Ok(())
     }
 
-    /// As below: what is looked at is what the medium holds.
+    /// Drops the cache of the disk below, so that reads show what the medium holds.
     fn drop_cache(&self) -> io::Result<()> {
         self.below.drop_cache()
     }

@@ -1,4 +1,4 @@
-//! What the journal holds and the database does not, in sum.
+//! Summary of what the journal holds and the database does not.
 
 use raftkit_core::{LogId, LogIndex, Write};
 
@@ -6,24 +6,24 @@ use crate::journal::Mark;
 use crate::journal::image::Chain;
 use crate::recovery::replay::lost_records;
 
-/// What the journal holds and the database does not. The next opening moves it there; that is no damage.
+/// Records in the journal that the database does not hold yet. The next opening replays them, so they are no damage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unsettled {
-    /// Records, each of which is a flush.
+    /// Number of records, each of which is one flush.
     pub records: u64,
-    /// What they take in the ring, in bytes.
+    /// Size of the records in the ring, in bytes.
     pub bytes: u64,
-    /// The entries that they append.
+    /// Number of entries that the records append.
     pub entries: u64,
-    /// From here on the log is in the journal alone; none when no entry is.
+    /// First index that only the journal holds; `None` if there is no such entry.
     pub first: Option<LogIndex>,
-    /// The lowest index from which on they cut off what was there.
+    /// Lowest index from which the records truncate the log, if they do.
     pub truncated_from: Option<LogIndex>,
-    /// After this entry the log starts anew, with a snapshot.
+    /// Last entry covered by the snapshot to which the records reset the log, if they do.
     pub reset_to: Option<LogId>,
-    /// Up to here they compact the log.
+    /// Index up to which the records compact the log, if they do.
     pub compacted_to: Option<LogIndex>,
-    /// Behind them stands the beginning of a flush that was never acknowledged; it is dropped.
+    /// True if the beginning of another flush follows, which was never acknowledged and is dropped.
     pub torn: bool,
 }
 
@@ -32,12 +32,12 @@ pub struct Unsettled {
 pub(super) struct LostRecords {
     pub(super) first: u64,
     pub(super) last: u64,
-    /// The last entry before them, where the journal says so.
+    /// The last entry before the lost records, if the journal states it.
     pub(super) before: Option<LogIndex>,
 }
 
 impl Unsettled {
-    /// What follows on `settled`, and what is lost behind it.
+    /// Sums up the records after `settled`, and what is lost after them.
     pub(super) fn sum_up(chain: &Chain, settled: Mark) -> (Self, Option<LostRecords>) {
         let whole = chain.records.iter().position(|record| record.elsewhere).unwrap_or(chain.records.len());
         let (records, elsewhere) = chain.records.split_at(whole);
