@@ -21,13 +21,14 @@ const TEMPORARY: &str = "tmp";
 
 /// A folder of snapshots.
 ///
-/// | name | what it is |
+/// | name | content |
 /// | --- | --- |
 /// | `<term>-<index>.snapshot` | a finished snapshot, durable and whole |
-/// | `<term>-<index>.partial` | one being received; its good chunks are used when the transfer goes on, or for a newer one |
-/// | `<number>.tmp` | one being written here; removed at the next start |
+/// | `<term>-<index>.partial` | a snapshot being received; its good chunks are reused when the transfer resumes, or for
+/// a newer one |
+/// | `<number>.tmp` | a snapshot being written by this node; removed at the next start |
 ///
-/// Terms and indexes have 20 digits, so the order of names is that of entries.
+/// Terms and indexes have 20 digits, so that names sort in the order of entries.
 #[derive(Clone)]
 pub struct SnapshotDir {
     disk: Arc<dyn Disk>,
@@ -43,7 +44,8 @@ impl fmt::Debug for SnapshotDir {
 }
 
 impl SnapshotDir {
-    /// Opens a folder, or makes it; removes what an earlier life left unfinished, except chunks that were received.
+    /// Opens a folder, creating it if necessary. Removes what an earlier process left unfinished, except received
+    /// chunks.
     ///
     /// # Errors
     /// The disk fails.
@@ -54,12 +56,13 @@ impl SnapshotDir {
                 disk.remove(&path)?;
             }
         }
-        // A name that an earlier life could not make durable must not be lost after it was read and relied upon.
+        // Sync the folder before anything in it is relied upon: an earlier process may have renamed a file and died
+        // before its sync.
         disk.sync_dir(&dir)?;
         Ok(Self { disk, dir, chunk_bytes: CHUNK_BYTES, next_temporary: Arc::default() })
     }
 
-    /// The same folder, with another chunk size for the snapshots written here.
+    /// Sets the chunk size for snapshots written to this folder.
     ///
     /// # Panics
     /// The size is 0 or above [`CHUNK_BYTES_MAX`].
@@ -73,7 +76,8 @@ impl SnapshotDir {
         self
     }
 
-    /// Begins a snapshot of this node's state; `membership` is that as of the entry that it will be named after.
+    /// Begins a snapshot of this node's state. `membership` is the one in force at the entry that the snapshot will be
+    /// named after.
     ///
     /// # Errors
     /// The disk fails.
@@ -85,10 +89,10 @@ impl SnapshotDir {
         Ok(SnapshotWriter::new(disk, file, path, dir, membership, self.chunk_bytes))
     }
 
-    /// Opens the snapshot of the entry `id`.
+    /// Opens the snapshot that ends with entry `id`.
     ///
     /// # Errors
-    /// There is none, the disk fails, or the file is damaged.
+    /// The snapshot does not exist or is damaged, or the disk fails.
     pub fn open(&self, id: LogId) -> Result<SnapshotFile, SnapshotError> {
         let path = self.dir.join(file_name(id));
         if !self.disk.exists(&path).map_err(SnapshotError::disk(&path))? {
@@ -103,24 +107,24 @@ impl SnapshotDir {
         }
     }
 
-    /// Opens the newest snapshot, if there is any.
+    /// Opens the newest snapshot, if there is one.
     ///
     /// # Errors
-    /// The disk fails, or the file is damaged: an older one is never opened in its place.
+    /// The newest snapshot is damaged, or the disk fails. An older snapshot is never opened instead.
     pub fn latest(&self) -> Result<Option<SnapshotFile>, SnapshotError> {
         let ids = self.ids(FINISHED)?;
         ids.last().map(|(id, _)| self.open(*id)).transpose()
     }
 
-    /// Removes the snapshots not named in `keep`, and received chunks of snapshots not named there either that are older
-    /// than the newest in `keep`. Files that are open can be read on.
+    /// Removes all snapshots not named in `keep`, and the received chunks of snapshots that are not named and are older
+    /// than the newest in `keep`. Open files stay readable.
     ///
     /// # Errors
     /// The disk fails.
     pub fn remove_all_but(&self, keep: &[LogId]) -> Result<(), SnapshotError> {
         let newest = keep.iter().max();
         let finished = self.ids(FINISHED)?.into_iter().filter(|(id, _)| !keep.contains(id));
-        // What is named may still be coming in: its chunks are no leftovers.
+        // A snapshot named in `keep` may still be arriving, so its chunks must stay.
         let named = |id: &LogId| keep.contains(id);
         let partial = self.ids(PARTIAL)?.into_iter().filter(|(id, _)| Some(id) <= newest && !named(id));
         for (_, path) in finished.chain(partial) {
@@ -129,9 +133,9 @@ impl SnapshotDir {
         Ok(())
     }
 
-    /// Begins to receive a snapshot, or goes on with it: chunks that an earlier try left are used where they are good, and
-    /// so are equal chunks of other snapshots that are here, whole or not. One snapshot is received at a time; what was
-    /// received of others is removed.
+    /// Begins or resumes receiving a snapshot. Reuses good chunks left by an earlier attempt, and equal chunks of other
+    /// snapshots in the folder, complete or not. Only one snapshot is received at a time: chunks of all others are
+    /// removed.
     ///
     /// # Errors
     /// The disk fails.
@@ -149,7 +153,7 @@ impl SnapshotDir {
         Ok(partial)
     }
 
-    /// The entries that files of one kind are named after, in order. Names of other shapes are not ours.
+    /// Lists the files of one kind by the entries they are named after, in order. Files with other names are ignored.
     fn ids(&self, kind: &str) -> Result<Vec<(LogId, PathBuf)>, SnapshotError> {
         let paths = self.disk.list(&self.dir).map_err(SnapshotError::disk(&self.dir))?;
         let mut ids: Vec<_> = paths
@@ -162,7 +166,7 @@ impl SnapshotDir {
     }
 }
 
-/// The name of a finished snapshot.
+/// Returns the file name of a finished snapshot.
 pub(crate) fn file_name(id: LogId) -> String {
     name(id, FINISHED)
 }

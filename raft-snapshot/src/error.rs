@@ -1,4 +1,4 @@
-//! What can go wrong with snapshot files.
+//! Errors of snapshot files.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,73 +7,73 @@ use raftkit_core::LogId;
 
 use crate::manifest::ManifestError;
 
-/// Why a snapshot file cannot be written or read.
+/// Reasons why a snapshot file cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     /// The disk failed.
     #[error("{path}: {source}", path = path.display())]
     Disk {
-        /// Which file or folder.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// How.
+        /// The disk's error.
         source: io::Error,
     },
-    /// There is no such snapshot.
+    /// The snapshot does not exist.
     #[error("there is no snapshot {id}")]
     Missing {
-        /// Which was asked for.
+        /// Id of the snapshot.
         id: LogId,
     },
-    /// A file is not what it should be.
+    /// A file is malformed.
     #[error("{path} is damaged: {what}", path = path.display())]
     Damaged {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// What was found.
+        /// What is wrong with it.
         what: String,
     },
     /// A chunk in a file does not match its hash.
     #[error("{path} is damaged: chunk {chunk} does not match its hash", path = path.display())]
     DamagedChunk {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Which chunk.
+        /// Number of the chunk.
         chunk: u32,
     },
-    /// A file's manifest, or one to be written.
+    /// The manifest of a file, read or to be written, is invalid.
     #[error("{path}: {source}", path = path.display())]
     Manifest {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the manifest.
         source: ManifestError,
     },
-    /// There is no such chunk.
+    /// The chunk does not exist.
     #[error("the snapshot has {count} chunks, there is no chunk {chunk}")]
     NoSuchChunk {
-        /// Which was asked for.
+        /// Number of the chunk.
         chunk: u32,
-        /// How many there are.
+        /// Number of chunks in the snapshot.
         count: u32,
     },
-    /// Bytes given in are not the chunk that they should be.
+    /// The bytes given do not match the chunk's length and hash.
     #[error("the {got} bytes given are not chunk {chunk}: length or hash differ")]
     WrongChunk {
-        /// Which chunk.
+        /// Number of the chunk.
         chunk: u32,
-        /// How many bytes there were.
+        /// Number of bytes given.
         got: usize,
     },
     /// Chunks are missing at the end of a transfer.
     #[error("{missing} chunks are missing")]
     Incomplete {
-        /// How many.
+        /// Number of missing chunks.
         missing: u32,
     },
 }
 
 impl SnapshotError {
-    /// Says at which path the disk failed.
+    /// Returns a function that adds a path to the disk's error.
     pub(crate) fn disk(path: &std::path::Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Disk { path, source }

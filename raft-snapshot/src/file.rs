@@ -1,10 +1,10 @@
-//! A finished snapshot file: opened, checked, read.
+//! A finished snapshot file: opening, checking and reading it.
 //!
 //! ```text
 //! the snapshot's bytes | manifest | manifest length u64 | "RKSNAPF1"
 //! ```
 //!
-//! The manifest stands at the end because the hashes are known only then; so one rename makes all of it visible.
+//! The manifest stands at the end because the hashes are known only then. A single rename makes the whole file visible.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -20,7 +20,7 @@ use crate::manifest::{MANIFEST_BYTES_MAX, Manifest};
 const MAGIC: [u8; 8] = *b"RKSNAPF1";
 const FOOTER: u64 = 16;
 
-/// A finished snapshot. It can be read while it is replaced or removed by name.
+/// A finished snapshot. It stays readable even if the file is replaced or removed meanwhile.
 #[derive(Clone)]
 pub struct SnapshotFile {
     file: Arc<dyn DiskFile>,
@@ -45,16 +45,16 @@ impl SnapshotFile {
         Ok(Self { file, manifest: Arc::new(manifest), path: Arc::new(path.to_owned()) })
     }
 
-    /// What it consists of.
+    /// Returns the manifest of the snapshot.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// One chunk, checked against its hash.
+    /// Reads one chunk and checks its hash.
     ///
     /// # Errors
-    /// There is no such chunk, the disk fails, or the chunk is damaged.
+    /// The chunk does not exist or is damaged, or the disk fails.
     pub fn read_chunk(&self, chunk: u32) -> Result<Bytes, SnapshotError> {
         let count = self.manifest.count();
         let length = self.manifest.chunk_length(chunk).ok_or(SnapshotError::NoSuchChunk { chunk, count })?;
@@ -68,15 +68,15 @@ impl SnapshotFile {
         Ok(bytes.into())
     }
 
-    /// The snapshot from its first byte to its last, each chunk checked before any of it is given out. Holds one chunk
-    /// in memory.
+    /// Returns a reader of the whole snapshot, which checks each chunk before returning any of its bytes. It holds one
+    /// chunk in memory.
     #[must_use]
     pub fn reader(&self) -> SnapshotReader {
         SnapshotReader { file: self.clone(), next: 0, current: Bytes::new() }
     }
 }
 
-/// Reads a [`SnapshotFile`]. Damage is an error of kind `InvalidData`.
+/// Reads a [`SnapshotFile`] from start to end. Damage is an error of kind `InvalidData`.
 #[derive(Debug)]
 pub struct SnapshotReader {
     file: SnapshotFile,
@@ -99,7 +99,7 @@ impl Read for SnapshotReader {
     }
 }
 
-/// Writes what follows the snapshot's bytes, cuts the file there, and makes it durable under its final name.
+/// Appends the manifest to the snapshot's bytes, truncates the file there, and makes it durable under its final name.
 pub(crate) fn seal(
     disk: &dyn Disk,
     file: Arc<dyn DiskFile>,
@@ -114,7 +114,7 @@ pub(crate) fn seal(
     tail.extend_from_slice(&MAGIC);
     file.set_len(manifest.length + tail.len() as u64).map_err(SnapshotError::disk(from))?;
     file.write_at(manifest.length, &tail).map_err(SnapshotError::disk(from))?;
-    // The bytes before the name: a crash must not leave a finished name over unfinished bytes.
+    // Sync the content before the rename: otherwise a crash could leave the final name on an incomplete file.
     file.sync().map_err(SnapshotError::disk(from))?;
     disk.rename(from, to).map_err(SnapshotError::disk(to))?;
     if let Some(folder) = to.parent() {

@@ -4,11 +4,11 @@
 //!
 //! | file | duty |
 //! | --- | --- |
-//! | `manifest.rs` | the manifest and its bytes |
-//! | `message.rs` | the messages and their bytes |
+//! | `manifest.rs` | the manifest and its encoding |
+//! | `message.rs` | the messages and their encoding |
 //! | `sender.rs`, `receiver.rs`, `transfer.rs` | the two ends of a transfer |
-//! | `dir.rs` | the folder and its names |
-//! | `writer.rs`, `partial.rs`, `file.rs` | a snapshot being written, being received, finished |
+//! | `dir.rs` | the folder and its file names |
+//! | `writer.rs`, `partial.rs`, `file.rs` | a snapshot being written, being received, and finished |
 
 mod dir;
 mod error;

@@ -1,19 +1,19 @@
-//! What a snapshot consists of: its name, the membership, and the hash of each chunk.
+//! The manifest of a snapshot: its id, the membership, and the hash of each chunk.
 
 use bytes::{BufMut, BytesMut};
 use raftkit_core::{DecodeError, LogId, Membership};
 use sha2::{Digest, Sha256};
 
-/// The chunk size that is used unless another is asked for, in bytes. A chunk is what a transfer loses when it is
-/// interrupted, and what it waits for: 256 KiB take a second at 250 KiB/s, and cost 8 KiB of hashes for 64 MiB.
+/// Default chunk size, in bytes. An interrupted transfer loses at most the chunks on their way, and small chunks keep
+/// that loss low: 256 KiB take one second at 250 KiB/s, while 64 MiB cost only 8 KiB of hashes.
 pub const CHUNK_BYTES: u32 = 256 << 10;
-/// The largest chunk size, in bytes: what a message holds in memory.
+/// Maximum chunk size, in bytes. A message holds a whole chunk in memory.
 pub const CHUNK_BYTES_MAX: u32 = 16 << 20;
-/// The most chunks a snapshot may have: 256 GiB in chunks of the usual size, 32 MiB of hashes.
+/// Maximum number of chunks in a snapshot: 256 GiB in chunks of the default size, with 32 MiB of hashes.
 pub const CHUNKS_MAX: u32 = 1 << 20;
-/// The largest encoded membership, in bytes.
+/// Maximum size of an encoded membership, in bytes.
 const MEMBERSHIP_BYTES_MAX: usize = 1 << 20;
-/// The longest manifest, in bytes.
+/// Maximum size of an encoded manifest, in bytes.
 pub(crate) const MANIFEST_BYTES_MAX: usize = FIXED + MEMBERSHIP_BYTES_MAX + CHUNKS_MAX as usize * HASH;
 
 /// A SHA-256 hash.
@@ -22,12 +22,12 @@ pub type Hash = [u8; 32];
 const HASH: usize = 32;
 const MAGIC: [u8; 4] = *b"RKSM";
 const FORMAT: u32 = 1;
-/// Everything but the membership and the hashes of the chunks.
+/// Size of everything except the membership and the hashes of the chunks, in bytes.
 const FIXED: usize = 4 + 4 + 8 + 8 + 4 + 8 + 4 + 4 + HASH;
 
-/// What a snapshot consists of.
+/// Description of a snapshot's content.
 ///
-/// As bytes, little-endian:
+/// The encoding is little-endian:
 ///
 /// ```text
 /// "RKSM" | format u32 | term u64 | index u64 | membership length u32 | membership | length u64 | chunk bytes u32
@@ -35,65 +35,65 @@ const FIXED: usize = 4 + 4 + 8 + 8 + 4 + 8 + 4 + 4 + HASH;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
-    /// The last log entry that the snapshot includes.
+    /// The last log entry included in the snapshot.
     pub id: LogId,
-    /// The membership as of that entry.
+    /// The membership in force at that entry.
     pub membership: Membership,
-    /// The snapshot's length in bytes.
+    /// Length of the snapshot, in bytes.
     pub length: u64,
-    /// The length of each chunk but the last, in bytes.
+    /// Length of each chunk except the last, in bytes.
     pub chunk_bytes: u32,
-    /// The SHA-256 hash of each chunk.
+    /// SHA-256 hash of each chunk.
     pub chunks: Vec<Hash>,
 }
 
-/// Why bytes are no manifest.
+/// Reasons why bytes cannot be decoded as a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
     /// The bytes end early.
     #[error("the manifest ends early: {wanted} more bytes were expected, {got} are there")]
     Truncated {
-        /// How many the next field needs.
+        /// Number of bytes that the next field needs.
         wanted: usize,
-        /// How many are left.
+        /// Number of bytes left.
         got: usize,
     },
-    /// Bytes follow where none may.
+    /// There are bytes after the end of the manifest.
     #[error("{got} bytes follow after the manifest")]
     TrailingBytes {
-        /// How many.
+        /// Number of extra bytes.
         got: usize,
     },
-    /// They begin otherwise.
+    /// The bytes do not begin with a manifest's magic.
     #[error("the bytes do not begin with a manifest's magic bytes")]
     NoManifest,
-    /// Written by another version.
+    /// The manifest was written by another version.
     #[error("the manifest has format {found}; this version reads {FORMAT}")]
     OtherFormat {
-        /// What it says.
+        /// The format that the manifest states.
         found: u32,
     },
-    /// A field is above its limit.
+    /// A field is out of its allowed range.
     #[error("the manifest's {field} is {found}; 1 to {max} is allowed")]
     OutOfBounds {
-        /// Which.
+        /// Name of the field.
         field: &'static str,
-        /// What it says.
+        /// Value of the field.
         found: u64,
-        /// What is allowed.
+        /// Maximum value allowed.
         max: u64,
     },
     /// Length, chunk size and number of chunks contradict each other.
     #[error("{length} bytes in chunks of {chunk_bytes} are not {chunks} chunks")]
     Contradiction {
-        /// The snapshot's length.
+        /// Length of the snapshot, in bytes.
         length: u64,
-        /// The chunk size.
+        /// Chunk size, in bytes.
         chunk_bytes: u32,
-        /// The number of chunks.
+        /// Number of chunks.
         chunks: u32,
     },
-    /// The membership cannot be read.
+    /// The membership cannot be decoded.
     #[error("the manifest's membership: {0}")]
     Membership(#[from] DecodeError),
     /// The checksum does not match.
@@ -102,19 +102,19 @@ pub enum ManifestError {
 }
 
 impl Manifest {
-    /// The number of chunks.
+    /// Returns the number of chunks.
     #[must_use]
     pub fn count(&self) -> u32 {
         u32::try_from(self.chunks.len()).expect("a manifest has at most CHUNKS_MAX chunks")
     }
 
-    /// Where a chunk begins in the snapshot, in bytes.
+    /// Returns the offset of a chunk in the snapshot, in bytes.
     #[must_use]
     pub fn offset(&self, chunk: u32) -> u64 {
         u64::from(chunk) * u64::from(self.chunk_bytes)
     }
 
-    /// A chunk's length in bytes; none when there is no such chunk.
+    /// Returns the length of a chunk in bytes, or `None` if the chunk does not exist.
     #[must_use]
     pub fn chunk_length(&self, chunk: u32) -> Option<usize> {
         if chunk >= self.count() {
@@ -125,17 +125,17 @@ impl Manifest {
         usize::try_from(length).ok()
     }
 
-    /// True when `bytes` are this chunk.
+    /// Returns true if `bytes` match the chunk's length and hash.
     #[must_use]
     pub fn matches(&self, chunk: u32, bytes: &[u8]) -> bool {
         let expected = usize::try_from(chunk).ok().and_then(|at| self.chunks.get(at));
         self.chunk_length(chunk) == Some(bytes.len()) && expected == Some(&hash(bytes))
     }
 
-    /// The manifest as bytes.
+    /// Encodes the manifest.
     ///
     /// # Panics
-    /// The membership has more than 4 GiB.
+    /// The encoded membership exceeds 4 GiB.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let membership = self.membership.encode();
@@ -157,10 +157,10 @@ impl Manifest {
         out.into()
     }
 
-    /// Reads what [`encode`](Self::encode) made. A forged length costs no memory.
+    /// Decodes the output of [`encode`](Self::encode). A forged length cannot make it allocate memory.
     ///
     /// # Errors
-    /// The bytes are no manifest of this version, or one that contradicts itself.
+    /// The bytes are not a manifest of this version, or the manifest contradicts itself.
     pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
         let mut rest = bytes;
         if take(&mut rest)? != MAGIC {
@@ -170,7 +170,7 @@ impl Manifest {
         if found != FORMAT {
             return Err(ManifestError::OtherFormat { found });
         }
-        // Before anything that the checksum covers is believed.
+        // Check the checksum before trusting anything that it covers.
         let (body, checksum) = bytes
             .split_last_chunk::<HASH>()
             .ok_or(ManifestError::Truncated { wanted: HASH, got: bytes.len() })?;
@@ -199,7 +199,7 @@ impl Manifest {
     }
 }
 
-/// Checks that length, chunk size and number of chunks are in bounds and fit each other.
+/// Checks that length, chunk size and number of chunks are in range and consistent.
 pub(crate) fn check_shape(length: u64, chunk_bytes: u32, chunks: u32) -> Result<(), ManifestError> {
     if chunk_bytes == 0 || chunk_bytes > CHUNK_BYTES_MAX {
         let (found, max) = (u64::from(chunk_bytes), u64::from(CHUNK_BYTES_MAX));
@@ -215,7 +215,7 @@ pub(crate) fn check_shape(length: u64, chunk_bytes: u32, chunks: u32) -> Result<
     Ok(())
 }
 
-/// The SHA-256 hash of some bytes.
+/// Returns the SHA-256 hash of some bytes.
 pub(crate) fn hash(bytes: &[u8]) -> Hash {
     Sha256::digest(bytes).into()
 }

@@ -1,4 +1,4 @@
-//! What the two ends of a transfer say to each other.
+//! The messages between the two ends of a transfer, and their encoding.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use raftkit_core::{LogId, LogIndex};
@@ -19,9 +19,9 @@ const BUSY: u8 = 2;
 const FAILED: u8 = 3;
 const GONE: u8 = 4;
 
-/// A message of a transfer. Every one may be lost, doubled or overtaken.
+/// A message of a transfer. Any message may be lost, duplicated or reordered.
 ///
-/// As bytes, little-endian; `snapshot` is `term u64 | index u64`:
+/// The encoding is little-endian; `snapshot` is `term u64 | index u64`:
 ///
 /// ```text
 /// offer      1 | 1 | manifest: the rest            installed  1 | 5 | snapshot
@@ -31,60 +31,60 @@ const GONE: u8 = 4;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SnapshotMessage {
-    /// Sender: here is a snapshot. Said again while the receiver is silent.
+    /// From the sender: offers a snapshot. Repeated while the receiver is silent.
     Offer(Manifest),
-    /// Receiver: send me this chunk.
+    /// From the receiver: asks for a chunk.
     Want {
-        /// Of which snapshot.
+        /// The snapshot that the chunk belongs to.
         snapshot: LogId,
-        /// Which.
+        /// Number of the chunk.
         chunk: u32,
     },
-    /// Sender: a chunk.
+    /// From the sender: delivers a chunk.
     Chunk {
-        /// Of which snapshot.
+        /// The snapshot that the chunk belongs to.
         snapshot: LogId,
-        /// Which.
+        /// Number of the chunk.
         chunk: u32,
-        /// Its bytes; the receiver checks their hash.
+        /// Bytes of the chunk. The receiver checks their hash.
         bytes: Bytes,
     },
-    /// Receiver: I am at it, and need nothing at the moment (checking what is there, storing, installing).
+    /// From the receiver: it is busy checking, storing or installing, and needs nothing at the moment.
     Working {
-        /// Which snapshot.
+        /// The snapshot being received.
         snapshot: LogId,
     },
-    /// Receiver: it is installed, durably.
+    /// From the receiver: the snapshot is installed durably.
     Installed {
-        /// Which snapshot.
+        /// The snapshot installed.
         snapshot: LogId,
     },
-    /// Either: the transfer is over, or never began.
+    /// From either end: the transfer is over, or never began.
     Refused {
-        /// Which snapshot.
+        /// The snapshot concerned.
         snapshot: LogId,
-        /// Why.
+        /// Why the transfer is over.
         reason: Refusal,
     },
 }
 
-/// Why a transfer is over.
+/// Reasons why a transfer is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Receiver: the state machine has already applied so much.
+    /// From the receiver: its state machine has already applied everything in the snapshot.
     NotNeeded {
-        /// Up to here; at least the snapshot's index.
+        /// Last index applied, at least the snapshot's index.
         have: LogIndex,
     },
-    /// Receiver: another transfer is under way. Try again later.
+    /// From the receiver: another transfer is under way. Try again later.
     Busy,
-    /// Receiver: it did not work; what was received stays for another try.
+    /// From the receiver: the transfer failed. The chunks received are kept for another attempt.
     Failed,
-    /// Sender: the snapshot can no longer be read.
+    /// From the sender: the snapshot is no longer readable.
     Gone,
 }
 
-/// Which end of a transfer a message is for.
+/// The end of a transfer that a message is addressed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
     /// The [`Sender`](crate::Sender) of that snapshot.
@@ -93,50 +93,50 @@ pub enum Audience {
     Receiver,
 }
 
-/// Why bytes are no message.
+/// Reasons why bytes cannot be decoded as a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
     /// The bytes end early.
     #[error("the message ends early: {wanted} more bytes were expected, {got} are there")]
     Truncated {
-        /// How many the next field needs.
+        /// Number of bytes that the next field needs.
         wanted: usize,
-        /// How many are left.
+        /// Number of bytes left.
         got: usize,
     },
-    /// Bytes follow where none may.
+    /// There are bytes after the end of the message.
     #[error("{got} bytes follow after the message")]
     TrailingBytes {
-        /// How many.
+        /// Number of extra bytes.
         got: usize,
     },
-    /// Written by another version.
+    /// The message was written by another version.
     #[error("the message has version {found}, only {VERSION} is known")]
     OtherVersion {
-        /// What it says.
+        /// The version that the message states.
         found: u8,
     },
-    /// A kind byte without a meaning.
+    /// A kind byte has no meaning.
     #[error("the {field} {found} is not known")]
     UnknownKind {
-        /// Which field it stands in.
+        /// Name of the field.
         field: &'static str,
-        /// The byte.
+        /// Value of the byte.
         found: u8,
     },
-    /// A chunk above the limit.
+    /// A chunk exceeds the limit.
     #[error("a chunk has {got} bytes, the limit is {CHUNK_BYTES_MAX}")]
     ChunkTooLong {
-        /// Its length.
+        /// Length of the chunk, in bytes.
         got: usize,
     },
-    /// The manifest cannot be read.
+    /// The manifest cannot be decoded.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
 }
 
 impl SnapshotMessage {
-    /// The snapshot that it is about.
+    /// Returns the snapshot that the message is about.
     #[must_use]
     pub fn snapshot(&self) -> LogId {
         match self {
@@ -149,7 +149,8 @@ impl SnapshotMessage {
         }
     }
 
-    /// Which end it is for: a node may send to a peer and receive from it.
+    /// Returns the end that the message is addressed to: a node may send to a peer and receive from it at the same
+    /// time.
     #[must_use]
     pub fn audience(&self) -> Audience {
         match self {
@@ -165,7 +166,7 @@ impl SnapshotMessage {
         }
     }
 
-    /// The message as bytes.
+    /// Encodes the message.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
@@ -204,10 +205,10 @@ impl SnapshotMessage {
         out.freeze()
     }
 
-    /// Reads what [`encode`](Self::encode) made. A chunk's bytes share `bytes`: they are not copied.
+    /// Decodes the output of [`encode`](Self::encode). A chunk shares the memory of `bytes` instead of copying it.
     ///
     /// # Errors
-    /// The bytes are no message of this version.
+    /// The bytes are not a message of this version.
     pub fn decode(bytes: Bytes) -> Result<Self, MessageError> {
         let mut rest = bytes;
         let [version, kind] = take(&mut rest)?;

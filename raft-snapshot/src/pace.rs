@@ -1,26 +1,26 @@
-//! How many chunks a receiver asks for at a time, and how long it waits for them: both follow the link that it sees.
+//! How many chunks a receiver asks for at a time and how long it waits for them, adapted to the link.
 
 use std::time::Duration;
 
 use crate::receiver::ReceiverOptions;
 
-/// A chunk that has not come after this many turnarounds is asked for again.
+/// A chunk is requested again when it has not arrived after this many turnarounds.
 const ASK_AGAIN_TURNAROUNDS: u32 = 4;
-/// A transfer has failed when nothing comes for this many times what the last good chunks were apart.
+/// A transfer fails when nothing arrives for this many times the recent gap between good chunks.
 const GIVE_UP_GAPS: u32 = 8;
-/// A patience that was doubled more often than this is above every bound.
+/// Maximum number of doublings of a waiting time. More would exceed every limit on it.
 const DOUBLINGS_MAX: u32 = 16;
 
-/// What a receiver has seen of its link. It outlives a transfer: the next try to the same node knows the link already.
+/// A receiver's measurements of its link. They outlive a transfer, so the next attempt starts with what is known.
 #[derive(Clone, Debug)]
 pub(crate) struct Pace {
     window: usize,
-    /// How long a chunk took lately from being asked for to being here, where it was asked for once only: of one that was
-    /// asked for again nobody knows which word brought it (Karn's algorithm, RFC 6298, section 3).
+    /// Recent time from the request of a chunk to its arrival. Only chunks requested once count: after a repeated
+    /// request, nobody knows which of the requests was answered (Karn's algorithm, RFC 6298, section 3).
     turnaround: Duration,
-    /// How far apart good chunks came lately.
+    /// Recent time between the arrivals of good chunks.
     gap: Duration,
-    /// How many transfers in a row were given up before any chunk had come.
+    /// Number of transfers in a row that were given up before any chunk arrived.
     fruitless: u32,
 }
 
@@ -29,22 +29,22 @@ impl Pace {
         Self { window: options.window, turnaround: Duration::ZERO, gap: Duration::ZERO, fruitless: 0 }
     }
 
-    /// The number of chunks of this size that may be asked for, or being stored, at a time.
+    /// Returns how many chunks of this size may be requested or being stored at a time.
     pub(crate) fn window(&self, options: &ReceiverOptions, chunk_bytes: u32) -> usize {
         let chunk_bytes = usize::try_from(chunk_bytes).unwrap_or(usize::MAX).max(1);
         let by_bytes = options.window_bytes_max / chunk_bytes;
         self.window.min(by_bytes).max(1)
     }
 
-    /// A good chunk has come, `gap` after the one before.
+    /// Records that a good chunk arrived, `gap` after the one before.
     pub(crate) fn arrived(&mut self, gap: Duration) {
         self.gap = gap.max(self.gap / 2);
         self.fruitless = 0;
     }
 
-    /// A chunk that was asked for once has come after that time. The window shrinks while its chunks wait for each other
-    /// longer than they should, and grows while a longer line would not be noticed: by one a chunk, so that one that was
-    /// late by chance changes little.
+    /// Records the turnaround of a chunk that was requested once. The window shrinks if turnarounds are too long,
+    /// because chunks then queue behind each other, and grows if they are so short that a larger window would make no
+    /// difference. It changes by one chunk at a time, so that a single late chunk has little effect.
     pub(crate) fn took(&mut self, options: &ReceiverOptions, took: Duration) {
         self.turnaround = took.max(self.turnaround / 2);
         if took > options.turnaround * 2 {
@@ -54,20 +54,20 @@ impl Pace {
         }
     }
 
-    /// A transfer was given up, and nothing had come of it: the next one waits for longer. A link may be so slow that the
-    /// first chunk takes longer than any first guess.
+    /// Records that a transfer was given up without having received a chunk. The next one waits longer, because a link
+    /// may be so slow that the first chunk takes longer than any initial estimate.
     pub(crate) fn given_up(&mut self) {
         self.fruitless = (self.fruitless + 1).min(DOUBLINGS_MAX);
     }
 
-    /// After how long a chunk is asked for again that was asked for so often: each time twice as long, as what waits on a
-    /// slow link is asked for in vain.
+    /// Returns how long to wait before requesting a chunk again after `times` requests. The time doubles with each
+    /// request, because repeating requests does not help on a slow link.
     pub(crate) fn ask_again(&self, options: &ReceiverOptions, times: u32) -> Duration {
         let by_link = options.ask_again.max(self.turnaround * ASK_AGAIN_TURNAROUNDS);
         by_link.saturating_mul(1 << times.saturating_sub(1).min(DOUBLINGS_MAX)).min(options.give_up_max / 2)
     }
 
-    /// After how long without a good chunk a transfer has failed.
+    /// Returns how long a transfer may go without a good chunk before it fails.
     pub(crate) fn give_up(&self, options: &ReceiverOptions) -> Duration {
         let patience = options.give_up.saturating_mul(1 << self.fruitless);
         let by_link = self.gap.saturating_mul(GIVE_UP_GAPS);
@@ -81,7 +81,7 @@ mod tests {
 
     const CHUNK: u32 = 256 << 10;
 
-    /// The window that a link settles at which takes this long for each chunk, one after the other.
+    /// Returns the window reached on a link that takes this long for each chunk, one after the other.
     fn settled(per_chunk: Duration) -> usize {
         let options = ReceiverOptions::default();
         let mut pace = Pace::new(&options);
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_fast_link_is_asked_for_much_at_a_time_and_a_slow_one_for_two_chunks() {
-        // 256 MiB/s, 1 MiB/s, 250 KiB/s, 16 KiB/s.
+        // 256 MiB/s, 1 MiB/s, 250 KiB/s and 16 KiB/s.
         assert_eq!(settled(Duration::from_millis(1)), ReceiverOptions::default().window_max);
         assert_eq!(settled(Duration::from_millis(250)), 4, "about a second of what the link carries");
         assert_eq!(settled(Duration::from_millis(1024)), 2);

@@ -1,4 +1,4 @@
-//! A snapshot being received: chunks come in any order, and what came stays over a restart.
+//! A snapshot being received: chunks arrive in any order and survive a restart.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,8 +11,8 @@ use crate::error::SnapshotError;
 use crate::file::{SnapshotFile, seal};
 use crate::manifest::{Hash, Manifest, hash};
 
-/// Chunks of one snapshot, stored where they belong. Which of them are good is told by their hashes alone, so nothing
-/// else has to survive a crash.
+/// Chunks of one snapshot, stored at their final places in the file. Their hashes alone tell which of them are good, so
+/// nothing else has to survive a crash.
 pub struct Partial {
     disk: Arc<dyn Disk>,
     file: Arc<dyn DiskFile>,
@@ -33,7 +33,7 @@ impl fmt::Debug for Partial {
 }
 
 impl Partial {
-    /// Opens or makes the file, and checks each chunk in it: reads all of it.
+    /// Opens or creates the file, and checks every chunk in it by reading the whole file.
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         path: &Path,
@@ -41,7 +41,7 @@ impl Partial {
         manifest: Manifest,
     ) -> Result<Self, SnapshotError> {
         let file = disk.open(path, OpenMode::Either).map_err(SnapshotError::disk(path))?;
-        // After a sync that failed the page cache may show what the medium does not hold.
+        // Drop the cache first: after a failed sync, it may show data that the medium does not hold.
         file.drop_cache().map_err(SnapshotError::disk(path))?;
         let mut partial = Self { disk, file, path: path.to_owned(), target, manifest, have: BTreeSet::new() };
         partial.check()?;
@@ -66,12 +66,12 @@ impl Partial {
         Ok(())
     }
 
-    /// Takes what is equal from another snapshot's file, whole or not: blocks that have the hash and the length of a chunk
-    /// that is missing here. A newer snapshot of a large state differs from an older one in a few chunks only, and what a
-    /// slow link has carried of one need not come again.
+    /// Copies matching blocks from the file of another snapshot, complete or not: those with the hash and length of a
+    /// chunk that is missing here. A newer snapshot of a large state differs from an older one in a few chunks only,
+    /// and a slow link need not carry the others twice.
     ///
     /// # Errors
-    /// What was found cannot be stored. A file that cannot be read is passed over: what is in it can come again.
+    /// A chunk cannot be stored. A file that cannot be read is skipped, because its chunks can be received instead.
     pub(crate) fn take_equal(&mut self, other: &Path) -> Result<(), SnapshotError> {
         let mut wanted = self.missing_by_hash();
         let Ok(file) = self.disk.open(other, OpenMode::Existing) else { return Ok(()) };
@@ -106,22 +106,22 @@ impl Partial {
         missing
     }
 
-    /// The snapshot being received.
+    /// Returns the manifest of the snapshot being received.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// The chunks that are there and good.
+    /// Returns the numbers of the chunks that are stored and good.
     #[must_use]
     pub fn have(&self) -> &BTreeSet<u32> {
         &self.have
     }
 
-    /// Stores a chunk; it need not be durable before [`finish`](Self::finish).
+    /// Stores a chunk. It becomes durable with [`finish`](Self::finish).
     ///
     /// # Errors
-    /// The bytes are not that chunk, or the disk fails.
+    /// The bytes do not match the chunk's length and hash, or the disk fails.
     pub fn store(&mut self, chunk: u32, bytes: &[u8]) -> Result<(), SnapshotError> {
         if !self.manifest.matches(chunk, bytes) {
             return Err(SnapshotError::WrongChunk { chunk, got: bytes.len() });
@@ -134,7 +134,8 @@ impl Partial {
     /// Makes the snapshot durable under its final name.
     ///
     /// # Errors
-    /// Chunks are missing, or the disk fails; then the chunks stay for another try, or the snapshot is there, whole.
+    /// Chunks are missing, or the disk fails. Afterwards either the chunks are still stored for another attempt, or the
+    /// snapshot is complete.
     pub fn finish(self) -> Result<SnapshotFile, SnapshotError> {
         let held = u32::try_from(self.have.len()).expect("there are at most CHUNKS_MAX chunks");
         let missing = self.manifest.count() - held;

@@ -14,31 +14,33 @@ use crate::transfer::{Chunks, Phase, Transfer, refused, working};
 /// Settings of a [`Receiver`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceiverOptions {
-    /// The number of chunks that are asked for or being stored at a time, at first. 4; at least 1.
+    /// Initial number of chunks that may be requested or being stored at a time; at least 1. Default: 4.
     pub window: usize,
-    /// The window never shrinks below this. 2: while one chunk comes in, the next is on its way.
+    /// Lower limit of the window. Default: 2, so that the next chunk is on its way while one arrives.
     pub window_min: usize,
-    /// The window never grows above this. 16.
+    /// Upper limit of the window, in chunks. Default: 16.
     pub window_max: usize,
-    /// Nor above this many bytes of chunks: the bound of the memory taken. 4 MiB; a larger chunk is asked for alone.
+    /// Upper limit of the window in bytes, which bounds the memory used. A larger chunk is requested alone. Default: 4
+    /// MiB.
     pub window_bytes_max: usize,
-    /// The time that a chunk should take from being asked for to being here. The window shrinks where it takes more than
-    /// twice as long, and grows where it takes less than half. 1 s: enough on its way for any distance, and little to
-    /// lose where the link breaks.
+    /// Target time from the request of a chunk to its arrival. The window shrinks when chunks take more than twice as
+    /// long and grows when they take less than half. Default: 1 s, which keeps enough chunks on the way over any
+    /// distance, and loses little when the link breaks.
     pub turnaround: Duration,
-    /// A chunk that has not come after this is asked for again, on a slow link after some turnarounds; and each further time
-    /// after twice as long. 4 s.
+    /// Minimum time before a chunk is requested again. A slow link extends it to some turnarounds, and each further
+    /// request doubles it. Default: 4 s.
     pub ask_again: Duration,
-    /// Without a good chunk for this the transfer has failed; on a slow link after some times what good chunks are apart,
-    /// and twice as long with each transfer in a row of which nothing came. 30 s.
+    /// Minimum time without a good chunk before the transfer fails. A slow link extends it to a multiple of the gap
+    /// between good chunks, and each attempt in a row without any chunk doubles it. Default: 30 s.
     pub give_up: Duration,
-    /// The longest of these. 10 min.
+    /// Upper limit of both waiting times. Default: 10 min.
     pub give_up_max: Duration,
-    /// A sender of which nothing was heard for this gives way to any other one. 10 s, as long as a sender waits for a word.
+    /// A sender that has been silent for this long gives way to any other sender. Default: 10 s, as long as a sender
+    /// tolerates silence.
     pub sender_silence: Duration,
-    /// A receiver that has nothing to ask for says so this often. 1 s.
+    /// Interval at which a receiver with nothing to request reports that it is working. Default: 1 s.
     pub working_interval: Duration,
-    /// How often a chunk may come with a wrong hash; once more, and the transfer has failed. 3.
+    /// Number of times that a chunk may arrive with a wrong hash. One more, and the transfer fails. Default: 3.
     pub bad_chunks_max: u32,
 }
 
@@ -60,68 +62,68 @@ impl Default for ReceiverOptions {
     }
 }
 
-/// What happens to a receiver.
+/// Inputs of a receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReceiverInput {
-    /// A node said something.
+    /// A message from a node.
     Message {
-        /// Who.
+        /// The node that sent the message.
         from: NodeId,
-        /// What.
+        /// The message.
         message: SnapshotMessage,
-        /// What this node's state machine has applied.
+        /// Last index that this node's state machine has applied.
         applied: LogIndex,
     },
-    /// The answer to [`ReceiverOutput::Open`].
+    /// The driver has carried out [`ReceiverOutput::Open`].
     Opened {
-        /// The chunks that are there and good ([`Partial::have`](crate::Partial::have)).
+        /// The chunks that are stored and good ([`Partial::have`](crate::Partial::have)).
         have: BTreeSet<u32>,
     },
-    /// The answer to [`ReceiverOutput::Store`].
+    /// The driver has carried out [`ReceiverOutput::Store`].
     Stored {
-        /// Which.
+        /// Number of the chunk.
         chunk: u32,
     },
-    /// The answer to [`ReceiverOutput::Finish`].
+    /// The driver has carried out [`ReceiverOutput::Finish`].
     Finished,
-    /// The answer to [`ReceiverOutput::Install`].
+    /// The driver has carried out [`ReceiverOutput::Install`].
     Installed,
-    /// What was asked for last did not work. Answers to earlier outputs must not be given in any more.
+    /// The last action failed. The driver must not report earlier actions any more.
     Failed,
-    /// Time has passed: give it when [`Receiver::next_deadline`] is reached. Harmless at any time.
+    /// Time has passed. Due when [`Receiver::next_deadline`] is reached, harmless at any other time.
     Tick,
 }
 
-/// What a driver must do for a receiver, in this order. [`Partial`](crate::Partial) does the work and checks each step
-/// by itself: a snapshot with a wrong or missing chunk is never finished, whatever is answered here.
+/// Actions that a driver must carry out for a receiver, in this order. [`Partial`](crate::Partial) does the work and
+/// checks each step itself, so a snapshot with a wrong or missing chunk is never finished, whatever the driver reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReceiverOutput {
-    /// Send; it may get lost.
+    /// Send this message; it may get lost.
     Send {
-        /// To whom.
+        /// The node to send to.
         to: NodeId,
-        /// What.
+        /// The message.
         message: SnapshotMessage,
     },
-    /// Open what is there of this snapshot; answer [`ReceiverInput::Opened`].
+    /// Open what is stored of this snapshot, and report [`ReceiverInput::Opened`].
     Open(Manifest),
-    /// Store a chunk; answer [`ReceiverInput::Stored`].
+    /// Store a chunk, and report [`ReceiverInput::Stored`].
     Store {
-        /// Which.
+        /// Number of the chunk.
         chunk: u32,
-        /// Its bytes; their hash is right.
+        /// Bytes of the chunk, whose hash is already checked.
         bytes: Bytes,
     },
-    /// Every chunk is stored: make the snapshot durable; answer [`ReceiverInput::Finished`].
+    /// Make the snapshot durable, now that every chunk is stored, and report [`ReceiverInput::Finished`].
     Finish,
-    /// Let the state machine switch to the snapshot, durably; answer [`ReceiverInput::Installed`]. Where it has
-    /// meanwhile applied as much by the log, leave it as it is and give the same answer: it must not go back.
+    /// Let the state machine switch to the snapshot durably, and report [`ReceiverInput::Installed`]. If it has
+    /// meanwhile applied as much from the log, leave it unchanged and report the same: its state must not go back.
     Install(Manifest),
-    /// The transfer is over without success: close what was opened. The chunks stay for another try.
+    /// Close what was opened: the transfer ended without success. Keep the chunks for another attempt.
     Discard,
 }
 
-/// Receives one snapshot at a time, from any node that offers it.
+/// Receives one snapshot at a time, from any node that offers one.
 ///
 /// ```text
 ///   Idle --Offer--> Opening --Opened--> Fetching --all stored--> Finishing --Finished--> Installing --Installed--> Idle
@@ -129,31 +131,31 @@ pub enum ReceiverOutput {
 ///                                          +--no progress, bad chunks, sender gone--> Closing --all stores done--> Idle
 /// ```
 ///
-/// [`ReceiverInput::Failed`] leads to Idle from everywhere, and the sender is told.
+/// [`ReceiverInput::Failed`] leads to Idle from every state, and the sender is told.
 #[derive(Clone, Debug)]
 pub struct Receiver {
     options: ReceiverOptions,
-    /// What was seen of the link.
+    /// Measurements of the link.
     pace: Pace,
     transfer: Option<Transfer>,
-    /// What this node's state machine has applied, as far as inputs said.
+    /// Last index that this node's state machine has applied, according to the inputs.
     applied: LogIndex,
 }
 
 impl Receiver {
-    /// A receiver that waits for an offer.
+    /// Creates a receiver that waits for an offer.
     #[must_use]
     pub fn new(options: ReceiverOptions) -> Self {
         Self { options, pace: Pace::new(&options), transfer: None, applied: LogIndex::ZERO }
     }
 
-    /// The snapshot being received, if any.
+    /// Returns the manifest of the snapshot being received, if any.
     #[must_use]
     pub fn receiving(&self) -> Option<&Manifest> {
         self.transfer.as_ref().map(|transfer| &transfer.manifest)
     }
 
-    /// When to give a [`ReceiverInput::Tick`] at the latest; none when there is nothing to wait for.
+    /// Returns the time by which a [`ReceiverInput::Tick`] is due; `None` if the receiver waits for nothing.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
         let transfer = self.transfer.as_ref()?;
@@ -171,7 +173,7 @@ impl Receiver {
         }
     }
 
-    /// Takes one input; `out` gets what follows from it, in order.
+    /// Handles one input and appends the resulting outputs to `out`, in order.
     pub fn handle(&mut self, now: Time, input: ReceiverInput, out: &mut Vec<ReceiverOutput>) {
         match input {
             ReceiverInput::Message { from, message, applied } => {
@@ -188,7 +190,7 @@ impl Receiver {
         }
     }
 
-    /// Ends a transfer that the log has overtaken: an install would take the state back.
+    /// Ends a transfer that the log has overtaken: installing it would take the state back.
     fn drop_unneeded(&mut self, out: &mut Vec<ReceiverOutput>) {
         let have = self.applied;
         let overtaken = |transfer: &Transfer| transfer.manifest.id.index <= have;
@@ -212,7 +214,7 @@ impl Receiver {
                     self.close(None, out);
                 }
             }
-            // These are what a receiver says.
+            // Only receivers send these.
             SnapshotMessage::Want { .. }
             | SnapshotMessage::Working { .. }
             | SnapshotMessage::Installed { .. }
@@ -225,7 +227,8 @@ impl Receiver {
         let refuse = |reason| refused(from, snapshot, reason);
         let needed = snapshot.index > have;
         let same = |transfer: &Transfer| transfer.manifest == manifest;
-        // While it is being installed the state machine may show it already: that is for `Installed` to tell.
+        // While installing, the state machine may already show the new state. The snapshot is then not obsolete, and
+        // the driver will report `Installed`.
         let goes_on = |transfer: &&mut Transfer| same(transfer) && (needed || transfer.is_working());
         if let Some(transfer) = self.transfer.as_mut().filter(goes_on) {
             let window = self.pace.window(&self.options, transfer.manifest.chunk_bytes);
@@ -240,7 +243,7 @@ impl Receiver {
         } else {
             self.abandon(Some(Refusal::Busy), out);
             out.push(ReceiverOutput::Open(manifest.clone()));
-            // It may take long to check what is there: the sender hears at once that its offer is taken.
+            // Checking the stored chunks may take long, so tell the sender at once that its offer is accepted.
             out.push(working(from, snapshot));
             self.transfer = Some(Transfer::new(now, from, manifest));
         }
@@ -261,7 +264,7 @@ impl Receiver {
             return;
         };
         let Phase::Fetching(chunks) = &mut transfer.phase else { return };
-        // Only what was asked for is taken, so the window bounds the memory.
+        // Accept only requested chunks, so that the window bounds the memory used.
         let asked = chunks.asked.get(&chunk).copied();
         if asked.is_none() {
             return;
@@ -306,7 +309,7 @@ impl Receiver {
         match &mut transfer.phase {
             Phase::Fetching(chunks) => {
                 if chunks.storing.remove(&chunk) {
-                    // The give-up time counts from here: a slow disk of our own is not the sender's fault.
+                    // Count the give-up time from here: a slow disk on this node is not the sender's fault.
                     chunks.progress = now;
                     transfer.advance(
                         now,
@@ -370,7 +373,7 @@ impl Receiver {
         }
     }
 
-    /// Ends the transfer once the driver has nothing of it in hand.
+    /// Ends the transfer once the driver has completed all its actions.
     fn close(&mut self, reason: Option<Refusal>, out: &mut Vec<ReceiverOutput>) {
         let Some(transfer) = &mut self.transfer else { return };
         match &mut transfer.phase {
@@ -385,12 +388,13 @@ impl Receiver {
                     out.push(refused(transfer.from, transfer.manifest.id, reason));
                 }
             }
-            // All chunks are here, or it is being looked at what is: the sender is not needed at the moment.
+            // Either all chunks are here or the stored ones are being checked: nothing is needed from the sender at the
+            // moment.
             Phase::Opening | Phase::Finishing | Phase::Installing | Phase::Closing(_) => {}
         }
     }
 
-    /// Ends the transfer, if there is one; with a reason the sender is told.
+    /// Ends the transfer, if there is one. If a reason is given, the sender is told.
     fn abandon(&mut self, reason: Option<Refusal>, out: &mut Vec<ReceiverOutput>) {
         if let Some(transfer) = self.transfer.take() {
             out.push(ReceiverOutput::Discard);

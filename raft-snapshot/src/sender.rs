@@ -9,19 +9,20 @@ use raftkit_core::{LogId, NodeId, SnapshotSent, Time};
 use crate::manifest::Manifest;
 use crate::message::{Refusal, SnapshotMessage};
 
-/// Most chunks that one receiver may have asked for and not been sent. A receiver asks again for what comes on top.
+/// Maximum number of chunks that a receiver may have asked for and not received yet. Requests beyond it are ignored,
+/// and the receiver repeats them later.
 const WANTED_MAX: usize = 64;
 
 /// Settings of a [`Sender`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SenderOptions {
-    /// After so long without a word the offer is made again: it, or an answer, may be lost. 2 s.
+    /// Repeat the offer after this much silence, since the offer or its answer may be lost. Default: 2 s.
     pub offer_again: Duration,
-    /// After so long without a word the transfer has failed. 10 s; well above the receiver's
-    /// [`working_interval`](crate::ReceiverOptions::working_interval).
+    /// The transfer fails after this much silence. Must be well above the receiver's
+    /// [`working_interval`](crate::ReceiverOptions::working_interval). Default: 10 s.
     pub silence_max: Duration,
-    /// Most chunks in this node's memory for one receiver: being read, or handed to the driver and not
-    /// [left](SenderInput::Left). 2, so that the next chunk is at hand when the link has taken one.
+    /// Maximum number of chunks in memory for one receiver: being read, or handed to the driver and not yet
+    /// [left](SenderInput::Left). Default: 2, so that the next chunk is ready as soon as the link has taken one.
     pub in_memory_max: usize,
 }
 
@@ -31,61 +32,61 @@ impl Default for SenderOptions {
     }
 }
 
-/// The messages of a sender that may take long to leave a node: all others have a few bytes.
+/// The messages of a sender that may take long to leave the node. All others are a few bytes long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cargo {
-    /// The offer: its manifest has 32 bytes for each chunk.
+    /// The offer. Its manifest has 32 bytes for each chunk.
     Offer,
-    /// This chunk.
+    /// The chunk with this number.
     Chunk(u32),
 }
 
-/// What happens to a sender.
+/// Inputs of a sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SenderInput {
-    /// Begin: the first input.
+    /// Starts the transfer. Must be the first input.
     Start,
-    /// The receiver said something.
+    /// A message from the receiver.
     Message(SnapshotMessage),
-    /// The answer to [`SenderOutput::ReadChunk`].
+    /// A chunk was read, as asked by [`SenderOutput::ReadChunk`].
     ChunkRead {
-        /// Which.
+        /// Number of the chunk.
         chunk: u32,
-        /// Its bytes.
+        /// Bytes of the chunk.
         bytes: Bytes,
     },
-    /// A chunk cannot be read: the snapshot is of no use.
+    /// A chunk cannot be read, which ends the transfer.
     ReadFailed,
-    /// An offer or a chunk that was to be [sent](SenderOutput::Send), by this sender or by an earlier one to the same
-    /// node, takes no memory here any more: it is on the link, or was lost.
+    /// An offer or chunk to be [sent](SenderOutput::Send), by this sender or by an earlier one to the same node, no
+    /// longer takes memory on this node: it is on the link, or was lost.
     Left {
-        /// Of which snapshot.
+        /// The snapshot that the message belonged to.
         snapshot: LogId,
-        /// What.
+        /// The message that left.
         cargo: Cargo,
     },
-    /// Time has passed: give it when [`Sender::next_deadline`] is reached. Harmless at any time.
+    /// Time has passed. Due when [`Sender::next_deadline`] is reached, harmless at any other time.
     Tick,
 }
 
-/// What a driver must do for a sender.
+/// Actions that a driver must carry out for a sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SenderOutput {
-    /// Send to the receiver; it may get lost. Once an offer or a chunk has left, or is lost, say
+    /// Send this message to the receiver; it may get lost. After an offer or chunk has left or is lost, report
     /// [`SenderInput::Left`].
     Send(SnapshotMessage),
-    /// Read a chunk; answer [`SenderInput::ChunkRead`] or [`SenderInput::ReadFailed`].
+    /// Read a chunk, and answer with [`SenderInput::ChunkRead`] or [`SenderInput::ReadFailed`].
     ReadChunk {
-        /// Which.
+        /// Number of the chunk.
         chunk: u32,
     },
-    /// The transfer has ended. Said once; nothing follows.
+    /// The transfer has ended. This is the last output.
     Done(SnapshotSent),
 }
 
-/// Sends one snapshot to one node. It keeps no list of what was sent: the receiver asks. A chunk is read only when there is
-/// room for it on the way: what waits for a slow link waits as a number, not as bytes, and what is asked for again while
-/// it waits is not sent twice.
+/// Sends one snapshot to one node. The sender keeps no list of what it sent: the receiver asks for what it lacks. A
+/// chunk is read only when there is room for it on the way, so requests waiting for a slow link are kept as numbers,
+/// not as bytes, and a chunk asked for again while it waits is sent only once.
 ///
 /// ```text
 /// Idle --Start--> Serving --Installed, NotNeeded--------------> Ended   Done(Installed)
@@ -96,7 +97,7 @@ pub struct Sender {
     to: NodeId,
     manifest: Manifest,
     options: SenderOptions,
-    /// Chunks that were handed to the driver and have not left, also those of earlier senders to this node.
+    /// Chunks handed to the driver that have not left yet, including those of earlier senders to this node.
     leaving: BTreeSet<(LogId, u32)>,
     state: State,
 }
@@ -105,13 +106,14 @@ pub struct Sender {
 enum State {
     Idle,
     Serving {
-        /// When the receiver last said something; at first, when the offer had left.
+        /// Time of the last message from the receiver; initially, the time at which the offer left.
         heard: Time,
-        /// When to offer again; none while an offer has not left: a second one would only wait behind it.
+        /// Time to repeat the offer; `None` while an offer has not left, because a second one would only queue behind
+        /// it.
         offer_at: Option<Time>,
         /// Whether an offer has left.
         offered: bool,
-        /// Chunks that were asked for and wait for room on the way, in the order in which they were asked for.
+        /// Chunks asked for that wait for room on the way, in the order of the requests.
         wanted: VecDeque<u32>,
         /// Chunks that the driver is reading.
         reading: BTreeSet<u32>,
@@ -120,33 +122,33 @@ enum State {
 }
 
 impl Sender {
-    /// A sender of the snapshot that `manifest` describes.
+    /// Creates a sender for the snapshot described by `manifest`.
     #[must_use]
     pub fn new(to: NodeId, manifest: Manifest, options: SenderOptions) -> Self {
         Self { to, manifest, options, leaving: BTreeSet::new(), state: State::Idle }
     }
 
-    /// The same sender, told of the chunks that earlier senders to this node have handed to the driver and that have not
-    /// left yet.
+    /// Adds the chunks that earlier senders to this node handed to the driver and that have not left yet; they take up
+    /// room on the way too.
     #[must_use]
     pub fn after(mut self, leaving: impl IntoIterator<Item = (LogId, u32)>) -> Self {
         self.leaving.extend(leaving);
         self
     }
 
-    /// To whom it sends.
+    /// Returns the receiving node.
     #[must_use]
     pub fn to(&self) -> NodeId {
         self.to
     }
 
-    /// What it sends.
+    /// Returns the manifest of the snapshot being sent.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// When to give a [`SenderInput::Tick`] at the latest; none when there is nothing to wait for.
+    /// Returns the time by which a [`SenderInput::Tick`] is due; `None` if the sender waits for nothing.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
         match &self.state {
@@ -158,7 +160,7 @@ impl Sender {
         }
     }
 
-    /// Takes one input; `out` gets what follows from it, in order.
+    /// Handles one input and appends the resulting outputs to `out`, in order.
     pub fn handle(&mut self, now: Time, input: SenderInput, out: &mut Vec<SenderOutput>) {
         match (&mut self.state, input) {
             (State::Idle, SenderInput::Start) => {
@@ -187,7 +189,7 @@ impl Sender {
         }
     }
 
-    /// Something has left this node: there is room for the next.
+    /// Handles that a message has left this node, which makes room for the next chunk.
     fn left(&mut self, now: Time, snapshot: LogId, cargo: Cargo, out: &mut Vec<SenderOutput>) {
         match (&mut self.state, cargo) {
             (_, Cargo::Chunk(chunk)) => drop(self.leaving.remove(&(snapshot, chunk))),
@@ -195,7 +197,8 @@ impl Sender {
                 if snapshot == self.manifest.id && offer_at.is_none() =>
             {
                 *offer_at = Some(now.after(self.options.offer_again));
-                // The receiver can say nothing to an offer that it has not got. A later offer proves nothing of it.
+                // Silence counts from the first offer that leaves: the receiver cannot answer an offer that it has not
+                // got. A repeated offer does not restart it.
                 if !std::mem::replace(offered, true) {
                     *heard = now;
                 }
@@ -205,7 +208,7 @@ impl Sender {
         self.read_next(out);
     }
 
-    /// Reads what was asked for, as far as there is room on the way.
+    /// Reads the chunks asked for, as far as there is room on the way.
     fn read_next(&mut self, out: &mut Vec<SenderOutput>) {
         let State::Serving { wanted, reading, .. } = &mut self.state else { return };
         while reading.len() + self.leaving.len() < self.options.in_memory_max.max(1) {
@@ -216,7 +219,7 @@ impl Sender {
     }
 
     fn message(&mut self, now: Time, message: SnapshotMessage, out: &mut Vec<SenderOutput>) {
-        // What is about another snapshot is from an earlier transfer to the same node.
+        // A message about another snapshot belongs to an earlier transfer to the same node.
         if message.snapshot() != self.manifest.id {
             return;
         }
@@ -235,12 +238,12 @@ impl Sender {
                     self.end(result, out);
                 }
             }
-            // These are what a sender says.
+            // Only senders send these.
             SnapshotMessage::Offer(_) | SnapshotMessage::Chunk { .. } => {}
         }
     }
 
-    /// Takes note of a chunk that the receiver asks for. One that is on its way already is not sent twice.
+    /// Queues a chunk that the receiver asks for, unless it is already on its way.
     fn want(&mut self, chunk: u32) {
         let State::Serving { wanted, reading, .. } = &mut self.state else { return };
         let on_its_way = reading.contains(&chunk)
@@ -251,7 +254,7 @@ impl Sender {
         }
     }
 
-    /// The receiver lives.
+    /// Records a sign of life from the receiver.
     fn heard(&mut self, now: Time) {
         if let State::Serving { heard, offer_at, .. } = &mut self.state {
             *heard = now;
@@ -276,13 +279,14 @@ impl Sender {
     }
 }
 
-/// What a refusal means for the transfer.
+/// Returns what a refusal means for the transfer.
 fn outcome(snapshot: LogId, reason: Refusal) -> Option<SnapshotSent> {
     match reason {
-        // What it has applied is committed, so it holds everything that the snapshot would give it.
+        // The receiver has applied at least as much, and applied entries are committed, so it already holds everything
+        // in the snapshot.
         Refusal::NotNeeded { have } if have >= snapshot.index => Some(SnapshotSent::Installed(snapshot)),
         Refusal::NotNeeded { .. } | Refusal::Busy | Refusal::Failed => Some(SnapshotSent::Failed),
-        // Said by senders.
+        // Only senders send this.
         Refusal::Gone => None,
     }
 }

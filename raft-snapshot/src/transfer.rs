@@ -1,4 +1,4 @@
-//! One transfer on the receiving side: its phase, and where each chunk is.
+//! One transfer on the receiving side: its phase, and the state of each chunk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,47 +9,47 @@ use crate::manifest::Manifest;
 use crate::message::{Refusal, SnapshotMessage};
 use crate::receiver::ReceiverOutput;
 
-/// One transfer, from the offer on.
+/// One transfer, beginning with the offer.
 #[derive(Clone, Debug)]
 pub(crate) struct Transfer {
     pub(crate) from: NodeId,
     pub(crate) manifest: Manifest,
     pub(crate) phase: Phase,
-    /// When this node last said something to the sender.
+    /// Time of the last message to the sender.
     pub(crate) spoke: Time,
-    /// When the sender last said something about this snapshot.
+    /// Time of the last message from the sender about this snapshot.
     pub(crate) heard: Time,
 }
 
-/// How far it is.
+/// Phase of a transfer.
 #[derive(Clone, Debug)]
 pub(crate) enum Phase {
     Opening,
     Fetching(Chunks),
-    /// As Fetching, but the transfer is over once the driver has stored what it was given.
+    /// Like `Fetching`, but the transfer ends once the driver has stored the chunks handed to it.
     Closing(Chunks),
     Finishing,
     Installing,
 }
 
-/// Where each chunk is that is not stored.
+/// State of every chunk that is not stored yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Chunks {
-    /// Not asked for yet.
+    /// Chunks not requested yet.
     pub(crate) missing: BTreeSet<u32>,
-    /// Asked for, and when.
+    /// Chunks requested, and when.
     pub(crate) asked: BTreeMap<u32, Asked>,
-    /// Handed to the driver.
+    /// Chunks handed to the driver to be stored.
     pub(crate) storing: BTreeSet<u32>,
-    /// How often each came with a wrong hash.
+    /// Number of times that each chunk arrived with a wrong hash.
     pub(crate) bad: BTreeMap<u32, u32>,
-    /// When a good chunk last came or was stored.
+    /// Time at which a good chunk last arrived or was stored.
     pub(crate) progress: Time,
-    /// Whether a good chunk came from a sender in this transfer.
+    /// Whether a good chunk has arrived from a sender in this transfer.
     pub(crate) any_came: bool,
 }
 
-/// When a chunk was asked for last, and how often.
+/// Time of the last request for a chunk, and the number of requests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
     pub(crate) at: Time,
@@ -57,7 +57,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// When it is asked for again.
+    /// Returns the time at which the chunk is requested again.
     pub(crate) fn due(self, ask_again: impl Fn(u32) -> Duration) -> Time {
         self.at.after(ask_again(self.times))
     }
@@ -69,13 +69,13 @@ impl Chunks {
         Self { missing, asked, storing, bad, progress: now, any_came: false }
     }
 
-    /// Notes that a chunk is asked for.
+    /// Records a request for a chunk.
     pub(crate) fn ask(&mut self, now: Time, chunk: u32) {
         let asked = self.asked.entry(chunk).or_insert(Asked { at: now, times: 0 });
         (asked.at, asked.times) = (now, asked.times.saturating_add(1));
     }
 
-    /// Marks what was asked for so long ago that it is asked for again, and says which.
+    /// Returns the chunks due to be requested again, and records a new request for each.
     pub(crate) fn late(&mut self, now: Time, ask_again: impl Fn(u32) -> Duration) -> Vec<u32> {
         let late: Vec<u32> = self
             .asked
@@ -91,18 +91,18 @@ impl Chunks {
 }
 
 impl Transfer {
-    /// A transfer that has just been offered.
+    /// Creates the transfer for a snapshot just offered.
     pub(crate) fn new(now: Time, from: NodeId, manifest: Manifest) -> Self {
         Self { from, manifest, phase: Phase::Opening, spoke: now, heard: now }
     }
 
-    /// True when this node is who sends, and this snapshot is what it sends.
+    /// Returns true if `from` is the sender of this transfer and `snapshot` is what it sends.
     pub(crate) fn is_with(&self, from: NodeId, snapshot: LogId) -> bool {
         self.from == from && self.manifest.id == snapshot
     }
 
-    /// True when an offer of another snapshot may take this one's place: it is newer, or the sender of this one is silent,
-    /// and the driver is not at work.
+    /// Returns true if an offer of another snapshot may replace this transfer: the offered one is newer, or this sender
+    /// is silent, and the driver is not busy.
     pub(crate) fn gives_way_to(&self, offered: LogId, is_silent: bool) -> bool {
         match &self.phase {
             Phase::Fetching(chunks) | Phase::Closing(chunks) => {
@@ -112,7 +112,7 @@ impl Transfer {
         }
     }
 
-    /// True when the driver is at work and needs nothing from the sender.
+    /// Returns true if the driver is busy and needs nothing from the sender.
     pub(crate) fn is_working(&self) -> bool {
         match &self.phase {
             Phase::Opening | Phase::Finishing | Phase::Installing => true,
@@ -120,14 +120,14 @@ impl Transfer {
         }
     }
 
-    /// The same snapshot is offered, again or by another node: go on with that one.
+    /// Continues with the node that offers the same snapshot, either the same sender or another one.
     pub(crate) fn resume(&mut self, now: Time, from: NodeId, window: usize, out: &mut Vec<ReceiverOutput>) {
         let same = self.from == from;
         (self.from, self.heard) = (from, now);
         match &mut self.phase {
             Phase::Fetching(_) if same => self.say_working(now, out),
             Phase::Fetching(chunks) | Phase::Closing(chunks) => {
-                // What was asked of the other one, or before it went, is asked anew.
+                // Request again what was requested from the other sender, or before this one restarted.
                 let mut chunks = chunks.clone();
                 chunks.missing.extend(std::mem::take(&mut chunks.asked).into_keys());
                 chunks.bad.clear();
@@ -140,7 +140,7 @@ impl Transfer {
         }
     }
 
-    /// Fills the window; with every chunk stored, goes on to finish.
+    /// Fills the window with requests. Once every chunk is stored, moves on to finishing.
     pub(crate) fn advance(&mut self, now: Time, window: usize, out: &mut Vec<ReceiverOutput>) {
         let Phase::Fetching(chunks) = &mut self.phase else { return };
         let stored = chunks.storing.is_empty();

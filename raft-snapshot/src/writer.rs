@@ -12,17 +12,17 @@ use crate::error::SnapshotError;
 use crate::file::{SnapshotFile, seal};
 use crate::manifest::{CHUNKS_MAX, Hash, Manifest, check_shape, hash};
 
-/// Takes a snapshot's bytes, in order; holds one chunk in memory. Dropped unfinished, it removes its file.
+/// Writes the bytes of a snapshot in order, holding one chunk in memory. Removes its file if it is dropped unfinished.
 pub struct SnapshotWriter {
     disk: Arc<dyn Disk>,
     file: Arc<dyn DiskFile>,
-    /// The name until the end; none once it is finished.
+    /// Temporary name of the file; `None` once the snapshot is finished.
     temporary: Option<PathBuf>,
     folder: PathBuf,
     membership: Membership,
     chunk_bytes: u32,
     chunks: Vec<Hash>,
-    /// Bytes that are in the file.
+    /// Number of bytes written to the file.
     written: u64,
     /// The chunk being filled.
     current: Vec<u8>,
@@ -60,13 +60,14 @@ impl SnapshotWriter {
         }
     }
 
-    /// Makes the snapshot durable as that of the entry `id`; it replaces one of the same name.
+    /// Makes the snapshot durable as the one that ends with entry `id`, replacing a snapshot of the same name.
     ///
     /// # Errors
-    /// The disk fails. The file is removed; an older snapshot of the same name stays, or this one is there, whole.
+    /// The disk fails. The temporary file is removed, and either an older snapshot of the same name is still there, or
+    /// this one is complete.
     ///
     /// # Panics
-    /// Never: a writer is finished once.
+    /// Never: a writer can be finished only once.
     pub fn finish(mut self, id: LogId) -> Result<SnapshotFile, SnapshotError> {
         let temporary = self.temporary.clone().expect("only finish takes the name");
         self.close_chunk().map_err(SnapshotError::disk(&temporary))?;
@@ -111,7 +112,7 @@ impl Write for SnapshotWriter {
         Ok(length)
     }
 
-    /// Does nothing: the bytes reach the disk chunk by chunk, and are durable after [`finish`](SnapshotWriter::finish).
+    /// Does nothing: bytes are written chunk by chunk, and become durable with [`finish`](SnapshotWriter::finish).
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -120,7 +121,7 @@ impl Write for SnapshotWriter {
 impl Drop for SnapshotWriter {
     fn drop(&mut self) {
         if let Some(temporary) = self.temporary.take() {
-            // A leftover only takes room until the folder is opened the next time.
+            // Ignore errors: a leftover file only takes space until the folder is next opened.
             let _ = self.disk.remove(&temporary);
         }
     }
