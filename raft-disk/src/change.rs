@@ -1,4 +1,5 @@
-//! A change of a simulated file on its way to the medium: what becomes of it, and which others it must keep its order to.
+//! A change of a simulated file that is not on the medium yet: what happens to it, and which changes it must stay in
+//! order with.
 
 use std::ops::Range;
 
@@ -7,14 +8,14 @@ use crate::images::SECTOR;
 use crate::rng::Rng;
 use crate::unreadable::Unreadable;
 
-/// A change that is not durable.
+/// A change that is not durable yet.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     Write { offset: usize, data: Vec<u8> },
     SetLen(usize),
 }
 
-/// What became of an unsynced change at a crash.
+/// Fate of an unsynced change in a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Kept,
@@ -30,7 +31,7 @@ impl Change {
         }
     }
 
-    /// Reaches the medium.
+    /// Applies the change to the medium.
     pub(crate) fn settle(&self, image: &mut Image, unreadable: &mut Unreadable) {
         self.apply(image);
         match self {
@@ -41,7 +42,7 @@ impl Change {
         }
     }
 
-    /// Reaches the medium as a whole, not at all, or in some of its sectors.
+    /// Applies the change to the medium completely, not at all, or only some of its sectors.
     pub(crate) fn survive(&self, image: &mut Image, unreadable: &mut Unreadable, rng: &mut Rng) -> Fate {
         match (rng.below(3), self) {
             (0, _) => Fate::Lost,
@@ -87,11 +88,11 @@ impl Change {
     }
 }
 
-/// What of a file a change bears on. Changes that do not clash may reach the medium in any order.
+/// The part of a file that a change affects. Changes that do not overlap may reach the medium in any order.
 pub(crate) enum Reach {
-    /// These bytes: whole pages, as the cache writes nothing less.
+    /// These bytes, extended to whole pages, because the cache writes back nothing smaller.
     Pages(Range<usize>),
-    /// All bytes from here on.
+    /// All bytes from this offset on.
     From(usize),
 }
 
@@ -105,7 +106,7 @@ impl Reach {
     }
 }
 
-/// The pages that a range touches, in bytes.
+/// Extends a range of bytes to whole pages.
 pub(crate) fn pages(range: Range<usize>) -> Range<usize> {
     range.start / BLOCK * BLOCK..range.end.div_ceil(BLOCK) * BLOCK
 }

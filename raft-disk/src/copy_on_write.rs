@@ -1,4 +1,5 @@
-//! A file as redb's storage whose changes stay in memory: a database can be looked at, even repaired, and is not changed.
+//! Storage backend for redb that reads a file and keeps all changes in memory, so that a database can be inspected and
+//! even repaired without changing it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,44 +7,46 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::DiskFile;
 
-/// What is copied when a byte of it is written, in bytes; redb's usual page.
+/// Size of a copied block, in bytes: redb's usual page.
 const BLOCK: u64 = 4096;
 const BLOCK_BYTES: usize = 4096;
 const _: () = assert!(BLOCK == BLOCK_BYTES as u64);
 
-/// A file as redb's storage that is read and never written: what redb writes stays in memory until this is dropped.
+/// A file as the storage of a redb database that is only read. What redb writes stays in memory until this value is
+/// dropped.
 ///
-/// So a database that must be repaired before it can be read, which is what an unclean end leaves, can be looked at
-/// without changing it. Memory grows with what is written, by blocks of 4 KiB. The file may be open for
-/// [reading only](crate::OpenMode::ReadOnly); while it is looked at nothing else may change it.
+/// It lets you inspect a database that redb must repair before reading, which is how an unclean shutdown leaves it.
+/// Memory use grows with the changes, in blocks of 4 KiB. The file may be open for [reading
+/// only](crate::OpenMode::ReadOnly). Nothing else may change it meanwhile.
 #[derive(Debug)]
 pub struct CopyOnWrite {
     file: Arc<dyn DiskFile>,
     changes: Mutex<Changes>,
 }
 
-/// What was changed.
+/// Changes kept in memory.
 struct Changes {
-    /// How much of the file is still shown: the shortest that it was cut to. What is above reads as zeros.
+    /// Length of the part of the file that is still visible: the shortest length it was truncated to. Beyond that, the
+    /// content is zeros.
     shown: u64,
-    /// Length, in bytes.
+    /// Current length, in bytes.
     len: u64,
-    /// Blocks that were written, by number. What lies above `len` in the last one is zero.
+    /// Changed blocks, by number. In the last block, bytes beyond `len` are zero.
     blocks: BTreeMap<u64, Box<[u8; BLOCK_BYTES]>>,
 }
 
 impl CopyOnWrite {
-    /// redb's storage over `file`, as it is now.
+    /// Creates the storage over the present content of `file`.
     ///
     /// # Errors
-    /// As of the disk, when it doesn't tell the file's length.
+    /// The disk cannot tell the file's length.
     pub fn new(file: Arc<dyn DiskFile>) -> io::Result<Self> {
         let len = file.len()?;
         Ok(Self { file, changes: Mutex::new(Changes { shown: len, len, blocks: BTreeMap::new() }) })
     }
 
     fn changes(&self) -> MutexGuard<'_, Changes> {
-        // Each change is whole before anything that can fail comes next.
+        // Poisoning can be ignored: each change is completed before the next operation that can fail.
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -62,7 +65,7 @@ impl redb::StorageBackend for CopyOnWrite {
         Ok(())
     }
 
-    /// Does nothing: there is nothing to keep.
+    /// Does nothing, since no change is meant to be kept.
     fn sync_data(&self) -> io::Result<()> {
         Ok(())
     }
@@ -101,7 +104,7 @@ impl Changes {
         Ok(())
     }
 
-    /// What the file shows, and zeros above.
+    /// Reads the visible part of the file, and zeros beyond it.
     fn read_file(&self, file: &dyn DiskFile, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let shown = usize::try_from(self.shown.saturating_sub(offset)).unwrap_or(out.len()).min(out.len());
         let (from_file, above) = out.split_at_mut(shown);
@@ -144,7 +147,7 @@ impl Changes {
     }
 }
 
-/// Where a byte lies in its block.
+/// Returns the position of a byte within its block.
 fn within(offset: u64) -> usize {
     usize::try_from(offset % BLOCK).expect("below 4096")
 }

@@ -1,25 +1,25 @@
-//! Moments of changes and syncs, and how far each thread of a program had come when its life ended.
+//! Moments of changes and syncs, and how far each thread of a program had come when the program ended.
 
-/// A moment is a number that rises, and after it these bits for the thread whose change or sync it is of.
+/// Number of low bits of a moment that hold the thread; the bits above are a rising counter.
 const THREAD_BITS: u32 = 8;
 
-/// The moment of what this thread does as the `count`-th thing of all.
+/// Returns the moment of the `count`-th operation, by this thread.
 pub(crate) fn moment(count: u64, thread: u8) -> u64 {
     count << THREAD_BITS | u64::from(thread)
 }
 
-/// The thread of the program that did at this moment what was done then.
+/// Returns the thread that acted at this moment.
 pub(crate) fn thread_of(moment: u64) -> u64 {
     moment & ((1 << THREAD_BITS) - 1)
 }
 
-/// Up to which moment each thread of a program had come: what it did from there on has not happened. One without a cut has done
-/// all that it seems to have done.
+/// The moment that each thread had reached. What a thread did at or after its cut has not happened; a thread without a
+/// cut has done everything it appears to have done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cuts(Vec<u64>);
 
 impl Cuts {
-    /// The thread of this moment has not come further; nothing changes where it has not even come that far.
+    /// Moves the cut of a moment's thread back to that moment, unless it is already at an earlier one.
     pub(crate) fn cut(&mut self, moment: u64) {
         let thread = thread_of(moment);
         match self.0.iter_mut().find(|cut| thread_of(**cut) == thread) {

@@ -1,10 +1,11 @@
-//! A digest of what a disk holds, to tell two runs apart: fast, the same on each machine, and no defence against malice.
+//! A digest of a disk's content, to compare two runs: fast and the same on every platform, but no protection against
+//! malice.
 
-/// Takes up numbers and bytes, in order.
+/// A running digest of numbers and bytes, in order.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Digest(u64);
 
-/// A large odd number (2^64 over the golden ratio).
+/// A large odd number: 2^64 divided by the golden ratio.
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Digest {
@@ -12,10 +13,10 @@ impl Digest {
         self.0 = mix(self.0, number);
     }
 
-    /// Takes up the bytes and how many they are.
+    /// Adds the bytes and their number.
     pub(crate) fn add_bytes(&mut self, bytes: &[u8]) {
         self.add(bytes.len() as u64);
-        // Four lanes, so that a processor need not wait for one product before it begins the next.
+        // Use four lanes, so that the processor can begin one multiplication before the previous one is finished.
         let mut lanes = [self.0, 1, 2, 3];
         let (chunks, rest) = bytes.as_chunks::<32>();
         for chunk in chunks {
@@ -32,7 +33,8 @@ impl Digest {
     }
 }
 
-/// Both halves of a product count: in the lower one alone an upper bit would change no other.
+/// Mixes a number into the state. Combines both halves of the product: in the lower half alone, an upper bit would
+/// never affect lower ones.
 fn mix(state: u64, number: u64) -> u64 {
     let (lower, upper) = (state ^ number).carrying_mul(FACTOR, FACTOR);
     lower ^ upper
@@ -69,7 +71,7 @@ mod tests {
         assert_ne!(one, of(&swapped));
     }
 
-    /// Runs are compared over machines and versions.
+    /// Pins the digest, because runs are compared across machines and versions.
     #[test]
     fn it_is_what_it_was() {
         assert_eq!(of(b"a text of more than thirty-two bytes"), 5_736_736_466_825_569_557);

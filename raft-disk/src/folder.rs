@@ -1,17 +1,18 @@
-//! Making a folder so that it is still there after a power cut.
+//! Creates a folder that is still there after a power cut.
 
 use std::io;
 use std::path::Path;
 
 use crate::Disk;
 
-/// Makes a folder and those above it, each durable before the next one is made.
+/// Creates a folder and all missing folders above it, each durable before the next one is created.
 ///
-/// Also the nearest folder that is there already is made durable in the one above it: an earlier process may have made
-/// it and died before its sync.
+/// The nearest existing folder is made durable in its parent too: an earlier process may have created it and died
+/// before its sync.
 ///
 /// # Errors
-/// As of the disk. A folder above the nearest one that may not be read is taken to be none of ours.
+/// The errors of the disk. A parent of the nearest existing folder that this process may not read is assumed to belong
+/// to someone else, and is not synced.
 pub fn create_dir_all_durably(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let above = parent(path);
     if disk.exists(path)? {
@@ -28,7 +29,7 @@ pub fn create_dir_all_durably(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     above.map_or(Ok(()), |above| disk.sync_dir(above))
 }
 
-/// The folder that holds the name `path`; `.` for a bare name, none for a root.
+/// Returns the folder that contains `path`: `.` for a bare name, `None` for a root.
 fn parent(path: &Path) -> Option<&Path> {
     match path.parent() {
         Some(above) if above.as_os_str().is_empty() && path != Path::new(".") => Some(Path::new(".")),

@@ -1,4 +1,4 @@
-//! The content of a simulated file, in blocks that copies share: a copy costs nothing, and neither do zeros.
+//! The content of a simulated file, in blocks shared between copies. Copies and zeros cost almost no memory.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,25 +6,25 @@ use std::sync::{Arc, LazyLock};
 
 use crate::digest::Digest;
 
-/// The unit that space is given in, in bytes.
+/// The unit of space allocation, in bytes.
 pub(crate) const BLOCK: usize = 4096;
 
-/// One block of zeros for all that are written as such: a preallocated file takes space, but no memory.
+/// The block shared by all blocks written with zeros: a preallocated file takes up disk space, but no memory.
 static ZEROS: LazyLock<Arc<Block>> = LazyLock::new(|| Arc::new(Block::from([0; BLOCK])));
 
-/// A block's bytes.
+/// The bytes of a block.
 #[derive(Debug)]
 struct Block {
     bytes: [u8; BLOCK],
-    /// Of the bytes, once it was asked for; 0 before.
+    /// Digest of the bytes; 0 until it is first computed.
     digest: AtomicU64,
 }
 
-/// A file's bytes. Blocks that were never written are holes: they read as zeros and take no space.
+/// The content of a file. Blocks never written are holes, which read as zeros and take no space.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Image {
     len: usize,
-    /// As many as `len` reaches into; what lies above `len` in the last one is zero.
+    /// Blocks up to `len`. In the last block, bytes beyond `len` are zero.
     blocks: Arc<Vec<Option<Arc<Block>>>>,
 }
 
@@ -33,12 +33,12 @@ impl Image {
         self.len
     }
 
-    /// How many blocks take space.
+    /// Returns the number of blocks that take space.
     pub(crate) fn blocks_used(&self) -> usize {
         self.blocks.iter().flatten().count()
     }
 
-    /// How many bytes from `offset` on could be written if `free` more blocks were to be had, at most `len`.
+    /// Returns how many of `len` bytes at `offset` could be written with `free` more blocks.
     pub(crate) fn writable(&self, offset: usize, len: usize, mut free: usize) -> usize {
         let mut done = 0;
         while done < len {
@@ -54,7 +54,7 @@ impl Image {
         done
     }
 
-    /// Fills `buffer`; false when there is not so much.
+    /// Fills `buffer`; returns false if the file ends before.
     pub(crate) fn read(&self, offset: usize, buffer: &mut [u8]) -> bool {
         if offset.checked_add(buffer.len()).is_none_or(|end| end > self.len) {
             return false;
@@ -66,7 +66,7 @@ impl Image {
         true
     }
 
-    /// Writes, extending it with a hole if need be.
+    /// Writes the data, extending the file with a hole if necessary.
     pub(crate) fn write(&mut self, offset: usize, data: &[u8]) {
         if self.len < offset + data.len() {
             self.resize(offset + data.len());
@@ -83,7 +83,7 @@ impl Image {
         });
     }
 
-    /// Takes the blocks that a range touches from another image, which is as long.
+    /// Copies the blocks that a range touches from another image of the same length.
     pub(crate) fn copy_blocks(&mut self, range: Range<usize>, from: &Self) {
         let blocks = range.start / BLOCK..range.end.div_ceil(BLOCK).min(from.blocks.len());
         if !blocks.is_empty() {
@@ -91,7 +91,7 @@ impl Image {
         }
     }
 
-    /// Cuts it, or extends it with a hole.
+    /// Truncates the file, or extends it with a hole.
     pub(crate) fn resize(&mut self, len: usize) {
         let blocks = Arc::make_mut(&mut self.blocks);
         blocks.resize(len.div_ceil(BLOCK), None);
@@ -103,7 +103,8 @@ impl Image {
         self.len = len;
     }
 
-    /// Of the length and each block that is no hole. A block is gone through once, whichever images share it.
+    /// Returns a digest of the length and of every block that is not a hole. The digest of a block is computed once,
+    /// even if several images share the block.
     pub(crate) fn digest(&self) -> u64 {
         let mut digest = Digest::default();
         digest.add(self.len as u64);
@@ -116,7 +117,7 @@ impl Image {
         digest.finish()
     }
 
-    /// True when the two are one copy; if not, their content may still be equal.
+    /// Returns true if both images share their blocks. If they do not, their content may still be equal.
     pub(crate) fn is_shared_with(&self, other: &Self) -> bool {
         self.len == other.len && Arc::ptr_eq(&self.blocks, &other.blocks)
     }
@@ -135,7 +136,7 @@ impl Block {
     }
 
     fn digest(&self) -> u64 {
-        // Whichever thread comes first, all find the same.
+        // Several threads may compute it at the same time: they all get the same result.
         match self.digest.load(Ordering::Relaxed) {
             0 => {
                 let mut digest = Digest::default();
@@ -156,14 +157,14 @@ impl From<[u8; BLOCK]> for Block {
 }
 
 impl Clone for Block {
-    /// To be written to: the digest is not taken along.
+    /// Clones the bytes to modify them, so the digest is not copied.
     fn clone(&self) -> Self {
         Self::from(self.bytes)
     }
 }
 
 impl PartialEq for Image {
-    /// Equal content: a hole is as good as zeros.
+    /// Compares the content; a hole equals zeros.
     fn eq(&self, other: &Self) -> bool {
         self.len == other.len
             && self.blocks.iter().zip(&*other.blocks).all(|(one, two)| match (one, two) {
@@ -176,7 +177,8 @@ impl PartialEq for Image {
 
 impl Eq for Image {}
 
-/// Calls with each block of a range: its number, where the range begins in it, and which part of the range that is.
+/// Calls `act` for each block of a range, with the block's number, the offset within the block, and the part of the
+/// range.
 fn for_blocks(offset: usize, len: usize, mut act: impl FnMut(usize, usize, Range<usize>)) {
     let mut done = 0;
     while done < len {

@@ -1,4 +1,4 @@
-//! A simulated file: what its readers see, what the medium holds, and what is on its way between the two.
+//! A simulated file: what reads show, what the medium holds, and the changes in between.
 
 use std::io;
 use std::ops::Range;
@@ -10,39 +10,40 @@ use crate::image::Image;
 use crate::rng::Rng;
 use crate::unreadable::Unreadable;
 
-/// The unit that the medium writes as a whole, in bytes.
+/// The unit that the medium writes atomically, in bytes.
 pub(crate) const SECTOR: usize = 512;
 
-/// The longest file, in bytes: a slip of a program must not eat up its test's memory.
+/// Maximum length of a file, in bytes, so that a bug in a program cannot exhaust the memory of its test.
 const FILE_BYTES_MAX: u64 = 1 << 36;
 
-/// One file.
+/// A simulated file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FileImages {
-    /// What reads show.
+    /// The content that reads show.
     cached: Image,
-    /// What the last good sync put on the medium.
+    /// The content that the last successful sync put on the medium.
     durable: Image,
-    /// Changes since the last sync, good or failed, in order, each with its moment: those of one disk are unique.
+    /// Changes since the last sync, successful or not, in order. Each has a moment, which is unique on its disk.
     pending: Vec<(u64, Change)>,
-    /// Empty until a sync fails, as `cached` then shows what is neither durable nor pending: the changes that were pending
-    /// then or came later and are so no longer, each with its moment and whether it is durable or lost. `cached` is these
-    /// and those pending over what is durable.
+    /// Empty until a sync fails. From then on `cached` may show changes that are neither durable nor pending; this
+    /// lists all changes that were pending at the failure or came later and no longer are, with their moment and
+    /// whether they are durable or lost. Then `cached` is the durable content with these and the pending changes
+    /// applied.
     shown: Vec<(u64, Change, Fate)>,
     unreadable: Unreadable,
 }
 
-/// Which changes a sync makes durable.
+/// The changes that a sync makes durable.
 #[derive(Clone, Debug)]
 pub(crate) enum Cover {
-    /// All from before this moment.
+    /// All changes before this moment.
     Before(u64),
-    /// Those of these moments, sorted, and not all others.
+    /// The changes at these moments, sorted, but not all others.
     Only(Vec<u64>),
 }
 
 impl FileImages {
-    /// A file that the medium holds.
+    /// Creates a file that is completely on the medium.
     pub(crate) fn durable_from(image: Image) -> Self {
         Self { cached: image.clone(), durable: image, ..Self::default() }
     }
@@ -59,7 +60,7 @@ impl FileImages {
         &mut self.unreadable
     }
 
-    /// Of what is durable, what is cached, and which changes lie between.
+    /// Adds the durable content, the cached content and the pending changes to a digest.
     pub(crate) fn digest(&self, digest: &mut Digest) {
         let durable = self.durable.digest();
         digest.add(durable);
@@ -99,11 +100,11 @@ impl FileImages {
         Ok(())
     }
 
-    /// The fewest of the changes from before `moment` that must be durable for those of the range to be so: the pages
-    /// of the range as a whole, and changes whose order towards those shows.
+    /// Returns the smallest set of changes before `moment` that must become durable for the range to be durable: those
+    /// to the pages of the range, and the changes whose order relative to them is observable.
     pub(crate) fn cover(&self, range: Range<usize>, moment: u64) -> Cover {
         let before = &self.pending[..self.pending.partition_point(|(at, _)| *at < moment)];
-        // Most often a durable write finds the file clean.
+        // A durable write usually finds the file without other changes.
         if before.len() <= 1 {
             return Cover::Before(moment);
         }
@@ -120,7 +121,7 @@ impl FileImages {
         if moments.len() == before.len() { Cover::Before(moment) } else { Cover::Only(moments) }
     }
 
-    /// A sync works. What it does not cover stays unsynced.
+    /// Performs a successful sync. Changes that it does not cover stay unsynced.
     pub(crate) fn sync(&mut self, cover: &Cover) {
         for (moment, change) in take(&mut self.pending, cover) {
             change.settle(&mut self.durable, &mut self.unreadable);
@@ -130,14 +131,14 @@ impl FileImages {
         }
     }
 
-    /// A sync that fails: the dirty data is dropped and goes on being shown, as Linux does (ATC'20, "Can applications
-    /// recover from fsync failures?").
+    /// Performs a failed sync: the dirty data is dropped but still visible to reads, as on Linux (ATC'20, "Can
+    /// applications recover from fsync failures?").
     pub(crate) fn fail_sync(&mut self, cover: &Cover) {
         let lost = take(&mut self.pending, cover);
         self.shown.extend(lost.map(|(moment, change)| (moment, change, Fate::Lost)));
     }
 
-    /// Forgets what is cached and clean: reads show the medium again, and the dirty data over it.
+    /// Drops clean data from the cache: reads show the medium again, plus the dirty data.
     pub(crate) fn drop_cache(&mut self) {
         if !self.shown.is_empty() {
             self.shown.clear();
@@ -145,12 +146,12 @@ impl FileImages {
         }
     }
 
-    /// Whether the cache holds what the medium does not, and a sync would put there.
+    /// Returns true if the cache holds changes that a sync would put on the medium.
     pub(crate) fn is_dirty(&self) -> bool {
         !self.pending.is_empty()
     }
 
-    /// The process is killed: changes behind a cut have not happened, unless they are durable.
+    /// Kills the process: changes at or after a cut have not happened, unless they are durable.
     pub(crate) fn kill(&mut self, cuts: &Cuts) {
         let before = self.pending.len() + self.shown.len();
         self.pending.retain(|(moment, _)| cuts.has_happened(*moment));
@@ -163,7 +164,8 @@ impl FileImages {
     fn fill_cache(&mut self) {
         self.cached.clone_from(&self.durable);
         self.unreadable.uncache();
-        // In the order in which syncs took them: a sync takes all before it whose order towards those it takes shows.
+        // Apply them in the order in which syncs took them, since a sync takes all earlier changes whose order is
+        // observable.
         let shown = self.shown.iter().map(|(_, change, _)| change);
         for change in shown.chain(self.pending.iter().map(|(_, change)| change)) {
             change.apply(&mut self.cached);
@@ -176,8 +178,8 @@ impl FileImages {
         }
     }
 
-    /// The power is cut. Changes behind a cut are lost, and without a generator all others too; with one each is
-    /// kept, lost or torn.
+    /// Cuts the power. Changes at or after a cut are lost. Without a generator all other pending changes are lost as
+    /// well; with one, each is kept, lost or torn.
     pub(crate) fn crash(&mut self, cuts: &Cuts, mut rng: Option<&mut Rng>, mut tell: impl FnMut(Fate)) {
         for (moment, change) in &self.pending {
             tell(match &mut rng {
@@ -193,12 +195,12 @@ impl FileImages {
         self.shown.clear();
     }
 
-    /// Lets the cache show the medium and nothing else.
+    /// Makes the cache equal to the medium.
     fn show_medium(&mut self) {
         let in_place = self.shown.is_empty() && self.cached.len() == self.durable.len();
         if in_place && self.pending.iter().all(|(_, change)| matches!(change, Change::Write { .. })) {
-            // They differ only where something is pending. To share all of a large image would cost more: the next write
-            // had to copy its list of blocks.
+            // The two differ only where changes are pending. Sharing the whole image would cost more if it is large,
+            // because the next write would have to copy its list of blocks.
             for (_, change) in &self.pending {
                 if let Change::Write { offset, data } = change {
                     self.cached.copy_blocks(*offset..offset + data.len(), &self.durable);
@@ -209,9 +211,9 @@ impl FileImages {
         }
     }
 
-    /// Flips bits of one byte on the medium, and in the cache where that shows the medium.
+    /// Flips bits of one byte on the medium, and in the cache if that shows the medium.
     ///
-    /// False when the medium holds no such byte.
+    /// Returns false if the medium has no such byte.
     pub(crate) fn rot(&mut self, at: usize, mask: u8) -> bool {
         let mut byte = [0];
         if !self.durable.read(at, &mut byte) {
@@ -232,7 +234,7 @@ impl FileImages {
         true
     }
 
-    /// Flips a bit of a sector or fills it with noise; answers how many bytes are no longer what they were.
+    /// Flips a bit of a sector or fills the sector with noise; returns the number of bytes changed.
     pub(crate) fn rot_sector(&mut self, sector: usize, rng: &mut Rng) -> u64 {
         let from = sector * SECTOR;
         let until = self.durable.len().min(from + SECTOR);
@@ -249,7 +251,7 @@ impl FileImages {
     }
 }
 
-/// Takes pending changes; another sync may have taken some of them meanwhile.
+/// Takes the covered changes from the pending ones; another sync may already have taken some.
 fn take(pending: &mut Vec<(u64, Change)>, cover: &Cover) -> impl Iterator<Item = (u64, Change)> {
     let (mark, only) = match cover {
         Cover::Before(mark) => (*mark, None),

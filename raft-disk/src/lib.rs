@@ -30,53 +30,54 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A file system. Shared by everything that stores; cheap to clone behind its `Arc`.
+/// A file system, shared by everything that stores data, usually behind an `Arc`.
 ///
-/// What it promises is what raftkit assumes about media: a write is durable once [`DiskFile::sync`] has returned; before
-/// that it may be kept, lost or torn at 512 B, independently of others; a created, renamed or removed name is durable
-/// once its folder was synced by [`Disk::sync_dir`]; after a failed sync nothing since the last good one can be trusted.
+/// Its guarantees are what raftkit assumes about media. A write is durable once [`DiskFile::sync`] has returned; before
+/// that it may be kept, lost, or torn at 512 B, independently of other writes. A created, renamed or removed name is
+/// durable once [`Disk::sync_dir`] has synced its folder. After a failed sync, nothing since the last successful one
+/// can be trusted.
 pub trait Disk: Debug + Send + Sync + 'static {
     /// Opens a file.
     ///
     /// # Errors
-    /// As of the operating system: `NotFound` for [`OpenMode::Existing`] and [`OpenMode::ReadOnly`], `AlreadyExists`
+    /// The operating system's error: `NotFound` for [`OpenMode::Existing`] and [`OpenMode::ReadOnly`], `AlreadyExists`
     /// for [`OpenMode::New`].
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
 
-    /// Renames a file, replacing what has the new name.
+    /// Renames a file, replacing a file with the new name.
     ///
     /// # Errors
-    /// As of the operating system.
+    /// The operating system's error.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file.
     ///
     /// # Errors
-    /// As of the operating system.
+    /// The operating system's error.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes a folder and those above it; fine if it is there.
+    /// Creates a folder and all missing folders above it. An existing folder is no error.
     ///
     /// # Errors
-    /// As of the operating system.
+    /// The operating system's error.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
 
-    /// The files and folders in a folder, sorted by name.
+    /// Lists the files and folders in a folder, sorted by name.
     ///
     /// # Errors
-    /// As of the operating system.
+    /// The operating system's error.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
 
-    /// True when a file or folder has this name.
+    /// Returns true if a file or folder has this name.
     ///
     /// # Errors
-    /// As of the operating system.
+    /// The operating system's error.
     fn exists(&self, path: &Path) -> io::Result<bool>;
 
-    /// Removes a file if there is one of this name: what an attempt to make it has left over, before the next attempt.
+    /// Removes a file if it exists. Used to clear the leftovers of an earlier attempt to create it.
     ///
     /// # Errors
-    /// As of the operating system.
+    /// The operating system's error.
     fn remove_if_there(&self, path: &Path) -> io::Result<()> {
         if self.exists(path)? { self.remove(path) } else { Ok(()) }
     }
@@ -84,98 +85,97 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// Makes the names in a folder durable.
     ///
     /// # Errors
-    /// As of the operating system. What was renamed since the last good sync is then unknown.
+    /// The operating system's error. The state of names changed since the last successful sync is then unknown.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// How much may still be written into new files in a folder, in bytes, as far as it is known; a disk that does not know
-    /// says `u64::MAX`.
+    /// Returns the space available for new files in a folder, in bytes, or `u64::MAX` if the disk does not know.
     ///
     /// # Errors
-    /// As of the operating system.
+    /// The operating system's error.
     fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
         Ok(u64::MAX)
     }
 
-    /// Locks a folder against every other holder, in this process or another, until the lock is dropped or its holder
+    /// Locks a folder against all other holders, in this process or another, until the lock is dropped or its holder
     /// dies.
     ///
     /// # Errors
-    /// `WouldBlock` when another holds it.
+    /// `WouldBlock` if the folder is already locked.
     fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn DirLock>>;
 }
 
-/// How to open a file: for reading and writing, or for reading only.
+/// How to open a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
-    /// It must be there.
+    /// Open an existing file for reading and writing.
     Existing,
-    /// It must be there, and is not changed: every write and change of length fails. It may be a file that this
-    /// process is allowed only to read.
+    /// Open an existing file for reading only: every write and change of length fails. The process need not have
+    /// permission to write to the file.
     ReadOnly,
-    /// It must not be there.
+    /// Create a new file; it must not exist.
     New,
-    /// It is made if it is not there.
+    /// Open a file, creating it if it does not exist.
     Either,
 }
 
 /// An open file.
 pub trait DiskFile: Debug + Send + Sync + 'static {
-    /// Its length in bytes.
+    /// Returns the file's length in bytes.
     ///
     /// # Errors
-    /// As of the operating system.
+    /// The operating system's error.
     fn len(&self) -> io::Result<u64>;
 
-    /// True when it holds nothing.
+    /// Returns true if the file is empty.
     ///
     /// # Errors
-    /// As of the operating system.
+    /// The operating system's error.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
 
-    /// Cuts or extends it with zeros.
+    /// Truncates the file, or extends it with zeros.
     ///
     /// # Errors
-    /// As of the operating system.
+    /// The operating system's error.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Fills `buffer` from `offset`.
+    /// Fills `buffer` with the bytes at `offset`.
     ///
     /// # Errors
-    /// As of the operating system; `UnexpectedEof` when the file ends before.
+    /// The operating system's error; `UnexpectedEof` if the file ends before the buffer is full.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
 
-    /// Writes all of `data` at `offset`, extending the file if need be.
+    /// Writes all of `data` at `offset`, extending the file if necessary.
     ///
     /// # Errors
-    /// As of the operating system. What part was written is then unknown.
+    /// The operating system's error. It is then unknown which part was written.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
 
     /// Makes everything written durable (fdatasync).
     ///
     /// # Errors
-    /// As of the operating system. Never try again: the data may be gone from the cache (ATC'20, "Can applications
-    /// recover from fsync failures?").
+    /// The operating system's error. Never retry: the cache may have dropped the data, and a second sync would succeed
+    /// without it (ATC'20, "Can applications recover from fsync failures?").
     fn sync(&self) -> io::Result<()>;
 
-    /// Writes all of `data` at `offset`, and makes that durable before it returns. What else was written to the file
-    /// since its last [`sync`](Self::sync) may be made durable by it or not.
+    /// Writes all of `data` at `offset` and makes it durable before returning. Whether other data written to the file
+    /// since the last [`sync`](Self::sync) becomes durable as well is unspecified.
     ///
     /// # Errors
-    /// As of the operating system. What part was written is then unknown, and as after a failed [`sync`](Self::sync)
-    /// nothing since the last good one can be trusted: never try again.
+    /// The operating system's error. It is then unknown which part was written, and nothing since the last successful
+    /// [`sync`](Self::sync) can be trusted. Never retry.
     fn write_durably(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.write_at(offset, data)?;
         self.sync()
     }
 
-    /// Drops what the page cache holds of the file, so that a read shows the medium. Called after an unclean end.
+    /// Drops the file from the page cache, so that reads show the medium. Called after an unclean shutdown.
     ///
     /// # Errors
-    /// As of the operating system.
+    /// The operating system's error.
     fn drop_cache(&self) -> io::Result<()>;
 }
 
-/// Holds a folder until it is dropped.
+/// A lock on a folder, held until it is dropped.
 pub trait DirLock: Debug + Send + Sync + 'static {}

@@ -1,4 +1,4 @@
-//! The names of a simulated file system: as programs see them, and as a power cut would leave them.
+//! The names in a simulated file system: as programs see them, and as a power cut would leave them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -8,11 +8,11 @@ use crate::cuts::Cuts;
 use crate::digest::Digest;
 use crate::rng::Rng;
 
-/// What a name stands for.
+/// The target of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Folder,
-    /// A file, by its number: a name can change while the file is open.
+    /// A file, by number, because its name can change while it is open.
     File(u64),
 }
 
@@ -25,16 +25,16 @@ impl Target {
     }
 }
 
-/// All names, by path. Roots need none.
+/// All names by path, except roots, which need none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
     cached: BTreeMap<PathBuf, Target>,
     durable: BTreeMap<PathBuf, Target>,
-    /// In order, each with its moment.
+    /// Changes that are not durable yet, in order, each with its moment.
     pending: Vec<(u64, Change)>,
 }
 
-/// A change of names that is not durable. Each is kept or lost as a whole: file systems journal them.
+/// A change of names that is not durable. File systems journal such changes, so each is kept or lost as a whole.
 #[derive(Clone, Debug)]
 enum Change {
     Link { path: PathBuf, target: Target },
@@ -42,7 +42,7 @@ enum Change {
     Unlink { path: PathBuf },
 }
 
-/// A path without `.` parts and trailing separators, so that every name has one spelling.
+/// Removes `.` components and trailing separators from a path, so that every name has a single spelling.
 pub(crate) fn normal(path: &Path) -> PathBuf {
     path.components().filter(|part| *part != std::path::Component::CurDir).collect()
 }
@@ -52,7 +52,7 @@ impl Names {
         if is_root(path) { Some(Target::Folder) } else { self.cached.get(path).copied() }
     }
 
-    /// The file of this name.
+    /// Returns the file with this name.
     pub(crate) fn file(&self, path: &Path) -> io::Result<u64> {
         match self.get(path) {
             Some(Target::File(id)) => Ok(id),
@@ -61,7 +61,7 @@ impl Names {
         }
     }
 
-    /// Gives a file or folder a name that is free.
+    /// Gives a file or folder a name that is not in use.
     pub(crate) fn link(&mut self, moment: u64, path: &Path, target: Target) -> io::Result<()> {
         self.folder(parent(path))?;
         self.apply(moment, Change::Link { path: path.to_path_buf(), target });
@@ -97,15 +97,15 @@ impl Names {
         }
     }
 
-    /// The names right in a folder, sorted.
+    /// Lists the names directly in a folder, sorted.
     pub(crate) fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         self.folder(path)?;
         Ok(self.cached.keys().filter(|name| parent(name) == path).cloned().collect())
     }
 
-    /// Makes what happened to the names in a folder before `mark` durable, as far as it has happened.
+    /// Makes the changes of names in a folder before `mark` durable, as far as they have happened.
     pub(crate) fn sync(&mut self, path: &Path, mark: u64, has_happened: impl Fn(u64) -> bool) {
-        // A rename from one folder to another is durable as a whole, and with it all that came before: a journal
+        // A rename between folders becomes durable as a whole, together with everything before it, because a journal
         // keeps its order.
         let last_across = self
             .pending
@@ -126,8 +126,8 @@ impl Names {
         self.pending = kept;
     }
 
-    /// The power is cut: changes behind a cut are lost, and without a generator all others too; with one each is kept
-    /// or lost. Answers the files that still have a name, and how many changes were lost.
+    /// Cuts the power. Changes at or after a cut are lost. Without a generator all other pending changes are lost as
+    /// well; with one, each is kept or lost. Returns the files that still have a name, and the number of changes lost.
     pub(crate) fn crash(&mut self, cuts: &Cuts, mut rng: Option<&mut Rng>) -> (BTreeSet<u64>, u64) {
         if self.pending.is_empty() {
             return (self.files().collect(), 0);
@@ -145,8 +145,8 @@ impl Names {
         (self.files().collect(), lost)
     }
 
-    /// The process is killed: changes behind a cut have not happened, unless they are durable. True when others are not
-    /// durable yet.
+    /// Kills the process: changes at or after a cut have not happened, unless they are durable. Returns true if other
+    /// changes are still not durable.
     pub(crate) fn kill(&mut self, cuts: &Cuts) -> bool {
         let before = self.pending.len();
         self.pending.retain(|(at, _)| cuts.has_happened(*at));
@@ -156,20 +156,20 @@ impl Names {
                 change.apply(&mut self.cached);
             }
             remove_orphans(&mut self.cached);
-            // What is durable of a folder that never was is never seen.
+            // A durable name in a folder that was never created cannot be seen.
             self.durable.retain(|name, _| has_folder(name, &self.cached));
         }
         !self.pending.is_empty()
     }
 
-    /// The files that have a name, or will have one if a crash loses or keeps the right changes.
+    /// Returns the files that have a name, or could get one back when a crash keeps or loses certain changes.
     pub(crate) fn files_ever(&self) -> BTreeSet<u64> {
         let pending = self.pending.iter().filter_map(|(_, change)| change.target());
         let targets = self.cached.values().chain(self.durable.values()).copied().chain(pending);
         targets.filter_map(Target::file).collect()
     }
 
-    /// Of what is durable, what is cached, and which changes lie between.
+    /// Adds the durable names, the cached names and the pending changes to a digest.
     pub(crate) fn digest(&self, digest: &mut Digest) {
         for names in [&self.durable, &self.cached] {
             digest.add(names.len() as u64);
@@ -182,27 +182,27 @@ impl Names {
         self.pending.iter().for_each(|(moment, _)| digest.add(*moment));
     }
 
-    /// All files that have a name, one with two names twice.
+    /// Returns all files that have a name; a file with two names appears twice.
     pub(crate) fn files(&self) -> impl Iterator<Item = u64> {
         self.cached.values().copied().filter_map(Target::file)
     }
 
-    /// A name of the file.
+    /// Returns a name of the file.
     pub(crate) fn path_of(&self, id: u64) -> Option<&Path> {
         self.cached.iter().find(|(_, target)| **target == Target::File(id)).map(|(path, _)| path.as_path())
     }
 
-    /// What a power cut would certainly leave.
+    /// Returns the names that a power cut is certain to leave.
     pub(crate) fn durable(&self) -> &BTreeMap<PathBuf, Target> {
         &self.durable
     }
 
-    /// Names that are durable.
+    /// Creates names that are all durable.
     pub(crate) fn durable_from(names: BTreeMap<PathBuf, Target>) -> Self {
         Self { cached: names.clone(), durable: names, pending: Vec::new() }
     }
 
-    /// Gives a file a name that is durable, in folders that are.
+    /// Gives a file a durable name, creating durable folders for it.
     pub(crate) fn place(&mut self, path: &Path, id: u64) {
         self.pending.retain(|(_, change)| !change.names(path));
         for names in [&mut self.cached, &mut self.durable] {
@@ -232,7 +232,7 @@ impl Change {
                 names.insert(path.clone(), *target);
             }
             Self::Rename { from, to, target } => {
-                // Its file may have no name here yet, or another one may have taken the old name.
+                // The file may have no name here yet, or another file may have taken the old name.
                 if names.get(from) == Some(target) {
                     names.remove(from);
                 }
@@ -244,7 +244,7 @@ impl Change {
         }
     }
 
-    /// What it gives a name.
+    /// Returns the target that the change gives a name, if any.
     fn target(&self) -> Option<Target> {
         match self {
             Self::Link { target, .. } | Self::Rename { target, .. } => Some(*target),
@@ -274,9 +274,9 @@ impl Change {
     }
 }
 
-/// What stands in a folder that is lost is lost with it.
+/// Removes names whose folder is gone.
 fn remove_orphans(names: &mut BTreeMap<PathBuf, Target>) {
-    // In this order a folder comes before what stands in it.
+    // In this order, a folder comes before its content.
     for name in names.keys().cloned().collect::<Vec<_>>() {
         if !has_folder(&name, names) {
             names.remove(&name);
@@ -293,12 +293,12 @@ fn is_root(path: &Path) -> bool {
     path.parent().is_none()
 }
 
-/// The folders that a name stands in, but for the root.
+/// Returns the folders above a name, except the root.
 pub(crate) fn folders_above(path: &Path) -> impl Iterator<Item = &Path> {
     path.ancestors().skip(1).filter(|above| !is_root(above))
 }
 
-/// The folder of a name; that of a root is itself.
+/// Returns the folder of a name; a root is its own folder.
 fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }

@@ -1,4 +1,4 @@
-//! The operating system's files.
+//! The file system of the operating system.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -14,13 +14,13 @@ use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 
 use crate::{DirLock, Disk, DiskFile, OpenMode};
 
-/// The operating system's file system.
+/// The file system of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
 
 impl RealDisk {
-    /// The file in a locked folder that carries the lock. It is never removed: whoever removed it could leave two
-    /// holders, one on the old file and one on a new one.
+    /// Name of the lock file in a locked folder. It is never removed: removing it could let two processes hold the
+    /// lock, one on the old file and one on a new one.
     pub const LOCK_FILE: &'static str = "LOCK";
 }
 
@@ -65,7 +65,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        // A folder's names are its data and its metadata both: fsync, not fdatasync.
+        // Use fsync instead of fdatasync: for a folder, the names are both data and metadata.
         File::open(path)?.sync_all()
     }
 
@@ -78,7 +78,7 @@ impl Disk for RealDisk {
         let name = path.join(Self::LOCK_FILE);
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&name);
         let file = match opened {
-            // Who may only read can lock, and be locked out, too, if the file is there.
+            // A process that may only read the folder can still take and respect the lock, if the lock file exists.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -98,7 +98,7 @@ impl Disk for RealDisk {
 #[derive(Debug)]
 struct RealFile {
     file: File,
-    /// The kernel or the file system was found to know no durable writes: write and sync instead.
+    /// Set once the kernel or the file system has rejected durable writes. They are then done as a write and a sync.
     #[cfg(target_os = "linux")]
     without_durable_writes: AtomicBool,
 }
@@ -147,7 +147,8 @@ impl DiskFile for RealFile {
         }
         let whole = (offset, data);
         let (mut offset, mut data) = whole;
-        // The kernel takes an offset of u64::MAX for "where the file stands", and gives EINVAL for others beyond i64.
+        // Check the range here: the kernel takes u64::MAX for "the current position", and fails with EINVAL for other
+        // offsets above i64::MAX.
         if i64::try_from(offset.saturating_add(data.len() as u64)).is_err() {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
@@ -174,7 +175,7 @@ impl DiskFile for RealFile {
     }
 }
 
-/// The lock lives as long as the open file: the kernel drops it with the last descriptor.
+/// A lock held through the open file: the kernel releases it with the last descriptor.
 #[derive(Debug)]
 struct RealLock {
     _file: File,

@@ -1,21 +1,21 @@
-//! A file of any disk as redb's storage.
+//! Storage backend for redb on a file of any disk.
 
 use std::io;
 use std::sync::Arc;
 
 use crate::DiskFile;
 
-/// A file as redb's storage, for `redb::Builder::create_with_backend`.
+/// A file as the storage of a redb database, for `redb::Builder::create_with_backend`.
 ///
-/// It offers no byte-range locks: hold the folder's lock ([`Disk::lock_dir`](crate::Disk::lock_dir)) while a database in
-/// it is open.
+/// It has no byte-range locks: hold the folder's lock ([`Disk::lock_dir`](crate::Disk::lock_dir)) while the database is
+/// open.
 #[derive(Clone, Debug)]
 pub struct RedbFile {
     file: Arc<dyn DiskFile>,
 }
 
 impl RedbFile {
-    /// redb's storage on `file`, which is empty or holds a database.
+    /// Creates the storage from `file`, which must be empty or contain a database.
     #[must_use]
     pub fn new(file: Arc<dyn DiskFile>) -> Self {
         Self { file }

@@ -1,21 +1,21 @@
-//! A small seeded generator (SplitMix64): the simulated disk must draw the same fate for the same seed everywhere.
+//! A small seeded random number generator (SplitMix64), so that the same seed gives the same results on every platform.
 
-/// The generator.
+/// A seeded random number generator.
 #[derive(Clone, Debug)]
 pub(crate) struct Rng(u64);
 
 impl Rng {
-    /// A generator that draws what `seed` says.
+    /// Creates a generator from a seed.
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// What tells two apart that will draw different numbers.
+    /// Returns the internal state, which differs between generators that will produce different numbers.
     pub(crate) fn state(&self) -> u64 {
         self.0
     }
 
-    /// The next 64 bits.
+    /// Returns the next 64 random bits.
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -24,12 +24,12 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// True half of the time.
+    /// Returns true with probability 1/2.
     pub(crate) fn coin(&mut self) -> bool {
         self.next() & 1 == 1
     }
 
-    /// A number below `bound`, which is above zero.
+    /// Returns a number below `bound`, which must not be 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }

@@ -1,4 +1,4 @@
-//! A file system in memory that fails as real ones do: power cuts, torn and lost writes, failed and stuck syncs, rot.
+//! An in-memory file system that fails like real ones: power cuts, torn and lost writes, failed and stuck syncs, rot.
 
 mod control;
 mod deferred;
@@ -28,10 +28,10 @@ use handle::{SimulatedFile, SimulatedLock};
 pub use operation::Operation;
 use state::{State, Verdict};
 
-/// A file system in memory, with faults. Clones are the same disk; any thread may use it.
+/// An in-memory file system with faults. Clones refer to the same disk, and any thread may use it.
 ///
-/// For the same seed and the same calls in the same order it behaves the same, bit for bit. See the [crate's
-/// documentation](crate) for what it simulates.
+/// The same seed and the same calls in the same order give the same behaviour, bit for bit. The [crate's
+/// documentation](crate) lists what is simulated.
 #[derive(Clone)]
 pub struct SimulatedDisk {
     shared: Arc<Shared>,
@@ -39,12 +39,12 @@ pub struct SimulatedDisk {
 
 struct Shared {
     state: Mutex<State>,
-    /// Told when held syncs may go on, or the disk was frozen or crashed.
+    /// Notified when held syncs may continue, or when the disk is frozen or crashes.
     changed: Condvar,
 }
 
 impl SimulatedDisk {
-    /// An empty disk. The seed draws what becomes of unsynced changes at a crash.
+    /// Creates an empty disk. The seed determines the fate of unsynced changes in a crash.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self::with(State::new(seed))
@@ -55,26 +55,26 @@ impl SimulatedDisk {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it holds the lock half-way through a change.
+        // Poisoning can be ignored: nothing panics halfway through a change while holding the lock.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A call without a handle, of the present life of the disk.
+    /// Makes a call that needs no handle, in the present life of the disk.
     fn call<T>(&self, operation: Operation, act: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
         let mut state = self.state();
         match state.enter(operation) {
             Verdict::Go => act(&mut state),
             Verdict::Fail(error) => Err(error),
             Verdict::Cut(error) => {
-                // Under way when the power goes: made, but unsynced.
+                // The power fails during the call: the change is made, but unsynced.
                 let _ = act(&mut state);
                 Err(error)
             }
         }
     }
 
-    /// Waits while syncs are held, or until they are let go on if it stalls. Fails when the disk was frozen or crashed
-    /// meanwhile.
+    /// Waits while syncs are held, or, if this one stalls, until syncs are released. Fails if the disk is frozen or
+    /// crashes meanwhile.
     fn wait<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
@@ -160,7 +160,7 @@ impl Disk for SimulatedDisk {
                 }
                 Ok(())
             }
-            // The names stay unknown: a crash draws what became of them.
+            // Leave the names pending: a crash decides their fate.
             Verdict::Fail(error) | Verdict::Cut(error) => Err(error),
         }
     }

@@ -1,58 +1,59 @@
-//! When a database's file is so much larger than what is in it that it is worth a copy, and which error only puts that off.
+//! When a database file is worth copying because it is much larger than its content, and which errors merely postpone
+//! the copy.
 
 use std::io::ErrorKind;
 
-/// True for an error that says that a disk, or what of it this process may use, is full. A copy that meets it is tried again
-/// once there is space; what must be written ends with it as with any other.
+/// Returns true for errors that mean that the disk, or this process's share of it, is full. A copy is tried again once
+/// there is space; any other write treats them like every error.
 #[must_use]
 pub const fn is_full(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
 }
 
-/// How much larger than what is in it the file of a database may stay.
+/// How much larger than its content a database file may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slack {
     bytes: u64,
 }
 
 impl Default for Slack {
-    /// 4 MiB: below that there is nothing to gain, and redb itself takes about 1 MiB for an empty database.
+    /// 4 MiB. Less would gain nothing, because redb needs about 1 MiB even for an empty database.
     fn default() -> Self {
         Self::new(4 << 20)
     }
 }
 
 impl Slack {
-    /// A file may be twice as long as what is in it, and this many bytes more. redb doubles a file when it grows, so less
-    /// would have it copied again and again.
+    /// Tolerates a file of twice its content plus this many bytes. redb doubles a file that has to grow, so with a
+    /// lower limit the file would be copied over and over.
     #[must_use]
     pub const fn new(bytes: u64) -> Self {
         Self { bytes }
     }
 
-    /// The longest that the file of a database stays in which so much is live, in bytes.
+    /// Returns the longest tolerated file, in bytes, for a database with this much live content.
     #[must_use]
     pub const fn most(self, live_bytes: u64) -> u64 {
         live_bytes.saturating_mul(2).saturating_add(self.bytes)
     }
 
-    /// True when the file is worth a copy.
+    /// Returns true if the file is worth copying.
     #[must_use]
     pub const fn is_much(self, file_bytes: u64, live_bytes: u64) -> bool {
         file_bytes > self.most(live_bytes)
     }
 
-    /// False when the file is not worth a copy whatever is live: it need not be found out then.
+    /// Returns false if the file is not worth copying whatever its content, so that the live bytes need not be counted.
     #[must_use]
     pub const fn may_be_much(self, file_bytes: u64) -> bool {
         self.is_much(file_bytes, 0)
     }
 
-    /// True when a disk with so much free space has room for a copy. Others write to that disk too, and whoever finds no
-    /// space there ends: as much again must stay free.
+    /// Returns true if a disk with this much free space has room for a copy. As much again must stay free, because
+    /// other writers to the same disk fail when it is full.
     #[must_use]
     pub const fn has_room(self, free_bytes: u64, live_bytes: u64) -> bool {
-        // The copy's own file doubles when it grows.
+        // The file of the copy doubles as it grows, too.
         free_bytes >= self.most(live_bytes).saturating_mul(2)
     }
 }

@@ -5,17 +5,17 @@ use std::ops::Range;
 
 use crate::images::SECTOR;
 
-/// By sector number.
+/// The unreadable sectors of a file, by sector number.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Unreadable {
-    /// The medium cannot read them.
+    /// Sectors that the medium cannot read.
     medium: BTreeSet<usize>,
-    /// Those of them that the cache shows, as they were written since.
+    /// Those of them that reads can get from the cache, because they were written since.
     cached: BTreeSet<usize>,
 }
 
 impl Unreadable {
-    /// Lets the sectors fail that the range touches.
+    /// Makes all sectors that the range touches unreadable.
     pub(crate) fn add(&mut self, range: Range<usize>) {
         self.medium.extend(touched(range));
     }
@@ -25,45 +25,45 @@ impl Unreadable {
         self.cached.clear();
     }
 
-    /// True when a read of the range meets one.
+    /// Returns true if a read of the range touches an unreadable sector.
     pub(crate) fn meets(&self, range: Range<usize>) -> bool {
         !self.medium.is_empty()
             && self.medium.range(touched(range)).any(|sector| !self.cached.contains(sector))
     }
 
-    /// A range was written to the cache of a file that is `len` long.
+    /// Records that a range was written to the cache of a file that is `len` bytes long.
     pub(crate) fn written(&mut self, range: Range<usize>, len: usize) {
         self.cached.extend(self.medium.range(covered(range, len)));
     }
 
-    /// The file was cut or extended in the cache.
+    /// Records that the file was truncated or extended in the cache.
     pub(crate) fn resized(&mut self, len: usize) {
         self.cached.extend(self.medium.range(len.div_ceil(SECTOR)..));
     }
 
-    /// A range reached the medium, where the file is `len` long.
+    /// Records that a range reached the medium, where the file is `len` bytes long.
     pub(crate) fn settled(&mut self, range: Range<usize>, len: usize) {
         let healed = covered(range, len);
         self.medium.retain(|sector| !healed.contains(sector));
     }
 
-    /// A change of length reached the medium.
+    /// Records that a change of length reached the medium.
     pub(crate) fn settled_len(&mut self, len: usize) {
         self.medium.retain(|sector| sector * SECTOR < len);
     }
 
-    /// The cache is gone.
+    /// Records that the cache was dropped.
     pub(crate) fn uncache(&mut self) {
         self.cached.clear();
     }
 }
 
-/// The sectors that a range touches.
+/// Returns the sectors that a range touches.
 fn touched(range: Range<usize>) -> Range<usize> {
     if range.is_empty() { 0..0 } else { range.start / SECTOR..range.end.div_ceil(SECTOR) }
 }
 
-/// The sectors that a write of this range replaces: whole ones, and the last one of the file.
+/// Returns the sectors that a write of this range replaces: those written completely, and the last one of the file.
 fn covered(range: Range<usize>, len: usize) -> Range<usize> {
     let first = range.start.div_ceil(SECTOR);
     let end = if range.end >= len { range.end.div_ceil(SECTOR) } else { range.end / SECTOR };

@@ -1,4 +1,4 @@
-//! What a simulated disk can be told to do wrong.
+//! Faults that a simulated disk can be told to produce.
 
 use std::io;
 use std::ops::Range;
@@ -11,58 +11,58 @@ use crate::names::normal;
 
 /// # Faults, planned and by chance
 impl SimulatedDisk {
-    /// Lets the `nth` call from now fail (0: the next one) with an error of this kind.
+    /// Makes the `nth` call from now (0: the next one) fail with an error of this kind.
     ///
-    /// A write that fails may have written some of its sectors. A sync that fails drops the file's dirty data: it will
-    /// never be durable, but reads go on showing it until [`DiskFile::drop_cache`](crate::DiskFile::drop_cache) or a crash.
+    /// A failing write may have written some of its sectors. A failing sync drops the file's dirty data: it never
+    /// becomes durable, but reads show it until [`DiskFile::drop_cache`](crate::DiskFile::drop_cache) or a crash.
     pub fn fail_call(&self, nth: u64, kind: io::ErrorKind) {
         self.state().fail(None, nth, kind);
     }
 
-    /// As [`fail_call`](Self::fail_call), counting only calls of one operation.
+    /// Like [`fail_call`](Self::fail_call), but counts only calls of one operation.
     pub fn fail_next(&self, operation: Operation, nth: u64, kind: io::ErrorKind) {
         self.state().fail(Some(operation), nth, kind);
     }
 
-    /// Freezes the disk at the `nth` call from now that changes or syncs something (0: the next one). That call is under
-    /// way when the power goes: its change counts as unsynced, its sync as not done.
+    /// Freezes the disk in the `nth` call from now (0: the next one) that changes or syncs something. The power fails
+    /// during that call: its change counts as unsynced, its sync as not done.
     pub fn crash_at_call(&self, nth: u64) {
         self.state().crash_in = Some(nth);
     }
 
-    /// Forgets planned faults and crash points that were not yet met. Those [by chance](Self::set_faults), sectors that
-    /// [cannot be read](Self::fail_reads) and the [capacity](Self::set_capacity) stay.
+    /// Cancels planned faults and crash points that have not happened yet. [Random faults](Self::set_faults),
+    /// [unreadable sectors](Self::fail_reads) and the [capacity](Self::set_capacity) stay.
     pub fn clear_faults(&self) {
         self.state().clear_planned();
     }
 
-    /// Lets faults happen by chance from now on, also after crashes. `Faults::default()` ends them.
+    /// Enables random faults from now on, including after crashes. `Faults::default()` disables them.
     pub fn set_faults(&self, faults: Faults) {
         self.state().chances = faults;
     }
 
-    /// How many faults there were so far.
+    /// Returns the number of faults so far, by kind.
     #[must_use]
     pub fn injected(&self) -> Injected {
         self.state().injected
     }
 
-    /// Limits the space, in bytes; `None` for no limit. What is there already stays, also if it is more.
+    /// Limits the space, in bytes; `None` removes the limit. Existing content stays, even if it exceeds the limit.
     ///
-    /// Each file takes a block of 4 KiB for itself and one for each block of it that was written and not cut off since,
-    /// whether or not it is durable. A call that needs more than there is fails with `StorageFull`: a write then has
-    /// written what fitted in. Writing over what was written before never does, nor does reading, syncing or renaming.
-    /// [`set_len`](crate::DiskFile::set_len) fails if there is no space for what it adds, but takes none: a write into
-    /// the hole that it left can fail later. To reserve space, write zeros. Space comes back at once when a file is cut,
-    /// removed or renamed over. Folders take none.
+    /// Each file takes one block of 4 KiB for itself, and one for each block of it that was written and not truncated
+    /// since, durable or not. A call that needs more space than there is fails with `StorageFull`; a write first writes
+    /// what fits. Overwriting, reading, syncing and renaming need no space. [`set_len`](crate::DiskFile::set_len) fails
+    /// if there is no space for the extension but reserves none, so a later write into the hole can still fail. To
+    /// reserve space, write zeros. Truncating, removing or replacing a file frees its space at once. Folders take no
+    /// space.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.state().capacity =
             bytes.map(|bytes| usize::try_from(bytes / BLOCK as u64).unwrap_or(usize::MAX));
     }
 
-    /// Lets reads fail that touch a sector (512 B) which this range of the file touches: the medium cannot read it, not
-    /// even after a crash. A sector is readable again from the cache once it was written as a whole, or up to the end of
-    /// the file, and for good once that is durable. False when there is no such file.
+    /// Makes reads fail that touch a sector (512 B) overlapping this range of the file: the medium cannot read it, not
+    /// even after a crash. Writing the whole sector, or all of it up to the end of the file, makes it readable from the
+    /// cache, and permanently once the write is durable. Returns false if the file does not exist.
     pub fn fail_reads(&self, path: &Path, range: Range<u64>) -> bool {
         let mut state = self.state();
         let Ok(id) = state.names.file(&normal(path)) else { return false };
@@ -73,7 +73,7 @@ impl SimulatedDisk {
         true
     }
 
-    /// Lets all of a file be read again.
+    /// Makes all of a file readable again.
     pub fn clear_failing_reads(&self, path: &Path) {
         let mut state = self.state();
         if let Ok(id) = state.names.file(&normal(path)) {
@@ -81,7 +81,8 @@ impl SimulatedDisk {
         }
     }
 
-    /// The length of a file as a call would find it, without a call; none when there is no such file.
+    /// Returns the length of a file as a call would see it, without counting as a call; `None` if the file does not
+    /// exist.
     #[must_use]
     pub fn len_of(&self, path: &Path) -> Option<u64> {
         let mut state = self.state();
@@ -89,25 +90,25 @@ impl SimulatedDisk {
         Some(state.file(id).cached().len() as u64)
     }
 
-    /// How many calls there were, reads included.
+    /// Returns the number of calls so far, including reads.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.state().calls
     }
 
-    /// How many calls there were that change or sync something: the crash points so far.
+    /// Returns the number of calls so far that change or sync something, each of which is a possible crash point.
     #[must_use]
     pub fn mutations(&self) -> u64 {
         self.state().mutations
     }
 
-    /// Lets every sync from now on wait, of files and of folders, until [`release_syncs`](Self::release_syncs), or a
-    /// freeze or crash, at which they fail.
+    /// Makes every sync of a file or folder wait until [`release_syncs`](Self::release_syncs). A freeze or crash makes
+    /// the waiting syncs fail.
     pub fn hold_syncs(&self) {
         self.state().holding = true;
     }
 
-    /// Lets the held syncs go on, and those that [stall by chance](Faults::stalls).
+    /// Releases the held syncs, and those that [stall randomly](Faults::stalls).
     pub fn release_syncs(&self) {
         let mut state = self.state();
         state.holding = false;
@@ -115,7 +116,7 @@ impl SimulatedDisk {
         self.shared.changed.notify_all();
     }
 
-    /// How many syncs are waiting.
+    /// Returns the number of waiting syncs.
     #[must_use]
     pub fn held_syncs(&self) -> usize {
         self.state().held

@@ -1,4 +1,4 @@
-//! Syncs that seem to be done at once and are done when a simulator says so: stalls under virtual time, in one thread.
+//! Deferred syncs: they return at once, and a simulator completes them later in virtual time, all in one thread.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,39 +10,39 @@ use super::state::{State, thread_of};
 use crate::cuts::Cuts;
 use crate::images::Cover;
 
-/// The number of a deferred sync. They rise, and are never used twice on one disk.
+/// Number of a deferred sync. Numbers rise and are never reused on the same disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SyncId(u64);
 
-/// A deferred sync that was neither completed nor failed yet.
+/// A deferred sync that is neither completed nor failed yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeferredSync {
-    /// Its number.
+    /// Number of the sync.
     pub id: SyncId,
-    /// Of what.
+    /// The kind of object being synced.
     pub kind: SyncKind,
-    /// The file or folder; a file as it was opened.
+    /// Path of the file, as it was opened, or of the folder.
     pub path: Arc<Path>,
-    /// True when it [stalls by chance](super::Faults::stalls): whoever runs the simulation lets it take longer.
+    /// True if the sync [stalls randomly](super::Faults::stalls): the simulation should let it take longer.
     pub stalled: bool,
 }
 
-/// What is synced.
+/// The kind of object that a sync makes durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncKind {
-    /// A file's content: [`DiskFile::sync`](crate::DiskFile::sync), and what is one in
+    /// The content of a file: [`DiskFile::sync`](crate::DiskFile::sync), and the sync in
     /// [`DiskFile::write_durably`](crate::DiskFile::write_durably).
     File,
-    /// A folder's names: [`Disk::sync_dir`](crate::Disk::sync_dir).
+    /// The names in a folder: [`Disk::sync_dir`](crate::Disk::sync_dir).
     Folder,
 }
 
-/// One with what it is to do.
+/// A deferred sync and its effect.
 pub(super) struct Outstanding {
     sync: DeferredSync,
-    /// When it was called: what was done before may be covered by it, what came after was done by a program that took
-    /// it for done.
+    /// Moment of the call. The sync may cover earlier changes; later ones were made by a program that believed the sync
+    /// done.
     mark: u64,
     covers: Covers,
 }
@@ -54,47 +54,47 @@ pub(super) enum Covers {
 
 /// # Syncs under virtual time
 ///
-/// A simulation in one thread can't let a sync wait. It can defer it: [`sync`](crate::DiskFile::sync) then returns at
-/// once, but what it covers is durable only when the simulation says, at a later virtual time, that the sync is
-/// [complete](Self::complete_sync). Reads show the cache meanwhile.
+/// A simulation in one thread cannot let a sync wait, but it can defer the sync: [`sync`](crate::DiskFile::sync) then
+/// returns at once, and what it covers becomes durable only when the simulation [completes](Self::complete_sync) it, at
+/// a later virtual time. Until then reads show the cache.
 ///
-/// **A driver must not report a write as durable before it has completed the syncs of the call that wrote it**, and must
-/// take the thread that made that call for busy until then.
+/// **A driver must not report a write as durable before it has completed the syncs of the call that wrote it**, and
+/// must treat the calling thread as busy until then.
 ///
-/// Several can be outstanding, on one file and on several. Each covers what was done before it was called, not what came
-/// later. A thread that calls two syncs, one after the other, relies on their order, so a crash keeps it, and so does a
-/// kill: drawn is for each thread how many of its outstanding syncs, in the order of their calls, had done their work by
-/// then; the next one is what that thread really was waiting for, and nothing that it did after it had called it, to files
-/// or names, has happened. What other threads did meanwhile has: a flush can be durable beside a settling that is not half
-/// done, and the other way round. Syncs of several threads may be completed in any order; those of one thread must be
-/// completed in the order of their calls. A driver of several threads says which of them it [acts as](Self::act_as), and
-/// lets none of them see what another one has done in memory before the syncs of that are complete.
+/// Several syncs can be outstanding, on the same file or different ones. Each covers what was done before it was
+/// called, and nothing later. A thread that calls two syncs relies on their order, so crashes and kills preserve it:
+/// the disk draws for each thread how many of its outstanding syncs, in the order of their calls, had finished. The
+/// thread was really waiting for the next one, and nothing that it did to files or names after calling that one has
+/// happened. Other threads are independent: a flush can be durable while a settling is half done, and the other way
+/// round. Syncs of different threads may be completed in any order, those of one thread only in the order of their
+/// calls. A driver of several threads tells the disk which one it [acts as](Self::act_as), and must not let a thread
+/// see what another one has done in memory before that one's syncs are complete.
 impl SimulatedDisk {
-    /// Lets every sync from now on, of files and of folders, be deferred, also after a crash or kill.
+    /// Defers every sync of a file or folder from now on, including after a crash or kill.
     pub fn defer_syncs(&self) {
         self.state().deferring = true;
     }
 
-    /// Says which thread of the program makes the calls from now on; at first, and for a program with one thread, it is
-    /// thread 0. A sync of a folder makes no name durable that another thread has given it after a sync of its own that is
-    /// still outstanding: that thread has not come so far yet.
+    /// Sets the thread that makes the calls from now on; initially thread 0. A folder sync does not make a name durable
+    /// that another thread created after a sync of its own that is still outstanding, because that thread has not
+    /// really come so far yet.
     pub fn act_as(&self, thread: u8) {
         self.state().thread = thread;
     }
 
-    /// Lets syncs from now on work at once again. Those outstanding stay so.
+    /// Makes later syncs work at once again. Outstanding syncs stay outstanding.
     pub fn stop_deferring_syncs(&self) {
         self.state().deferring = false;
     }
 
-    /// The syncs outstanding, in the order of their calls.
+    /// Returns the outstanding syncs, in the order of their calls.
     #[must_use]
     pub fn deferred_syncs(&self) -> Vec<DeferredSync> {
         self.state().deferred.iter().map(|outstanding| outstanding.sync.clone()).collect()
     }
 
-    /// The syncs outstanding that were called since this was last asked, in the order of their calls: what a driver asks
-    /// after each call that it made, to know what that call is to wait for. It costs next to nothing when there are none.
+    /// Returns the outstanding syncs called since the last call of this method, in the order of their calls. A driver
+    /// uses it after each call to know what that call must wait for. It is almost free if there are none.
     #[must_use]
     pub fn take_new_deferred(&self) -> Vec<DeferredSync> {
         let state = &mut *self.state();
@@ -104,8 +104,8 @@ impl SimulatedDisk {
         new.iter().map(|outstanding| outstanding.sync.clone()).collect()
     }
 
-    /// Makes durable what a deferred sync covers. False when there is none of this number any more, or the disk is
-    /// frozen: a crash or kill forgets what is outstanding.
+    /// Makes durable what a deferred sync covers. Returns false if the sync is no longer outstanding, since a crash or
+    /// kill cancels it, or if the disk is frozen.
     pub fn complete_sync(&self, id: SyncId) -> bool {
         let mut state = self.state();
         let Some(outstanding) = state.take_deferred(id) else { return false };
@@ -113,7 +113,7 @@ impl SimulatedDisk {
         true
     }
 
-    /// Completes all outstanding syncs in order.
+    /// Completes all outstanding syncs, in order.
     pub fn complete_all_syncs(&self) {
         let mut state = self.state();
         if !state.frozen {
@@ -123,13 +123,13 @@ impl SimulatedDisk {
         }
     }
 
-    /// Fails a deferred sync: what it covers and no other sync has made durable meanwhile never will be, though reads go
-    /// on showing it. False as for [`complete_sync`](Self::complete_sync).
+    /// Fails a deferred sync. What it covers never becomes durable, unless another sync already made it so, but reads
+    /// keep showing it. Returns false in the same cases as [`complete_sync`](Self::complete_sync).
     ///
-    /// What was done since it was called was done by a program that took it for done, and would not have gone on: unless
-    /// it was synced, a crash loses it, and a kill takes it from the cache too. As after every failed sync nothing since
-    /// the last good one can be trusted: other syncs of the file can still complete, as the kernel tells of an error
-    /// once, without what was lost here.
+    /// Everything that the thread did since the call was done by a program that believed the sync done, and would not
+    /// have happened otherwise: unless it was synced, a crash loses it, and a kill removes it from the cache too. As
+    /// after every failed sync, nothing since the last successful one can be trusted. Other syncs of the file can still
+    /// complete, without the data lost here, because the kernel reports an error only once.
     pub fn fail_sync(&self, id: SyncId) -> bool {
         let mut state = self.state();
         let Some(outstanding) = state.take_deferred(id) else { return false };
@@ -139,7 +139,7 @@ impl SimulatedDisk {
 }
 
 impl State {
-    /// Takes note of a sync that was called now.
+    /// Records a sync called now.
     pub(super) fn defer(&mut self, covers: Covers, path: &Arc<Path>, stalled: bool) {
         let mark = self.tick();
         let kind = match &covers {
@@ -158,7 +158,7 @@ impl State {
         Some(self.deferred.remove(at))
     }
 
-    /// Completes what the thread that makes the calls has outstanding, in order: its next sync fails in its call.
+    /// Completes the outstanding syncs of the calling thread, in order, because its next sync fails immediately.
     pub(super) fn complete_own(&mut self) {
         let own = u64::from(self.thread);
         for outstanding in self.deferred.extract_if(.., |it| thread_of(it.mark) == own).collect::<Vec<_>>() {
@@ -172,7 +172,7 @@ impl State {
         self.complete_beside(outstanding, &waits);
     }
 
-    /// Completes a sync while other threads have come as far as their cuts.
+    /// Completes a sync while the other threads have come only as far as their cuts.
     fn complete_beside(&mut self, outstanding: &Outstanding, others: &Cuts) {
         match &outstanding.covers {
             Covers::File(id, cover) => self.file(*id).sync(cover),
@@ -190,13 +190,13 @@ impl State {
         self.cuts.cut(outstanding.mark);
         match &outstanding.covers {
             Covers::File(id, cover) => self.file(*id).fail_sync(cover),
-            // The names stay unknown: a crash draws what became of them.
+            // Leave the names pending: a crash decides their fate.
             Covers::Folder => {}
         }
     }
 
-    /// A life ends: draws which of the outstanding syncs of each thread had done their work. Answers the moments from which
-    /// on nothing has happened but what is durable already.
+    /// Ends a life: draws for each thread how many of its outstanding syncs had finished. Returns the resulting cuts,
+    /// after which nothing has happened unless it is already durable.
     pub(super) fn end_deferred(&mut self, kind: CrashKind) -> Cuts {
         let mut outstanding = std::mem::take(&mut self.deferred);
         let mut threads: BTreeMap<u64, u64> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! What a simulated disk holds durably, to look at, to change and to build disks from.
+//! The durable content of a simulated disk, to inspect, change, and build disks from.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,10 +12,10 @@ use crate::image::Image;
 use crate::images::FileImages;
 use crate::names::{Names, Target, folders_above, normal};
 
-/// The durable content of a disk: its names, and the bytes of its files. A copy costs little, however large the files
-/// are, so that a test can build thousands of disks from one, each a little different.
+/// The durable content of a disk: its names and the content of its files. Copies are cheap whatever the size of the
+/// files, so a test can build thousands of disks from one image, each slightly different.
 ///
-/// Two are equal when the same names have the same content.
+/// Two images are equal if the same names have the same content.
 #[derive(Clone, Default)]
 pub struct DiskImage {
     names: BTreeMap<PathBuf, Target>,
@@ -23,36 +23,36 @@ pub struct DiskImage {
 }
 
 impl DiskImage {
-    /// An empty one.
+    /// Creates an empty image.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The files, by name.
+    /// Iterates over the files, sorted by name.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.names.iter().filter(|(_, target)| **target != Target::Folder).map(|(path, _)| path.as_path())
     }
 
-    /// The length of a file, in bytes.
+    /// Returns the length of a file, in bytes.
     #[must_use]
     pub fn len(&self, path: &Path) -> Option<u64> {
         self.file(path).map(|file| file.len() as u64)
     }
 
-    /// True when there is nothing on it.
+    /// Returns true if the image contains nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
 
-    /// The content of a file.
+    /// Returns the content of a file.
     #[must_use]
     pub fn read(&self, path: &Path) -> Option<Vec<u8>> {
         self.file(path).map(Image::to_vec)
     }
 
-    /// Puts a file there, with the folders above it, in place of what has its name.
+    /// Stores a file, replacing any file with the same name and creating the folders above it.
     pub fn put(&mut self, path: &Path, content: &[u8]) {
         let path = normal(path);
         for above in folders_above(&path) {
@@ -66,7 +66,7 @@ impl DiskImage {
         self.files.retain(|id, _| self.names.values().any(|target| *target == Target::File(*id)));
     }
 
-    /// Flips the bits `mask` of one byte of a file. False when there is no such byte.
+    /// Flips the bits `mask` of one byte of a file. Returns false if that byte does not exist.
     pub fn rot(&mut self, path: &Path, offset: u64, mask: u8) -> bool {
         let Some(Target::File(id)) = self.names.get(&normal(path)) else { return false };
         let Some(file) = self.files.get_mut(id) else { return false };
@@ -103,13 +103,13 @@ impl fmt::Debug for DiskImage {
 }
 
 impl SimulatedDisk {
-    /// A disk that holds what the image holds, all of it durable.
+    /// Creates a disk with the content of the image, all of it durable.
     #[must_use]
     pub fn from_image(seed: u64, image: &DiskImage) -> Self {
         Self::with(State::from_image(seed, image))
     }
 
-    /// What the medium certainly holds now: what
+    /// Returns what the medium is certain to hold now: the state that
     /// [`crash_losing_all_unsynced`](Self::crash_losing_all_unsynced) would leave.
     #[must_use]
     pub fn image(&self) -> DiskImage {
@@ -120,9 +120,9 @@ impl SimulatedDisk {
         DiskImage { files: files.collect(), names: names.durable().clone() }
     }
 
-    /// Puts a durable file there, with the folders above it, in place of the content of what has its name. It is not
-    /// counted as a call, meets no fault and may be done while the disk is frozen: the disk is taken out and written to
-    /// elsewhere.
+    /// Stores a durable file, replacing the content of any file with the same name and creating the folders above it.
+    /// It acts as if the disk were removed and written to in another machine: it does not count as a call, meets no
+    /// fault, and works while the disk is frozen.
     pub fn put(&self, path: &Path, content: &[u8]) {
         let path = normal(path);
         let mut image = Image::default();
@@ -134,7 +134,7 @@ impl SimulatedDisk {
         state.names.place(&path, id);
     }
 
-    /// Flips the bits `mask` of one byte that is durable: rot. False when there is no such file or byte.
+    /// Flips the bits `mask` of one durable byte, to simulate rot. Returns false if the file or byte does not exist.
     pub fn rot(&self, path: &Path, offset: u64, mask: u8) -> bool {
         let mut state = self.state();
         let Ok(id) = state.names.file(&normal(path)) else { return false };
@@ -143,12 +143,11 @@ impl SimulatedDisk {
         rotten
     }
 
-    /// A digest of all that the disk holds, durably and in the cache, of names and content; of what it counted (calls,
-    /// mutations, lives) and of what it will draw. Two runs of one seed agree on it, on any machine, as long as they made the
-    /// same calls; where it differs first, they went apart.
+    /// Returns a digest of everything on the disk, durable and cached, names and content, of the counters (calls,
+    /// mutations, lives), and of the state of the random generator. Two runs with the same seed and the same calls have
+    /// the same digest on every platform; the first difference shows where they diverged.
     ///
-    /// Holes cost nothing, and a block that was digested before costs next to nothing until it is written again: it may
-    /// be asked for often.
+    /// It is cheap enough to call often: holes cost nothing, and an unchanged block is not digested again.
     #[must_use]
     pub fn digest(&self) -> u64 {
         let state = self.state();
@@ -164,8 +163,8 @@ impl SimulatedDisk {
         digest.finish()
     }
 
-    /// What the medium certainly holds under a name: what [`crash_losing_all_unsynced`](Self::crash_losing_all_unsynced)
-    /// would leave.
+    /// Returns what the medium is certain to hold under a name: the content that
+    /// [`crash_losing_all_unsynced`](Self::crash_losing_all_unsynced) would leave.
     #[must_use]
     pub fn durable(&self, path: &Path) -> Option<Vec<u8>> {
         let state = self.state();
@@ -175,8 +174,8 @@ impl SimulatedDisk {
         }
     }
 
-    /// Whether a power cut could leave something else of a file than [`durable`](Self::durable) says: the cache holds
-    /// changes of its content that no sync has covered. It may be asked while the disk is frozen.
+    /// Returns true if a power cut could leave other content than [`durable`](Self::durable) says, because the cache
+    /// holds changes that no sync has covered. Works while the disk is frozen.
     #[must_use]
     pub fn is_dirty(&self, path: &Path) -> bool {
         let state = self.state();

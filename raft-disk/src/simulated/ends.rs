@@ -1,10 +1,10 @@
-//! How a life of a simulated disk ends.
+//! The ways in which a life of a simulated disk ends.
 
 use super::SimulatedDisk;
 use super::state::State;
 use crate::change::Fate;
 
-/// What becomes of unsynced changes.
+/// Fate of unsynced changes.
 #[derive(Clone, Copy)]
 pub(super) enum CrashKind {
     Drawn,
@@ -13,44 +13,46 @@ pub(super) enum CrashKind {
 
 /// # The end of a life
 impl SimulatedDisk {
-    /// Cuts the power and brings it back: every handle and lock from before is dead, each unsynced change of a file was
-    /// kept, lost or torn at 512 B on its own, each unsynced change of a name was kept or lost. What is left is what
-    /// this disk now holds. Faults not yet met and held syncs are forgotten.
+    /// Cuts the power and restores it. All earlier handles and locks are dead. Each unsynced change of a file is
+    /// independently kept, lost, or torn at 512 B, and each unsynced change of a name is kept or lost. What is left is
+    /// the disk's new content. Pending planned faults and held syncs are cancelled.
     pub fn crash(&self) {
         self.state().crash(CrashKind::Drawn);
         self.shared.changed.notify_all();
     }
 
-    /// As [`crash`](Self::crash), and nothing that was not synced is left.
+    /// Like [`crash`](Self::crash), but loses everything unsynced.
     pub fn crash_losing_all_unsynced(&self) {
         self.state().crash(CrashKind::LosingAll);
         self.shared.changed.notify_all();
     }
 
-    /// Kills the process (kill -9) and lets the machine go on: every handle and lock from before is dead, and nothing of
-    /// the page cache is lost. What was written is still shown by reads and still unsynced: a later sync or crash decides
-    /// about it. After a failed sync reads go on showing what the medium does not hold, until
-    /// [`drop_cache`](crate::DiskFile::drop_cache). Files without a name go away.
+    /// Kills the process (kill -9) while the machine keeps running. All earlier handles and locks are dead, but the
+    /// page cache survives: written data is still visible to reads and still unsynced, so a later sync or crash decides
+    /// its fate. After a failed sync, reads show data that the medium does not hold until
+    /// [`drop_cache`](crate::DiskFile::drop_cache). Files without a name are removed.
     ///
-    /// While syncs are [deferred](Self::defer_syncs), the program was really waiting for the first of those outstanding
-    /// that had not done its work. As in a crash it is drawn how many of them, in the order of their calls, had; what their
-    /// thread did after it had called the next one, to content or names, has not happened, and vanishes from the cache too
-    /// unless it is durable already.
+    /// While syncs are [deferred](Self::defer_syncs), each thread of the program was really waiting for one of its
+    /// outstanding syncs. As in a crash, the disk draws how many of them, in the order of their calls, had finished.
+    /// What the thread did after calling the next one, to content or names, has not happened and vanishes from the
+    /// cache as well, unless it is already durable.
     ///
-    /// Faults not yet met and held syncs are forgotten; [faults by chance](Self::set_faults) stay.
+    /// Pending planned faults and held syncs are cancelled; [random faults](Self::set_faults) stay.
     pub fn kill(&self) {
         self.state().kill();
         self.shared.changed.notify_all();
     }
 
-    /// Lets every call fail from now on, until a crash or a kill. To end a program, freeze first, then drop what it holds,
-    /// then crash or kill: what its destructors write would otherwise reach the disk, as it could not in a power cut.
+    /// Makes every call fail from now on, until a crash or kill. To end a program, freeze the disk, drop what the
+    /// program holds, then crash or kill. Otherwise the writes of its destructors would reach the disk, which cannot
+    /// happen in a power cut.
     pub fn freeze(&self) {
         self.state().frozen = true;
         self.shared.changed.notify_all();
     }
 
-    /// True from a freeze, or the call that [`crash_at_call`](Self::crash_at_call) named, until the crash or kill.
+    /// Returns true from a freeze, or from the call chosen by [`crash_at_call`](Self::crash_at_call), until the crash
+    /// or kill.
     #[must_use]
     pub fn is_frozen(&self) -> bool {
         self.state().frozen
@@ -87,7 +89,7 @@ impl State {
         self.end_life();
         let cuts = self.end_deferred(CrashKind::Drawn);
         let mut unsynced = self.names.kill(&cuts);
-        // A name that is gone only in the cache comes back if a crash loses its removal, and so must its file.
+        // Keep the files whose name is gone only in the cache: the name comes back if a crash loses the removal.
         let named = self.names.files_ever();
         self.files.retain(|id, _| named.contains(id));
         for file in self.files.values_mut() {
@@ -98,7 +100,7 @@ impl State {
         self.injected.kills_with_unsynced += u64::from(unsynced);
     }
 
-    /// What a crash and a kill have in common: the process is gone.
+    /// Ends the process, for both a crash and a kill.
     fn end_life(&mut self) {
         self.generation += 1;
         self.frozen = false;

@@ -1,4 +1,4 @@
-//! Faults by chance, and the count of those that happened.
+//! Random faults, and counters of those that happened.
 
 use std::fmt;
 use std::io;
@@ -8,26 +8,26 @@ use std::path::{Path, PathBuf};
 use super::Operation;
 use crate::rng::Rng;
 
-/// How likely something is each time that it could happen.
+/// Probability of an event, each time that it could happen.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Chance {
-    /// It happens when 64 drawn bits are below this: in so many of 2^64 cases.
+    /// The event happens if 64 random bits are below this: in this many of 2^64 cases.
     below: u128,
 }
 
 impl Chance {
-    /// Never. Nothing is drawn for it, so that other draws stay what they are.
+    /// The event never happens. No random number is drawn for it, so other draws stay the same.
     pub const NEVER: Self = Self { below: 0 };
-    /// Each time.
+    /// The event always happens.
     pub const ALWAYS: Self = Self { below: 1 << 64 };
 
-    /// Once in `times` on average; never for 0.
+    /// The event happens once in `times` on average; never for 0.
     #[must_use]
     pub const fn one_in(times: u64) -> Self {
         if times == 0 { Self::NEVER } else { Self::of(1, times) }
     }
 
-    /// `cases` times of `all` on average, each time if that is more than all; never of 0.
+    /// The event happens `cases` times in `all` on average; always if `cases` exceeds `all`, never if `all` is 0.
     #[must_use]
     pub const fn of(cases: u64, all: u64) -> Self {
         if all == 0 {
@@ -36,7 +36,7 @@ impl Chance {
         if cases >= all {
             return Self::ALWAYS;
         }
-        // Lossless: `u128::from` is not const.
+        // A lossless cast: `u128::from` is not const.
         Self { below: ((cases as u128) << 64) / all as u128 }
     }
 
@@ -44,14 +44,15 @@ impl Chance {
         self != Self::NEVER && u128::from(rng.next()) < self.below
     }
 
-    /// How many of the next `cases` pass before it strikes in one; `cases` if in none of them. One draw, however many they
-    /// are: of n cases all pass with a chance of (1 - p)^n. In integers, as a logarithm is not the same on each machine.
+    /// Draws how many of the next `cases` pass before the event first happens; `cases` if it does not. Needs one draw
+    /// for any number of cases, since n of them pass with probability (1 - p)^n. Uses integers, because logarithms
+    /// differ between platforms.
     pub(super) fn passes(self, rng: &mut Rng, cases: u64) -> u64 {
         if self == Self::NEVER || cases == 0 {
             return cases;
         }
         let (drawn, mut powers) = (u128::from(rng.next()), [0; 64]);
-        // (1 - p)^(2^k) of 2^64, each the square of the one before.
+        // (1 - p)^(2^k), scaled by 2^64; each is the square of the one before.
         let powers = &mut powers[..=cases.ilog2() as usize];
         let mut power = Self::ALWAYS.below - self.below;
         for slot in powers.iter_mut() {
@@ -75,34 +76,34 @@ impl fmt::Debug for Chance {
     }
 }
 
-/// Which faults a simulated disk has by chance. By default none.
+/// Random faults of a simulated disk; by default none.
 ///
-/// All are drawn from the disk's own seed, and none of them in a call whose fault was planned.
+/// All are drawn from the disk's own seed, and none in a call with a planned fault.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// Calls that fail. They are tried in this order, and the first that strikes is the call's error.
+    /// Failing calls. They are tried in this order, and the first that strikes is the call's error.
     pub errors: Vec<ErrorChance>,
-    /// For each sync of a file or folder: that it stalls. It waits for
-    /// [`release_syncs`](super::SimulatedDisk::release_syncs) then, or is [marked](super::DeferredSync::stalled) while
-    /// syncs are deferred.
+    /// Probability that a sync of a file or folder stalls. It then waits for
+    /// [`release_syncs`](super::SimulatedDisk::release_syncs), or is [marked](super::DeferredSync::stalled) if syncs
+    /// are deferred.
     pub stalls: Chance,
-    /// For each durable sector, at each crash: that one of its bits flips, or that it is filled with noise.
+    /// Probability that a durable sector rots at a crash: one of its bits flips, or noise replaces the whole sector.
     pub rot_at_crash: Chance,
-    /// As `rot_at_crash`, for each durable sector that a read touches, before the read sees it.
+    /// Like `rot_at_crash`, for each durable sector that a read touches, before the read sees it.
     pub rot_at_read: Chance,
-    /// What may rot by chance: these files, and those in these folders. None rot as long as it is empty: a cluster
-    /// survives rot of one copy, not of all.
+    /// The files that may rot randomly, and folders whose files may. Empty means none: a cluster survives rot of one
+    /// copy, but not of all.
     pub may_rot: Vec<PathBuf>,
 }
 
-/// An error that calls of one operation fail with by chance.
+/// Random errors in calls of one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorChance {
-    /// Which calls.
+    /// The operation that fails.
     pub operation: Operation,
-    /// Their error: `Other` for EIO, `StorageFull` for ENOSPC.
+    /// The error: `Other` for EIO, `StorageFull` for ENOSPC.
     pub kind: io::ErrorKind,
-    /// How likely it is for each of them.
+    /// Probability of the error in each call.
     pub chance: Chance,
 }
 
@@ -112,38 +113,38 @@ impl Faults {
     }
 }
 
-/// How many faults a simulated disk had so far, each counted once under what it is.
+/// Numbers of faults on a simulated disk so far. Each fault is counted once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Injected {
     /// Power cuts.
     pub crashes: u64,
-    /// Those of them that lost or tore anything: a write, a change of length or of a name.
+    /// Power cuts that lost or tore a write, a change of length, or a change of a name.
     pub crashes_with_loss: u64,
-    /// Processes killed.
+    /// Killed processes.
     pub kills: u64,
-    /// Kills that left something unsynced in the cache: a write, a change of length or of a name.
+    /// Kills that left a write, a change of length, or a change of a name unsynced in the cache.
     pub kills_with_unsynced: u64,
     /// Unsynced writes and changes of length that a crash lost.
     pub lost_writes: u64,
-    /// Unsynced writes that a crash kept some sectors of.
+    /// Unsynced writes of which a crash kept only some sectors.
     pub torn_writes: u64,
     /// Unsynced creations, renames and removals that a crash lost.
     pub lost_names: u64,
     /// Syncs of files and folders that failed.
     pub failed_syncs: u64,
-    /// Other calls that failed for want of space.
+    /// Other calls that failed for lack of space.
     pub full: u64,
-    /// Other calls that failed, sectors that could not be read included.
+    /// Other calls that failed, including reads of unreadable sectors.
     pub io_errors: u64,
-    /// Syncs that stalled by chance.
+    /// Syncs that stalled randomly.
     pub stalls: u64,
     /// Bytes that rotted.
     pub rotten_bytes: u64,
 }
 
 impl Injected {
-    /// Counts an error that was made up.
+    /// Counts a simulated error.
     pub(super) fn error(&mut self, operation: Operation, kind: io::ErrorKind) {
         if operation.is_sync() {
             self.failed_syncs += 1;
@@ -156,7 +157,7 @@ impl Injected {
 }
 
 impl AddAssign for Injected {
-    /// Sums up several disks.
+    /// Adds up the counters of several disks.
     fn add_assign(&mut self, other: Self) {
         self.crashes += other.crashes;
         self.crashes_with_loss += other.crashes_with_loss;
@@ -187,7 +188,7 @@ mod tests {
                 counts[usize::try_from(passed).expect("at most the cases")][0] += 1;
                 counts[(0..cases).take_while(|_| !chance.strikes(&mut one_by_one)).count()][1] += 1;
             }
-            // Five standard deviations of a difference of two counts.
+            // Five standard deviations of the difference of two counts.
             let far = |[one, two]: &[i32; 2]| (one - two).pow(2) > 25 * (one + two).max(4);
             assert!(!counts.iter().any(far), "{chance:?}: {counts:?}");
         }

@@ -1,4 +1,4 @@
-//! Open files and locks of a simulated disk. They die with the life of the disk that they are of.
+//! Open files and locks of a simulated disk. They die with the disk's life in which they were created.
 
 use std::fmt;
 use std::io;
@@ -11,18 +11,18 @@ use super::{Operation, SimulatedDisk};
 use crate::images::Cover;
 use crate::{DirLock, DiskFile, OpenMode};
 
-/// An open file of one life of the disk.
+/// A file opened in one life of the disk.
 pub(super) struct SimulatedFile {
     pub(super) disk: SimulatedDisk,
     pub(super) generation: u64,
     pub(super) id: u64,
     pub(super) mode: OpenMode,
-    /// As it was opened, for debugging.
+    /// Path with which the file was opened, for debugging.
     pub(super) path: Arc<Path>,
 }
 
 impl SimulatedFile {
-    /// Enters a call; fails when the disk crashed since the file was opened.
+    /// Begins a call; fails if the disk has crashed since the file was opened.
     fn enter(&self, operation: Operation) -> io::Result<(MutexGuard<'_, State>, Verdict)> {
         let mut state = self.disk.state();
         state.alive(self.generation)?;
@@ -45,7 +45,7 @@ impl SimulatedFile {
                 Ok(())
             }
             Verdict::Fail(error) => {
-                // A thread that calls a sync has seen its own ones before it return.
+                // The thread can call this sync only after its earlier ones have returned.
                 state.complete_own();
                 state.file(self.id).fail_sync(&Cover::Before(mark));
                 Err(error)
@@ -54,7 +54,7 @@ impl SimulatedFile {
         }
     }
 
-    /// As [`enter`](Self::enter), for what changes the file.
+    /// Like [`enter`](Self::enter), for operations that change the file.
     fn enter_change(&self, operation: Operation) -> io::Result<(MutexGuard<'_, State>, Verdict)> {
         match self.mode {
             OpenMode::ReadOnly => Err(io::ErrorKind::PermissionDenied.into()),
@@ -76,7 +76,8 @@ impl DiskFile for SimulatedFile {
             Verdict::Go => state.set_len(self.id, len),
             Verdict::Fail(error) => Err(error),
             Verdict::Cut(error) => {
-                // Under way when the power goes, as are writes below: made, if that can be, but unsynced.
+                // The power fails during the call: the change is made if possible, but unsynced. The writes below
+                // behave the same way.
                 let _ = state.set_len(self.id, len);
                 Err(error)
             }
@@ -114,7 +115,8 @@ impl DiskFile for SimulatedFile {
         self.sync_covering(|_, mark| Cover::Before(mark))
     }
 
-    /// A write and a sync, each a call of its own to faults and crash points. What else is dirty is covered or not.
+    /// Performs a write and a sync, each a call of its own for faults and crash points. The sync may cover other dirty
+    /// data too.
     fn write_durably(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.write_at(offset, data)?;
         self.sync_covering(|state, mark| state.cover(self.id, offset, data.len(), mark))
@@ -137,7 +139,7 @@ impl fmt::Debug for SimulatedFile {
     }
 }
 
-/// A lock of one life of the disk.
+/// A lock taken in one life of the disk.
 pub(super) struct SimulatedLock {
     pub(super) disk: SimulatedDisk,
     pub(super) generation: u64,

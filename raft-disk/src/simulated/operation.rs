@@ -1,12 +1,12 @@
-//! What a call to a simulated disk does.
+//! The operations of a simulated disk.
 
-/// What a call to the disk does.
+/// The operation that a call to the disk performs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Operation {
-    /// [`Disk::open`](crate::Disk::open) of a file that must be there.
+    /// [`Disk::open`](crate::Disk::open) of an existing file.
     Open,
-    /// [`Disk::open`](crate::Disk::open) that may make a file.
+    /// [`Disk::open`](crate::Disk::open) in a mode that may create the file.
     Create,
     /// [`Disk::rename`](crate::Disk::rename).
     Rename,
@@ -39,7 +39,8 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// True when it changes or syncs something, so that a power cut right in it can be seen afterwards.
+    /// Returns true if the operation changes or syncs something, so that a power cut during it can have visible
+    /// effects.
     #[must_use]
     pub fn is_mutation(self) -> bool {
         match self {

@@ -1,11 +1,11 @@
-//! Rot by chance.
+//! Random rot.
 
 use super::faults::Chance;
 use super::state::State;
 use crate::images::SECTOR;
 
 impl State {
-    /// Lets sectors rot by chance, of all files that may.
+    /// Lets random sectors rot, in all files that may rot.
     pub(super) fn rot_at_crash(&mut self) {
         if self.chances.rot_at_crash == Chance::NEVER {
             return;
@@ -16,7 +16,7 @@ impl State {
         }
     }
 
-    /// Lets the sectors rot that a read is about to touch.
+    /// Lets random sectors rot among those that a read is about to touch.
     pub(super) fn rot_at_read(&mut self, id: u64, offset: u64, len: usize) {
         if self.chances.rot_at_read != Chance::NEVER
             && let Ok(at) = usize::try_from(offset)

@@ -1,4 +1,4 @@
-//! How much space a simulated disk has, and writes that must fit in.
+//! The space on a simulated disk, and writes limited by it.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -8,7 +8,7 @@ use crate::image::BLOCK;
 use crate::images::SECTOR;
 
 impl State {
-    /// Writes as much as there is space for; fails when that is not all.
+    /// Writes as much as there is space for, and fails if that is not everything.
     pub(super) fn write(&mut self, id: u64, offset: u64, data: &[u8]) -> io::Result<()> {
         let moment = self.tick();
         let fits = match (self.capacity, usize::try_from(offset)) {
@@ -33,7 +33,7 @@ impl State {
         self.file(id).set_len(moment, len)
     }
 
-    /// How many blocks are free. Files without a name, which only open handles keep, are not counted.
+    /// Returns the number of free blocks. Files without a name, kept only by open handles, are not counted.
     pub(super) fn free(&self) -> usize {
         let Some(capacity) = self.capacity else { return usize::MAX };
         let named: BTreeSet<u64> = self.names.files().collect();
@@ -47,7 +47,7 @@ impl State {
         io::Error::new(io::ErrorKind::StorageFull, "the simulated disk is full")
     }
 
-    /// How much of a failing write is written: some whole sectors.
+    /// Returns how many bytes of a failing write are written: some whole sectors.
     pub(super) fn short_write(&mut self, offset: u64, len: usize) -> usize {
         let into = usize::try_from(offset % SECTOR as u64).unwrap_or(0);
         let sectors = (into + len).div_ceil(SECTOR) as u64;

@@ -1,4 +1,4 @@
-//! What a simulated disk holds, and what becomes of each call.
+//! The state of a simulated disk, and the outcome of each call.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -14,14 +14,14 @@ use crate::images::{Cover, FileImages};
 use crate::names::Names;
 use crate::rng::Rng;
 
-/// Everything.
+/// The state of a simulated disk.
 pub(super) struct State {
     pub(super) rng: Rng,
-    /// How many changes and syncs there were: one order for all files and names.
+    /// Number of changes and syncs so far, which orders them across all files and names.
     moment: u64,
-    /// Which thread of the program makes the calls.
+    /// The thread of the program that is making calls.
     pub(super) thread: u8,
-    /// The disk's life: raised by each crash and kill; handles of another one are dead.
+    /// Number of the disk's life, raised by each crash and kill. Handles of earlier lives are dead.
     pub(super) generation: u64,
     pub(super) names: Names,
     pub(super) files: BTreeMap<u64, FileImages>,
@@ -30,45 +30,45 @@ pub(super) struct State {
     pub(super) frozen: bool,
     pub(super) holding: bool,
     pub(super) held: usize,
-    /// How often held syncs were let go on: what stalls waits for the next time.
+    /// Number of releases of held syncs. A sync that stalls waits for the next one.
     pub(super) releases: u64,
     pub(super) deferring: bool,
-    /// In the order of their calls.
+    /// Deferred syncs, in the order of their calls.
     pub(super) deferred: Vec<Outstanding>,
-    /// A driver was told of those called until this moment.
+    /// The driver knows of all deferred syncs called up to this moment.
     pub(super) told_until: u64,
-    /// Deferred syncs that failed: what their threads did later did not happen, unless it is durable.
+    /// Cuts made by failed deferred syncs: what their threads did later has not happened, unless it is durable.
     pub(super) cuts: Cuts,
     pub(super) calls: u64,
     pub(super) mutations: u64,
     planned: Vec<Fault>,
     pub(super) chances: Faults,
     pub(super) injected: Injected,
-    /// In blocks.
+    /// Capacity in blocks of 4 KiB; `None` for no limit.
     pub(super) capacity: Option<usize>,
-    /// Mutations from now until the power is cut.
+    /// Number of mutations from now until the power is cut.
     pub(super) crash_in: Option<u64>,
 }
 
-/// An error that waits for its call.
+/// An error planned for a later call.
 struct Fault {
     operation: Option<Operation>,
     after: u64,
     kind: io::ErrorKind,
 }
 
-/// What becomes of a call.
+/// Outcome of a call.
 pub(super) enum Verdict {
-    /// It works.
+    /// The call works.
     Go,
-    /// It fails with this error.
+    /// The call fails with this error.
     Fail(io::Error),
-    /// The power is cut while it is under way.
+    /// The power is cut during the call.
     Cut(io::Error),
 }
 
 impl Verdict {
-    /// For calls that change nothing.
+    /// Returns the outcome of a call that changes nothing.
     pub(super) fn pass(self) -> io::Result<()> {
         match self {
             Self::Go => Ok(()),
@@ -106,7 +106,7 @@ impl State {
         }
     }
 
-    /// Fails when the disk is frozen or has crashed since `generation`.
+    /// Fails if the disk is frozen, or has crashed since `generation`.
     pub(super) fn alive(&self, generation: u64) -> io::Result<()> {
         if self.generation != generation {
             return Err(io::Error::other(
@@ -116,7 +116,7 @@ impl State {
         if self.frozen { Err(frozen()) } else { Ok(()) }
     }
 
-    /// Counts a call and finds what becomes of it.
+    /// Counts a call and determines its outcome.
     pub(super) fn enter(&mut self, operation: Operation) -> Verdict {
         if self.frozen {
             return Verdict::Fail(frozen());
@@ -165,7 +165,7 @@ impl State {
         errors.find(|error| error.chance.strikes(&mut self.rng)).map(|error| error.kind)
     }
 
-    /// True when this sync stalls.
+    /// Decides whether this sync stalls.
     pub(super) fn stalls(&mut self) -> bool {
         let stalls = self.chances.stalls.strikes(&mut self.rng);
         self.injected.stalls += u64::from(stalls);
@@ -181,13 +181,13 @@ impl State {
         self.crash_in = None;
     }
 
-    /// The moment of a change or sync that comes now.
+    /// Returns the moment for a change or sync happening now.
     pub(super) fn tick(&mut self) -> u64 {
         self.moment += 1;
         moment(self.moment, self.thread)
     }
 
-    /// The file's number, made if the mode allows.
+    /// Returns the number of the file, creating the file if the mode allows it.
     pub(super) fn open(&mut self, path: &Path, mode: OpenMode) -> io::Result<u64> {
         match (self.names.get(path), mode) {
             (Some(_), OpenMode::New) => Err(io::ErrorKind::AlreadyExists.into()),
@@ -207,12 +207,13 @@ impl State {
         }
     }
 
-    /// An open file. It is here as long as the disk's life lasts, whether or not it still has a name.
+    /// Returns an open file. It exists until the end of the disk's life, whether or not it still has a name.
     pub(super) fn file(&mut self, id: u64) -> &mut FileImages {
         self.files.get_mut(&id).expect("files go away only in a crash or kill, which ends their handles")
     }
 
-    /// What the sync of a durable write covers: the write, and by the toss of a coin what else is dirty.
+    /// Decides what the sync of a durable write covers: the write itself, and by the toss of a coin all other dirty
+    /// data.
     pub(super) fn cover(&mut self, id: u64, offset: u64, len: usize, mark: u64) -> Cover {
         let at = usize::try_from(offset).expect("it was written");
         match self.file(id).cover(at..at + len, mark) {
