@@ -18,7 +18,7 @@ fn what_needs_more_space_than_there_is_fails() {
     let disk = SimulatedDisk::new(0);
     disk.set_capacity(Some(4 * 4096));
     let file = create(&disk, "/file");
-    // One block for the file, two for this.
+    // One block for the file itself, two for this write.
     file.write_at(0, &[1; 5000]).unwrap();
     assert_eq!(file.write_at(5000, &[2; 9000]).unwrap_err().kind(), FULL);
     assert_eq!(file.len().unwrap(), 3 * 4096, "what fitted in is written");
@@ -37,7 +37,7 @@ fn what_was_written_can_always_be_written_over() {
     disk.set_capacity(Some(9 * 4096));
     let file = create(&disk, "/file");
     file.write_durably(0, &[0; 8 * 4096]).unwrap();
-    // Also if the disk is smaller than what it holds.
+    // Even if the disk is smaller than its content.
     for capacity in [9 * 4096, 0] {
         disk.set_capacity(Some(capacity));
         for at in [0, 100, 7 * 4096] {

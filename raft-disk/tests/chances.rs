@@ -1,4 +1,4 @@
-//! Faults by chance, sectors that cannot be read, and the count of faults.
+//! Random faults, unreadable sectors, and the fault counters.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -14,7 +14,7 @@ use common::{content, create};
 
 const FILE: &str = "/file";
 
-/// A disk with a durable file of `sectors` sectors, and one beside it.
+/// A disk with a durable file of `sectors` sectors, and another file.
 fn filled(seed: u64, sectors: usize) -> SimulatedDisk {
     let disk = SimulatedDisk::new(seed);
     for name in [FILE, "/beside"] {
@@ -23,7 +23,7 @@ fn filled(seed: u64, sectors: usize) -> SimulatedDisk {
     disk
 }
 
-/// How many bytes of a durable file are not what was written.
+/// The number of bytes of a durable file that differ from what was written.
 fn rotten(disk: &SimulatedDisk, name: &str) -> usize {
     disk.durable(Path::new(name)).unwrap().iter().filter(|byte| **byte != 5).count()
 }
@@ -135,7 +135,7 @@ fn rot_strikes_what_is_read_where_it_may() {
     let hit: Vec<bool> = image.chunks(512).map(|sector| sector.iter().any(|byte| *byte != 5)).collect();
     assert_eq!(hit, [false, true, true, true, false, false, false, false]);
     assert_eq!(disk.injected().rotten_bytes, rotten(&disk, "/renamed") as u64);
-    // What is not durable yet cannot rot.
+    // Data that is not durable yet cannot rot.
     disk.set_faults(Faults {
         rot_at_read: Chance::ALWAYS,
         may_rot: vec![PathBuf::from("/")],
@@ -196,7 +196,7 @@ fn a_bad_sector_is_gone_with_its_part_of_the_file_and_back_with_the_cache() {
     assert_eq!(buffer, [0; 512]);
     file.read_at(0, &mut buffer).unwrap_err();
 
-    // The last sector of a file is whole when it is written up to its end.
+    // The last sector of a file counts as rewritten once it is written up to the file's end.
     file.set_len(700).unwrap();
     disk.fail_reads(Path::new(FILE), 600..601);
     file.write_at(512, &[6; 188]).unwrap();

@@ -1,4 +1,5 @@
-//! Both disks against each other and against a naive model: without faults a simulated disk is a disk.
+//! The two disks compared with each other and with a naive model: without faults, a simulated disk behaves like a real
+//! one.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -25,7 +26,7 @@ enum Step {
     SyncDir,
 }
 
-/// What a step shows.
+/// The visible result of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Seen {
     Nothing,
@@ -129,7 +130,7 @@ fn model(files: &mut BTreeMap<usize, Vec<u8>>, step: &Step) -> Result<Seen, io::
         Step::Read(name, at, len) => {
             let file = files.get(name).ok_or(missing)?;
             let at = usize::try_from(*at).unwrap();
-            // Nothing can be read anywhere.
+            // Reading nothing works at any offset.
             let part = if *len == 0 { Some(&[][..]) } else { file.get(at..at + len) };
             part.map(|part| Seen::Bytes(part.to_vec())).ok_or(io::ErrorKind::UnexpectedEof)
         }
@@ -245,7 +246,7 @@ fn a_file_that_may_only_be_read_can_be_opened_for_reading() {
     std::fs::set_permissions(&path, permissions).unwrap();
     let file = RealDisk.open(&path, OpenMode::ReadOnly).unwrap();
     assert_eq!(file.len().unwrap(), 4);
-    // A proof that writing was not asked for: the kernel's own view, as root may open anything.
+    // Check by a write that the kernel opened the file for reading only, since root may open any file for writing.
     file.write_at(0, b"x").unwrap_err();
 }
 

@@ -1,4 +1,4 @@
-//! `CopyOnWrite` against a plain vector, and over redb: what is written shows, and the file stays as it was.
+//! `CopyOnWrite` compared with a plain vector, and under redb: writes are visible, and the file stays unchanged.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -20,7 +20,7 @@ enum Step {
     Sync,
 }
 
-/// Up to some four blocks, and at their borders more often than chance would have it.
+/// Positions in about four blocks, at their boundaries more often than by chance.
 fn place() -> impl Strategy<Value = usize> {
     prop_oneof![
         0..17_000_usize,
@@ -38,7 +38,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..30)
 }
 
-/// A disk with one durable file, whose bytes tell where they are.
+/// A disk with one durable file, whose bytes encode their positions.
 fn filled(len: usize) -> (SimulatedDisk, Vec<u8>) {
     let disk = SimulatedDisk::new(0);
     let content: Vec<u8> = (0..len).map(|at| u8::try_from(at % 251).unwrap()).collect();
@@ -102,7 +102,7 @@ fn a_database_that_needs_repair_can_be_read_and_stays_as_it_is() {
     let txn = database.begin_write().unwrap();
     txn.open_table(TABLE).unwrap().insert(1, 2).unwrap();
     txn.commit().unwrap();
-    // Not closed: the power goes.
+    // The power is cut instead of closing the database.
     disk.freeze();
     drop(database);
     disk.crash();

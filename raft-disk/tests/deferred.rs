@@ -1,4 +1,4 @@
-//! Syncs that are done when a simulation says so: what is durable when, what a crash leaves, and in which order.
+//! Syncs completed by a simulation: what is durable at which time, what a crash leaves, and in which order.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -97,7 +97,7 @@ fn a_crash_forgets_what_is_outstanding() {
     disk.crash_losing_all_unsynced();
     assert_eq!(content(&disk, FILE).unwrap(), b"");
     assert!(ids(&disk).is_empty() && !disk.complete_sync(old));
-    // Still deferred, under a new number.
+    // Syncs are still deferred, with new numbers.
     let file = disk.open(Path::new(FILE), OpenMode::Existing).unwrap();
     file.write_durably(0, b"next").unwrap();
     assert!(ids(&disk)[0] > old && !disk.complete_sync(old));
@@ -176,7 +176,7 @@ fn a_rename_is_durable_before_the_data_only_if_the_simulation_completes_it_first
     assert_eq!(content(&disk, FILE).unwrap(), b"", "as two threads could have it");
 }
 
-/// A program writes one file after the other, each after a sync of the one before.
+/// A program writes one file after another, syncing each before the next.
 #[test]
 fn a_crash_keeps_the_order_that_a_program_relies_on() {
     let names = ["/0", "/1", "/2", "/3"];
@@ -220,7 +220,7 @@ fn what_followed_a_sync_that_failed_is_lost_unless_it_was_synced() {
         disk.crash();
         let after = [FILE, "/pointer", "/synced"].map(|name| content(&disk, name).unwrap());
         assert_eq!(after, [&b""[..], b"", b"kept"].map(<[u8]>::to_vec));
-        // The next life is not bound by that.
+        // The next life is not affected by that.
         let file = disk.open(Path::new(FILE), OpenMode::Existing).unwrap();
         file.write_at(0, b"next").unwrap();
         disk.crash();
@@ -248,8 +248,8 @@ const TABLE: redb::TableDefinition<'static, u64, u64> = redb::TableDefinition::n
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// redb goes on as if its syncs were done; what a driver completed is kept, and what a crash leaves is always a
-    /// database.
+    /// redb continues as if its syncs were done. Everything that a driver completed is kept, and a crash always leaves
+    /// a valid database.
     #[test]
     fn redb_over_deferred_syncs_keeps_what_was_completed(
         seed in any::<u64>(),
@@ -293,7 +293,7 @@ fn a_thread_makes_no_name_durable_that_another_one_has_not_given_yet() {
     disk.defer_syncs();
     disk.act_as(1);
     other.sync().unwrap();
-    // Only once that sync is done.
+    // This happens only after that sync is done.
     disk.rename(&new, &old).unwrap();
     disk.act_as(2);
     disk.open(&own, OpenMode::New).unwrap();
@@ -327,7 +327,7 @@ fn each_thread_has_come_as_far_as_its_own_syncs_let_it() {
         let files = ["a", "b"].map(|name| create(&disk, root.join(name).to_str().unwrap()));
         disk.sync_dir(root).unwrap();
         disk.defer_syncs();
-        // Thread 2 begins and ends its one step in the middle of the two steps of thread 1.
+        // Thread 2 begins and ends its single step in the middle of thread 1's two steps.
         for (thread, file, at) in [(1, 0, 0), (2, 1, 0), (1, 0, 1)] {
             disk.act_as(thread);
             files[file].write_durably(at, b"x").unwrap();

@@ -1,4 +1,4 @@
-//! What a simulated disk does when its power is cut, and which faults it can be told to have.
+//! The effects of power cuts on a simulated disk, and the faults it can be told to produce.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -36,7 +36,7 @@ fn an_unsynced_write_is_kept_lost_or_torn_between_sectors() {
         let file = create(&disk, FILE);
         file.write_at(0, &[1; 1536]).unwrap();
         file.sync().unwrap();
-        // Starts in the first sector and ends in the third.
+        // The write starts in the first sector and ends in the third.
         file.write_at(100, &[2; 1000]).unwrap();
         disk.crash();
         let after = content(&disk, FILE).unwrap();
@@ -58,7 +58,7 @@ fn an_unsynced_write_is_kept_lost_or_torn_between_sectors() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Byte by byte: a crash shows what was synced or what was written since, never anything else.
+    /// Each byte after a crash is one that was synced or written since, never anything else.
     #[test]
     fn a_crash_invents_nothing(
         seed in any::<u64>(),
@@ -88,7 +88,7 @@ proptest! {
         }
     }
 
-    /// Whatever a durable write leaves undone, a sync then brings the medium to what reads show.
+    /// Whatever a durable write leaves unsynced, a later sync makes the medium equal to what reads show.
     #[test]
     fn a_sync_after_durable_writes_leaves_what_is_shown(
         seed in any::<u64>(),
@@ -112,7 +112,7 @@ proptest! {
         prop_assert!(disk.durable(Path::new(FILE)) == content(&disk, FILE));
     }
 
-    /// Whatever was pending, and whether or not a sync failed: after a crash reads show the medium and nothing else.
+    /// Whatever was pending, and whether or not a sync failed: after a crash, reads show only the medium.
     #[test]
     fn a_crash_leaves_nothing_in_the_cache(
         seed in any::<u64>(),
@@ -126,7 +126,7 @@ proptest! {
                 0..3 => file.write_at(at as u64, &vec![u8::try_from(number + 2).unwrap(); len]).unwrap(),
                 3 if len < 500 => file.set_len(at as u64).unwrap(),
                 3 if len < 1500 => {
-                    // As long as before, and zero from there on.
+                    // The same length as before, with zeros from there on.
                     let whole = file.len().unwrap();
                     file.set_len(at as u64).unwrap();
                     file.set_len(whole).unwrap();
@@ -221,7 +221,7 @@ fn the_next_process_sees_what_a_failed_sync_dropped_until_the_cache_is_dropped()
                 file.write_at(0, b"two").and_then(|()| file.sync())
             };
             failed.unwrap_err();
-            // The process ends, the kernel does not.
+            // The process ends, but not the kernel.
             drop(file);
             assert_eq!(content(&disk, FILE).unwrap(), b"two");
             let next = disk.open(Path::new(FILE), OpenMode::Existing).unwrap();

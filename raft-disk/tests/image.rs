@@ -1,4 +1,4 @@
-//! Images of a disk: taken, changed, and made disks of again.
+//! Images of a disk: taking them, changing them, and creating disks from them.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 

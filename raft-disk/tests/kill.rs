@@ -1,4 +1,4 @@
-//! A process is killed and the machine goes on: what the next one reads, and what is still unsynced.
+//! A process is killed while the machine keeps running: what the next process reads, and what is still unsynced.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -39,7 +39,7 @@ fn what_a_killed_process_wrote_is_read_by_the_next_and_lost_by_a_crash() {
     let counts = disk.injected();
     assert_eq!((counts.kills, counts.kills_with_unsynced, counts.crashes), (1, 1, 0));
 
-    // A sync of the next life makes durable what the last one wrote.
+    // A sync in the next life makes durable what the previous one wrote.
     disk.sync_dir(Path::new(ROOT)).unwrap();
     disk.open(Path::new(FILE), OpenMode::Existing).unwrap().write_at(11, b".").unwrap();
     disk.kill();
@@ -120,7 +120,7 @@ fn a_file_whose_removal_is_not_durable_comes_back_in_a_crash_after_a_kill() {
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), [None, Some(b"text".to_vec())]);
 }
 
-/// A program writes one file after the other, each after a sync of the one before.
+/// A program writes one file after another, syncing each before the next.
 #[test]
 fn a_kill_keeps_the_order_that_a_program_relies_on() {
     let mut seen = BTreeSet::new();
@@ -137,7 +137,7 @@ fn a_kill_keeps_the_order_that_a_program_relies_on() {
         assert!(disk.deferred_syncs().is_empty());
         let [old, new] = ["/0", "/1"].map(|name| (content(&disk, name), disk.durable(Path::new(name))));
         let text = |text: &str| Some(text.as_bytes().to_vec());
-        // What is shown and what is durable: waiting for the first sync, for the second, for the third, or done.
+        // What is visible and what is durable: while waiting for the first, second or third sync, or at the end.
         let possible = [
             [(text("1"), text("")), (None, None)],
             [(text("12"), text("1")), (None, None)],

@@ -1,4 +1,5 @@
-//! Kills amid deferred syncs, completed and failed in any order, against a model that knows what became of each change.
+//! Kills amid deferred syncs, completed and failed in any order, compared with a model that tracks the fate of each
+//! change.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -14,7 +15,7 @@ use common::{content, create};
 
 const NAMES: [&str; 2] = ["/0", "/1"];
 
-/// What became of a change to a file.
+/// Fate of a change to a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Pending,
@@ -28,11 +29,11 @@ enum Change {
     SetLen(usize),
 }
 
-/// A model of one file that knows all of its changes, each with its moment and what became of it.
+/// A model of one file with all its changes, each with its moment and fate.
 #[derive(Clone, Debug)]
 struct Changes(Vec<(usize, Change, State)>);
 
-/// Two files, and the syncs outstanding: moment and file.
+/// Two files, and the outstanding syncs, each with its moment and file.
 #[derive(Clone, Debug)]
 struct Model {
     files: [Changes; 2],
@@ -71,7 +72,7 @@ impl Changes {
 }
 
 impl Model {
-    /// All that a kill may make of it, whichever syncs had done their work.
+    /// All possible states after a kill, one for each number of finished syncs.
     fn killed(&self) -> Vec<Self> {
         let one = |done: usize| {
             let mut model = self.clone();
@@ -126,8 +127,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Syncs completed and failed in any order: change by change, what is shown and what is durable is what the model says
-    /// for one of the drawn outcomes.
+    /// With syncs completed and failed in any order, each change is visible and durable as the model says for one of
+    /// the possible draws.
     #[test]
     fn each_change_is_shown_or_not_as_a_model_says(seed in any::<u64>(), acts in acts()) {
         let disk = SimulatedDisk::new(seed);
@@ -136,7 +137,7 @@ proptest! {
         }
         disk.defer_syncs();
         let empty = || Changes(Vec::new());
-        // All that agree with what was seen so far.
+        // All models consistent with the observations so far.
         let mut models = vec![Model { files: [empty(), empty()], syncs: Vec::new(), happened_until: usize::MAX }];
         for (moment, act) in acts.into_iter().chain([Act::Kill]).enumerate() {
             let open = |file: usize| disk.open(Path::new(NAMES[file]), OpenMode::Existing).unwrap();
@@ -159,7 +160,7 @@ proptest! {
                     disk.fail_next(Operation::Sync, 0, ErrorKind::Other);
                     open(file).sync().unwrap_err();
                     Box::new(move |model| {
-                        // The program that calls it has seen those before return.
+                        // The program that calls it has seen the earlier ones return.
                         for (moment, file) in std::mem::take(&mut model.syncs) {
                             model.files[file].decide(moment, State::Durable);
                         }

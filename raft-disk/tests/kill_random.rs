@@ -1,4 +1,4 @@
-//! Random lives that end in a kill: the next one reads what was written, up to a moment of the past.
+//! Random lives that end in a kill: the next life reads what was written, up to some earlier moment.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -62,13 +62,13 @@ fn shown(disk: &SimulatedDisk) -> Shown {
     files
 }
 
-/// Makes a first file, which is durable.
+/// Creates a first file, durably.
 fn first(disk: &SimulatedDisk) -> Shown {
     create(disk, NAMES[0]);
     Shown::from([(NAMES[0], Vec::new())])
 }
 
-/// Does it to a disk and to the dumbest model of what reads show. A file that is not there is not written.
+/// Applies a step to a disk and to the simplest model of what reads show. A write to a missing file is skipped.
 fn step(disk: &SimulatedDisk, model: &mut Shown, number: usize, step: &Step) {
     let fill = u8::try_from(number % 255 + 1).unwrap();
     let file = |name: usize| disk.open(Path::new(NAMES[name]), OpenMode::Existing);
@@ -124,7 +124,7 @@ fn step(disk: &SimulatedDisk, model: &mut Shown, number: usize, step: &Step) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Without deferred syncs a kill changes nothing that can be seen, and nothing that a crash could draw from.
+    /// Without deferred syncs, a kill changes nothing visible, nor anything that a crash could choose from.
     #[test]
     fn the_next_life_reads_what_was_written_and_no_more_is_durable(
         seed in any::<u64>(),
@@ -148,15 +148,15 @@ proptest! {
         prop_assert!(shown(&killed) == shown(&goes_on));
     }
 
-    /// With syncs that are completed in the order of their calls: the next life sees all as it was at the call of one of
-    /// those outstanding, or at the end.
+    /// With syncs completed in the order of their calls, the next life sees the state at the call of one of the
+    /// outstanding syncs, or the final one.
     #[test]
     fn the_next_life_sees_a_moment_of_the_past(seed in any::<u64>(), lives in prop::collection::vec(steps(), 1..4)) {
         let disk = SimulatedDisk::new(seed);
         let mut model = first(&disk);
         disk.defer_syncs();
         for steps in lives {
-            // What was shown when each sync was called. A sync comes last in its step.
+            // What was visible when each sync was called. A sync comes last in its step.
             let mut at_call = BTreeMap::new();
             for (number, one) in steps.iter().enumerate() {
                 step(&disk, &mut model, number, one);
@@ -171,7 +171,7 @@ proptest! {
             prop_assert!(seen, "{:?}", now.keys());
             model = now;
         }
-        // A crash may lose what is unsynced, and leaves nothing that was not shown once.
+        // A crash may lose unsynced changes, but leaves nothing that was never visible.
         disk.crash_losing_all_unsynced();
         prop_assert!(disk.image().files().all(|name| NAMES.iter().any(|known| Path::new(known) == name)));
     }

@@ -1,4 +1,4 @@
-//! What a power cut leaves of names that were made, renamed and removed.
+//! The names that a power cut leaves, after creations, renames and removals.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 

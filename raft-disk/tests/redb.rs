@@ -1,4 +1,4 @@
-//! redb over a simulated disk.
+//! redb on a simulated disk.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -9,7 +9,7 @@ use raftkit_disk::{Disk, OpenMode, RedbFile, SimulatedDisk};
 const FILE: &str = "/file";
 const TABLE: redb::TableDefinition<'static, u64, u64> = redb::TableDefinition::new("table");
 
-/// Commits 0, 1, 2 and so on up to `commits`; answers how many returned without an error.
+/// Commits 0, 1, 2 and so on, up to `commits`; returns how many commits succeeded.
 fn commit(disk: &SimulatedDisk, commits: u64) -> u64 {
     let open = || -> Result<redb::Database, redb::Error> {
         let file = disk.open(Path::new(FILE), OpenMode::Either)?;

@@ -1,4 +1,4 @@
-//! redb over a simulated disk does the same each time, in any process: a simulation on top of it can be replayed.
+//! redb on a simulated disk behaves the same every time, in any process, so a simulation on top of it can be replayed.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -17,10 +17,10 @@ const COMMITS_A_LIFE: u64 = 50;
 /// Small enough that pages are evicted and read again.
 const CACHE_BYTES: usize = 1 << 18;
 const SNAPSHOTS_MAX: usize = 4;
-/// Tells this program that it is the child of a test.
+/// Environment variable that tells this program that it is the child process of a test.
 const CHILD: &str = "RAFTKIT_DISK_TEST_SEED";
 
-/// The script's own draws.
+/// Random numbers for the script.
 struct Draws(u64);
 
 impl Draws {
@@ -77,8 +77,8 @@ fn read(snapshot: &ReadTransaction, seen: &mut DefaultHasher) -> Result<(), redb
     Ok(())
 }
 
-/// Runs a script of commits, snapshots held open, crashes and kills; answers a hash of all that the disk held at their ends
-/// and all that was read on the way.
+/// Runs a script of commits, open snapshots, crashes and kills; returns a hash of the disk's content after each life
+/// and of everything read.
 fn run(seed: u64) -> u64 {
     let (disk, mut draws, mut seen) = (SimulatedDisk::new(seed), Draws(seed), DefaultHasher::new());
     for _life in 0..COMMITS / COMMITS_A_LIFE {
@@ -117,7 +117,7 @@ fn redb_does_the_same_for_the_same_seed() {
     assert_eq!(digest, run(1));
 }
 
-/// Another process has other addresses, and other keys of the standard library's hash maps.
+/// Another process has other addresses, and other keys for the standard library's hash maps.
 #[test]
 fn redb_does_the_same_in_another_process() {
     if let Ok(seed) = std::env::var(CHILD) {

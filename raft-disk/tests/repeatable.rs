@@ -1,4 +1,4 @@
-//! All faults at once: the same seed gives the same disk, byte for byte; and a frozen disk takes nothing.
+//! All faults together: the same seed gives the same disk, byte for byte, and a frozen disk accepts no change.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -82,7 +82,7 @@ fn faults() -> Faults {
     }
 }
 
-/// A disk, a handle a name, and a line for each thing that was seen.
+/// A disk, one handle for each name, and a line for each observation.
 struct Run {
     disk: SimulatedDisk,
     files: [Option<Arc<dyn DiskFile>>; NAMES],
@@ -195,7 +195,7 @@ proptest! {
         prop_assert_eq!(one.3, two.3);
     }
 
-    /// Steps after a freeze leave no trace: not in what is durable, nor in what a crash draws.
+    /// Steps after a freeze leave no trace, neither in the durable content nor in the draws of a crash.
     #[test]
     fn a_frozen_disk_takes_nothing(seed in any::<u64>(), before in steps(), after in steps()) {
         let prepare = || {
@@ -209,7 +209,7 @@ proptest! {
         let (left, mut used) = (prepare(), prepare());
         let durable = used.disk.image();
         for (number, step) in after.iter().enumerate() {
-            // The medium itself, and its faults, are not frozen; a crash or kill ends the freeze.
+            // The medium and its faults are not frozen, and a crash or kill ends the freeze.
             if !matches!(step, Step::Crash | Step::Kill | Step::FailReads(..) | Step::Capacity(_)) {
                 used.step(number, step);
             }
@@ -223,7 +223,7 @@ proptest! {
     }
 }
 
-/// So that the two tests above are known to meet what they are about.
+/// Checks that the two tests above exercise every fault.
 #[test]
 fn the_script_meets_every_fault() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();

@@ -1,4 +1,4 @@
-//! Appends and compacts without end and tells how large the files stay:
+//! Appends and compacts without end, and prints the size of the files:
 //! `cargo run --release -p raftkit-log --example endless -- [folder] [millions of entries]`.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "it measures")]
@@ -14,10 +14,10 @@ use raftkit_disk::RealDisk;
 use raftkit_log::{Compaction, OpenOptions, Settled, Store};
 
 const BATCH: u64 = 128;
-/// What compaction leaves, in entries.
+/// Number of entries that compaction keeps.
 const KEPT: u64 = 10_000;
 const MILLION: u64 = 1_000_000;
-/// The journal is moved into the database when so much of it waits for that, in bytes.
+/// Settle when this many bytes of the journal are unsettled.
 const SETTLE_BYTES: u64 = 1 << 20;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// What goes on beside appending, here between two flushes.
+/// Maintenance beside appending, here between two flushes.
 fn maintain(store: &mut Store) -> Result<(), Box<dyn std::error::Error>> {
     if store.unsettled_bytes() >= SETTLE_BYTES {
         while store.settle()? == Settled::More {}
@@ -65,7 +65,7 @@ fn entry(index: u64) -> Entry {
     Entry { id: LogId::new(1, index), payload: Payload::Command(vec![fill; len].into()) }
 }
 
-/// The files of the folder with their lengths, and what they take on the disk.
+/// The files of the folder with their lengths, and the space that they take on the disk.
 fn sizes(dir: &Path) -> io::Result<String> {
     use std::os::unix::fs::MetadataExt as _;
     let mut told = Vec::new();

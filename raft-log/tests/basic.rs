@@ -254,7 +254,7 @@ fn compaction_frees_whole_runs_costs_no_sync_and_is_exact_in_the_middle_of_a_run
     disk.clear_faults();
     assert_eq!(read(&store, 151, 151), ReadResult::Entries(vec![command(2, 151, 50_000)]));
     assert_eq!(store.restored().term_runs, [TermRun { term: Term(2), first: LogIndex(151) }]);
-    // Lost with the power, it is done again.
+    // If a power cut loses it, it is repeated.
     disk.freeze();
     drop(store);
     disk.crash_losing_all_unsynced();
@@ -295,7 +295,7 @@ fn a_file_stays_small_under_endless_appends_and_compactions() {
         longest = longest.max(store.bytes());
     }
     assert_eq!(store.restored().last.0, 1 + flushes * entries);
-    // What is kept has 600 kB, what passed through 23 MB.
+    // 600 kB are kept, 23 MB were written.
     assert!(longest < 4 << 20, "{longest} bytes");
 }
 

@@ -1,4 +1,4 @@
-//! One short life of a store, with the power cut in each of its mutations, and with each of its calls failing once.
+//! A short life of a store, with a power cut in each of its mutations, and with each of its calls failing once.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -12,14 +12,14 @@ use raftkit_core::*;
 use raftkit_disk::SimulatedDisk;
 use raftkit_log::*;
 
-/// How far a life has come.
+/// Progress of a life.
 #[derive(Default)]
 struct Told {
-    /// What the store has acknowledged.
+    /// The state that the store has acknowledged.
     acknowledged: Model,
-    /// What it was trying after that, one write after the other.
+    /// The states that it attempted after that, one for each write.
     attempted: Vec<Model>,
-    /// The incarnation that it has told.
+    /// The incarnation that it reported.
     incarnation: u64,
     finished: bool,
 }
@@ -31,7 +31,7 @@ impl Told {
     }
 }
 
-/// The flushes of the life: every kind of write, and several in one.
+/// The flushes of the life: every kind of write, and flushes with several.
 fn flushes() -> Vec<Vec<Write>> {
     let hard_state = |term, commit| {
         let promise = Duration::from_millis(term * 100);
@@ -43,13 +43,13 @@ fn flushes() -> Vec<Vec<Write>> {
     vec![
         vec![Write { hard_state: hard_state(1, 1), ..append(1, entries(1, 2..=20)) }],
         vec![append(2, vec![member(2, 21, 7), command(2, 22, 9000)]), append(3, entries(2, 23..=30))],
-        // Truncates, in the middle of a run, and appends in one write: both or nothing.
+        // Truncates in the middle of a run and appends in one write: both must happen, or neither.
         vec![Write {
             truncate_from: Some(LogIndex(10)),
             hard_state: hard_state(3, 5),
             ..append(4, vec![command(3, 10, 50), member(3, 11, 8), command(3, 12, 70_000)])
         }],
-        // Compacts past a membership and moves the base into a run.
+        // Compacts past a membership and moves the base into the middle of a run.
         vec![append(5, entries(3, 13..=20)), Write { compact_to: Some(LogIndex(15)), ..append(6, vec![]) }],
         vec![append(7, entries(4, 21..=24))],
         vec![Write {
@@ -61,7 +61,7 @@ fn flushes() -> Vec<Vec<Write>> {
     ]
 }
 
-/// Lives until the first error, which must be an honest one.
+/// Runs until the first error, which must be an error of the disk.
 fn live(disk: &SimulatedDisk) -> Told {
     let mut told = Told::default();
     if let Err(error) = try_to_live(disk, &mut told) {
@@ -95,7 +95,7 @@ fn try_to_live(disk: &SimulatedDisk, told: &mut Told) -> Result<(), Box<dyn std:
         }
         store.compact_step()?;
         if at == 3 {
-            // Another life, cleanly ended before.
+            // Begin another life, after a clean end.
             drop(store);
             (store, _) = open(disk)?;
             told.incarnation = store.identity().incarnation.0;
@@ -105,7 +105,8 @@ fn try_to_live(disk: &SimulatedDisk, told: &mut Told) -> Result<(), Box<dyn std:
     Ok(())
 }
 
-/// Opens the store again: what it told is there, and of what it was trying all or nothing. It works on.
+/// Reopens the store: everything reported is there, each attempted write is there completely or not at all, and the
+/// store works.
 fn check_after(disk: &SimulatedDisk, told: &Told) {
     let (mut store, _) = open(disk).expect("it opens again");
     assert!(store.identity().incarnation.0 > told.incarnation);
@@ -142,7 +143,7 @@ fn wherever_the_power_is_cut_what_was_flushed_is_there_and_a_flush_is_whole() {
 
 #[test]
 fn the_power_may_be_cut_again_in_each_mutation_of_the_opening_after() {
-    // In the making of the file, and in each of some flushes.
+    // In the creation of the file, and in some of the flushes.
     for nth in [3, 10, 17, 25, 33, 41, 50] {
         for again in 0.. {
             let disk = SimulatedDisk::new(nth * 100 + again);

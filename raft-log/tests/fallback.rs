@@ -1,4 +1,4 @@
-//! The newest commit of redb may rot: redb falls back to the one before, and the journal has what came since.
+//! Rot of redb's newest commit: redb falls back to the one before, and the journal holds everything since.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -13,7 +13,7 @@ use raftkit_core::*;
 use raftkit_disk::{Disk, OpenMode, Operation, SimulatedDisk};
 use raftkit_log::*;
 
-/// Follows the database's file on the medium, from commit to commit.
+/// Follows the database file on the medium from commit to commit.
 struct Watch {
     before: Vec<u8>,
     now: Vec<u8>,
@@ -25,7 +25,7 @@ impl Watch {
         Self { before: now.clone(), now }
     }
 
-    /// To be called after each commit.
+    /// Must be called after each commit.
     fn look(&mut self, disk: &SimulatedDisk) {
         let bytes = disk.durable(Path::new(FILE)).unwrap();
         if bytes != self.now {
@@ -33,8 +33,8 @@ impl Watch {
         }
     }
 
-    /// What a power cut leaves, with all that the newest commit wrote rotten, but for the file's head, where both commits
-    /// are named.
+    /// A disk after a power cut on which everything written by the newest commit is rotten, except the file's head,
+    /// which names both commits.
     fn rotten(&self, disk: &SimulatedDisk) -> SimulatedDisk {
         const HEAD: usize = 4096;
         let mut image = disk.image();
@@ -50,7 +50,7 @@ impl Watch {
     }
 }
 
-/// Flushes one more entry; if it had to settle, which may take two commits, one more follows that is looked at by itself.
+/// Flushes one more entry. If that had to settle, which may take two commits, flushes another one, watched on its own.
 fn flush_watched(store: &mut Store, model: &mut Model, watch: &mut Watch, disk: &SimulatedDisk) {
     let before = store.unsettled_bytes();
     flush_one(store, model, 1);
@@ -68,7 +68,7 @@ fn assert_nothing_lost(disk: &SimulatedDisk, model: &Model) {
     model.check(&store);
 }
 
-/// Twice around the ring, settled at different distances.
+/// Goes around the ring twice, settling at different distances.
 #[test]
 fn a_stretch_of_the_ring_is_reused_only_when_two_commits_have_it() {
     let disk = SimulatedDisk::new(1);
@@ -138,15 +138,15 @@ fn what_went_around_the_journal_is_lost_with_the_commit_and_the_node_knows_it() 
     assert_eq!(lost, Lost::Entries { first: LogIndex(3), last: LogIndex(3) });
 }
 
-/// A process that was killed left a record in the cache alone. The next one replays it, so it must be on the medium before
-/// anything follows it there.
+/// A killed process left a record only in the cache. The next process replays it, so the record must be on the medium
+/// before anything is written after it.
 #[test]
 fn a_record_of_a_killed_process_is_made_durable_before_it_is_built_upon() {
     let disk = SimulatedDisk::new(1);
     let (mut store, mut model) = formed(&disk);
     settle(&mut store);
     let before = disk.image();
-    // It has pages of its own: what shares one with the next record becomes durable with that.
+    // The record has pages of its own: sharing one with the next record would make it durable too.
     let write = append(2, vec![command(1, 2, 7000)]);
     model.apply(&write);
     store.queue(write);
@@ -169,7 +169,7 @@ fn a_record_of_a_killed_process_is_made_durable_before_it_is_built_upon() {
     }
 }
 
-/// After a failed sync the cache shows what the disk never got. Nothing may be built upon that.
+/// After a failed sync, the cache shows data that the disk never received. Nothing may be built on it.
 #[test]
 fn a_record_whose_sync_failed_is_not_built_upon() {
     let disk = SimulatedDisk::new(1);
@@ -187,8 +187,8 @@ fn a_record_whose_sync_failed_is_not_built_upon() {
     assert_nothing_lost(&watch.rotten(&disk), &model);
 }
 
-/// The commit that made a log of format 1 one of the present format rots, and the journal that came with it cannot be read:
-/// the hard state is lost, and no new journal may hide that.
+/// The commit that upgraded a log of format 1 rots, and the journal that came with the upgrade is unreadable. The hard
+/// state is lost, and no new journal may hide that.
 #[test]
 fn an_upgrade_that_is_done_again_makes_no_journal_in_place_of_one_that_cannot_be_read() {
     let disk = disk_of(&golden::text(1, "clean"));
@@ -207,8 +207,8 @@ fn an_upgrade_that_is_done_again_makes_no_journal_in_place_of_one_that_cannot_be
     assert!(matches!(&error, OpenError::Damaged { path, .. } if path == Path::new(JOURNAL)), "{error:?}");
 }
 
-/// A record rots, which an opening passes over; then the commit rots in which that opening raised the incarnation: redb
-/// falls back to the one before, from which the journal can be followed no further than to the rotten record.
+/// A record rots, which an opening tolerates. Then the commit rots in which that opening raised the incarnation: redb
+/// falls back to the one before, from which the journal can be followed only to the rotten record.
 #[test]
 fn no_incarnation_is_used_twice_where_a_record_and_then_the_newest_commit_rot() {
     let disk = SimulatedDisk::new(1);

@@ -1,4 +1,5 @@
-//! Errors of the disk and folders that changed under the store: it says so, and what it had told is there after.
+//! Disk errors, and folders changed under the store: the store reports them, and everything acknowledged is there
+//! afterwards.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -26,7 +27,7 @@ fn a_flush_needs_no_space_and_a_settling_that_gets_none_ends_the_store() {
     for _ in 0..10 {
         flush_one(&mut store, &mut model, 1);
     }
-    // Sooner or later the database needs more than it has; the ring has room for some of it meanwhile.
+    // The database eventually needs more space than there is; the ring still has room for a while.
     let mut settled = store.settle();
     while settled.is_ok() {
         let next = model.last().index.0 + 1;
@@ -67,7 +68,7 @@ fn a_commit_that_fails_ends_the_store_and_the_cache_is_not_believed() {
             return;
         }
         assert_ended(&mut store);
-        // The process starts again; the machine does not.
+        // The process restarts, but not the machine.
         drop(store);
         let (mut store, _) = open(&disk).unwrap();
         assert!(store.report().damage.is_none(), "{:?}", store.report());
@@ -88,8 +89,8 @@ fn the_folder_of_another_node_is_not_mended() {
     assert!(!disk.exists(Path::new(FILE)).unwrap(), "nothing was changed");
 }
 
-/// Two lives from one image that went different ways, each `flushes` long: the database of the first, the journal of the
-/// second.
+/// Two lives that diverged from one image: the database after `settled` flushes of the first, with the journal after
+/// `flushed` flushes of the second.
 fn mixed(settled: u64, flushed: u64) -> SimulatedDisk {
     let disk = SimulatedDisk::new(1);
     let (store, model) = formed(&disk);
@@ -117,7 +118,7 @@ fn mixed(settled: u64, flushed: u64) -> SimulatedDisk {
     one
 }
 
-/// As a backup that was taken file by file, or put back in part, would be.
+/// Like a backup taken file by file, or restored only partly.
 #[test]
 fn a_journal_of_another_history_is_not_taken_for_the_rest_of_this_one() {
     for (settled, flushed) in [(3, 3), (3, 5)] {
@@ -128,8 +129,8 @@ fn a_journal_of_another_history_is_not_taken_for_the_rest_of_this_one() {
     }
 }
 
-/// Entries that only the journal knows to be compacted are still needed where the database may be found: it may be settled
-/// up to a record before that.
+/// Entries whose compaction only the journal knows are still needed, because the database may be settled only up to a
+/// record before that.
 #[test]
 fn what_is_compacted_is_freed_only_when_the_database_knows_it() {
     let disk = SimulatedDisk::new(1);
@@ -141,7 +142,7 @@ fn what_is_compacted_is_freed_only_when_the_database_knows_it() {
         store.flush().unwrap();
         settle(&mut store);
     }
-    // Two transactions' worth: the compaction is in the second.
+    // Two transactions' worth; the compaction is in the second.
     store.queue(append(5, vec![command(1, 5, 4 << 20)]));
     store.flush().unwrap();
     store.queue(Write { compact_to: Some(LogIndex(3)), ..append(6, vec![]) });

@@ -1,4 +1,4 @@
-//! A full disk: what does not fit is refused, nothing acknowledged is lost, and once there is space all goes on.
+//! A full disk: writes that do not fit are refused, nothing acknowledged is lost, and with space everything continues.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -20,7 +20,7 @@ fn says_full(error: &(dyn Error + 'static)) -> bool {
     said.contains("the simulated disk is full")
 }
 
-/// Writes until the first error; answers the last index acknowledged, and the error.
+/// Writes until the first error; returns the last index acknowledged, and the error.
 fn fill(store: &mut Store) -> (u64, StoreError) {
     let mut acknowledged = store.restored().last.0;
     loop {
@@ -46,7 +46,7 @@ fn a_full_disk_ends_the_store_and_with_space_it_is_all_there() {
         let used = store.bytes();
         drop(store);
         disk.set_capacity(Some(used + room));
-        // An opening needs some room itself; without it, it says so and changes nothing.
+        // An opening needs some space too. Without it, it fails and changes nothing.
         let acknowledged = match open(&disk) {
             Ok((mut store, _)) => {
                 let (acknowledged, error) = fill(&mut store);

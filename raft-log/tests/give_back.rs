@@ -1,4 +1,4 @@
-//! Space is given back: while it is compacted under load, and by copying the database into a new file, whatever happens.
+//! Giving space back: by compaction under load, and by copying the database into a new file, whatever happens.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -15,7 +15,7 @@ use raftkit_log::*;
 
 const NEW: &str = "/data/log/log.redb.new";
 const SLACK: Slack = Slack::new(64 << 10);
-/// What an empty database of redb takes at least, about.
+/// Approximate minimum size of an empty redb database, in bytes.
 const EMPTY: u64 = 512 << 10;
 
 fn open(disk: &SimulatedDisk) -> Result<Store, OpenError> {
@@ -27,7 +27,7 @@ fn exists(disk: &SimulatedDisk, path: &str) -> bool {
     Disk::exists(disk, Path::new(path)).unwrap()
 }
 
-/// Writes, to the store and the model.
+/// Applies a write to the store and the model.
 fn write(store: &mut Store, model: &mut Model, write: Write) -> Result<(), StoreError> {
     model.apply(&write);
     store.queue(write);
@@ -43,7 +43,7 @@ fn write_entries(store: &mut Store, model: &mut Model, count: u64, len: usize) -
     Ok(())
 }
 
-/// A store whose file is much larger than what is in it: most of it was compacted.
+/// A store whose file is much larger than its content, because most of it was compacted.
 fn roomy(disk: &SimulatedDisk) -> Result<(Store, Model), StoreError> {
     let mut store = open(disk).unwrap();
     let mut model = Model::default();
@@ -54,7 +54,7 @@ fn roomy(disk: &SimulatedDisk) -> Result<(Store, Model), StoreError> {
     write(&mut store, &mut model, Write { compact_to: Some(to), ..append(99, vec![]) })?;
     while store.settle()? == Settled::More {}
     while store.compact_step()? == Compaction::More {}
-    // What was freed without a sync is free once two more commits are durable.
+    // Pages freed without a sync become reusable after two more durable commits.
     write_entries(&mut store, &mut model, 3, 2_000)?;
     Ok((store, model))
 }
@@ -96,7 +96,7 @@ fn a_reader_from_before_a_copy_reads_on_after_it() {
     assert_eq!(entries, ReadResult::Entries(model.entries.clone()));
 }
 
-/// As [`roomy`], with so much in it that a copy takes several steps.
+/// As [`roomy`], but with enough content for a copy of several steps.
 fn large(disk: &SimulatedDisk) -> (Store, Model) {
     let (mut store, mut model) = roomy(disk).unwrap();
     write_entries(&mut store, &mut model, 160, 60_000).unwrap();
@@ -142,7 +142,7 @@ fn a_log_that_is_cut_begins_its_copy_anew() {
         let cut = if reset {
             Write { reset_to: Some(base(3, index + 40).into()), ..append(1, vec![command(3, index + 41, 9)]) }
         } else {
-            // In the middle of what is copied already.
+            // In the middle of what is already copied.
             Write { truncate_from: Some(LogIndex(index - 45)), ..append(1, vec![command(3, index - 45, 9)]) }
         };
         write(&mut store, &mut model, cut).unwrap();
@@ -155,8 +155,8 @@ fn a_log_that_is_cut_begins_its_copy_anew() {
     }
 }
 
-/// Gives space back, with an entry more on the way and after it; tells the model of what is acknowledged, and the one that it
-/// was trying to come to.
+/// Gives space back, with one entry appended during the copy and one after it. Keeps the model at what is acknowledged,
+/// and another at what was attempted.
 fn live(store: &mut Store, model: &mut Model) -> Result<Progress, StoreError> {
     let mut came_to = store.give_back()?;
     let mut next = model.clone();
@@ -171,7 +171,7 @@ fn live(store: &mut Store, model: &mut Model) -> Result<Progress, StoreError> {
     Ok(came_to)
 }
 
-/// Opens it again: all that was acknowledged is there, and at most one entry more.
+/// Reopens the store and checks that it holds everything acknowledged, and at most one entry more.
 fn check_after(disk: &SimulatedDisk, model: &Model, why: &str) {
     let mut store = open(disk).unwrap_or_else(|error| panic!("{why}: {error}"));
     assert!(store.report().damage.is_none(), "{why}: {:?}", store.report());
@@ -265,7 +265,7 @@ fn a_copy_waits_for_a_disk_with_room_for_it() {
     assert_eq!(give_back(&mut store).unwrap(), Progress::Nothing, "not even tried");
     disk.set_capacity(None);
     assert_eq!(store.give_back().unwrap(), Progress::More);
-    // Full before the copy is done.
+    // The disk fills up before the copy is finished.
     disk.set_capacity(Some(0));
     assert_eq!(give_back(&mut store).unwrap(), Progress::Postponed);
     assert!(!exists(&disk, NEW));
@@ -297,7 +297,8 @@ fn a_failed_sync_of_a_folder_ends_the_store_whichever_file_has_the_name() {
     }
 }
 
-/// The newest commit in a file that was just copied may rot: what redb falls back to holds as much as the journal needs.
+/// The newest commit in a file just copied may rot: redb must fall back to a commit that holds as much as the journal
+/// needs.
 #[test]
 fn a_commit_after_a_copy_may_rot() {
     let disk = SimulatedDisk::new(1);
@@ -324,8 +325,8 @@ fn a_commit_after_a_copy_may_rot() {
     model.check(&store);
 }
 
-/// A load that never leaves time for anything else: all that is settled is settled by flushes that find the journal full, or
-/// are too large for it.
+/// A load that leaves time for nothing else: everything is settled by flushes that find the journal full or are too
+/// large for it.
 #[test]
 fn a_file_stays_bounded_where_nothing_but_flushes_settles_and_frees() {
     for len in [3_000, 20_000, 100_000] {
@@ -351,7 +352,7 @@ fn a_file_stays_bounded_where_nothing_but_flushes_settles_and_frees() {
 fn the_threads_of_a_writer_give_space_back_after_an_opening() {
     let disk = SimulatedDisk::new(1);
     let (store, model) = roomy(&disk).unwrap();
-    // As after a crash: closing a database cuts off what is free at its end.
+    // As after a crash, because closing a database cuts off free pages at its end.
     disk.freeze();
     drop(store);
     disk.crash();
@@ -382,7 +383,7 @@ fn a_copy_that_cannot_keep_up_is_given_up() {
             Progress::Done | Progress::Nothing => panic!("it cannot catch up"),
         }
         longest = longest.max(disk.len_of(Path::new(NEW)).unwrap());
-        // Meanwhile more is written, and compacted, than a step copies.
+        // Write and compact more than a step copies in the meantime.
         write_entries(&mut store, &mut model, 30, 60_000).unwrap();
         let to = LogIndex(model.last().index.0 - 50);
         write(&mut store, &mut model, Write { compact_to: Some(to), ..append(99, vec![]) }).unwrap();

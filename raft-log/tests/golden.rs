@@ -1,15 +1,15 @@
-//! Logs that earlier versions wrote are read by this one.
+//! This version reads logs written by earlier versions.
 //!
-//! `golden/format-<n>-<end>.hex` is the folder of a log of format n as a power cut would leave it after that end. It is
-//! text: a line `file <name> <length>` for each file, then `<offset> <times> <bytes>` for its lines of 32 bytes that are
-//! not all zero, each told once with how often it follows upon itself; all numbers are hexadecimal. To write those of
-//! the present format anew, or those of a new one:
+//! `golden/format-<n>-<end>.hex` is the folder of a log of format n as a power cut would leave it after that end. The
+//! dump is text: a line `file <name> <length>` for each file, followed by `<offset> <times> <bytes>` for each row of 32
+//! bytes that is not all zero, with the number of consecutive repetitions. All numbers are hexadecimal. To write the
+//! dumps of the current format, or of a new one:
 //!
 //! ```text
 //! WRITE_GOLDEN=raft-log/tests/golden cargo test -p raftkit-log --test golden
 //! ```
 //!
-//! A dump of a format that was released is never written again.
+//! A dump of a released format must never be written again.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -33,7 +33,7 @@ const CLUSTER: ClusterId = ClusterId(0xc1);
 enum End {
     /// The store was dropped.
     Clean,
-    /// The power was cut after the last flush; nothing survived that was not synced.
+    /// The power was cut after the last flush; everything unsynced was lost.
     Unclean,
 }
 
@@ -48,10 +48,10 @@ impl End {
     }
 }
 
-/// The writes of the golden log of a format, a flush each. They are part of the format: never change them, of a log of
-/// format 1 nothing else is known.
+/// The writes of the golden log of a format, one for each flush. They are part of the format: never change them,
+/// because the dumps of format 1 cannot be produced again.
 fn writes(format: u32) -> Vec<Write> {
-    // What formats 1 and 2 do not store is read as long enough for nearly any setting.
+    // Formats 1 and 2 do not store a promise; the one assumed is long enough for nearly any setting.
     let promise = Duration::from_millis(if format < 3 { 10_000 } else { 750 });
     let hard_state = |term, vote: Option<u64>, commit| {
         let (term, vote, commit) = (Term(term), vote.map(NodeId), LogIndex(commit));
@@ -74,7 +74,7 @@ fn writes(format: u32) -> Vec<Write> {
     ]
 }
 
-/// What the golden log of a format shows, whatever its end.
+/// The expected content of the golden log of a format, whatever its end.
 fn model(format: u32) -> Model {
     let mut model = Model::default();
     model.form(CLUSTER, base(1, 1));
@@ -82,7 +82,7 @@ fn model(format: u32) -> Model {
     model
 }
 
-/// Writes the log with this version, to its end.
+/// Writes the log with this version, and ends as told.
 fn write_log(end: End) -> SimulatedDisk {
     let disk = SimulatedDisk::new(1);
     let (mut store, _) = open(&disk).unwrap();
@@ -133,7 +133,7 @@ fn dump(disk: &SimulatedDisk) -> String {
     text
 }
 
-/// Opens the log, checks it, and goes on with it over two more lives.
+/// Opens the log, checks it, and continues with it over two more lives.
 fn check(format: u32, disk: &SimulatedDisk) {
     let mut model = model(format);
     let (mut store, restored) = open(disk).unwrap();
@@ -159,12 +159,12 @@ fn check(format: u32, disk: &SimulatedDisk) {
     model.check(&store);
 }
 
-/// Fails as well when a new format has no dumps yet.
+/// Also fails when a new format has no dumps yet.
 #[test]
 fn a_log_of_every_format_so_far_opens_and_shows_what_was_written() {
     let present = present_format();
     if let Some(folder) = std::env::var_os("WRITE_GOLDEN") {
-        // Tests run in their crate's folder; what is typed is meant from the workspace's.
+        // Tests run in their crate's folder, but the path is relative to the workspace.
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(folder);
         for end in End::ALL {
             std::fs::write(path(&folder, present, end), dump(&write_log(end))).unwrap();

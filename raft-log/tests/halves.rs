@@ -1,5 +1,5 @@
-//! Both halves of a store at once, in one thread: a step begins, and ends later, while the other half goes on, as two threads do
-//! beside each other. The power goes anywhere in between.
+//! Both halves of a store interleaved in one thread: a step begins, and ends later, while the other half continues, as
+//! two threads would. The power may be cut anywhere in between.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -18,13 +18,13 @@ use raftkit_log::*;
 #[derive(Clone, Debug)]
 enum Step {
     Write(Plan),
-    /// The thread that flushes goes on: it ends what it does, or begins what comes next.
+    /// The flushing thread continues: it ends its step or begins the next.
     Flush,
-    /// So does the one that settles, where it is awake.
+    /// The settling thread continues, if it is awake.
     Settle,
-    /// So much time passes, in milliseconds.
+    /// This much time passes, in milliseconds.
     Wait(u32),
-    /// The process ends, and another one opens what is left.
+    /// The process ends, and another one opens the log.
     End(End),
 }
 
@@ -45,18 +45,18 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The two threads of a log, and what it should show.
+/// The two threads of a log, and its expected content.
 struct Threads {
     disk: SimulatedDisk,
     halves: Option<(Flushing, Settling)>,
     now: Duration,
     writes: VecDeque<Write>,
-    /// What each thread is in the middle of: the syncs that it waits for.
+    /// The syncs that each thread waits for in the middle of a step.
     flushing: Option<Vec<SyncId>>,
     settling: Option<Vec<SyncId>>,
-    /// The thread that settles sleeps until then, if nobody wakes it.
+    /// The settling thread sleeps until then, unless woken.
     asleep_until: Duration,
-    /// The log as it is acknowledged, and after each write that is not, with the number of that write.
+    /// The acknowledged state, and the state after each later write, with the number of that write.
     states: VecDeque<(u64, Model)>,
 }
 
@@ -175,7 +175,7 @@ impl Threads {
         self.start(store);
     }
 
-    /// Time passes until nothing is left to do.
+    /// Lets time pass until nothing is left to do.
     fn rest(&mut self) {
         for _ in 0..400 {
             for _ in 0..4 {

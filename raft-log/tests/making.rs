@@ -1,4 +1,4 @@
-//! The power is cut, or the process ends, while files are made, or made anew.
+//! Power cuts and process ends while files are being created or rebuilt.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -11,7 +11,7 @@ use common::*;
 use raftkit_core::*;
 use raftkit_disk::{Disk, OpenMode, Operation, SimulatedDisk};
 
-/// Cuts the power in each mutation of an opening of such a disk, with some outcomes each, and checks what the next
+/// Cuts the power in each mutation of an opening of this disk, with several outcomes each, and checks what the next
 /// opening finds.
 fn cut_in_each_mutation(disk: impl Fn(u64) -> SimulatedDisk, check: impl Fn(&SimulatedDisk)) {
     for nth in 0.. {
@@ -46,7 +46,7 @@ fn the_power_may_be_cut_anywhere_in_the_making() {
     });
 }
 
-/// A store with two entries, of whose database a bit is rotten, but for which the journal has all.
+/// A store with two entries. A bit of its database is rotten, but the journal holds everything.
 fn rotten() -> raftkit_disk::DiskImage {
     let disk = SimulatedDisk::new(1);
     let (mut store, mut model) = formed(&disk);
@@ -99,7 +99,7 @@ fn a_database_that_was_made_anew_lasts() {
     file.sync().unwrap();
     let (mut store, restored) = open(&disk).unwrap();
     assert!(store.report().damage.is_some());
-    // It is healed, as the replica does it, and goes on.
+    // Heal it, as the replica does, and continue.
     let sound = HardState { health: Health::Sound, ..restored.hard_state };
     store.queue(Write { hard_state: Some(sound), ..append(9, vec![command(1, 1, 10), command(1, 2, 10)]) });
     store.flush().unwrap();

@@ -1,4 +1,4 @@
-//! Random writes, crashes, faults and reopenings against the naive model.
+//! Random writes, crashes, faults and reopenings, compared with a naive model.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -21,17 +21,17 @@ enum Step {
     Witness,
     Compact,
     Reopen,
-    /// The power is cut while nothing is under way.
+    /// A power cut between operations.
     Crash {
         losing_all: bool,
     },
-    /// The power is cut in the n-th mutation of a flush, and in the n-th of the opening after it.
+    /// A power cut in the n-th mutation of a flush, and in the n-th mutation of the opening after it.
     CrashIn {
         flush: u64,
         open: Option<u64>,
         losing_all: bool,
     },
-    /// The n-th call, or a sync, of a flush fails; then the process starts again, or the machine does.
+    /// The n-th call, or a sync, of a flush fails; then the process or the machine restarts.
     Fail {
         call: Option<u64>,
         power_cut: bool,
@@ -59,7 +59,7 @@ struct Run {
     disk: SimulatedDisk,
     store: Option<Store>,
     acknowledged: Model,
-    /// After each write that is queued.
+    /// The expected state after each queued write.
     queued: Vec<Model>,
     seq: u64,
     incarnation: u64,
@@ -119,7 +119,7 @@ impl Run {
                 self.crash(*losing_all);
                 if let Some(nth) = nth {
                     self.disk.crash_at_call(*nth);
-                    // It may get through and count as an opening.
+                    // The opening may succeed, and then counts.
                     self.incarnation += u64::from(open(&self.disk).is_ok());
                     self.disk.freeze();
                     self.crash(*losing_all);
@@ -150,7 +150,7 @@ impl Run {
         }
     }
 
-    /// Flushes and settles; true when that failed, so that what became of it is open.
+    /// Flushes and settles; returns true if that failed, so that the outcome is unknown.
     fn try_flush(&mut self) -> bool {
         let result = self.store().flush();
         if result.is_ok() {
@@ -195,7 +195,7 @@ impl Run {
     }
 }
 
-/// How many sequences are tried: `SEQUENCES=<n>` for more.
+/// The number of sequences tried; set `SEQUENCES=<n>` for more.
 fn sequences() -> u32 {
     std::env::var("SEQUENCES").ok().and_then(|text| text.parse().ok()).unwrap_or(200)
 }

@@ -1,4 +1,4 @@
-//! A read beside a write, at the one moment where that could make it a mixture.
+//! A read concurrent with a write, at the one moment when it could return a mixture.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -16,7 +16,7 @@ use raftkit_log::*;
 
 type Act = Box<dyn FnOnce() + Send>;
 
-/// What to do in the next read of the database's file, on the reader's own thread.
+/// An action to perform in the next read of the database file, on the reader's own thread.
 #[derive(Clone, Default)]
 struct Hook(Arc<Mutex<Option<Act>>>);
 
@@ -43,7 +43,7 @@ impl fmt::Debug for Hook {
     }
 }
 
-/// A disk with the hook in its database's file.
+/// A disk with the hook in its database file.
 #[derive(Debug)]
 struct HookedDisk(SimulatedDisk, Hook);
 
@@ -116,8 +116,8 @@ impl DiskFile for HookedFile {
     }
 }
 
-/// The first half of what is read is in the database, the rest in memory. While the reader is at the first half, the log is
-/// cut in the middle of it and goes on with other entries.
+/// The first half of the range is in the database, the rest in memory. While the reader is in the first half, the log
+/// is truncated in the middle of it and continues with other entries.
 #[test]
 fn a_read_is_no_mixture_of_before_and_after_a_truncation() {
     let hook = Hook::default();
@@ -134,7 +134,7 @@ fn a_read_is_no_mixture_of_before_and_after_a_truncation() {
     hook.set(move || {
         store.queue(Write { truncate_from: Some(LogIndex(4)), ..append(3, entries(2, 4, 9)) });
         store.flush().unwrap();
-        // It lives on until the read is over.
+        // Keep the store alive until the read is over.
         std::mem::forget(store);
     });
     let read = reader.read(LogIndex(1), LogIndex(9), usize::MAX).unwrap();

@@ -1,5 +1,5 @@
-//! Damaged logs that are made anew while the power is cut, or a call fails, a second time; and damage of what a record holds
-//! while that is being written which vouches for it.
+//! Repairs of damaged logs, interrupted by a second power cut or failing call; and rot in a record while the record or
+//! witness that confirms it is being written.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -14,22 +14,22 @@ use raftkit_core::*;
 use raftkit_disk::{DiskImage, SimulatedDisk};
 use raftkit_log::*;
 
-/// Which parts of a log are damaged before it is opened.
+/// The parts of a log that are damaged before it is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Harm {
-    /// A bit of an entry in the database.
+    /// One bit of an entry in the database.
     Entry,
     /// All of the database.
     Database,
     /// A record of the journal that the database does not hold yet.
     Record,
-    /// Both.
+    /// Both an entry and a record.
     EntryAndRecord,
 }
 
 const HARMS: [Harm; 4] = [Harm::Entry, Harm::Database, Harm::Record, Harm::EntryAndRecord];
 
-/// What the journal holds beyond the database, in its last records.
+/// What the journal's last records hold that the database does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tail {
     Appends,
@@ -56,8 +56,8 @@ fn kinds() -> Vec<Membership> {
     ]
 }
 
-/// A log of entries 2 to 12, with a membership in entry 5 that is settled and one in entry 9 that the journal alone holds; and
-/// what it showed.
+/// Creates a log with entries 2 to 12: a settled membership in entry 5, and one in entry 9 that only the journal holds.
+/// Returns its image and its expected content.
 fn log(tail: Tail, membership: &Membership) -> (DiskImage, Model) {
     let disk = SimulatedDisk::new(1);
     let (mut store, mut model) = formed(&disk);
@@ -120,7 +120,7 @@ fn harmed(image: &DiskImage, harm: Harm, seed: u64) -> SimulatedDisk {
     disk
 }
 
-/// The membership in force at an index, in a history of this log.
+/// The membership in force at an index of this log.
 fn as_of(model: &Model, membership: &Membership, tail: Tail, index: u64) -> Membership {
     match index {
         0 => Membership::default(),
@@ -166,7 +166,7 @@ fn what_is_made_anew_starts_with_the_membership_that_was_in_force_there() {
     assert!(crossed > 0, "some base was compacted across a membership");
 }
 
-/// What an opening shows, and the names of the files that are left.
+/// Opens the log; returns what it restored, and its entries.
 fn opened(disk: &SimulatedDisk) -> (Restored, Vec<Entry>) {
     let (store, restored) = open(disk).unwrap();
     let (first, last) = (restored.base.id.index.0 + 1, restored.last.0);
@@ -178,7 +178,7 @@ fn opened(disk: &SimulatedDisk) -> (Restored, Vec<Entry>) {
     (restored, entries)
 }
 
-/// Opens, with the power cut at the `nth` call that changes the disk; false when it came to its end before that.
+/// Opens the log with a power cut at the `nth` call that changes the disk; false if the opening finished before that.
 fn cut(disk: &SimulatedDisk, nth: u64, losing_all: bool) -> bool {
     disk.crash_at_call(nth);
     let store = open(disk);
@@ -207,7 +207,7 @@ fn the_power_may_be_cut_in_each_call_of_a_repair_and_in_each_of_the_next_one() {
                     is_cut &= cut(&disk, nth, losing_all);
                     let again = disk.image();
                     assert_eq!(opened(&disk), wanted, "{tail:?}, {harm:?}, cut at {nth}");
-                    // A second time, at some calls of the next opening.
+                    // Cut the power again, in some calls of the next opening.
                     for second in (nth % 11..40).step_by(11) {
                         let disk = SimulatedDisk::from_image(seed, &again);
                         let goes_on = cut(&disk, second, losing_all);
@@ -251,8 +251,8 @@ fn each_call_of_a_repair_may_fail_and_the_next_one_comes_to_the_same() {
     }
 }
 
-/// Two flushes: a small one, and one of many sectors in which the power is cut. Returns what the small one left, where the
-/// record of that stands in the journal, and whether the beginning of the other one is there.
+/// Makes a small flush, and one of many sectors that a power cut interrupts. Returns the state after the small one, the
+/// position of its record in the journal, and whether the beginning of the second record is there.
 fn torn(seed: u64) -> (SimulatedDisk, Model, u64, bool) {
     let disk = SimulatedDisk::new(seed);
     let (mut store, mut model) = formed(&disk);
@@ -275,7 +275,7 @@ fn torn(seed: u64) -> (SimulatedDisk, Model, u64, bool) {
     disk.freeze();
     drop(store);
     disk.crash();
-    // Its payload begins in the record's first sector.
+    // The payload begins in the record's first sector.
     let record = places_of(&disk, JOURNAL, &command(7, 3, 700))[0] / 512 * 512;
     let journal = disk.durable(Path::new(JOURNAL)).unwrap();
     let seq = |sector: &[u8]| u64::from_le_bytes(sector[24..32].try_into().unwrap());
@@ -288,7 +288,7 @@ fn torn(seed: u64) -> (SimulatedDisk, Model, u64, bool) {
 fn a_rotten_record_behind_which_another_was_begun_is_not_taken_for_a_torn_one() {
     let mut begun = 0;
     for seed in 0..60 {
-        // In each field of its head, in the hard state, in its payload, and in the sector after its first.
+        // In each field of the head, in the hard state, in the payload, and in the record's second sector.
         for place in [0, 4, 8, 16, 24, 32, 44, 70, 200, 600] {
             let (disk, model, record, is_begun) = torn(seed);
             assert!(disk.rot(Path::new(JOURNAL), record + place, 1));
@@ -322,7 +322,8 @@ fn a_torn_record_behind_a_whole_one_is_dropped_and_nothing_else() {
     }
 }
 
-/// The witness that vouches for a record is not written yet, or torn: the older one still is right about what came before.
+/// The witness that confirms a record is missing or torn. The older witness must still be right about everything
+/// before.
 #[test]
 fn a_record_that_rots_while_its_witness_is_written_takes_nothing_before_it_along() {
     let mut told = 0;

@@ -1,4 +1,4 @@
-//! Rot is reported, never served, never skipped, and never costs what was acknowledged unnoticed.
+//! Rot is reported, never returned as data or skipped, and never loses acknowledged entries unnoticed.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -12,7 +12,7 @@ use raftkit_core::*;
 use raftkit_disk::SimulatedDisk;
 use raftkit_log::*;
 
-/// What came of an opening.
+/// Outcomes of the openings.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
     sound: u32,
@@ -21,7 +21,7 @@ struct Tally {
     newest_lost: u32,
 }
 
-/// Rots each sector once, in a place that differs from one to the next, and opens.
+/// Makes each sector rot once, at a different byte each time, and opens the log.
 fn rot_everywhere(end: End, folder: &Folder) -> Tally {
     let mut tally = Tally::default();
     for (name, bytes) in &folder.files {
@@ -52,7 +52,7 @@ fn check_opening(folder: &Folder, disk: &SimulatedDisk, end: End, place: &str, t
                 tally.sound += 1;
                 newest.check(&store);
             } else {
-                // A rotten last record cannot be told from a torn one until there is a witness of it.
+                // Without a witness, a rotten last record cannot be told from a torn one.
                 assert_eq!(end, End::Unwitnessed, "{place}");
                 tally.newest_lost += 1;
                 before.check(&store);
@@ -67,13 +67,13 @@ fn check_opening(folder: &Folder, disk: &SimulatedDisk, end: End, place: &str, t
     }
 }
 
-/// What is left of a damaged log is right, and so is the hard state.
+/// Checks that what is left of a damaged log is correct, and so is the hard state.
 fn check_prefix(model: &Model, store: &Store, restored: &Restored, place: &str) {
     let kept = |hard: HardState| (hard.term, hard.vote, hard.promise);
     assert_eq!(kept(restored.hard_state), kept(model.hard_state), "{place}");
     let (base, last) = (restored.base.id.index.0, restored.last.0);
     if last > base {
-        // The compaction may be among what is lost; what was compacted then is below the model's base.
+        // The compaction may be lost as well; the model no longer has the entries that it removed.
         let first = (base + 1).max(model.base.id.index.0 + 1);
         if first <= last {
             assert_eq!(Some(read(store, first, last)), model.read(first, last, usize::MAX), "{place}");
@@ -98,11 +98,11 @@ fn every_sector_may_rot_after_a_power_cut() {
 #[test]
 fn before_there_is_a_witness_rot_in_the_last_record_is_taken_for_a_torn_one_and_nothing_else_is() {
     let tally = rot_everywhere(End::Unwitnessed, &folder(End::Unwitnessed));
-    // The last record has four sectors: 700 bytes and a membership, in some of which there are only zeros.
+    // The last record has four sectors (700 bytes and a membership), some of which contain only zeros.
     assert!((1..=8).contains(&tally.newest_lost), "{tally:?}");
 }
 
-/// The first byte of a commit's slot is the version of redb's format, which it looks at before the checksum.
+/// The first byte of a commit slot is the version of redb's format, which redb checks before the checksum.
 #[test]
 fn the_version_of_a_commit_may_rot() {
     let mut tally = Tally::default();
@@ -117,8 +117,8 @@ fn the_version_of_a_commit_may_rot() {
     assert!(tally.damaged + tally.mended > 0, "{tally:?}");
 }
 
-/// A page holds what another one should, as where redb falls back to a commit of which other pages have taken the place:
-/// what follows it is led anywhere, and must not end the process.
+/// A page holds the content of another, as when redb falls back to a commit whose pages have been reused. Following it
+/// leads redb astray, which must not end the process.
 #[test]
 fn any_page_may_hold_what_another_one_should() {
     const PAGE: usize = 4096;
@@ -138,8 +138,8 @@ fn any_page_may_hold_what_another_one_should() {
     assert!(tally.sound > 0 && tally.damaged > 0, "{tally:?}");
 }
 
-/// What is too large for the journal is in the database's newest commit alone: should that rot, redb takes the one before
-/// without a word, and the journal is what tells.
+/// Only the database's newest commit holds a write too large for the journal. If it rots, redb silently falls back to
+/// the commit before, and only the journal reveals the loss.
 #[test]
 fn every_sector_may_rot_after_a_flush_that_went_around_the_journal() {
     let tally = rot_everywhere(End::Witnessed, &folder_with(End::Witnessed, Some(20_000)));
@@ -147,8 +147,8 @@ fn every_sector_may_rot_after_a_flush_that_went_around_the_journal() {
     assert_eq!(tally.newest_lost, 0);
 }
 
-/// Mending makes a new database and gives it the old one's name: wherever the power is cut, the next opening knows of the
-/// damage, or finds a log that does.
+/// A repair creates a new database and renames it over the old one. Wherever the power is cut, the next opening finds
+/// the damage, or a log that records it.
 #[test]
 fn the_power_may_be_cut_in_each_step_of_the_mending() {
     let folder = folder(End::Witnessed);
@@ -182,8 +182,8 @@ fn the_power_may_be_cut_in_each_step_of_the_mending() {
     assert!(damaged > 50, "{damaged}");
 }
 
-/// Rot under a running store: what it reads is right or an error, what it writes ends in an error at worst, no panic gets
-/// out, and the next opening finds what is wrong.
+/// Rot under a running store: reads are correct or fail, writes fail at worst, no panic escapes, and the next opening
+/// finds the damage.
 #[test]
 fn every_sector_may_rot_under_a_running_store() {
     let folder = folder(End::Clean);
@@ -212,7 +212,7 @@ fn every_sector_may_rot_under_a_running_store() {
         };
         model.apply(&write);
         store.queue(write);
-        // The journal takes it whatever becomes of the database.
+        // The journal accepts it whatever happened to the database.
         store.flush().unwrap();
         let went_on = store.settle().is_ok() && store.compact_step().is_ok() && store.settle().is_ok();
         errors += u32::from(!went_on);
@@ -228,7 +228,7 @@ fn every_sector_may_rot_under_a_running_store() {
     assert!(errors > 20, "{errors}");
 }
 
-/// A formed store with `count` entries of 3000 bytes after the base 1.1, two a flush, and what it should show.
+/// A formed store with `count` entries of 3000 bytes after the base 1.1, two in each flush, and its expected content.
 fn filled(disk: &SimulatedDisk, count: u64) -> (Store, Vec<Model>) {
     let (mut store, _) = open(disk).unwrap();
     let mut model = Model::default();
@@ -279,9 +279,9 @@ fn a_rotten_entry_is_an_error_that_names_the_range_and_its_neighbours_are_read()
     assert_eq!(Some(read(&store, 2, 5)), model.read(2, 5, usize::MAX));
 }
 
-/// The journal loses the record that put another entry in the place of the last one, and a later one says that this is
-/// committed: what is left must not be taken for it (raft-sim found a node that applied the old entry). `database` rots
-/// too, so that the log is made anew.
+/// The journal loses a record that replaced the last entry, and a later record states that this index is committed. The
+/// old entry must not count as committed (raft-sim found a node that applied it). With `database`, the database rots
+/// too, so that the log is rebuilt.
 fn commit_after_a_lost_replacement(database: bool) {
     let disk = SimulatedDisk::new(1);
     let (mut store, mut model) = formed(&disk);
@@ -301,7 +301,7 @@ fn commit_after_a_lost_replacement(database: bool) {
     let at = places_of(&disk, JOURNAL, &newer)[0];
     assert!(disk.rot(Path::new(JOURNAL), at, 1));
     if database {
-        // Both slots that name a commit: no commit can be read any more.
+        // Damage both commit slots, so that no commit is readable.
         assert!(disk.rot(Path::new(FILE), 64 + 30, 1) && disk.rot(Path::new(FILE), 192 + 30, 1));
     }
     let (store, restored) = open(&disk).unwrap();

@@ -1,5 +1,5 @@
-//! The journal's last records after a power cut: what is torn was never acknowledged and is dropped; what is rotten was, and
-//! the node knows that it is damaged.
+//! The journal's last records after a power cut. A torn record was never acknowledged and is dropped; a rotten one was,
+//! and the node must know that it is damaged.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -14,16 +14,16 @@ use raftkit_log::*;
 
 const SECTOR: usize = 512;
 
-/// A store with some flushes after what is settled, as a power cut leaves it, and where its records start in the journal's
+/// A store with some flushes that are not settled, after a power cut, and the positions of its records in the journal
 /// file.
 struct Life {
     image: DiskImage,
-    /// The start of each flush's record, and what the store showed after it.
+    /// The start of each flush's record, and the expected content after it.
     flushes: Vec<(usize, Model)>,
 }
 
 impl Life {
-    /// Five flushes; the witness speaks of so many of them.
+    /// Makes five flushes, the first `witnessed` of which are covered by the witness.
     fn new(witnessed: usize) -> Self {
         let disk = SimulatedDisk::new(1);
         let (mut store, mut model) = formed(&disk);
@@ -50,7 +50,7 @@ impl Life {
         Self { image: disk.image(), flushes }
     }
 
-    /// The disk with other bytes in a sector of a record.
+    /// A disk with other bytes in one sector of a record.
     fn with(&self, flush: usize, sector: usize, bytes: [u8; SECTOR]) -> SimulatedDisk {
         let disk = SimulatedDisk::from_image(1, &self.image);
         let mut journal = disk.durable(Path::new(JOURNAL)).unwrap();
@@ -68,7 +68,7 @@ fn a_torn_last_record_is_dropped_and_nothing_is_damaged() {
         let disk = life.with(4, sector, [0; SECTOR]);
         let (mut store, _) = open(&disk).unwrap();
         assert!(store.report().damage.is_none(), "{:?}", store.report());
-        // Without its head nothing tells that there was a beginning.
+        // Without the head, nothing shows that a record was begun.
         assert_eq!(store.report().dropped_torn, sector > 0);
         let mut model = life.flushes[3].1.clone();
         model.check(&store);
@@ -94,8 +94,8 @@ fn a_rotten_record_that_another_or_the_witness_speaks_of_is_damage() {
     }
 }
 
-/// The database is gone: all that is left of the hard state is in the last record. How far the log is committed is not: there
-/// is nothing left of it.
+/// The database is gone, so the last record holds all that is left of the hard state. The commit index of the log is
+/// unknown, because nothing is left of the log.
 #[test]
 fn the_newest_record_has_the_hard_state_when_the_database_is_gone() {
     let life = Life::new(2);
@@ -107,7 +107,7 @@ fn the_newest_record_has_the_hard_state_when_the_database_is_gone() {
     assert_eq!(restored.hard_state, HardState { health: Health::Damaged, commit, ..newest });
 }
 
-/// Nothing is settled, so all of the ring is needed; records of one sector each fill it to the last.
+/// Nothing is settled, so the whole ring is needed. Records of one sector each fill it completely.
 #[test]
 fn a_full_ring_overwrites_nothing_that_is_needed() {
     let disk = SimulatedDisk::new(1);

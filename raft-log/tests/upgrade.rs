@@ -1,5 +1,5 @@
-//! A log of format 2 becomes one of the present format in the transaction of its first opening, and keeps its journal:
-//! whatever happens meanwhile, nothing is lost, and its unknown promise is taken to be a long one.
+//! A log of format 2 is upgraded in the transaction of its first opening and keeps its journal. Whatever happens
+//! meanwhile, nothing is lost, and its unknown promise is assumed to be a long one.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -14,7 +14,7 @@ use raftkit_core::*;
 use raftkit_disk::{Disk, SimulatedDisk};
 use raftkit_log::*;
 
-/// What a hard state of a format without promises is taken to have promised.
+/// The promise assumed for a hard state of a format without promises.
 const UNKNOWN: Duration = Duration::from_secs(10);
 const ENDS: [&str; 2] = ["clean", "unclean"];
 
@@ -22,14 +22,14 @@ fn old(end: &str) -> SimulatedDisk {
     disk_of(&golden::text(2, end))
 }
 
-/// What the log shows that a disk holds; it is upgraded by this.
+/// Opens the log on a disk, which upgrades it, and returns what it restored.
 fn shown(disk: &SimulatedDisk) -> Restored {
     let (store, restored) = open(disk).unwrap();
     assert!(store.report().damage.is_none(), "{:?}", store.report());
     restored
 }
 
-/// Lowers the promise, as a node does once that has ended.
+/// Lowers the promise, as a node does once the promise has ended.
 fn lower(store: &mut Store, restored: &Restored) -> HardState {
     let hard_state = HardState { promise: Duration::from_millis(500), ..restored.hard_state };
     store.queue(Write { hard_state: Some(hard_state), ..append(1, vec![]) });
@@ -91,7 +91,7 @@ fn the_power_may_be_cut_in_each_call_of_the_upgrade_and_of_the_flush_after() {
     }
 }
 
-/// Records of both formats stand in one journal when redb falls back to the commit before the upgrade.
+/// The journal holds records of both formats when redb falls back to the commit before the upgrade.
 #[test]
 fn a_journal_goes_on_from_records_of_the_old_format_to_those_of_the_new_one() {
     let disk = old("unclean");

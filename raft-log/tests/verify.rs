@@ -1,4 +1,4 @@
-//! A log is looked at without opening it: what is told is what the next opening finds, and nothing is changed.
+//! Inspecting a log without opening it reports what the next opening finds, and changes nothing.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -14,7 +14,7 @@ use raftkit_core::*;
 use raftkit_disk::{Disk, RealDisk, SimulatedDisk};
 use raftkit_log::*;
 
-/// Looks at the folder, and checks that nothing was changed by it.
+/// Inspects the folder, and checks that this changed nothing.
 fn look(disk: &SimulatedDisk) -> Inspection {
     let (image, mutations) = (disk.image(), disk.mutations());
     let inspection = inspect(Arc::new(disk.clone()), Path::new(DIR)).unwrap();
@@ -26,7 +26,7 @@ fn look(disk: &SimulatedDisk) -> Inspection {
     inspection
 }
 
-/// Looks at the folder, then opens it, and compares the two.
+/// Inspects the folder, then opens it, and compares the two.
 fn look_and_open(disk: &SimulatedDisk, place: &str) -> Verdict {
     let inspection = look(disk);
     let Inspection { opening, contents, unsettled, damages, .. } = &inspection;
@@ -95,7 +95,7 @@ fn a_sound_folder_is_told_to_be_sound_whatever_its_end() {
             model.entries.iter().map(|entry| entry.payload.to_parts().1.len() as u64).sum()
         );
         let found = inspection.unsettled.as_ref().unwrap();
-        // Of eight flushes the last two were not settled, each with an entry of its own kind.
+        // The last two of eight flushes are not settled. Each has one entry, of a kind of its own.
         let wanted = if end == End::Clean { 0 } else { unsettled };
         assert_eq!(found.entries, wanted);
         assert_eq!(found.first, (wanted > 0).then_some(LogIndex(14)));
@@ -160,7 +160,7 @@ fn what_is_told_of_rot_anywhere_is_what_the_opening_finds() {
                     Verdict::Sound => sound += 1,
                     Verdict::Damaged => {
                         damaged += 1;
-                        // What is left is whole; that the node has lost something stays told until it has healed.
+                        // The rest is whole. The log keeps reporting the loss until the node has healed.
                         let after = look_and_open(&disk, "after the opening");
                         assert!(matches!(after, Verdict::Sound | Verdict::Healing), "{after:?}");
                     }
@@ -172,7 +172,7 @@ fn what_is_told_of_rot_anywhere_is_what_the_opening_finds() {
     assert!(sound > 900 && damaged > 40, "{sound} sound, {damaged} damaged");
 }
 
-/// A store with runs of two entries of 3000 bytes, from 2 to 17, all settled, and its disk.
+/// The disk of a store with runs of two entries of 3000 bytes, 2 to 17, all settled.
 fn filled() -> SimulatedDisk {
     let disk = SimulatedDisk::new(1);
     let (mut store, _) = open(&disk).unwrap();
@@ -186,7 +186,7 @@ fn filled() -> SimulatedDisk {
     disk
 }
 
-/// Rots the payload of a command, wherever it stands in the database.
+/// Makes the payload of a command rot wherever the database holds it.
 fn rot_entry(disk: &SimulatedDisk, entry: &Entry) {
     let Payload::Command(payload) = &entry.payload else { panic!("{entry:?} is no command") };
     let image = disk.durable(Path::new(FILE)).unwrap();
@@ -234,7 +234,8 @@ fn damage_of_both_files_is_told() {
     disk.freeze();
     drop(store);
     disk.crash_losing_all_unsynced();
-    // As if nothing had been settled since; a database that must be repaired and cannot be would tell less.
+    // Put back the older database, as if nothing had been settled since. A database that needs a repair and cannot be
+    // repaired would reveal less.
     disk.put(Path::new(FILE), &database);
     rot_entry(&disk, &command(2, 6, 700));
     let image = disk.durable(Path::new(JOURNAL)).unwrap();

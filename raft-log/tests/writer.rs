@@ -1,4 +1,4 @@
-//! The threads around a store: what they report is durable, in order, and they stop at the first error.
+//! A store's threads: what they report is durable and in order, and they stop at the first error.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs, reason = "test")]
 
@@ -83,7 +83,7 @@ fn the_witness_follows_without_being_asked() {
     wait(&reports, 2);
     let head = || disk.durable(std::path::Path::new(JOURNAL)).unwrap()[..8192].to_vec();
     let before = head();
-    // Only a wait for something that comes by itself: it takes 20 ms.
+    // The witness is written by itself after 20 ms.
     while head() == before {
         std::thread::yield_now();
     }
@@ -102,7 +102,7 @@ fn the_first_error_is_reported_and_what_comes_later_is_dropped() {
     writer.write(append(2, vec![command(1, 2, 300)])).unwrap();
     wait(&reports, 2);
     disk.fail_next(Operation::Sync, 0, ErrorKind::Other);
-    // The sync that fails may be that of the witness, or of this.
+    // The failing sync may be the witness's or this write's.
     writer.write(append(3, vec![command(1, 3, 300)])).unwrap();
     let failed = reports.iter().find(|written| matches!(written, Written::Failed(_)));
     assert!(matches!(failed, Some(Written::Failed(StoreError::Disk { .. }))), "{failed:?}");
@@ -133,7 +133,7 @@ fn a_stuck_sync_of_the_database_does_not_stop_the_flushes() {
     while disk.held_syncs() < 2 {
         std::thread::yield_now();
     }
-    // Readers wait for neither.
+    // Readers wait for neither thread.
     let entries = ReadResult::Entries(vec![command(1, 2, 300)]);
     assert_eq!(reader.read(LogIndex(2), LogIndex(9), usize::MAX).unwrap(), entries);
     disk.release_syncs();
@@ -166,7 +166,7 @@ fn an_error_of_the_settling_is_reported_too() {
         Store::open(std::sync::Arc::new(disk.clone()), std::path::Path::new(DIR), options).unwrap();
     let (sender, reports) = channel();
     let writer = Writer::start(store, move |written| drop(sender.send(written))).unwrap();
-    // Only the settling reads. It starts at once when there is much to settle.
+    // Only settling reads. It starts at once when there is much to settle.
     disk.fail_next(Operation::Read, 0, ErrorKind::Other);
     writer.write(append(1, vec![command(1, 1, (9 << 20) / 2)])).unwrap();
     let failed = reports.iter().find_map(|written| match written {
@@ -183,7 +183,7 @@ fn a_panic_on_the_thread_that_flushes_is_reported_as_the_end_and_later_writes_ar
     store.form(ClusterId(1), base(1, 1)).unwrap();
     let (sender, reports) = channel();
     let report = move |written| match written {
-        // On the thread that flushes, as a bug in the flusher would be.
+        // Panic on the flushing thread, like a bug in the flusher.
         Written::Persisted(WriteSeq(seq)) => panic!("write {seq} is one too many"),
         failed @ Written::Failed(_) => drop(sender.send(failed)),
     };

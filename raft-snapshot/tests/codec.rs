@@ -1,4 +1,4 @@
-//! Manifests and messages as bytes: fixed, and safe against any bytes.
+//! The encodings of manifests and messages: pinned, and safe against arbitrary bytes.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -11,7 +11,7 @@ use raftkit_core::{LogId, LogIndex};
 use raftkit_snapshot::{CHUNK_BYTES_MAX, Manifest, ManifestError, MessageError, Refusal, SnapshotMessage};
 use sha2::{Digest, Sha256};
 
-/// The bytes of a manifest, put together here; the checksum is right.
+/// Encodes a manifest by hand, with a correct checksum.
 fn by_hand(length: u64, chunk_bytes: u32, count: u32, chunks: &[[u8; 32]]) -> Vec<u8> {
     let membership = membership().encode();
     let mut bytes = b"RKSM\x01\0\0\0\x02\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0".to_vec();

@@ -1,4 +1,4 @@
-//! Snapshot files: whole or not there, at every crash point and with every failing call.
+//! Snapshot files are complete or not there, with a crash at every point and with every call failing.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -144,7 +144,7 @@ fn crash_at_any_point_of_writing_leaves_a_whole_snapshot_or_none() {
     }
 }
 
-/// Receives what is missing; stops at the first error.
+/// Receives the missing chunks; stops at the first error.
 fn receive(disk: &SimulatedDisk, manifest: &Manifest, bytes: &[u8]) -> Result<usize, std::io::Error> {
     let mut partial = open(disk)?.partial(manifest)?;
     let missing: Vec<u32> = (0..manifest.count()).filter(|chunk| !partial.have().contains(chunk)).collect();
@@ -206,7 +206,7 @@ fn any_call_of_the_disk_may_fail_once() {
         disk.fail_call(call, ErrorKind::Other);
         let done = life(&disk);
         disk.clear_faults();
-        // The same process goes on after the error: what it then says is durable has to be.
+        // The same process continues after the error: what it then reports as durable must be durable.
         let again = life(&disk);
         assert!(done.is_ok() || again.is_ok(), "call {call}: {again:?}");
         disk.freeze();
@@ -244,7 +244,7 @@ fn name_that_a_start_has_seen_is_durable_from_then_on() {
     let mut writer = dir.create(membership()).unwrap();
     writer.write_all(&data(2500, 1)).unwrap();
     writer.finish(id(5)).unwrap_err();
-    // The process ends there, and the next one relies on what it finds.
+    // The process ends here, and the next one relies on what it finds.
     assert_eq!(open(&disk).unwrap().latest().unwrap().unwrap().manifest().id, id(5));
     disk.crash_losing_all_unsynced();
     assert_eq!(open(&disk).unwrap().latest().unwrap().unwrap().manifest().id, id(5));
@@ -286,7 +286,7 @@ fn equal_chunks_of_other_snapshots_need_not_come_again() {
     let disk = SimulatedDisk::new(1);
     let dir = open(&disk).unwrap();
     let bytes = data(6500, 1);
-    // One snapshot is whole here, and of another one some chunks have come; what is behind the chunks is of no use.
+    // One snapshot is complete, and some chunks of another have arrived; anything after these chunks is garbage.
     let whole = write(&dir, id(4), &bytes[..2500]);
     let mut later = bytes.clone();
     later[0] ^= 1;

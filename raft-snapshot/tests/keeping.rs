@@ -1,4 +1,4 @@
-//! What a folder removes, and what it leaves.
+//! Which files a folder of snapshots removes, and which it keeps.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 

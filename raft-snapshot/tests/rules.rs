@@ -26,7 +26,7 @@ fn seconds(count: u64) -> Time {
     Time::default().after(Duration::from_secs(count))
 }
 
-/// A receiver and what it said last.
+/// A receiver and its last outputs.
 struct Bench {
     receiver: Receiver,
     now: Time,
@@ -228,14 +228,15 @@ fn time_outs_follow_the_rate_at_which_chunks_come() {
     bench.tick(3);
     bench.chunk(A, &file, 2);
     assert_eq!(bench.give(ReceiverInput::Stored { chunk: 2 }), [want(A, id(9), 4)]);
-    // The next one takes 3 s, and what took 10 s a moment ago counts half: four times 5 s are no reason to ask again.
+    // The next chunk takes 3 s. The 10 s of the one before still count half, so the wait is four times 5 s: do not ask
+    // again yet.
     bench.tick(3);
     bench.chunk(A, &file, 4);
     assert_eq!(bench.give(ReceiverInput::Stored { chunk: 4 }), [want(A, id(9), 5)]);
     let asked_again = |out: Vec<ReceiverOutput>| out.contains(&want(A, id(9), 5));
     assert!(!asked_again(bench.tick(19)));
     assert!(asked_again(bench.tick(1)));
-    // Good chunks were up to 4 s apart, so 30 s are enough to give up; after one that came 29 s later, 232 are.
+    // Good chunks were up to 4 s apart, so giving up takes 30 s; after one that came 29 s later, it takes 232 s.
     bench.tick(9);
     bench.chunk(A, &file, 5);
     bench.give(ReceiverInput::Stored { chunk: 5 });
@@ -253,13 +254,13 @@ fn sender_that_fell_silent_gives_way_to_an_older_snapshot_of_another_node() {
     bench.tick(9);
     let older = manifest(id(8), 2);
     assert_eq!(bench.offer(B, &older), [refused(B, id(8), Refusal::Busy)]);
-    // A word about another snapshot is none about this one.
+    // A message about another snapshot does not count for this one.
     bench.hear(A, SnapshotMessage::Refused { snapshot: id(7), reason: Refusal::Gone });
     bench.tick(1);
     let taken = bench.offer(B, &older);
     assert_eq!(taken[2..], [ReceiverOutput::Open(older), working(B, id(8))]);
 
-    // One that speaks stays.
+    // A sender that keeps talking is not replaced.
     let mut bench = Bench::new();
     bench.offer(A, file.manifest());
     bench.give(opened(&[]));
@@ -348,7 +349,7 @@ fn failure_of_our_own_is_told_in_every_phase() {
     }
 }
 
-/// A sender that has started, and what it said.
+/// A started sender, and its outputs.
 fn sender(manifest: &Manifest) -> (Sender, Vec<SenderOutput>) {
     let mut sender = Sender::new(B, manifest.clone(), SenderOptions::default());
     let out = give(&mut sender, 0, SenderInput::Start);
@@ -390,7 +391,7 @@ fn sender_offers_reads_what_is_wanted_and_ends() {
     assert_eq!(sender.next_deadline(), None);
 }
 
-/// The offer or chunk has left.
+/// The input that an offer or chunk has left.
 fn left(chunk: Option<u32>) -> SenderInput {
     SenderInput::Left { snapshot: id(9), cargo: chunk.map_or(Cargo::Offer, Cargo::Chunk) }
 }
@@ -452,7 +453,7 @@ fn sender_that_cannot_read_says_so() {
     assert_eq!(give(&mut sender, 0, SenderInput::ReadFailed), expected);
 }
 
-/// The chunks that are read, of what a sender wants done.
+/// The chunks that a sender's outputs ask to read.
 fn reads(out: &[SenderOutput]) -> Vec<u32> {
     let read =
         |it: &SenderOutput| if let SenderOutput::ReadChunk { chunk } = it { Some(*chunk) } else { None };
@@ -479,7 +480,7 @@ fn sender_holds_two_chunks_and_reads_the_next_when_one_has_left() {
     assert_eq!(reads(&give(&mut sender, 0, left(Some(1)))), [2]);
     assert_eq!(reads(&give(&mut sender, 0, left(Some(0)))), [3]);
     hear(&mut sender, 0, want(1));
-    // What it was asked for and has not sent is bounded; the receiver asks again for the rest.
+    // The requests waiting at a sender are bounded; the receiver repeats the others.
     let mut served = 4;
     for chunk in 2.. {
         give(&mut sender, 0, SenderInput::ChunkRead { chunk, bytes: bytes.clone() });

@@ -1,4 +1,4 @@
-//! A sender and a receiver over a network that loses, doubles, reorders and changes messages, in virtual time.
+//! A sender and a receiver over a network that loses, duplicates, reorders and corrupts messages, in virtual time.
 
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, missing_docs, reason = "test")]
 
@@ -17,30 +17,30 @@ use raftkit_snapshot::{
 };
 
 const RECEIVER: NodeId = NodeId(9);
-/// Faults end here, in microseconds; from then on every transfer must come to its end.
+/// Faults end at this time, in microseconds. From then on every transfer must finish.
 const HEAL: u64 = 60_000_000;
 const END: u64 = 600_000_000;
-/// Bytes of a chunk's message before the chunk.
+/// Number of bytes before the chunk in a chunk's message.
 const CHUNK_HEADER: u64 = 22;
 
 #[derive(Debug)]
 enum Event {
     ToReceiver(NodeId, Bytes),
     ToSender(NodeId, Bytes),
-    /// A sender's disk has read a chunk, for the sender's so-manieth transfer.
+    /// A sender's disk has read a chunk, in the transfer with this number.
     Read(NodeId, u64, SenderInput),
-    /// An offer or a chunk is on the link.
+    /// An offer or chunk has left for the link.
     Left(NodeId, LogId, Cargo),
-    /// The receiver's disk or state machine is done, in the receiver's so-manieth life.
+    /// The receiver's disk or state machine is done, in the life with this number.
     Done(u64, ReceiverInput),
     /// A sender tries again.
     Start(NodeId),
-    /// The receiver loses its power.
+    /// The receiver loses power.
     Crash,
     Tick,
 }
 
-/// How bad the world is, in percent.
+/// Probabilities of the faults, in percent.
 #[derive(Clone, Copy, Debug)]
 struct Faults {
     lost: u64,
@@ -49,7 +49,7 @@ struct Faults {
     unreadable: u64,
 }
 
-/// A node that sends.
+/// A sending node.
 struct Source {
     file: SnapshotFile,
     sender: Option<Sender>,
@@ -62,11 +62,11 @@ struct World {
     rng: Rng,
     faults: Faults,
     delay: u64,
-    /// How often the receiver's disk takes longer than any time-out, in percent.
+    /// Probability that the receiver's disk takes longer than any time-out, in percent.
     hangs: u64,
-    /// What the link from each sender carries, in bytes a second; none for as much as it is given.
+    /// Rate of the link from each sender, in bytes per second; `None` for unlimited.
     rate: Option<u64>,
-    /// When the link from each sender has taken all that it was given.
+    /// Time at which the link from each sender has taken everything given to it.
     link_free: BTreeMap<NodeId, u64>,
     queue: BTreeMap<(u64, u64), Event>,
     next: u64,
@@ -77,18 +77,18 @@ struct World {
     dir: SnapshotDir,
     partial: Option<Partial>,
     finished: Option<SnapshotFile>,
-    /// When the receiver's disk and state machine are done with what they have.
+    /// Time at which the receiver's disk and state machine have finished their work.
     busy_until: u64,
     applied: LogIndex,
     data: BTreeMap<LogId, Vec<u8>>,
-    /// What goes by, for tests to look at.
+    /// Observations for the tests.
     chunks_sent: u64,
     failed: u64,
     window: usize,
-    /// Bytes of chunks at a sender that its link has not taken, at most.
+    /// Maximum number of chunk bytes at a sender that its link has not taken yet.
     waiting_max: u64,
     waiting: u64,
-    /// Ticks since time last moved.
+    /// Number of ticks since time last advanced.
     idle: u32,
 }
 
@@ -152,7 +152,7 @@ impl World {
         self.now + 1 + self.rng.below(most)
     }
 
-    /// Sends something of a sender over its link, one thing after the other.
+    /// Sends a sender's message over its link, one at a time.
     fn send_over_link(&mut self, node: NodeId, message: &SnapshotMessage) {
         let bytes = message.encode().len() as u64;
         let takes = self.rate.map_or(0, |rate| bytes * 1_000_000 / rate);
@@ -176,7 +176,7 @@ impl World {
         self.now = now;
     }
 
-    /// Sends a message, or loses, doubles or changes it.
+    /// Delivers a message, or loses, duplicates or corrupts it.
     fn send(&mut self, message: &SnapshotMessage, wrap: impl Fn(Bytes) -> Event) {
         if self.percent(self.faults.lost) {
             return;
@@ -184,7 +184,7 @@ impl World {
         let copies = if self.percent(self.faults.doubled) { 2 } else { 1 };
         for _ in 0..copies {
             let mut bytes = message.encode().to_vec();
-            // The transport checks what it carries: only a chunk's bytes can be wrong, where a sender's disk rots.
+            // The transport detects corruption, so only a chunk can be wrong, when the sender's disk rots.
             if matches!(message, SnapshotMessage::Chunk { .. }) && self.percent(self.faults.changed) {
                 *bytes.last_mut().unwrap() ^= 1;
             }
@@ -246,7 +246,7 @@ impl World {
         }
     }
 
-    /// Does what the receiver asks for; the answer comes later, in order.
+    /// Carries out an output of the receiver; the results follow later, in order.
     fn work(&mut self, output: ReceiverOutput) {
         let answer = match output {
             ReceiverOutput::Open(manifest) => {
@@ -283,7 +283,7 @@ impl World {
                 return;
             }
         };
-        // Longer than any time-out now and then: a slow disk is no reason to fail.
+        // Occasionally longer than any time-out: a slow disk is no reason to fail.
         let took = if self.rng.percent(self.hangs) { 20_000_000 } else { self.rng.below(100_000) };
         self.busy_until = self.busy_until.max(self.now) + 1 + took;
         self.at(self.busy_until, Event::Done(self.life, answer));
@@ -353,7 +353,7 @@ impl World {
         self.window = self.window.max(self.outstanding());
     }
 
-    /// Chunks on their way to the receiver's disk, at most.
+    /// The number of chunks on their way to the receiver's disk.
     fn outstanding(&self) -> usize {
         self.queue
             .values()
@@ -376,9 +376,9 @@ impl World {
                 }
                 _ => {
                     assert!(deadline < u64::MAX, "nobody waits for anything");
-                    // A chunk that comes soon makes those late that were asked for before it.
+                    // A chunk that arrives soon may make older requests overdue.
                     let deadline = deadline.max(self.now);
-                    // A deadline that stays in the past would keep a driver spinning.
+                    // A deadline that stays in the past would make a driver spin.
                     self.idle = if deadline == self.now { self.idle + 1 } else { 0 };
                     assert!(self.idle < 10, "time stands still");
                     self.now = deadline;
@@ -448,7 +448,7 @@ fn sound_network_carries_each_chunk_once() {
     }
 }
 
-/// A world in which nothing is lost, with a link of this rate.
+/// A world without losses, with links of this rate.
 fn slow(seed: u64, length: usize, rate: u64) -> World {
     let mut world = World::new(seed, &[(LogId::new(3, 50), length)]);
     world.faults = Faults { lost: 0, doubled: 0, changed: 0, unreadable: 0 };
@@ -458,7 +458,7 @@ fn slow(seed: u64, length: usize, rate: u64) -> World {
 
 #[test]
 fn slow_link_makes_a_transfer_slow_and_carries_each_chunk_once() {
-    // A chunk takes from 10 ms to 10 s, so the whole transfer from 0.2 to 200 s.
+    // A chunk takes from 10 ms to 10 s, so the whole transfer takes from 0.2 to 200 s.
     for (rate, seconds) in [(100_000, 2), (5_000, 6), (500, 44), (200, 110), (100, 215)] {
         let mut world = slow(1, 20_000, rate);
         world.at(0, Event::Start(NodeId(1)));

@@ -1,18 +1,18 @@
-//! What several test files need.
+//! Helpers for several test files.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use raftkit_disk::{Disk, DiskFile, OpenMode, SimulatedDisk};
 
-/// Makes an empty file whose name is durable.
+/// Creates an empty file with a durable name.
 pub(crate) fn create(disk: &SimulatedDisk, name: &str) -> Arc<dyn DiskFile> {
     let file = disk.open(Path::new(name), OpenMode::New).unwrap();
     disk.sync_dir(Path::new("/")).unwrap();
     file
 }
 
-/// What reads show.
+/// The content that reads show.
 pub(crate) fn content(disk: &SimulatedDisk, name: &str) -> Option<Vec<u8>> {
     let file = disk.open(Path::new(name), OpenMode::Existing).ok()?;
     let mut buffer = vec![0; usize::try_from(file.len().unwrap()).unwrap()];

@@ -1,4 +1,4 @@
-//! A small log in all its parts, and its files, to be spoiled.
+//! A small log with all its parts, and its files, for tests that damage them.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,29 +9,29 @@ use raftkit_log::*;
 
 use super::*;
 
-/// How a store of flushes is left.
+/// How the store was left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Closed as it should be.
+    /// Closed in order.
     Clean,
-    /// The power was cut a while after the last flush.
+    /// The power was cut some time after the last flush, with the witness written.
     Witnessed,
-    /// The power was cut right after the last flush.
+    /// The power was cut right after the last flush, before the witness.
     Unwitnessed,
 }
 
-/// The files of a store, and what it showed after each flush.
+/// The files of a store, and its expected content after each flush.
 pub(crate) struct Folder {
     pub(crate) files: Vec<(&'static str, Vec<u8>)>,
     pub(crate) models: Vec<Model>,
 }
 
-/// A formed store with some flushes of two entries each, settled in part, and compacted.
+/// A formed store with flushes of two entries each, partly settled, and compacted.
 pub(crate) fn folder(end: End) -> Folder {
     folder_with(end, None)
 }
 
-/// As [`folder`], and the last flush holds a command of so many bytes.
+/// As [`folder`], but the last flush holds a command of this many bytes.
 pub(crate) fn folder_with(end: End, last: Option<usize>) -> Folder {
     let disk = SimulatedDisk::new(1);
     let (mut store, _) = open(&disk).unwrap();
@@ -84,7 +84,7 @@ fn cut(disk: &SimulatedDisk, store: Store) {
 }
 
 impl Folder {
-    /// A disk with these files.
+    /// Creates a disk with these files.
     pub(crate) fn put(&self) -> SimulatedDisk {
         let disk = SimulatedDisk::new(1);
         self.files.iter().for_each(|(name, bytes)| disk.put(Path::new(name), bytes));

@@ -1,4 +1,4 @@
-//! Folders of earlier formats, out of their dumps; `tests/golden.rs` tells of these.
+//! Folders of earlier formats, restored from dumps; `tests/golden.rs` describes the dumps.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ pub(crate) fn text(format: u32, end: &str) -> String {
     std::fs::read_to_string(folder.join(format!("format-{format}-{end}.hex"))).unwrap()
 }
 
-/// A disk with the dumped folder.
+/// Creates a disk with the dumped folder.
 pub(crate) fn disk_of(dump: &str) -> SimulatedDisk {
     let number = |text| u64::from_str_radix(text, 16).unwrap();
     let disk = SimulatedDisk::new(1);

@@ -1,4 +1,4 @@
-//! What several tests use: short names, a naive model of a log, and the comparison of a store with it.
+//! Helpers for several tests: short names, a naive model of a log, and the comparison of a store with it.
 
 #![allow(dead_code, clippy::unwrap_used, reason = "each test uses some of it")]
 
@@ -17,7 +17,7 @@ pub(crate) const DIR: &str = "/data/log";
 pub(crate) const FILE: &str = "/data/log/log.redb";
 pub(crate) const JOURNAL: &str = "/data/log/journal";
 
-/// No caches: what is read is what the disk holds. A short journal, so that it goes around often.
+/// No caches, so that reads show what the disk holds; a short journal, so that it wraps often.
 pub(crate) fn options() -> OpenOptions {
     OpenOptions {
         cache_bytes: 0,
@@ -123,7 +123,7 @@ impl Model {
         }
     }
 
-    /// What a read should answer; none beyond the end.
+    /// The expected result of a read; `None` beyond the end.
     pub(crate) fn read(&self, first: u64, last: u64, bytes_max: usize) -> Option<ReadResult> {
         if first <= self.base.id.index.0 {
             return Some(ReadResult::Compacted);
@@ -141,7 +141,7 @@ impl Model {
         (first <= self.last().index.0).then_some(ReadResult::Entries(entries))
     }
 
-    /// Compares everything that a store shows with what it should.
+    /// Compares everything that a store shows with the model.
     pub(crate) fn check(&self, store: &Store) {
         assert_eq!(store.identity().cluster, self.cluster);
         assert_eq!(store.restored(), self.restored());
@@ -167,7 +167,7 @@ impl Model {
         }
     }
 
-    /// True when the store shows this state.
+    /// Returns true if the store shows this state.
     pub(crate) fn is_shown_by(&self, store: &Store) -> bool {
         let (first, last) = (self.base.id.index.next().0, self.last().index.0);
         let read = store.read(LogIndex(first), LogIndex(last), usize::MAX).ok();
@@ -177,8 +177,8 @@ impl Model {
     }
 }
 
-/// Checks that a store that crashed shows what it had acknowledged, and of the writes after that all up to some point:
-/// `states` are those, from what was acknowledged on.
+/// Checks that a store, after a crash, shows everything acknowledged and a prefix of the later writes. `states` are the
+/// states after each of them, beginning with the acknowledged one.
 pub(crate) fn check_one_of(store: &Store, states: &[Model]) -> Model {
     let shown = states.iter().rev().find(|state| state.is_shown_by(store));
     let found = shown.or(states.first()).expect("there is one");
@@ -186,12 +186,12 @@ pub(crate) fn check_one_of(store: &Store, states: &[Model]) -> Model {
     found.clone()
 }
 
-/// Moves all that is flushed into the database.
+/// Settles everything flushed.
 pub(crate) fn settle(store: &mut Store) {
     while store.settle().unwrap() == Settled::More {}
 }
 
-/// A store that was made and formed, and what it should show.
+/// A store just created and formed, and its expected content.
 pub(crate) fn formed(disk: &SimulatedDisk) -> (Store, Model) {
     let (mut store, _) = open(disk).unwrap();
     store.form(ClusterId(1), base(1, 1)).unwrap();
@@ -209,7 +209,7 @@ pub(crate) fn flush_one(store: &mut Store, model: &mut Model, term: u64) {
     store.flush().unwrap();
 }
 
-/// Where on the medium a file holds the payload of a command; it may be there more than once, and is there.
+/// Finds the positions of a command's payload in a file on the medium, of which there must be at least one.
 pub(crate) fn places_of(disk: &SimulatedDisk, file: &str, entry: &Entry) -> Vec<u64> {
     let Payload::Command(payload) = &entry.payload else { panic!("not a command: {entry:?}") };
     let bytes = disk.durable(Path::new(file)).unwrap();
@@ -219,7 +219,7 @@ pub(crate) fn places_of(disk: &SimulatedDisk, file: &str, entry: &Entry) -> Vec<
     places
 }
 
-/// The power is cut, and nothing is lost that was told.
+/// Cuts the power, and checks that nothing acknowledged is lost.
 pub(crate) fn assert_survives(disk: &SimulatedDisk, store: Store, model: &Model) {
     disk.freeze();
     drop(store);
@@ -229,7 +229,7 @@ pub(crate) fn assert_survives(disk: &SimulatedDisk, store: Store, model: &Model)
     model.check(&store);
 }
 
-/// A store's error must be an error of the disk, not a panic that was caught nor a claim of damage.
+/// Checks that a store's error is an error of the disk, not a caught panic or a claim of damage.
 pub(crate) fn assert_honest(error: &(dyn std::error::Error + 'static)) {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,4 +1,4 @@
-//! Random writes, told relative to the log that they meet.
+//! Random writes, relative to the log that they are applied to.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use raftkit_core::*;
 
 use super::{Model, base, command, member};
 
-/// A write, told relative to the log that it meets.
+/// A write, relative to the log that it is applied to.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// Terms and indexes above the last entry at which the log starts anew.
+    /// A reset of the log, to this many terms and indexes above the last entry.
     reset: Option<(u64, u64)>,
-    /// Which part of the log to drop, in 256ths.
+    /// The share of the log to truncate, in 256ths.
     truncate: Option<u8>,
-    /// For each entry: terms above the one before, and what it is.
+    /// For each entry: its term relative to the one before, and its content.
     append: Vec<(u64, Body)>,
     hard_state: Option<(u64, Option<u64>)>,
-    /// Which part of the log to compact, in 256ths.
+    /// The share of the log to compact, in 256ths.
     compact: Option<u8>,
 }
 
@@ -28,7 +28,7 @@ pub(crate) enum Body {
     Membership(u64),
 }
 
-/// Writes of every kind; some are larger than the journal takes.
+/// Writes of every kind, some of them too large for the journal.
 pub(crate) fn plan() -> impl Strategy<Value = Plan> {
     let size = prop_oneof![100 => 0..300_usize, 8 => 5_000..40_000_usize, 1 => 90_000..400_000_usize];
     let body = prop_oneof![

@@ -1,4 +1,4 @@
-//! Helpers that the tests share.
+//! Helpers shared by the tests.
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
@@ -11,7 +11,7 @@ use raftkit_core::{LogId, Member, Membership, NodeId, StoreId};
 use raftkit_disk::SimulatedDisk;
 use raftkit_snapshot::{Manifest, SnapshotDir, SnapshotFile};
 
-/// The chunk size of the tests, in bytes.
+/// The chunk size in the tests, in bytes.
 pub(crate) const CHUNK: u32 = 1000;
 
 /// The folder of snapshots on a simulated disk.
@@ -24,14 +24,14 @@ pub(crate) fn open(disk: &SimulatedDisk) -> std::io::Result<SnapshotDir> {
     Ok(SnapshotDir::new(Arc::new(disk.clone()), folder())?.with_chunk_bytes(CHUNK))
 }
 
-/// A membership of two, one of whom learns.
+/// A membership with one voter and one learner.
 pub(crate) fn membership() -> Membership {
     let member = |store, address: &str| Member::new(StoreId(store), address);
     let members = BTreeMap::from([(NodeId(1), member(7, "a:1")), (NodeId(2), member(8, "b:2"))]);
     Membership::new(members, [NodeId(1)].into()).expect("the voter is a member")
 }
 
-/// Bytes that look random, the same for the same seed.
+/// Bytes that look random, and are the same for the same seed.
 pub(crate) fn data(length: usize, seed: u64) -> Vec<u8> {
     let mut rng = Rng(seed);
     (0..length).map(|_| rng.next().to_le_bytes()[0]).collect()
@@ -49,19 +49,19 @@ pub(crate) fn source(id: LogId, data: &[u8]) -> SnapshotFile {
     write(&open(&SimulatedDisk::new(0)).expect("the disk is sound"), id, data)
 }
 
-/// A manifest in which only the id and the number of chunks matter.
+/// A manifest of which only the id and the number of chunks matter.
 pub(crate) fn manifest(id: LogId, chunks: usize) -> Manifest {
     source(id, &data(chunks * CHUNK as usize, id.index.0)).manifest().clone()
 }
 
-/// All of a snapshot's bytes.
+/// Returns the bytes of a whole snapshot.
 pub(crate) fn content(file: &SnapshotFile) -> Vec<u8> {
     let mut bytes = Vec::new();
     file.reader().read_to_end(&mut bytes).expect("the file is sound");
     bytes
 }
 
-/// A small generator (SplitMix64).
+/// A small random number generator (SplitMix64).
 pub(crate) struct Rng(pub(crate) u64);
 
 impl Rng {
