@@ -1,4 +1,8 @@
 //! The half of a store that owns the journal: it makes many queued writes durable with one sync.
+//!
+//! A flush becomes visible to the settling half only after its record is durable, and is reported after that. If it
+//! were visible earlier, redb could reach a journal position that a power cut then removes from the journal, and the
+//! chain of records would not continue from there.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,4 +1,10 @@
 //! The journal as an opening finds it: which records are whole, which are torn, and which are rotten.
+//!
+//! If the record at the end of the chain fails its checks, it is either torn or rotten. A *torn* record was being
+//! written when the power was cut; it was never acknowledged and is dropped. A *rotten* record was durable once, so the
+//! node may have acknowledged it and must start as damaged. Three things prove that a record was durable: the witness
+//! covers it; a whole record with a higher sequence number exists; or the record after it was begun, which happens only
+//! once the one before is durable.
 
 use std::io;
 
@@ -98,7 +104,10 @@ impl Image {
         found.into_iter().find(|sealed| sealed.mark.seq == mark.seq + 1 && follows(sealed))
     }
 
-    /// Follows the chain of records from `mark` on.
+    /// Follows the chain of records from `mark` on, and determines what is lost after its end.
+    ///
+    /// A witness with the sequence number of the chain's end but another checksum means that database and journal are
+    /// from different histories, as when a backup is restored only in part. The record at the end then counts as lost.
     ///
     /// # Errors
     /// A record's checksum matches, but its content is malformed.
@@ -121,6 +130,7 @@ impl Image {
         Ok(Chain { records, lost, torn: lost.is_none() && self.is_torn(end) })
     }
 
+    /// Returns true if the beginning of the record after `end` is in the ring.
     fn is_torn(&self, end: Mark) -> bool {
         let ring = self.witness.ring;
         let claims = |at: u64| {
@@ -176,8 +186,8 @@ impl Image {
             }
             None => Newest { mark, hard_state, last },
         };
-        // Take the hard state of a record that was only begun: it may hold a vote, and keeping a vote that was never
-        // sent is safe, while forgetting one that was sent is not.
+        // A record of which only the beginning is left may have been durable, so take its hard state: to keep a vote
+        // that was never sent is safe, to forget one that was sent is not.
         Ok(self.begun_behind(newest.mark).map_or(newest, |begun| {
             let at = begun.at.saturating_add(SECTOR as u64);
             let mark = Mark { seq: begun.seq, at, sum: begun.prev };

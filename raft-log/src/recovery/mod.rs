@@ -177,7 +177,8 @@ pub(crate) fn read_journal(disk: &dyn Disk, dir: &Path) -> Result<Option<Journal
         return Ok(None);
     }
     let file = disk.open(&path, OpenMode::Existing).map_err(failed(&path))?;
-    // Drop the cache first: after a failed sync it may show data as clean that the disk never received.
+    // Drop the cache first: after a failed sync it may show data as clean that the disk never received (ATC'20, "Can
+    // applications recover from fsync failures?").
     file.drop_cache().map_err(failed(&path))?;
     let image = Image::read(file.as_ref()).map_err(failed(&path))?;
     Ok(Some((file, image)))
