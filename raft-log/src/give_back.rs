@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   log.redb.new: runs, a step at a time ---> the small tables ---> a second commit ---> closed, synced ---> renamed ---> a third
-//!   log.redb:     settled on meanwhile; what is appended is copied in later steps, a cut gives the copy up
+//!   log.redb:     settling continues; appended entries are copied in later steps, a truncation gives the copy up
 //! ```
 //!
 //! If redb's newest commit is rotten, redb silently falls back to the commit before, which must therefore hold the

@@ -9,7 +9,7 @@ use super::{Operation, SimulatedDisk};
 use crate::image::BLOCK;
 use crate::names::normal;
 
-/// # Faults, planned and by chance
+/// # Planned and random faults
 impl SimulatedDisk {
     /// Makes the `nth` call from now (0: the next one) fail with an error of this kind.
     ///

@@ -9,7 +9,7 @@
 //!   3  truncate from: u64
 //!   4  append: count: u32   first: u64, then of each entry   len: u32   term: u64   kind: u8   payload
 //!   5  compact to: u64
-//!   6  what it did is in redb alone: it was too large for the ring
+//!   6  marks a flush too large for the ring, whose changes are in redb only
 //! zeros up to the sector's end
 //! ```
 //!
