@@ -1,5 +1,5 @@
-//! Deadlines that come again: a driver that gives a tick at `Node::next_deadline` and at no other time. What is armed once and
-//! not again would never be done a second time.
+//! Recurring deadlines, with a driver that gives a tick at `Node::next_deadline` and at no other time. A
+//! deadline that the core arms once and does not renew would never be met a second time.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,7 +26,7 @@ use members::{founding, voters};
 use messages::{append, entry};
 use raftkit_core::*;
 
-/// Lets time go on by `span`, tick by tick; writes are durable at once. Returns all messages.
+/// Advances time by `span`, from deadline to deadline; writes are durable at once. Returns all messages.
 fn run(it: &mut Driven, span: Duration) -> Vec<Message> {
     let end = it.now.after(span);
     let mut said = Vec::new();
@@ -122,7 +122,7 @@ fn a_damaged_node_that_gets_no_answer_asks_again_and_again() {
     assert!(asks >= 8, "asked {asks} times in 1.1 s");
 }
 
-/// Each commit index that no write carried goes to the disk by itself, not the first one only.
+/// Every commit index that no write carried is written on its own, not just the first one.
 #[test]
 fn every_commit_index_reaches_the_disk_without_a_write_to_carry_it() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));
@@ -150,7 +150,7 @@ fn each_transfer_has_an_end() {
             it.give(Input::Tick);
             failed =
                 it.effects.done.contains(&Done { ticket: Ticket(ticket), outcome: Outcome::TransferFailed });
-            // Node 2 keeps it in office.
+            // Node 2's answers satisfy check-quorum.
             let round = it.appends().iter().map(|(_, append)| append.round).max();
             if let Some(round) = round {
                 let term = it.node.term().0;
@@ -161,7 +161,8 @@ fn each_transfer_has_an_end() {
     }
 }
 
-/// The wait for what an earlier life promised ends by itself, with nothing but ticks, and the disk is told.
+/// The wait for promises of an earlier incarnation ends with nothing but ticks, and the lower value is
+/// written.
 #[test]
 fn the_promise_of_an_earlier_life_is_lowered_at_its_end() {
     let promise = Duration::from_secs(3);

@@ -1,5 +1,5 @@
-//! Two nodes fed the same inputs emit the same effects, bit for bit; a clone goes on like its original; and no input,
-//! however wild, makes a node panic or break an invariant.
+//! Two nodes that are fed the same inputs emit the same effects, bit for bit; a clone behaves like its
+//! original; and no input, however wild, makes a node panic or break an invariant.
 
 #![allow(
     clippy::unwrap_used,
@@ -56,7 +56,7 @@ fn health() -> impl Strategy<Value = Health> {
     prop_oneof![9 => Just(Health::Sound), 1 => Just(Health::Damaged)]
 }
 
-/// Any five servers, in any suffrage, joint or not.
+/// A membership of five servers in any suffrage, joint or not.
 fn membership() -> impl Strategy<Value = Membership> {
     let one = (0_u8..5, 0_u8..4, 1_u128..4);
     (proptest::collection::vec(one, 1..5), any::<bool>()).prop_map(|(members, joint)| {
@@ -239,7 +239,7 @@ fn elect(node: &mut Node, now: &mut Time) -> Vec<Message> {
     effects.messages
 }
 
-/// All of it, written out.
+/// All effects as bytes, to be compared.
 fn bytes(effects: &Effects) -> Vec<u8> {
     format!("{effects:?}").into_bytes()
 }

@@ -1,4 +1,4 @@
-//! Quorum arithmetic against a twin that is too dumb to be wrong: it tries every subset of the voters.
+//! Quorum arithmetic against a model that is too simple to be wrong: it tries every subset of the voters.
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "test")]
 
@@ -29,7 +29,7 @@ fn majorities(set: &BTreeSet<u64>) -> Vec<BTreeSet<u64>> {
         .collect()
 }
 
-/// All sets that are a quorum: a majority of each half that there is.
+/// All sets that are a quorum: a majority of each half.
 fn quorums(voters: &BTreeSet<u64>, outgoing: &BTreeSet<u64>) -> Vec<BTreeSet<u64>> {
     let incoming = majorities(voters);
     if outgoing.is_empty() {

@@ -51,7 +51,8 @@ fn what_another_store_says_under_a_known_id_does_not_count() {
     assert_eq!(it.node.commit(), LogIndex(2));
 }
 
-/// The vote is for a node in one data folder: its twin in another one could otherwise lead the same term.
+/// A vote is for a node on one data folder. Otherwise the same node on another folder could lead the same
+/// term.
 #[test]
 fn two_stores_of_one_node_do_not_both_get_the_vote() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));
@@ -178,7 +179,7 @@ fn a_lease_is_counted_from_the_sending_of_its_round() {
     assert_eq!(it.node.lease_until(), Some(beat.after(Duration::from_millis(450))));
 }
 
-/// Thesis, section 6.4: before that it may not know the newest entries that are committed.
+/// Thesis, section 6.4: before its first commit a leader may not know the newest committed entries.
 #[test]
 fn a_leader_has_no_lease_before_the_first_commit_of_its_term() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));

@@ -1,4 +1,4 @@
-//! More single rules by hand-made messages: those that only a mutant had shown to be untested (`mutation/raft-core` in the workspace).
+//! More rules with hand-made messages: those that only a mutant showed to be untested (`mutation/raft-core`).
 
 #![allow(
     clippy::unwrap_used,
@@ -28,7 +28,7 @@ use raftkit_core::*;
 
 const MS: u64 = 1000;
 
-/// Paper, section 5.1: what is said in an earlier term counts for nothing in this one.
+/// Paper, section 5.1: messages of an earlier term do not count in the current one.
 #[test]
 fn a_vote_given_in_an_earlier_term_does_not_count() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));
@@ -63,7 +63,8 @@ fn the_answer_to_an_earlier_pre_vote_does_not_count() {
     }
 }
 
-/// Paper, Figure 2: a follower that grants a vote gives the candidate its time before it campaigns itself.
+/// Paper, Figure 2: a follower that grants a vote restarts its election timer, to give the candidate a chance
+/// to win.
 #[test]
 fn granting_a_vote_puts_off_the_own_campaign() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));
@@ -73,7 +74,8 @@ fn granting_a_vote_puts_off_the_own_campaign() {
     assert!(it.node.next_deadline() >= it.now.after(Duration::from_millis(500)));
 }
 
-/// It may have been promoted by an entry that it lacks, and its vote may be needed to elect who has it.
+/// A learner may have been promoted by an entry that it lacks, and its vote may be needed to elect a node
+/// that has it.
 #[test]
 fn a_learner_that_is_asked_for_its_vote_gives_it() {
     let only = [NodeId(2), NodeId(3)].into_iter().collect();
@@ -84,7 +86,7 @@ fn a_learner_that_is_asked_for_its_vote_gives_it() {
     assert_eq!(it.votes_when_durable(), [Vote::Granted]);
 }
 
-/// Thesis, section 3.8: a node votes once a term, whatever restarts lie between.
+/// Thesis, section 3.8: a node votes once in a term, across any number of restarts.
 #[test]
 fn a_vote_is_remembered_over_a_restart() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));
@@ -118,7 +120,7 @@ fn an_acknowledgement_of_an_earlier_term_does_not_count() {
     assert_eq!(it.node.commit(), LogIndex(3));
 }
 
-/// A crash between the two would leave a log that no leader ever sent.
+/// A crash between truncation and append would leave a log that no leader ever sent.
 #[test]
 fn a_tail_is_cut_and_rewritten_in_one_write() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));
@@ -153,7 +155,8 @@ fn a_leader_whose_log_is_wholly_compacted_sends_a_snapshot() {
     assert_eq!((to, at_least), (NodeId(3), LogIndex(2)));
 }
 
-/// hashicorp/raft#212: a log that is cut under a snapshot on its way makes the peer need another one, and so on.
+/// hashicorp/raft#212: if the log after a snapshot in transfer is compacted, the peer needs another snapshot,
+/// and so on.
 #[test]
 fn the_log_behind_a_snapshot_on_its_way_is_wanted_until_that_ends() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));
@@ -197,7 +200,8 @@ fn the_term_of_a_snapshot_does_not_take_the_own_term_back() {
     assert_eq!((it.node.term(), it.node.commit()), (Term(9), LogIndex(40)));
 }
 
-/// It may have lost what it acknowledged, so its log says nothing about the candidate's.
+/// A damaged node may have lost acknowledged entries, so comparing its log with the candidate's proves
+/// nothing.
 #[test]
 fn a_damaged_node_gives_no_vote() {
     let votes = |health| {
@@ -215,7 +219,7 @@ fn a_damaged_node_gives_no_vote() {
     assert_eq!(votes(Health::Sound), [Vote::Granted]);
 }
 
-/// What it takes to leave a joint membership is the leader's business, and no caller's.
+/// Ending joint consensus is the leader's task, which no caller can perform or prevent.
 #[test]
 fn a_change_to_a_joint_membership_is_refused() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));
@@ -245,8 +249,8 @@ fn settings_that_leave_no_time_for_a_round_trip_are_refused() {
     assert_eq!(far.round_trip_max(), Duration::from_millis(500), "half of the election time-out");
 }
 
-/// A removed voter is served until its removal is committed (thesis, section 4.2.3), and the input that commits it says the
-/// last to it: only then may a transport let go of it.
+/// A removed voter is replicated to until its removal is committed (thesis, section 4.2.3). The input that
+/// commits it emits the final message to it, and only then may a transport close its connection.
 #[test]
 fn a_removed_peer_is_a_contact_until_its_removal_is_committed() {
     let contacts = |it: &Driven| it.node.contacts().map(|(id, _)| id.0).collect::<Vec<_>>();
@@ -266,7 +270,7 @@ fn a_removed_peer_is_a_contact_until_its_removal_is_committed() {
     assert_eq!(last[0].1.commit, LogIndex(3));
 }
 
-/// The membership names the data folder that this node lost: it may have voted and acknowledged from there.
+/// The membership names the data folder that this node lost, from which it may have voted and acknowledged.
 #[test]
 fn a_node_does_not_campaign_from_another_data_folder() {
     let campaigns = |store| {
@@ -280,7 +284,7 @@ fn a_node_does_not_campaign_from_another_data_folder() {
     assert_eq!([campaigns(1), campaigns(9)], [true, false]);
 }
 
-/// Its leader may have sent that before it knew the node to be a learner.
+/// The leader may have sent it before it knew that the node is a learner.
 #[test]
 fn a_learner_that_is_told_to_campaign_does_not() {
     let told = |voting: &[u64]| {
@@ -293,7 +297,8 @@ fn a_learner_that_is_told_to_campaign_does_not() {
     assert_eq!([told(&[1, 2, 3]), told(&[2, 3])], [RoleName::Candidate, RoleName::Learner]);
 }
 
-/// Both are in their first life: an answer to what the one asked must not be taken for one to what the other asks.
+/// Both are in their first incarnation. An answer to a request of the old folder must not be taken for one of
+/// the new folder.
 #[test]
 fn a_wiped_node_asks_under_other_names_than_before() {
     let asked = |store| {
@@ -310,7 +315,8 @@ fn a_wiped_node_asks_under_other_names_than_before() {
     assert_ne!(asked(1), asked(9));
 }
 
-/// Its answer to a heartbeat says the same, but may be lost: from its question on it counts for nothing.
+/// Its answer to a heartbeat reports the damage as well, but may be lost. From its read-index request on it
+/// does not count.
 #[test]
 fn a_damaged_peer_that_asks_how_far_to_heal_does_not_count_for_the_answer() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));

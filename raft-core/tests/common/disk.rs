@@ -1,4 +1,4 @@
-//! A disk that forgets: writes are durable only once they were flushed, in order.
+//! A disk that loses unsynced writes: they become durable in order, when they are flushed.
 
 use std::collections::VecDeque;
 
@@ -6,7 +6,7 @@ use raftkit_core::{
     Base, Entry, HardState, Health, LogId, LogIndex, Membership, Payload, Restored, TermRun, Write, WriteSeq,
 };
 
-/// A log as some point of time left it.
+/// The contents of a log at one time.
 #[derive(Clone, Default)]
 pub struct Image {
     pub base: Base,
@@ -33,7 +33,7 @@ impl Image {
         }
     }
 
-    /// True when the entry is here, or compacted away (only what is committed is).
+    /// True when the entry is in the log, or compacted, which only committed entries are.
     pub fn holds(&self, id: LogId) -> bool {
         id.index < self.base.id.index
             || id == self.base.id
@@ -55,7 +55,7 @@ impl Image {
             self.entries.push(entry.clone());
         }
         if let Some(hard) = write.hard_state {
-            // A damaged log learns anew how far it is committed.
+            // A damaged node learns its commit index again.
             let commit_rises = hard.commit >= self.hard.commit || self.hard.health == Health::Damaged;
             assert!(hard.term >= self.hard.term && commit_rises, "hard state goes back");
             self.hard = hard;
@@ -94,7 +94,7 @@ impl Image {
     }
 }
 
-/// What is durable, what the node sees, and the writes in between.
+/// The durable contents, the contents as the node sees them, and the writes in between.
 #[derive(Clone, Default)]
 pub struct Disk {
     pub durable: Image,
@@ -121,7 +121,7 @@ impl Disk {
         self.queue.len()
     }
 
-    /// Makes the first `count` writes durable; the last one's name.
+    /// Makes the first `count` writes durable. Returns the sequence number of the last of them.
     pub fn flush(&mut self, count: usize) -> Option<WriteSeq> {
         let mut last = None;
         for write in self.queue.drain(..count) {
@@ -131,14 +131,15 @@ impl Disk {
         last
     }
 
-    /// Power is lost: the first `kept` writes had reached the disk, the others are gone.
+    /// Loses power: the first `kept` writes have reached the disk, the others are lost.
     pub fn crash(&mut self, kept: usize) {
         self.flush(kept);
         self.queue.clear();
         self.view = self.durable.clone();
     }
 
-    /// Entries above `last` are lost, and it is noticed; `applied` is what the state machine holds, with its membership.
+    /// Loses the entries above `last`, which is detected. `applied` is the last entry that the state machine
+    /// holds, with its membership.
     pub fn damage(&mut self, last: LogIndex, applied: Base) {
         self.durable.hard.health = Health::Damaged;
         self.durable.entries.retain(|entry| entry.id.index <= last);
@@ -149,7 +150,7 @@ impl Disk {
         self.view = self.durable.clone();
     }
 
-    /// What an interrupted install of a snapshot left undone.
+    /// Completes the reset of the log that an interrupted snapshot installation left undone.
     pub fn finish_install(&mut self, base: &Base) {
         if self.durable.base.id.index < base.id.index && !self.durable.holds(base.id) {
             self.durable.base = base.clone();

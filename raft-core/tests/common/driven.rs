@@ -1,4 +1,4 @@
-//! Node 1 alone, driven by hand: one input at a time, and what came of it.
+//! Node 1 alone, driven by hand: one input at a time, and its effects.
 
 use raftkit_core::invariants::{check_delta, check_state};
 use raftkit_core::{
@@ -12,12 +12,12 @@ use crate::messages::{LIFE, message, vote_response};
 pub struct Driven {
     pub node: Node,
     pub now: Time,
-    /// Of the last input alone.
+    /// The effects of the last input only.
     pub effects: Effects,
 }
 
 impl Driven {
-    /// A node whose log is empty behind `base`.
+    /// A node whose log is empty after `base`.
     pub fn new(base: Base) -> Self {
         let last = base.id.index;
         Self::restored(Restored { base, last, ..Restored::default() })
@@ -33,7 +33,7 @@ impl Driven {
         Self::new(founding(membership))
     }
 
-    /// One input; its effects alone are kept.
+    /// Gives one input and keeps only its effects.
     pub fn give(&mut self, input: Input) -> &mut Self {
         self.effects = Effects::default();
         let before = self.node.clone();
@@ -47,7 +47,7 @@ impl Driven {
         self.give(Input::Message(message(from, term, body)))
     }
 
-    /// The last write of the last input is durable.
+    /// Makes the writes up to the last one of the last input durable.
     pub fn persist(&mut self) -> &mut Self {
         let seq = self.effects.writes.last().expect("there is a write").seq;
         self.give(Input::Persisted(seq))
@@ -58,7 +58,7 @@ impl Driven {
         self.give(Input::Propose(vec![Proposal { ticket: Ticket(ticket), command }]))
     }
 
-    /// Time goes on to the node's own deadline.
+    /// Advances the time to the node's deadline.
     pub fn wait(&mut self) -> &mut Self {
         self.now = self.node.next_deadline();
         self.give(Input::Tick)
@@ -68,7 +68,7 @@ impl Driven {
         self.effects.messages.iter().map(|message| message.body.clone()).collect()
     }
 
-    /// What the last input says to an appending leader.
+    /// The outcomes that the last input sent to a leader.
     pub fn outcomes(&self) -> Vec<AppendOutcome> {
         let outcome = |message: &Message| match &message.body {
             Body::AppendEntriesResponse(answer) => Some(answer.outcome),
@@ -77,7 +77,7 @@ impl Driven {
         self.effects.messages.iter().filter_map(outcome).collect()
     }
 
-    /// What the last input says to candidates.
+    /// The votes that the last input sent to candidates.
     pub fn votes(&self) -> Vec<Vote> {
         let vote = |message: &Message| match &message.body {
             Body::RequestVoteResponse(answer) => Some(answer.vote),
@@ -86,7 +86,7 @@ impl Driven {
         self.effects.messages.iter().filter_map(vote).collect()
     }
 
-    /// The same, once the disk has what the last input wrote.
+    /// The votes sent once the writes of the last input are durable.
     pub fn votes_when_durable(&mut self) -> Vec<Vote> {
         let mut said = self.votes();
         if !self.effects.writes.is_empty() {
@@ -95,7 +95,7 @@ impl Driven {
         said
     }
 
-    /// What the last input appends at each peer.
+    /// The appends that the last input sent, with their receivers.
     pub fn appends(&self) -> Vec<(NodeId, AppendEntries)> {
         let append = |message: &Message| match &message.body {
             Body::AppendEntries(append) => Some((message.to, append.clone())),
@@ -104,15 +104,15 @@ impl Driven {
         self.effects.messages.iter().filter_map(append).collect()
     }
 
-    /// What the last input appends at one peer: `prev`, and the indexes of the entries.
+    /// The appends that the last input sent to one peer: `prev`, and the indexes of the entries.
     pub fn appended(&self, to: u64) -> Vec<(LogIndex, Vec<LogIndex>)> {
         let indexes = |append: AppendEntries| append.entries.iter().map(|entry| entry.id.index).collect();
         let to_peer = self.appends().into_iter().filter(|(peer, _)| *peer == NodeId(to));
         to_peer.map(|(_, append)| (append.prev.index, indexes(append))).collect()
     }
 
-    /// Waits for the node's deadline and lets `granting` say that they would vote for it. It is a candidate then; the
-    /// effects are those of its campaign.
+    /// Waits for the node's deadline and answers its pre-votes as `granting`. The node is a candidate
+    /// afterwards, and the effects are those of its campaign.
     pub fn campaign(&mut self, granting: &[u64]) -> RequestId {
         self.wait();
         for id in granting {
@@ -122,7 +122,7 @@ impl Driven {
             let term = self.node.term().0;
             self.hear(*id, term, Body::PreVoteResponse(answer));
             if self.effects.messages.is_empty() {
-                self.effects.messages.push(message(*id, term, Body::PreVote(ask))); // It goes on asking.
+                self.effects.messages.push(message(*id, term, Body::PreVote(ask))); // It keeps asking.
             }
         }
         match self.bodies().first() {
@@ -151,7 +151,7 @@ impl Driven {
     }
 }
 
-/// The name of the write that `effects` hand out last.
+/// The sequence number of the last write in `effects`.
 pub fn last_write(effects: &Effects) -> WriteSeq {
     effects.writes.last().expect("there is a write").seq
 }

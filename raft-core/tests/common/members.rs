@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use raftkit_core::{Base, LogId, Member, Membership, NodeId, StoreId};
 
-/// The one place that knows what a member is made of.
+/// A test member. The only place that depends on the fields of a member.
 pub fn member(id: u64) -> Member {
     Member::new(StoreId(u128::from(id)), "")
 }
@@ -13,12 +13,12 @@ pub fn members(ids: impl IntoIterator<Item = u64>) -> BTreeMap<NodeId, Member> {
     ids.into_iter().map(|id| (NodeId(id), member(id))).collect()
 }
 
-/// All of them vote.
+/// A membership in which all of these vote.
 pub fn voters(ids: &[u64]) -> Membership {
     Membership::founding(members(ids.iter().copied()))
 }
 
-/// A change from `outgoing` to `incoming` that is under way.
+/// The joint membership of a change from `outgoing` to `incoming`.
 pub fn joint(incoming: &[u64], outgoing: &[u64]) -> Membership {
     let set = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<BTreeSet<_>>();
     let all = members(incoming.iter().chain(outgoing).copied());

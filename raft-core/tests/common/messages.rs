@@ -1,4 +1,4 @@
-//! Messages made by hand, all of them to node 1 unless a test changes that.
+//! Hand-made messages, addressed to node 1 unless a test changes that.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use raftkit_core::{
     RequestVoteResponse, StoreId, Term, Vote,
 };
 
-/// The life of node 1, the one under test.
+/// The incarnation of node 1, the node under test.
 pub const LIFE: Incarnation = Incarnation(5);
 
 pub fn message(from: u64, term: u64, body: Body) -> Message {
@@ -23,7 +23,7 @@ pub fn message(from: u64, term: u64, body: Body) -> Message {
     }
 }
 
-/// What stands at `index` in the log of the leader of `term`: a command that names both.
+/// The entry at `index` in the log of the leader of `term`: a command that names both.
 pub fn entry(term: u64, index: u64) -> Entry {
     let command = Bytes::from(format!("{term}.{index}"));
     Entry { id: LogId::new(term, index), payload: Payload::Command(command) }

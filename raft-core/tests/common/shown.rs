@@ -37,7 +37,7 @@ fn vote(vote: Vote) -> &'static str {
     }
 }
 
-/// What follows on whatever a damaged node says.
+/// The suffix of everything that a damaged node sends.
 pub fn damaged(health: Health) -> &'static str {
     match health {
         Health::Sound => "",

@@ -1,33 +1,33 @@
-//! What differs from run to run, and all combinations of it.
+//! The parameters of a run, and all combinations of them.
 
-/// One run.
+/// The parameters of one run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// How fast each node's clock runs, in thousandths of real time; node 1 is the first leader.
+    /// Rate of each node's clock, in thousandths of real time. Node 1 is the first leader.
     pub rates: Vec<u64>,
     pub timeouts: Timeouts,
     pub delays: Delays,
-    /// Questions for a vote wait in the network until who is asked is free to give it.
+    /// True when the network holds vote requests back until their receiver is free to grant them.
     pub holds_questions: bool,
     pub pause: Option<Pause>,
     pub fault: Fault,
-    /// Microseconds after the network began to delay.
+    /// When the fault happens, in microseconds after the network began to delay.
     pub fault_at: u64,
 }
 
 /// `leader_timeout` of the nodes, in milliseconds. Node 3 always has 500.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Node 1's, the first leader's.
+    /// The time-out of node 1, the first leader.
     pub leader: u64,
-    /// Node 2's.
+    /// The time-out of node 2.
     pub voter: u64,
-    /// What a node that is started again has from then on; what it had if there is none.
+    /// The time-out of a node after a restart; none leaves it as it was.
     pub restarted: Option<u64>,
 }
 
 impl Timeouts {
-    /// The same for all, for good.
+    /// The same time-out for all nodes, without changes.
     pub const USUAL: Self = Self { leader: 500, voter: 500, restarted: None };
 
     fn longest(self) -> u64 {
@@ -35,21 +35,21 @@ impl Timeouts {
     }
 }
 
-/// Microseconds that messages take.
+/// Delays of messages, in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Delays {
     pub to_leader: u64,
     pub to_others: u64,
 }
 
-/// A driver stops for a while.
+/// A pause of a driver.
 #[derive(Clone, Copy, Debug)]
 pub struct Pause {
     pub of: u64,
     pub at: PauseAt,
-    /// Microseconds.
+    /// Length of the pause, in microseconds.
     pub length: u64,
-    /// It begins with the first input from so many microseconds before the fault on.
+    /// The pause begins with the first input at most this many microseconds before the fault.
     pub lead: u64,
 }
 
@@ -63,23 +63,24 @@ pub enum PauseAt {
     ClockFirst,
 }
 
-/// What ends the first leadership, or may.
+/// The fault that ends, or may end, the first leadership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nobody hears the leader any more.
+    /// No node hears the leader any more.
     CutLeader,
-    /// Node 3 has not heard it for long and campaigns; now node 2 does not hear it either.
+    /// Node 3 has not heard the leader for long and campaigns; now node 2 does not hear it either.
     CutLast,
-    /// The same, and node 2 is started again after so many microseconds.
+    /// As `CutLast`, and node 2 restarts after this many microseconds.
     RestartVoter { down: u64 },
-    /// The leader is started again after so many microseconds.
+    /// The leader restarts after this many microseconds.
     RestartLeader { down: u64 },
-    /// Node 2 is to lead. What tells it so arrives so many microseconds late; nothing reaches a deaf leader any more.
+    /// A transfer to node 2. `TimeoutNow` arrives this many microseconds late; a deaf leader receives nothing
+    /// any more.
     Transfer { late: u64, is_deaf: bool },
 }
 
 impl Fault {
-    /// Node 3 does not hear the leader, from the beginning.
+    /// True when node 3 does not hear the leader from the beginning.
     pub fn is_lonely(self) -> bool {
         match self {
             Self::CutLast | Self::RestartVoter { .. } => true,
@@ -87,7 +88,7 @@ impl Fault {
         }
     }
 
-    /// For how many microseconds to look on.
+    /// Length of the run, in microseconds.
     pub fn span(self, timeouts: Timeouts) -> u64 {
         let longest = timeouts.longest() * MS;
         match self {
@@ -100,7 +101,7 @@ impl Fault {
 
 const MS: u64 = 1000;
 
-/// Each node's clock is slow or fast.
+/// All combinations of slow and fast clocks.
 pub fn rates(nodes: u32, slow: u64, fast: u64) -> Vec<Vec<u64>> {
     let rate = |is_fast: bool| if is_fast { fast } else { slow };
     (0..1_u32 << nodes).map(|bits| (0..nodes).map(|node| rate(bits >> node & 1 == 1)).collect()).collect()
@@ -124,11 +125,10 @@ pub fn plans(rates: &[Vec<u64>]) -> Vec<Plan> {
     plans
 }
 
-/// The same grid where nodes have settings of their own, or are started again with others: as in a rolling restart that
-/// changes them.
+/// The same grid with different settings for each node, or changed by restarts as in a rolling restart.
 pub fn plans_with_changed_settings(rates: &[Vec<u64>]) -> Vec<Plan> {
     let changes = [
-        // Lowered: what was promised before is longer than what is now.
+        // Lowered: earlier promises are longer than new ones.
         (500, 500, Some(100)),
         (500, 500, Some(250)),
         (2_000, 2_000, Some(250)),
@@ -138,8 +138,8 @@ pub fn plans_with_changed_settings(rates: &[Vec<u64>]) -> Vec<Plan> {
         // Raised.
         (500, 500, Some(2_000)),
         (2_000, 500, Some(2_000)),
-        // Each its own, and nobody is started again. A leader that hears nobody goes on for one and a half time-outs: a
-        // promise of about that length must not make its lease longer than its own time-out.
+        // Different settings without restarts. A leader that hears nobody keeps leading for one and a half
+        // time-outs: a promise of about that length must not make its lease longer than its own time-out.
         (500, 740, None),
         (500, 2_000, None),
         (2_000, 500, None),
@@ -169,7 +169,7 @@ fn pauses() -> Vec<Option<Pause>> {
     pauses
 }
 
-/// What happens, when, and whether questions are held back.
+/// The faults, their times, and whether vote requests are held back.
 fn faults(nodes: usize) -> Vec<(Fault, u64, bool)> {
     let all = [
         Fault::CutLeader,

@@ -1,4 +1,4 @@
-//! A node, its disk, and its clock, which nobody else sees.
+//! A node, its disk, and its clock.
 
 use raftkit_core::{Base, Config, Incarnation, LogIndex, Node, NodeId, StoreId, Time};
 
@@ -19,10 +19,10 @@ pub struct Host {
     pub origin: u64,
     pub pause: Option<Pause>,
     pub busy_until: u64,
-    /// What the clock showed before the inputs were taken that are handled at `busy_until`.
+    /// The clock reading from before the inputs that are handled at `busy_until` were taken.
     pub read_early: Option<Time>,
     pub armed: Time,
-    /// It grants no vote before that, on its own clock.
+    /// End of the node's promise, on its own clock.
     pub free_at: Time,
 }
 
@@ -47,8 +47,8 @@ impl Host {
         host
     }
 
-    /// From its next start on it has this leader time-out, in milliseconds. Clocks drift apart by the clock error of each
-    /// node over its own time-out, exactly.
+    /// Sets the leader time-out for the next start, in milliseconds. Clocks drift apart by exactly the clock
+    /// error of each node over its own time-out.
     pub fn set_timeout(&mut self, timeout: u64) {
         let timeout = Duration::from_millis(timeout);
         self.config.leader_timeout = timeout;
@@ -57,7 +57,7 @@ impl Host {
         self.config.clock_error = timeout / 10;
     }
 
-    /// The machine was off until now, in real time: its clock starts at 0.
+    /// Starts the machine at `now`, in real time; its clock starts at 0.
     pub fn start(&mut self, now: u64) {
         self.config.incarnation.0 += 1;
         (self.origin, self.busy_until, self.read_early) = (now, now, None);

@@ -1,18 +1,20 @@
-//! Leases under clocks that drift as far apart as is allowed: thousands of small runs, none of them by chance.
+//! Leases under clocks that drift as far apart as allowed: thousands of small runs, none of them random.
 //!
 //! # The bound
 //!
-//! A follower promises to vote for nobody for `leader_timeout` (500 ms) of its own clock from when it heard a round. The
-//! leader's lease ends `leader_timeout - clock_error` (450 ms) of its own clock after it sent that round, which was
-//! before. So the lease has ended before the promise has, as long as the slower clock measures at least 450 ms while
-//! the faster one measures 500: rates of 9 to 10. Where the round arrives at once and a candidate asks for the vote at
-//! the very moment when it is free, the two meet: `the_bound_is_reached` sees it.
+//! A follower promises to grant no vote for `leader_timeout` (500 ms) of its own clock after it received a
+//! round. The leader's lease ends `leader_timeout - clock_error` (450 ms) of its own clock after it sent that
+//! round, which was earlier. So the lease ends before the promise as long as the slower clock measures at
+//! least 450 ms while the faster one measures 500 ms: rates of 9 to 10. If the round arrives at once and a
+//! candidate asks for the vote at the very moment when the voter is free, lease and promise end together:
+//! `the_bound_is_reached` checks that this happens.
 //!
-//! # What differs from run to run
+//! # Parameters
 //!
-//! Each node's settings, also from start to start; each node's clock (slow or fast), how long messages to the leader and to the others take, which driver pauses before
-//! or after it reads its clock and for how long, what happens to the leadership (`grid::Fault`), and when. In half
-//! of them the network holds questions for votes back until the very moment when who is asked is free to vote, or starts.
+//! Each node's settings, which may change at a restart; each node's clock (slow or fast); the delays of
+//! messages to the leader and to the others; which driver pauses before or after it reads its clock, and for
+//! how long; the fault (`grid::Fault`) and its time. In half of the runs the network holds vote requests back
+//! until the very moment when their receiver is free to grant them, or starts.
 
 #![allow(
     clippy::unwrap_used,
@@ -35,11 +37,12 @@ mod world;
 use grid::{Fault, Pause, PauseAt, Plan, plans, plans_with_changed_settings, rates};
 use world::{Seen, run};
 
-/// While the fast clock measures one leader time-out, the slow one measures that less `clock_error`, exactly.
+/// Rate of the slow clock, in thousandths: while the fast clock measures one leader time-out, the slow one
+/// measures exactly that less `clock_error`.
 const SLOW: u64 = 900;
 const FAST: u64 = 1000;
 
-/// Runs all; says what came of those that are broken.
+/// Runs all plans. Returns the results, and descriptions of the runs that failed.
 fn run_all(plans: &[Plan]) -> (Vec<Seen>, Vec<String>) {
     let seen: Vec<Seen> = plans.iter().map(run).collect();
     let broken = plans.iter().zip(&seen).filter(|(_, seen)| seen.violation.is_some());
@@ -47,7 +50,8 @@ fn run_all(plans: &[Plan]) -> (Vec<Seen>, Vec<String>) {
     (seen, broken)
 }
 
-/// Nothing is broken, and the runs show what they are for: of these many at least one has a later leader.
+/// Checks that no run fails, and that the runs are meaningful: at least one of each `replaced_of` has a later
+/// leader.
 fn check_all(plans: &[Plan], replaced_of: usize) {
     let (seen, broken) = run_all(plans);
     assert!(broken.is_empty(), "{} of {}, the first: {}", broken.len(), plans.len(), broken[0]);
@@ -68,14 +72,14 @@ fn no_lease_of_three_nodes_outlives_its_leadership() {
     check_all(&plans(&rates(3, SLOW, FAST)), 3);
 }
 
-/// Also while settings are changed node by node: a restart remembers what it promised, and a leader relies on no more of a
-/// promise than its own clock error covers.
+/// The same while settings are changed node by node: a restart honours earlier promises, and a leader relies
+/// on no more of a promise than its own clock error covers.
 #[test]
 fn no_lease_outlives_its_leadership_while_time_outs_are_changed() {
     check_all(&plans_with_changed_settings(&rates(3, SLOW, FAST)), 4);
 }
 
-/// The grid touches the bound: some promise ends in the very microsecond in which the lease does.
+/// The grid reaches the bound: some promise ends in the same microsecond as the lease.
 #[test]
 fn the_bound_is_reached() {
     let (seen, _) = run_all(&plans(&[vec![SLOW, FAST, FAST]]));

@@ -1,6 +1,6 @@
-//! One small run: nodes with clocks of their own rate, a network with delays, and drivers that pause.
+//! One small run: nodes with clocks of different rates, a network with delays, and drivers that pause.
 //!
-//! Real time is in microseconds, and nobody sees it. Disks are instant.
+//! Real time is in microseconds, and no node sees it. Disks are instant.
 
 use std::collections::BTreeMap;
 
@@ -18,39 +18,39 @@ const SECOND: u64 = 1_000_000;
 const FIRST: u64 = 1;
 const FIRST_TERM: Term = Term(2);
 
-/// A lease and a later leader at the same time.
+/// A violation: a valid lease while another node leads a later term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// When, in real time.
     pub at: u64,
-    /// Whose lease is valid on its own clock.
+    /// The node whose lease is valid on its own clock.
     pub holder: u64,
-    /// Who leads a later term.
+    /// The leader of the later term.
     pub leader: u64,
 }
 
-/// What a run showed.
+/// The result of a run.
 #[derive(Debug, Default)]
 pub struct Seen {
     pub violation: Option<Violation>,
-    /// When a later leader was first seen beside one whose lease had ended, it had ended so many microseconds before,
-    /// on its own clock.
+    /// Time between the end of the first leader's lease and the first sight of a later leader, in
+    /// microseconds of the first leader's clock.
     pub margin: Option<u64>,
-    /// A later term had a leader.
+    /// True when a later term had a leader.
     pub is_replaced: bool,
-    /// The first leader had a lease when the fault came.
+    /// True when the first leader had a lease at the time of the fault.
     pub had_lease: bool,
 }
 
 #[derive(Clone)]
 enum Event {
-    /// An input is there to be taken.
+    /// An input arrives at a driver.
     Arrives(u64, Input),
-    /// An input that was taken is given to the core, with what the clock showed when it was read.
+    /// An input is given to the core, with the time read from the clock.
     Given(u64, Incarnation, Time, Input),
     Fault,
     Starts(u64),
-    /// What this node promised ends, if it did not renew it.
+    /// This node's promise ends, unless it was renewed.
     Free(u64),
 }
 
@@ -63,9 +63,9 @@ pub struct World {
     last_event: u64,
     now: u64,
     fault_at: u64,
-    /// The fault has come.
+    /// True once the fault has happened.
     is_faulty: bool,
-    /// The newest question for a vote that is held back, by who asked whom.
+    /// The newest vote request held back, by sender and receiver.
     held: BTreeMap<(u64, u64), Message>,
     seen: Seen,
 }
@@ -103,7 +103,7 @@ impl World {
             hosts: ids.iter().zip(&plan.rates).map(host).collect(),
             events: BTreeMap::new(),
             last_event: 0,
-            now: 3 * SECOND, // Nobody is bound by what it may have promised before it started.
+            now: 3 * SECOND, // Promises from before the start have ended.
             fault_at: u64::MAX,
             is_faulty: false,
             held: BTreeMap::new(),
@@ -152,7 +152,7 @@ impl World {
         }
     }
 
-    /// Questions that were held back arrive.
+    /// Delivers the vote requests that were held back.
     fn ask(&mut self, id: u64) {
         for (_, question) in self.held.extract_if(.., |(_, to), _| *to == id).collect::<Vec<_>>() {
             self.arrive(id, Input::Message(question));
@@ -181,7 +181,7 @@ impl World {
         self.schedule(until, Event::Given(id, life, clock, input));
     }
 
-    /// Gives an input to the core, and does what comes of it; the disk and the state machine answer at once.
+    /// Gives an input to the core and carries out its effects; disk and state machine answer at once.
     fn give(&mut self, id: u64, clock: Time, input: Input) {
         let host = self.hosts.get_mut(&id).expect("it is one of them");
         let Some(node) = &mut host.node else { return };
@@ -267,7 +267,7 @@ impl World {
         self.arm(id);
     }
 
-    /// Wakes a node at its deadline, and lets it be asked for its vote the moment that its promise ends.
+    /// Schedules a node's deadline, and the moment when its promise ends.
     fn arm(&mut self, id: u64) {
         let host = self.hosts.get_mut(&id).expect("it is one of them");
         let Some(node) = &host.node else { return };
@@ -287,7 +287,7 @@ impl World {
         }
     }
 
-    /// Nothing more can be seen: the first leader knows that it leads no more.
+    /// True when nothing more can happen: the first leader knows that it no longer leads.
     fn is_settled(&self) -> bool {
         let leads = self.node(FIRST).is_some_and(|node| node.term() == FIRST_TERM && node.is_leader());
         self.seen.violation.is_some() || (self.seen.is_replaced && !leads)
@@ -297,7 +297,7 @@ impl World {
         self.hosts[&id].node.as_ref()
     }
 
-    /// What the driver of `id` knows of its lease.
+    /// The lease as known to the driver of `id`.
     fn lease(&self, id: u64) -> Option<Time> {
         self.node(id).and_then(Node::lease_until)
     }
@@ -306,7 +306,7 @@ impl World {
         self.lease(id).is_some_and(|until| self.hosts[&id].local(self.now) < until)
     }
 
-    /// While a lease is valid on its holder's clock, no other node leads a later term.
+    /// Checks that no other node leads a later term while a lease is valid on its holder's clock.
     fn check(&mut self) {
         let led = |id: &u64| self.node(*id).filter(|node| node.is_leader()).map(Node::term);
         let leaders: Vec<(u64, Term)> =

@@ -1,4 +1,4 @@
-//! What callers ask of a node, and a driver's snapshots.
+//! Requests to a node, and a driver's snapshots.
 
 use std::collections::BTreeSet;
 
@@ -55,8 +55,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// The membership in force at a node, changed as the words say. A list that is not given stays as it is, less those
-    /// that another list names. Machines that are named for the first time are there from now on.
+    /// The membership in force at a node, changed as the words say. Lists that are not given stay as they
+    /// are, less the nodes that another list names. Machines named for the first time exist from then on.
     fn target(&mut self, id: NodeId, words: &Words<'_>) -> Result<Membership, String> {
         let current = self.hosts[&id].node.as_ref().ok_or("it is down")?.membership().clone();
         let priorities = words.numbers("priorities")?;
@@ -101,7 +101,7 @@ impl Cluster {
         ticket
     }
 
-    /// The transfer of a snapshot ends: of what its sender has applied, or as of an earlier index.
+    /// Completes a snapshot transfer: of what its sender has applied, or as of an earlier index.
     pub fn snapshot(&mut self, from: NodeId, to: NodeId, at: Option<LogIndex>) {
         let host = &self.hosts[&from];
         let (sender, at) = (host.node.as_ref().unwrap(), at.unwrap_or(host.applied));

@@ -1,4 +1,4 @@
-//! A cluster driven by hand: its hosts, how they are founded, and what happens to them.
+//! A cluster driven by hand: its hosts, how it is founded, and what happens to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,16 +13,16 @@ use raftkit_core::{
 use crate::disk::Disk;
 use crate::members::member;
 
-/// A machine: a node while it runs, its disk, and what its driver has yet to answer.
+/// A machine: its node while it runs, its disk, and what its driver has not answered yet.
 pub struct Host {
     pub config: Config,
     pub node: Option<Node>,
     pub disk: Disk,
     pub applied: LogIndex,
     pub inputs: Vec<Input>,
-    /// The log can be written and not be read back.
+    /// True when the log can be written but not read.
     pub rotten: bool,
-    /// How fast its clock goes, in percent.
+    /// Rate of its clock, in percent of real time.
     pub clock: u64,
 }
 
@@ -32,18 +32,18 @@ impl Host {
         Self { config, node: None, disk, applied, inputs: Vec::new(), rotten: false, clock }
     }
 
-    /// What its own clock shows.
+    /// The time on its own clock.
     pub fn clock(&self, now: Time) -> Time {
         Time(now.0 * self.clock / 100)
     }
 
-    /// When its node wants to act, on the clock of the story.
+    /// Its node's deadline, on the scenario's clock.
     pub fn deadline(&self) -> Option<Time> {
         self.node.as_ref().map(|node| Time(node.next_deadline().0.saturating_mul(100).div_ceil(self.clock)))
     }
 }
 
-/// What a cluster is founded with.
+/// The parameters of a new cluster.
 pub struct Founding {
     pub count: u64,
     pub learners: BTreeSet<NodeId>,
@@ -58,10 +58,10 @@ pub struct Cluster {
     pub hosts: BTreeMap<NodeId, Host>,
     pub wire: Vec<Message>,
     pub told: Vec<String>,
-    /// Messages sent since they were last counted, by sender and kind.
+    /// Number of messages sent since the last count, by sender and kind.
     pub sent: BTreeMap<NodeId, BTreeMap<&'static str, usize>>,
     pub now: Time,
-    /// Nothing goes from the first to the second.
+    /// Links on which no message gets from the first node to the second.
     pub cut: BTreeSet<(NodeId, NodeId)>,
     pub tickets: BTreeMap<Ticket, String>,
 }
@@ -94,7 +94,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// A machine with an empty data folder, which belongs to no cluster yet, is there and runs.
+    /// Adds and starts a machine with an empty data folder, which belongs to no cluster yet.
     pub fn add_host(&mut self, id: NodeId) {
         let template = self.hosts.values().next().unwrap().config.clone();
         let (store, incarnation) = (member(id.0).store, Incarnation(0));
@@ -132,7 +132,7 @@ impl Cluster {
         host.node = Some(node);
     }
 
-    /// From its next start on the node has this leader time-out, and what depends on it.
+    /// Sets the leader time-out, and the settings derived from it, for the node's next start.
     pub fn set_timeout(&mut self, id: NodeId, timeout: Duration) {
         let config = &mut self.hosts.get_mut(&id).unwrap().config;
         config.leader_timeout = timeout;
@@ -149,7 +149,7 @@ impl Cluster {
         host.applied = host.disk.durable.hard.commit.min(host.applied).max(host.disk.durable.base.id.index);
     }
 
-    /// The node crashes, and at its start its disk has lost the log from an index on. Whether it knows is its health.
+    /// Crashes the node and drops its log from an index on. `health` says whether it detects the loss.
     pub fn lose(&mut self, id: NodeId, from: LogIndex, health: Health) {
         self.crash(id);
         let host = self.hosts.get_mut(&id).unwrap();
@@ -162,7 +162,7 @@ impl Cluster {
         self.restart(id);
     }
 
-    /// The machine gets an empty data folder, which has a name of its own.
+    /// Gives the machine an empty data folder with a new store id.
     pub fn wipe(&mut self, id: NodeId) {
         self.crash(id);
         let host = self.hosts.get_mut(&id).unwrap();
@@ -175,7 +175,7 @@ impl Cluster {
         self.restart(id);
     }
 
-    /// From here on the log cannot be read back.
+    /// Makes the log unreadable from now on.
     pub fn rot(&mut self, id: NodeId) {
         self.hosts.get_mut(&id).unwrap().rotten = true;
     }

@@ -6,7 +6,7 @@ use crate::cluster::{Cluster, Founding};
 use crate::drive::Limits;
 use crate::words::{Words, bytes, node, number, span};
 
-/// Runs one command; what came of it is in `cluster.told`.
+/// Runs one command. Its output is in `cluster.told`.
 pub fn run(cluster: &mut Cluster, line: &str) -> Result<(), String> {
     let words = Words::of(line);
     let first = *words.plain.first().ok_or("no command")?;
@@ -21,7 +21,7 @@ pub fn run(cluster: &mut Cluster, line: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// How a cluster comes to be.
+/// Commands that create a cluster.
 fn found(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool, String> {
     match first {
         "cluster" => {
@@ -68,7 +68,7 @@ fn founding(words: &Words<'_>) -> Result<Founding, String> {
     })
 }
 
-/// Time, messages, disks and drivers.
+/// Commands about time, messages, disks and drivers.
 fn happen(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool, String> {
     let limits = Limits { drop: words.set("drop")?, stuck: words.set("stuck")? };
     match first {
@@ -88,7 +88,7 @@ fn happen(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool,
     Ok(true)
 }
 
-/// What callers and drivers ask of a node.
+/// Commands that make requests to a node.
 fn ask(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool, String> {
     match first {
         "propose" => cluster.propose(words.node()?, &words.plain[2..]),
@@ -113,7 +113,7 @@ fn ask(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool, St
     Ok(true)
 }
 
-/// What goes wrong, and is mended.
+/// Commands that inject and repair faults.
 fn break_down(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool, String> {
     match first {
         "crash" => cluster.crash(words.node()?),

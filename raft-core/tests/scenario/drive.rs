@@ -1,4 +1,4 @@
-//! What moves: time, messages, disks and drivers.
+//! Progress: time, messages, disks and drivers.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,17 +7,17 @@ use raftkit_core::{Input, NodeId, RoleName, Time};
 
 use crate::cluster::{Cluster, Host};
 
-/// What a command keeps from moving.
+/// The limits that a command sets.
 #[derive(Default)]
 pub struct Limits {
-    /// Messages to and from these are lost.
+    /// Nodes whose messages, in both directions, are lost.
     pub drop: BTreeSet<NodeId>,
-    /// The disks of these are stuck.
+    /// Nodes whose disks are stuck.
     pub stuck: BTreeSet<NodeId>,
 }
 
 impl Cluster {
-    /// Waits for the node's own deadline, lets it campaign, and everything come of it.
+    /// Waits for the node's deadline, lets it campaign, and processes everything that follows.
     pub fn elect(&mut self, id: NodeId, limits: &Limits) {
         self.campaign(id);
         self.settle(limits);
@@ -29,14 +29,14 @@ impl Cluster {
         let late = deadline < self.now;
         self.now = self.now.max(deadline);
         self.input(id, Input::Tick);
-        // A node that is called too late takes it that it stood still, and waits once more.
+        // A node that is called too late concludes that it stood still, and waits once more.
         if late && follows(&self.hosts[&id]) {
             self.now = self.now.max(self.hosts[&id].deadline().expect("it runs"));
             self.input(id, Input::Tick);
         }
     }
 
-    /// Delivers what is on the wire now, not what is sent in answer.
+    /// Delivers the messages on the wire now, but not the answers to them.
     pub fn deliver(&mut self, limits: &Limits) {
         for message in std::mem::take(&mut self.wire) {
             let (from, to) = (message.from, message.to);
@@ -53,13 +53,13 @@ impl Cluster {
         self.wire.retain(|message| !(all || to.contains(&message.to) || from.contains(&message.from)));
     }
 
-    /// Everything on the wire is there twice.
+    /// Duplicates every message on the wire.
     pub fn repeat_wire(&mut self) {
         let again = self.wire.clone();
         self.wire.extend(again);
     }
 
-    /// The links between a node and these, or all others, are dead in both directions until they are mended.
+    /// Cuts the links between a node and these, or all others, in both directions until they are repaired.
     pub fn cut(&mut self, id: NodeId, from: Option<BTreeSet<NodeId>>) {
         let others = from.unwrap_or_else(|| self.hosts.keys().copied().collect());
         self.cut.extend(others.iter().flat_map(|other| [(id, *other), (*other, id)]));
@@ -72,7 +72,7 @@ impl Cluster {
         }
     }
 
-    /// Lets everything happen that needs no time.
+    /// Processes everything that needs no time to pass.
     pub fn settle(&mut self, limits: &Limits) {
         for _ in 0..1000 {
             let mut moved = !self.wire.is_empty();
@@ -93,24 +93,24 @@ impl Cluster {
         panic!("it never settles");
     }
 
-    /// Gives a node the answers of its own driver.
+    /// Gives a node the answers of its driver.
     pub fn answer(&mut self, id: NodeId) {
         for input in std::mem::take(&mut self.hosts.get_mut(&id).unwrap().inputs) {
             self.input(id, input);
         }
     }
 
-    /// Time passes and nodes do what is due; nothing is delivered.
+    /// Advances time and handles deadlines; nothing is delivered.
     pub fn wait(&mut self, span: Duration) {
         self.pass(span, |_| {});
     }
 
-    /// Time passes, and nobody does anything: all stood still.
+    /// Advances time while no node runs: all stand still.
     pub fn standstill(&mut self, span: Duration) {
         self.now = self.now.after(span);
     }
 
-    /// Time passes and everything happens.
+    /// Advances time and processes everything.
     pub fn run(&mut self, span: Duration, limits: &Limits) {
         self.settle(limits);
         self.pass(span, |cluster| cluster.settle(limits));

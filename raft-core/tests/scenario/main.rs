@@ -1,7 +1,6 @@
-//! Scenarios: each file under `tests/scenarios` is a story of commands and, below `----`, what came of them.
-//! `REWRITE=1 cargo test -p raftkit-core --test scenario` writes what comes of them now; review the difference.
-//! `ONLY=joint` runs those with that in their path.
-//! `tests/scenarios/README.md` explains the commands.
+//! Scenarios: each file under `tests/scenarios` holds commands and, below `----`, their output. `REWRITE=1
+//! cargo test -p raftkit-core --test scenario` rewrites the output; review the difference. `ONLY=joint` runs
+//! the files with that word in their path. `tests/scenarios/README.md` explains the commands.
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "test")]
 
@@ -41,7 +40,7 @@ fn every_scenario_tells_what_happens() {
     files.retain(|file| file.to_string_lossy().contains(&only));
     let mut differ = Vec::new();
     for file in files {
-        eprintln!("{}", file.display()); // The last one, where one breaks a rule.
+        eprintln!("{}", file.display()); // The last one printed is the one that fails.
         let written = fs::read_to_string(&file).unwrap();
         let told = tell(&written, &file);
         if rewrite {
@@ -57,7 +56,7 @@ fn is_scenario(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "txt")
 }
 
-/// Runs the commands of a file and writes their output anew; all else stays.
+/// Runs the commands of a file and returns it with their output, all else unchanged.
 fn tell(written: &str, file: &Path) -> String {
     let mut cluster = Cluster::default();
     let mut told = String::new();

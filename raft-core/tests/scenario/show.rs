@@ -1,4 +1,4 @@
-//! How things are written in a scenario.
+//! The output format of scenarios.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ fn nodes<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> String {
     nodes.into_iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ")
 }
 
-/// What kind of message it is, for counting.
+/// The kind of a message, for counting.
 pub fn kind(body: &Body) -> &'static str {
     match body {
         Body::PreVote(_) | Body::PreVoteResponse(_) => "pre-vote",
@@ -29,7 +29,7 @@ pub fn kind(body: &Body) -> &'static str {
 }
 
 impl Cluster {
-    /// How many messages each node sent since the last time, by kind.
+    /// Shows the number of messages that each node has sent since the last count, by kind.
     pub fn show_count(&mut self) {
         for (id, kinds) in std::mem::take(&mut self.sent) {
             let kinds: Vec<_> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
@@ -41,8 +41,8 @@ impl Cluster {
         self.told.extend(self.wire.iter().map(message));
     }
 
-    /// What each node's disk says that it has promised, for how long it grants no vote from now on, and the promises on the
-    /// wire.
+    /// Shows the promise stored on each node's disk, for how long the node grants no vote from now on, and
+    /// the promises on the wire.
     pub fn show_promises(&mut self) {
         for (id, host) in &self.hosts {
             let Some(node) = &host.node else { continue };
@@ -58,7 +58,8 @@ impl Cluster {
         }
     }
 
-    /// Each log as its terms, as in the paper's figures: `(base)`, then the terms, `|` behind what is durable.
+    /// Shows each log as its terms, as in the paper's figures: `(base)`, then the terms, with `|` after the
+    /// durable part.
     pub fn show_logs(&mut self) {
         for (id, host) in &self.hosts {
             let (view, durable) = (&host.disk.view, &host.disk.durable);
@@ -102,7 +103,7 @@ impl Cluster {
         self.told.extend(told);
     }
 
-    /// Who takes part as this node knows it, the entry that says so, and whether that is known to be committed.
+    /// Shows the membership in force at a node, its entry, and whether it is known to be committed.
     pub fn show_membership(&mut self, id: NodeId) {
         let node = self.hosts[&id].node.as_ref().unwrap();
         let membership = node.membership();

@@ -1,4 +1,4 @@
-//! One input to one node, checked, and what came of it in words.
+//! Gives one input to one node, checks the invariants, and describes the effects.
 
 use raftkit_core::invariants::{check_delta, check_state};
 use raftkit_core::{Effects, Fetch, Fetched, Input, LogIndex, NodeId, SnapshotEffect};
