@@ -1,4 +1,4 @@
-//! Three nodes in memory elect a leader and commit a command: all that a driver does, on one page.
+//! Three nodes in memory elect a leader and commit a command: everything that a driver does, on one page.
 //!
 //! `cargo run -p raftkit-core --example three_nodes`
 
@@ -12,19 +12,19 @@ use raftkit_core::{
     Payload, Proposal, Restored, StoreId, Ticket, Time,
 };
 
-/// One node, its "disk" and its "state machine": here both are done as soon as they are asked.
+/// One node with its "disk" and "state machine", which both complete at once here.
 struct Server {
     node: Node,
     applied: Vec<Bytes>,
 }
 
-/// Gives one input and does what the node asks for, until it asks for no more.
+/// Gives one input to the node and carries out its effects, until there are no more.
 fn drive(server: &mut Server, now: Time, input: Input, wire: &mut VecDeque<Message>) {
     let mut inputs = VecDeque::from([input]);
     let mut effects = Effects::default();
     while let Some(input) = inputs.pop_front() {
         server.node.handle(now, input, &mut effects);
-        // A real driver writes and syncs here; one fsync may cover several writes, the last name is enough.
+        // A real driver writes and syncs here. One fsync may cover several writes; the last number is enough.
         if let Some(write) = effects.writes.drain(..).next_back() {
             inputs.push_back(Input::Persisted(write.seq));
         }
@@ -53,7 +53,7 @@ fn drive(server: &mut Server, now: Time, input: Input, wire: &mut VecDeque<Messa
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Every node is founded with the same membership; it counts as the first entry of the log.
+    // Every node starts with the same founding membership, which counts as the first entry of the log.
     let member = |id: u64| (NodeId(id), Member::new(StoreId(u128::from(id)), format!("node{id}:7000")));
     let membership = Membership::founding((1..=3).map(member).collect());
     let mut servers = BTreeMap::new();
@@ -77,7 +77,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             continue;
         }
-        // Nothing is on the wire: propose if there is a leader, else sleep until somebody's deadline.
+        // Nothing is on the wire: propose if there is a leader, else sleep until the next deadline.
         if let Some(leader) = servers.values_mut().find(|server| server.node.is_leader() && !proposed) {
             proposed = true;
             let proposal = Proposal { ticket: Ticket(1), command: Bytes::from_static(b"x = 1") };

@@ -1,5 +1,5 @@
-//! A small cluster driven by hand: nothing moves unless a test says so, and the five properties of Figure 3 are checked
-//! after every step.
+//! A small cluster driven by hand: nothing happens unless a test says so, and the five properties of Figure 3
+//! are checked after every step.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,19 +23,20 @@ pub struct Host {
 pub struct Cluster {
     pub hosts: BTreeMap<u64, Host>,
     pub wire: Vec<Message>,
-    /// What logs say to fetches.
+    /// The answers to fetches.
     fetched: Vec<(u64, Input)>,
     now: Time,
-    /// Who led each term.
+    /// The leader of each term.
     pub leaders: BTreeMap<Term, u64>,
-    /// What is known to be committed, and in which term that became known.
+    /// The committed entries, each with the term in which its commit became known.
     pub committed: BTreeMap<LogIndex, (Entry, Term)>,
-    /// What state machines were given.
+    /// The entries handed to state machines.
     pub applied: BTreeMap<LogIndex, Entry>,
 }
 
 impl Cluster {
-    /// All of `logs` vote: node 1 has entries of the first one's terms from index 2 on, and so on; `term` is theirs.
+    /// A cluster with one voter for each of `logs`, which are the terms of its entries from index 2 on; all
+    /// are in `term`.
     pub fn new(logs: &[&[u64]], term: u64) -> Self {
         let base = founding(raftkit_core::Membership::founding(members(1..=logs.len() as u64)));
         let mut hosts = BTreeMap::new();
@@ -59,7 +60,7 @@ impl Cluster {
         self.hosts[&id].node.as_ref().expect("it runs")
     }
 
-    /// The terms of its entries from index 2 on.
+    /// The terms of a node's entries from index 2 on.
     pub fn log(&self, id: u64) -> Vec<u64> {
         self.hosts[&id].disk.view.entries.iter().map(|entry| entry.id.term.0).collect()
     }
@@ -71,7 +72,7 @@ impl Cluster {
         host.node = Some(Node::restore(host.config.clone(), restored, self.now).unwrap());
     }
 
-    /// What is not durable is lost.
+    /// Crashes and restarts a node, which loses what is not durable.
     pub fn crash(&mut self, id: u64) {
         let host = self.hosts.get_mut(&id).unwrap();
         host.node = None;
@@ -82,13 +83,14 @@ impl Cluster {
         self.now = self.now.after(span);
     }
 
-    /// Time goes on to the node's own deadline, and only it acts.
+    /// Advances time to a node's deadline; no other node acts.
     pub fn tick(&mut self, id: u64) {
         self.now = self.now.max(self.node(id).next_deadline());
         self.give(id, Input::Tick);
     }
 
-    /// The node campaigns: `granting` answer its pre-vote, and nothing else is delivered. Its requests are on the wire.
+    /// Lets a node campaign: `granting` answer its pre-vote, and nothing else is delivered. Its vote requests
+    /// are on the wire.
     pub fn campaign(&mut self, id: u64, granting: &[u64]) {
         self.tick(id);
         granting.iter().for_each(|to| self.deliver(id, *to));
@@ -97,9 +99,9 @@ impl Cluster {
         assert_eq!(self.node(id).role(), RoleName::Candidate);
     }
 
-    /// The node is elected by those it can talk to, and all comes of it among them.
+    /// Lets a node be elected among the nodes that it can reach, and processes everything that follows there.
     pub fn elect(&mut self, id: u64, among: &[u64]) {
-        self.wait(Duration::from_millis(500)); // Until nobody waits for an earlier leader.
+        self.wait(Duration::from_millis(500)); // Until all promises to an earlier leader have ended.
         for _ in 0..3 {
             self.tick(id); // It may learn of a later term first.
             self.settle(among);
@@ -122,7 +124,7 @@ impl Cluster {
         }
     }
 
-    /// What is on the wire between two now, in order.
+    /// Delivers the messages on the wire between two nodes now, in order.
     pub fn deliver(&mut self, from: u64, to: u64) {
         let (there, rest) = std::mem::take(&mut self.wire)
             .into_iter()
@@ -135,7 +137,8 @@ impl Cluster {
         }
     }
 
-    /// Messages and disks go on among these until nothing moves; everything else on the wire is lost.
+    /// Processes messages and disks of these nodes until nothing is left; everything else on the wire is
+    /// lost.
     pub fn settle(&mut self, among: &[u64]) {
         for _ in 0..1000 {
             among.iter().for_each(|id| self.persist(*id));
@@ -181,7 +184,7 @@ impl Cluster {
         self.check_logs();
     }
 
-    /// Election Safety, Leader Append-Only and Leader Completeness of who just moved.
+    /// Checks Election Safety, Leader Append-Only and Leader Completeness for a node that just acted.
     fn check_leader(&mut self, id: u64, led: Option<(Term, Vec<Entry>)>) {
         let host = &self.hosts[&id];
         let node = host.node.as_ref().unwrap();
@@ -207,7 +210,7 @@ impl Cluster {
         }
     }
 
-    /// Log Matching: two logs that share an entry are the same up to it.
+    /// Checks Log Matching: two logs that share an entry are the same up to it.
     fn check_logs(&self) {
         for one in self.hosts.values() {
             for other in self.hosts.values() {
@@ -220,7 +223,7 @@ impl Cluster {
     }
 }
 
-/// The entry that the leader of `term` put at `index` of the log.
+/// The id of the entry that the leader of `term` appended at `index`.
 pub fn id(term: u64, index: u64) -> LogId {
     LogId::new(term, index)
 }

@@ -10,7 +10,7 @@ use crate::members::{founding, voters};
 use crate::messages::{answer, append, conflict, entry, matches};
 use crate::{MS, one_of_three};
 
-/// Node 1 leads term 2; node 2 has its first entry, 2.2, which so is committed.
+/// Node 1 leads term 2, and its first entry, 2.2, is committed by node 2's acknowledgement.
 fn leader() -> Driven {
     let mut it = one_of_three();
     it.elect(&[2]);
@@ -42,7 +42,7 @@ fn leaders_1_idle_periods_have_heartbeats() {
         it.wait();
         let beats = it.appends();
         if beats.is_empty() {
-            it.persist(); // The commit index goes to the disk by itself.
+            it.persist(); // The commit index is written on its own.
             continue;
         }
         assert!(it.now.0 - before.0 <= 100 * MS, "a heartbeat each 100 ms");

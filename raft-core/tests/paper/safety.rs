@@ -1,5 +1,5 @@
-//! Figure 3, the properties that hold at all times: each in a story in which it is at stake. `cluster.rs` checks all of
-//! them after every step.
+//! Figure 3, the properties that always hold: each in a scenario in which it is at stake. `cluster.rs` checks
+//! all of them after every step.
 
 use std::time::Duration;
 

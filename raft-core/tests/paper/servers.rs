@@ -100,8 +100,8 @@ fn followers_2_who_hears_no_leader_in_time_asks_to_be_elected() {
     assert!(matches!(it.bodies()[..], [Body::PreVote(_), Body::PreVote(_)]));
 }
 
-/// Figure 2, Rules for Servers, followers 2, the other way round: messages of an earlier term or of who asks in vain
-/// do not keep a follower from campaigning.
+/// Figure 2, Rules for Servers, followers 2, the converse: neither messages of an earlier term nor vote
+/// requests that are refused keep a follower from campaigning.
 #[test]
 fn followers_2_an_old_leader_or_a_refused_candidate_does_not_reset_the_timer() {
     let mut it = one_of_three();

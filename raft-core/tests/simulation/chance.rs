@@ -1,4 +1,4 @@
-//! The simulator's own chance, apart from the nodes'.
+//! The simulator's own random numbers, independent of the nodes'.
 
 /// A splitmix64 stream.
 pub struct Chance(u64);
@@ -16,12 +16,12 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    /// From `low` up to, not including, `high`.
+    /// A number from `low` up to, but not including, `high`.
     pub fn range(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low).max(1)
     }
 
-    /// True in `permille` of a thousand cases.
+    /// True with a probability of `permille` thousandths.
     pub fn happens(&mut self, permille: u64) -> bool {
         self.next() % 1000 < permille
     }

@@ -1,4 +1,4 @@
-//! Changes of the membership: what someone asks for at random, and what an operator does once faults have ended.
+//! Membership changes: random requests, and what an operator does once the faults have ended.
 
 use std::collections::BTreeSet;
 
@@ -8,12 +8,12 @@ use crate::events::Event;
 use crate::world::{MS, World};
 
 impl World {
-    /// A member as it would be added now.
+    /// The member entry of a node with its present data folder.
     pub fn member(&self, id: NodeId) -> Member {
         Member::new(self.hosts[&id].config.store, "")
     }
 
-    /// A random change from what `to` takes for the membership; now and then one that must be refused.
+    /// Requests a random change from the membership in force at `to`; now and then one that must be refused.
     pub fn change_at_random(&mut self, to: NodeId) {
         let current = self.hosts[&to].node.as_ref().expect("it runs").membership().clone();
         let seen = if self.chance.happens(80) { self.stale(current.id()) } else { current.id() };
@@ -26,7 +26,7 @@ impl World {
         }
     }
 
-    /// The entry of some membership, or none at all.
+    /// The id of some other membership, or of none at all.
     fn stale(&mut self, not: LogId) -> LogId {
         let known: Vec<LogId> = self.truth.appended.keys().copied().filter(|id| *id != not).collect();
         if known.is_empty() { LogId::new(7, 7777) } else { self.chance.pick(&known) }
@@ -56,7 +56,7 @@ impl World {
         target
     }
 
-    /// One to five voters out of all nodes; some of the others stay as learners.
+    /// A target with one to five voters out of all nodes; some of the others stay as learners.
     fn any_target(&mut self, mut target: Membership, pool: &[NodeId]) -> Membership {
         let count = self.chance.range(1, 6);
         let voters: BTreeSet<NodeId> = (0..count).map(|_| self.chance.pick(pool)).collect();
@@ -73,7 +73,7 @@ impl World {
         target
     }
 
-    /// A member keeps its data folder: to give it another one it has to be removed first.
+    /// Adds or changes a member, which keeps its data folder: for another one it has to be removed first.
     fn put(&self, target: Membership, id: NodeId, suffrage: Suffrage) -> Membership {
         let member = target.members().get(&id).cloned().unwrap_or_else(|| self.member(id));
         target.with(id, member, suffrage)
@@ -88,7 +88,7 @@ impl World {
         target
     }
 
-    /// What no change may lead to.
+    /// An invalid target.
     fn nonsense(&mut self, current: &Membership) -> Membership {
         let plain = settled(current);
         let Some(voter) = plain.voters().first().copied() else { return plain };
@@ -101,7 +101,7 @@ impl World {
         }
     }
 
-    /// Removes members that came back without their data, and lets others take part again.
+    /// Removes members that lost their data folder, and adds others.
     pub fn operate(&mut self) {
         self.schedule(200 * MS, Event::Operator);
         let Some(leader) = self.leader() else { return };
@@ -124,7 +124,7 @@ impl World {
     }
 }
 
-/// What a joint membership leads to; any other one is that itself.
+/// The target of a joint membership; any other membership unchanged.
 pub fn settled(current: &Membership) -> Membership {
     let mut plain =
         Membership::new(current.members().clone(), current.voters().clone()).expect("voters are members");

@@ -1,4 +1,4 @@
-//! What must hold after every step.
+//! Checks after every step.
 
 use raftkit_core::invariants::Before;
 use raftkit_core::{Effects, Health, NodeId, Payload, Write};
@@ -9,7 +9,8 @@ use crate::tickets::Moment;
 use crate::world::World;
 
 impl World {
-    /// Gives the writes to the disk; memberships in them name their own entry, and no leader is ahead of itself.
+    /// Gives the writes to the disk. Checks that the membership in force is the newest in the log, and that a
+    /// leader has at most one uncommitted membership of its own term.
     pub fn write(&mut self, id: NodeId, before: &Before, effects: &mut Effects) {
         let mut touched = false;
         for write in effects.writes.drain(..) {
@@ -70,7 +71,8 @@ impl World {
             if !before.is_leader() || before.term() != node.term() {
                 truth.check_leader(id, host.config.store, node, &host.disk);
                 self.marks.hit(Mark::Elected);
-                // Nor does it count now: only with the first entry of the new term is it committed.
+                // Entries of earlier terms do not count: they are committed with the first entry of the new
+                // term.
                 let old =
                     host.disk.view.entries.iter().rev().skip(1).find(|entry| entry.id.term < node.term());
                 let on_quorum = old.is_some_and(|entry| {

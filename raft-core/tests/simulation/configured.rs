@@ -1,4 +1,4 @@
-//! Settings that change from start to start, each node's its own.
+//! Settings that differ between nodes and change at restarts.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use crate::injected::Fault;
 use crate::marks::Mark;
 use crate::world::{World, draw_config};
 
-/// Leader time-outs that nodes are given, in milliseconds.
+/// The leader time-outs used, in milliseconds.
 pub const TIMEOUTS: [u64; 5] = [100, 250, 500, 1000, 2000];
 
 impl World {
-    /// Before a start: perhaps other settings than before; once faults have ended, the usual ones.
+    /// Chooses the settings for a start: perhaps new ones, or the usual ones once the faults have ended.
     pub fn choose_settings(&mut self, id: NodeId) {
         if self.healed {
             let usual = self.usual.clone();
@@ -32,13 +32,13 @@ impl World {
         }
     }
 
-    /// From its next start on a node has this leader time-out, in milliseconds, and what depends on it.
+    /// Sets the leader time-out for a node's next start, in milliseconds, and the settings derived from it.
     pub fn give_timeout(&mut self, id: NodeId, timeout: u64) {
         self.inject(Fault::Settings, format_args!("{id} is to have a leader time-out of {timeout} ms"));
         set_timeout(&mut self.host(id).config, timeout);
     }
 
-    /// True where the operator has a node to restart, so that all have the same settings again.
+    /// True when the operator has to restart a node so that all have the same settings again.
     pub fn has_other_settings(&self, id: NodeId) -> bool {
         let config = &self.hosts[&id].config;
         *config != like(config, &self.usual)
@@ -77,13 +77,13 @@ impl World {
     }
 }
 
-/// These settings, for the node that has those names.
+/// `settings` with the ids of `names`.
 fn like(names: &Config, settings: &Config) -> Config {
     let Config { node, store, incarnation, seed, .. } = *names;
     Config { node, store, incarnation, seed, ..settings.clone() }
 }
 
-/// A leader time-out, and what depends on it. Clocks drift apart by less than a tenth.
+/// Sets a leader time-out and the settings derived from it. Clocks drift apart by less than a tenth of it.
 fn set_timeout(config: &mut Config, timeout: u64) {
     config.leader_timeout = Duration::from_millis(timeout);
     config.election_timeout = Duration::from_millis(timeout.max(1000));

@@ -1,6 +1,6 @@
-//! Counters by name: each kind is a variant with a line of text.
+//! Named counters: each kind is a variant with a line of text.
 
-/// An enum of what is counted, and the counters for it.
+/// Declares an enum of kinds, and a counter for each.
 macro_rules! counts {
     (
         $(#[$doc:meta])* $kind:ident, $(#[$all_doc:meta])* $counts:ident:
@@ -11,7 +11,7 @@ macro_rules! counts {
         pub enum $kind { $($name,)* }
 
         impl $kind {
-            /// All of them, in order, in words.
+            /// All kinds in order, with their texts.
             pub const ALL: &[($kind, &str)] = &[$(($kind::$name, $text),)*];
         }
 

@@ -1,10 +1,10 @@
-//! What happens, in the order of virtual time.
+//! Events, in the order of virtual time.
 
 use raftkit_core::{Fetch, Input, LogId, Membership, Message, NodeId};
 
 use crate::world::World;
 
-/// Something that happens at a moment. What belongs to a running node names its boot.
+/// An event. Events of a running node name its boot, so that they are dropped after a restart.
 #[derive(Debug)]
 pub enum Event {
     Deliver(Message),
@@ -22,12 +22,12 @@ pub enum Event {
     Restart(NodeId),
     Chaos,
     Client,
-    /// Someone who looks after the cluster once faults have ended.
+    /// The operator repairs the cluster once the faults have ended.
     Operator,
 }
 
 impl World {
-    /// Runs until `end` or until so many steps were taken.
+    /// Runs until `end`, or until this number of steps was taken.
     pub fn run(&mut self, end: u64, steps: u64) {
         let limit = self.steps.saturating_add(steps);
         while self.steps < limit {
@@ -40,12 +40,12 @@ impl World {
         }
     }
 
-    /// Runs for so many microseconds.
+    /// Runs for `span` microseconds.
     pub fn run_for(&mut self, span: u64) {
         self.run(self.now + span, u64::MAX);
     }
 
-    /// Runs until `holds`, looked at every `grain` microseconds, for at most `span`. False when it never does.
+    /// Runs until `holds`, checked every `grain` microseconds, for at most `span`. False if it never does.
     pub fn run_until(&mut self, span: u64, grain: u64, holds: impl Fn(&Self) -> bool) -> bool {
         let end = self.now + span;
         while !holds(self) {
@@ -62,7 +62,7 @@ impl World {
     }
 
     fn on_event(&mut self, event: Event) {
-        // A process that is stopped takes its inputs later, and reads the clock only then.
+        // A paused process takes its inputs when it continues, and reads the clock only then.
         let target = match &event {
             Event::Deliver(message) => Some(message.to),
             Event::Tick(id, _) | Event::Flush(id, _) | Event::Input(id, _, _) | Event::Fetch(id, _, _) => {

@@ -1,4 +1,4 @@
-//! What goes wrong, and how often: drawn anew for each seed.
+//! The kinds of faults and their probabilities, drawn for each seed.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::injected::Fault;
 use crate::trace;
 use crate::world::{MS, World};
 
-/// How strong each kind of fault is in this seed; many are off. In thousandths, of the occasions of each.
+/// Probability of each kind of fault in this seed, in thousandths of its occasions. Many are zero.
 #[derive(Clone, Default)]
 pub struct Faults {
     pub loss: u64,
@@ -21,17 +21,17 @@ pub struct Faults {
     pub stall: u64,
     pub pause: u64,
     pub write_failure: u64,
-    /// Of starts: the log lost its end.
+    /// Of starts: the log has lost its end.
     pub damage: u64,
     /// Of crashes: the data folder is lost.
     pub wipe: u64,
     /// Of reads of the log: it cannot be read.
     pub rot: u64,
-    /// Clocks run so many thousandths too fast or too slow.
+    /// Greatest deviation of a clock's rate, in thousandths.
     pub drift: u64,
     /// Of starts: the node has other settings than before.
     pub settings: u64,
-    /// Damage without bounds: what is committed stays as it is, but nobody may be left to lead.
+    /// True for unlimited damage: committed entries survive, but there may be nobody left to lead.
     pub reckless: bool,
 }
 
@@ -56,7 +56,7 @@ impl Faults {
         }
     }
 
-    /// Nothing but clocks that drift.
+    /// No faults but drifting clocks.
     pub fn none(drift: u64) -> Self {
         Self { drift, ..Self::default() }
     }
@@ -102,19 +102,19 @@ impl World {
         }
     }
 
-    /// The process stands still for so long.
+    /// Pauses the process for `span`.
     pub fn pause(&mut self, id: NodeId, span: u64) {
         self.inject(Fault::Pause, format_args!("{id} stands still for {} ms", span / MS));
         self.host(id).paused_until = self.now + span;
     }
 
-    /// The disk writes nothing for so long.
+    /// Blocks the disk for `span`.
     pub fn stick(&mut self, id: NodeId, span: u64) {
         self.inject(Fault::Stall, format_args!("{id} has a disk that is stuck for {} ms", span / MS));
         self.host(id).stuck_until = self.now + span;
     }
 
-    /// The state machine makes its state durable and lets the log be cut.
+    /// Makes the state machine durable and lets the log be compacted.
     pub fn maintain(&mut self, id: NodeId) {
         if self.hosts[&id].node.is_none() {
             return;
@@ -133,7 +133,7 @@ impl World {
     }
 }
 
-/// Nodes by their numbers.
+/// Formats node ids.
 pub fn names(nodes: &BTreeSet<NodeId>) -> String {
     nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ")
 }

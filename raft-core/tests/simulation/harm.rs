@@ -1,4 +1,4 @@
-//! How much may be lost at once: what a quorum of sound voters can make up for.
+//! Limits on the damage at any one time: a quorum of sound voters must be able to repair it.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +12,12 @@ impl World {
         membership.store(id).is_some_and(|store| host.is_some_and(|host| host.is_sound(store)))
     }
 
-    /// True when a quorum of `membership` is sound, `without` not counted.
+    /// True when a quorum of `membership` is sound even without the node `without`.
     pub fn has_sound_quorum(&self, membership: &Membership, without: Option<NodeId>) -> bool {
         is_quorum(membership, |id| Some(id) != without && self.is_sound(membership, id))
     }
 
-    /// Whether `id` may lose something.
+    /// True when `id` may lose data.
     pub fn may_harm(&self, id: NodeId) -> bool {
         let bears = self
             .truth
@@ -27,12 +27,12 @@ impl World {
         bears || self.faults.reckless
     }
 
-    /// Whether a change to `target` leaves the cluster able to go on once faults end.
+    /// True when the cluster can continue under `target` once the faults have ended.
     pub fn may_become(&self, target: &Membership) -> bool {
         self.faults.reckless || self.has_sound_quorum(target, None)
     }
 
-    /// Members that came back with another data folder than `membership` names.
+    /// Members that returned with another data folder than `membership` names.
     pub fn strangers(&self, membership: &Membership) -> BTreeSet<NodeId> {
         let other = |id: &NodeId| membership.store(*id) != Some(self.hosts[id].config.store);
         membership.members().keys().copied().filter(other).collect()

@@ -1,4 +1,4 @@
-//! Hosts: a node, its disk and its clock; how they stop, start again, and lose what they had.
+//! Hosts: a node, its disk and its clock; stopping, restarting and damaging them.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ pub struct Host {
     pub disk: Disk,
     pub rate: u64,
     pub offset: u64,
-    /// Applied, and of that durable in the state machine.
+    /// The applied index, and the part of it that is durable in the state machine.
     pub applied: LogIndex,
     pub durable_applied: LogIndex,
     /// The last snapshot installed.
@@ -29,12 +29,12 @@ pub struct Host {
     pub tick_at: u64,
     pub flushing: bool,
     pub paused_until: u64,
-    /// The disk writes nothing before this moment.
+    /// Until when the disk is stuck.
     pub stuck_until: u64,
     pub blocked: BTreeSet<NodeId>,
-    /// The last index that the last damage left, or what was applied if that is more.
+    /// The last index that the latest damage left, or the applied index if that is higher.
     pub damaged_at: LogIndex,
-    /// How often it was started, whatever data folder it had: events of an earlier life are dropped.
+    /// Number of starts, across data folders. Events of an earlier boot are dropped.
     pub boot: u64,
 }
 
@@ -70,7 +70,7 @@ impl Host {
         since.saturating_mul(1000).div_ceil(self.rate).min(u64::MAX / 2)
     }
 
-    /// True when `store` is this host's and holds all that it ever acknowledged.
+    /// True when `store` is this host's data folder and holds everything that it acknowledged.
     pub fn is_sound(&self, store: StoreId) -> bool {
         let running = self.node.as_ref().is_none_or(|node| node.health() == Health::Sound);
         self.config.store == store && self.disk.durable.hard.health == Health::Sound && running
@@ -110,7 +110,7 @@ impl World {
         }
     }
 
-    /// Starts a host that is down, perhaps with less than it had.
+    /// Restarts a host that is down, perhaps with damage.
     pub fn restart(&mut self, id: NodeId) {
         if self.hosts[&id].node.is_some() {
             return;
@@ -126,7 +126,7 @@ impl World {
         self.start(id);
     }
 
-    /// Starts a host with what its disk holds.
+    /// Starts a host from its disk.
     pub fn start(&mut self, id: NodeId) {
         let now = self.now;
         self.choose_settings(id);
@@ -151,12 +151,12 @@ impl World {
         self.step(id, Input::Tick);
     }
 
-    /// Stops a host. Of its writes under way some had reached the disk.
+    /// Crashes a host. Some of its writes under way have reached the disk.
     pub fn crash(&mut self, id: NodeId) {
         let host = self.hosts.get_mut(&id).expect("known");
         let Some(node) = host.node.take() else { return };
         if node.health() == Health::Sound {
-            // What it may have acknowledged up to here; it counts, whatever becomes of the disk.
+            // What it may have acknowledged so far, which counts whatever becomes of the disk.
             self.ghosts.insert((id, host.config.store), host.disk.durable.clone());
         }
         let queued = host.disk.queued();
@@ -173,7 +173,8 @@ impl World {
         self.tickets.forget(id);
     }
 
-    /// The log of a host that is down loses all above `last`. Nothing happens where that could lose what is committed.
+    /// Drops everything above `last` from the log of a host that is down, unless committed entries could be
+    /// lost.
     pub fn damage(&mut self, id: NodeId, last: LogIndex) {
         let durable = &self.hosts[&id].disk.durable;
         if durable.base.id == LogId::ZERO || !self.may_harm(id) {
@@ -203,7 +204,7 @@ impl World {
         self.marks.hit_if(dead, Mark::RecklessDamage);
     }
 
-    /// A host that is down loses its data folder and gets a new one. False where that could lose what is committed.
+    /// Gives a host that is down a new, empty data folder. False if committed entries could be lost.
     pub fn wipe(&mut self, id: NodeId) -> bool {
         if !self.may_harm(id) {
             return false;
@@ -245,7 +246,7 @@ impl World {
         self.schedule(delay, Event::Input(from, boot, Input::SnapshotSent { to, result }));
     }
 
-    /// Wakes the node at its deadline, and its disk when there is something to write.
+    /// Schedules the node's deadline, and a flush if there is something to write.
     pub fn arm(&mut self, id: NodeId) {
         let stalls = self.chance.happens(self.faults.stall);
         let delay = if stalls { self.chance.range(1, 4000) * MS } else { self.chance.range(50, 2 * MS) };

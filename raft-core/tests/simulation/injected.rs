@@ -1,4 +1,4 @@
-//! What went wrong, counted where it is made to.
+//! Counters of the injected faults.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::world::World;
 counts! {
     /// A fault that a run injects.
     Fault,
-    /// How often each was.
+    /// The number of each.
     Injected:
     Crash = "crashes",
     UnsyncedLost = "of them with writes lost",
@@ -29,7 +29,7 @@ counts! {
 }
 
 impl World {
-    /// Something goes wrong now.
+    /// Counts and traces a fault.
     pub fn inject(&mut self, fault: Fault, words: fmt::Arguments<'_>) {
         self.injected.hit(fault);
         trace::event(self.now, words);

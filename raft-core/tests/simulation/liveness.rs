@@ -1,4 +1,4 @@
-//! What must come about once faults have ended.
+//! Liveness: what must happen once the faults have ended.
 
 use std::collections::BTreeSet;
 
@@ -9,14 +9,14 @@ use crate::world::{MS, World};
 
 const SECOND: u64 = 1000 * MS;
 
-/// Once faults end, a leader is elected, every change completes, damaged nodes heal, learners that were to vote do, the
-/// highest priority leads, everyone who asked is answered, and all reach the same commit.
+/// Once faults end, a leader is elected, every change completes, damaged nodes recover, staging learners are
+/// promoted, the highest priority leads, every ticket is answered, and all nodes reach the same commit index.
 pub fn check_liveness(world: &mut World) {
     world.heal();
     if world.faults.reckless {
         return world.run_for(3 * SECOND);
     }
-    // An election that comes of what was before, of a leader that stood still until now, is not held against anyone.
+    // An election caused by earlier faults, such as a leader that stood still until now, is allowed.
     world.run_for(SECOND);
     world.run_until(60 * SECOND, 100 * MS, |world| world.unsettled().is_none());
     if let Some(why) = world.unsettled() {
@@ -44,12 +44,12 @@ pub fn check_liveness(world: &mut World) {
 }
 
 impl World {
-    /// A node that runs.
+    /// A node that is running.
     pub fn running(&self, id: NodeId) -> &Node {
         self.hosts[&id].node.as_ref().expect("it runs")
     }
 
-    /// What is missing yet.
+    /// The first condition that does not hold yet.
     pub fn unsettled(&self) -> Option<String> {
         let down = self.hosts.iter().find(|(_, host)| host.node.is_none());
         if let Some((id, _)) = down {
@@ -78,7 +78,7 @@ impl World {
         broken.or_else(|| membership.members().keys().find_map(|id| self.lagging(*id, membership)))
     }
 
-    /// What a member lacks.
+    /// The condition that a member does not meet yet.
     fn lagging(&self, id: NodeId, membership: &Membership) -> Option<String> {
         let (host, node) = (&self.hosts[&id], self.running(id));
         let rules = [
@@ -120,7 +120,7 @@ impl World {
     }
 }
 
-/// Who takes part, as in a failure's message.
+/// A membership in words, for a failure's message.
 pub fn in_words(membership: &Membership) -> String {
     let ids = |set: &BTreeSet<NodeId>| set.iter().map(|id| id.0).collect::<Vec<_>>();
     let members: Vec<_> =

@@ -5,14 +5,14 @@
 //! | --- | --- |
 //! | `world`, `queue`, `events`, `hosts`, `network` | a cluster in virtual time |
 //! | `configured` | settings that change from start to start |
-//! | `faults`, `harm` | what goes wrong, and how much of it a cluster must bear |
-//! | `workload`, `changes` | what clients and operators ask |
+//! | `faults`, `harm` | the faults, and how many of them a cluster must tolerate |
+//! | `workload`, `changes` | requests of clients and operators |
 //! | `templates` | known ways to break Raft, for 30 % of the seeds |
-//! | `truth`, `tickets`, `checks` | what must hold after every step |
-//! | `liveness` | what must come about once faults have ended |
+//! | `truth`, `tickets`, `checks` | safety, checked after every step |
+//! | `liveness` | what must happen once the faults have ended |
 //! | `marks`, `injected`, `observe` | what must happen sometimes, and the faults that were injected |
-//! | `trace`, `timeline` | what a run did, as a digest and in words |
-//! | `runner`, `settings`, `violation`, `sums` | many seeds; what the environment asks for, and what is told at the end |
+//! | `trace`, `timeline` | a run as a digest and in words |
+//! | `runner`, `settings`, `violation`, `sums` | many seeds; the settings in the environment, and the report |
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "test")]
 #![allow(
@@ -62,7 +62,7 @@ use world::World;
 
 const SECOND: u64 = 1_000_000;
 
-/// Faults, then healing; what came of it. Scripts have as many members as they need.
+/// Runs a seed: faults, then healing. Scripts choose the number of members themselves.
 fn simulate(seed: u64, nodes: Option<u64>) -> World {
     let script = nodes.is_none().then(|| templates::run(seed)).flatten();
     let mut world = script.unwrap_or_else(|| {

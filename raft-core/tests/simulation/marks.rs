@@ -1,9 +1,9 @@
-//! What must happen sometimes: a run in which one of these never comes about proves less than it seems to.
+//! Events that must happen sometimes. A run in which one never does proves less than it seems to.
 
 counts! {
     /// Something that must happen sometimes.
     Mark,
-    /// How often each has happened.
+    /// The number of times that each has happened.
     Marks:
     Elected = "a leader was elected",
     PreVoteRefused = "a pre-vote was refused",
@@ -68,7 +68,8 @@ counts! {
     RecklessDamage = "more than a quorum allows was damaged",
 }
 
-/// So rare under chance that a redraw may miss them; scenarios show them (`damaged_no_voter.txt`, `split_vote.txt`).
+/// Events so rare that a change of the random draws may miss them. Scenarios show them
+/// (`damaged_no_voter.txt`, `split_vote.txt`).
 const RARE: [Mark; 2] = [Mark::ChangeDamaged, Mark::CampaignedAgain];
 
 impl Marks {
@@ -76,7 +77,7 @@ impl Marks {
         self.0[mark as usize] += u64::from(happened);
     }
 
-    /// The table, and those that never happened although they ought to.
+    /// The table, and the events that never happened although they should.
     pub fn report(&self) -> (String, Vec<&'static str>) {
         let line = |(mark, text): &(Mark, &str)| format!("{:>10}  {text}\n", self.count(*mark));
         let table = Mark::ALL.iter().map(line).collect();

@@ -1,4 +1,4 @@
-//! What nodes send each other: late, twice, or never; and who hears whom.
+//! The network: messages are delayed, duplicated or lost, and links are cut.
 
 use std::collections::BTreeSet;
 
@@ -50,7 +50,7 @@ impl World {
         }
     }
 
-    /// From now on hosts hear those of their own group only; who is in none hears nobody.
+    /// Partitions the network: hosts hear only hosts of their own group, and those in no group hear nobody.
     pub fn partition(&mut self, groups: &[BTreeSet<NodeId>]) {
         let ids: Vec<NodeId> = self.hosts.keys().copied().collect();
         let words: Vec<String> = groups.iter().map(names).collect();
@@ -62,19 +62,19 @@ impl World {
         }
     }
 
-    /// `one` hears nobody, and nobody hears it.
+    /// Isolates the nodes `one` from all others.
     pub fn isolate(&mut self, one: &BTreeSet<NodeId>) {
         let rest = self.hosts.keys().copied().filter(|id| !one.contains(id)).collect();
         self.partition(&[rest]);
     }
 
-    /// Everyone hears everyone.
+    /// Ends all partitions.
     pub fn connect(&mut self) {
         trace::event(self.now, format_args!("everyone hears everyone"));
         self.hosts.values_mut().for_each(|host| host.blocked.clear());
     }
 
-    /// Two groups, drawn.
+    /// Two random groups.
     pub fn split(&mut self) -> [BTreeSet<NodeId>; 2] {
         let ids: Vec<NodeId> = self.hosts.keys().copied().collect();
         let (left, right) = ids.into_iter().partition(|_| self.chance.happens(500));

@@ -1,4 +1,4 @@
-//! Sees to the marks: what came about in a step, told from outside.
+//! Counts the marks: what happened in a step, as seen from outside.
 
 use raftkit_core::invariants::Before;
 use raftkit_core::{
@@ -9,7 +9,7 @@ use raftkit_core::{
 use crate::marks::Mark;
 use crate::world::World;
 
-/// What matters of an input once it is gone.
+/// The facts about an input that are needed after it was given.
 #[derive(Clone, Copy, Debug)]
 pub enum Seen {
     Tick,
@@ -148,7 +148,7 @@ impl World {
         }
     }
 
-    /// A membership is committed.
+    /// Counts a committed membership.
     pub fn note_committed(&mut self, id: LogId) {
         let Self { marks, truth, .. } = self;
         let before = truth.membership_as_of(raftkit_core::LogIndex(id.index.0 - 1));

@@ -1,14 +1,14 @@
-//! What is to happen, by virtual time; at one moment in the order in which it was scheduled.
+//! The scheduled events by virtual time, and at the same time in the order in which they were scheduled.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::events::Event;
 
-/// A heap of moments; the events lie still in slots beside it, which are used again.
+/// A heap of times. The events stay in reusable slots beside it, so that the heap moves small items only.
 #[derive(Default)]
 pub struct Queue {
-    /// When, the how manieth, and in which slot.
+    /// Time, sequence number and slot of each event.
     moments: BinaryHeap<Reverse<(u64, u64, usize)>>,
     slots: Vec<Option<Event>>,
     free: Vec<usize>,
@@ -27,7 +27,7 @@ impl Queue {
         self.moments.push(Reverse((at, self.scheduled, slot)));
     }
 
-    /// The next event and its moment, if that is not after `end`.
+    /// The next event and its time, unless that is after `end`.
     pub fn pop_until(&mut self, end: u64) -> Option<(u64, Event)> {
         let at = self.moments.peek().map(|Reverse((at, ..))| *at).filter(|at| *at <= end)?;
         let Reverse((_, _, slot)) = self.moments.pop().expect("it was seen");

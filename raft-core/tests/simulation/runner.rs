@@ -1,4 +1,4 @@
-//! Many seeds on several threads, or one with a trace; and what is told of it.
+//! Runs many seeds on several threads, or one with a trace, and prints the report.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use crate::settings::{DEFAULT, Seeds, Settings};
 use crate::sums::{Sums, grouped};
 use crate::violation::{self, Violation};
 
-/// Fewer seeds than this need not show anything but that nothing breaks.
+/// Number of seeds below which a run need not show every mark.
 const FEW: u64 = 50;
 
-/// Does what the settings say, and tells of it. A run by hand ends the process where a promise was broken, so that what
-/// is told last is the command that replays it, and not what the harness of tests has to say.
+/// Runs what the settings ask for, and prints a report. A manual run exits when a check failed, so that the
+/// last output is the command that replays it, and not the test harness's summary.
 ///
 /// # Panics
-/// A promise was broken, or something never happened that must.
+/// If a check failed, or an event that must happen sometimes never did.
 pub fn run(settings: Settings) {
     let failed = match settings.seeds {
         Seeds::One(seed) => run_one(seed, settings.nodes).err(),
@@ -72,7 +72,8 @@ fn run_many(
     }
 }
 
-/// Runs seeds until they or the time are used up or one fails; the sum of what was seen, and the violations by seed.
+/// Runs seeds until all are done, the time is over or one fails. Returns the sums, and the violations by
+/// seed.
 fn run_seeds(
     settings: Settings,
     first: u64,
@@ -119,11 +120,11 @@ fn run_seeds(
     (sums, violations)
 }
 
-/// A line now and then about how far it is.
+/// Prints a progress line now and then.
 struct Progress {
     start: Instant,
     shown: Instant,
-    /// None where nobody waits.
+    /// The interval between lines; none without a waiting user.
     every: Option<Duration>,
 }
 
@@ -138,13 +139,13 @@ impl Progress {
         if self.every.is_some_and(|every| self.shown.elapsed() >= every) {
             self.shown = Instant::now();
             let line = line(self.start.elapsed());
-            // A comfort only. (Not `eprintln!`, which the harness of tests may keep for itself.)
+            // A failure to print is ignored. (Not `eprintln!`, which the test harness may capture.)
             drop(writeln!(io::stderr(), "{line}"));
         }
     }
 }
 
-/// Prints lines, past the harness of tests.
+/// Prints lines, bypassing the test harness.
 fn tell(words: &str) {
     drop(writeln!(io::stdout(), "{words}"));
 }

@@ -1,27 +1,27 @@
-//! What to run, as the environment says.
+//! The settings of a run, from the environment.
 
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Seeds of a plain `cargo test`.
+/// Number of seeds of a plain `cargo test`.
 pub const DEFAULT: u64 = 5000;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     pub seeds: Seeds,
-    /// Members of each cluster; else the seed draws them.
+    /// Number of members of each cluster; if none, drawn from the seed.
     pub nodes: Option<u64>,
-    /// So many threads.
+    /// Number of threads.
     pub jobs: usize,
-    /// Somebody waits for it: show how far it is, and everything at the end.
+    /// True for a manual run: shows progress, and the whole report at the end.
     pub by_hand: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Seeds {
-    /// One, with a trace.
+    /// One seed, with a trace.
     One(u64),
-    /// From `first` on, until there were so many or so much time went by.
+    /// Seeds from `first` on, until the count or the time is reached.
     Many { first: u64, count: Option<u64>, time: Option<Duration> },
 }
 

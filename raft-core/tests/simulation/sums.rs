@@ -1,4 +1,4 @@
-//! What runs have seen, added up; and how it is told.
+//! Sums over runs, and their report.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -68,12 +68,12 @@ impl Sums {
         row(violations as u64, "violations");
         let marks = self.marks.report().0;
         let all = format!("{table}\nfaults\n{}\nwhat must happen sometimes\n{marks}", self.faults());
-        // What a single seed is without says nothing.
+        // The zeros of a single seed mean nothing.
         let says = |line: &&str| self.seeds > 1 || !line.trim_start().starts_with("0 ");
         all.lines().filter(says).collect::<Vec<_>>().join("\n") + "\n"
     }
 
-    /// A line about how far a run is.
+    /// A progress line.
     pub fn progress(&self, time: Duration) -> String {
         let faults: Vec<String> = Fault::ALL
             .iter()
@@ -105,7 +105,7 @@ impl Sums {
     }
 }
 
-/// So many a second.
+/// A rate for each second.
 fn per(count: u64, time: Duration) -> u64 {
     let rate = u128::from(count) * 1000 / time.as_millis().max(1);
     u64::try_from(rate).unwrap_or(u64::MAX)
@@ -116,7 +116,7 @@ fn hours(micros: u64) -> String {
     format!("{}.{} h", grouped(minutes / 60), minutes % 60 / 6)
 }
 
-/// 1234567 as 1,234,567.
+/// A number with separators: 1234567 as 1,234,567.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();

@@ -1,4 +1,4 @@
-//! Known ways to break Raft, as scripts whose details are drawn: chance alone meets them too rarely.
+//! Known ways to break Raft, as scripts with random details: pure chance meets them too rarely.
 
 mod changes;
 mod damage;
@@ -18,7 +18,7 @@ const SECOND: u64 = 1000 * MS;
 /// A script for a seed.
 type Template = fn(u64, Chance) -> World;
 
-/// Each with its name.
+/// The scripts and their names.
 const TEMPLATES: &[(&str, Template)] = &[
     ("Figure 8 of the paper", elections::figure_8),
     ("reads while leadership changes hands", elections::leases),
@@ -36,7 +36,7 @@ const TEMPLATES: &[(&str, Template)] = &[
     ("a vote for a store that is gone", damage::twin),
 ];
 
-/// Runs the template of this seed, none for two seeds of three.
+/// Runs the script of this seed. None for two seeds of three.
 pub fn run(seed: u64) -> Option<World> {
     let mut chance = Chance::new(seed.rotate_left(32));
     if !chance.happens(300) {
@@ -46,7 +46,7 @@ pub fn run(seed: u64) -> Option<World> {
     Some(template(seed, chance))
 }
 
-/// A cluster without faults, in which nobody asks by itself.
+/// A cluster without faults and without random requests.
 fn quiet(seed: u64, mut chance: Chance, hosts: u64, members: u64) -> World {
     let faults = Faults::none(chance.pick(&[0, 20, 45]));
     let small = chance.happens(500);
@@ -54,7 +54,7 @@ fn quiet(seed: u64, mut chance: Chance, hosts: u64, members: u64) -> World {
 }
 
 impl World {
-    /// The leader once there is one that has committed in its term; none when that takes too long.
+    /// Waits for a leader that has committed in its term; none if that takes too long.
     fn await_leader(&mut self) -> Option<NodeId> {
         self.run_until(5 * SECOND, MS, |world| world.settled_leader().is_some());
         self.settled_leader()
@@ -71,20 +71,20 @@ impl World {
         self.hosts.keys().copied().filter(|id| *id != than).collect()
     }
 
-    /// All that lead, each in its own term.
+    /// All leaders, each in its own term.
     fn leaders(&self) -> Vec<NodeId> {
         let leads = |id: &NodeId| self.hosts[id].node.as_ref().is_some_and(Node::is_leader);
         self.hosts.keys().copied().filter(leads).collect()
     }
 
-    /// Starts all that are down.
+    /// Starts all hosts that are down.
     fn start_all(&mut self) {
         let down = |id: &NodeId| self.hosts[id].node.is_none();
         let down: Vec<NodeId> = self.hosts.keys().copied().filter(down).collect();
         down.into_iter().for_each(|id| self.start(id));
     }
 
-    /// Of these, each with this chance in thousand.
+    /// Chooses some of the nodes, each with a probability of `permille` thousandths.
     fn some_of(&mut self, of: &[NodeId], permille: u64) -> BTreeSet<NodeId> {
         of.iter().copied().filter(|_| self.chance.happens(permille)).collect()
     }

@@ -1,4 +1,4 @@
-//! What was asked, and what came of it: exactly one outcome a ticket, of a kind that fits, and true.
+//! The requests and their outcomes: exactly one for each ticket, of a matching kind, and true.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::changes::settled;
 use crate::marks::{Mark, Marks};
 use crate::truth::Truth;
 
-/// What a ticket was for.
+/// The request behind a ticket.
 #[derive(Clone, Debug)]
 pub enum Asked {
     Proposal,
@@ -31,13 +31,13 @@ pub enum Asked {
 pub struct Tickets {
     pub open: BTreeMap<NodeId, BTreeMap<Ticket, Asked>>,
     answered: BTreeSet<Ticket>,
-    /// Changes that are committed.
+    /// The tickets of committed changes.
     pub changed: BTreeSet<Ticket>,
     pub acknowledged: u64,
     pub reads: u64,
 }
 
-/// The moment of an answer.
+/// The circumstances of an outcome.
 pub struct Moment<'a> {
     pub id: NodeId,
     /// The node before the input.
@@ -51,12 +51,12 @@ impl Tickets {
         self.open.entry(node).or_default().insert(ticket, asked);
     }
 
-    /// The process that was asked is gone.
+    /// Forgets the open tickets of a process that has ended.
     pub fn forget(&mut self, node: NodeId) {
         self.open.remove(&node);
     }
 
-    /// True when `node` was asked to hand leadership over.
+    /// True when a transfer was requested from `node`.
     pub fn transfers(&self, node: NodeId) -> bool {
         self.open.get(&node).is_some_and(|open| open.values().any(|asked| matches!(asked, Asked::Transfer)))
     }
@@ -204,7 +204,7 @@ impl Tickets {
     }
 }
 
-/// True when nothing or no more than the promotion of learners lies between the two.
+/// True when the two differ by nothing but the promotion of learners.
 fn is_promotion(before: &Membership, after: &Membership) -> bool {
     before.id() == after.id()
         || before.staging().iter().any(|id| {
@@ -213,7 +213,7 @@ fn is_promotion(before: &Membership, after: &Membership) -> bool {
         })
 }
 
-/// True when both say the same, whatever entries they stand in.
+/// True when both are equal but for their ids.
 pub fn same(one: &Membership, two: &Membership) -> bool {
     one.members() == two.members()
         && one.voters() == two.voters()
@@ -221,12 +221,12 @@ pub fn same(one: &Membership, two: &Membership) -> bool {
         && one.staging() == two.staging()
 }
 
-/// A refusal gives the true reason.
+/// Checks that a refusal gives the true reason.
 fn check_refused(why: ChangeRefused, before: &Before, target: &Membership) {
     let current = before.membership();
     let holds = match why {
         ChangeRefused::InProgress => current.is_joint() || before.membership_index() > before.commit(),
-        ChangeRefused::NotReady => true, // That only the leader knows.
+        ChangeRefused::NotReady => true, // Only the leader knows.
         ChangeRefused::Joint => target.is_joint(),
         ChangeRefused::NoVoters => target.voters().is_empty(),
         ChangeRefused::Damaged { node } => {

@@ -1,4 +1,4 @@
-//! Inputs and effects in words: who sent what to whom, which writes were durable, who was told what.
+//! Inputs and effects in words: messages, durable writes and outcomes.
 
 use raftkit_core::{
     Effects, Entry, Fetched, HardState, Health, Input, NodeId, ReadMode, SnapshotEffect, SnapshotSent, Write,
@@ -55,7 +55,7 @@ pub fn input(id: NodeId, input: &Input) -> String {
     }
 }
 
-/// A line each.
+/// One line for each effect.
 pub fn effects(effects: &Effects) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(role) = effects.role {

@@ -1,7 +1,7 @@
-//! What a run did: a digest of every input and every effect, byte for byte, and the last events in words.
+//! The trace of a run: a digest of every input and every effect, byte for byte, and the last events in words.
 //!
-//! It lies beside the world, in its thread, and not in it: a violation unwinds through the world, and the trace is what
-//! is left. Seeds in bulk are run without one; a seed that fails is run again with it.
+//! It is kept in a thread-local and not in the world, as a violation unwinds through the world. Many seeds
+//! are run without a trace; a seed that fails is run again with one.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -11,7 +11,7 @@ use raftkit_core::{Effects, Input, NodeId};
 
 use crate::timeline;
 
-/// So many events are kept in words.
+/// Number of events kept in words.
 const KEPT: usize = 40;
 
 thread_local! {
@@ -21,16 +21,16 @@ thread_local! {
 
 #[derive(Default)]
 pub struct Trace {
-    /// After each input and its effects, the digest of everything up to there.
+    /// The digest of everything up to each input and its effects.
     pub digests: Vec<u64>,
-    /// When the last event was.
+    /// Time of the last event.
     pub now: u64,
     digest: Digest,
-    /// The last events, each with what followed from it.
+    /// The last events, each with its consequences.
     events: VecDeque<String>,
 }
 
-/// FNV-1a of what is written to it.
+/// The FNV-1a hash of the bytes written to it.
 struct Digest(u64);
 
 impl Default for Digest {
@@ -49,12 +49,12 @@ impl fmt::Write for Digest {
 }
 
 impl Trace {
-    /// Of everything, byte for byte.
+    /// The digest of the whole run.
     pub fn digest(&self) -> u64 {
         self.digest.0
     }
 
-    /// The last events, one below the other.
+    /// The last events, one a line.
     pub fn timeline(&self) -> String {
         self.events.iter().map(String::as_str).collect()
     }
@@ -91,17 +91,17 @@ fn with(note: impl FnOnce(&mut Trace)) {
     }
 }
 
-/// Something happens that is no input.
+/// Records an event that is not an input.
 pub fn event(now: u64, words: fmt::Arguments<'_>) {
     with(|trace| trace.event(now, words));
 }
 
-/// Something follows from the last event.
+/// Records a consequence of the last event.
 pub fn follows(words: fmt::Arguments<'_>) {
     with(|trace| trace.follows(words));
 }
 
-/// An input comes to a node.
+/// Records an input.
 pub fn input(now: u64, id: NodeId, input: &Input) {
     with(|trace| {
         trace.event(now, format_args!("{}", timeline::input(id, input)));
@@ -109,7 +109,7 @@ pub fn input(now: u64, id: NodeId, input: &Input) {
     });
 }
 
-/// What came of that.
+/// Records the effects of the last input.
 pub fn effects(effects: &Effects) {
     with(|trace| {
         writeln!(trace.digest, "{effects:?}").expect("a digest takes all");

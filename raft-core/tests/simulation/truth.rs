@@ -1,4 +1,4 @@
-//! What the whole cluster has promised so far: the committed map, leaders, votes.
+//! The cluster's promises so far: committed entries, leaders and votes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,26 +12,26 @@ use crate::disk::Disk;
 use crate::harm::is_quorum;
 
 pub struct Truth {
-    /// The committed map; index 2 is at 0.
+    /// The committed entries; index 2 is at position 0.
     pub committed: Vec<Entry>,
-    /// In which term each was known to be committed.
+    /// The term in which the commit of each became known.
     committed_in: Vec<Term>,
     /// The committed memberships, the founding one first.
     memberships: BTreeMap<LogIndex, Membership>,
     /// Every membership that any leader ever appended.
     pub appended: BTreeMap<LogId, Membership>,
     leaders: BTreeMap<Term, (NodeId, StoreId)>,
-    /// Who asked for a vote, from which data folder, by the request that the voter echoes.
+    /// The data folder of each candidate, by the request id that voters echo.
     candidates: BTreeMap<(NodeId, Term, RequestId), StoreId>,
     votes: BTreeMap<(NodeId, StoreId, Term), (NodeId, Option<StoreId>)>,
-    /// Commands of which was said that nothing was done.
+    /// Proposals whose outcome was that nothing was done.
     pub undone: BTreeSet<Ticket>,
-    /// The greatest index that any caller knows to be committed.
+    /// The highest index that any caller knows to be committed.
     pub known: LogIndex,
 }
 
 impl Truth {
-    /// The founding entry is known to all.
+    /// A cluster in which only the founding entry exists.
     pub fn new(founding: Membership) -> Self {
         Self {
             committed: Vec::new(),
@@ -68,7 +68,7 @@ impl Truth {
         self.memberships.range(..=index).next_back().expect("the founding one is before all").1
     }
 
-    /// The committed membership that stands in this entry.
+    /// The committed membership of this entry.
     pub fn membership(&self, id: LogId) -> Option<&Membership> {
         self.memberships.get(&id.index).filter(|membership| membership.id() == id)
     }
@@ -77,8 +77,8 @@ impl Truth {
         self.leaders.len() as u64
     }
 
-    /// A node knows entries to be committed: they never change, and a quorum of those that the membership in force at the
-    /// leader names holds them durably. Returns the memberships that are committed now and were not before.
+    /// Checks newly committed entries: they never change, and a quorum of the membership in force at the
+    /// leader holds them durably. Returns the memberships that were committed by this step.
     pub fn check_commit(
         &mut self,
         before: &Before,
@@ -118,7 +118,8 @@ impl Truth {
         holds: &impl Fn(NodeId, StoreId, LogId) -> bool,
     ) {
         assert!(before.is_leader(), "{} is first committed by a node that does not lead", entry.id);
-        // In force when it commits, or from the middle of this step on: leaving joint may commit what follows at once.
+        // In force at the commit, or from the middle of this step on: ending joint consensus may commit
+        // further entries at once.
         let on_quorum = [before.membership(), after.membership()].into_iter().any(|membership| {
             is_quorum(membership, |id| membership.store(id).is_some_and(|store| holds(id, store, entry.id)))
         });
@@ -130,15 +131,15 @@ impl Truth {
         }
     }
 
-    /// Every membership that may be in force: the newest committed one, and all that may still be committed.
+    /// All memberships that may be in force: the newest committed one, and those that may still be committed.
     pub fn in_play(&self) -> Vec<&Membership> {
         let last = self.last();
         let open = self.appended.iter().filter(|(id, _)| id.index > last).map(|(_, membership)| membership);
         std::iter::once(self.membership_as_of(last)).chain(open).collect()
     }
 
-    /// A node counts again by what it holds now: what is committed is still on a quorum of a membership that may be in
-    /// force. (The newest entry is: whoever holds it holds all before it.)
+    /// Checks a recovery: with the recovered node counted by what it holds now, the newest committed entry,
+    /// and so all before it, is still on a quorum of a membership that may be in force.
     pub fn check_healed(&self, id: NodeId, holds: impl Fn(NodeId, StoreId, LogId) -> bool) {
         let last = self.id(self.last()).expect("the last one is known");
         let on_quorum = self.in_play().into_iter().any(|membership| {
@@ -147,7 +148,8 @@ impl Truth {
         assert!(on_quorum, "{id} counts again, and {last} is on no quorum any more");
     }
 
-    /// One leader a term; it holds all that was committed before its term (it may hear of its own election late).
+    /// Checks a leader: it is the only one of its term and holds everything committed before its term. It may
+    /// learn of its own election late.
     pub fn check_leader(&mut self, id: NodeId, store: StoreId, node: &Node, disk: &Disk) {
         let leader = *self.leaders.entry(node.term()).or_insert((id, store));
         assert_eq!(leader, (id, store), "two leaders of term {}", node.term());
@@ -169,12 +171,12 @@ impl Truth {
         assert_eq!(vote, (id, Some(store)), "{id} leads term {} and voted for another", node.term());
     }
 
-    /// A request for a vote has reached a voter.
+    /// Records a vote request that has reached a voter.
     pub fn note_candidate(&mut self, from: NodeId, store: StoreId, term: Term, request: RequestId) {
         self.candidates.entry((from, term, request)).or_insert(store);
     }
 
-    /// What a message promises is on the sender's disk.
+    /// Checks that what a message promises is on the sender's disk.
     pub fn check_message(&mut self, message: &Message, disk: &Disk) {
         match &message.body {
             Body::RequestVoteResponse(answer) if answer.vote == Vote::Granted => {

@@ -1,4 +1,4 @@
-//! A promise that was broken: which one, what happened before, and the command that shows it again.
+//! A violation: what failed, what happened before, and the command that replays it.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -10,19 +10,19 @@ use crate::sums::Sums;
 use crate::trace::{self, Trace};
 
 thread_local! {
-    /// Nothing is printed when this thread panics.
+    /// True when panics of this thread are not printed.
     static IS_QUIET: Cell<bool> = const { Cell::new(false) };
-    /// What it panicked with last.
+    /// The message of this thread's last panic.
     static SAID: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 pub struct Violation {
     pub seed: u64,
     nodes: Option<u64>,
-    /// The promise in words, and where it is asserted.
+    /// The failed check in words, and its location.
     words: String,
     steps: usize,
-    /// When, in virtual time.
+    /// Virtual time of the violation.
     now: u64,
     timeline: String,
     digest: u64,
@@ -67,7 +67,7 @@ fn traced(seed: u64, nodes: Option<u64>) -> (Result<Sums, String>, Trace) {
     trace::of(|| caught(true, || Sums::of(&simulate(seed, nodes))))
 }
 
-/// What `run` returns, or else what it panics with.
+/// Returns the result of `run`, or the message that it panicked with.
 fn caught<T>(quiet: bool, run: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -87,7 +87,7 @@ fn caught<T>(quiet: bool, run: impl FnOnce() -> T) -> Result<T, String> {
 
 fn said(info: &PanicHookInfo<'_>) -> String {
     let words = info.payload_as_str().unwrap_or("it panicked");
-    // An assertion's own sentence is the promise; how the macro begins says nothing.
+    // An assertion's own sentence describes the check; the macro's prefix adds nothing.
     let promise = words.strip_prefix("assertion `left == right` failed: ").unwrap_or(words);
     let place = info.location().map_or(String::new(), |at| format!("\n({}:{})", at.file(), at.line()));
     promise.to_owned() + &place

@@ -1,4 +1,4 @@
-//! What clients ask.
+//! Requests of clients.
 
 use bytes::Bytes;
 use raftkit_core::{Input, LogId, Membership, MembershipChange, NodeId, Proposal, ReadMode, Ticket};
@@ -37,7 +37,7 @@ impl World {
         }
     }
 
-    /// Asks a node that runs; nothing happens where it is down.
+    /// Proposes commands to a node, if it is running.
     pub fn propose(&mut self, to: NodeId, count: u64) {
         if self.hosts[&to].node.is_none() {
             return;

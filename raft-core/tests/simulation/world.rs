@@ -1,4 +1,4 @@
-//! A cluster in memory: hosts, links, clocks, and one input after the other.
+//! A cluster in memory: hosts, links and clocks, stepped one input at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -35,42 +35,44 @@ pub struct World {
     pub steps: u64,
     pub chance: Chance,
     pub faults: Faults,
-    /// Of what clients ask, so many thousandths are changes of the membership.
+    /// Share of membership changes among the requests, in thousandths.
     pub changes: u64,
     pub queue: Queue,
     pub next_ticket: u64,
     pub last_store: u128,
-    /// What stores that are down, damaged or gone held durably when they last counted: a leader that heard of it then may
-    /// still count it.
+    /// What data folders that are down, damaged or lost held durably when they last counted. A leader that
+    /// has heard of it may still count it.
     pub ghosts: BTreeMap<(NodeId, StoreId), Image>,
-    /// Those that the operator adds once faults have ended.
+    /// The nodes that the operator adds once the faults have ended.
     pub returning: BTreeSet<NodeId>,
     pub healed: bool,
-    /// The settings that all have once faults have ended.
+    /// The settings of all nodes once the faults have ended.
     pub usual: Config,
-    /// Limits are small.
+    /// True when the limits are small.
     pub small: bool,
     effects: Effects,
-    /// Kept for its memory only, as the effects are.
+    /// Kept only to reuse its allocations.
     before: Option<Before>,
 }
 
-/// How a world begins.
+/// The initial parameters of a world.
 pub struct Plan {
-    /// Hosts there are.
+    /// Number of hosts.
     pub hosts: u64,
-    /// The first so many of them are members, the last so many of those without a vote.
+    /// Number of hosts that are members, counted from the first, and how many of those are learners, counted
+    /// from the last.
     pub members: u64,
     pub learners: u64,
     pub faults: Faults,
-    /// Of what clients ask, so many thousandths are changes; none for a world in which nobody asks by itself.
+    /// Share of membership changes among the requests, in thousandths; none for a world without random
+    /// requests.
     pub changes: Option<u64>,
-    /// Limits are small, so that small runs reach them.
+    /// True for small limits, so that small runs reach them.
     pub small: bool,
 }
 
 impl World {
-    /// Everything drawn, but the number of members where that is given.
+    /// Draws all parameters, except for the number of members if it is given.
     pub fn draw(seed: u64, nodes: Option<u64>) -> Self {
         let mut chance = Chance::new(seed);
         let faults = Faults::draw(&mut chance);
@@ -133,7 +135,7 @@ impl World {
         world
     }
 
-    /// Ends all faults, and starts whoever is down.
+    /// Ends all faults, and starts all hosts that are down.
     pub fn heal(&mut self) {
         trace::event(self.now, format_args!("faults end: all are started and hear each other"));
         self.healed = true;
@@ -149,7 +151,7 @@ impl World {
             }
             let host = self.host(id);
             let (down, boot) = (host.node.is_none(), host.boot);
-            // A flush that was stuck for longer ends now.
+            // A flush that would be stuck for longer ends now.
             self.schedule(MS, if down { Event::Restart(id) } else { Event::Flush(id, boot) });
             if self.chance.happens(200) {
                 self.returning.insert(id);
@@ -158,7 +160,7 @@ impl World {
         self.schedule(0, Event::Operator);
     }
 
-    /// The leader of the highest term that anyone leads.
+    /// The leader with the highest term.
     pub fn leader(&self) -> Option<NodeId> {
         let leads = |host: &&Host| host.node.as_ref().is_some_and(Node::is_leader);
         self.hosts
@@ -168,7 +170,7 @@ impl World {
             .map(|host| host.config.node)
     }
 
-    /// One input to one node, all checks, and what came of it.
+    /// Gives one input to one node, runs all checks, and carries out the effects.
     pub fn step(&mut self, id: NodeId, input: Input) {
         self.steps += 1;
         let host = self.hosts.get_mut(&id).expect("known");
@@ -236,7 +238,7 @@ impl World {
         }
     }
 
-    /// Reads the log; by now it may be compacted.
+    /// Reads the log, which may be compacted by now.
     pub fn fetch(&mut self, id: NodeId, fetch: Fetch) {
         let disk = &self.hosts[&id].disk;
         let entries: Vec<_> = (fetch.first.0..=fetch.last.0.min(fetch.first.0 + 5))
@@ -255,7 +257,7 @@ impl World {
         self.step(id, Input::Fetched { request: fetch.request, result });
     }
 
-    /// The node found that it cannot read its log: it starts again as damaged.
+    /// Restarts a node that could not read its log, as damaged.
     fn end_rotten(&mut self, id: NodeId) {
         self.marks.hit(Mark::RotFound);
         self.crash(id);
@@ -267,7 +269,7 @@ impl World {
     }
 }
 
-/// Small limits, so that small runs reach them.
+/// Draws the settings. Small limits make small runs reach them.
 pub fn draw_config(chance: &mut Chance, small: bool) -> Config {
     let mut config = Config::new(NodeId(0), StoreId(0), Incarnation(0), 0);
     if small {

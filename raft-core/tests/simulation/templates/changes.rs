@@ -1,4 +1,4 @@
-//! Changes of the membership at bad moments.
+//! Membership changes at unfortunate times.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::marks::Mark;
 use crate::world::{MS, World};
 
 impl World {
-    /// Asks a leader for a change of one voter.
+    /// Requests a change of one voter from a leader.
     fn change_one(&mut self, leader: NodeId) {
         let current = self.running(leader).membership().clone();
         let ids: Vec<NodeId> = self.hosts.keys().copied().collect();
@@ -36,8 +36,8 @@ impl World {
     }
 }
 
-/// Every leader, on whichever side, changes one voter as soon as it leads: with changes of one server at a time two of
-/// them could commit without a common voter (Ongaro 2015).
+/// Every leader, on either side of a partition, changes one voter as soon as it leads. With single-server
+/// changes two of them could commit without a common voter (Ongaro 2015).
 pub fn split(seed: u64, mut chance: Chance) -> World {
     let members = chance.pick(&[2, 3, 4, 4, 5]);
     let mut world = quiet(seed, chance, members + 1, members);
@@ -50,7 +50,7 @@ pub fn split(seed: u64, mut chance: Chance) -> World {
             let span = world.chance.range(500, 3 * MS);
             world.run_for(span);
             for leader in world.leaders() {
-                // At once when it begins to lead, and now and then later.
+                // At once when it becomes leader, and now and then later.
                 if asked.insert((leader, world.running(leader).term())) || world.chance.happens(20) {
                     world.change_one(leader);
                     world.propose(leader, 1);
@@ -67,8 +67,9 @@ pub fn split(seed: u64, mut chance: Chance) -> World {
     world
 }
 
-/// One leader adds a voter and reaches nobody else; the next one removes the first and reaches one other; then those that
-/// know of the first change alone elect (Ongaro 2015, "bug in single-server membership changes").
+/// One leader adds a voter and reaches nobody else. The next one removes the first and reaches one other
+/// node. Then the nodes that know only the first change elect (Ongaro 2015, "bug in single-server membership
+/// changes").
 pub fn two(seed: u64, mut chance: Chance) -> World {
     let members = chance.pick(&[4, 4, 2]);
     let mut world = quiet(seed, chance, members + 1, members);
@@ -108,7 +109,7 @@ pub fn two(seed: u64, mut chance: Chance) -> World {
     world
 }
 
-/// The leader appends a change and cannot write it.
+/// The leader appends a change but cannot write it.
 pub fn stuck(seed: u64, mut chance: Chance) -> World {
     let members = chance.pick(&[1, 2, 3, 3, 5]);
     let mut world = quiet(seed, chance, members + 2, members);
@@ -135,7 +136,7 @@ pub fn stuck(seed: u64, mut chance: Chance) -> World {
     world
 }
 
-/// Somebody, most often the leader, crashes so many steps after a change was asked for.
+/// A node, most often the leader, crashes some steps after a change was requested.
 pub fn crashes(seed: u64, mut chance: Chance) -> World {
     let members = chance.pick(&[1, 2, 3, 3, 5]);
     let mut world = quiet(seed, chance, 6, members);
@@ -162,8 +163,8 @@ pub fn crashes(seed: u64, mut chance: Chance) -> World {
     world
 }
 
-/// Nodes that are removed while they cannot hear of it come back and ask for votes: whoever hears its leader is not drawn
-/// away from it.
+/// Nodes that are removed while they are cut off come back and campaign. Nodes that hear the leader ignore
+/// them.
 pub fn removed(seed: u64, mut chance: Chance) -> World {
     let members = chance.pick(&[3, 4, 5]);
     let mut world = quiet(seed, chance, members, members);
@@ -184,12 +185,12 @@ pub fn removed(seed: u64, mut chance: Chance) -> World {
     world.change(leader, current.id(), target);
     let span = world.chance.range(300, 2500) * MS;
     world.run_for(span);
-    // Told once, by a message that may be overtaken.
+    // The removal is sent once, in a message that may be overtaken.
     let told = |id: &NodeId| !world.running(*id).membership().contains(*id);
     let told = victims.iter().all(told);
     assert!(heard || !told, "who hears nobody knows nothing");
     world.marks.hit_if(told, Mark::RemovalTold);
-    // Longer logs do not help: nobody but the leader appends.
+    // The removed nodes' logs are not longer, as only the leader appends.
     if world.chance.happens(300) {
         victims.iter().for_each(|id| world.crash(*id));
         world.start_all();
@@ -211,12 +212,12 @@ pub fn removed(seed: u64, mut chance: Chance) -> World {
     world
 }
 
-/// Who is told that a change survives a loss can rely on it.
+/// A prediction that a change survives a loss can be relied on.
 pub fn what_if(seed: u64, mut chance: Chance) -> World {
     let members = chance.range(2, 6);
     let mut world = quiet(seed, chance, 7, members);
     let Some(leader) = world.await_leader() else { return world };
-    // All hold the log, so that targets among all of them have a chance.
+    // All nodes hold the log, so that targets among all of them can succeed.
     let current = world.running(leader).membership().clone();
     let learn = world.others(leader).into_iter().filter(|id| !current.contains(*id)).collect::<Vec<_>>();
     let all = learn
@@ -245,7 +246,7 @@ pub fn what_if(seed: u64, mut chance: Chance) -> World {
 }
 
 impl World {
-    /// One to five voters of those that hold the log; the others stay as learners.
+    /// A target with one to five voters that hold the log; the others stay as learners.
     fn any_voters(&mut self, current: &Membership) -> Membership {
         let members: Vec<NodeId> = current.members().keys().copied().collect();
         let count = self.chance.range(1, 6);
@@ -256,7 +257,7 @@ impl World {
         })
     }
 
-    /// The loss, then the change: it comes about, and writes go on.
+    /// Causes the loss, then requests the change: it completes, and writes continue.
     fn lose_and_change(&mut self, seen: LogId, target: &Membership, down: &BTreeSet<NodeId>) {
         down.iter().for_each(|id| self.crash(*id));
         let mut asked = None;
@@ -272,7 +273,7 @@ impl World {
                 let current = self.running(leader).membership();
                 (current.id(), crate::tickets::same(current, target))
             };
-            // Again where it was refused for now, or the leader it was given to is lost.
+            // Requests it again if it was refused for now, or its leader is lost.
             if id == seen || same {
                 asked = self.change(leader, id, target.clone());
             }

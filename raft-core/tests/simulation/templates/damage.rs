@@ -1,4 +1,4 @@
-//! Logs that are cut short, and data folders that are lost, at bad moments.
+//! Truncated logs and lost data folders at unfortunate times.
 
 use raftkit_core::{Input, LogIndex, NodeId, Suffrage};
 
@@ -7,7 +7,7 @@ use crate::chance::Chance;
 use crate::events::Event;
 use crate::world::{MS, World};
 
-/// The leader drops all that it may while a peer needs it.
+/// The leader compacts all that it may while a peer needs it.
 pub fn compaction(seed: u64, mut chance: Chance) -> World {
     let count = chance.pick(&[2, 3, 3, 5]);
     let mut world = quiet(seed, chance, count, count);
@@ -37,7 +37,8 @@ pub fn compaction(seed: u64, mut chance: Chance) -> World {
     world
 }
 
-/// A follower acknowledges, loses what it acknowledged, and asks to heal, before the leader counts it.
+/// A follower acknowledges entries, loses them, and asks how far to recover, before the leader has counted
+/// it.
 pub fn stale_acknowledgement(seed: u64, mut chance: Chance) -> World {
     let count = chance.pick(&[3, 5, 5]);
     let mut world = quiet(seed, chance, count, count);
@@ -68,7 +69,7 @@ pub fn stale_acknowledgement(seed: u64, mut chance: Chance) -> World {
             let span = world.chance.range(1, 120) * MS;
             world.run_for(span);
         }
-        // Those that are left have to do without who led so far.
+        // The remaining nodes have to go on without the former leader.
         if world.chance.happens(500) {
             world.crash(leader);
         }
@@ -84,8 +85,9 @@ pub fn stale_acknowledgement(seed: u64, mut chance: Chance) -> World {
     world
 }
 
-/// A follower loses what it acknowledged and heals, while the others confirm that the leader leads and cannot write: so
-/// the entry that was lost is on few disks, and whoever counts the lost one, or lets the follower vote too early, loses it.
+/// A follower loses what it acknowledged and recovers, while the others confirm the leader but cannot write.
+/// So the lost entry is on few disks, and counting the lost copy, or letting the follower vote too early,
+/// loses the entry.
 pub fn slow_healing(seed: u64, mut chance: Chance) -> World {
     let count = chance.pick(&[3, 5]);
     let mut world = quiet(seed, chance, count, count);
@@ -117,7 +119,8 @@ pub fn slow_healing(seed: u64, mut chance: Chance) -> World {
         world.run_until(400 * MS, 100, |world| world.running(near).leader() == Some(leader));
         let span = world.chance.range(0, 20 * MS);
         world.run_for(span);
-        // One of the others can write at last; or who led is lost, and those that wait for their disks, too.
+        // Either one of the others can write at last, or the leader is lost, together with the nodes that
+        // wait for their disks.
         let one = world.chance.pick(&rest);
         let boot = world.hosts[&one].boot;
         world.host(one).stuck_until = 0;
@@ -140,13 +143,13 @@ pub fn slow_healing(seed: u64, mut chance: Chance) -> World {
     world
 }
 
-/// A candidate gets a vote, loses its data folder, is removed and added with the new one while the voter hears nothing of
-/// it, and campaigns in that same term.
+/// A candidate gets a vote, loses its data folder, is removed and added with the new one without the voter
+/// hearing of it, and campaigns in the same term again.
 pub fn twin(seed: u64, chance: Chance) -> World {
     let mut world = quiet(seed, chance, 5, 5);
     let Some(leader) = world.await_leader() else { return world };
     world.run_for(200 * MS);
-    // The leader is stopped until somebody campaigns, whom only one of the others hears.
+    // The leader is paused until a node campaigns that only one of the others hears.
     world.pause(leader, 20 * SECOND);
     let campaigns = |world: &World| {
         let candidate = |id: &NodeId| world.running(*id).role() == raftkit_core::RoleName::Candidate;

@@ -6,7 +6,7 @@ use super::quiet;
 use crate::chance::Chance;
 use crate::world::{MS, World};
 
-/// Leaders reach one follower, and crash; entries of old terms come to stand on majorities.
+/// Leaders reach one follower each, and crash, until entries of old terms are on majorities (Figure 8).
 pub fn figure_8(seed: u64, chance: Chance) -> World {
     let mut world = quiet(seed, chance, 5, 5);
     for _ in 0..world.chance.range(3, 8) {
@@ -23,7 +23,7 @@ pub fn figure_8(seed: u64, chance: Chance) -> World {
         if world.chance.happens(500) {
             world.isolate(&[near].into());
         }
-        // The next leader crashes as it begins, too: its first entry reaches few.
+        // The next leader crashes right after its election, too, so that its first entry reaches few.
         if world.run_until(3000 * MS, 200, |world| world.leader().is_some_and(|next| next != leader)) {
             let next = world.leader().expect("somebody leads");
             let span = world.chance.range(0, 5) * MS;
@@ -40,7 +40,7 @@ pub fn figure_8(seed: u64, chance: Chance) -> World {
     world
 }
 
-/// Leaders are cut off, stopped, or hand over, and are asked to read all the while.
+/// Leaders are cut off, paused, or transfer leadership, and get read requests all the while.
 pub fn leases(seed: u64, mut chance: Chance) -> World {
     let count = chance.pick(&[2, 3, 3, 5]);
     let mut world = quiet(seed, chance, count, count);
@@ -67,7 +67,7 @@ pub fn leases(seed: u64, mut chance: Chance) -> World {
         }
         let slice = world.chance.pick(&[500, 2000, 7000]);
         for _ in 0..300 {
-            // Just before a stopped process goes on it is asked, ahead of all messages.
+            // A paused process gets a read request right when it continues, before all messages.
             let until = world.hosts[&leader].paused_until;
             let wakes = until > world.now && until <= world.now + slice;
             world.run(if wakes { until - 1 } else { world.now + slice }, u64::MAX);
@@ -85,7 +85,7 @@ pub fn leases(seed: u64, mut chance: Chance) -> World {
     world
 }
 
-/// Leaders with a tail that nobody else has; what they sent arrives twice, late and out of order.
+/// Leaders with uncommitted tails, whose messages arrive twice, late and out of order.
 pub fn reordering(seed: u64, mut chance: Chance) -> World {
     let count = chance.pick(&[3, 3, 5]);
     let mut world = quiet(seed, chance, count, count);

@@ -7,15 +7,15 @@ use crate::chance::Chance;
 use crate::configured::TIMEOUTS;
 use crate::world::{MS, World};
 
-/// An operator lowers and raises time-outs, node by node, while clients read by the lease; now and then the leader is cut off
-/// right after a voter was restarted.
+/// An operator lowers and raises time-outs, node by node, while clients read by lease. Now and then the
+/// leader is cut off right after a voter was restarted.
 pub fn rolling(seed: u64, mut chance: Chance) -> World {
     let count = chance.pick(&[2, 3, 3, 5]);
     let mut world = quiet(seed, chance, count, count);
     for _ in 0..world.chance.range(2, 6) {
         let timeout = world.chance.pick(&TIMEOUTS);
         let mut ids: Vec<NodeId> = world.hosts.keys().copied().collect();
-        // Each in its turn, in any order.
+        // One after the other, in any order.
         while !ids.is_empty() {
             world.connect();
             let Some(leader) = world.await_leader() else { return world };
@@ -38,7 +38,7 @@ pub fn rolling(seed: u64, mut chance: Chance) -> World {
     world
 }
 
-/// The leader hears nobody any more, and answers by its lease as long as it has one, until another leads.
+/// Cuts the leader off, which serves reads by its lease as long as it has one, until another node leads.
 fn cut_off(world: &mut World, leader: NodeId) {
     world.isolate(&[leader].into());
     for _ in 0..500 {
