@@ -179,7 +179,7 @@ mod tests {
                 }
             }
         }
-        // What is left is applied as well.
+        // The remaining entries are applied as well.
         for (index, _, done) in applied {
             backlog.note_applied(Time(done), index);
         }
@@ -200,7 +200,7 @@ mod tests {
     fn a_pace_that_falls_or_rises_is_noticed_soon() {
         let mut backlog = Backlog::new(BUDGET);
         flood(&mut backlog, 0, 3000, 65_000, 50_000);
-        // What was taken at the higher pace takes 5 s at the lower one.
+        // The entries accepted at the higher pace take 5 s at the lower one.
         let (longest, bytes) = flood(&mut backlog, 10_000, 12_000, 65_000, 5_000);
         assert!(longest <= 1000, "slower: one waited for {longest} ms");
         assert!(bytes >= 6000 * 5_000 * 9 / 10);

@@ -87,7 +87,7 @@ pub struct HardState {
     /// The highest index known to be committed. At a start on a damaged log it is lowered to what is certain:
     /// a truncation may be among the lost writes, and then entries that it removed are still in the log.
     pub commit: LogIndex,
-    /// Whether the log may have lost acknowledged entries.
+    /// The node's health: whether its log may have lost acknowledged entries.
     pub health: Health,
     /// The longest promise not to vote that may still be in force. Leases are made of such promises, so after
     /// a restart the node grants no vote for this long, even with a shorter
@@ -96,7 +96,7 @@ pub struct HardState {
     pub promise: Duration,
 }
 
-/// Whether a node still holds everything that it acknowledged.
+/// A node's health: whether it still holds everything that it acknowledged.
 ///
 /// ```text
 ///           rot found: the log is cut before it, `Damaged` is stored with the cut
@@ -113,9 +113,9 @@ pub struct HardState {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 pub enum Health {
-    /// It holds everything that it acknowledged.
+    /// The node holds everything that it acknowledged.
     #[default]
     Sound,
-    /// It may have lost acknowledged entries, and has not recovered yet.
+    /// The node may have lost acknowledged entries, and has not recovered yet.
     Damaged,
 }

@@ -1,6 +1,5 @@
-//! Which messages a node accepts, and what a higher term in one of them does (paper, section 5.1). It accepts
-//! messages for itself, from members on the data folders that the membership names, and from their newest
-//! incarnations.
+//! Accepting messages, and adopting a higher term from one (paper, section 5.1). A node accepts messages for
+//! itself, from members on the data folders that the membership names, and from their newest incarnations.
 
 use crate::raft::{COUNT_MAX, Node};
 use crate::{Body, Effects, Incarnation, LogId, Message, StoreId, Term};

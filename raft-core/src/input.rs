@@ -22,7 +22,7 @@ pub enum Input {
     Read {
         /// The caller's name for the request; returned with its outcome.
         ticket: Ticket,
-        /// How fresh the result must be.
+        /// The consistency required.
         mode: ReadMode,
     },
     /// Transfer leadership to `to`, or to the most up-to-date voter. Answered `Transferred` once another node
@@ -54,7 +54,7 @@ pub enum Input {
     Fetched {
         /// The request number of the [`Fetch`](crate::Fetch).
         request: u64,
-        /// What was read from the log.
+        /// The result of the read.
         result: Fetched,
     },
     /// A snapshot was installed: the state machine has switched to it durably. The core resets the log in
@@ -69,7 +69,7 @@ pub enum Input {
     SnapshotSent {
         /// The peer that the snapshot was sent to.
         to: NodeId,
-        /// How the transfer ended.
+        /// The result of the transfer.
         result: SnapshotSent,
     },
     /// The transport lost its connection to a peer. Pipelined appends may be lost, so the leader probes

@@ -43,7 +43,7 @@ impl Member {
     }
 }
 
-/// Whether a member votes.
+/// A member's right to vote.
 ///
 /// ```text
 ///                      caught up (promoted by the leader)

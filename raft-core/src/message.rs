@@ -128,7 +128,7 @@ pub struct AppendEntries {
 /// The answer to [`AppendEntries`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AppendEntriesResponse {
-    /// How far the follower's log matches.
+    /// The part of the follower's log that matches the leader's.
     pub outcome: AppendOutcome,
     /// The newest round that the follower has received from this leader.
     pub round: u64,
@@ -141,7 +141,7 @@ pub struct AppendEntriesResponse {
     pub health: crate::Health,
 }
 
-/// How far a follower's log matches the leader's.
+/// The result of an append: the part of the follower's log that matches the leader's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendOutcome {
     /// Everything up to this index matches and is durable on the follower.
@@ -163,7 +163,7 @@ pub enum AppendOutcome {
 /// A follower asks from which index it may serve a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadIndex {
-    /// How the leader must confirm its leadership.
+    /// The consistency required, and so the way in which the leader confirms its leadership.
     pub mode: crate::ReadMode,
     /// The sender's health. A damaged node asks up to which index it must recover; from the receipt of this
     /// message on the leader counts it in no quorum, and so not in the quorum that confirms the answer

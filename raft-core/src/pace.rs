@@ -27,7 +27,7 @@ pub struct Departure {
     load: Load,
 }
 
-/// How much was in flight at a departure.
+/// The load on the path at a departure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Load {
     /// So little that a low rate does not show what is possible.

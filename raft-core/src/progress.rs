@@ -16,7 +16,7 @@ pub(crate) struct Progress {
     pub(crate) match_index: LogIndex,
     /// The next index to send.
     pub(crate) next_index: LogIndex,
-    /// How the peer is replicated to.
+    /// The state of replication to the peer.
     pub(crate) state: ProgressState,
     /// Appends in flight.
     pub(crate) inflights: Inflights,
@@ -57,7 +57,7 @@ pub(crate) struct Progress {
 /// this much takes 0.5 s over a link of 1 Mbit/s: as long as a follower waits for its leader.
 const INFLIGHT_BYTES_MIN: usize = 64 << 10;
 
-/// How much may be sent to a peer now.
+/// The amount that may be sent to a peer now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
     /// Bytes of entries in all appends together.
@@ -66,7 +66,7 @@ pub(crate) struct Window {
     pub(crate) batch: usize,
 }
 
-/// How a leader replicates to a peer.
+/// The state of replication to one peer.
 ///
 /// ```text
 ///            an answer matches                a conflict, a lost connection, a new incarnation
@@ -208,7 +208,7 @@ impl Progress {
         self.next_index = last.next();
     }
 
-    /// How much may be sent now; none when the window is full.
+    /// The amount that may be sent now; none when the window is full.
     pub(crate) fn window(&self, config: &Config) -> Option<Window> {
         let max = self.inflight_bytes_max(config);
         let left = max.saturating_sub(self.inflights.bytes());

@@ -46,7 +46,7 @@ pub struct PeerStatus {
     pub match_index: LogIndex,
     /// The next index to send.
     pub next_index: LogIndex,
-    /// How the peer is replicated to.
+    /// The state of replication to the peer.
     pub state: PeerState,
     /// Bytes of entries in flight.
     pub inflight_bytes: usize,
@@ -58,7 +58,7 @@ pub struct PeerStatus {
     pub heard: Option<Time>,
 }
 
-/// How a leader replicates to a peer.
+/// The state of replication to one peer.
 ///
 /// ```text
 ///            an answer matches                a conflict, a lost connection, a new incarnation of the peer

@@ -238,7 +238,7 @@ mod tests {
         tail
     }
 
-    /// As the log asks: all entries are of term 1.
+    /// Checks the invariants as the log does. All entries are of term 1.
     fn is_consistent(tail: &Tail, last: u64) -> bool {
         tail.is_consistent(LogIndex(last), |_| Some(Term(1)))
     }
