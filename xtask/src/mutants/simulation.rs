@@ -31,7 +31,7 @@ const SECONDS: u64 = 60;
 /// How much those get that are known to live: whether one needs its excuse yet.
 const SECONDS_OF_EXCUSED: u64 = 10;
 /// How much each gets in the gate, which tries those that need far less.
-const SECONDS_IN_GATE: u64 = 20;
+const SECONDS_IN_GATE: u64 = 60;
 /// What came of each mutant.
 type Trials = BTreeMap<String, Trial>;
 
