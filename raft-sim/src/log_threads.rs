@@ -118,18 +118,26 @@ impl<S: Subject> World<S> {
     }
 
     fn begin_flush(&mut self, id: NodeId, chore: FlushChore) {
+        let beside = self.hosts[&id].process.as_ref().is_some_and(|process| process.settle.work.is_some());
+        self.marks.hit_if(beside, Mark::FlushBesideSettling);
+        self.begin_on_log(id, Thread::Flush, |process| {
+            process.flush.half.begin(chore);
+            std::mem::take(&mut process.flush.bytes)
+        });
+    }
+
+    /// Begins a step of one of the log's threads. `begin` asks the disk for all that the step takes, and returns how many bytes
+    /// that is about.
+    fn begin_on_log(&mut self, id: NodeId, thread: Thread, begin: impl FnOnce(&mut Process<S>) -> u64) {
         let rate = self.settings.disk_kbps;
         let host = self.host(id);
         let before = host.disk.injected();
-        host.disk.act_as(Thread::Flush as u8);
+        host.disk.act_as(thread as u8);
         let Some(process) = host.process.as_mut() else { return };
-        process.flush.half.begin(chore);
-        let bytes = std::mem::take(&mut process.flush.bytes);
-        let beside = process.settle.work.is_some();
+        let bytes = begin(process);
         let injected = (before, host.disk.injected());
-        self.marks.hit_if(beside, Mark::FlushBesideSettling);
-        self.begun(id, Thread::Flush, Vec::new(), (bytes * 1000).checked_div(rate).unwrap_or(0));
-        self.note_injected(id, Thread::Flush, injected);
+        self.begun(id, thread, Vec::new(), (bytes * 1000).checked_div(rate).unwrap_or(0));
+        self.note_injected(id, thread, injected);
     }
 
     pub(crate) fn end_flush(&mut self, id: NodeId, injected: Option<(Injected, Injected)>) -> Option<Event> {
@@ -170,20 +178,16 @@ impl<S: Subject> World<S> {
     }
 
     fn begin_settling(&mut self, id: NodeId, chore: Chore) {
-        let rate = self.settings.disk_kbps;
-        let host = self.host(id);
-        let before = host.disk.injected();
-        host.disk.act_as(Thread::Settle as u8);
-        let Some(process) = host.process.as_mut() else { return };
-        let bytes = match chore {
-            Chore::Settle => process.settle.half.unsettled_bytes().min(SETTLING_BYTES),
-            Chore::Compact | Chore::GiveBack => 0,
-        };
-        process.settle.chore = chore;
-        process.settle.half.begin(chore);
-        let injected = (before, host.disk.injected());
-        self.begun(id, Thread::Settle, Vec::new(), (bytes * 1000).checked_div(rate).unwrap_or(0));
-        self.note_injected(id, Thread::Settle, injected);
+        self.begin_on_log(id, Thread::Settle, |process| {
+            let lane = &mut process.settle;
+            let bytes = match chore {
+                Chore::Settle => lane.half.unsettled_bytes().min(SETTLING_BYTES),
+                Chore::Compact | Chore::GiveBack => 0,
+            };
+            lane.chore = chore;
+            lane.half.begin(chore);
+            bytes
+        });
     }
 
     pub(crate) fn end_settling(
