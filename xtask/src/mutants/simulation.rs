@@ -30,8 +30,6 @@ const FIRST_SEED: u64 = 1;
 const SECONDS: u64 = 60;
 /// How much those get that are known to live: whether one needs its excuse yet.
 const SECONDS_OF_EXCUSED: u64 = 10;
-/// How much each gets in the gate, which tries those that need far less.
-const SECONDS_IN_GATE: u64 = 60;
 /// What came of each mutant.
 type Trials = BTreeMap<String, Trial>;
 
@@ -85,7 +83,6 @@ pub(super) fn in_gate() -> Result<(), Failure> {
     run(&MutantsFlags {
         krate: super::SIMULATION.to_owned(),
         only: catalogue()?.in_gate,
-        seconds: Some(SECONDS_IN_GATE),
         ..MutantsFlags::default()
     })
 }
