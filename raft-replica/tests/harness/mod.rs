@@ -6,31 +6,26 @@
 #![allow(dead_code, clippy::unwrap_used, missing_docs, unreachable_pub, reason = "shared by several tests")]
 
 mod damage;
+mod node;
+mod subject;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Range;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use raftkit_core::{
-    ClusterId, Config, Fetch, LogId, LogIndex, Member, Membership, MembershipChange, Message, NodeId,
-    Proposal, StoreId, Ticket, Time, Write,
+    LogId, LogIndex, Member, Membership, MembershipChange, Message, NodeId, Proposal, StoreId, Ticket, Time,
 };
-use raftkit_disk::{Disk, SimulatedDisk};
-use raftkit_log::{Flushing, Next, Reader, Settling, Store, Written};
 use raftkit_replica::{
-    Action, Answer, Applier, BulkId, CompactionOptions, Ended, Event, MachineError, MachineWork, Opened,
-    Replica, ReplicaOptions, SnapshotWork, SnapshotWorker, StateMachine, fetch, founding_base,
+    Action, Answer, BulkId, CompactionOptions, Event, MachineWork, Replica, ReplicaOptions, StateMachine,
 };
-use raftkit_snapshot::{SnapshotDir, SnapshotMessage};
+use raftkit_snapshot::SnapshotMessage;
 
 #[allow(unused_imports, reason = "shared by several tests")]
 pub use damage::{Lost, damage};
-
-/// Opens a state machine in a folder.
-pub type Open<M> = fn(Arc<dyn Disk>, &Path) -> Result<M, MachineError>;
+pub use node::{DIR, Open, TestNode};
+#[allow(unused_imports, reason = "shared by several tests")]
+pub use subject::{Acknowledged, Subject};
 
 /// Nodes, the network between them, and what was answered.
 pub struct Cluster<M: StateMachine> {
@@ -49,158 +44,12 @@ pub struct Cluster<M: StateMachine> {
     rounds: u64,
 }
 
-/// One node: a disk that outlives it, and what runs on it between two crashes.
-pub struct TestNode<M: StateMachine> {
-    pub id: NodeId,
-    pub disk: SimulatedDisk,
-    pub running: Option<Running<M>>,
-    /// The log worker does nothing: as if a sync did not return.
-    pub log_frozen: bool,
-    /// The applier does nothing, as if an install took very long.
-    pub machine_frozen: bool,
-    /// How often the state machine was asked for a view, to make a snapshot of.
-    pub views: u64,
-    pub ended: Option<Ended>,
-    options: ReplicaOptions,
-    membership: Membership,
-    open: Open<M>,
-}
-
-pub struct Running<M: StateMachine> {
-    pub replica: Replica,
-    flushing: Flushing,
-    settling: Settling,
-    log_time: Duration,
-    reader: Reader,
-    applier: Applier<M>,
-    snapshots: SnapshotWorker,
-    writes: Vec<Write>,
-    machine: Vec<MachineWork>,
-    fetches: Vec<Fetch>,
-    snapshot: VecDeque<SnapshotWork>,
-}
-
-pub const DIR: &str = "/data";
-
 /// Little is kept, so that compaction and snapshots happen all the time.
 pub fn small_options() -> ReplicaOptions {
     ReplicaOptions {
         compaction: CompactionOptions { trailing_logs: 4, ..CompactionOptions::default() },
         persist_interval: Duration::from_millis(200),
         unapplied_bytes_max: 5_000,
-    }
-}
-
-impl<M: StateMachine> TestNode<M> {
-    fn new(id: NodeId, open: Open<M>, options: ReplicaOptions, membership: Membership) -> Self {
-        let disk = SimulatedDisk::new(id.0);
-        Self {
-            id,
-            disk,
-            running: None,
-            log_frozen: false,
-            machine_frozen: false,
-            views: 0,
-            ended: None,
-            options,
-            membership,
-            open,
-        }
-    }
-
-    fn store(&self) -> StoreId {
-        StoreId(u128::from(self.id.0) + 100)
-    }
-
-    /// Opens everything from the disk, as a process that starts does. False when the disk failed meanwhile.
-    pub fn start(&mut self, now: Time) -> Result<(), String> {
-        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let dir = Path::new(DIR);
-        let (mut store, _) =
-            Store::open(Arc::clone(&disk), dir, self.log_options()).map_err(|error| error.to_string())?;
-        let base = founding_base(self.membership.clone());
-        store.form(ClusterId(7), base).map_err(|error| error.to_string())?;
-        let restored = store.restored();
-        let machine = (self.open)(Arc::clone(&disk), dir).map_err(|error| error.to_string())?;
-        let snapshots = SnapshotDir::new(disk, dir.join("snapshots"))
-            .map_err(|error| error.to_string())?
-            .with_chunk_bytes(4096);
-        let config = Config::new(self.id, store.identity().store, store.identity().incarnation, 1);
-        let opened = Opened::new(config, self.options, now, (store, restored), machine, snapshots)
-            .map_err(|error| error.to_string())?;
-        self.ended = None;
-        let reader = opened.log.reader();
-        let (flusher, settler) = opened.log.split();
-        self.running = Some(Running {
-            reader,
-            replica: opened.replica,
-            flushing: Flushing::new(flusher),
-            settling: Settling::new(settler),
-            log_time: Duration::ZERO,
-            applier: opened.applier,
-            snapshots: opened.snapshots,
-            writes: Vec::new(),
-            machine: Vec::new(),
-            fetches: Vec::new(),
-            snapshot: VecDeque::new(),
-        });
-        Ok(())
-    }
-
-    /// Cuts the power: the disk first, then the process.
-    pub fn crash(&mut self, lose_all: bool) {
-        self.disk.freeze();
-        self.running = None;
-        if lose_all {
-            self.disk.crash_losing_all_unsynced();
-        } else {
-            self.disk.crash();
-        }
-    }
-}
-
-impl<M: StateMachine> Running<M> {
-    fn work_on_log(&mut self, events: &mut Vec<Event>) {
-        let mut writes = std::mem::take(&mut self.writes).into_iter();
-        let mut failed = self.flush(&mut writes, events);
-        // So much later whatever there is to do is due: the witness, and one step of what is done for the database, which learns
-        // of the flush now.
-        let _ = self.settling.next(self.log_time);
-        self.log_time += Duration::from_secs(2);
-        failed = failed || self.flush(&mut writes, events);
-        if let Next::Do(chore) = self.settling.next(self.log_time)
-            && !failed
-        {
-            self.settling.begin(chore);
-            let failed = self.settling.end(self.log_time).err();
-            events.extend(failed.map(|error| Written::Failed(error).into()));
-        }
-    }
-
-    /// Does what the half that flushes has to do now. True when it has failed.
-    fn flush(&mut self, writes: &mut dyn Iterator<Item = Write>, events: &mut Vec<Event>) -> bool {
-        loop {
-            self.flushing.take(&mut *writes);
-            let Next::Do(chore) = self.flushing.next(self.log_time) else { return false };
-            self.flushing.begin(chore);
-            let written = self.flushing.end(self.log_time).written;
-            let failed = matches!(written, Some(Written::Failed(_)));
-            events.extend(written.map(Event::from));
-            if failed {
-                return true;
-            }
-        }
-    }
-
-    fn work_on_machine(&mut self, events: &mut Vec<Event>) {
-        self.applier.run(std::mem::take(&mut self.machine), &mut |event| events.push(event));
-    }
-
-    fn work_on_snapshots(&mut self, events: &mut Vec<Event>) {
-        events.extend(std::mem::take(&mut self.fetches).into_iter().map(|work| fetch(&self.reader, work)));
-        while let Some(work) = self.snapshot.pop_front() {
-            events.extend(self.snapshots.run(work));
-        }
     }
 }
 
@@ -447,62 +296,5 @@ impl<M: StateMachine> Cluster<M> {
 
     pub fn bases(&self) -> BTreeMap<NodeId, LogIndex> {
         self.nodes.keys().map(|id| (*id, self.replica(*id).status().base.index)).collect()
-    }
-}
-
-/// What was acknowledged: key to (value, entry).
-pub type Acknowledged = BTreeMap<u64, (u64, LogId)>;
-
-/// How a test sees its state machine: a command that puts a value at a key, and a check of everything on all nodes.
-pub struct Subject<M: StateMachine> {
-    pub open: Open<M>,
-    pub put: fn(u64, u64) -> Bytes,
-    pub check: fn(&Cluster<M>, &Acknowledged, &str),
-}
-
-impl<M: StateMachine> Subject<M> {
-    /// Writes values one after the other to keys 0 to 4 in turn.
-    pub fn write(&self, cluster: &mut Cluster<M>, values: Range<u64>, acknowledged: &mut Acknowledged) {
-        for value in values {
-            if let Some(id) = cluster.commit(&(self.put)(value % 5, value)) {
-                acknowledged.insert(value % 5, (value, id));
-            }
-            cluster.run(Duration::from_millis(30));
-        }
-    }
-
-    /// Cuts the power of each of three nodes at each call that changes its disk, while it applies, persists, compacts
-    /// and sends a snapshot or receives one; every third time of the others too. Returns how many points there were.
-    pub fn crash_everywhere(&self) -> u64 {
-        let points = |victim| (0..).take_while(|point| self.crash_at(victim, *point)).count() as u64;
-        [1, 2, 3].map(NodeId).into_iter().map(points).sum()
-    }
-
-    /// True when the point was met.
-    fn crash_at(&self, victim: NodeId, point: u64) -> bool {
-        let mut acknowledged = Acknowledged::new();
-        let mut cluster = Cluster::new(3, self.open, small_options());
-        let leader = cluster.until_leader();
-        let away = NodeId(if leader == NodeId(3) { 2 } else { 3 });
-        // One node is away until the others have compacted what it lacks; it comes back by a snapshot.
-        self.write(&mut cluster, 0..2, &mut acknowledged);
-        cluster.nodes.get_mut(&away).unwrap().crash(true);
-        self.write(&mut cluster, 2..14, &mut acknowledged);
-        cluster.nodes.get_mut(&away).unwrap().start(cluster.now).unwrap();
-        cluster.nodes[&victim].disk.crash_at_call(point);
-        cluster.run(Duration::from_millis(1000));
-        self.write(&mut cluster, 14..17, &mut acknowledged);
-        let met = cluster.nodes[&victim].running.is_none();
-        cluster.nodes[&victim].disk.clear_faults();
-        if point.is_multiple_of(3) {
-            for node in cluster.nodes.values_mut().filter(|node| node.running.is_some()) {
-                node.crash(true);
-            }
-        }
-        cluster.start_all();
-        self.write(&mut cluster, 17..19, &mut acknowledged);
-        cluster.settle();
-        (self.check)(&cluster, &acknowledged, &format!("node {victim} lost power at call {point}"));
-        met
     }
 }
