@@ -6,9 +6,9 @@ use raftkit_replica::{Consistency, Reply, RequestError, RequestId, ServiceEvent}
 
 use super::{Open, What};
 use crate::Mark;
+use crate::checks::violation::{Checked, Promise, promise};
+use crate::run::trace::kind;
 use crate::subject::{Ended, Outcome, Subject};
-use crate::trace::kind;
-use crate::violation::{Checked, Promise, promise};
 use crate::world::{Happening, World};
 
 impl<S: Subject> World<S> {

@@ -9,10 +9,10 @@ use raftkit_core::{LogId, LogIndex, Membership, NodeId};
 use raftkit_replica::{CallerId, Consistency, Request, RequestId, ServiceEvent};
 
 use crate::Mark;
-use crate::explained::Calm;
+use crate::checks::explained::Calm;
 use crate::rng::Rng;
+use crate::run::trace::kind;
 use crate::subject::{self, Ended, Outcome, Subject};
-use crate::trace::kind;
 use crate::world::{Happening, MS, World};
 
 /// A request on its way.

@@ -1,0 +1,118 @@
+//! Doubt needs a reason: a write whose outcome a node cannot tell, or a request that finds no leader in time, is right
+//! only where something happened that explains it. A waiter that is not woken looks just like it.
+
+use raftkit_core::NodeId;
+use raftkit_replica::RequestError;
+
+use crate::checks::violation::{Checked, promise};
+use crate::subject::Subject;
+use crate::world::{SECOND, World};
+use crate::{Mark, Marks};
+
+/// A cluster is calm once nothing has happened for so long: by then requests of before have ended.
+const SETTLES_US: u64 = 4 * SECOND;
+/// Farther apart than that, or with slower disks, time-outs can be right.
+const NEAR_US: u64 = 50_000;
+
+/// What happens in a cluster that is well. All other marks explain.
+const ALL_IS_WELL: &[Mark] = &[
+    Mark::CommitOfOldTerm,
+    Mark::Fetched,
+    Mark::FetchedNothing,
+    Mark::Compacted,
+    Mark::SnapshotBuilt,
+    Mark::SnapshotResumed,
+    Mark::AskedInCalm,
+    Mark::WriteCommitted,
+    Mark::WriteForwarded,
+    Mark::WriteUnknown,
+    Mark::UnknownCommitted,
+    Mark::WriteNoLeader,
+    Mark::ManyInOneBatch,
+    Mark::ReadDefault,
+    Mark::ReadConsistent,
+    Mark::ReadStale,
+    Mark::ReadByFollower,
+    Mark::StaleIsOld,
+    Mark::ReadNotConfirmed,
+    Mark::LogCopied,
+    Mark::StateCopied,
+];
+
+/// Everything that may explain doubt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Troubles {
+    /// How much of it there was until now.
+    count: u64,
+    /// When the last of what takes its time ends.
+    until: u64,
+}
+
+/// The troubles when they were last looked at, and since when they have been no more.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    troubles: Troubles,
+    since: u64,
+}
+
+/// The troubles that there had been when a request was asked in a calm cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Calm(Troubles);
+
+impl Marks {
+    fn troubles(&self) -> u64 {
+        let of = |mark: Mark| if ALL_IS_WELL.contains(&mark) { 0 } else { self.count(mark) };
+        Mark::ALL.iter().map(|(mark, _)| of(*mark)).sum()
+    }
+}
+
+impl<S: Subject> World<S> {
+    fn troubles(&self) -> Troubles {
+        let counts = self.counts;
+        let network = self.network.lost + counts.lost + counts.split + counts.partitions;
+        let processes = counts.pauses + counts.crashes + counts.stops + counts.wipes + counts.rots;
+        let disks = self.hosts.values().map(|host| {
+            let injected = host.disk.injected();
+            let errors = injected.failed_syncs + injected.full + injected.io_errors;
+            errors + injected.stalls + injected.rotten_bytes
+        });
+        let hosts = self.hosts.values();
+        let hosts = hosts.map(|host| host.paused_until.max(host.stalled_until).max(host.held_until));
+        Troubles {
+            count: self.marks.troubles() + network + processes + disks.sum::<u64>() + self.calls_broken,
+            until: hosts.max().unwrap_or(0).max(self.network.disturbed_until()),
+        }
+    }
+
+    /// Whether a node is asked in a cluster in which nothing has happened for a while.
+    pub(crate) fn is_calm(&mut self, node: NodeId) -> Option<Calm> {
+        let (now, settings) = (self.now, &self.settings);
+        let delays =
+            [settings.ahead_us, settings.back_us, settings.delay_us, settings.flush_us, settings.apply_us];
+        let near = delays.iter().all(|delay| *delay <= NEAR_US);
+        let noisy = !self.healed && settings.slow + settings.hiccups > 0;
+        let narrow = settings.link_kbps + settings.disk_kbps + settings.bulk_bytes_s > 0;
+        let troubles = self.troubles();
+        if troubles != self.seen.troubles {
+            self.seen = Seen { troubles, since: now };
+        }
+        let rests = now >= self.seen.since.max(troubles.until).saturating_add(SETTLES_US);
+        let member = self.truth.membership_as_of(self.truth.last()).is_voter(node);
+        let calm = rests && near && !noisy && !narrow && member;
+        self.marks.hit_if(calm, Mark::AskedInCalm);
+        calm.then_some(Calm(troubles))
+    }
+
+    /// Whether a request of a calm cluster may have ended so.
+    pub(crate) fn check_doubt(&self, node: NodeId, asked: Option<Calm>, why: &RequestError) -> Checked {
+        let doubt =
+            matches!(why, RequestError::Unknown(_) | RequestError::NotConfirmed | RequestError::NoLeader);
+        promise!(
+            Explained,
+            !doubt || asked != Some(Calm(self.troubles())),
+            "{node} says \"{why}\", and for {} s nothing has happened that explains it",
+            (self.now - self.seen.since) / SECOND
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! Snapshots on their way: what must hold of each step, and crashes between two of them.
+
+use raftkit_core::{LogIndex, NodeId};
+use raftkit_replica::{Action, Event, MachineWork, ServiceAction, ServiceEvent, SnapshotWork};
+use raftkit_snapshot::{Audience, SnapshotMessage};
+
+use crate::checks::violation::{Checked, promise};
+use crate::plan::script::{Crash, Moment};
+use crate::subject::Subject;
+use crate::world::{Happening, MS, World};
+
+/// True for a word to the receiving end of a transfer: with it the receiver hears what is applied.
+pub(crate) fn is_for_receiver(event: &ServiceEvent) -> bool {
+    let ServiceEvent::Replica(Event::Bulk { body, .. }) = event else { return false };
+    SnapshotMessage::decode(body.clone()).is_ok_and(|message| message.audience() == Audience::Receiver)
+}
+
+fn moment(report: &Event) -> Option<Moment> {
+    match report {
+        Event::SnapshotBuilt(Ok(_)) => Some(Moment::Built),
+        Event::ChunkStored(Ok(_)) => Some(Moment::Stored),
+        Event::SnapshotReceived(Ok(_)) => Some(Moment::Received),
+        Event::Restored { .. } => Some(Moment::Switched),
+        Event::SnapshotBuilt(Err(_)) | Event::ChunkStored(Err(_)) | Event::SnapshotReceived(Err(_)) => None,
+        Event::Tick
+        | Event::Message(_)
+        | Event::Bulk { .. }
+        | Event::BulkLeft(_)
+        | Event::Propose(_)
+        | Event::Read { .. }
+        | Event::Transfer { .. }
+        | Event::Change(_)
+        | Event::PersistCommit
+        | Event::Unreachable(_)
+        | Event::Persisted(_)
+        | Event::LogFailed(_)
+        | Event::LogDamaged(_)
+        | Event::Fetched { .. }
+        | Event::FetchFailed { .. }
+        | Event::Applied(_)
+        | Event::MachineDurable(_)
+        | Event::MachineFailed(_)
+        | Event::View { .. }
+        | Event::ChunkRead { .. }
+        | Event::PartialOpened(_) => None,
+    }
+}
+
+impl<S: Subject> World<S> {
+    /// Takes note of a report: it may be the moment that a crash waits for.
+    pub(crate) fn spring(&mut self, id: NodeId, life: u64, report: &Event) {
+        let host = self.hosts.get_mut(&id).expect("known");
+        if let Some(trap) = host.trap.take_if(|trap| moment(report) == Some(trap.moment)) {
+            self.at(self.now + trap.us, Happening::Trapped(id, life, trap.how, trap.down_ms));
+        }
+    }
+
+    pub(crate) fn trapped(&mut self, id: NodeId, life: u64, how: Crash, down_ms: u64) {
+        if self.process(id, life).is_some() && !self.healed {
+            self.crash(id, how);
+            self.plan_start(id, down_ms * MS);
+        }
+    }
+
+    /// What a round wants done with snapshots. At its start `applied` was applied; `hears` says whether the receiving end
+    /// was told so in it.
+    pub(crate) fn check_transfers(
+        &mut self,
+        id: NodeId,
+        applied: LogIndex,
+        hears: bool,
+        actions: &[ServiceAction],
+    ) {
+        for action in actions {
+            let ServiceAction::Do(action) = action else { continue };
+            let checked = self.check_transfer(id, applied, action);
+            self.ensure(checked);
+        }
+        if hears && let Some(process) = self.host(id).process.as_mut() {
+            process.told = process.told.max(applied);
+        }
+    }
+
+    fn check_transfer(&self, id: NodeId, applied: LogIndex, action: &Action) -> Checked {
+        match action {
+            Action::Snapshot(SnapshotWork::OpenPartial(manifest)) => {
+                let at = manifest.id;
+                promise!(
+                    NodeState,
+                    at.index > applied,
+                    "{id} takes the snapshot at {at}, and has applied {applied}"
+                );
+            }
+            Action::Machine(MachineWork::Restore(file)) => {
+                let (at, told) = (file.manifest().id, self.hosts[&id].process.as_ref().map(|it| it.told));
+                promise!(
+                    NodeState,
+                    told.is_none_or(|told| at.index > told),
+                    "{id} installs the snapshot at {at}, and knows that {told:?} is applied"
+                );
+            }
+            Action::SendBulk { to, body, .. } => {
+                let Ok(SnapshotMessage::Offer(manifest)) = SnapshotMessage::decode(body.clone()) else {
+                    return Ok(());
+                };
+                // Else its receiver needs another one at once, and so on as long as there is load (hashicorp/raft#212).
+                let (at, base) = (manifest.id, self.hosts[&id].view.base());
+                promise!(
+                    NodeState,
+                    at.index >= base.index,
+                    "{id} offers {to} the snapshot at {at}, and its log goes on after {base}"
+                );
+            }
+            Action::Send(_)
+            | Action::Log(_)
+            | Action::Fetch(_)
+            | Action::Machine(_)
+            | Action::Snapshot(_)
+            | Action::Answer { .. }
+            | Action::Role(_)
+            | Action::Ended(_) => {}
+        }
+        Ok(())
+    }
+}

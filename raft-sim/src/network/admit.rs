@@ -1,0 +1,195 @@
+//! Who may come in: raft-net's own rules (`admission`), between two hosts.
+
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+use raftkit_core::{
+    AppendEntries, Body, ClusterId, Entries, Entry, Incarnation, LogId, Membership, Message, NodeId, Payload,
+    StoreId, Term,
+};
+use raftkit_net::admission::{Admit, Life, Own, Remote, check_cluster, check_hello, check_message};
+use raftkit_net::{Frame, Hello, Lane};
+use raftkit_replica::{Event, ServiceEvent};
+use raftkit_snapshot::{Manifest, SnapshotMessage};
+
+use crate::Mark;
+use crate::network::End;
+use crate::plan::script::Stranger;
+use crate::process::host::Host;
+use crate::subject::Subject;
+use crate::world::{CLUSTER, World};
+
+fn own(end: End) -> Own {
+    Own { node: end.node, store: end.store, cluster: Some(CLUSTER), process: end.life }
+}
+
+fn hello(end: End, cluster: Option<ClusterId>) -> Hello {
+    Hello {
+        lane: Lane::Control,
+        cluster,
+        node: end.node,
+        store: end.store,
+        incarnation: Incarnation(end.incarnation),
+        process: end.life,
+        address: format!("node-{}", end.node),
+        attributes: Bytes::new(),
+    }
+}
+
+/// A greeting as it comes out of the codec on the other side.
+fn heard(hello: Hello) -> Option<Hello> {
+    let mut greeting = BytesMut::new();
+    raftkit_net::encode_frame(&Frame::Hello(hello), &mut greeting).ok()?;
+    if let Ok(Frame::Hello(hello)) = raftkit_net::decode(greeting.freeze()) { Some(hello) } else { None }
+}
+
+fn expected<S: Subject>(hosts: &BTreeMap<NodeId, Host<S>>, at: NodeId, of: NodeId) -> Option<StoreId> {
+    let process = hosts.get(&at)?.process.as_ref()?;
+    process.service.replica().node().membership().store(of)
+}
+
+/// Both sides greet and check each other; true when they let each other in.
+pub(crate) fn greet<S: Subject>(hosts: &mut BTreeMap<NodeId, Host<S>>, from: End, to: End) -> bool {
+    admit_dialler(hosts, from, to) && admit_dialled(hosts, from, to)
+}
+
+/// True when the node that was dialled lets the one that dialled it in.
+pub(crate) fn admit_dialler<S: Subject>(hosts: &mut BTreeMap<NodeId, Host<S>>, from: End, to: End) -> bool {
+    admit(hosts, from, to, None)
+}
+
+/// True when the node that dialled takes the one that answered for whom it wanted.
+pub(crate) fn admit_dialled<S: Subject>(hosts: &mut BTreeMap<NodeId, Host<S>>, from: End, to: End) -> bool {
+    admit(hosts, to, from, Some(to.node))
+}
+
+fn admit<S: Subject>(
+    hosts: &mut BTreeMap<NodeId, Host<S>>,
+    who: End,
+    by: End,
+    expected_node: Option<NodeId>,
+) -> bool {
+    let Some(hello) = heard(hello(who, Some(CLUSTER))) else { return false };
+    if check_hello(&own(by), expected(hosts, by.node, who.node), expected_node, &hello).is_err() {
+        return false;
+    }
+    let Some(process) = hosts.get_mut(&by.node).and_then(|host| host.process.as_mut()) else { return false };
+    process.lives.admit(by.node, &Remote::of(&hello)).is_ok()
+}
+
+/// True when a message is one that the connection's other side may send.
+pub(crate) fn message<S: Subject>(
+    hosts: &BTreeMap<NodeId, Host<S>>,
+    to: NodeId,
+    greeted: End,
+    message: &Message,
+) -> bool {
+    let Some(host) = hosts.get(&to) else { return false };
+    let own = Own { node: to, store: host.store, cluster: Some(CLUSTER), process: host.life };
+    let remote = Remote {
+        node: greeted.node,
+        store: greeted.store,
+        incarnation: Incarnation(greeted.incarnation),
+        process: greeted.life,
+        cluster: Some(CLUSTER),
+    };
+    matches!(check_message(&own, &remote, message), Ok(Admit::Deliver))
+}
+
+/// What a stranger's greeting says of it, and which process it is.
+struct Caller {
+    end: End,
+    cluster: Option<ClusterId>,
+}
+
+impl<S: Subject> World<S> {
+    /// A stranger calls, and says what would be believed of a leader. Whoever is let in and heard may break every promise.
+    pub(crate) fn stray(&mut self, to: NodeId, stranger: Stranger) {
+        let Some(caller) = self.caller(to, stranger) else { return };
+        let Some(heard) = heard(hello(caller.end, caller.cluster)) else { return };
+        let host = &self.hosts[&to];
+        let Some(process) = host.process.as_ref() else { return };
+        let own =
+            own(End { node: to, life: host.life, store: host.store, incarnation: process.incarnation.0 });
+        let node = process.service.replica().node();
+        let (term, last) = (Term(node.term().0 + 3), host.view.last());
+        if check_hello(&own, expected(&self.hosts, to, heard.node), None, &heard).is_err() {
+            return self.hit(Mark::Refused);
+        }
+        let message = of_a_leader(caller.end, to, term, last);
+        let remote = Remote::of(&heard);
+        // What becomes of a member's own connections is no question here: a stranger is met once.
+        if process.lives.clone().admit(to, &remote).is_err() {
+            return self.hit(Mark::Refused);
+        }
+        if let Ok(Admit::Deliver) = check_message(&own, &remote, &message) {
+            self.give(to, ServiceEvent::Replica(Event::Message(message)));
+        }
+        let offer = an_empty_snapshot(LogId { term, index: last.index.next() });
+        if let Ok(Admit::Deliver) = check_cluster(&own, &remote) {
+            let from = remote.node;
+            self.give(to, ServiceEvent::Replica(Event::Bulk { from, body: offer.encode() }));
+        }
+    }
+
+    fn caller(&self, to: NodeId, stranger: Stranger) -> Option<Caller> {
+        const OTHER: ClusterId = ClusterId(8);
+        let host = &self.hosts[&to];
+        let node = host.process.as_ref()?.service.replica().node();
+        let end = |node, store| End { node, life: u64::MAX, store, incarnation: 1 << 20 };
+        Some(match stranger {
+            // A node of that one has the id of a member here.
+            Stranger::OtherCluster => {
+                let (id, member) = node.membership().members().iter().find(|(id, _)| **id != to)?;
+                Caller { end: end(*id, member.store), cluster: Some(OTHER) }
+            }
+            // Its id is nobody's here: that it has another data folder than a member is no reason to refuse it.
+            Stranger::Unformed => Caller { end: end(NodeId(99), StoreId(1 << 60)), cluster: None },
+            // All data folders were copied, and their copies form a cluster of their own, with the addresses of this one.
+            Stranger::Twin => Caller { end: end(to, host.store), cluster: Some(CLUSTER) },
+            // Where the member itself has been met; before, nobody could tell.
+            Stranger::Copy => {
+                let lives = &host.process.as_ref()?.lives;
+                let is_met = |end: &End| {
+                    let member = Remote::of(&hello(*end, Some(CLUSTER)));
+                    lives.clone().admit(to, &member) == Ok(Life::Same)
+                };
+                let met = self.running().into_iter().map(|id| self.end_of(id)).find(is_met)?;
+                Caller { end: End { life: u64::MAX, ..met }, cluster: Some(CLUSTER) }
+            }
+        })
+    }
+}
+
+/// A snapshot of no bytes: it is whole as soon as it is offered.
+fn an_empty_snapshot(id: LogId) -> SnapshotMessage {
+    SnapshotMessage::Offer(Manifest {
+        id,
+        membership: Membership::default(),
+        length: 0,
+        chunk_bytes: 1,
+        chunks: Vec::new(),
+    })
+}
+
+/// An entry that comes right after what a node has, and is told to be committed.
+fn of_a_leader(from: End, to: NodeId, term: Term, last: LogId) -> Message {
+    let entry = Entry {
+        id: LogId { term, index: last.index.next() },
+        payload: Payload::Command(Bytes::from_static(b"of a stranger")),
+    };
+    let append = AppendEntries {
+        prev: last,
+        commit: entry.id.index,
+        entries: [entry].into_iter().collect::<Entries>(),
+        round: 1 << 40,
+    };
+    Message {
+        from: from.node,
+        from_store: from.store,
+        from_incarnation: Incarnation(from.incarnation),
+        to,
+        term,
+        body: Body::AppendEntries(append),
+    }
+}

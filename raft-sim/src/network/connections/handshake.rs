@@ -1,0 +1,294 @@
+//! Attempts: their packets to and fro, and what either side makes of them.
+
+use raftkit_core::{Incarnation, NodeId};
+use raftkit_net::dialling::{Called, PeerLife, Progress, Step};
+use raftkit_net::queue::Urgency;
+
+use super::{moment, pair, us};
+use crate::Mark;
+use crate::network::{End, Lane};
+use crate::subject::Subject;
+use crate::world::{Happening, MS, World};
+
+/// A packet that nobody takes is repeated after so long at first, and twice as long each time (QUIC's time-out for a path
+/// that is not measured yet).
+const REPEATED_AFTER: u64 = 99 * MS;
+/// So often. Attempts are over before.
+const REPEATS_MAX: u32 = 7;
+
+/// A packet of a handshake.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shake {
+    /// Who dials.
+    from: End,
+    /// Who is dialled.
+    to: NodeId,
+    /// The life that has answered, once one has.
+    other: Option<End>,
+    number: u64,
+    stage: Stage,
+    /// When this packet, as the one that it answers, went out: for the round trip.
+    sent_at: u64,
+    answers: u64,
+    /// How often it has come to a process that was not there.
+    tries: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    First,
+    Answer,
+    Greeting,
+    /// The other side's greeting, or its refusal.
+    Greeted(bool),
+}
+
+impl Shake {
+    fn towards_dialled(&self) -> bool {
+        match self.stage {
+            Stage::First | Stage::Greeting => true,
+            Stage::Answer | Stage::Greeted(_) => false,
+        }
+    }
+}
+
+impl<S: Subject> World<S> {
+    /// Asks the dialler of a node what is to be done about its connection to a peer.
+    pub(crate) fn look(&mut self, id: NodeId, life: u64, peer: NodeId) {
+        let (now, spread) = (self.now, self.network.spread());
+        let paused_until = self.hosts[&id].paused_until;
+        let Some(process) = self.process(id, life) else { return };
+        let Some(outgoing) = process.outgoing.get_mut(&peer) else { return };
+        if outgoing.look_at != Some(now) {
+            return;
+        }
+        outgoing.look_at = None;
+        if now < paused_until {
+            return self.look_by(id, peer, paused_until);
+        }
+        if outgoing.parts_at.is_some_and(|at| at <= now) {
+            process.outgoing.remove(&peer);
+            return;
+        }
+        match outgoing.dialler.step(moment(now), spread) {
+            Step::Wait { until: None } => {}
+            Step::Wait { until: Some(until) } => self.look_by(id, peer, us(until)),
+            Step::GiveUp { .. } => {
+                self.hit(Mark::DialTimedOut);
+                self.attempt_failed(id, peer);
+            }
+            Step::Dial { .. } => self.dial(id, life, peer),
+        }
+    }
+
+    /// Plans to look at a moment, unless that is planned for an earlier one.
+    pub(super) fn look_by(&mut self, id: NodeId, peer: NodeId, at: u64) {
+        let (at, life) = (at.max(self.now), self.hosts[&id].life);
+        let Some(outgoing) = self.with(id, |process| process.outgoing.get_mut(&peer).map(|it| it.look_at))
+        else {
+            return;
+        };
+        if outgoing.is_some_and(|planned| planned.is_none_or(|planned| at < planned)) {
+            self.with(id, |process| {
+                if let Some(outgoing) = process.outgoing.get_mut(&peer) {
+                    outgoing.look_at = Some(at);
+                }
+            });
+            self.at(at, Happening::Dialler(id, life, peer));
+        }
+    }
+
+    fn dial(&mut self, id: NodeId, life: u64, peer: NodeId) {
+        let number = self.network.next_number();
+        let Some(outgoing) = self.process(id, life).and_then(|process| process.outgoing.get_mut(&peer))
+        else {
+            return;
+        };
+        outgoing.number = number;
+        self.look_by(id, peer, self.now);
+        let stage = Stage::First;
+        let shake = Shake {
+            from: self.end_of(id),
+            to: peer,
+            other: None,
+            number,
+            stage,
+            sent_at: self.now,
+            answers: self.now,
+            tries: 0,
+        };
+        self.carry(shake);
+    }
+
+    fn carry(&mut self, shake: Shake) {
+        let (from, to) = (shake.from.node, shake.to);
+        let (sender, receiver) = if shake.towards_dialled() { (from, to) } else { (to, from) };
+        if !self.hosts.contains_key(&receiver) {
+            return;
+        }
+        // Lost ones are repeated, and so are those that meet a cut.
+        let mut sent_at = self.now;
+        for repeat in 0..REPEATS_MAX {
+            if let Some(at) = self.network.carry(sent_at, &self.settings, sender, receiver) {
+                return self.at(at, Happening::Shake(Shake { sent_at, ..shake }));
+            }
+            sent_at += REPEATED_AFTER << repeat;
+        }
+    }
+
+    /// A packet of a handshake arrives.
+    pub(crate) fn shake(&mut self, shake: Shake) {
+        let at = if shake.towards_dialled() { shake.to } else { shake.from.node };
+        let host = &self.hosts[&at];
+        if self.now < host.paused_until {
+            return self.at(host.paused_until, Happening::Shake(shake));
+        }
+        if host.process.is_none() {
+            let again = shake.stage == Stage::First && shake.tries < REPEATS_MAX;
+            if again {
+                let at = self.now + (REPEATED_AFTER << shake.tries);
+                let tries = shake.tries + 1;
+                self.at(at, Happening::Shake(Shake { tries, sent_at: at, ..shake }));
+            }
+            return;
+        }
+        match shake.stage {
+            Stage::First => {
+                let (other, answers) = (Some(self.end_of(shake.to)), shake.sent_at);
+                self.carry(Shake { stage: Stage::Answer, other, answers, ..shake });
+            }
+            Stage::Greeting if shake.other.is_some_and(|other| other.life == host.life) => {
+                self.greeted_by(shake)
+            }
+            // For a process that is gone.
+            Stage::Greeting => {}
+            Stage::Answer if self.is_current(shake) => self.answered(shake),
+            Stage::Greeted(welcome) if self.is_current(shake) => self.welcomed(shake, welcome),
+            // Of an attempt that was thrown away.
+            Stage::Answer | Stage::Greeted(_) => {}
+        }
+    }
+
+    fn is_current(&self, shake: Shake) -> bool {
+        let host = &self.hosts[&shake.from.node];
+        let outgoing = host.process.as_ref().and_then(|process| process.outgoing.get(&shake.to));
+        host.life == shake.from.life
+            && outgoing.is_some_and(|it| it.number == shake.number && it.standing.is_none())
+    }
+
+    fn answered(&mut self, shake: Shake) {
+        let now = moment(self.now);
+        let round_trip = moment(self.now - shake.answers);
+        self.with(shake.from.node, |process| {
+            if let Some(outgoing) = process.outgoing.get_mut(&shake.to) {
+                outgoing.dialler.progress(now, Progress::Answered);
+                outgoing.dialler.progress(now, Progress::Connected { round_trip });
+            }
+        });
+        self.look_by(shake.from.node, shake.to, self.now);
+        self.carry(Shake { stage: Stage::Greeting, answers: shake.sent_at, ..shake });
+    }
+
+    /// The dialling side's greeting has come: it is judged, and it is a sign of life.
+    fn greeted_by(&mut self, shake: Shake) {
+        let (dialler, own) = (shake.from, self.end_of(shake.to));
+        let welcome = crate::network::admit::admit_dialler(&mut self.hosts, dialler, own);
+        if welcome {
+            self.called(shake.to, dialler, self.now - shake.answers);
+        } else {
+            self.hit(Mark::Refused);
+        }
+        self.carry(Shake { stage: Stage::Greeted(welcome), ..shake });
+    }
+
+    /// A node has dialled `id`: what that means for the connection in the other direction.
+    fn called(&mut self, id: NodeId, caller: End, round_trip: u64) {
+        let now = moment(self.now);
+        self.with(id, |process| process.contacts.called(caller.node, caller.store, ""));
+        let life = PeerLife { store: caller.store, incarnation: Incarnation(caller.incarnation) };
+        let Some(outgoing) = self.with(id, |process| {
+            process.outgoing.get_mut(&caller.node).map(|outgoing| {
+                let attempting = outgoing.standing.is_none() && outgoing.look_at.is_some();
+                (outgoing.dialler.called(now, life, moment(round_trip)), attempting)
+            })
+        }) else {
+            return;
+        };
+        match outgoing {
+            None | Some((Called::Stays, _)) => {}
+            Some((Called::Changed, attempting)) => {
+                self.marks.hit_if(attempting, Mark::DialsCrossed);
+                self.look_by(id, caller.node, self.now);
+            }
+            Some((Called::Outlived, _)) => {
+                self.hit(Mark::ConnectionOutlived);
+                self.connection_lost(id, caller.node, "a later life has called");
+            }
+        }
+    }
+
+    /// The other side's greeting, or its refusal, has come.
+    fn welcomed(&mut self, shake: Shake, welcome: bool) {
+        let (own, peer, now) = (shake.from, shake.to, self.now);
+        let id = own.node;
+        let admitted = shake
+            .other
+            .filter(|other| welcome && crate::network::admit::admit_dialled(&mut self.hosts, own, *other));
+        let spread = self.network.spread();
+        let Some(other) = admitted else {
+            self.hit(Mark::Refused);
+            self.with(id, |process| {
+                if let Some(outgoing) = process.outgoing.get_mut(&peer) {
+                    outgoing.dialler.failed(moment(now), spread);
+                }
+            });
+            return self.attempt_failed(id, peer);
+        };
+        let life = PeerLife { store: other.store, incarnation: Incarnation(other.incarnation) };
+        let Some(Some((messages, calls))) = self.with(id, |process| {
+            process.outgoing.get_mut(&peer).map(|outgoing| {
+                outgoing.dialler.greeted(moment(now), life);
+                let round_trip = outgoing.dialler.round_trip().map_or(0, us);
+                outgoing.standing = Some(super::Standing { other, heard_at: now, round_trip });
+                outgoing.down = false;
+                outgoing.queue.set_newest_only(false);
+                let messages: Vec<_> = [Urgency::Urgent, Urgency::Bulky]
+                    .into_iter()
+                    .flat_map(|urgency| outgoing.queue.take(urgency, usize::MAX))
+                    .collect();
+                (messages, std::mem::take(&mut outgoing.waiting))
+            })
+        }) else {
+            return;
+        };
+        self.tell(|| format!("{}  connected", pair(id, peer)));
+        self.network.connect(own, other, Lane::Control);
+        for message in messages {
+            self.transmit_message(id, message);
+        }
+        for (call, frame) in calls {
+            self.call_on(id, peer, call, frame);
+        }
+        self.keep_later(id, peer, shake.number);
+        self.part_if_due(id, peer);
+    }
+
+    /// What waits hears that nothing came of it.
+    fn attempt_failed(&mut self, id: NodeId, peer: NodeId) {
+        let life = self.hosts[&id].life;
+        let Some(Some(calls)) = self.with(id, |process| {
+            process.outgoing.get_mut(&peer).map(|outgoing| {
+                outgoing.down = true;
+                outgoing.queue.set_newest_only(true);
+                std::mem::take(&mut outgoing.waiting)
+            })
+        }) else {
+            return;
+        };
+        for (call, _) in calls {
+            self.at(self.now, Happening::CallLost(id, life, call, false));
+        }
+        self.at(self.now, Happening::Unreachable(id, life, peer));
+        self.look_by(id, peer, self.now);
+    }
+}

@@ -1,0 +1,120 @@
+//! Media that rot, most where it hurts: the newest commit, the newest records.
+
+use super::Draft;
+use super::snapshots::purging;
+use crate::Settings;
+use crate::plan::script::{Action, Area, Crash, Target};
+
+/// What rotted is found at a start, or while it is read, and comes back from the others.
+pub(super) fn rot_and_heal(settings: &mut Settings, draft: &mut Draft) {
+    if draft.rng.permille(500) {
+        purging(settings, draft);
+    }
+    settings.journal_kib = draft.rng.pick(&[16, 32]);
+    for _ in 0..12 {
+        let who = draft.node(settings);
+        let area = draft.rng.pick(&[
+            Area::Log,
+            Area::Log,
+            Area::Journal,
+            Area::State,
+            Area::Snapshots,
+            Area::Record,
+        ]);
+        let sectors = draft.rng.pick(&[1, 3, 30, 200]);
+        draft.act(Action::Rot { who, area, sectors });
+        draft.pause(0, 100);
+        let (how, down_ms) = (draft.crash(), draft.rng.range(50, 600));
+        draft.act(Action::Crash { who, how, down_ms });
+        draft.pause(400, 2500);
+    }
+}
+
+/// The newest commit of a database rots, and what came since the one before must be somewhere else. The journal is small
+/// and goes around between two commits.
+pub(super) fn rotten_commit(settings: &mut Settings, draft: &mut Draft) {
+    settings.journal_kib = 16;
+    settings.value_bytes = draft.rng.pick(&[500, 1000, 2500]);
+    // What is appended at once would else be too large for the journal.
+    settings.batch_bytes = draft.rng.pick(&[1, 1000]);
+    settings.reads = 0;
+    settings.delay_us = settings.delay_us.min(2000);
+    let around = draft.rng.permille(500);
+    for _ in 0..20 {
+        let writes = draft.rng.range(5, 20);
+        draft.act(Action::Burst { writes });
+        draft.pause(0, 600);
+        let who = draft.node(settings);
+        if around {
+            draft.act(Action::Big { bytes: 9000 });
+            draft.pause(3, 60);
+        }
+        let area = draft.rng.pick(&[Area::LogCommit, Area::LogCommit, Area::LogCommit, Area::StateCommit]);
+        draft.act(Action::Rot { who, area, sectors: 1 });
+        draft.pause(0, 30);
+        let (how, down_ms) = (draft.crash(), draft.rng.range(20, 200));
+        draft.act(Action::Crash { who, how, down_ms });
+        draft.pause(250, 900);
+    }
+}
+
+/// A killed process leaves records in the cache alone, the next one takes them in, and then its power is cut and the
+/// commit that took them in rots.
+pub(super) fn rotten_commit_after_kill(settings: &mut Settings, draft: &mut Draft) {
+    settings.journal_kib = draft.rng.pick(&[16, 32]);
+    (settings.value_bytes, settings.batch_bytes) = (3000, 1);
+    settings.reads = 0;
+    (settings.flush_us, settings.delay_us) = (20_000, settings.delay_us.min(2000));
+    for _ in 0..30 {
+        let who = draft.node(settings);
+        draft.act(Action::Burst { writes: 4 });
+        draft.pause(2, 40);
+        draft.act(Action::Crash { who, how: Crash::Kill, down_ms: 20 });
+        draft.at_ms += 21;
+        draft.act(Action::Rot { who, area: Area::LogCommit, sectors: 1 });
+        draft.pause(0, 4);
+        let how = draft.rng.pick(&[Crash::LoseAll, Crash::LoseAll, Crash::Cut]);
+        draft.act(Action::Crash { who, how, down_ms: 100 });
+        draft.pause(250, 700);
+    }
+}
+
+/// One of the newest records of a journal rots before the database has what it says.
+pub(super) fn rotten_record(settings: &mut Settings, draft: &mut Draft) {
+    settings.gap_ms = 150;
+    for _ in 0..12 {
+        let who = draft.node(settings);
+        if draft.rng.permille(400) {
+            let to = Target::Follower(draft.rng.below(4));
+            draft.act(Action::Transfer { to });
+        }
+        draft.act(Action::Burst { writes: 2 });
+        draft.pause(0, 20);
+        draft.act(Action::Burst { writes: 2 });
+        draft.pause(0, 60);
+        draft.act(Action::Rot { who, area: Area::Record, sectors: 1 });
+        let (how, down_ms) = (draft.crash(), draft.rng.range(50, 400));
+        draft.act(Action::Crash { who, how, down_ms });
+        draft.pause(900, 2000);
+    }
+}
+
+/// The log's database rots, and its node loses its power when it has just voted.
+pub(super) fn rotten_log_after_vote(settings: &mut Settings, draft: &mut Draft) {
+    settings.nodes = draft.rng.pick(&[3, 5]);
+    settings.flush_us = 150;
+    for _ in 0..10 {
+        let who = draft.node(settings);
+        let sectors = draft.rng.pick(&[3, 30, 200]);
+        draft.act(Action::Rot { who, area: Area::Log, sectors });
+        let to = Target::Follower(draft.rng.below(settings.nodes - 1));
+        draft.act(Action::Transfer { to });
+        draft.pause(1, 18);
+        let (how, down_ms) = (draft.crash(), draft.rng.range(50, 400));
+        draft.act(Action::Crash { who, how, down_ms });
+        draft.pause(0, 500);
+        let (who, how) = (draft.node(settings), draft.crash());
+        draft.act(Action::Crash { who, how, down_ms: 100 });
+        draft.pause(900, 2000);
+    }
+}

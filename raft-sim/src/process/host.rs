@@ -1,0 +1,338 @@
+//! A machine: a disk and a clock that outlive its processes, and the process that runs on it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
+
+use raftkit_core::{Fetch, HardState, Incarnation, LogId, LogIndex, NodeId, StoreId, Time, Write};
+use raftkit_disk::{Injected, SimulatedDisk, SyncId};
+use raftkit_log::{Chore, FlushChore, Flushing, Reader as LogReader, Settling};
+use raftkit_net::admission::Lives;
+use raftkit_replica::{
+    Applier, CallId, CallerId, Contacts, Event, MachineWork, RequestId, Service, ServiceEvent, SnapshotWork,
+    SnapshotWorker,
+};
+
+use crate::checks::rules::Heard;
+use crate::checks::shadow::Shadow;
+use crate::checks::violation::{Checked, promise};
+use crate::network::End;
+use crate::network::bulk::BulkLane;
+use crate::network::connections::Outgoing;
+use crate::plan::script::{Area, Crash, Moment};
+use crate::subject::{Reader, Subject};
+use crate::world::clock::Clock;
+
+/// What a node has lost, as far as it is known here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Harm {
+    /// Nothing.
+    None,
+    /// Something on its disk has rotted; nobody may have noticed.
+    Rotten,
+    /// It opened as damaged and has not healed.
+    Damaged,
+}
+
+/// A crash that is due so long after a step of a snapshot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trap {
+    pub(crate) moment: Moment,
+    pub(crate) how: Crash,
+    pub(crate) us: u64,
+    pub(crate) down_ms: u64,
+}
+
+/// One machine.
+pub(crate) struct Host<S: Subject> {
+    pub(crate) id: NodeId,
+    pub(crate) disk: SimulatedDisk,
+    pub(crate) clock: Clock,
+    /// The data folder that is on the disk, or will be made there.
+    pub(crate) store: StoreId,
+    /// Whether that folder was one of the founders'.
+    pub(crate) founder: bool,
+    /// Rises with each process.
+    pub(crate) life: u64,
+    /// The leader time-out of its newest process.
+    pub(crate) leader_timeout_ms: u64,
+    /// Until when, on its clock, what its folder says that it has promised binds the process that runs.
+    pub(crate) bound_until: Time,
+    pub(crate) process: Option<Process<S>>,
+    /// A start is due.
+    pub(crate) starting: bool,
+    pub(crate) paused_until: u64,
+    /// When it last went on after it had stood still.
+    pub(crate) resumed_at: u64,
+    pub(crate) stalled_until: u64,
+    /// Syncs of its snapshots take until then.
+    pub(crate) held_until: u64,
+    /// A crash that waits for its moment.
+    pub(crate) trap: Option<Trap>,
+    pub(crate) hiccup_us: u64,
+    /// How long it stays down when a planned call cuts its power.
+    pub(crate) down_ms: u64,
+    /// What rots before its next start.
+    pub(crate) rots_at_rest: Vec<(Area, u64)>,
+    pub(crate) harm: Harm,
+    /// It was wiped, and is to become a member again.
+    pub(crate) returning: bool,
+    /// The log as the node was last told to write it.
+    pub(crate) view: Shadow,
+    /// The log as far as it was reported durable.
+    pub(crate) durable: Shadow,
+    /// The most that was kept in the log at once, in bytes of entries.
+    pub(crate) kept_most: u64,
+    /// What was to be written and is not reported durable.
+    pub(crate) pending: VecDeque<Write>,
+    /// When each of these was to be written, on its clock; of the first, when the one before it became durable if that was later.
+    pub(crate) submitted: VecDeque<Time>,
+    /// Something on this disk has rotted once.
+    pub(crate) has_rotted: bool,
+    /// Its log has opened as damaged once: the commit before the newest one may be of before it was mended.
+    pub(crate) was_damaged: bool,
+    /// The greatest index that a stale read showed.
+    pub(crate) shown: LogIndex,
+    /// Up to where the state machine was reported durable.
+    pub(crate) state_durable: LogId,
+    /// What the newest commit of its log's database holds may be nowhere else: it was too large for the journal, or the
+    /// process ended within the next commit, which may have written over the commit before.
+    pub(crate) needs_newest_commit: bool,
+    /// What the disk had done to it when the process started.
+    pub(crate) injected: Injected,
+}
+
+/// Who has asked a node: on which connection the answer goes back, and to which call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker {
+    pub(crate) end: End,
+    pub(crate) connection: u64,
+    pub(crate) call: CallId,
+}
+
+/// What runs on a machine.
+pub(crate) struct Process<S: Subject> {
+    pub(crate) service: Service,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) inbox: Vec<ServiceEvent>,
+    /// Taken from the inbox, while the loop stands still before it reads the clock.
+    pub(crate) taken: Option<Vec<ServiceEvent>>,
+    pub(crate) wake_at: Option<u64>,
+    /// How often in a row its deadline was past right after it was met.
+    pub(crate) spins: u32,
+    pub(crate) flush: FlushLane,
+    pub(crate) settle: SettleLane,
+    pub(crate) machine: MachineLane<S>,
+    pub(crate) io: IoLane,
+    pub(crate) log_reader: LogReader,
+    pub(crate) reader: Reader<S>,
+    /// How much was applied when a node that sends snapshots was last heard.
+    pub(crate) told: LogIndex,
+    /// The state's index when it was last looked at.
+    pub(crate) seen: LogIndex,
+    pub(crate) bulk: BulkLane,
+    pub(crate) calls: BTreeMap<CallId, NodeId>,
+    pub(crate) callers: BTreeMap<CallerId, Asker>,
+    /// The nodes that it keeps connections to, and these.
+    pub(crate) contacts: Contacts,
+    pub(crate) outgoing: BTreeMap<NodeId, Outgoing>,
+    /// The newest life of each peer that its transport has met.
+    pub(crate) lives: Lives,
+    /// What it has heard and said.
+    pub(crate) heard: Heard,
+    /// Requests of clients that are not answered.
+    pub(crate) open: BTreeMap<RequestId, u64>,
+    /// Those whose clients do not wait any more.
+    pub(crate) forgotten: BTreeSet<RequestId>,
+    /// Told to stop, and then to be started again after so long.
+    pub(crate) stopping: Option<u64>,
+    pub(crate) stopped: bool,
+}
+
+/// Work that was begun: what it left to be synced, and what it reports once that is done.
+#[derive(Default)]
+pub(crate) struct Work {
+    pub(crate) syncs: Vec<SyncId>,
+    pub(crate) reports: Vec<Event>,
+    /// It takes as long as a disk that hangs.
+    pub(crate) hangs: bool,
+    /// When it is done, unless other work slows it down meanwhile.
+    pub(crate) until: u64,
+    /// Until when the disk writes what it takes long to write, where it has a rate.
+    pub(crate) writes_until: u64,
+    /// What the disk had done wrong before it and after it was asked for all that it takes.
+    pub(crate) injected: Option<(Injected, Injected)>,
+}
+
+/// The log's thread that flushes.
+pub(crate) struct FlushLane {
+    pub(crate) half: Flushing,
+    pub(crate) queue: VecDeque<Write>,
+    /// What of the queue was taken and is not begun, in bytes of entries.
+    pub(crate) bytes: u64,
+    pub(crate) work: Option<Work>,
+    /// Waits for what the other half has.
+    pub(crate) waits: Option<FlushChore>,
+    pub(crate) wakes_at: Option<u64>,
+}
+
+impl FlushLane {
+    pub(crate) fn new(half: Flushing) -> Self {
+        Self { half, queue: VecDeque::new(), bytes: 0, work: None, waits: None, wakes_at: None }
+    }
+
+    /// Nothing waits to be flushed.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.work.is_none() && self.waits.is_none() && self.queue.is_empty()
+    }
+
+    /// Everything flushed is known to the witness.
+    pub(crate) fn is_witnessed(&self) -> bool {
+        !self.half.flusher().wants_witness()
+    }
+}
+
+/// The log's thread that settles.
+pub(crate) struct SettleLane {
+    pub(crate) half: Settling,
+    pub(crate) chore: Chore,
+    pub(crate) work: Option<Work>,
+    /// Waits for what the other half has.
+    pub(crate) waits: Option<Chore>,
+    pub(crate) wakes_at: Option<u64>,
+}
+
+impl SettleLane {
+    pub(crate) fn new(half: Settling) -> Self {
+        Self { half, chore: Chore::Settle, work: None, waits: None, wakes_at: None }
+    }
+}
+
+/// The state machine's thread.
+pub(crate) struct MachineLane<S: Subject> {
+    pub(crate) applier: Applier<S::Machine>,
+    pub(crate) queue: Vec<MachineWork>,
+    pub(crate) work: Option<Work>,
+    pub(crate) idle_planned: bool,
+}
+
+impl<S: Subject> MachineLane<S> {
+    pub(crate) fn new(applier: Applier<S::Machine>) -> Self {
+        Self { applier, queue: Vec::new(), work: None, idle_planned: false }
+    }
+}
+
+/// The thread that reads the log and handles snapshots.
+pub(crate) struct IoLane {
+    pub(crate) worker: SnapshotWorker,
+    pub(crate) queue: VecDeque<IoWork>,
+    pub(crate) work: Option<Work>,
+}
+
+impl IoLane {
+    pub(crate) fn new(worker: SnapshotWorker) -> Self {
+        Self { worker, queue: VecDeque::new(), work: None }
+    }
+}
+
+pub(crate) enum IoWork {
+    Fetch(Fetch),
+    Snapshot(SnapshotWork),
+}
+
+/// A thread of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Thread {
+    Flush,
+    Settle,
+    Machine,
+    Io,
+}
+
+impl<S: Subject> Host<S> {
+    pub(crate) fn new(id: NodeId, disk: SimulatedDisk, clock: Clock, store: StoreId, founder: bool) -> Self {
+        Self {
+            leader_timeout_ms: crate::Settings::default().leader_timeout_ms,
+            bound_until: Time(0),
+            id,
+            injected: disk.injected(),
+            disk,
+            clock,
+            store,
+            founder,
+            life: 0,
+            process: None,
+            starting: false,
+            paused_until: 0,
+            resumed_at: 0,
+            stalled_until: 0,
+            held_until: 0,
+            trap: None,
+            hiccup_us: 0,
+            down_ms: 100,
+            rots_at_rest: Vec::new(),
+            harm: Harm::None,
+            returning: false,
+            view: Shadow::default(),
+            durable: Shadow::new(LogId::ZERO, 0, HardState::default()),
+            kept_most: 0,
+            pending: VecDeque::new(),
+            submitted: VecDeque::new(),
+            has_rotted: false,
+            was_damaged: false,
+            shown: LogIndex::ZERO,
+            state_durable: LogId::ZERO,
+            needs_newest_commit: false,
+        }
+    }
+
+    pub(crate) fn local(&self, now: u64) -> Time {
+        self.clock.local(now)
+    }
+
+    /// Whatever else a log has lost: its term, its vote and its promise are those that were flushed, or of something on its
+    /// way.
+    pub(crate) fn check_hard_state_kept(&self, found: HardState) -> Checked {
+        let of = |hard: HardState| (hard.term, hard.vote, hard.promise);
+        let on_its_way = self.pending.iter().filter_map(|write| write.hard_state);
+        let kept = std::iter::once(self.durable.hard).chain(on_its_way).any(|hard| of(hard) == of(found));
+        promise!(
+            Recovery,
+            kept,
+            "{} was told that term, vote and promise {:?} are durable, and opens damaged with {:?}",
+            self.id,
+            of(self.durable.hard),
+            of(found)
+        );
+        Ok(())
+    }
+
+    /// Whether the process that ends now leaves the log's database in the middle of a commit, as far as a crash may keep what
+    /// was not synced, or as a failed sync has lost it.
+    pub(crate) fn may_have_spoilt(&self, database: &Path, how: Crash) -> bool {
+        let (was, is) = (self.injected, self.disk.injected());
+        let failed = (was.io_errors, was.failed_syncs, was.full) != (is.io_errors, is.failed_syncs, is.full);
+        failed || (how != Crash::LoseAll && self.disk.is_dirty(database))
+    }
+
+    /// True while it counts: it has this folder and lost nothing.
+    pub(crate) fn is_sound(&self, store: StoreId) -> bool {
+        self.store == store && self.harm == Harm::None
+    }
+}
+
+impl<S: Subject> Process<S> {
+    /// True while a thread waits for a disk that hangs, though nobody asks it for anything.
+    pub(crate) fn hangs(&self) -> bool {
+        let works = [&self.flush.work, &self.settle.work, &self.machine.work, &self.io.work];
+        works.into_iter().flatten().any(|work| work.hangs)
+    }
+
+    pub(crate) fn work(&mut self, thread: Thread) -> &mut Option<Work> {
+        match thread {
+            Thread::Flush => &mut self.flush.work,
+            Thread::Settle => &mut self.settle.work,
+            Thread::Machine => &mut self.machine.work,
+            Thread::Io => &mut self.io.work,
+        }
+    }
+}

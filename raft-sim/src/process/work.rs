@@ -1,0 +1,271 @@
+//! The threads of a process: work that is begun, takes a while, and is done when its syncs are.
+
+use raftkit_core::{Fetched, Health, NodeId};
+use raftkit_disk::Injected;
+use raftkit_log::Progress;
+use raftkit_replica::{Ended, Event, MachineWork, ServiceEvent, SnapshotWork, fetch, in_words};
+
+use crate::Mark;
+use crate::process::folders::JOURNAL;
+use crate::process::host::{Harm, IoWork, Thread, Work};
+use crate::run::trace::kind;
+use crate::subject::Subject;
+use crate::world::{Happening, MS, SECOND, World};
+
+/// What of a disk's faults a program is told of.
+pub(crate) fn errors(injected: &Injected) -> (u64, u64, u64) {
+    (injected.io_errors, injected.failed_syncs, injected.full)
+}
+
+impl<S: Subject> World<S> {
+    /// Lets the state machine's thread do what waits.
+    pub(crate) fn start_machine(&mut self, id: NodeId) {
+        let host = self.host(id);
+        host.disk.act_as(Thread::Machine as u8);
+        let Some(process) = host.process.as_mut() else { return };
+        if process.machine.work.is_some() || process.machine.queue.is_empty() {
+            return;
+        }
+        let works = std::mem::take(&mut process.machine.queue);
+        let runs = works.iter().filter(|work| matches!(work, MachineWork::Apply { .. })).count();
+        let mut reports = Vec::new();
+        process.machine.applier.run(works, &mut |event| reports.push(event));
+        self.marks.hit_if(runs > 1, Mark::ManyInOneBatch);
+        self.check_state(id, &reports);
+        self.begun(id, Thread::Machine, reports, 0);
+    }
+
+    /// Lets the state machine's thread go on: with a step that gives space back, where it is due, then with what waits.
+    fn go_on_with_machine(&mut self, id: NodeId) {
+        self.check_state_size(id);
+        let (now, life) = (self.thread_time(), self.hosts[&id].life);
+        let Some(process) = self.host(id).process.as_mut() else { return };
+        if process.machine.work.is_some() {
+            return;
+        }
+        match process.machine.applier.next(now) {
+            Some(at) if at <= now => self.give_back_state(id),
+            Some(at) => {
+                self.start_machine(id);
+                let Some(process) = self.process(id, life) else { return };
+                if process.machine.work.is_none()
+                    && !std::mem::replace(&mut process.machine.idle_planned, true)
+                {
+                    let at = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+                    self.at(at, Happening::IdleMachine(id, life));
+                }
+            }
+            None => self.start_machine(id),
+        }
+    }
+
+    pub(crate) fn idle_machine(&mut self, id: NodeId, life: u64) {
+        let Some(process) = self.process(id, life) else { return };
+        process.machine.idle_planned = false;
+        self.go_on_with_machine(id);
+    }
+
+    fn give_back_state(&mut self, id: NodeId) {
+        let now = self.thread_time();
+        let host = self.host(id);
+        host.disk.act_as(Thread::Machine as u8);
+        let Some(process) = host.process.as_mut() else { return };
+        let result = process.machine.applier.give_back(now);
+        self.marks.hit_if(matches!(result, Ok(Progress::Done)), Mark::StateCopied);
+        let report = result.err().map(|error| Event::MachineFailed(in_words(&error)));
+        self.begun(id, Thread::Machine, report.into_iter().collect(), 0);
+    }
+
+    /// Lets the thread for reads and snapshots do the next thing.
+    pub(crate) fn start_io(&mut self, id: NodeId) {
+        let host = self.host(id);
+        host.disk.act_as(Thread::Io as u8);
+        let Some(process) = host.process.as_mut() else { return };
+        if process.io.work.is_some() {
+            return;
+        }
+        let Some(next) = process.io.queue.pop_front() else { return };
+        let reports: Vec<Event> = match next {
+            IoWork::Fetch(wanted) => vec![fetch(&process.log_reader, wanted)],
+            IoWork::Snapshot(work) => {
+                let resumes = matches!(work, SnapshotWork::OpenPartial(_));
+                let report = process.io.worker.run(work);
+                let resumed =
+                    resumes && matches!(&report, Some(Event::PartialOpened(Ok(have))) if !have.is_empty());
+                self.marks.hit_if(resumed, Mark::SnapshotResumed);
+                report.into_iter().collect()
+            }
+        };
+        for report in &reports {
+            if let Event::Fetched { result, .. } = report {
+                let mark = if *result == Fetched::Compacted { Mark::FetchedNothing } else { Mark::Fetched };
+                self.marks.hit(mark);
+            }
+            self.marks.hit_if(matches!(report, Event::SnapshotBuilt(Ok(_))), Mark::SnapshotBuilt);
+        }
+        self.begun(id, Thread::Io, reports, 0);
+    }
+
+    /// A thread has begun something: it takes a while, and is done when what it synced is durable. `writing_us` is what the disk
+    /// takes for its bytes alone.
+    pub(crate) fn begun(&mut self, id: NodeId, thread: Thread, reports: Vec<Event>, writing_us: u64) {
+        let (now, settings_us, apply_us) = (self.now, self.settings.flush_us, self.settings.apply_us);
+        let host = self.hosts.get_mut(&id).expect("known");
+        if host.disk.is_frozen() {
+            return self.power_gone(id);
+        }
+        let syncs = host.disk.take_new_deferred();
+        let stalled = syncs.iter().any(|sync| sync.stalled);
+        let (stalled_until, held_until) = (host.stalled_until, host.held_until);
+        let life = host.life;
+        let calls = host.disk.calls();
+        let hung = now < stalled_until && !syncs.is_empty();
+        let held = thread == Thread::Io && now < held_until && !syncs.is_empty();
+        let hangs = stalled || hung || held;
+        let syncs: Vec<_> = syncs.into_iter().map(|sync| sync.id).collect();
+        let mut takes = 20 + self.rng.below(settings_us) * (syncs.len() as u64).clamp(1, 4);
+        if thread == Thread::Machine && apply_us > 0 {
+            takes += self.rng.below(apply_us);
+        }
+        if stalled {
+            takes += 50 * MS + self.rng.below(3 * SECOND);
+            self.marks.hit(Mark::Stalled);
+        }
+        if hung {
+            takes += stalled_until - now;
+        }
+        if held {
+            takes = takes.max(held_until - now);
+        }
+        self.trace.note(
+            now,
+            kind::WORK,
+            id.0,
+            &[thread as u64, syncs.len() as u64, reports.len() as u64, calls],
+        );
+        let Some(process) = self.process(id, life) else { return };
+        let writing_us = process.share_disk(now, thread, writing_us);
+        let (until, writes_until) = (now + takes + writing_us, now + writing_us);
+        *process.work(thread) = Some(Work { syncs, reports, hangs, until, writes_until, injected: None });
+        self.at(until, Happening::Done(id, life, thread));
+    }
+
+    /// What a thread had begun is done.
+    pub(crate) fn work_done(&mut self, id: NodeId, life: u64, thread: Thread) {
+        let now = self.now;
+        let host = self.hosts.get_mut(&id).expect("known");
+        if host.life != life {
+            return;
+        }
+        let paused_until = host.paused_until;
+        let Some(process) = host.process.as_mut() else { return };
+        if now < paused_until {
+            return self.at(paused_until, Happening::Done(id, life, thread));
+        }
+        let Some(work) = process.work(thread).take_if(|work| work.until <= now) else {
+            // The disk did other work beside it.
+            let until = process.work(thread).as_ref().map(|work| work.until);
+            return until.into_iter().for_each(|until| self.at(until, Happening::Done(id, life, thread)));
+        };
+        for sync in &work.syncs {
+            host.disk.complete_sync(*sync);
+        }
+        self.note(kind::DONE, id, &[thread as u64]);
+        let mut reports = work.reports;
+        match thread {
+            Thread::Flush => reports.extend(self.end_flush(id, work.injected)),
+            Thread::Settle => reports.extend(self.end_settling(id, work.injected)),
+            Thread::Machine | Thread::Io => {}
+        }
+        for report in reports {
+            self.tell_report(id, &report);
+            self.spring(id, life, &report);
+            if let Event::Restored { id: snapshot, .. } = &report {
+                self.note_transfer(id, *snapshot, true);
+            }
+            if let Event::MachineDurable(to) = &report {
+                let host = self.host(id);
+                host.state_durable = host.state_durable.max(*to);
+            }
+            if let Event::Persisted(seq) = &report {
+                let Self { hosts, truth, now, .. } = self;
+                let host = hosts.get_mut(&id).expect("known");
+                let local = host.local(*now);
+                while let Some(write) = host.pending.pop_front_if(|write| write.seq <= *seq) {
+                    host.durable.apply(&write, |base| truth.chain(base));
+                    host.submitted.pop_front();
+                }
+                if let Some(next) = host.submitted.front_mut() {
+                    *next = local.max(*next);
+                }
+                // Until that is durable a restart takes it back, and the node counts in no quorum again.
+                if host.harm == Harm::Damaged && host.durable.hard.health == Health::Sound {
+                    host.harm = Harm::None;
+                }
+            }
+            self.give(id, ServiceEvent::Replica(report));
+        }
+        match thread {
+            Thread::Flush | Thread::Settle => self.go_on_with_log(id, thread),
+            Thread::Machine => self.go_on_with_machine(id),
+            Thread::Io => self.start_io(id),
+        }
+        self.maybe_finish(id);
+    }
+
+    fn tell_report(&mut self, id: NodeId, report: &Event) {
+        if self.trace.wants_lines()
+            && let Some(words) = crate::run::words::report(report)
+        {
+            self.tell(|| format!("{id}: {words}"));
+        }
+    }
+
+    /// A node that is told to stop has answered all it had, and its threads have nothing more to do.
+    pub(crate) fn maybe_finish(&mut self, id: NodeId) {
+        let Some(process) = self.host(id).process.as_ref() else { return };
+        let idle = process.flush.is_idle()
+            && process.settle.work.is_none()
+            && process.machine.work.is_none()
+            && process.io.work.is_none();
+        if process.stopped && idle {
+            self.finish_stop(id);
+        }
+    }
+
+    /// A replica has ended by itself. That is right where its disk failed it, and wrong anywhere else.
+    pub(crate) fn ended_by_itself(&mut self, id: NodeId, why: &Ended) {
+        self.tell(|| format!("{id} has ended: {why}"));
+        let host = self.host(id);
+        let (was, is) = (host.injected, host.disk.injected());
+        let errors = errors(&was) != errors(&is);
+        let rotten = host.harm == Harm::Rotten || was.rotten_bytes != is.rotten_bytes;
+        let full = was.full != is.full;
+        let only_full = full && (was.io_errors, was.failed_syncs) == (is.io_errors, is.failed_syncs);
+        let right = match why {
+            // The journal's space was taken when it was made.
+            Ended::Log(what) if only_full && !rotten && what.contains(JOURNAL) => false,
+            Ended::Log(_) => errors || rotten,
+            Ended::LogDamaged(_) | Ended::Protocol(raftkit_core::Fatal::LogDamaged { .. }) => {
+                rotten || errors
+            }
+            Ended::Machine(_) => errors || rotten,
+            Ended::Protocol(raftkit_core::Fatal::WriteFailed) => errors,
+            Ended::Protocol(raftkit_core::Fatal::CommittedConflict { .. }) => false,
+        };
+        match why {
+            Ended::Log(_) | Ended::Protocol(raftkit_core::Fatal::WriteFailed) => self.hit(Mark::FlushFailed),
+            Ended::LogDamaged(_) | Ended::Protocol(raftkit_core::Fatal::LogDamaged { .. }) => {}
+            Ended::Machine(_) => self.hit(Mark::MachineFailed),
+            Ended::Protocol(raftkit_core::Fatal::CommittedConflict { .. }) => {}
+        }
+        self.marks.hit_if(full, Mark::DiskFull);
+        if !right {
+            let what = format!("{id} has ended, and its disk did nothing wrong: {why}");
+            self.ensure(Err((crate::Promise::NoLoss, what)));
+        }
+        self.end_process(id);
+        let delay = self.rng.range(20 * MS, 800 * MS);
+        self.plan_start(id, delay);
+    }
+}

@@ -1,0 +1,93 @@
+//! One run: faults, then healing, then the verdict.
+
+pub(crate) mod hunt;
+pub(crate) mod shrink;
+pub(crate) mod trace;
+pub(crate) mod words;
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use raftkit_disk::Injected;
+
+use crate::subject::Subject;
+use crate::world::{Counts, MS, World};
+use crate::{Marks, Plan, Promise, Violation};
+
+/// How to run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Keep the last so many lines of the story. Keeping any makes a run slower and changes nothing else.
+    pub lines: usize,
+    /// Promises that are not looked at.
+    pub off: BTreeSet<Promise>,
+}
+
+/// How a run went.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The promise that was broken first.
+    pub violation: Option<Violation>,
+    /// How many events there were.
+    pub events: u64,
+    /// How much virtual time went by, in microseconds.
+    pub simulated_us: u64,
+    /// The whole story in a number.
+    pub digest: u64,
+    /// What happened sometimes.
+    pub marks: Marks,
+    /// What was done, and what went wrong outside of disks.
+    pub counts: Counts,
+    /// What disks did wrong.
+    pub injected: Injected,
+    /// How many leaders were elected.
+    pub elections: u64,
+    /// The end of the story.
+    pub lines: Vec<String>,
+}
+
+/// Runs a plan on a subject of its own.
+#[must_use]
+pub fn run<S: Subject>(plan: &Plan, subject: S, options: &Options) -> Report {
+    let mut world = World::new(plan, subject, options.lines, options.off.clone());
+    let ended = catch_unwind(AssertUnwindSafe(|| world.run_whole()));
+    if let Err(panic) = ended {
+        let what = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+            .unwrap_or_else(|| "it said nothing".to_owned());
+        world.ensure(Err((Promise::NoPanic, what)));
+    }
+    world.seal();
+    Report {
+        violation: world.violation().cloned(),
+        events: world.trace.events(),
+        simulated_us: world.now(),
+        digest: world.trace.digest(),
+        counts: world.counts(),
+        injected: world.injected(),
+        elections: world.elections(),
+        lines: world.trace.lines().map(str::to_owned).collect(),
+        marks: world.marks.clone(),
+    }
+}
+
+impl<S: Subject> World<S> {
+    /// Faults, healing, and what clients saw.
+    fn run_whole(&mut self) {
+        let faults = self.disk_faults();
+        for host in self.hosts.values() {
+            host.disk.set_faults(faults.clone());
+        }
+        self.run_until(self.settings.duration_ms * MS);
+        if self.violation().is_none() {
+            self.check_liveness();
+        }
+        if self.violation().is_none()
+            && let Err(what) = self.subject.judge()
+        {
+            self.ensure(Err((Promise::Linearizable, what)));
+        }
+    }
+}

@@ -1,0 +1,429 @@
+//! A cluster in virtual time: hosts, network, clients, and one happening after the other.
+
+pub(crate) mod chaos;
+pub(crate) mod clock;
+pub(crate) mod operator;
+pub(crate) mod rot;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+use raftkit_core::{ClusterId, Member, Membership, NodeId, StoreId};
+use raftkit_disk::{Injected, SimulatedDisk};
+use raftkit_replica::{CallId, RequestId};
+
+use crate::checks::explained::Seen;
+use crate::checks::truth::Truth;
+use crate::checks::twin::Twin;
+use crate::checks::violation::{Checked, Promise, Violation};
+use crate::clients::Clients;
+use crate::network::bulk::Leaving;
+use crate::network::connections::Shake;
+use crate::network::narrow::Narrow;
+use crate::network::{Lane, Network, Packet};
+use crate::plan::script::Crash;
+use crate::process::host::{Host, Process, Thread};
+use crate::rng::Rng;
+use crate::run::trace::{Trace, kind};
+use crate::subject::Subject;
+use crate::world::clock::Clock;
+use crate::{Mark, Marks, Plan, Settings};
+
+pub(crate) const MS: u64 = 1_000;
+pub(crate) const SECOND: u64 = 1_000 * MS;
+/// The cluster that all hosts are of.
+pub(crate) const CLUSTER: ClusterId = ClusterId(7);
+
+/// Something that is to happen.
+pub(crate) enum Happening {
+    /// A process has something in its inbox, or a deadline.
+    Wake(NodeId, u64),
+    /// A process that stood still reads the clock.
+    GoOn(NodeId, u64),
+    /// Bytes arrive.
+    Arrive(Packet),
+    /// A process asks the dialler of its connection to a peer.
+    Dialler(NodeId, u64, NodeId),
+    /// A packet of an attempt to connect arrives.
+    Shake(Shake),
+    /// A process looks after a connection that stands: to whom, and which.
+    Keep(NodeId, u64, NodeId, u64),
+    /// A connection breaks.
+    Lost(NodeId, u64, NodeId, u64),
+    /// A thread's work is done.
+    Done(NodeId, u64, Thread),
+    /// A thread of the log wakes by itself.
+    Wakes(NodeId, u64, Thread),
+    /// The state machine's thread has had nothing to do for a while.
+    IdleMachine(NodeId, u64),
+    /// A node is to be started.
+    Start(NodeId),
+    /// A line of the script is due.
+    Script(usize),
+    /// A client asks.
+    Client(u64),
+    /// A client reads what it was told that it may read.
+    Look(NodeId, u64, RequestId),
+    /// A client does not wait any more.
+    GiveUp(NodeId, u64, RequestId),
+    /// A call is not answered in time.
+    CallLost(NodeId, u64, CallId, bool),
+    /// A frame of the bulk lane has left a node.
+    Leaves(NodeId, u64, Leaving),
+    /// A transport has lost a peer.
+    Unreachable(NodeId, u64, NodeId),
+    /// A crash that waited for its moment is due: how, and for how long.
+    Trapped(NodeId, u64, Crash, u64),
+    /// A full disk has space again.
+    Space(NodeId),
+    /// The operator looks after the members.
+    Operator,
+    /// A link with a rate takes more.
+    Pump(NodeId, NodeId),
+    /// A link with a rate has carried a frame.
+    Carried(NodeId, u64, NodeId, Lane, bytes::Bytes),
+    /// It is time to see whether a busy cluster goes on.
+    Steady,
+}
+
+/// What is counted beside the disks' own counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Links that were cut.
+    pub partitions: u64,
+    /// Messages that were lost.
+    pub lost: u64,
+    /// Frames that were cut in two.
+    pub split: u64,
+    /// Processes that stood still.
+    pub pauses: u64,
+    /// Processes that were killed or lost their power.
+    pub crashes: u64,
+    /// Clean stops.
+    pub stops: u64,
+    /// Sectors that were made to rot.
+    pub rots: u64,
+    /// Data folders that were lost.
+    pub wipes: u64,
+    /// Writes that were acknowledged.
+    pub writes: u64,
+    /// Writes whose outcome a node could not tell.
+    pub doubts: u64,
+    /// Reads that were answered.
+    pub reads: u64,
+    /// Changes of membership that were answered.
+    pub changes: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    /// Sums up several runs.
+    fn add_assign(&mut self, other: Self) {
+        self.partitions += other.partitions;
+        self.lost += other.lost;
+        self.split += other.split;
+        self.pauses += other.pauses;
+        self.crashes += other.crashes;
+        self.stops += other.stops;
+        self.rots += other.rots;
+        self.wipes += other.wipes;
+        self.writes += other.writes;
+        self.doubts += other.doubts;
+        self.reads += other.reads;
+        self.changes += other.changes;
+    }
+}
+
+/// A cluster.
+pub struct World<S: Subject> {
+    pub(crate) now: u64,
+    pub(crate) seed: u64,
+    pub(crate) settings: Settings,
+    pub(crate) script: Vec<crate::Step>,
+    pub(crate) hosts: BTreeMap<NodeId, Host<S>>,
+    pub(crate) founding: Membership,
+    pub(crate) network: Network,
+    pub(crate) narrow: Narrow,
+    pub(crate) truth: Truth,
+    pub(crate) twin: Twin<S>,
+    pub(crate) clients: Clients<S>,
+    /// The subject, with what it has learned.
+    pub subject: S,
+    /// What happened.
+    pub trace: Trace,
+    /// What happened sometimes.
+    pub marks: Marks,
+    pub(crate) counts: Counts,
+    pub(crate) steady: Option<crate::checks::steady::Steady>,
+    /// What was seen to happen that may explain doubt.
+    pub(crate) seen: Seen,
+    /// Calls between nodes whose connection was made to break.
+    pub(crate) calls_broken: u64,
+    /// What stores held when they last counted, that are wiped or damaged now: a leader that heard of it then may still
+    /// count it.
+    pub(crate) ghosts: BTreeMap<(NodeId, StoreId), crate::checks::shadow::Shadow>,
+    pub(crate) rng: Rng,
+    pub(crate) healed: bool,
+    /// Nodes that stay away though faults have ended.
+    pub(crate) away: BTreeSet<NodeId>,
+    pub(crate) last_store: u128,
+    /// Disks that are gone.
+    pub(crate) gone: Injected,
+    queue: BinaryHeap<Reverse<(u64, u64)>>,
+    happenings: BTreeMap<u64, Happening>,
+    next: u64,
+    violation: Option<Violation>,
+    off: BTreeSet<Promise>,
+    pub(crate) packets: Vec<(u64, Packet)>,
+}
+
+impl<S: Subject> World<S> {
+    /// A founded cluster in which nothing has happened. The last so many lines of its story are kept.
+    ///
+    /// # Panics
+    /// The subject cannot be opened on a disk that works.
+    #[must_use]
+    pub fn new(plan: &Plan, subject: S, lines: usize, off: BTreeSet<Promise>) -> Self {
+        let settings = plan.settings.clone();
+        let mut rng = Rng::new(plan.seed, "world");
+        let ids = |from: u64, count: u64| (from..from + count).map(NodeId);
+        let priority =
+            |rng: &mut Rng| if settings.priorities == 1 { rng.pick(&[50, 100, 100, 200]) } else { 100 };
+        let members = ids(1, settings.nodes)
+            .map(|id| {
+                (
+                    id,
+                    Member {
+                        priority: priority(&mut rng),
+                        ..Member::new(StoreId(u128::from(id.0)), format!("node-{id}"))
+                    },
+                )
+            })
+            .collect();
+        let founding = Membership::founding(members);
+        let mut world = Self {
+            now: 0,
+            seed: plan.seed,
+            script: plan.script.clone(),
+            hosts: BTreeMap::new(),
+            network: Network::new(plan.seed),
+            narrow: Narrow::default(),
+            steady: None,
+            seen: Seen::default(),
+            calls_broken: 0,
+            truth: Truth::new(founding.clone()),
+            founding,
+            twin: Twin::new().expect("a subject opens on a disk that works"),
+            clients: Clients::new(plan.seed),
+            subject,
+            trace: Trace::keeping(lines),
+            marks: Marks::default(),
+            counts: Counts::default(),
+            ghosts: BTreeMap::new(),
+            rng,
+            healed: false,
+            away: BTreeSet::new(),
+            last_store: 100,
+            gone: Injected::default(),
+            queue: BinaryHeap::new(),
+            happenings: BTreeMap::new(),
+            next: 0,
+            violation: None,
+            off,
+            packets: Vec::new(),
+            settings,
+        };
+        for id in ids(1, world.settings.nodes + world.settings.spares) {
+            let drift = world.settings.drift;
+            let rate = world.rng.range(1000 - drift, 1000 + drift);
+            let clock = Clock::new(world.rng.below(10 * SECOND), rate);
+            let disk = world.new_disk(id, 0);
+            let store = StoreId(u128::from(id.0));
+            let mut host = Host::new(id, disk, clock, store, id.0 <= world.settings.nodes);
+            host.leader_timeout_ms = world.settings.leader_timeout_ms;
+            world.hosts.insert(id, host);
+            let at = world.rng.below(200 * MS);
+            world.plan_start(id, at);
+        }
+        for (at, step) in
+            world.script.iter().enumerate().map(|(at, step)| (at, step.at_ms)).collect::<Vec<_>>()
+        {
+            world.at(step * MS, Happening::Script(at));
+        }
+        for client in 0..world.settings.clients {
+            let at = 300 * MS + world.rng.below(500 * MS);
+            world.at(at, Happening::Client(client));
+        }
+        world.at(500 * MS, Happening::Operator);
+        if world.settings.steady_ms > 0 {
+            world.at(world.settings.steady_ms * MS, Happening::Steady);
+        }
+        world
+    }
+
+    pub(crate) fn new_disk(&self, id: NodeId, generation: u64) -> SimulatedDisk {
+        let mut draws = Rng::new(self.seed, "disk");
+        let seed = draws.bits() ^ id.0.wrapping_mul(0x1234_5678_9abc_def1) ^ (generation << 40);
+        SimulatedDisk::new(seed)
+    }
+
+    /// Plans something for a moment.
+    pub(crate) fn at(&mut self, at: u64, happening: Happening) {
+        self.next += 1;
+        self.happenings.insert(self.next, happening);
+        self.queue.push(Reverse((at.max(self.now), self.next)));
+    }
+
+    pub(crate) fn plan_start(&mut self, id: NodeId, delay: u64) {
+        let host = self.hosts.get_mut(&id).expect("known");
+        if !host.starting {
+            host.starting = true;
+            self.at(self.now + delay, Happening::Start(id));
+        }
+    }
+
+    /// Lets time pass until then; less if a promise is broken.
+    pub fn run_until(&mut self, end: u64) {
+        while self.violation.is_none()
+            && let Some(Reverse((at, _))) = self.queue.peek()
+            && *at <= end
+        {
+            self.step();
+        }
+        if self.violation.is_none() {
+            self.now = self.now.max(end);
+        }
+    }
+
+    fn step(&mut self) {
+        let Some(Reverse((at, number))) = self.queue.pop() else { return };
+        self.now = at;
+        let Some(happening) = self.happenings.remove(&number) else { return };
+        match happening {
+            Happening::Wake(id, life) => self.woken(id, life),
+            Happening::GoOn(id, life) => self.go_on(id, life),
+            Happening::Arrive(packet) => self.arrive(packet),
+            Happening::Dialler(id, life, peer) => self.look(id, life, peer),
+            Happening::Shake(shake) => self.shake(shake),
+            Happening::Keep(id, life, peer, number) => self.keep(id, life, peer, number),
+            Happening::Lost(id, life, peer, number) => self.lose(id, life, peer, number),
+            Happening::Done(id, life, thread) => self.work_done(id, life, thread),
+            Happening::Wakes(id, life, thread) => self.log_wakes(id, life, thread),
+            Happening::IdleMachine(id, life) => self.idle_machine(id, life),
+            Happening::Start(id) => self.start(id),
+            Happening::Script(at) => self.perform(at),
+            Happening::Client(client) => self.client_asks(client),
+            Happening::Look(id, life, request) => self.client_looks(id, life, request),
+            Happening::GiveUp(id, life, request) => self.client_gives_up(id, life, request),
+            Happening::CallLost(id, life, call, sent) => self.call_lost(id, life, call, sent),
+            Happening::Leaves(id, life, leaving) => self.leaves(id, life, leaving),
+            Happening::Unreachable(id, life, peer) => self.unreachable(id, life, peer),
+            Happening::Trapped(id, life, how, down_ms) => self.trapped(id, life, how, down_ms),
+            Happening::Space(id) => self.space(id),
+            Happening::Operator => self.operate(),
+            Happening::Pump(from, to) => self.pump_again(from, to),
+            Happening::Carried(from, life, to, lane, frame) => self.carried(from, life, to, lane, &frame),
+            Happening::Steady => self.look_after_flow(),
+        }
+    }
+
+    /// Takes a check's word.
+    pub(crate) fn ensure(&mut self, checked: Checked) {
+        let Err((promise, what)) = checked else { return };
+        if self.violation.is_none() && !self.off.contains(&promise) {
+            self.trace.tell(self.now, || format!("VIOLATION of {promise}: {what}"));
+            self.violation = Some(Violation { promise, what, at_us: self.now });
+        }
+    }
+
+    /// The promise that was broken.
+    #[must_use]
+    pub fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+
+    /// Virtual time, in microseconds.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// What all disks did wrong so far.
+    #[must_use]
+    pub fn injected(&self) -> Injected {
+        let mut sum = self.gone;
+        for host in self.hosts.values() {
+            sum += host.disk.injected();
+        }
+        sum
+    }
+
+    /// What else went wrong, and what was done.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts { lost: self.network.lost, split: self.network.split, ..self.counts }
+    }
+
+    /// How many leaders were elected.
+    #[must_use]
+    pub fn elections(&self) -> u64 {
+        self.truth.elections()
+    }
+
+    pub(crate) fn host(&mut self, id: NodeId) -> &mut Host<S> {
+        self.hosts.get_mut(&id).expect("known")
+    }
+
+    /// The process of a node, if it is the one of that life.
+    pub(crate) fn process(&mut self, id: NodeId, life: u64) -> Option<&mut Process<S>> {
+        let host = self.hosts.get_mut(&id)?;
+        if host.life == life { host.process.as_mut() } else { None }
+    }
+
+    /// The leader of the highest term that anyone leads.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        let leading = self.hosts.values().filter_map(|host| {
+            let node = host.process.as_ref()?.service.replica().node();
+            node.is_leader().then(|| (node.term(), host.id))
+        });
+        leading.max().map(|(_, id)| id)
+    }
+
+    pub(crate) fn running(&self) -> Vec<NodeId> {
+        self.hosts.values().filter(|host| host.process.is_some()).map(|host| host.id).collect()
+    }
+
+    /// A member as it would be added now.
+    pub(crate) fn member(&self, id: NodeId) -> Member {
+        let host = &self.hosts[&id];
+        Member::new(host.store, format!("node-{id}"))
+    }
+
+    pub(crate) fn note(&mut self, what: u8, node: NodeId, content: &[u64]) {
+        self.trace.note(self.now, what, node.0, content);
+    }
+
+    pub(crate) fn tell(&mut self, line: impl FnOnce() -> String) {
+        // A story ends with what was broken in it, even where the event goes on.
+        if self.violation.is_none() {
+            self.trace.tell(self.now, line);
+        }
+    }
+
+    /// Adds a final note of every disk, so that the digest covers them.
+    pub(crate) fn seal(&mut self) {
+        let notes: Vec<_> = self
+            .hosts
+            .values()
+            .map(|host| {
+                (host.id, [host.disk.calls(), host.disk.mutations(), host.life, host.durable.last().index.0])
+            })
+            .collect();
+        for (id, numbers) in notes {
+            self.note(kind::END, id, &numbers);
+        }
+    }
+
+    pub(crate) fn hit(&mut self, mark: Mark) {
+        self.marks.hit(mark);
+    }
+}
