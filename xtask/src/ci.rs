@@ -1,15 +1,12 @@
 //! `cargo xtask ci`: the gate. Each step by its name and time; the first that fails ends it.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::console::{self, complain, say};
 use crate::flags::CiFlags;
 use crate::workspace::{self, Failure};
-use crate::{layers, mutants, simulate, tidy};
+use crate::{layers, mutants, no_std, simulate, tidy};
 
-const BARE_METAL: &str = "x86_64-unknown-none";
 /// The seeds of whole nodes that the gate simulates, the first and how many. The same each time: fresh ones find a bug, or a
 /// check that is wrong, once in some thousands, and that is for those who look for it (`cargo xtask simulate --minutes 40`)
 /// and not for a change that has nothing to do with it.
@@ -24,8 +21,6 @@ struct Step {
 enum Work {
     /// Cargo with these arguments, and these variables in its environment.
     Cargo { args: Vec<&'static str>, env: Vec<(&'static str, &'static str)> },
-    /// Cargo as above, where the compiler has this target; skipped elsewhere.
-    CargoForTarget { args: Vec<&'static str>, target: &'static str },
     /// A check of this program's own.
     Own(fn() -> Result<(), Failure>),
 }
@@ -38,7 +33,10 @@ fn cargo(args: &'static str) -> Work {
 fn steps() -> Vec<Step> {
     let step = |name, work| Step { name, work };
     let doc = "doc --workspace --no-deps --all-features".split(' ').collect();
-    let bare_metal = ["check", "-p", "raftkit-core", "--target", BARE_METAL].to_vec();
+    // Each published crate as crates.io would get it. What is in the archives is not built: it is the same files, and the one
+    // thing that building them would find, a file from outside a crate's folder, `tidy` finds.
+    let package = "package --workspace --no-verify --allow-dirty --quiet \
+                   --exclude xtask --exclude raftkit-benches --exclude raftkit-test-links";
     vec![
         step("fmt", cargo("fmt --all --check")),
         step("tidy", Work::Own(tidy::run)),
@@ -50,7 +48,8 @@ fn steps() -> Vec<Step> {
         step("mutants-others", Work::Own(mutants::of_others)),
         step("mutants-sim", Work::Own(mutants::of_simulation)),
         step("doc", Work::Cargo { args: doc, env: vec![("RUSTDOCFLAGS", "-Dwarnings")] }),
-        step("no-std", Work::CargoForTarget { args: bare_metal, target: BARE_METAL }),
+        step("no-std", Work::Own(no_std::run)),
+        step("package", cargo(package)),
         // The binary with its own features: those of tests and benches hide what it forgets to ask for.
         step("node", cargo("check -p raftkit-node")),
         step("simulate", Work::Own(|| simulate::nodes_of(SIMULATED_SEEDS))),
@@ -59,7 +58,6 @@ fn steps() -> Vec<Step> {
 
 enum Outcome {
     Passed,
-    Skipped(String),
     Failed(String),
     NotRun,
 }
@@ -83,7 +81,6 @@ pub(crate) fn run(flags: &CiFlags) -> Result<(), Failure> {
             if failed.is_some() { (Outcome::NotRun, Duration::ZERO) } else { run_step(step) };
         let words = match outcome {
             Outcome::Passed => "passed".to_owned(),
-            Outcome::Skipped(why) => format!("skipped: {why}"),
             Outcome::Failed(why) => {
                 complain(&format!("{why}\n==> {}: FAILED", step.name));
                 failed = Some(step.name);
@@ -122,7 +119,6 @@ fn run_step(step: &Step) -> (Outcome, Duration) {
     let time = start.elapsed();
     match &outcome {
         Outcome::Passed => complain(&format!("==> {}: passed in {}", step.name, console::seconds(time))),
-        Outcome::Skipped(why) => complain(&format!("==> {}: skipped: {why}", step.name)),
         Outcome::Failed(_) | Outcome::NotRun => {}
     }
     (outcome, time)
@@ -132,11 +128,6 @@ impl Work {
     fn run(&self) -> Outcome {
         let done = match self {
             Work::Cargo { args, env } => run_cargo(args, env),
-            Work::CargoForTarget { args, target } => match has_target(target) {
-                Ok(true) => run_cargo(args, &[]),
-                Ok(false) => return Outcome::Skipped(format!("the target {target} is not installed")),
-                Err(failure) => Err(failure),
-            },
             Work::Own(check) => check(),
         };
         match done {
@@ -151,7 +142,6 @@ impl Work {
                 let env: String = env.iter().map(|(name, value)| format!("{name}={value} ")).collect();
                 format!("{env}cargo {}", args.join(" "))
             }
-            Work::CargoForTarget { args, .. } => format!("cargo {}, where it is installed", args.join(" ")),
             Work::Own(_) => "a check of its own".to_owned(),
         }
     }
@@ -166,13 +156,6 @@ fn run_cargo(args: &[&str], env: &[(&str, &str)]) -> Result<(), Failure> {
     }
     let status = cargo.status().map_err(Failure::of("cannot run cargo"))?;
     if status.success() { Ok(()) } else { Err(Failure::new(format!("cargo ended with {status}"))) }
-}
-
-/// Whether the compiler has a standard library for `target`.
-fn has_target(target: &str) -> Result<bool, Failure> {
-    let mut rustc = Command::new("rustc");
-    rustc.current_dir(workspace::root()).args(["--print", "target-libdir", "--target", target]);
-    Ok(Path::new(workspace::output_of(rustc)?.trim()).exists())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod http;
 mod layers;
 mod load;
 mod mutants;
+mod no_std;
 mod simulate;
 mod tidy;
 mod watchers;

@@ -18,12 +18,16 @@ const DUTY_WITHIN: usize = 10;
 const REQUIRED: &[&str] = &["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "Cargo.lock", ".ci/run"];
 /// Crates that are proven pure by a `clippy.toml` of their own.
 const PURE_CRATES: &[&str] = &["raft-core", "raft-kv", "raft-log", "raft-replica", "raft-sim"];
+/// What the manifest of a published crate says besides its name.
+const PUBLISHED: &[&str] =
+    &["description", "keywords", "categories", "readme", "documentation", "[package.metadata.docs.rs]"];
 const SKIPPED_FOLDERS: &[&str] = &["target", "raftkit-data"];
 
 // Written in pieces, so that this file is not against its own rules.
 const IGNORED_TEST: &str = concat!("#[", "ignore");
 const UNFINISHED_MACROS: &[&str] = &[concat!("todo", "!("), concat!("unimplemented", "!(")];
 const UNFINISHED_WORDS: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
+const INCLUDES: &[&str] = &["include_str!(", "include_bytes!(", "#[path = "];
 const SLEEPS: &[&str] = &[concat!("thread::", "sleep"), concat!("time::", "sleep")];
 
 /// What is wrong, and what is only large.
@@ -135,10 +139,21 @@ fn check_source(name: &str, text: &str, findings: &mut Findings) {
         if UNFINISHED_MACROS.iter().any(|word| code.contains(word)) {
             problem("unfinished code");
         }
+        if !in_tests && reaches_outside(name, code) {
+            problem("reads a file outside its crate, which is not in the crate's package");
+        }
         if in_tests && SLEEPS.iter().any(|word| code.contains(word)) {
             problem("a test sleeps: wait for what it waits for");
         }
     }
+}
+
+/// Whether a line of `<crate>/src/..` includes a file from outside `<crate>`: that builds here, and nowhere else.
+fn reaches_outside(name: &str, code: &str) -> bool {
+    let folders: Vec<_> = Path::new(name).components().collect();
+    let [_, src, ..] = folders.as_slice() else { return false };
+    let includes = INCLUDES.iter().any(|word| code.contains(word));
+    src.as_os_str() == "src" && includes && code.matches("../").count() > folders.len() - 2
 }
 
 /// Words that say that something is to be done later belong in an issue.
@@ -225,6 +240,15 @@ mod tests {
             assert_eq!(source("a.rs", good), Vec::<String>::new());
         }
         assert_eq!(source("a.rs", "fn main() {}\n").len(), 1);
+    }
+
+    #[test]
+    fn a_crate_includes_only_what_is_in_its_own_folder() {
+        let includes = |file: &str| {
+            source("a/src/b/c.rs", &format!("//! Duty.\nlet x = include_str!(\"{file}\");\n")).len()
+        };
+        assert_eq!(includes("../../README.md"), 0);
+        assert_eq!(includes("../../../README.md"), 1);
     }
 
     #[test]
