@@ -16,8 +16,11 @@ use crate::flags::Flags;
 use crate::one;
 use crate::show::{self, Sums};
 
-/// A seed that takes longer does not end: others take a thousandth of it.
+/// Processor time after which a seed is taken not to end: others take a thousandth of it. Time on the clock says nothing on a
+/// machine that is busy with other work.
 const STUCK: Duration = Duration::from_secs(30);
+/// Time on the clock after which a seed is taken not to end, for one that waits for something and so uses no processor.
+const STANDS_STILL: Duration = Duration::from_secs(300);
 
 thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -44,6 +47,25 @@ pub(crate) fn last_panic() -> Option<String> {
     PANIC.with(|panic| panic.borrow().clone())
 }
 
+/// When a seed began.
+struct Start {
+    clock: Instant,
+    /// The processor time that the whole process had used.
+    processor: Duration,
+}
+
+impl Start {
+    fn now() -> Self {
+        Self { clock: Instant::now(), processor: show::processor_time() }
+    }
+
+    /// Whether a seed that began then, beside `jobs - 1` others that use as much, has run for far longer than any that ends.
+    fn is_too_long_ago(&self, jobs: u32) -> bool {
+        let used = show::processor_time().saturating_sub(self.processor);
+        used >= STUCK * jobs || self.clock.elapsed() >= STANDS_STILL
+    }
+}
+
 /// What all threads share.
 struct Shared<'a> {
     flags: &'a Flags,
@@ -53,7 +75,7 @@ struct Shared<'a> {
     /// A thread has ended.
     done: Condvar,
     /// The seeds that run now, and since when.
-    running: Mutex<BTreeMap<u64, Instant>>,
+    running: Mutex<BTreeMap<u64, Start>>,
     failed: Mutex<Option<(Plan, Report)>>,
 }
 
@@ -121,7 +143,7 @@ fn work(shared: &Shared<'_>, last: Option<u64>, until: Option<Instant>) {
             break;
         }
         if let Ok(mut running) = shared.running.lock() {
-            running.insert(seed, Instant::now());
+            running.insert(seed, Start::now());
         }
         let plan = plan_of_seed(seed, shared.flags.nodes);
         let report = one::simulate(&plan, shared.flags, 0);
@@ -192,8 +214,9 @@ fn watch(shared: &Shared<'_>, start: Instant, time: Option<Duration>) {
     }
 }
 
-/// A seed that has run for far longer than any that ends.
+/// A seed that does not end.
 fn stuck(shared: &Shared<'_>) -> Option<u64> {
     let running = shared.running.lock().ok()?;
-    running.iter().find(|(_, since)| since.elapsed() >= STUCK).map(|(seed, _)| *seed)
+    let jobs = u32::try_from(running.len()).unwrap_or(u32::MAX);
+    running.iter().find(|(_, start)| start.is_too_long_ago(jobs)).map(|(seed, _)| *seed)
 }
