@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: the gate. Each step by its name and time; the first that fails ends it.
+//! `cargo xtask ci`: the gate. It runs each step, reports its name and time, and ends at the first step that fails.
 
 use std::time::{Duration, Instant};
 
@@ -7,9 +7,9 @@ use crate::flags::CiFlags;
 use crate::workspace::{self, Failure};
 use crate::{layers, mutants, no_std, simulate, tidy};
 
-/// The seeds of whole nodes that the gate simulates, the first and how many. The same each time: fresh ones find a bug, or a
-/// check that is wrong, once in some thousands, and that is for those who look for it (`cargo xtask simulate --minutes 40`)
-/// and not for a change that has nothing to do with it.
+/// First seed and number of seeds of whole nodes that the gate simulates. They are the same each time: one in some thousands
+/// of fresh seeds finds a bug or a wrong check, which should stop whoever looks for it (`cargo xtask simulate --minutes 40`)
+/// and not an unrelated change.
 const SIMULATED_SEEDS: (u64, u64) = (2000, 260);
 
 /// One step of the gate. To add one, add it to [`steps`].
@@ -19,9 +19,9 @@ struct Step {
 }
 
 enum Work {
-    /// Cargo with these arguments, and these variables in its environment.
+    /// Runs cargo with these arguments and these environment variables.
     Cargo { args: Vec<&'static str>, env: Vec<(&'static str, &'static str)> },
-    /// A check of this program's own.
+    /// Runs a function of this program.
     Own(fn() -> Result<(), Failure>),
 }
 
@@ -29,12 +29,12 @@ fn cargo(args: &'static str) -> Work {
     Work::Cargo { args: args.split(' ').collect(), env: Vec::new() }
 }
 
-/// The steps, cheap ones first. All builds have the same features, so that most is compiled once.
+/// All steps, the cheap ones first. All builds use the same features, so that most crates are compiled only once.
 fn steps() -> Vec<Step> {
     let step = |name, work| Step { name, work };
     let doc = "doc --workspace --no-deps --all-features".split(' ').collect();
-    // Each published crate as crates.io would get it. What is in the archives is not built: it is the same files, and the one
-    // thing that building them would find, a file from outside a crate's folder, `tidy` finds.
+    // Packs each published crate as for crates.io, without building the archives: that would take minutes and find one mistake
+    // only, a file included from outside the crate's folder, which `tidy` finds too.
     let package = "package --workspace --no-verify --allow-dirty --quiet \
                    --exclude xtask --exclude raftkit-benches --exclude raftkit-test-links";
     vec![
@@ -50,7 +50,8 @@ fn steps() -> Vec<Step> {
         step("doc", Work::Cargo { args: doc, env: vec![("RUSTDOCFLAGS", "-Dwarnings")] }),
         step("no-std", Work::Own(no_std::run)),
         step("package", cargo(package)),
-        // The binary with its own features: those of tests and benches hide what it forgets to ask for.
+        // Checks the binary with its own features alone: a feature that it forgets to ask for is hidden by those of tests and
+        // benches.
         step("node", cargo("check -p raftkit-node")),
         step("simulate", Work::Own(|| simulate::nodes_of(SIMULATED_SEEDS))),
     ]
@@ -65,7 +66,7 @@ enum Outcome {
 /// Runs the steps, or lists them.
 ///
 /// # Errors
-/// The first step that fails, or a name that no step has.
+/// A step fails, or a given name is not that of a step.
 pub(crate) fn run(flags: &CiFlags) -> Result<(), Failure> {
     let steps = choose(steps(), &flags.only)?;
     if flags.list {
@@ -100,7 +101,7 @@ pub(crate) fn run(flags: &CiFlags) -> Result<(), Failure> {
     }
 }
 
-/// The steps of these names, in the steps' order; all, if no name is given.
+/// Returns the steps with these names in the gate's order, or all steps if no name is given.
 fn choose(steps: Vec<Step>, only: &[String]) -> Result<Vec<Step>, Failure> {
     if let Some(unknown) = only.iter().find(|name| steps.iter().all(|step| step.name != name.as_str())) {
         let names: Vec<&str> = steps.iter().map(|step| step.name).collect();
@@ -151,7 +152,7 @@ fn run_cargo(args: &[&str], env: &[(&str, &str)]) -> Result<(), Failure> {
     let mut cargo = workspace::cargo();
     cargo.args(args).envs(env.iter().copied());
     if std::env::var_os("CI").is_some() {
-        // A machine that builds once has no use for incremental files, and they are large.
+        // Incremental files are large, and useless on a machine that builds once.
         cargo.env("CARGO_INCREMENTAL", "0");
     }
     let status = cargo.status().map_err(Failure::of("cannot run cargo"))?;

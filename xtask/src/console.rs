@@ -1,10 +1,10 @@
-//! What is printed: lines, tables, times, and a sign of life while something takes long.
+//! Output on the terminal: lines, tables, times, and progress while something takes long.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Prints one line. Unlike `println!` it reports a reader that is gone, instead of panicking: a command
-/// that runs until it is stopped wants to stop then.
+/// Prints one line. Unlike `println!` it returns an error, instead of panicking, when the reader of standard output has
+/// closed it: a command that runs until it is stopped then stops.
 ///
 /// # Errors
 /// Standard output is closed.
@@ -14,9 +14,9 @@ pub(crate) fn say(line: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Prints one line to standard error, where nobody may be listening any more.
+/// Prints one line to standard error, and ignores that standard error may be closed.
 pub(crate) fn complain(line: &str) {
-    // Nothing is left to tell, and nobody to tell it to.
+    // There is no other place to report the error to.
     drop(writeln!(io::stderr(), "{line}"));
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }
 
-/// Columns as wide as their widest cell, two spaces apart, no spaces at a line's end. A row may be
+/// Formats a table: columns as wide as their widest cell, two spaces apart, no spaces at the end of a line. A row may be
 /// shorter than the header.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
@@ -55,8 +55,8 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     lines.join("\n")
 }
 
-/// A line that says what is being waited for and for how long: rewritten in place on a terminal, and a new
-/// line every five seconds elsewhere.
+/// A progress line that says what this program waits for, and how long it has waited: rewritten in place on a terminal, and
+/// printed anew every five seconds elsewhere.
 #[derive(Debug)]
 pub(crate) struct Progress {
     label: String,
@@ -79,7 +79,7 @@ impl Progress {
         self.start.elapsed()
     }
 
-    /// Shows the time that went by, with `detail`; to be called often.
+    /// Updates the elapsed time and `detail`. To be called often.
     pub(crate) fn tick(&mut self, detail: &str) {
         let every = if self.terminal { Duration::from_millis(100) } else { Duration::from_secs(5) };
         if self.shown.unwrap_or(self.start).elapsed() < every {
@@ -87,7 +87,7 @@ impl Progress {
         }
         self.shown = Some(Instant::now());
         let line = format!("{} {} {detail}", self.label, seconds(self.start.elapsed()));
-        // Progress is a comfort: that it cannot be shown stops nothing.
+        // Failing to show progress must not stop the work.
         if self.terminal {
             drop(write!(io::stderr(), "\r\x1b[2K{line}"));
         } else {

@@ -14,17 +14,17 @@ pub(crate) struct Flags {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Builds raft-node and runs a local cluster of it until Ctrl-C; its data is kept.
+    /// Builds raft-node and runs a local cluster until Ctrl-C; its data is kept.
     Cluster(ClusterFlags),
     /// Runs every check that a change must pass, and stops at the first that fails.
     Ci(CiFlags),
     /// Checks which crate depends on which.
     Layers,
-    /// Checks what compilers and clippy do not: file sizes, forbidden words, files that must exist.
+    /// Checks what the compiler and clippy do not: file sizes, forbidden words, required files, the lines of mutants.
     Tidy,
-    /// Writes keys to a running cluster as fast as it takes them, and reports rate and latency.
+    /// Writes keys to a running cluster, as fast as it accepts them or at a rate, and reports rate and latency.
     Load(LoadFlags),
-    /// Switches known bugs on, one by one, and reports which of them the simulator notices, or the tests of a crate.
+    /// Switches known bugs (mutants) on, one by one, and reports which the simulator, or the tests of a crate, notice.
     Mutants(MutantsFlags),
     /// Runs simulated clusters with faults of every kind, and checks every promise after every event.
     Simulate(SimulateFlags),
@@ -36,7 +36,7 @@ pub(crate) struct ClusterFlags {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=9))]
     pub(crate) nodes: Option<u16>,
 
-    /// HTTP port of node 1; node i has the i-th from there [default: as before in this data folder, else 8501]
+    /// HTTP port of node 1; each further node has the next one [default: as before in this data folder, else 8501]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) http_port: Option<u16>,
 
@@ -48,11 +48,11 @@ pub(crate) struct ClusterFlags {
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
 
-    /// Removes what the data folder holds first
+    /// Empties the data folder first
     #[arg(long)]
     pub(crate) fresh: bool,
 
-    /// Runs this raft-node and builds none
+    /// Runs this raft-node binary instead of building one
     #[arg(long, value_name = "PATH")]
     pub(crate) binary: Option<PathBuf>,
 }
@@ -63,7 +63,7 @@ pub(crate) struct CiFlags {
     #[arg(long, value_name = "STEP")]
     pub(crate) only: Vec<String>,
 
-    /// Lists the steps and runs none
+    /// Lists the steps without running them
     #[arg(long)]
     pub(crate) list: bool,
 }
@@ -78,11 +78,11 @@ pub(crate) struct LoadFlags {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) clients: u16,
 
-    /// How long to write
+    /// How long to write, in seconds
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seconds: u64,
 
-    /// Size of each value
+    /// Size of each value, in bytes
     #[arg(long, default_value_t = 256)]
     pub(crate) value_bytes: usize,
 
@@ -90,8 +90,8 @@ pub(crate) struct LoadFlags {
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) keys: u64,
 
-    /// Writes a second that all clients together begin, whether or not earlier ones are answered; without it, each client
-    /// begins its next write when the last one is answered
+    /// Writes that all clients together begin per second, whether or not earlier ones have been answered; without it, each
+    /// client begins its next write when its last one has been answered
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: Option<u32>,
 
@@ -100,20 +100,20 @@ pub(crate) struct LoadFlags {
     #[arg(long = "watch", value_name = "KIND=COUNT", value_parser = Watchers::parse)]
     pub(crate) watch: Vec<Watchers>,
 
-    /// HTTP address of the node that is watched at (default: the first that is written to)
+    /// HTTP address of the node that watchers ask (default: the first one that is written to)
     #[arg(long, value_name = "HOST:PORT", requires = "watch")]
     pub(crate) watch_addr: Option<String>,
 
-    /// Writes what is watched, so that every write wakes watchers
+    /// Writes the watched keys, so that every write wakes watchers
     #[arg(long, requires = "watch")]
     pub(crate) wake: bool,
 
-    /// How often to measure without and with watchers
+    /// How many times to measure without and with watchers
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..), requires = "watch")]
     pub(crate) rounds: u16,
 }
 
-/// So many clients that watch one kind of thing.
+/// A number of clients that watch one kind of thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Watchers {
     pub(crate) kind: WatchKind,
@@ -147,8 +147,8 @@ impl Watchers {
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct MutantsFlags {
-    /// What is judged: the simulator, raft-sim, by bugs that real systems had, wherever they are; or the tests of another
-    /// crate, by its folder's name, by each of its own mutants
+    /// Whose tests to judge, by the name of its folder: raft-sim, the simulator, is judged by bugs of real systems in any
+    /// crate (mutation/simulated.txt); the tests of another crate by each of that crate's own mutants
     #[arg(long = "crate", value_name = "CRATE", default_value = "raft-sim")]
     pub(crate) krate: String,
 
@@ -157,7 +157,7 @@ pub(crate) struct MutantsFlags {
     #[arg(long, value_name = "NAME")]
     pub(crate) only: Vec<String>,
 
-    /// Lists the mutants and tries none
+    /// Lists the mutants without trying them
     #[arg(long)]
     pub(crate) list: bool,
 
@@ -165,30 +165,31 @@ pub(crate) struct MutantsFlags {
     #[arg(long)]
     pub(crate) no_default_features: bool,
 
-    /// How many seconds of processor time each mutant gets (raft-sim) [default: 60]
+    /// Seconds of processor time for each mutant (raft-sim) [default: 60]
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seconds: Option<u64>,
 
-    /// The seed to begin with for each mutant; it counts up from there (raft-sim) [default: 1]
+    /// First seed for each mutant; further seeds count up from it (raft-sim) [default: 1]
     #[arg(long, value_name = "SEED")]
     pub(crate) first_seed: Option<u64>,
 
-    /// Tries so many at a time, each on a core (raft-sim) [default: as many as there are cores]
+    /// Number of mutants to try at a time, each on one core (raft-sim) [default: the number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) jobs: Option<u16>,
 
-    /// Does not look at this promise (may be given several times; raft-sim --list-promises has them): a mutant that lives
-    /// then shows that nothing else stands in for it (raft-sim)
+    /// Ignores this promise (may be given several times; raft-sim --list-promises lists them): a mutant that lives then shows
+    /// that no other promise catches it (raft-sim)
     #[arg(long, value_name = "PROMISE")]
     pub(crate) without: Vec<String>,
 
-    /// Afterwards switches each promise off in turn, for two of the mutants that it caught, and shows which live (raft-sim)
+    /// Afterwards, for each promise, tries two of the mutants that it caught again with that promise ignored, and shows which
+    /// of them live (raft-sim)
     #[arg(long)]
     pub(crate) blind: bool,
 }
 
 impl MutantsFlags {
-    /// A flag that was given and means nothing there, and what it is for.
+    /// Returns a flag that was given but has no meaning for this crate, and what it is for.
     pub(crate) fn misplaced(&self, is_simulation: bool) -> Option<(&'static str, &'static str)> {
         if is_simulation {
             return self.no_default_features.then_some(("--no-default-features", "the other crates"));
@@ -210,35 +211,36 @@ pub(crate) struct SimulateFlags {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) profile: Profile,
 
-    /// Runs so many seeds
+    /// Number of seeds to run
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seeds: Option<u64>,
 
-    /// Runs this seed alone, and prints a digest of all that happened: two runs of a seed have the same
+    /// Runs this seed alone and prints a digest of all that happened: two runs of a seed print the same one
     #[arg(long, value_name = "SEED", conflicts_with_all = ["seeds", "minutes", "first_seed", "jobs"])]
     pub(crate) seed: Option<u64>,
 
-    /// Runs for so long; with --seeds until either is used up [default: 1, where neither seeds nor a seed are given]
+    /// How long to run, in minutes; with --seeds, ends at whichever limit is reached first [default: 1, if neither --seeds nor
+    /// --seed is given]
     #[arg(long, value_name = "M", value_parser = minutes)]
     pub(crate) minutes: Option<f64>,
 
-    /// Begins with this seed and counts up [default: one from the clock, which is printed]
+    /// First seed; further seeds count up from it [default: taken from the clock, and printed]
     #[arg(long, value_name = "SEED")]
     pub(crate) first_seed: Option<u64>,
 
-    /// Members of each cluster, 1 to 7 [default: each seed draws its own]
+    /// Number of members of each cluster, 1 to 7 [default: drawn by each seed]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=7))]
     pub(crate) nodes: Option<u16>,
 
-    /// Runs the choices in this file, as the corpus keeps them, in place of those that a seed draws
+    /// Uses the choices in this file, in the format of the corpus, instead of drawing them from a seed
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seed", "seeds", "minutes", "first_seed", "nodes", "jobs"])]
     pub(crate) choices: Option<PathBuf>,
 
-    /// Seeds at a time [default: one a core]
+    /// Number of seeds to run at a time [default: the number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) jobs: Option<u16>,
 
-    /// After `--`: more flags of raft-sim, as they are
+    /// After `--`: further flags, passed to raft-sim unchanged
     #[arg(last = true, value_name = "FLAG")]
     pub(crate) rest: Vec<String>,
 }

@@ -1,14 +1,14 @@
-//! As much of HTTP/1.1 as asking a node takes: one request at a time on a connection that stays open.
+//! A small HTTP/1.1 client: one request at a time on a connection that stays open.
 
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// More than this is no answer to anything that is asked here (1 MiB).
+/// Maximum size of an answer, in bytes: no request that is made here is answered with more.
 const RESPONSE_BYTES_MAX: usize = 1 << 20;
 
-/// An answer, its body decoded.
+/// An answer with its decoded body.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -17,11 +17,11 @@ pub(crate) struct Response {
     pub(crate) close: bool,
 }
 
-/// An answer of which only the outline was wanted.
+/// An answer without its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Outline {
     pub(crate) status: u16,
-    /// What a blocking query goes on from (`X-Consul-Index`), if the answer says it.
+    /// Index to continue a blocking query from (`X-Consul-Index`), if the answer has one.
     pub(crate) index: Option<u64>,
     pub(crate) body_bytes: usize,
 }
@@ -29,11 +29,11 @@ pub(crate) struct Outline {
 /// Why there is no answer.
 #[derive(Debug)]
 pub(crate) enum HttpError {
-    /// The connection failed, or nothing came in time.
+    /// The connection failed, or no bytes arrived in time.
     Io(io::Error),
-    /// The connection ended in the middle of an answer, or before it.
+    /// The connection ended before the end of the answer.
     CutShort,
-    /// What came is no HTTP/1.1 answer that is understood here.
+    /// The bytes received are not an HTTP/1.1 answer, or use a feature that this client lacks.
     Malformed(&'static str),
 }
 
@@ -64,7 +64,7 @@ impl Connection {
     /// Connects; `timeout` bounds that and every later read and write.
     ///
     /// # Errors
-    /// Nobody listens there, or does not answer in time.
+    /// The connection is refused or not accepted in time.
     pub(crate) fn open(addr: SocketAddr, timeout: Duration) -> Result<Self, HttpError> {
         let stream = TcpStream::connect_timeout(&addr, timeout)?;
         stream.set_nodelay(true)?;
@@ -77,7 +77,7 @@ impl Connection {
     /// connection is of no further use.
     ///
     /// # Errors
-    /// The connection fails, is too slow, or brings something else than an answer.
+    /// The connection fails, is too slow, or does not carry a valid answer.
     pub(crate) fn ask(&mut self, request: &[u8]) -> Result<Response, HttpError> {
         self.stream.write_all(request)?;
         let mut chunk = [0; 4096];
@@ -99,7 +99,7 @@ impl Connection {
 }
 
 impl Connection {
-    /// As [`ask`](Self::ask), but throws the body away, however long it is. It must have a length.
+    /// Like [`ask`](Self::ask), but discards the body, however long it is. The answer must state its length.
     ///
     /// # Errors
     /// As [`ask`](Self::ask).
@@ -131,16 +131,16 @@ impl Connection {
         Ok(Outline { status: head.status, index: head.index, body_bytes: length })
     }
 
-    /// A handle that ends whatever waits on this connection.
+    /// Returns a handle that closes this connection from another thread and so ends whatever waits on it.
     ///
     /// # Errors
-    /// The process has no descriptors left.
+    /// The process has no file descriptors left.
     pub(crate) fn end_handle(&self) -> io::Result<TcpStream> {
         self.stream.try_clone()
     }
 }
 
-/// One GET on a connection of its own.
+/// Sends one GET on a connection of its own.
 ///
 /// # Errors
 /// As [`Connection::open`] and [`Connection::ask`].
@@ -149,7 +149,7 @@ pub(crate) fn get(addr: SocketAddr, path: &str, timeout: Duration) -> Result<Res
     Connection::open(addr, timeout)?.ask(request.as_bytes())
 }
 
-/// The answer at the start of `bytes` and how many of them it takes, or `None` while some are missing.
+/// Parses the answer at the start of `bytes`, and returns it with its length; `None` while the answer is incomplete.
 fn parse(bytes: &[u8]) -> Result<Option<(Response, usize)>, HttpError> {
     let Some(head_len) = find(bytes, b"\r\n\r\n") else { return Ok(None) };
     let head =
@@ -215,7 +215,7 @@ impl Head {
     }
 }
 
-/// The body from `chunked` bytes and how many of them it takes, without trailers (nothing here sends any).
+/// Decodes a chunked body, and returns it with its encoded length. Trailers are not supported, as raft-node sends none.
 fn parse_chunks(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, HttpError> {
     let mut body = Vec::new();
     let mut at = 0;
@@ -254,7 +254,7 @@ mod tests {
 
     use super::{Connection, HttpError, get, parse};
 
-    /// A server that reads something and answers it with the next of `answers`, all on one connection.
+    /// Starts a server that accepts one connection and answers each request with the next of `answers`.
     fn server(answers: Vec<&'static [u8]>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let addr = listener.local_addr().expect("an address");

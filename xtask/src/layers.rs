@@ -1,4 +1,4 @@
-//! `cargo xtask layers`: which crate may depend on which, proven from what cargo says.
+//! `cargo xtask layers`: checks which crate depends on which, from cargo's own metadata.
 //!
 //! ```text
 //! core, disk <- {log, net, snapshot} <- replica <- kv <- {node, sim} <- {benches, xtask}
@@ -13,13 +13,12 @@ use serde_json::Value;
 use crate::console::complain;
 use crate::workspace::{self, Failure};
 
-/// What one crate may depend on.
+/// The dependencies that one crate may have.
 struct Rule {
     package: &'static str,
-    /// Its layer; tests of a crate may use everything of its own layer and below.
+    /// Number of the crate's layer. Tests of a crate may use all crates of its own layer and of those below.
     layer: u8,
-    /// The crates of the workspace that it may depend on. An arrow that is not here is a mistake, or a decision
-    /// to be made here.
+    /// The crates of the workspace that it may depend on. A new dependency is a decision, and is made here first.
     may_use: &'static [&'static str],
 }
 
@@ -65,10 +64,10 @@ const ALL: &[&str] = &[
     "raftkit-test-links",
 ];
 
-/// All that the protocol may depend on, of other people's crates.
+/// The external crates that raft-core may depend on.
 const CORE_MAY_USE: &[&str] = &["bytes", "serde", "thiserror"];
 
-/// Crates that must be nowhere in what a package is built from.
+/// Crates that must not be among the dependencies of a package, at any depth.
 struct Absence {
     package: &'static str,
     features: &'static [&'static str],
@@ -103,7 +102,7 @@ const ABSENCES: &[Absence] = &[
 /// Checks all rules.
 ///
 /// # Errors
-/// What is against them, one line each.
+/// Some rules are broken; the message has a line for each.
 pub(crate) fn run() -> Result<(), Failure> {
     let problems = problems()?;
     if problems.is_empty() {
@@ -131,7 +130,7 @@ fn problems() -> Result<Vec<String>, Failure> {
     Ok(problems)
 }
 
-/// A crate of the workspace, and what it names in its manifest.
+/// A crate of the workspace with the dependencies in its manifest.
 struct Package {
     name: String,
     dependencies: Vec<Dependency>,
@@ -139,11 +138,11 @@ struct Package {
 
 struct Dependency {
     name: String,
-    /// Used by tests, benches and examples alone.
+    /// Dependencies of tests, benches and examples only.
     dev: bool,
 }
 
-/// The packages in what `cargo metadata --no-deps` prints.
+/// Parses the output of `cargo metadata --no-deps`.
 fn parse_packages(metadata: &str) -> Result<Vec<Package>, Failure> {
     let odd = || Failure::new("cargo metadata has a form that is not understood here");
     let metadata: Value =
@@ -165,7 +164,7 @@ fn parse_packages(metadata: &str) -> Result<Vec<Package>, Failure> {
     Ok(packages)
 }
 
-/// What the manifests say against the rules.
+/// Returns a message for each dependency that breaks a rule.
 fn against_rules(packages: &[Package]) -> Vec<String> {
     let rule_of = |name: &str| RULES.iter().find(|rule| rule.package == name);
     let mut problems = Vec::new();
@@ -211,7 +210,7 @@ impl Absence {
     }
 }
 
-/// Which of `absent` are in what `cargo tree --prefix none` printed: lines of `name version ...`.
+/// Returns those of `absent` that the output of `cargo tree --prefix none` names; its lines are `name version ...`.
 fn present_in<'a>(tree: &str, absent: &[&'a str]) -> Vec<&'a str> {
     let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
     absent.iter().copied().filter(|name| names.contains(name)).collect()

@@ -1,9 +1,9 @@
-//! `cargo xtask load`: clients that write values, as fast as a cluster takes them or at a rate.
+//! `cargo xtask load`: clients that write values, as fast as a cluster accepts them or at a rate.
 //!
-//! A closed loop: each client sends its next write when the last one is answered, so latency is as one client
-//! sees it, and the rate is what so many clients make. With `--rate` a write begins when its time has come and a
-//! client is free, and its latency counts from that time: what is offered does not depend on what is answered, as long
-//! as there are clients enough.
+//! By default the loop is closed: each client sends its next write when the last one is answered, so latency is what one
+//! client sees, and the rate is what that number of clients reaches. With `--rate` the loop is open: a write begins when it is
+//! due and a client is free, and its latency counts from when it was due. The offered load then does not depend on the answers,
+//! as long as there are enough clients.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -16,15 +16,15 @@ use crate::http::{Connection, HttpError};
 use crate::watchers::{self, Watching};
 use crate::workspace::Failure;
 
-/// Longer than a server waits for a leader and a commit.
+/// How long a client waits for an answer: longer than a server waits for a leader and a commit.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-/// Pause after an error, lest a dead node is asked a hundred thousand times a second.
+/// Pause after an error, so that a dead node is not asked a hundred thousand times a second.
 const ERROR_PAUSE: Duration = Duration::from_millis(20);
 
-/// Runs the clients and prints what came out.
+/// Runs the clients and prints the result.
 ///
 /// # Errors
-/// An address is none, or not a single write was answered.
+/// An address is invalid, or not a single write succeeded.
 pub(crate) fn run(flags: &LoadFlags) -> Result<(), Failure> {
     if flags.watch.is_empty() {
         let (total, elapsed) = write(flags)?;
@@ -38,7 +38,7 @@ pub(crate) fn run(flags: &LoadFlags) -> Result<(), Failure> {
 fn beside_watchers(flags: &LoadFlags) -> Result<(), Failure> {
     let addr = resolve(flags.watch_addr.as_ref().unwrap_or(&flags.addrs[0]))?;
     watchers::prepare(addr)?;
-    // The first seconds of a cluster are not like the others: keys are new, caches are cold.
+    // A first run, not counted: at first all keys are new and caches are cold.
     drop(write(flags)?);
     let (mut rows, mut sums) = (Vec::new(), [0.0; 2]);
     for _ in 0..flags.rounds {
@@ -62,7 +62,7 @@ fn beside_watchers(flags: &LoadFlags) -> Result<(), Failure> {
     say(&format!("with watchers, {ratio:.3} of the rate without")).map_err(Failure::of("cannot print"))
 }
 
-/// Has all clients write, for as long as the flags say.
+/// Runs all clients for as long as the flags say.
 fn write(flags: &LoadFlags) -> Result<(Tally, Duration), Failure> {
     let addrs: Vec<SocketAddr> = flags.addrs.iter().map(|addr| resolve(addr)).collect::<Result<_, _>>()?;
     let seed = RandomState::new().build_hasher().finish();
@@ -100,16 +100,16 @@ fn resolve(addr: &str) -> Result<SocketAddr, Failure> {
         .ok_or_else(|| Failure::new(format!("{addr} has no address")))
 }
 
-/// What clients count.
+/// The counts of a run.
 #[derive(Debug, Default)]
 struct Tally {
-    /// Latency of each write that was answered well, in microseconds.
+    /// Latency of each successful write, in microseconds.
     micros: Vec<u64>,
-    /// Refused for load: certainly nothing was done.
+    /// Writes refused because of overload: they certainly had no effect.
     refused: u64,
-    /// Proposed, and not known to be done.
+    /// Writes proposed with an unknown outcome.
     in_doubt: u64,
-    /// All else.
+    /// All other failures.
     errors: u64,
     first_error: Option<String>,
 }
@@ -133,13 +133,13 @@ impl Tally {
         self.first_error.get_or_insert(words);
     }
 
-    /// Writes a second.
+    /// Successful writes per second.
     fn rate(&self, elapsed: Duration) -> f64 {
-        // A count below 2^52 is exact in a float.
+        // A count below 2^52 is exact as a float.
         self.micros.len() as f64 / elapsed.as_secs_f64()
     }
 
-    /// What came out, as [`HEADER`] names it; the latencies are sorted.
+    /// Formats the counts in the columns of [`HEADER`]. The latencies must be sorted.
     fn row(&self, elapsed: Duration) -> Vec<String> {
         vec![
             self.micros.len().to_string(),
@@ -154,7 +154,7 @@ impl Tally {
         ]
     }
 
-    /// An error if nothing was written; says what went wrong otherwise, if something did.
+    /// Returns an error if no write succeeded; otherwise prints how many failed, if any did.
     fn verdict(self) -> Result<(), Failure> {
         match (self.micros.is_empty(), self.first_error) {
             (true, Some(error)) => Err(Failure::new(format!("no write was answered well: {error}"))),
@@ -168,20 +168,20 @@ impl Tally {
     }
 }
 
-/// The smallest of the sorted values that `percent` of them do not exceed; 0 of none.
+/// Returns the smallest of the sorted values that at least `percent` of them do not exceed, or 0 if there are none.
 fn percentile(sorted: &[u64], percent: usize) -> u64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or(0)
 }
 
-/// Why a write was not answered well, in words.
+/// Describes why a write failed.
 enum Failed {
     Refused(String),
     InDoubt(String),
     Otherwise(String),
 }
 
-/// When a client's writes are due, of those of all clients.
+/// The times at which one client's share of all writes is due.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
     next: Instant,
@@ -195,7 +195,7 @@ impl Pace {
         Self { next: start + between * number, gap: between * u32::from(clients) }
     }
 
-    /// Waits until the next write is due; when that was.
+    /// Waits until the next write is due and returns that time.
     fn wait(&mut self) -> Instant {
         let due = self.next;
         self.next += self.gap;
@@ -209,13 +209,13 @@ struct Client {
     random: u64,
     keys: u64,
     value_bytes: usize,
-    /// What every key begins with.
+    /// Prefix of every key.
     prefix: &'static str,
 }
 
 impl Client {
     fn new(number: usize, seed: u64, addr: SocketAddr, flags: &LoadFlags) -> Self {
-        // Any number but 0 starts the sequence; odd multiples of a large odd number are far apart.
+        // xorshift needs a start other than 0; multiples of a large odd number are far apart.
         let random = (number as u64 * 2 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (seed & !1);
         let (prefix, keys, value_bytes) = if flags.wake {
             (watchers::TREE, watchers::TREE_KEYS, watchers::TREE_VALUE_BYTES)
@@ -243,7 +243,7 @@ impl Client {
         tally
     }
 
-    /// One write, or what went wrong. The connection is kept for the next while it works.
+    /// Makes one write. The connection is kept for the next one while it works.
     fn write(&mut self, kept: &mut Option<Connection>) -> Result<(), Failed> {
         let mut connection = match kept.take() {
             Some(connection) => connection,
@@ -270,7 +270,7 @@ impl Client {
 
     fn request(&mut self) -> Vec<u8> {
         let key = self.next_random() % self.keys;
-        // Another one each time: a write that changes nothing costs the cluster less.
+        // A new value each time, as a write that changes nothing costs the cluster less.
         let mut value = format!("{:016x}", self.next_random()).into_bytes();
         value.resize(self.value_bytes, b'v');
         put(self.addr, &format!("{}{key}", self.prefix), &value)
@@ -285,7 +285,7 @@ impl Client {
     }
 }
 
-/// A request that stores a value.
+/// Encodes a request that stores a value.
 pub(crate) fn put(addr: SocketAddr, key: &str, value: &[u8]) -> Vec<u8> {
     let length = value.len();
     let head = format!("PUT /v1/kv/{key} HTTP/1.1\r\nHost: {addr}\r\nContent-Length: {length}\r\n\r\n");

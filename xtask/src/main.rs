@@ -1,6 +1,6 @@
-//! `cargo xtask`: everything one does with raftkit's binaries and its repository by hand or in CI.
+//! `cargo xtask`: the commands to run and check raftkit, by hand and in CI.
 //!
-//! One file a command; `flags.rs` has what each accepts. It depends on no crate of the workspace.
+//! Each command has a file; `flags.rs` has all flags. xtask depends on no other crate of the workspace.
 
 mod ci;
 mod cluster;

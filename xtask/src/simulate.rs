@@ -1,4 +1,4 @@
-//! `cargo xtask simulate`: clusters in virtual time, with faults of every kind, from fresh seeds or a given one.
+//! `cargo xtask simulate`: simulates clusters in virtual time with faults of every kind, from fresh or given seeds.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -15,21 +15,21 @@ use crate::console::{self, complain};
 use crate::flags::{Profile, SimulateFlags};
 use crate::workspace::{self, Failure};
 
-/// How long it runs when nothing says so.
+/// Default duration of a simulation.
 const MINUTES: f64 = 1.0;
-/// The test of raft-core that runs seeds.
+/// Name of the test of raft-core that runs seeds.
 const CORE_TEST: &str = "a_cluster_under_faults_keeps_every_promise";
-/// Whether the simulation has ended, or is to end, is looked at this often.
+/// Pause between two looks at whether the simulation has ended or should end.
 const POLL: Duration = Duration::from_millis(20);
 /// The program that simulates whole nodes.
 const NODES: &str = "raft-sim";
-/// How long it may go on after Ctrl-C, of which a terminal tells it as well.
+/// How long the simulation may take to end after Ctrl-C, which the terminal sends to it too, before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Builds the simulation in release and runs it; its exit code is that of this command.
 ///
 /// # Errors
-/// The flags contradict each other, it does not build, or cannot be run.
+/// The flags contradict each other, the build fails, or the program cannot be run.
 pub(crate) fn run(flags: &SimulateFlags) -> Result<ExitCode, Failure> {
     let plan = plan(flags, fresh_seed)?;
     let binary = build(&plan)?;
@@ -37,14 +37,14 @@ pub(crate) fn run(flags: &SimulateFlags) -> Result<ExitCode, Failure> {
         complain(&format!("fresh seeds from {first}; to repeat this run add --first-seed {first}"));
     }
     let mut command = Command::new(binary);
-    // One that is killed cannot stop what it has started.
+    // A killed xtask cannot stop its child, so the child watches its parent.
     command.args((plan.target == NODES).then_some("--with-parent"));
     command.args(&plan.args).envs(plan.env.iter().map(|(name, value)| (name, value)));
     let status = run_to_end(&mut command)?;
     Ok(ExitCode::from(exit_code(status)))
 }
 
-/// Whole nodes with these seeds, the first and how many: a step of the gate.
+/// Simulates whole nodes with these seeds (first seed, number of seeds): a step of the gate.
 pub(crate) fn nodes_of((first, seeds): (u64, u64)) -> Result<(), Failure> {
     let flags = SimulateFlags { first_seed: Some(first), seeds: Some(seeds), ..SimulateFlags::default() };
     if run(&flags)? == ExitCode::SUCCESS { Ok(()) } else { Err(Failure::new("the simulation failed")) }
@@ -59,11 +59,11 @@ struct Plan {
     target: &'static str,
     args: Vec<String>,
     env: Vec<(&'static str, String)>,
-    /// The first seed, where nobody gave one.
+    /// The first seed, if it was not given.
     fresh: Option<u64>,
 }
 
-/// `fresh_seed` is asked where the flags name no seed.
+/// Plans a simulation. `fresh_seed` is called if the flags name no seed.
 fn plan(flags: &SimulateFlags, fresh_seed: impl FnOnce() -> u64) -> Result<Plan, Failure> {
     let single = flags.seed.is_some() || flags.choices.is_some();
     let minutes = flags.minutes.or((!single && flags.seeds.is_none()).then_some(MINUTES));
@@ -115,14 +115,14 @@ fn path_text(path: &std::path::Path) -> Result<String, Failure> {
         .map_err(|path| Failure::new(format!("{} is no UTF-8", path.display())))
 }
 
-/// A seed that nobody had before: the clock's.
+/// Returns a seed that was not used before: the clock's microseconds.
 fn fresh_seed() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    // A run counts up from it far slower than the clock does, so that the next one meets none of its seeds.
+    // A run counts up from it far more slowly than the clock, so that no later run repeats its seeds.
     u64::try_from(since_epoch.as_micros()).unwrap_or_default()
 }
 
-/// Builds what the plan wants, with cargo's own progress, and says where it is.
+/// Builds the target of the plan, with cargo's own progress on the terminal, and returns the path of the executable.
 fn build(plan: &Plan) -> Result<PathBuf, Failure> {
     complain(&format!("building {} (release)", plan.target));
     let start = Instant::now();
@@ -140,14 +140,14 @@ fn build(plan: &Plan) -> Result<PathBuf, Failure> {
         .ok_or_else(|| Failure::new(format!("cargo built {} and did not say where it is", plan.target)))
 }
 
-/// The path of what was built of `target`, if this line of cargo's messages is the one that says it.
+/// Returns the path of the executable of `target`, if this line of cargo's JSON messages has it.
 pub(crate) fn binary_in(line: &str, target: &str) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(line).ok()?;
     let path = message["executable"].as_str()?;
     (message["target"]["name"] == target).then(|| path.into())
 }
 
-/// Runs a command until it ends, or somebody wants it to: then it does not outlive this process.
+/// Runs a command until it ends, or until Ctrl-C or SIGTERM, upon which it is killed if it does not end by itself.
 fn run_to_end(command: &mut Command) -> Result<ExitStatus, Failure> {
     let is_over = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -171,7 +171,7 @@ fn wait(child: &mut Child, is_over: &AtomicBool, grace: Duration) -> Result<Exit
     }
 }
 
-/// As a shell tells it: 128 and the signal where one ended it.
+/// Returns the exit code as a shell would: 128 plus the signal's number if a signal ended the process.
 fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
@@ -190,7 +190,7 @@ mod tests {
     use super::{Plan, binary_in, exit_code, plan, wait};
     use crate::flags::{self, Flags};
 
-    /// What is run for these flags; the words of what is wrong with them otherwise.
+    /// Plans for these flags; the error message if they are wrong.
     fn planned(flags: &str) -> Result<Plan, String> {
         let words = ["cargo xtask", "simulate"].into_iter().chain(flags.split_whitespace());
         let flags = Flags::try_parse_from(words).map_err(|error| error.to_string())?;

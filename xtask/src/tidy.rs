@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: what neither the compiler nor clippy checks, from the text of the files.
+//! `cargo xtask tidy`: checks rules that neither the compiler nor clippy checks, on the text of the files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,11 +8,11 @@ use crate::console::complain;
 use crate::mutants;
 use crate::workspace::{self, Failure};
 
-/// More lines than this must be split.
+/// A source file with more lines than this is refused.
 const LINES_MAX: usize = 600;
-/// More lines than this are worth a thought.
+/// A source file with more lines than this gets a warning.
 const LINES_WISHED: usize = 400;
-/// The `//!` line stands within so many lines of a file's start.
+/// The `//!` line that states a file's duty must be among this many first lines.
 const DUTY_WITHIN: usize = 10;
 
 const REQUIRED: &[&str] = &["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "Cargo.lock", ".ci/run"];
@@ -23,14 +23,14 @@ const PUBLISHED: &[&str] =
     &["description", "keywords", "categories", "readme", "documentation", "[package.metadata.docs.rs]"];
 const SKIPPED_FOLDERS: &[&str] = &["target", "raftkit-data"];
 
-// Written in pieces, so that this file is not against its own rules.
+// Written in pieces, so that this file does not break its own rules.
 const IGNORED_TEST: &str = concat!("#[", "ignore");
 const UNFINISHED_MACROS: &[&str] = &[concat!("todo", "!("), concat!("unimplemented", "!(")];
 const UNFINISHED_WORDS: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
 const INCLUDES: &[&str] = &["include_str!(", "include_bytes!(", "#[path = "];
 const SLEEPS: &[&str] = &[concat!("thread::", "sleep"), concat!("time::", "sleep")];
 
-/// What is wrong, and what is only large.
+/// The problems, which fail the check, and the warnings.
 #[derive(Debug, Default)]
 struct Findings {
     problems: Vec<String>,
@@ -40,7 +40,7 @@ struct Findings {
 /// Checks the whole workspace.
 ///
 /// # Errors
-/// What is wrong, one line each.
+/// There are problems; the message has a line for each.
 pub(crate) fn run() -> Result<(), Failure> {
     let findings = check(workspace::root())?;
     for warning in &findings.warnings {
@@ -83,7 +83,7 @@ fn check(root: &Path) -> Result<Findings, Failure> {
     Ok(findings)
 }
 
-/// All text files of the project that have rules, sorted, so that findings come in the same order everywhere.
+/// Lists the text files that have rules, sorted, so that findings come in the same order on every machine.
 fn list_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
     let failed = || Failure::of(format!("cannot read {}", folder.display()));
     let mut entries: Vec<_> =
@@ -110,7 +110,7 @@ fn has_rules(path: &Path) -> bool {
         || path.ends_with(".ci/run")
 }
 
-/// The rules for Rust sources.
+/// Checks the rules for Rust sources.
 fn check_source(name: &str, text: &str, findings: &mut Findings) {
     let lines = text.lines().count();
     if lines > LINES_MAX {
@@ -126,7 +126,7 @@ fn check_source(name: &str, text: &str, findings: &mut Findings) {
     let mut test_attribute = false;
     for (number, line) in (1..).zip(text.lines()) {
         let code = line.trim_start();
-        // Unit tests are the end of a file: all behind their module's head is tests.
+        // Unit tests are at the end of a file: everything after their `mod` line belongs to them.
         in_tests |= test_attribute && code.starts_with("mod ") && code.ends_with('{');
         test_attribute = code == "#[cfg(test)]" || (test_attribute && code.starts_with("#["));
         if code.starts_with("//") {
@@ -156,7 +156,7 @@ fn reaches_outside(name: &str, code: &str) -> bool {
     src.as_os_str() == "src" && includes && code.matches("../").count() > folders.len() - 2
 }
 
-/// Words that say that something is to be done later belong in an issue.
+/// Finds words that mark unfinished work, which belongs in an issue.
 fn check_words(name: &str, text: &str, findings: &mut Findings) {
     for (number, line) in (1..).zip(text.lines()) {
         let mut words = line.split(|c: char| !(c.is_alphanumeric() || c == '_'));
@@ -166,7 +166,7 @@ fn check_words(name: &str, text: &str, findings: &mut Findings) {
     }
 }
 
-/// The rules for the manifest of a crate.
+/// Checks the rules for the manifest of a crate.
 fn check_manifest(name: &str, text: &str, findings: &mut Findings) {
     if !text.contains("[lints]\nworkspace = true") {
         findings
@@ -178,7 +178,7 @@ fn check_manifest(name: &str, text: &str, findings: &mut Findings) {
     }
 }
 
-/// Every pure crate has settings that forbid what is not.
+/// Checks that every pure crate has a `clippy.toml`, which forbids clocks, threads and the like.
 fn check_pure_crates(files: &BTreeMap<String, String>, findings: &mut Findings) {
     for pure in PURE_CRATES {
         if !files.contains_key(&format!("{pure}/clippy.toml")) {
@@ -189,8 +189,8 @@ fn check_pure_crates(files: &BTreeMap<String, String>, findings: &mut Findings) 
     }
 }
 
-/// Clippy does not merge a crate's settings with those of the workspace, so every file repeats the settings
-/// that all share: each line `name = value` that is not a list of what is disallowed there.
+/// Checks that all `clippy.toml` files have the same shared settings: all lines `name = value` except the lists of what is
+/// disallowed. Clippy does not merge a crate's settings with those of the workspace, so each file repeats the shared ones.
 fn check_clippy_settings(files: &BTreeMap<String, String>, findings: &mut Findings) {
     let Some((first, text)) = files.first_key_value() else { return };
     let expected = shared_settings(text);

@@ -1,4 +1,4 @@
-//! Clients that watch while others write: blocking queries, each asked again as soon as it is answered.
+//! Clients that watch while others write: each repeats its blocking query as soon as it is answered.
 
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use crate::http::Connection;
 use crate::load::put;
 use crate::workspace::Failure;
 
-/// What is watched: a tree of so many keys, each with a value of so many bytes.
+/// Number of keys in the watched tree, and size of each value in bytes.
 pub(crate) const TREE: &str = "watched/";
 pub(crate) const TREE_KEYS: u64 = 1000;
 pub(crate) const TREE_VALUE_BYTES: usize = 1000;
 
-/// Longer than a server lets a blocking query wait.
+/// How long a client waits for an answer: longer than a server holds a blocking query.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(700);
-/// How long all of the watchers may take to have asked.
+/// How long all watchers together may take to send their first queries.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// A watcher needs little more stack than its buffer for reading.
+/// Stack size of a watcher's thread, in bytes: little more than its read buffer.
 const STACK_BYTES: usize = 256 << 10;
 
-/// Stores the tree that is watched.
+/// Stores the watched tree.
 ///
 /// # Errors
-/// The node does not take it.
+/// The node refuses a write.
 pub(crate) fn prepare(addr: SocketAddr) -> Result<(), Failure> {
     let failed = |error| Failure::new(format!("{addr}: the tree cannot be stored: {error}"));
     let mut connection =
@@ -41,7 +41,7 @@ pub(crate) fn prepare(addr: SocketAddr) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Watchers at work.
+/// Running watchers.
 #[derive(Debug)]
 pub(crate) struct Watching {
     threads: Vec<JoinHandle<()>>,
@@ -49,7 +49,7 @@ pub(crate) struct Watching {
     count: Arc<Count>,
 }
 
-/// What watchers were told.
+/// Counts of the answers that watchers received.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Woken {
     pub(crate) answers: u64,
@@ -58,17 +58,17 @@ pub(crate) struct Woken {
 
 #[derive(Debug, Default)]
 struct Count {
-    /// Watchers that know what there is and wait for what comes.
+    /// Number of watchers that have their first answer and wait for a change.
     ready: AtomicU64,
     answers: AtomicU64,
     bytes: AtomicU64,
 }
 
 impl Watching {
-    /// Starts them, and waits until each has asked.
+    /// Starts the watchers and waits until each has sent its query.
     ///
     /// # Errors
-    /// The node does not take so many connections, or answers otherwise than it should.
+    /// The node does not accept that many connections, or answers with an error.
     pub(crate) fn start(addr: SocketAddr, watchers: &[Watchers]) -> Result<Self, Failure> {
         let mut all = Self { threads: Vec::new(), ends: Vec::new(), count: Arc::default() };
         for Watchers { kind, count } in watchers {
@@ -98,18 +98,18 @@ impl Watching {
         Ok(all)
     }
 
-    /// Ends them; returns what they were told after their first answers.
+    /// Ends the watchers and returns the counts of the answers after their first ones.
     pub(crate) fn stop(self) -> Woken {
         let woken = Woken {
             answers: self.count.answers.load(Ordering::SeqCst),
             bytes: self.count.bytes.load(Ordering::SeqCst),
         };
         for end in self.ends {
-            // Its server may have closed it already.
+            // The server may have closed the connection already.
             drop(end.shutdown(Shutdown::Both));
         }
         for thread in self.threads {
-            // Whatever ended it, the writes are what is measured.
+            // How a watcher ended does not matter: the writes are what is measured.
             drop(thread.join());
         }
         woken

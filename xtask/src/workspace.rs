@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::process::Command;
 
-/// Why a command ended badly, in words for the person at the terminal; nothing else ever handles it.
+/// Why a command failed, as a message for the person at the terminal. No code distinguishes failures.
 #[derive(Debug)]
 pub(crate) struct Failure(String);
 
@@ -14,7 +14,7 @@ impl Failure {
         Self(words.into())
     }
 
-    /// A failure of the system in doing `what`, for `map_err`.
+    /// Returns a function for `map_err` that turns an error into a failure to do `what`.
     pub(crate) fn of<E: fmt::Display>(what: impl fmt::Display) -> impl FnOnce(E) -> Self {
         move |error| Self(format!("{what}: {error}"))
     }
@@ -26,16 +26,16 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The folder of the workspace that this xtask was built in.
+/// Returns the root folder of the workspace that this xtask was built in.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in a folder of the workspace")
 }
 
-/// A cargo command in the workspace, by the cargo that runs this xtask.
+/// Returns a command that runs cargo in the workspace: the same cargo that runs this xtask.
 ///
-/// It does not inherit what that cargo says of xtask itself: a build script that looks at `CARGO_PKG_NAME` or
-/// `CARGO_MANIFEST_DIR` (that of ring does) would run again, and all that depends on it be built again, whenever a build by hand
-/// follows one by xtask.
+/// The command does not inherit the variables that describe xtask itself: a build script that reads `CARGO_PKG_NAME` or
+/// `CARGO_MANIFEST_DIR`, as ring's does, would otherwise run again, and all that depends on it would be built again, whenever a
+/// build by hand follows one by xtask.
 pub(crate) fn cargo() -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(program);
@@ -51,10 +51,10 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// What `command` prints to its standard output.
+/// Runs `command` and returns its standard output.
 ///
 /// # Errors
-/// The command cannot be started, fails (then with what it said), or prints no UTF-8.
+/// The command cannot be started, fails (the message has its standard error), or prints invalid UTF-8.
 pub(crate) fn output_of(mut command: Command) -> Result<String, Failure> {
     let shown = format!("{command:?}");
     let output = command.output().map_err(Failure::of(format!("cannot run {shown}")))?;
