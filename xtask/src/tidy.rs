@@ -176,6 +176,11 @@ fn check_manifest(name: &str, text: &str, findings: &mut Findings) {
     if !text.contains("license.workspace = true") {
         findings.problems.push(format!("{name}: does not take the workspace's license"));
     }
+    for key in PUBLISHED.iter().filter(|_| !text.contains("publish = false")) {
+        if !text.lines().any(|line| line.starts_with(key)) {
+            findings.problems.push(format!("{name}: has no {key}, which crates.io and docs.rs show"));
+        }
+    }
 }
 
 /// Checks that every pure crate has a `clippy.toml`, which forbids clocks, threads and the like.
