@@ -3,7 +3,9 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::{Entries, HardState, LogId, LogIndex, Membership, Message, NodeId, Term, Ticket, WriteSeq};
+use crate::{
+    Entries, HardState, LogId, LogIndex, Membership, Message, NodeId, RoleName, Term, Ticket, WriteSeq,
+};
 
 /// The work for a driver after [`Node::handle`](crate::Node::handle). `handle` appends to it; the driver
 /// drains it.
@@ -186,23 +188,6 @@ pub struct RoleChange {
     pub term: Term,
     /// The leader of the term, if known; possibly the node itself.
     pub leader: Option<NodeId>,
-}
-
-/// The name of a role (paper, Figure 4, with pre-vote and learners). The crate page has the diagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
-pub enum RoleName {
-    /// Replicates the log without a vote.
-    Learner,
-    /// Follows a leader, or waits for one.
-    Follower,
-    /// Asks for pre-votes: whether it would be elected.
-    PreCandidate,
-    /// Asks for votes in its term.
-    Candidate,
-    /// Leads its term.
-    Leader,
 }
 
 /// Why a node has ended.

@@ -1,15 +1,9 @@
-//! Elections: pre-votes, votes and becoming leader (paper, sections 5.2 and 5.4.1; thesis, sections 4.2.3 and
+//! Elections: when to campaign, pre-votes and votes (paper, sections 5.2 and 5.4.1; thesis, sections 4.2.3 and
 //! 9.6).
 
-use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
-
-use crate::lease::Rounds;
-use crate::progress::Progress;
 use crate::quorum::{self, Tally};
 use crate::raft::{COUNT_MAX, Grant, Node};
-use crate::read_index::LeaderReads;
-use crate::role::{Election, Leader, Role};
+use crate::role::{Election, Role};
 use crate::{
     Body, CampaignReason, Effects, Entry, LogId, NodeId, Payload, PreVote, PreVoteResponse, RequestVote,
     RequestVoteResponse, StoreId, Term, Vote,
@@ -69,39 +63,7 @@ impl Node {
         self.become_pre_candidate(effects);
     }
 
-    /// Asks for pre-votes, without a new term (thesis, section 9.6).
-    ///
-    /// Without them a node that was cut off raises its term with every vain campaign. When it is connected
-    /// again, its higher term deposes a healthy leader, although its log may be too short to win.
-    fn become_pre_candidate(&mut self, effects: &mut Effects) {
-        self.become_follower(self.term, None, effects);
-        let request = self.next_request();
-        let votes = [(self.config.node, Vote::Granted)].into_iter().collect();
-        self.role = Role::PreCandidate(Election { request, votes });
-        let body = PreVote { campaign_term: self.term.next(), last: self.log.last(), request };
-        self.ask_voters(&Body::PreVote(body), effects);
-        self.count_pre_votes(effects);
-    }
-
-    /// Starts a campaign in the next term. The candidate's own vote counts only once it is durable (thesis,
-    /// section 3.8).
-    ///
-    /// Otherwise two nodes can lead one term: of three nodes, S1 campaigns in term 5, counts its own vote and
-    /// that of S2, and leads. It crashes before its vote is on disk, restarts in term 4 without a vote, and
-    /// grants S3 its vote in term 5. S3 then leads term 5 as well.
-    pub(crate) fn become_candidate(&mut self, reason: CampaignReason, effects: &mut Effects) {
-        self.become_follower(self.term.next(), None, effects);
-        self.vote = Some(self.config.node);
-        self.vote_store = Some(self.config.store);
-        let request = self.next_request();
-        self.role = Role::Candidate(Election { request, votes: BTreeMap::new() });
-        let timeout = self.config.election_timeout;
-        self.campaign_at = self.now.after(self.rng.between(timeout, timeout + timeout / 2));
-        let body = RequestVote { last: self.log.last(), reason, request };
-        self.ask_voters(&Body::RequestVote(body), effects);
-    }
-
-    fn ask_voters(&self, body: &Body, effects: &mut Effects) {
+    pub(crate) fn ask_voters(&self, body: &Body, effects: &mut Effects) {
         let envelope = self.envelope();
         let membership = self.memberships.current();
         let others =
@@ -141,7 +103,7 @@ impl Node {
         }
     }
 
-    fn count_pre_votes(&mut self, effects: &mut Effects) {
+    pub(crate) fn count_pre_votes(&mut self, effects: &mut Effects) {
         let Role::PreCandidate(election) = &self.role else { return };
         match self.tally(election) {
             Tally::Won => self.become_candidate(CampaignReason::LeaderTimeout, effects),
@@ -276,36 +238,6 @@ impl Node {
     fn give_up(&mut self, effects: &mut Effects) {
         self.become_follower(self.term, None, effects);
         self.wait_after_refusal();
-    }
-
-    /// Becomes the leader and appends a no-op. Entries of earlier terms cannot be committed by counting, so
-    /// only the commit of an entry of its own term tells the leader what is committed (paper, sections 5.4.2
-    /// and 8).
-    fn become_leader(&mut self, effects: &mut Effects) {
-        let last = self.log.last_index();
-        let own = self.config.node;
-        let members = self.memberships.current().members();
-        let others = members.iter().filter(|(id, _)| **id != own);
-        let progress =
-            others.map(|(id, it)| (*id, Progress::new(it.store, last, self.now, &self.config))).collect();
-        self.role = Role::Leader(Box::new(Leader {
-            since: self.now,
-            progress,
-            progress_of: None,
-            term_start: last.next(),
-            open: VecDeque::new(),
-            open_bytes: 0,
-            rounds: Rounds::new(self.last_round, self.config.leader_timeout),
-            reads: LeaderReads::default(),
-            change: None,
-            resigns: false,
-            // The voter of higher priority may have lost leadership because it is faulty.
-            offer_at: self.now.after(self.config.election_timeout),
-            lease_over: false,
-        }));
-        self.leader_heard = None;
-        self.append_own(Payload::Noop, None);
-        self.settle_transfer(effects);
     }
 
     /// Appends an entry of this leader's own term.

@@ -43,18 +43,8 @@
 //!
 //! # Roles
 //!
-//! ```text
-//!                 heard no leader               a quorum would vote
-//!   Follower -----------------------> PreCandidate ----------------> Candidate
-//!    ^ ^ |                                |    ^                       |  |
-//!    | | +---- handed leadership ---------|----|---------------------->|  | a quorum voted,
-//!    | |                                  |    +------- time-out ------+  | all of it durable
-//!    | +-- leader heard, refused, higher term -------------------------+  v
-//!    +---- higher term, no quorum heard, disk stuck, removed -------- Leader
-//! ```
-//!
-//! A learner is a follower that never campaigns ([`RoleName::Learner`]). How a leader serves each peer is a
-//! state machine of its own: [`PeerState`].
+//! [`RoleName`] has the diagram of the roles and of what moves a node from one to another. How a leader
+//! replicates to each peer is a state machine of its own: [`PeerState`].
 //!
 //! # Time-outs, promises and leases
 //!
@@ -153,8 +143,7 @@ mod writes;
 
 pub use config::{Config, ConfigError, Restored, TermRun};
 pub use effects::{
-    Apply, Base, ChangeRefused, Done, Effects, Fatal, Fetch, Outcome, RoleChange, RoleName, SnapshotEffect,
-    Write,
+    Apply, Base, ChangeRefused, Done, Effects, Fatal, Fetch, Outcome, RoleChange, SnapshotEffect, Write,
 };
 pub use entries::Entries;
 pub use entry::{Entry, HardState, Health, Payload};
@@ -167,6 +156,7 @@ pub use message::{
     Vote,
 };
 pub use raft::Node;
+pub use role::RoleName;
 pub use status::{PeerState, PeerStatus, Status};
 pub use types::{ClusterId, Incarnation, LogId, LogIndex, NodeId, StoreId, Term, Ticket, Time, WriteSeq};
 pub use what_if::{Loss, Stage, Survival, what_if};

@@ -10,7 +10,7 @@
 //! | `log[]` | on the driver's disk, through [`Write`](crate::Write); its newest part in memory: `tail.rs`; its terms: `term_runs.rs` |
 //! | `commitIndex` | [`Node::commit`](crate::Node::commit); also in the hard state, so that a restart applies at once |
 //! | `lastApplied` | [`Node::applied`](crate::Node::applied), reported by [`Input::Applied`](crate::Input) |
-//! | `nextIndex[]`, `matchIndex[]` | [`PeerStatus`](crate::PeerStatus), `progress.rs`; reset by `become_leader` in `election.rs` |
+//! | `nextIndex[]`, `matchIndex[]` | [`PeerStatus`](crate::PeerStatus), `progress.rs`; reset by `become_leader` in `role.rs` |
 //!
 //! # Figure 2, AppendEntries RPC
 //!

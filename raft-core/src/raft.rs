@@ -190,38 +190,6 @@ impl Node {
         }
     }
 
-    /// Becomes a follower of `leader`, or one that waits for a leader, in `term`, which is not below the
-    /// current term.
-    pub(crate) fn become_follower(
-        &mut self,
-        term: Term,
-        leader: Option<(NodeId, Incarnation)>,
-        effects: &mut Effects,
-    ) {
-        let (known, led_term) = (self.leader(), self.term);
-        if term > self.term {
-            self.term = term;
-            self.vote = None;
-            self.vote_store = None;
-            self.grant = None;
-        }
-        let (leader, incarnation) = leader.unzip();
-        let following =
-            Following { leader, incarnation: incarnation.unwrap_or_default(), ..Following::default() };
-        let before = mem::replace(&mut self.role, Role::Follower(following));
-        if let Role::Leader(led) = before {
-            self.backlog.clear();
-            self.last_round = led.rounds.current();
-            led.leave(led_term, leader, effects);
-        }
-        if leader != known {
-            self.forwarded.fail(leader, effects);
-            self.forget_heal_question();
-        }
-        self.settle_transfer(effects);
-        self.wait_for_leader();
-    }
-
     /// Ends every call of `handle`: sends what can be sent, hands out the staged write, and what may be
     /// applied.
     fn finish(&mut self, effects: &mut Effects) {
