@@ -1,7 +1,6 @@
 //! Proposals, the commit index, and handing committed entries to the state machine (paper, sections 5.3 and
 //! 5.4.2).
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::backlog::{Amount, Backlog};
@@ -9,7 +8,7 @@ use crate::raft::Node;
 use crate::role::{Leader, Open, Role};
 use crate::{
     Apply, Done, Effects, Entries, Entry, LogId, LogIndex, NodeId, Outcome, Payload, Proposal, Term, Ticket,
-    Time, WriteSeq,
+    Time,
 };
 
 impl Node {
@@ -40,38 +39,6 @@ impl Node {
             self.backlog.note_taken(self.now, last, amount);
         }
         self.append_run(entries, bytes);
-    }
-
-    /// Appends consecutive entries, `bytes` in weight, to the log and to the staged write.
-    pub(crate) fn append_run(&mut self, entries: Entries, bytes: usize) {
-        self.writes.append(entries.clone());
-        self.log.append(entries, bytes);
-    }
-
-    /// Appends entries that may include memberships. A membership is in force from its append on (thesis,
-    /// section 4.1).
-    pub(crate) fn append_entries(&mut self, entries: Entries) {
-        let mut bytes = 0_usize;
-        for entry in &entries {
-            bytes = bytes.saturating_add(entry.weight());
-            if let Payload::Membership(membership) = &entry.payload {
-                self.memberships.append(entry.id.index, Arc::clone(membership));
-            }
-        }
-        self.append_run(entries, bytes);
-    }
-
-    /// A write is durable: releases the votes, acknowledgements and commits that waited for it.
-    pub(crate) fn on_persisted(&mut self, seq: WriteSeq, effects: &mut Effects) {
-        let Some(last) = self.writes.persisted(self.now, seq) else { return };
-        self.log.persisted_to(last);
-        if self.writes.is_idle() && self.commit_due.is_some() {
-            self.commit_due = None; // The idle time starts again now.
-        }
-        self.release_grant(effects);
-        self.count_own_vote(effects);
-        self.acknowledge_durable(effects);
-        self.advance_leader_commit(effects);
     }
 
     /// Raises a leader's commit index to what a quorum holds durably. The leader's own copy counts only once

@@ -5,8 +5,8 @@ use crate::quorum::{self, Tally};
 use crate::raft::{COUNT_MAX, Grant, Node};
 use crate::role::{Election, Role};
 use crate::{
-    Body, CampaignReason, Effects, Entry, LogId, NodeId, Payload, PreVote, PreVoteResponse, RequestVote,
-    RequestVoteResponse, StoreId, Term, Vote,
+    Body, CampaignReason, Effects, LogId, NodeId, PreVote, PreVoteResponse, RequestVote, RequestVoteResponse,
+    StoreId, Term, Vote,
 };
 
 impl Node {
@@ -238,15 +238,6 @@ impl Node {
     fn give_up(&mut self, effects: &mut Effects) {
         self.become_follower(self.term, None, effects);
         self.wait_after_refusal();
-    }
-
-    /// Appends an entry of this leader's own term.
-    pub(crate) fn append_own(&mut self, payload: Payload, ticket: Option<crate::Ticket>) {
-        let entry = Entry { id: LogId { term: self.term, index: self.log.last_index().next() }, payload };
-        if let Role::Leader(leader) = &mut self.role {
-            leader.note_open(entry.id.index, entry.weight(), ticket);
-        }
-        self.append_entries(entry.into());
     }
 
     fn is_only_voter(&self) -> bool {

@@ -129,17 +129,6 @@ impl Node {
         entries.part(held..entries.len())
     }
 
-    /// Truncates the log from `index` on: a tail left by another leader.
-    pub(crate) fn truncate_from(&mut self, index: LogIndex) {
-        self.log.truncate_from(index);
-        self.writes.truncate_from(index);
-        self.memberships.truncate_from(index);
-        if let Role::Follower(following) = &mut self.role {
-            let before = prev_of(index);
-            following.verified = following.verified.min(before);
-        }
-    }
-
     /// The match index that this follower may acknowledge now: entries and term are both durable. None while
     /// either is still being written.
     ///

@@ -118,6 +118,7 @@ mod membership_change;
 mod message;
 pub mod pace;
 pub mod paper;
+mod persist;
 mod priority;
 mod progress;
 mod promise;

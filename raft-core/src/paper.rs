@@ -18,8 +18,8 @@
 //! | --- | --- | --- |
 //! | 1 reply false if term < currentTerm | 5.1 | `refuse_old_leader` in `follow.rs` |
 //! | 2 reply false if the log has no `prevLogTerm` at `prevLogIndex` | 5.3 | `accept` in `follow.rs`; the hint of [`AppendOutcome::Conflict`](crate::AppendOutcome) skips whole terms |
-//! | 3 delete what conflicts, and all that follows it | 5.3 | `accept`, `truncate_from`; an old append that matches deletes nothing |
-//! | 4 append what is not in the log | 5.3 | `fresh`, `append_entries` |
+//! | 3 delete what conflicts, and all that follows it | 5.3 | `accept` in `follow.rs`, `truncate_from` in `persist.rs`; an old append that matches deletes nothing |
+//! | 4 append what is not in the log | 5.3 | `fresh` in `follow.rs`, `append_entries` in `persist.rs` |
 //! | 5 `commitIndex = min(leaderCommit, index of last new entry)` | 5.3 | `on_append_entries`: only as far as this message proves |
 //!
 //! # Figure 2, RequestVote RPC
@@ -65,7 +65,7 @@
 //! | --- | --- | --- |
 //! | pre-vote; no vote while the leader lives | thesis 9.6, 4.2.3 | `election.rs` |
 //! | a leader that does not hear from a quorum steps down (check-quorum) | thesis 6.2 | `quorum_deadline` in `replication.rs` |
-//! | the leader writes in parallel with its followers | thesis 10.2.1 | messages leave with the write; `on_persisted` in `commit.rs` |
+//! | the leader writes in parallel with its followers | thesis 10.2.1 | messages leave with the write; `on_persisted` in `persist.rs` |
 //! | pipelining, and windows in messages and bytes | thesis 10.2.1 | `inflights.rs`, [`Config`](crate::Config) |
 //! | read index, leases | thesis 6.4 | `read_index.rs`, `lease.rs` |
 //! | leadership transfer | thesis 3.10 | `transfer.rs` |

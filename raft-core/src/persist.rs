@@ -1,0 +1,62 @@
+//! Changing the log, and what is released once a write is durable: every change goes to the in-memory view of
+//! the log and to the staged write together.
+
+use alloc::sync::Arc;
+
+use crate::raft::Node;
+use crate::role::Role;
+use crate::{Effects, Entries, Entry, LogId, LogIndex, Payload, Ticket, WriteSeq};
+
+impl Node {
+    /// Appends an entry of this leader's own term.
+    pub(crate) fn append_own(&mut self, payload: Payload, ticket: Option<Ticket>) {
+        let entry = Entry { id: LogId { term: self.term, index: self.log.last_index().next() }, payload };
+        if let Role::Leader(leader) = &mut self.role {
+            leader.note_open(entry.id.index, entry.weight(), ticket);
+        }
+        self.append_entries(entry.into());
+    }
+
+    /// Appends consecutive entries, `bytes` in weight, to the log and to the staged write.
+    pub(crate) fn append_run(&mut self, entries: Entries, bytes: usize) {
+        self.writes.append(entries.clone());
+        self.log.append(entries, bytes);
+    }
+
+    /// Appends entries that may include memberships. A membership is in force from its append on (thesis,
+    /// section 4.1).
+    pub(crate) fn append_entries(&mut self, entries: Entries) {
+        let mut bytes = 0_usize;
+        for entry in &entries {
+            bytes = bytes.saturating_add(entry.weight());
+            if let Payload::Membership(membership) = &entry.payload {
+                self.memberships.append(entry.id.index, Arc::clone(membership));
+            }
+        }
+        self.append_run(entries, bytes);
+    }
+
+    /// Truncates the log from `index` on: a tail left by another leader.
+    pub(crate) fn truncate_from(&mut self, index: LogIndex) {
+        self.log.truncate_from(index);
+        self.writes.truncate_from(index);
+        self.memberships.truncate_from(index);
+        if let Role::Follower(following) = &mut self.role {
+            let before = index.previous().unwrap_or_default();
+            following.verified = following.verified.min(before);
+        }
+    }
+
+    /// A write is durable: releases the votes, acknowledgements and commits that waited for it.
+    pub(crate) fn on_persisted(&mut self, seq: WriteSeq, effects: &mut Effects) {
+        let Some(last) = self.writes.persisted(self.now, seq) else { return };
+        self.log.persisted_to(last);
+        if self.writes.is_idle() && self.commit_due.is_some() {
+            self.commit_due = None; // The idle time starts again now.
+        }
+        self.release_grant(effects);
+        self.count_own_vote(effects);
+        self.acknowledge_durable(effects);
+        self.advance_leader_commit(effects);
+    }
+}
