@@ -4,26 +4,26 @@
 use alloc::vec::Vec;
 
 use crate::backlog::{Amount, Backlog};
-use crate::raft::Node;
-use crate::role::{Leader, Open, Role};
+use crate::common::Common;
+use crate::raft::{answer_all, tickets_of};
+use crate::role::{Leader, Leading, Open};
 use crate::{
     Apply, Done, Effects, Entries, Entry, LogId, LogIndex, NodeId, Outcome, Payload, Proposal, Term, Ticket,
     Time,
 };
 
-impl Node {
+impl Leading<'_> {
+    /// Appends the proposals that are accepted.
     pub(crate) fn on_propose(&mut self, proposals: Vec<Proposal>, effects: &mut Effects) {
+        let Self { common, leader } = self;
         // A caller that retries a moment later finds the successor, or this node still leading.
-        let successor = self.transfer.as_ref().map(|transfer| transfer.to);
-        let Role::Leader(leader) = &mut self.role else {
-            return refuse(proposals, Outcome::NotLeader(self.leader()), effects);
-        };
+        let successor = common.transfer.as_ref().map(|transfer| transfer.to);
         if let Some(successor) = successor {
-            return refuse(proposals, Outcome::NotLeader(Some(successor)), effects);
+            return answer_all(tickets_of(&proposals), Outcome::NotLeader(Some(successor)), effects);
         }
-        let limit = self.config.uncommitted_bytes_max;
-        let (proposals, amount) = leader.admit(proposals, limit, &self.backlog, self.now, effects);
-        let (term, first, before) = (self.term, self.log.last_index().next(), leader.open_bytes);
+        let limit = common.config.uncommitted_bytes_max;
+        let (proposals, amount) = leader.admit(proposals, limit, &common.backlog, common.now, effects);
+        let (term, first, before) = (common.term, common.log.last_index().next(), leader.open_bytes);
         let entries: Entries = proposals
             .into_iter()
             .enumerate()
@@ -36,9 +36,9 @@ impl Node {
             .collect();
         let bytes = leader.open_bytes - before;
         if let Some(last) = entries.last_index() {
-            self.backlog.note_taken(self.now, last, amount);
+            common.backlog.note_taken(common.now, last, amount);
         }
-        self.append_run(entries, bytes);
+        common.append_run(entries, bytes);
     }
 
     /// Raises a leader's commit index to what a quorum holds durably. The leader's own copy counts only once
@@ -55,40 +55,54 @@ impl Node {
     /// S3. A majority holds it, but S5, whose last entry is of term 3, can still win the votes of S2, S3 and
     /// S4, and overwrite it.
     pub(crate) fn advance_leader_commit(&mut self, effects: &mut Effects) {
-        let Role::Leader(leader) = &self.role else { return };
-        if self.commit == self.log.last_index() {
+        let common = &*self.common;
+        if common.commit == common.log.last_index() {
             return;
         }
-        let (own, durable) = (self.config.node, self.log.durable());
+        let (own, durable) = (common.config.node, common.log.durable());
         let holds = |node| {
             if node == own {
                 return durable;
             }
-            let Some(peer) = leader.progress.get(&node) else { return LogIndex::ZERO };
+            let Some(peer) = self.leader.progress.get(&node) else { return LogIndex::ZERO };
             peer.counted_match()
         };
-        let agreed = self.agreed(holds);
+        let agreed = common.agreed(holds);
         // Only entries of this term are committed by counting (paper, section 5.4.2 and Figure 8).
-        if let Some(index) = agreed.filter(|index| self.log.term(*index) == Some(self.term)) {
+        if let Some(index) = agreed.filter(|index| common.log.term(*index) == Some(common.term)) {
             self.advance_commit(index, effects);
         }
     }
 
-    /// Raises the commit index to `index`, on any node, and on a leader answers what that settles.
+    /// Raises the commit index to `index`, and answers what that settles.
     pub(crate) fn advance_commit(&mut self, index: LogIndex, effects: &mut Effects) {
-        if index <= self.commit {
+        if !self.common.raise_commit(index) {
             return;
         }
-        self.commit = index;
-        let term = self.term;
-        if let Role::Leader(leader) = &mut self.role {
-            let first_of_term = leader.reads.awaits_commit() && index >= leader.term_start;
-            leader.settle_open(index, term, effects);
-            if first_of_term {
-                self.begin_held_reads(effects);
-            }
-            self.settle_membership(effects);
+        let leader = &mut self.leader;
+        let first_of_term = leader.reads.awaits_commit() && index >= leader.term_start;
+        leader.settle_open(index, self.common.term, effects);
+        if first_of_term {
+            self.begin_held_reads(effects);
         }
+        self.settle_membership(effects);
+    }
+}
+
+impl Common {
+    /// Raises the commit index to `index`. False if it is there already.
+    pub(crate) fn raise_commit(&mut self, index: LogIndex) -> bool {
+        if index <= self.commit {
+            return false;
+        }
+        self.commit = index;
+        true
+    }
+
+    /// The state machine has applied everything up to `index`.
+    pub(crate) fn on_applied(&mut self, index: LogIndex) {
+        self.applied = self.applied.max(index.min(self.handed));
+        self.backlog.note_applied(self.now, self.applied);
     }
 
     /// Hands entries that are committed and durable here to the state machine, each once. An entry that is
@@ -109,11 +123,6 @@ impl Node {
             effects.apply.push(Apply { first, last: self.handed, entries });
         }
     }
-}
-
-/// Answers all proposals with the same outcome, one that says that nothing was done.
-fn refuse(proposals: Vec<Proposal>, outcome: Outcome, effects: &mut Effects) {
-    effects.done.extend(proposals.into_iter().map(|Proposal { ticket, .. }| Done { ticket, outcome }));
 }
 
 impl Leader {
@@ -172,14 +181,14 @@ impl Leader {
     /// overwrite them; to everything else nothing was done.
     pub(crate) fn leave(self, term: Term, next: Option<NodeId>, effects: &mut Effects) {
         self.leave_open(term, effects);
-        crate::raft::cancel_snapshots(&self, effects);
+        self.cancel_snapshots(effects);
         self.reads.fail(Outcome::NotLeader(next), effects);
     }
 
     /// Ends the leadership because the node has ended.
     pub(crate) fn stop(self, term: Term, effects: &mut Effects) {
         self.leave_open(term, effects);
-        crate::raft::cancel_snapshots(&self, effects);
+        self.cancel_snapshots(effects);
         self.reads.fail(Outcome::Stopped, effects);
     }
 

@@ -1,15 +1,16 @@
 //! Elections: when to campaign, pre-votes and votes (paper, sections 5.2 and 5.4.1; thesis, sections 4.2.3 and
 //! 9.6).
 
+use crate::common::{Common, Grant};
 use crate::quorum::{self, Tally};
-use crate::raft::{COUNT_MAX, Grant, Node};
+use crate::raft::{COUNT_MAX, Node};
 use crate::role::{Election, Role};
 use crate::{
     Body, CampaignReason, Effects, LogId, NodeId, PreVote, PreVoteResponse, RequestVote, RequestVoteResponse,
     StoreId, Term, Vote,
 };
 
-impl Node {
+impl Common {
     /// Draws the next campaign time: 1.0 to 1.5 times the leader time-out from now, and not before this
     /// node's own promise ends.
     pub(crate) fn wait_for_leader(&mut self) {
@@ -36,119 +37,38 @@ impl Node {
         self.campaign_at = self.now.after(self.rng.between(timeout / 2, timeout)).max(self.sticky_until);
     }
 
-    /// True while a vote would break a promise: to the leader heard last, or one that an earlier incarnation
-    /// may have given. A leader counts as having promised to itself, for as long as it leads.
-    pub(crate) fn is_sticky(&self) -> bool {
-        self.now < self.sticky_until || self.is_leader()
+    /// True when no write has completed for too long.
+    fn has_stalled(&self) -> bool {
+        self.writes.stuck_since().is_some_and(|since| since.after(self.config.write_stall) <= self.now)
     }
 
-    /// Handles the campaign time: no leader was heard, or the election was not decided in time.
-    pub(crate) fn on_campaign_time(&mut self, effects: &mut Effects) {
-        if self.excuses_itself(self.campaign_at, self.leader_heard) {
-            return self.wait_for_leader();
-        }
-        let stalled =
-            self.writes.stuck_since().is_some_and(|since| since.after(self.config.write_stall) <= self.now);
-        // A node that is no voter cannot win, and one with a stuck disk cannot make its own vote durable:
-        // their campaigns would only disrupt the others.
-        let may = self.may_campaign();
-        if !may || stalled {
-            if self.leader().is_some() {
-                self.become_follower(self.term, None, effects);
-            } else {
-                self.wait_for_leader();
-            }
-            return;
-        }
-        self.become_pre_candidate(effects);
+    /// Draws the time after which an undecided election starts again: 1.0 to 1.5 times the election time-out.
+    pub(crate) fn await_election(&mut self) {
+        let timeout = self.config.election_timeout;
+        self.campaign_at = self.now.after(self.rng.between(timeout, timeout + timeout / 2));
     }
 
+    /// Brings the next campaign forward after a refusal while other voters are silent. If one of three nodes
+    /// is down and the other two campaigned at the same time, each has refused the other; both would wait a
+    /// whole election time-out for the vote of the node that is down.
+    fn try_sooner(&mut self) {
+        let timeout = self.config.leader_timeout;
+        let sooner = self.now.after(self.rng.between(timeout / 2, timeout));
+        self.campaign_at = self.campaign_at.min(sooner);
+    }
+
+    fn is_only_voter(&self) -> bool {
+        let membership = self.memberships.current();
+        membership.voters().len() == 1 && !membership.is_joint() && membership.is_voter(self.config.node)
+    }
+
+    /// Sends a question to all other voters.
     pub(crate) fn ask_voters(&self, body: &Body, effects: &mut Effects) {
         let envelope = self.envelope();
         let membership = self.memberships.current();
         let others =
             membership.members().keys().filter(|id| membership.is_voter(**id) && **id != self.config.node);
         effects.messages.extend(others.map(|id| envelope.to(*id, body.clone())));
-    }
-
-    /// Answers a pre-vote: whether this node would grant a vote now. No state changes (thesis, section 9.6).
-    ///
-    /// The conditions are those of a real vote, the promise included. Otherwise one follower with a broken
-    /// link to the leader would win the pre-vote, and the higher term of its campaign would depose a leader
-    /// that all others still hear.
-    pub(crate) fn on_pre_vote(&mut self, from: NodeId, ask: PreVote, effects: &mut Effects) {
-        let granted = ask.campaign_term > self.term
-            && ask.campaign_term.0 <= COUNT_MAX
-            && self.is_up_to_date(ask.last)
-            && self.is_sound()
-            && !self.is_sticky();
-        let vote = if granted { Vote::Granted } else { Vote::Refused };
-        let answer = PreVoteResponse { vote, campaign_term: ask.campaign_term, request: ask.request };
-        effects.messages.push(self.envelope().to(from, Body::PreVoteResponse(answer)));
-    }
-
-    pub(crate) fn on_pre_vote_response(
-        &mut self,
-        from: NodeId,
-        answer: PreVoteResponse,
-        effects: &mut Effects,
-    ) {
-        let next = self.term.next();
-        if let Role::PreCandidate(election) = &mut self.role
-            && election.request == answer.request
-            && answer.campaign_term == next
-        {
-            election.votes.entry(from).or_insert(answer.vote);
-            self.count_pre_votes(effects);
-        }
-    }
-
-    pub(crate) fn count_pre_votes(&mut self, effects: &mut Effects) {
-        let Role::PreCandidate(election) = &self.role else { return };
-        match self.tally(election) {
-            Tally::Won => self.become_candidate(CampaignReason::LeaderTimeout, effects),
-            Tally::Lost => self.give_up(effects),
-            Tally::Open => {}
-        }
-    }
-
-    /// Grants or refuses a vote (paper, RequestVote RPC). A grant is sent by `release_grant` once it is
-    /// durable.
-    ///
-    /// The vote is repeated, as the first answer may be lost, but only for the data folder that got it. A
-    /// candidate that was wiped meanwhile has forgotten what it appended if it led this term already. Elected
-    /// again in the same term, it could put different entries at the same term and index, and log matching
-    /// (paper, section 5.3) would not hold.
-    pub(crate) fn on_request_vote(
-        &mut self,
-        from: NodeId,
-        store: StoreId,
-        term: Term,
-        ask: RequestVote,
-        effects: &mut Effects,
-    ) {
-        let waits = match &self.role {
-            Role::Follower(following) => following.leader.is_none(),
-            Role::PreCandidate(_) => true,
-            Role::Candidate(_) | Role::Leader(_) => false,
-        };
-        let sticky = self.is_sticky() && ask.reason == CampaignReason::LeaderTimeout;
-        // Repeating a vote is limited to the data folder that got it.
-        let free = self.vote.is_none_or(|vote| vote == from && self.vote_store == Some(store));
-        let current = self.is_up_to_date(ask.last);
-        let sound = self.is_sound();
-        let granted = term == self.term && waits && free && !sticky && current && sound;
-        if !granted {
-            let answer = RequestVoteResponse { vote: Vote::Refused, request: ask.request };
-            effects.messages.push(self.envelope().to(from, Body::RequestVoteResponse(answer)));
-            return;
-        }
-        // A new campaign time: the candidate gets a chance to win before this node campaigns against it.
-        self.become_follower(term, None, effects);
-        self.vote = Some(from);
-        self.vote_store = Some(store);
-        self.grant = Some(Grant { to: from, request: ask.request });
-        self.release_grant(effects);
     }
 
     /// True when a log that ends with `last` is at least as up to date as this one (paper, section 5.4.1).
@@ -175,19 +95,144 @@ impl Node {
         }
     }
 
-    /// Counts the candidate's own vote once it is durable.
-    pub(crate) fn count_own_vote(&mut self, effects: &mut Effects) {
-        let durable = self.writes.durable();
-        let own = self.config.node;
-        if let Role::Candidate(election) = &mut self.role
-            && durable.term == self.term
-            && durable.vote == Some(own)
-            && election.votes.insert(own, Vote::Granted).is_none()
+    /// The state of this election.
+    pub(crate) fn tally(&self, election: &Election) -> Tally {
+        let membership = self.memberships.current();
+        quorum::tally(membership, |node| election.votes.get(&node).copied())
+    }
+
+    /// The state of a candidate's election. Others may have granted their votes before the candidate's own
+    /// vote is durable; until then the election stays open, as a leader must not be able to vote again.
+    fn tally_of_candidate(&self, election: &Election) -> Tally {
+        if election.votes.contains_key(&self.config.node) { self.tally(election) } else { Tally::Open }
+    }
+}
+
+impl Node {
+    /// True while a vote would break a promise: to the leader heard last, or one that an earlier incarnation
+    /// may have given. A leader counts as having promised to itself, for as long as it leads.
+    pub(crate) fn is_sticky(&self) -> bool {
+        self.common.now < self.common.sticky_until || self.is_leader()
+    }
+
+    /// Handles the campaign time: no leader was heard, or the election was not decided in time.
+    pub(crate) fn on_campaign_time(&mut self, effects: &mut Effects) {
+        let common = &mut self.common;
+        if common.excuses_itself(common.campaign_at, common.leader_heard) {
+            return common.wait_for_leader();
+        }
+        // A node that is no voter cannot win, and one with a stuck disk cannot make its own vote durable:
+        // their campaigns would only disrupt the others.
+        let stalled = common.has_stalled();
+        let may = common.may_campaign();
+        if !may || stalled {
+            if self.leader().is_some() {
+                self.become_follower(self.common.term, None, effects);
+            } else {
+                self.common.wait_for_leader();
+            }
+            return;
+        }
+        self.become_pre_candidate(effects);
+    }
+
+    /// Answers a pre-vote: whether this node would grant a vote now. No state changes (thesis, section 9.6).
+    ///
+    /// The conditions are those of a real vote, the promise included. Otherwise one follower with a broken
+    /// link to the leader would win the pre-vote, and the higher term of its campaign would depose a leader
+    /// that all others still hear.
+    pub(crate) fn on_pre_vote(&mut self, from: NodeId, ask: PreVote, effects: &mut Effects) {
+        let granted = ask.campaign_term > self.common.term
+            && ask.campaign_term.0 <= COUNT_MAX
+            && self.common.is_up_to_date(ask.last)
+            && self.common.is_sound()
+            && !self.is_sticky();
+        let vote = if granted { Vote::Granted } else { Vote::Refused };
+        let answer = PreVoteResponse { vote, campaign_term: ask.campaign_term, request: ask.request };
+        effects.messages.push(self.common.envelope().to(from, Body::PreVoteResponse(answer)));
+    }
+
+    /// Counts the answer to a pre-vote of this node.
+    pub(crate) fn on_pre_vote_response(
+        &mut self,
+        from: NodeId,
+        answer: PreVoteResponse,
+        effects: &mut Effects,
+    ) {
+        let next = self.common.term.next();
+        if let Role::PreCandidate(election) = &mut self.role
+            && election.request == answer.request
+            && answer.campaign_term == next
         {
-            self.count_votes(effects);
+            election.votes.entry(from).or_insert(answer.vote);
+            let tally = self.common.tally(election);
+            self.decide_pre_vote(tally, effects);
         }
     }
 
+    /// Acts on the state of this node's round of pre-votes.
+    pub(crate) fn decide_pre_vote(&mut self, tally: Tally, effects: &mut Effects) {
+        match tally {
+            Tally::Won => self.become_candidate(CampaignReason::LeaderTimeout, effects),
+            Tally::Lost => self.give_up(effects),
+            Tally::Open => {}
+        }
+    }
+
+    /// Grants or refuses a vote (paper, RequestVote RPC). A grant is sent by `release_grant` once it is
+    /// durable.
+    ///
+    /// The vote is repeated, as the first answer may be lost, but only for the data folder that got it. A
+    /// candidate that was wiped meanwhile has forgotten what it appended if it led this term already. Elected
+    /// again in the same term, it could put different entries at the same term and index, and log matching
+    /// (paper, section 5.3) would not hold.
+    pub(crate) fn on_request_vote(
+        &mut self,
+        from: NodeId,
+        store: StoreId,
+        term: Term,
+        ask: RequestVote,
+        effects: &mut Effects,
+    ) {
+        let waits = match &self.role {
+            Role::Follower(follower) => follower.leader.is_none(),
+            Role::PreCandidate(_) => true,
+            Role::Candidate(_) | Role::Leader(_) => false,
+        };
+        let sticky = self.is_sticky() && ask.reason == CampaignReason::LeaderTimeout;
+        // Repeating a vote is limited to the data folder that got it.
+        let free = self.common.vote.is_none_or(|vote| vote == from && self.common.vote_store == Some(store));
+        let current = self.common.is_up_to_date(ask.last);
+        let sound = self.common.is_sound();
+        let granted = term == self.common.term && waits && free && !sticky && current && sound;
+        if !granted {
+            let answer = RequestVoteResponse { vote: Vote::Refused, request: ask.request };
+            effects.messages.push(self.common.envelope().to(from, Body::RequestVoteResponse(answer)));
+            return;
+        }
+        // A new campaign time: the candidate gets a chance to win before this node campaigns against it.
+        self.become_follower(term, None, effects);
+        self.common.vote = Some(from);
+        self.common.vote_store = Some(store);
+        self.common.grant = Some(Grant { to: from, request: ask.request });
+        self.common.release_grant(effects);
+    }
+
+    /// Counts the candidate's own vote once it is durable.
+    pub(crate) fn count_own_vote(&mut self, effects: &mut Effects) {
+        let durable = self.common.writes.durable();
+        let own = self.common.config.node;
+        if let Role::Candidate(election) = &mut self.role
+            && durable.term == self.common.term
+            && durable.vote == Some(own)
+            && election.votes.insert(own, Vote::Granted).is_none()
+        {
+            let tally = self.common.tally_of_candidate(election);
+            self.decide_election(tally, effects);
+        }
+    }
+
+    /// Counts the answer to a vote request of this candidate.
     pub(crate) fn on_vote_response(
         &mut self,
         from: NodeId,
@@ -198,50 +243,26 @@ impl Node {
             && election.request == answer.request
         {
             election.votes.entry(from).or_insert(answer.vote);
-            self.count_votes(effects);
+            let tally = self.common.tally_of_candidate(election);
+            self.decide_election(tally, effects);
             if answer.vote == Vote::Refused && matches!(self.role, Role::Candidate(_)) {
-                self.try_sooner();
+                self.common.try_sooner();
             }
         }
     }
 
-    /// Brings the next campaign forward after a refusal while other voters are silent. If one of three nodes
-    /// is down and the other two campaigned at the same time, each has refused the other; both would wait a
-    /// whole election time-out for the vote of the node that is down.
-    fn try_sooner(&mut self) {
-        let timeout = self.config.leader_timeout;
-        let sooner = self.now.after(self.rng.between(timeout / 2, timeout));
-        self.campaign_at = self.campaign_at.min(sooner);
-    }
-
-    fn count_votes(&mut self, effects: &mut Effects) {
-        let Role::Candidate(election) = &self.role else { return };
-        // Others may have granted their votes before the own vote is durable. A leader must not be able to
-        // vote again.
-        if !election.votes.contains_key(&self.config.node) {
-            return;
-        }
-        match self.tally(election) {
+    /// Acts on the state of this candidate's election.
+    fn decide_election(&mut self, tally: Tally, effects: &mut Effects) {
+        match tally {
             Tally::Won => self.become_leader(effects),
             Tally::Lost => self.give_up(effects),
             Tally::Open => {}
         }
     }
 
-    /// The state of this election.
-    fn tally(&self, election: &Election) -> Tally {
-        let membership = self.memberships.current();
-        quorum::tally(membership, |node| election.votes.get(&node).copied())
-    }
-
     /// Gives up a lost election, and waits for the winner, or a shorter time than usual if there is none.
     fn give_up(&mut self, effects: &mut Effects) {
-        self.become_follower(self.term, None, effects);
-        self.wait_after_refusal();
-    }
-
-    fn is_only_voter(&self) -> bool {
-        let membership = self.memberships.current();
-        membership.voters().len() == 1 && !membership.is_joint() && membership.is_voter(self.config.node)
+        self.become_follower(self.common.term, None, effects);
+        self.common.wait_after_refusal();
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::hearing::well_formed;
 use crate::raft::Node;
-use crate::role::{Following, Role};
+use crate::role::{Follower, Following, Role};
 use crate::{
     AppendEntries, AppendEntriesResponse, AppendOutcome, Body, Effects, Entries, Fatal, Incarnation, LogId,
     LogIndex, NodeId, Term,
@@ -21,6 +21,7 @@ enum Accepted {
 }
 
 impl Node {
+    /// Takes an append, from the leader of this term or from one of an earlier term.
     pub(crate) fn on_append_entries(
         &mut self,
         from: NodeId,
@@ -29,32 +30,15 @@ impl Node {
         append: AppendEntries,
         effects: &mut Effects,
     ) {
-        if term < self.term {
+        if term < self.common.term {
             return self.refuse_old_leader(from, incarnation, append.round, effects);
         }
-        if !well_formed(&append, term) || !self.hears_leader(from, incarnation, effects) {
+        if !well_formed(&append, term) {
             return;
         }
-        let (round, is_beat, commit) = (append.round, append.entries.is_empty(), append.commit);
-        let Role::Follower(following) = &mut self.role else { return };
-        following.round = following.round.max(round);
-        match self.accept(append) {
-            Accepted::Contradiction(refused) => {
-                let fatal = Fatal::CommittedConflict { leader: from, refused, commit: self.commit };
-                self.end(fatal, effects);
-            }
-            Accepted::Conflict(outcome) => self.answer_leader(outcome, effects),
-            Accepted::Verified(index) => {
-                // Only as far as this message proves: what follows in this log may be another leader's.
-                // Suppose the leader's commit index is 9, and it probes with prev = 5. Entries 6 to 9 here
-                // may be leftovers of a deposed leader, and applying them would break state machine safety
-                // (paper, Figure 2, AppendEntries rule 5: "index of last new entry").
-                self.advance_commit(commit.min(index), effects);
-                if let Role::Follower(following) = &mut self.role {
-                    following.verified = following.verified.max(index).max(self.commit);
-                }
-                self.acknowledge_append(round, is_beat, effects);
-            }
+        let Some(mut following) = self.follow(from, incarnation, effects) else { return };
+        if let Err(fatal) = following.on_append_entries(from, append, effects) {
+            self.end(fatal, effects);
         }
     }
 
@@ -62,25 +46,63 @@ impl Node {
     /// promises nothing.
     fn refuse_old_leader(&self, to: NodeId, to_incarnation: Incarnation, round: u64, effects: &mut Effects) {
         let outcome = AppendOutcome::Heard;
-        let (promise, health) = (Duration::ZERO, self.health.health());
+        let (promise, health) = (Duration::ZERO, self.common.health.health());
         let answer = AppendEntriesResponse { outcome, round, to_incarnation, promise, health };
-        effects.messages.push(self.envelope().to(to, Body::AppendEntriesResponse(answer)));
+        effects.messages.push(self.common.envelope().to(to, Body::AppendEntriesResponse(answer)));
     }
 
-    /// Follows the leader of this term and renews the promise to it. False when `from` cannot be the leader.
-    fn hears_leader(&mut self, from: NodeId, incarnation: Incarnation, effects: &mut Effects) -> bool {
+    /// Follows the leader of this term and renews the promise to it. None when `from` cannot be the leader.
+    fn follow(
+        &mut self,
+        from: NodeId,
+        incarnation: Incarnation,
+        effects: &mut Effects,
+    ) -> Option<Following<'_>> {
         match &self.role {
-            Role::Leader(_) => return false, // There is one leader in a term, and this node is it.
-            Role::Follower(Following { leader: Some(leader), .. }) if *leader != from => return false,
-            Role::Follower(Following { leader: Some(_), .. }) => {}
-            Role::Follower(Following { leader: None, .. }) | Role::PreCandidate(_) | Role::Candidate(_) => {
-                self.become_follower(self.term, Some((from, incarnation)), effects);
+            Role::Leader(_) => return None, // There is one leader in a term, and this node is it.
+            Role::Follower(Follower { leader: Some(leader), .. }) if *leader != from => return None,
+            Role::Follower(Follower { leader: Some(_), .. }) => {}
+            Role::Follower(Follower { leader: None, .. }) | Role::PreCandidate(_) | Role::Candidate(_) => {
+                self.become_follower(self.common.term, Some((from, incarnation)), effects);
             }
         }
-        self.leader_heard = Some(self.now);
-        self.promise_leader();
-        self.wait_for_leader();
-        true
+        let common = &mut self.common;
+        common.leader_heard = Some(common.now);
+        common.promise_leader();
+        common.wait_for_leader();
+        self.following()
+    }
+}
+
+impl Following<'_> {
+    /// Takes an append of this follower's leader.
+    ///
+    /// # Errors
+    /// The append contradicts committed entries, and the node has to end.
+    fn on_append_entries(
+        &mut self,
+        from: NodeId,
+        append: AppendEntries,
+        effects: &mut Effects,
+    ) -> Result<(), Fatal> {
+        let (round, is_beat, commit) = (append.round, append.entries.is_empty(), append.commit);
+        self.follower.round = self.follower.round.max(round);
+        match self.accept(append) {
+            Accepted::Contradiction(refused) => {
+                return Err(Fatal::CommittedConflict { leader: from, refused, commit: self.common.commit });
+            }
+            Accepted::Conflict(outcome) => self.answer_leader(outcome, effects),
+            Accepted::Verified(index) => {
+                // Only as far as this message proves: what follows in this log may be another leader's.
+                // Suppose the leader's commit index is 9, and it probes with prev = 5. Entries 6 to 9 here
+                // may be leftovers of a deposed leader, and applying them would break state machine safety
+                // (paper, Figure 2, AppendEntries rule 5: "index of last new entry").
+                self.common.raise_commit(commit.min(index));
+                self.follower.verified = self.follower.verified.max(index).max(self.common.commit);
+                self.acknowledge_append(round, is_beat, effects);
+            }
+        }
+        Ok(())
     }
 
     /// Makes the log match what the leader sent (paper, section 5.3).
@@ -89,18 +111,18 @@ impl Node {
     /// every append would be wrong: appends can be reordered, and an old one would cut off entries that this
     /// node has acknowledged since, and that the leader may have committed by counting it.
     fn accept(&mut self, append: AppendEntries) -> Accepted {
-        let prev = append.prev;
-        if prev.index <= self.commit {
+        let (log, commit, prev) = (&self.common.log, self.common.commit, append.prev);
+        if prev.index <= commit {
             // Every later leader has the committed entries, so they match even where this log has compacted
             // them.
-            if self.log.term(prev.index).is_some_and(|term| term != prev.term) {
+            if log.term(prev.index).is_some_and(|term| term != prev.term) {
                 return Accepted::Contradiction(prev.index);
             }
-        } else if !self.log.holds(prev) {
-            let hint = self.log.last_not_above(prev_of(prev.index), prev.term);
+        } else if !log.holds(prev) {
+            let hint = log.last_not_above(prev_of(prev.index), prev.term);
             // Committed entries match, so the hint need not go below them.
-            let hint = hint.filter(|hint| hint.index >= self.commit).or_else(|| self.log.id(self.commit));
-            let hint = hint.unwrap_or(self.log.base());
+            let hint = hint.filter(|hint| hint.index >= commit).or_else(|| log.id(commit));
+            let hint = hint.unwrap_or(log.base());
             return Accepted::Conflict(AppendOutcome::Conflict { refused: prev.index, hint });
         }
         let verified = append.entries.last_index().unwrap_or(prev.index);
@@ -109,24 +131,31 @@ impl Node {
             return Accepted::Verified(verified);
         };
         // After a compacted entry, of which only the term is known, no entry of a lower term can follow.
-        if index <= self.commit || self.log.term(prev_of(index)).is_some_and(|prev| prev > term) {
+        if index <= commit || log.term(prev_of(index)).is_some_and(|prev| prev > term) {
             return Accepted::Contradiction(index);
         }
-        if index <= self.log.last_index() {
+        if index <= log.last_index() {
             self.truncate_from(index);
         }
-        self.append_entries(fresh);
+        self.common.append_entries(fresh);
         Accepted::Verified(verified)
     }
 
     /// The entries of an append that the log does not hold yet.
     fn fresh(&self, entries: Entries) -> Entries {
-        if entries.first_index().is_none_or(|first| first > self.log.last_index()) {
+        let log = &self.common.log;
+        if entries.first_index().is_none_or(|first| first > log.last_index()) {
             return entries;
         }
-        let base = self.log.base().index;
-        let held = entries.iter().take_while(|it| it.id.index <= base || self.log.holds(it.id)).count();
+        let base = log.base().index;
+        let held = entries.iter().take_while(|it| it.id.index <= base || log.holds(it.id)).count();
         entries.part(held..entries.len())
+    }
+
+    /// Truncates the log from `index` on: a tail left by another leader.
+    fn truncate_from(&mut self, index: LogIndex) {
+        self.common.truncate_from(index);
+        self.follower.verified = self.follower.verified.min(prev_of(index));
     }
 
     /// The match index that this follower may acknowledge now: entries and term are both durable. None while
@@ -135,10 +164,10 @@ impl Node {
     /// The term matters, too. A follower that acknowledges an append of term 5 and then restarts in term 4
     /// may follow an old leader of term 4, which overwrites what was acknowledged and perhaps committed in
     /// term 5.
-    fn durable_match(&self, following: &Following) -> Option<LogIndex> {
-        let term_durable = self.writes.durable().term >= self.term;
-        let log_durable = self.log.durable() >= following.verified;
-        (term_durable && log_durable).then_some(following.verified)
+    fn durable_match(&self) -> Option<LogIndex> {
+        let term_durable = self.common.writes.durable().term >= self.common.term;
+        let log_durable = self.common.log.durable() >= self.follower.verified;
+        (term_durable && log_durable).then_some(self.follower.verified)
     }
 
     /// Answers an append: at once if everything is durable, otherwise when it is. If S2 acknowledged entry 7
@@ -148,10 +177,10 @@ impl Node {
     /// A heartbeat is answered at once in any case, without a word about the log, so that leases and
     /// check-quorum do not depend on the speed of disks.
     fn acknowledge_append(&mut self, round: u64, is_beat: bool, effects: &mut Effects) {
-        let Role::Follower(following) = &self.role else { return };
-        let outcome = self.durable_match(following);
+        let outcome = self.durable_match();
         // An append that only carries a commit index repeats a round and needs no answer.
-        let is_news = round > following.answered || outcome.is_some_and(|index| index > following.acked);
+        let is_news =
+            round > self.follower.answered || outcome.is_some_and(|index| index > self.follower.acked);
         match outcome {
             Some(index) if !is_beat || is_news => self.answer_leader(AppendOutcome::Match(index), effects),
             None if is_beat && is_news => self.answer_leader(AppendOutcome::Heard, effects),
@@ -161,35 +190,33 @@ impl Node {
 
     /// Acknowledges what a completed write has made durable.
     pub(crate) fn acknowledge_durable(&mut self, effects: &mut Effects) {
-        let Role::Follower(following) = &self.role else { return };
-        let index = following.verified.min(self.log.durable());
-        if index > following.acked && self.writes.durable().term >= self.term {
+        let index = self.follower.verified.min(self.common.log.durable());
+        if index > self.follower.acked && self.common.writes.durable().term >= self.common.term {
             self.answer_leader(AppendOutcome::Match(index), effects);
         }
     }
 
     /// Tells the leader at once that this node has recovered, and what it holds.
     pub(crate) fn acknowledge_healed(&mut self, effects: &mut Effects) {
-        let Role::Follower(following) = &self.role else { return };
-        if let Some(index) = self.durable_match(following) {
+        if let Some(index) = self.durable_match() {
             self.answer_leader(AppendOutcome::Match(index), effects);
         }
     }
 
     /// Sends an answer that confirms the newest round received from the leader.
     fn answer_leader(&mut self, outcome: AppendOutcome, effects: &mut Effects) {
-        let (envelope, health) = (self.envelope(), self.health.health());
+        let (envelope, health) = (self.common.envelope(), self.common.health.health());
         // A damaged node counts in no quorum, so its promise is of no use to a lease.
-        let promises = self.is_sound();
-        let promise = if promises { self.durable_promise() } else { Duration::ZERO };
-        let Role::Follower(following) = &mut self.role else { return };
-        let Some(leader) = following.leader else { return };
-        following.answered = following.round;
+        let promises = self.common.is_sound();
+        let promise = if promises { self.common.durable_promise() } else { Duration::ZERO };
+        let follower = &mut self.follower;
+        let Some(leader) = follower.leader else { return };
+        follower.answered = follower.round;
         if let AppendOutcome::Match(index) = outcome {
-            following.acked = following.acked.max(index);
+            follower.acked = follower.acked.max(index);
         }
-        let round = following.round;
-        let to_incarnation = following.incarnation;
+        let round = follower.round;
+        let to_incarnation = follower.incarnation;
         let answer = AppendEntriesResponse { outcome, round, to_incarnation, promise, health };
         effects.messages.push(envelope.to(leader, Body::AppendEntriesResponse(answer)));
     }

@@ -11,8 +11,8 @@
 //! committed with the node's help so far is covered by the index, and nothing that is committed later relies
 //! on an acknowledgement given before the damage.
 
-use crate::raft::Node;
-use crate::role::Role;
+use crate::common::Common;
+use crate::role::{Following, Leading};
 use crate::{
     Body, Effects, Health, LogIndex, NodeId, ReadIndex, ReadIndexResponse, ReadMode, RequestId, Time,
 };
@@ -56,7 +56,7 @@ impl Condition {
     }
 }
 
-impl Node {
+impl Common {
     /// True while this node may vote, campaign and count in quorums.
     pub(crate) fn is_sound(&self) -> bool {
         self.health == Condition::Sound
@@ -77,36 +77,6 @@ impl Node {
         }
     }
 
-    /// Takes the next step of the recovery. Called at the end of each input.
-    pub(crate) fn heal(&mut self, effects: &mut Effects) {
-        match self.health {
-            Condition::Sound => {}
-            Condition::Damaged => {
-                let request = self.next_request();
-                self.ask_how_far(request, effects);
-            }
-            Condition::Asked { request, again_at } if again_at <= self.now => {
-                self.ask_how_far(request, effects);
-            }
-            Condition::Asked { .. } => {}
-            Condition::Healing { to } => {
-                let committed = self.commit >= to;
-                let durable = self.log.durable() >= to;
-                if committed && durable {
-                    self.health = Condition::Sound;
-                    self.acknowledge_healed(effects);
-                }
-            }
-        }
-    }
-
-    fn ask_how_far(&mut self, request: RequestId, effects: &mut Effects) {
-        let Some(leader) = self.leader() else { return };
-        self.health = Condition::Asked { request, again_at: self.now.after(self.config.heartbeat_interval) };
-        let ask = ReadIndex { mode: ReadMode::Quorum, asker: Health::Damaged, request };
-        effects.messages.push(self.envelope().to(leader, Body::ReadIndex(ask)));
-    }
-
     /// Takes the leader's answer. Without an index the leader could not confirm one yet, and the request is
     /// repeated later.
     pub(crate) fn on_heal_answer(&mut self, answer: ReadIndexResponse) {
@@ -117,12 +87,46 @@ impl Node {
             self.health = Condition::Healing { to };
         }
     }
+}
 
-    /// On the leader: records the health that a peer reports.
+impl Following<'_> {
+    /// Takes the next step of the recovery. Called at the end of each input.
+    pub(crate) fn heal(&mut self, effects: &mut Effects) {
+        match self.common.health {
+            Condition::Sound => {}
+            Condition::Damaged => {
+                let request = self.common.next_request();
+                self.ask_how_far(request, effects);
+            }
+            Condition::Asked { request, again_at } if again_at <= self.common.now => {
+                self.ask_how_far(request, effects);
+            }
+            Condition::Asked { .. } => {}
+            Condition::Healing { to } => {
+                let committed = self.common.commit >= to;
+                let durable = self.common.log.durable() >= to;
+                if committed && durable {
+                    self.common.health = Condition::Sound;
+                    self.acknowledge_healed(effects);
+                }
+            }
+        }
+    }
+
+    fn ask_how_far(&mut self, request: RequestId, effects: &mut Effects) {
+        let Some(leader) = self.follower.leader else { return };
+        let common = &mut self.common;
+        let again_at = common.now.after(common.config.heartbeat_interval);
+        common.health = Condition::Asked { request, again_at };
+        let ask = ReadIndex { mode: ReadMode::Quorum, asker: Health::Damaged, request };
+        effects.messages.push(common.envelope().to(leader, Body::ReadIndex(ask)));
+    }
+}
+
+impl Leading<'_> {
+    /// Records the health that a peer reports.
     pub(crate) fn note_health(&mut self, peer: NodeId, health: Health) {
-        if let Role::Leader(leader) = &mut self.role
-            && let Some(progress) = leader.progress.get_mut(&peer)
-        {
+        if let Some(progress) = self.leader.progress.get_mut(&peer) {
             progress.note_health(health);
         }
     }

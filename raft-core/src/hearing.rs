@@ -20,11 +20,11 @@ impl Node {
         if !self.hears(&message) {
             return;
         }
-        if message.term > self.term && !self.settle_term(&message, effects) {
+        if message.term > self.common.term && !self.settle_term(&message, effects) {
             return;
         }
         let Message { from, from_store, from_incarnation, term, body, .. } = message;
-        let current = term == self.term;
+        let current = term == self.common.term;
         match body {
             Body::PreVote(body) => self.on_pre_vote(from, body, effects),
             // The sender's term may be lower: a candidate that failed before is ahead of those it asks.
@@ -35,7 +35,9 @@ impl Node {
             Body::RequestVoteResponse(body) if current => self.on_vote_response(from, body, effects),
             Body::AppendEntries(body) => self.on_append_entries(from, from_incarnation, term, body, effects),
             Body::AppendEntriesResponse(body) if current => {
-                self.on_append_response(from, from_incarnation, body, effects);
+                if let Some(mut leading) = self.leading() {
+                    leading.on_append_response(from, from_incarnation, body, effects);
+                }
             }
             Body::ReadIndex(body) => self.on_read_index(from, body, effects),
             Body::ReadIndexResponse(body) if current => self.on_read_index_response(from, body, effects),
@@ -53,11 +55,14 @@ impl Node {
     /// member.
     fn hears(&mut self, message: &Message) -> bool {
         let (from, store, incarnation) = (message.from, message.from_store, message.from_incarnation);
-        if message.to != self.config.node || from == self.config.node || message.term.0 > COUNT_MAX {
+        if message.to != self.common.config.node
+            || from == self.common.config.node
+            || message.term.0 > COUNT_MAX
+        {
             return false;
         }
-        let membership = self.memberships.current();
-        let known = self.lives.get(&from).filter(|life| life.store == store);
+        let membership = self.common.memberships.current();
+        let known = self.common.lives.get(&from).filter(|life| life.store == store);
         if known.is_some_and(|life| life.incarnation == incarnation && life.member_in == membership.id()) {
             return true; // The usual case.
         }
@@ -68,9 +73,10 @@ impl Node {
             return false;
         }
         let is_new_life = known.is_some_and(|life| life.incarnation < incarnation);
-        self.lives.insert(from, Life { store, incarnation, member_in: membership.id() });
-        if is_new_life {
-            self.probe_again(from, false); // Appends to the earlier incarnation are lost.
+        let member_in = membership.id();
+        self.common.lives.insert(from, Life { store, incarnation, member_in });
+        if is_new_life && let Some(mut leading) = self.leading() {
+            leading.probe_again(from, false); // Appends to the earlier incarnation are lost.
         }
         true
     }

@@ -12,8 +12,9 @@
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
+use crate::common::Common;
 use crate::raft::Node;
-use crate::role::{Leader, Role};
+use crate::role::{Leader, Leading, Role};
 use crate::{Health, Time};
 
 /// The send times of this term's rounds.
@@ -87,7 +88,16 @@ impl Node {
     /// committed and answered (thesis, section 6.4).
     #[must_use]
     pub fn lease_until(&self) -> Option<Time> {
-        let Role::Leader(leader) = &self.role else { return None };
+        match &self.role {
+            Role::Leader(leader) => self.common.lease_of(leader),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => None,
+        }
+    }
+}
+
+impl Common {
+    /// The end of the lease of this leader.
+    fn lease_of(&self, leader: &Leader) -> Option<Time> {
         let handed_over = leader.lease_over || self.is_transferring();
         let started = self.commit >= leader.term_start;
         if handed_over || !started {
@@ -99,10 +109,12 @@ impl Node {
         let promised = self.agreed(until)?;
         Some(if promised == Time(u64::MAX) { promised } else { promised.before(self.config.clock_error) })
     }
+}
 
+impl Leading<'_> {
     /// True while the lease holds.
     pub(crate) fn holds_lease(&self) -> bool {
-        self.lease_until().is_some_and(|until| self.now < until)
+        self.common.lease_of(self.leader).is_some_and(|until| self.common.now < until)
     }
 }
 

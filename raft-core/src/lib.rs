@@ -99,6 +99,7 @@ extern crate alloc;
 
 mod backlog;
 mod commit;
+mod common;
 mod config;
 mod effects;
 mod election;

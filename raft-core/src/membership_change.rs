@@ -16,8 +16,8 @@
 
 use alloc::sync::Arc;
 
-use crate::raft::Node;
-use crate::role::Role;
+use crate::common::Common;
+use crate::role::Leading;
 use crate::{
     ChangeRefused, Done, Effects, Health, LogId, Membership, MembershipChange, NodeId, Outcome, Payload,
     Ticket,
@@ -32,40 +32,37 @@ pub(crate) struct OpenChange {
     pub(crate) first: LogId,
 }
 
-impl Node {
+impl Leading<'_> {
+    /// Begins a membership change that a caller asked for.
     pub(crate) fn on_change(&mut self, change: MembershipChange, effects: &mut Effects) {
         let MembershipChange { ticket, seen, target } = change;
         match self.begin_change(seen, target) {
-            Ok(first) => {
-                if let Role::Leader(leader) = &mut self.role {
-                    leader.change = Some(OpenChange { ticket, first });
-                }
-            }
+            Ok(first) => self.leader.change = Some(OpenChange { ticket, first }),
             Err(outcome) => effects.done.push(Done { ticket, outcome }),
         }
     }
 
     /// Appends the first entry of the change, or returns why the change is refused.
     fn begin_change(&mut self, seen: LogId, target: Membership) -> Result<LogId, Outcome> {
-        let Role::Leader(leader) = &self.role else { return Err(Outcome::NotLeader(self.leader())) };
-        if let Some(transfer) = &self.transfer {
+        let common = &*self.common;
+        if let Some(transfer) = &common.transfer {
             return Err(Outcome::NotLeader(Some(transfer.to)));
         }
-        let current = self.memberships.current();
+        let current = common.memberships.current();
         if current.id() != seen {
             return Err(Outcome::Conflict(current.id()));
         }
-        let settled = !current.is_joint() && self.memberships.is_committed(self.commit);
+        let settled = !current.is_joint() && common.memberships.is_committed(common.commit);
         if !settled {
             return Err(Outcome::Refused(ChangeRefused::InProgress));
         }
-        if self.commit < leader.term_start {
+        if common.commit < self.leader.term_start {
             return Err(Outcome::Refused(ChangeRefused::NotReady));
         }
         check_target(current, &target).map_err(Outcome::Refused)?;
         let is_damaged = |node: &&NodeId| {
             !current.voters().contains(*node)
-                && leader.progress.get(*node).is_some_and(|peer| peer.health == Health::Damaged)
+                && self.leader.progress.get(*node).is_some_and(|peer| peer.health == Health::Damaged)
         };
         if let Some(node) = target.voters().iter().find(is_damaged) {
             return Err(Outcome::Refused(ChangeRefused::Damaged { node: *node }));
@@ -79,7 +76,7 @@ impl Node {
 
     /// Appends a membership entry. It is in force from its append on.
     pub(crate) fn append_membership(&mut self, membership: Membership) -> LogId {
-        let id = LogId { term: self.term, index: self.log.last_index().next() };
+        let id = LogId { term: self.common.term, index: self.common.log.last_index().next() };
         self.append_own(Payload::Membership(Arc::new(membership.at(id))), None);
         id
     }
@@ -87,18 +84,17 @@ impl Node {
     /// Acts on the commit of the membership in force: ends joint consensus, answers the caller, and marks
     /// this leader to step down if it is no voter any more.
     pub(crate) fn settle_membership(&mut self, effects: &mut Effects) {
-        let Role::Leader(leader) = &self.role else { return };
-        if !self.memberships.is_committed(self.commit) || self.commit < leader.term_start {
+        let Self { common, leader } = self;
+        if !common.memberships.is_committed(common.commit) || common.commit < leader.term_start {
             return;
         }
-        if self.memberships.current().is_joint() {
-            let left = self.memberships.current().leave();
+        if common.memberships.current().is_joint() {
+            let left = common.memberships.current().leave();
             self.append_membership(left);
             return;
         }
-        let (own, current) = (self.config.node, self.memberships.current());
+        let (own, current) = (common.config.node, common.memberships.current());
         let (id, votes) = (current.id(), current.is_voter(own));
-        let Role::Leader(leader) = &mut self.role else { return };
         leader.resigns = !votes;
         if let Some(change) = leader.change.take() {
             effects.done.push(Done { ticket: change.ticket, outcome: Outcome::Committed(id) });
@@ -108,15 +104,15 @@ impl Node {
         self.confirm_reads(effects);
     }
 
-    /// Steps down a leader that removed itself, once the removal is committed. Until then it leads without
-    /// counting itself (thesis, section 4.2.2). The best successor is told to campaign, so that nobody has to
-    /// wait for a time-out.
-    pub(crate) fn resign(&mut self, effects: &mut Effects) {
-        if matches!(&self.role, Role::Leader(leader) if leader.resigns) {
-            self.hand_over(effects);
-        }
+    /// True when this leader steps down at the end of the call, as its own removal is committed. Until then it
+    /// leads without counting itself (thesis, section 4.2.2). The best successor is told to campaign, so that
+    /// nobody has to wait for a time-out.
+    pub(crate) fn resigns(&self) -> bool {
+        self.leader.resigns
     }
+}
 
+impl Common {
     /// True when this node may campaign: it is sound, and a voter under its own data folder, either now or
     /// before an uncommitted change (thesis, section 4.2.2).
     ///

@@ -3,20 +3,22 @@
 
 use alloc::sync::Arc;
 
+use crate::common::Common;
 use crate::raft::Node;
-use crate::role::Role;
+use crate::role::{Following, Leading, Role};
 use crate::{Effects, Entries, Entry, LogId, LogIndex, Payload, Ticket, WriteSeq};
 
-impl Node {
+impl Leading<'_> {
     /// Appends an entry of this leader's own term.
     pub(crate) fn append_own(&mut self, payload: Payload, ticket: Option<Ticket>) {
-        let entry = Entry { id: LogId { term: self.term, index: self.log.last_index().next() }, payload };
-        if let Role::Leader(leader) = &mut self.role {
-            leader.note_open(entry.id.index, entry.weight(), ticket);
-        }
-        self.append_entries(entry.into());
+        let Self { common, leader } = self;
+        let entry = Entry { id: LogId { term: common.term, index: common.log.last_index().next() }, payload };
+        leader.note_open(entry.id.index, entry.weight(), ticket);
+        common.append_entries(entry.into());
     }
+}
 
+impl Common {
     /// Appends consecutive entries, `bytes` in weight, to the log and to the staged write.
     pub(crate) fn append_run(&mut self, entries: Entries, bytes: usize) {
         self.writes.append(entries.clone());
@@ -41,22 +43,24 @@ impl Node {
         self.log.truncate_from(index);
         self.writes.truncate_from(index);
         self.memberships.truncate_from(index);
-        if let Role::Follower(following) = &mut self.role {
-            let before = index.previous().unwrap_or_default();
-            following.verified = following.verified.min(before);
-        }
     }
+}
 
+impl Node {
     /// A write is durable: releases the votes, acknowledgements and commits that waited for it.
     pub(crate) fn on_persisted(&mut self, seq: WriteSeq, effects: &mut Effects) {
-        let Some(last) = self.writes.persisted(self.now, seq) else { return };
-        self.log.persisted_to(last);
-        if self.writes.is_idle() && self.commit_due.is_some() {
-            self.commit_due = None; // The idle time starts again now.
+        let common = &mut self.common;
+        let Some(last) = common.writes.persisted(common.now, seq) else { return };
+        common.log.persisted_to(last);
+        if common.writes.is_idle() && common.commit_due.is_some() {
+            common.commit_due = None; // The idle time starts again now.
         }
-        self.release_grant(effects);
-        self.count_own_vote(effects);
-        self.acknowledge_durable(effects);
-        self.advance_leader_commit(effects);
+        common.release_grant(effects);
+        match &mut self.role {
+            Role::Follower(follower) => Following { common, follower }.acknowledge_durable(effects),
+            Role::PreCandidate(_) => {}
+            Role::Candidate(_) => self.count_own_vote(effects),
+            Role::Leader(leader) => Leading { common, leader }.advance_leader_commit(effects),
+        }
     }
 }

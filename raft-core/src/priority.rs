@@ -3,8 +3,8 @@
 
 use core::time::Duration;
 
-use crate::raft::Node;
-use crate::role::Role;
+use crate::common::Common;
+use crate::role::Leading;
 use crate::transfer::Transfer;
 use crate::{Effects, Health, NodeId};
 
@@ -15,7 +15,7 @@ const RANK_MAX: u32 = 3;
 /// an earlier offer may have a good reason for it.
 const OFFER_TIMEOUTS: u32 = 10;
 
-impl Node {
+impl Common {
     /// The extra time that this node waits before it campaigns: half a leader time-out for each higher
     /// priority among the voters, so that their time-outs do not overlap.
     pub(crate) fn priority_delay(&self) -> Duration {
@@ -36,34 +36,35 @@ impl Node {
         }
         self.config.leader_timeout / 2 * rank
     }
+}
 
+impl Leading<'_> {
     /// Transfers leadership to a voter of higher priority that holds all that is committed. Called when a
     /// heartbeat is due.
     pub(crate) fn yield_to_priority(&mut self, effects: &mut Effects) {
         let Some(to) = self.preferred() else { return };
-        let (now, timeout) = (self.now, self.config.election_timeout);
-        let Role::Leader(leader) = &mut self.role else { return };
-        leader.offer_at = now.after(timeout * OFFER_TIMEOUTS);
-        self.transfer = Some(Transfer { ticket: None, to, deadline: now.after(timeout) });
+        let (now, timeout) = (self.common.now, self.common.config.election_timeout);
+        self.leader.offer_at = now.after(timeout * OFFER_TIMEOUTS);
+        self.common.transfer = Some(Transfer { ticket: None, to, deadline: now.after(timeout) });
         self.continue_transfer(to, effects);
     }
 
     /// The voter of the highest priority above this leader's own, if it could take over at once.
     fn preferred(&self) -> Option<NodeId> {
-        let Role::Leader(leader) = &self.role else { return None };
-        let membership = self.memberships.current();
-        let settled = !membership.is_joint() && self.memberships.is_committed(self.commit);
-        let waits = leader.offer_at > self.now;
-        if waits || !settled || self.is_transferring() || self.commit < leader.term_start {
+        let Self { common, leader } = self;
+        let membership = common.memberships.current();
+        let settled = !membership.is_joint() && common.memberships.is_committed(common.commit);
+        let waits = leader.offer_at > common.now;
+        if waits || !settled || common.is_transferring() || common.commit < leader.term_start {
             return None;
         }
-        let own = membership.priority(self.config.node);
-        let lately = self.now.before(self.config.leader_timeout);
+        let own = membership.priority(common.config.node);
+        let lately = common.now.before(common.config.leader_timeout);
         let ready = |node: &NodeId| {
             leader.progress.get(node).is_some_and(|peer| {
                 let sound = peer.health == Health::Sound;
                 let heard = peer.answered.is_some_and(|at| at >= lately);
-                sound && peer.counted_match() >= self.commit && heard
+                sound && peer.counted_match() >= common.commit && heard
             })
         };
         membership

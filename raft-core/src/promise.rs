@@ -17,6 +17,7 @@
 use core::time::Duration;
 
 use crate::Time;
+use crate::common::Common;
 use crate::raft::Node;
 
 impl Node {
@@ -24,9 +25,11 @@ impl Node {
     /// transfer. A leader grants none while it leads.
     #[must_use]
     pub fn promised_until(&self) -> Time {
-        self.sticky_until
+        self.common.sticky_until
     }
+}
 
+impl Common {
     /// Renews the promise to the leader: no vote for a whole `leader_timeout` from now.
     pub(crate) fn promise_leader(&mut self) {
         // A longer promise of an earlier incarnation stays in force.

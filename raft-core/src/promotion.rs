@@ -3,8 +3,7 @@
 //! voters down, nothing could be committed until the new one has the whole log.
 
 use crate::progress::{Progress, ProgressState};
-use crate::raft::Node;
-use crate::role::Role;
+use crate::role::Leading;
 use crate::{Health, LogIndex, NodeId, Suffrage, Time};
 
 /// A catch-up round: the peer is sent everything that the log held when the round began. It has caught up
@@ -16,17 +15,17 @@ pub(crate) struct CatchUp {
     since: Time,
 }
 
-impl Node {
+impl Leading<'_> {
     /// Makes the first staging learner that has caught up a voter. Called at the end of each input.
     pub(crate) fn promote_staging(&mut self) {
-        let membership = self.memberships.current();
-        if membership.staging().is_empty() || membership.is_joint() || self.is_transferring() {
+        let Self { common, leader } = self;
+        let membership = common.memberships.current();
+        if membership.staging().is_empty() || membership.is_joint() || common.is_transferring() {
             return;
         }
-        let (now, last, limit) = (self.now, self.log.last_index(), self.config.election_timeout);
-        let Role::Leader(leader) = &mut self.role else { return };
-        let started = self.commit >= leader.term_start;
-        if !started || !self.memberships.is_committed(self.commit) || leader.resigns {
+        let (now, last, limit) = (common.now, common.log.last_index(), common.config.election_timeout);
+        let started = common.commit >= leader.term_start;
+        if !started || !common.memberships.is_committed(common.commit) || leader.resigns {
             return;
         }
         let caught_up = |node: &&NodeId| {

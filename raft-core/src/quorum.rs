@@ -4,7 +4,7 @@
 
 use alloc::collections::BTreeSet;
 
-use crate::raft::Node;
+use crate::common::Common;
 use crate::{Membership, NodeId, Vote};
 
 /// Largest number of voters whose values are sorted on the stack; practical groups are not larger.
@@ -21,7 +21,7 @@ pub enum Tally {
     Open,
 }
 
-impl Node {
+impl Common {
     /// The greatest value that a quorum of the membership in force reaches.
     pub(crate) fn agreed<T: Ord + Copy>(&self, value: impl Fn(NodeId) -> T) -> Option<T> {
         agreed(self.memberships.current(), value)

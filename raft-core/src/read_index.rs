@@ -3,10 +3,11 @@
 
 use alloc::vec::Vec;
 
+use crate::common::Common;
 use crate::progress::Progress;
 use crate::raft::Node;
 use crate::replication::Beats;
-use crate::role::{Leader, Role};
+use crate::role::{Leader, Leading};
 use crate::{
     Body, Done, Effects, Health, LogIndex, NodeId, Outcome, ReadIndex, ReadIndexResponse, ReadMode,
     RequestId, Ticket, Time,
@@ -129,42 +130,25 @@ impl Forwarded {
 }
 
 impl Node {
+    /// Takes a read of a caller on this node.
     pub(crate) fn on_read(&mut self, ticket: Ticket, mode: ReadMode, effects: &mut Effects) {
         if mode == ReadMode::Stale {
-            // A damaged node may have lost entries that it showed before. Only durable health proves that it
-            // has them again: it might crash, and be damaged once more.
-            let sound = self.writes.durable().health == Health::Sound;
-            let index = sound.then(|| self.durable_commit());
-            return self.answer_read(Reader::Local(ticket), index, effects);
+            return self.common.read_stale(ticket, effects);
         }
-        if self.is_leader() {
-            return self.read_as_leader(Reader::Local(ticket), mode, effects);
+        if let Some(mut leading) = self.leading() {
+            return leading.read(Reader::Local(ticket), mode, effects);
         }
-        let Some(leader) = self.leader() else {
-            return effects.done.push(Done { ticket, outcome: Outcome::NotLeader(None) });
-        };
-        let of_mode = self.forwarded.of(mode);
-        if of_mode.len() >= WAITING_READS_MAX {
-            return effects.done.push(Done { ticket, outcome: Outcome::Overloaded });
+        match self.leader() {
+            Some(leader) => self.common.forward_read(leader, ticket, mode, effects),
+            None => effects.done.push(Done { ticket, outcome: Outcome::NotLeader(None) }),
         }
-        of_mode.waiting.push(ticket);
-        self.ask_leader(leader, mode, effects);
     }
 
     /// Takes a follower's request for a read index.
     pub(crate) fn on_read_index(&mut self, from: NodeId, ask: ReadIndex, effects: &mut Effects) {
-        if ask.asker == Health::Damaged {
-            // Before the read index is determined: from here on nothing is committed by counting the sender
-            // (see `heal.rs`).
-            self.note_health(from, Health::Damaged);
-        }
-        let reader = Reader::Peer(from, ask.request);
-        match &self.role {
-            Role::Leader(leader) if leader.reads.contains(reader) => {}
-            Role::Leader(_) => self.read_as_leader(reader, ask.mode, effects),
-            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
-                self.answer_read(reader, None, effects);
-            }
+        match self.leading() {
+            Some(mut leading) => leading.on_read_index(from, ask, effects),
+            None => self.common.answer_read(Reader::Peer(from, ask.request), None, effects),
         }
     }
 
@@ -178,20 +162,41 @@ impl Node {
         if self.leader() != Some(from) {
             return;
         }
-        self.on_heal_answer(answer);
+        let common = &mut self.common;
+        common.on_heal_answer(answer);
         for mode in [ReadMode::Lease, ReadMode::Quorum] {
-            let of_mode = self.forwarded.of(mode);
+            let of_mode = common.forwarded.of(mode);
             if let Some(asked) = of_mode.asked.take_if(|asked| asked.request == answer.request) {
                 let outcome = answer.index.map_or(Outcome::NotLeader(None), Outcome::ReadAt);
                 effects.done.extend(asked.tickets.into_iter().map(|ticket| Done { ticket, outcome }));
-                self.ask_leader(from, mode, effects);
+                common.ask_leader(from, mode, effects);
             }
         }
     }
+}
+
+impl Common {
+    /// Answers a read from what is committed and durable here.
+    fn read_stale(&self, ticket: Ticket, effects: &mut Effects) {
+        // A damaged node may have lost entries that it showed before. Only durable health proves that it
+        // has them again: it might crash, and be damaged once more.
+        let sound = self.writes.durable().health == Health::Sound;
+        let index = sound.then(|| self.writes.durable().commit);
+        self.answer_read(Reader::Local(ticket), index, effects);
+    }
+
+    /// Asks the leader for the index of a read.
+    fn forward_read(&mut self, leader: NodeId, ticket: Ticket, mode: ReadMode, effects: &mut Effects) {
+        let of_mode = self.forwarded.of(mode);
+        if of_mode.len() >= WAITING_READS_MAX {
+            return effects.done.push(Done { ticket, outcome: Outcome::Overloaded });
+        }
+        of_mode.waiting.push(ticket);
+        self.ask_leader(leader, mode, effects);
+    }
 
     /// Repeats requests that may be lost, and gives them up after an election time-out.
-    pub(crate) fn retry_forwarded_reads(&mut self, effects: &mut Effects) {
-        let Some(leader) = self.leader() else { return };
+    pub(crate) fn retry_forwarded_reads(&mut self, leader: NodeId, effects: &mut Effects) {
         let (envelope, now, again_at) =
             (self.envelope(), self.now, self.now.after(self.config.heartbeat_interval));
         for mode in [ReadMode::Lease, ReadMode::Quorum] {
@@ -223,19 +228,48 @@ impl Node {
         effects.messages.push(self.envelope().to(leader, Body::ReadIndex(ask)));
     }
 
-    fn read_as_leader(&mut self, reader: Reader, mode: ReadMode, effects: &mut Effects) {
-        if mode == ReadMode::Lease && self.holds_lease() {
-            return self.answer_read(reader, Some(self.commit), effects);
+    fn answer_read(&self, reader: Reader, index: Option<LogIndex>, effects: &mut Effects) {
+        match reader {
+            Reader::Local(ticket) => {
+                let outcome = index.map_or(Outcome::NotLeader(None), Outcome::ReadAt);
+                effects.done.push(Done { ticket, outcome });
+            }
+            Reader::Peer(to, request) => {
+                let answer = ReadIndexResponse { index, request };
+                effects.messages.push(self.envelope().to(to, Body::ReadIndexResponse(answer)));
+            }
         }
-        let Role::Leader(leader) = &mut self.role else { return };
+    }
+}
+
+impl Leading<'_> {
+    /// Takes a follower's request for a read index.
+    fn on_read_index(&mut self, from: NodeId, ask: ReadIndex, effects: &mut Effects) {
+        if ask.asker == Health::Damaged {
+            // Before the read index is determined: from here on nothing is committed by counting the sender
+            // (see `heal.rs`).
+            self.note_health(from, Health::Damaged);
+        }
+        let reader = Reader::Peer(from, ask.request);
+        if !self.leader.reads.contains(reader) {
+            self.read(reader, ask.mode, effects);
+        }
+    }
+
+    /// Takes a read: answers it, or has a quorum confirm this leader first.
+    fn read(&mut self, reader: Reader, mode: ReadMode, effects: &mut Effects) {
+        if mode == ReadMode::Lease && self.holds_lease() {
+            return self.common.answer_read(reader, Some(self.common.commit), effects);
+        }
+        let Self { common, leader } = self;
         if leader.reads.len() >= WAITING_READS_MAX {
             return match reader {
                 Reader::Local(ticket) => effects.done.push(Done { ticket, outcome: Outcome::Overloaded }),
-                Reader::Peer(..) => self.answer_read(reader, None, effects),
+                Reader::Peer(..) => common.answer_read(reader, None, effects),
             };
         }
         leader.reads.waiting.push((reader, mode));
-        let started = self.commit >= leader.term_start;
+        let started = common.commit >= leader.term_start;
         if leader.reads.round.is_none() && started {
             self.begin_read_round(effects);
         }
@@ -245,22 +279,21 @@ impl Node {
     /// than what the previous leader committed and answered, and a read would go back in time (thesis,
     /// section 6.4).
     pub(crate) fn begin_held_reads(&mut self, effects: &mut Effects) {
-        if self.holds_lease()
-            && let Role::Leader(leader) = &mut self.role
-        {
+        if self.holds_lease() {
+            let Self { common, leader } = self;
             let waiting = core::mem::take(&mut leader.reads.waiting);
             let (now, later): (Vec<_>, Vec<_>) =
                 waiting.into_iter().partition(|(_, mode)| *mode == ReadMode::Lease);
             leader.reads.waiting = later;
-            now.into_iter().for_each(|(reader, _)| self.answer_read(reader, Some(self.commit), effects));
+            now.into_iter().for_each(|(reader, _)| common.answer_read(reader, Some(common.commit), effects));
         }
         self.begin_read_round(effects);
     }
 
     /// Sends a round for all waiting reads.
     fn begin_read_round(&mut self, effects: &mut Effects) {
-        let (now, commit) = (self.now, self.commit);
-        let Role::Leader(leader) = &mut self.role else { return };
+        let (now, commit) = (self.common.now, self.common.commit);
+        let leader = &mut self.leader;
         if leader.reads.waiting.is_empty() {
             return;
         }
@@ -275,37 +308,22 @@ impl Node {
 
     /// Answers the reads whose round a quorum has confirmed, and sends the next round if reads wait.
     pub(crate) fn confirm_reads(&mut self, effects: &mut Effects) {
-        let Role::Leader(leader) = &mut self.role else { return };
-        let Some((round, index)) = leader.reads.round else { return };
+        let Some((round, index)) = self.leader.reads.round else { return };
         if !self.is_round_confirmed(round) {
             return;
         }
-        let Role::Leader(leader) = &mut self.role else { return };
-        leader.reads.round = None;
-        let confirmed = core::mem::take(&mut leader.reads.confirming);
-        confirmed.into_iter().for_each(|reader| self.answer_read(reader, Some(index), effects));
+        self.leader.reads.round = None;
+        let confirmed = core::mem::take(&mut self.leader.reads.confirming);
+        confirmed.into_iter().for_each(|reader| self.common.answer_read(reader, Some(index), effects));
         self.begin_read_round(effects);
     }
 
     fn is_round_confirmed(&self, round: u64) -> bool {
-        let Role::Leader(leader) = &self.role else { return false };
+        let Self { common, leader } = self;
         let confirms = |node| {
-            node == self.config.node || confirmed_round(leader, node).is_some_and(|acked| acked >= round)
+            node == common.config.node || confirmed_round(leader, node).is_some_and(|acked| acked >= round)
         };
-        self.agreed(confirms) == Some(true)
-    }
-
-    fn answer_read(&self, reader: Reader, index: Option<LogIndex>, effects: &mut Effects) {
-        match reader {
-            Reader::Local(ticket) => {
-                let outcome = index.map_or(Outcome::NotLeader(None), Outcome::ReadAt);
-                effects.done.push(Done { ticket, outcome });
-            }
-            Reader::Peer(to, request) => {
-                let answer = ReadIndexResponse { index, request };
-                effects.messages.push(self.envelope().to(to, Body::ReadIndexResponse(answer)));
-            }
-        }
+        common.agreed(confirms) == Some(true)
     }
 }
 

@@ -4,30 +4,30 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::common::Common;
 use crate::progress::{Progress, ProgressState};
 use crate::raft::Node;
-use crate::role::{Leader, Role};
+use crate::role::{Leader, Leading, Tenure};
 use crate::sender::{Peers, Sender};
 use crate::{
     AppendEntriesResponse, AppendOutcome, Effects, Fatal, Fetched, Health, Incarnation, LogId, LogIndex,
     NodeId, Time,
 };
 
-impl Node {
+impl Leading<'_> {
     /// Sends each peer everything that its state and window allow. Called at the end of each input, so that
     /// the proposals of one input become one append.
     pub(crate) fn replicate(&mut self, effects: &mut Effects) {
         self.sync_progress(effects);
-        let peers = Peers::of(self);
-        let Role::Leader(leader) = &mut self.role else { return };
-        let Leader { progress, rounds, .. } = &mut **leader;
+        let peers = Peers::of(self.common);
+        let Common { log, config, last_number, .. } = &mut *self.common;
+        let Leader { progress, rounds, .. } = &mut *self.leader;
         for (to, peer) in progress {
             let mut next_request = || {
-                self.last_number += 1;
-                self.last_number
+                *last_number += 1;
+                *last_number
             };
-            let mut sender =
-                Sender { log: &self.log, config: &self.config, peers, to: *to, peer, rounds, effects };
+            let mut sender = Sender { log, config, peers, to: *to, peer, rounds, effects };
             sender.send(&mut next_request);
         }
     }
@@ -35,17 +35,17 @@ impl Node {
     /// Keeps a progress for every other member, and for a removed one until its removal is committed. Removed
     /// peers that never learnt of it would go on campaigning (thesis, section 4.2.3).
     fn sync_progress(&mut self, effects: &mut Effects) {
-        let current = self.memberships.current();
-        if matches!(&self.role, Role::Leader(leader) if leader.progress_of == Some(current.id())) {
+        let Common { log, config, memberships, .. } = &*self.common;
+        let current = memberships.current();
+        if self.leader.progress_of == Some(current.id()) {
             return;
         }
-        let (own, last, now) = (self.config.node, self.log.last_index(), self.now);
-        let peers = Peers::of(self);
-        let settled = self.memberships.is_committed(self.commit);
-        let parting = if settled { current } else { self.memberships.previous() };
-        let Role::Leader(leader) = &mut self.role else { return };
-        leader.progress_of = settled.then(|| current.id());
-        let Leader { progress, rounds, .. } = &mut **leader;
+        let (own, last, now) = (config.node, log.last_index(), self.common.now);
+        let peers = Peers::of(self.common);
+        let settled = memberships.is_committed(self.common.commit);
+        let parting = if settled { current } else { memberships.previous() };
+        self.leader.progress_of = settled.then(|| current.id());
+        let Leader { progress, rounds, .. } = &mut *self.leader;
         let stays = |id: &NodeId, peer: &Progress| {
             current.store(*id).or(parting.store(*id)).is_some_and(|store| store == peer.store)
         };
@@ -53,98 +53,55 @@ impl Node {
             progress.iter().filter(|(id, peer)| !stays(id, peer)).map(|(id, _)| *id).collect();
         for to in gone {
             if let Some(mut peer) = progress.remove(&to) {
-                let (log, config, peer) = (&self.log, &self.config, &mut peer);
-                Sender { log, config, peers, to, peer, rounds, effects }.part();
+                Sender { log, config, peers, to, peer: &mut peer, rounds, effects }.part();
             }
         }
-        let config = &self.config;
         for (id, member) in current.members().iter().filter(|(id, _)| **id != own) {
             progress.entry(*id).or_insert_with(|| Progress::new(member.store, last, now, config));
         }
     }
 
     /// Handles the deadlines of a leader.
-    pub(crate) fn tick_leader(&mut self, effects: &mut Effects) {
+    pub(crate) fn tick(&mut self, effects: &mut Effects) -> Tenure {
         if self.gives_up_leading() {
             // Check-quorum: a leader that hears from no quorum may have been replaced already (thesis,
             // section 6.2). Its clients would wait for commits that cannot happen.
-            return self.become_follower(self.term, None, effects);
+            return Tenure::Ends;
         }
         if self.is_stalled() {
-            return self.hand_over(effects);
+            self.hand_over(effects);
+            return Tenure::Ends;
         }
-        let Role::Leader(leader) = &self.role else { return };
-        if leader.progress.values().any(|peer| peer.beat_at <= self.now) {
+        let now = self.common.now;
+        if self.leader.progress.values().any(|peer| peer.beat_at <= now) {
             // Peers that are due soon get their heartbeat now, so that one wake-up serves all.
-            let soon = self.now.after(self.config.heartbeat_interval / 8);
+            let soon = now.after(self.common.config.heartbeat_interval / 8);
             self.send_beats(Beats::Due(soon), effects);
             self.yield_to_priority(effects);
         }
-    }
-
-    /// The next deadline of a leader.
-    pub(crate) fn leader_deadline(&self, leader: &Leader) -> Time {
-        let beat = leader.progress.values().map(|peer| peer.beat_at).min();
-        let heard = leader.progress.values().map(|peer| peer.counted_answer(leader.since)).min();
-        // The quorum was heard no earlier than the peer heard least recently. While even that peer's silence
-        // ends after the next heartbeat, the exact check-quorum deadline need not be computed.
-        let quorum = match (beat, heard) {
-            (Some(beat), Some(heard)) if beat <= heard.after(self.silence_max()) => None,
-            (Some(_), _) | (None, _) => self.quorum_deadline(),
-        };
-        [self.stall_deadline(), quorum, beat].into_iter().flatten().min().unwrap_or(Time(u64::MAX))
+        Tenure::Continues
     }
 
     /// True when check-quorum has failed: no quorum was heard for too long, although this node was running to
     /// hear it.
     fn gives_up_leading(&mut self) -> bool {
-        let is_due = |node: &Self| node.quorum_deadline().is_some_and(|at| at <= node.now);
-        let heard = self.quorum_heard();
-        if is_due(self) && heard.is_some_and(|heard| self.resumed > heard) {
+        let Self { common, leader } = self;
+        let is_due = |common: &Common| common.quorum_deadline(leader).is_some_and(|at| at <= common.now);
+        let heard = common.quorum_heard(leader);
+        if is_due(common) && heard.is_some_and(|heard| common.resumed > heard) {
             // The time-out restarts at the end of the standstill, not now. Otherwise a short standstill long
             // ago would keep a leader in office that nobody hears for another whole time-out.
-            self.excuse(heard, self.resumed);
+            common.excuse(heard, common.resumed);
         }
-        is_due(self)
+        is_due(common)
     }
 
     /// True when no write has completed for too long, although this node was running to be told.
     fn is_stalled(&mut self) -> bool {
-        let Some(due) = self.stall_deadline().filter(|due| *due <= self.now) else { return false };
-        let since = self.writes.stuck_since();
-        !self.excuses_itself(due, since)
-    }
-
-    /// When a leader gives up because its disk is stuck.
-    fn stall_deadline(&self) -> Option<Time> {
-        let since = self.writes.stuck_since()?.max(self.excused.unwrap_or_default());
-        Some(since.after(self.config.write_stall))
-    }
-
-    /// When a leader steps down if it hears nothing more: after its followers may have asked for pre-votes.
-    /// None if it is its own quorum.
-    fn quorum_deadline(&self) -> Option<Time> {
-        let heard = self.quorum_heard()?.max(self.excused.unwrap_or_default());
-        Some(heard.after(self.silence_max()))
-    }
-
-    /// When a leader last heard from a quorum. None if it is its own quorum.
-    fn quorum_heard(&self) -> Option<Time> {
-        let Role::Leader(leader) = &self.role else { return None };
-        let answered = |node| {
-            if node == self.config.node {
-                return Time(u64::MAX);
-            }
-            leader.progress.get(&node).map_or(leader.since, |peer| peer.counted_answer(leader.since))
-        };
-        let heard = self.agreed(answered)?;
-        (heard != Time(u64::MAX)).then_some(heard)
-    }
-
-    /// How long a leader keeps leading without hearing from a quorum.
-    fn silence_max(&self) -> Duration {
-        let timeout = self.config.leader_timeout;
-        (timeout + timeout / 2).min(self.config.election_timeout)
+        let common = &mut self.common;
+        let Some(due) = common.stall_deadline().filter(|due| *due <= common.now) else { return false };
+        let since = common.writes.stuck_since();
+        !common.excuses_itself(due, since)
     }
 
     /// Takes a follower's answer to an append.
@@ -155,13 +112,13 @@ impl Node {
         answer: AppendEntriesResponse,
         effects: &mut Effects,
     ) {
-        if answer.to_incarnation != self.config.incarnation {
+        let Common { config, now, .. } = &*self.common;
+        if answer.to_incarnation != config.incarnation {
             return; // An answer to an earlier incarnation, which numbered its own rounds.
         }
-        let Role::Leader(leader) = &mut self.role else { return };
-        let Leader { progress, rounds, .. } = &mut **leader;
+        let Leader { progress, rounds, .. } = &mut *self.leader;
         let Some(peer) = progress.get_mut(&from).filter(|_| answer.round <= rounds.current()) else { return };
-        peer.answered = Some(self.now);
+        peer.answered = Some(*now);
         let wants_snapshot = matches!(peer.state, ProgressState::Snapshot { asked: false, .. });
         let healed = (peer.health, answer.health) == (Health::Damaged, Health::Sound);
         peer.note_health(answer.health);
@@ -171,13 +128,13 @@ impl Node {
             // `lease.rs`). A peer may promise more than this node's time-out, by a setting of its own. But
             // `clock_error` bounds the drift of two clocks only over this node's time-out, so a longer
             // promise is relied on only that far.
-            let promise = answer.promise.min(self.config.leader_timeout);
+            let promise = answer.promise.min(config.leader_timeout);
             peer.promised_until = peer.promised_until.max(sent.after(promise));
-            peer.beat_at = peer.beat_at.max(sent.after(self.config.heartbeat_interval));
+            peer.beat_at = peer.beat_at.max(sent.after(config.heartbeat_interval));
         }
         match answer.outcome {
             AppendOutcome::Heard => {}
-            AppendOutcome::Match(index) if index <= self.log.last_index() => {
+            AppendOutcome::Match(index) if index <= self.common.log.last_index() => {
                 self.on_match(from, index, incarnation, effects);
             }
             AppendOutcome::Match(_) => {} // Beyond the end of this log.
@@ -194,9 +151,8 @@ impl Node {
     }
 
     fn on_match(&mut self, from: NodeId, index: LogIndex, incarnation: Incarnation, effects: &mut Effects) {
-        let base = self.log.base().index;
-        let Role::Leader(leader) = &mut self.role else { return };
-        let Some(peer) = leader.progress.get_mut(&from) else { return };
+        let base = self.common.log.base().index;
+        let Some(peer) = self.leader.progress.get_mut(&from) else { return };
         if let ProgressState::Snapshot { at_least, asked, .. } = peer.state
             && index >= base
             && index >= at_least
@@ -206,7 +162,7 @@ impl Node {
             }
             peer.probe_from(index.next(), false);
         }
-        if peer.acknowledge(self.now, index, incarnation) && index > self.commit {
+        if peer.acknowledge(self.common.now, index, incarnation) && index > self.common.commit {
             self.advance_leader_commit(effects);
         }
     }
@@ -223,13 +179,11 @@ impl Node {
     /// acknowledged: it has lost part of its log, and must not be counted for that part until it has
     /// acknowledged it again.
     fn on_conflict(&mut self, from: NodeId, refused: LogIndex, hint: LogId, incarnation: Incarnation) {
-        let Role::Leader(leader) = &mut self.role else { return };
-        let Some(peer) = leader.progress.get_mut(&from).filter(|peer| peer.concerns(refused, incarnation))
-        else {
-            return;
-        };
+        let concerned = |peer: &&mut Progress| peer.concerns(refused, incarnation);
+        let Some(peer) = self.leader.progress.get_mut(&from).filter(concerned) else { return };
         let limit = hint.index.min(refused.previous().unwrap_or_default());
-        let agrees = self.log.last_not_above(limit, hint.term).map_or(LogIndex::ZERO, |found| found.index);
+        let agrees = self.common.log.last_not_above(limit, hint.term);
+        let agrees = agrees.map_or(LogIndex::ZERO, |found| found.index);
         if refused <= peer.match_index {
             peer.regressed = true; // It acknowledged this in an earlier incarnation, and has lost it.
         }
@@ -239,8 +193,7 @@ impl Node {
 
     /// Takes all appends in flight to this peer as lost, and probes again.
     pub(crate) fn probe_again(&mut self, from: NodeId, paused: bool) {
-        if let Role::Leader(leader) = &mut self.role
-            && let Some(peer) = leader.progress.get_mut(&from)
+        if let Some(peer) = self.leader.progress.get_mut(&from)
             && !matches!(peer.state, ProgressState::Snapshot { .. })
         {
             // Without a known match, the index to probe at is still the best guess.
@@ -256,38 +209,43 @@ impl Node {
     }
 
     /// Takes the answer to a fetch.
-    pub(crate) fn on_fetched(&mut self, request: u64, result: Fetched, effects: &mut Effects) {
-        let peers = Peers::of(self);
-        let Role::Leader(leader) = &mut self.role else { return };
-        let Leader { progress, rounds, .. } = &mut **leader;
+    ///
+    /// # Errors
+    /// The log cannot be read, and the node has to end. What cannot be read is never sent on, and a node that
+    /// lost part of its log must not vote.
+    pub(crate) fn on_fetched(
+        &mut self,
+        request: u64,
+        result: Fetched,
+        effects: &mut Effects,
+    ) -> Result<(), Fatal> {
+        let peers = Peers::of(self.common);
+        let Common { log, config, .. } = &*self.common;
+        let Leader { progress, rounds, .. } = &mut *self.leader;
         let Some((to, peer)) = progress.iter_mut().find(|(_, peer)| peer.fetch == Some(request)) else {
-            return;
+            return Ok(());
         };
         peer.fetch = None;
-        let mut sender =
-            Sender { log: &self.log, config: &self.config, peers, to: *to, peer, rounds, effects };
+        let mut sender = Sender { log, config, peers, to: *to, peer, rounds, effects };
         match result {
             Fetched::Entries(entries) => sender.send_fetched(entries),
             Fetched::Compacted => {
                 let next = sender.peer.next_index;
                 sender.send_snapshot(next);
             }
-            // What cannot be read is never sent on, and a node that lost part of its log must not vote.
-            Fetched::Damaged => {
-                let first = sender.peer.next_index;
-                self.end(Fatal::LogDamaged { first }, effects);
-            }
+            Fetched::Damaged => return Err(Fatal::LogDamaged { first: sender.peer.next_index }),
         }
+        Ok(())
     }
 
     /// Sends heartbeats.
     pub(crate) fn send_beats(&mut self, whom: Beats, effects: &mut Effects) {
-        let peers = Peers::of(self);
-        let membership = self.memberships.current();
-        let Role::Leader(leader) = &mut self.role else { return };
-        let Leader { progress, rounds, .. } = &mut **leader;
+        let peers = Peers::of(self.common);
+        let Common { log, config, memberships, now, .. } = &*self.common;
+        let membership = memberships.current();
+        let Leader { progress, rounds, .. } = &mut *self.leader;
         if matches!(whom, Beats::Due(_)) {
-            rounds.begin(self.now);
+            rounds.begin(*now);
         }
         for (to, peer) in progress {
             let is_meant = match whom {
@@ -295,9 +253,66 @@ impl Node {
                 Beats::Voters => membership.is_voter(*to),
             };
             if is_meant {
-                Sender { log: &self.log, config: &self.config, peers, to: *to, peer, rounds, effects }.beat();
+                Sender { log, config, peers, to: *to, peer, rounds, effects }.beat();
             }
         }
+    }
+}
+
+impl Node {
+    /// Takes the answer to a fetch.
+    pub(crate) fn on_fetched(&mut self, request: u64, result: Fetched, effects: &mut Effects) {
+        if let Some(mut leading) = self.leading()
+            && let Err(fatal) = leading.on_fetched(request, result, effects)
+        {
+            self.end(fatal, effects);
+        }
+    }
+}
+
+impl Common {
+    /// The next deadline of a leader.
+    pub(crate) fn leader_deadline(&self, leader: &Leader) -> Time {
+        let beat = leader.progress.values().map(|peer| peer.beat_at).min();
+        let heard = leader.progress.values().map(|peer| peer.counted_answer(leader.since)).min();
+        // The quorum was heard no earlier than the peer heard least recently. While even that peer's silence
+        // ends after the next heartbeat, the exact check-quorum deadline need not be computed.
+        let quorum = match (beat, heard) {
+            (Some(beat), Some(heard)) if beat <= heard.after(self.silence_max()) => None,
+            (Some(_), _) | (None, _) => self.quorum_deadline(leader),
+        };
+        [self.stall_deadline(), quorum, beat].into_iter().flatten().min().unwrap_or(Time(u64::MAX))
+    }
+
+    /// When a leader gives up because its disk is stuck.
+    fn stall_deadline(&self) -> Option<Time> {
+        let since = self.writes.stuck_since()?.max(self.excused.unwrap_or_default());
+        Some(since.after(self.config.write_stall))
+    }
+
+    /// When a leader steps down if it hears nothing more: after its followers may have asked for pre-votes.
+    /// None if it is its own quorum.
+    fn quorum_deadline(&self, leader: &Leader) -> Option<Time> {
+        let heard = self.quorum_heard(leader)?.max(self.excused.unwrap_or_default());
+        Some(heard.after(self.silence_max()))
+    }
+
+    /// When a leader last heard from a quorum. None if it is its own quorum.
+    fn quorum_heard(&self, leader: &Leader) -> Option<Time> {
+        let answered = |node| {
+            if node == self.config.node {
+                return Time(u64::MAX);
+            }
+            leader.progress.get(&node).map_or(leader.since, |peer| peer.counted_answer(leader.since))
+        };
+        let heard = self.agreed(answered)?;
+        (heard != Time(u64::MAX)).then_some(heard)
+    }
+
+    /// How long a leader keeps leading without hearing from a quorum.
+    fn silence_max(&self) -> Duration {
+        let timeout = self.config.leader_timeout;
+        (timeout + timeout / 2).min(self.config.election_timeout)
     }
 }
 

@@ -4,13 +4,14 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::common::Common;
 use crate::heal::Condition;
 use crate::log::Log;
 use crate::membership::MembershipHistory;
 use crate::raft::{COUNT_MAX, Node};
 use crate::read_index::ForwardedReads;
 use crate::rng::Rng;
-use crate::role::{Following, Role};
+use crate::role::{Follower, Role};
 use crate::term_runs::TermRuns;
 use crate::writes::Writes;
 use crate::{
@@ -35,7 +36,8 @@ impl Node {
         let hard_state = HardState { term, commit: hard_state.commit.min(last), ..hard_state };
         let bound = hard_state.promise.max(config.leader_timeout);
         let log = Log::restore(base.id, TermRuns::new(term_runs), last, config.tail_bytes_max);
-        let mut node = Self {
+        let told = RoleChange { role: RoleName::Follower, term: hard_state.term, leader: None };
+        let common = Common {
             rng: Rng::new(&config),
             now,
             term,
@@ -47,7 +49,6 @@ impl Node {
             applied,
             writes: Writes::restore(hard_state),
             commit_due: None,
-            role: Role::Follower(Following::default()),
             // A promise given right before the restart, under whatever setting, is honoured.
             sticky_until: now.after(bound),
             promise: hard_state.promise,
@@ -67,13 +68,12 @@ impl Node {
             backlog: crate::backlog::Backlog::new(config.commit_budget),
             transfer: None,
             forwarded: ForwardedReads::default(),
-            told: RoleChange { role: RoleName::Follower, term: hard_state.term, leader: None },
-            told_while: None,
-            ended: false,
             config,
         };
+        let role = Role::Follower(Follower::default());
+        let mut node = Self { common, role, told, told_while: None, ended: false };
         node.told = node.role_change();
-        node.wait_for_leader();
+        node.common.wait_for_leader();
         Ok(node)
     }
 }

@@ -6,6 +6,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 
 use core::mem;
 
+use crate::common::Common;
 use crate::lease::Rounds;
 use crate::membership_change::OpenChange;
 use crate::progress::Progress;
@@ -49,7 +50,7 @@ pub enum RoleName {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Follows a leader, or waits for one.
-    Follower(Following),
+    Follower(Follower),
     /// Asks for pre-votes: whether it would be elected.
     PreCandidate(Election),
     /// Asks for votes in its term.
@@ -60,7 +61,7 @@ pub(crate) enum Role {
 
 /// A follower's view of the leader of its term.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Following {
+pub(crate) struct Follower {
     /// The leader, if known.
     pub(crate) leader: Option<NodeId>,
     /// The leader's incarnation.
@@ -115,6 +116,30 @@ pub(crate) struct Leader {
     pub(crate) lease_over: bool,
 }
 
+/// A leader at work. Leader-only code is in methods of this type, so nothing else can call it.
+///
+/// Such code cannot change the role. Where the leadership has to end, it says so to [`Node`], which holds the
+/// role.
+pub(crate) struct Leading<'a> {
+    pub(crate) common: &'a mut Common,
+    pub(crate) leader: &'a mut Leader,
+}
+
+/// A follower at work, with a leader or waiting for one.
+pub(crate) struct Following<'a> {
+    pub(crate) common: &'a mut Common,
+    pub(crate) follower: &'a mut Follower,
+}
+
+/// Whether a leader goes on leading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tenure {
+    /// The leader goes on.
+    Continues,
+    /// The leader has to step down.
+    Ends,
+}
+
 /// An uncommitted entry of this leader's term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Open {
@@ -127,6 +152,22 @@ pub(crate) struct Open {
 }
 
 impl Node {
+    /// This node as a leader, if it is one.
+    pub(crate) fn leading(&mut self) -> Option<Leading<'_>> {
+        match &mut self.role {
+            Role::Leader(leader) => Some(Leading { common: &mut self.common, leader }),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => None,
+        }
+    }
+
+    /// This node as a follower, if it is one.
+    pub(crate) fn following(&mut self) -> Option<Following<'_>> {
+        match &mut self.role {
+            Role::Follower(follower) => Some(Following { common: &mut self.common, follower }),
+            Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => None,
+        }
+    }
+
     /// Becomes a follower of `leader`, or one that waits for a leader, in `term`, which is not below the
     /// current term.
     pub(crate) fn become_follower(
@@ -135,28 +176,25 @@ impl Node {
         leader: Option<(NodeId, Incarnation)>,
         effects: &mut Effects,
     ) {
-        let (known, led_term) = (self.leader(), self.term);
-        if term > self.term {
-            self.term = term;
-            self.vote = None;
-            self.vote_store = None;
-            self.grant = None;
-        }
+        let (known, led_term) = (self.leader(), self.common.term);
+        self.common.enter_term(term);
         let (leader, incarnation) = leader.unzip();
-        let following =
-            Following { leader, incarnation: incarnation.unwrap_or_default(), ..Following::default() };
-        let before = mem::replace(&mut self.role, Role::Follower(following));
+        let follower =
+            Follower { leader, incarnation: incarnation.unwrap_or_default(), ..Follower::default() };
+        let before = mem::replace(&mut self.role, Role::Follower(follower));
         if let Role::Leader(led) = before {
-            self.backlog.clear();
-            self.last_round = led.rounds.current();
+            self.common.backlog.clear();
+            self.common.last_round = led.rounds.current();
             led.leave(led_term, leader, effects);
         }
         if leader != known {
-            self.forwarded.fail(leader, effects);
-            self.forget_heal_question();
+            self.common.forwarded.fail(leader, effects);
+            self.common.forget_heal_question();
         }
-        self.settle_transfer(effects);
-        self.wait_for_leader();
+        if let Some(leader) = leader {
+            self.common.settle_transfer(leader, effects);
+        }
+        self.common.wait_for_leader();
     }
 
     /// Asks for pre-votes, without a new term (thesis, section 9.6).
@@ -164,13 +202,16 @@ impl Node {
     /// Without them a node that was cut off raises its term with every vain campaign. When it is connected
     /// again, its higher term deposes a healthy leader, although its log may be too short to win.
     pub(crate) fn become_pre_candidate(&mut self, effects: &mut Effects) {
-        self.become_follower(self.term, None, effects);
-        let request = self.next_request();
-        let votes = [(self.config.node, Vote::Granted)].into_iter().collect();
-        self.role = Role::PreCandidate(Election { request, votes });
-        let body = PreVote { campaign_term: self.term.next(), last: self.log.last(), request };
-        self.ask_voters(&Body::PreVote(body), effects);
-        self.count_pre_votes(effects);
+        self.become_follower(self.common.term, None, effects);
+        let common = &mut self.common;
+        let request = common.next_request();
+        let votes = [(common.config.node, Vote::Granted)].into_iter().collect();
+        let election = Election { request, votes };
+        let tally = common.tally(&election);
+        self.role = Role::PreCandidate(election);
+        let body = PreVote { campaign_term: common.term.next(), last: common.log.last(), request };
+        common.ask_voters(&Body::PreVote(body), effects);
+        self.decide_pre_vote(tally, effects);
     }
 
     /// Starts a campaign in the next term. The candidate's own vote counts only once it is durable (thesis,
@@ -180,44 +221,52 @@ impl Node {
     /// that of S2, and leads. It crashes before its vote is on disk, restarts in term 4 without a vote, and
     /// grants S3 its vote in term 5. S3 then leads term 5 as well.
     pub(crate) fn become_candidate(&mut self, reason: CampaignReason, effects: &mut Effects) {
-        self.become_follower(self.term.next(), None, effects);
-        self.vote = Some(self.config.node);
-        self.vote_store = Some(self.config.store);
-        let request = self.next_request();
+        self.become_follower(self.common.term.next(), None, effects);
+        let common = &mut self.common;
+        common.vote = Some(common.config.node);
+        common.vote_store = Some(common.config.store);
+        let request = common.next_request();
         self.role = Role::Candidate(Election { request, votes: BTreeMap::new() });
-        let timeout = self.config.election_timeout;
-        self.campaign_at = self.now.after(self.rng.between(timeout, timeout + timeout / 2));
-        let body = RequestVote { last: self.log.last(), reason, request };
-        self.ask_voters(&Body::RequestVote(body), effects);
+        common.await_election();
+        let body = RequestVote { last: common.log.last(), reason, request };
+        common.ask_voters(&Body::RequestVote(body), effects);
     }
 
     /// Becomes the leader and appends a no-op. Entries of earlier terms cannot be committed by counting, so
     /// only the commit of an entry of its own term tells the leader what is committed (paper, sections 5.4.2
     /// and 8).
     pub(crate) fn become_leader(&mut self, effects: &mut Effects) {
-        let last = self.log.last_index();
-        let own = self.config.node;
-        let members = self.memberships.current().members();
+        let common = &mut self.common;
+        let mut leader = Box::new(Leader::elected(common));
+        common.leader_heard = None;
+        Leading { common, leader: &mut leader }.append_own(Payload::Noop, None);
+        common.settle_transfer(common.config.node, effects);
+        self.role = Role::Leader(leader);
+    }
+}
+
+impl Leader {
+    /// The state of a leader that has just been elected.
+    fn elected(common: &Common) -> Self {
+        let (last, own) = (common.log.last_index(), common.config.node);
+        let members = common.memberships.current().members();
         let others = members.iter().filter(|(id, _)| **id != own);
         let progress =
-            others.map(|(id, it)| (*id, Progress::new(it.store, last, self.now, &self.config))).collect();
-        self.role = Role::Leader(Box::new(Leader {
-            since: self.now,
+            others.map(|(id, it)| (*id, Progress::new(it.store, last, common.now, &common.config))).collect();
+        Self {
+            since: common.now,
             progress,
             progress_of: None,
             term_start: last.next(),
             open: VecDeque::new(),
             open_bytes: 0,
-            rounds: Rounds::new(self.last_round, self.config.leader_timeout),
+            rounds: Rounds::new(common.last_round, common.config.leader_timeout),
             reads: LeaderReads::default(),
             change: None,
             resigns: false,
             // The voter of higher priority may have lost leadership because it is faulty.
-            offer_at: self.now.after(self.config.election_timeout),
+            offer_at: common.now.after(common.config.election_timeout),
             lease_over: false,
-        }));
-        self.leader_heard = None;
-        self.append_own(Payload::Noop, None);
-        self.settle_transfer(effects);
+        }
     }
 }

@@ -3,8 +3,8 @@
 
 use alloc::vec::Vec;
 
+use crate::common::{Common, Envelope};
 use crate::progress::{Progress, ProgressState, Window};
-use crate::raft::{Envelope, Node};
 use crate::{AppendEntries, Body, Effects, Entries, Entry, Fetch, LogId, LogIndex, NodeId, Time};
 
 /// Upper bound on the bytes of entries in a probe, as it may well be refused.
@@ -20,8 +20,8 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    pub(crate) fn of(node: &Node) -> Self {
-        Self { envelope: node.envelope(), now: node.now, commit: node.commit, applied: node.applied }
+    pub(crate) fn of(common: &Common) -> Self {
+        Self { envelope: common.envelope(), now: common.now, commit: common.commit, applied: common.applied }
     }
 }
 

@@ -8,9 +8,9 @@
 //! do itself.
 
 use crate::Time;
-use crate::raft::Node;
+use crate::common::Common;
 
-impl Node {
+impl Common {
     /// Records a call after a gap that no running leader leaves, as it has heartbeats to send. Called first,
     /// as the rest of the call may move the deadlines that would show the gap.
     pub(crate) fn note_gap(&mut self, now: Time) {

@@ -7,10 +7,11 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::common::Common;
 use crate::membership_change::{check_target, is_single};
 use crate::progress::ProgressState;
 use crate::raft::Node;
-use crate::role::Role;
+use crate::role::{Leader, Role};
 use crate::{ChangeRefused, Health, LogIndex, Membership, NodeId};
 
 /// A quorum that a change needs at some point.
@@ -136,18 +137,24 @@ impl Node {
     /// # Errors
     /// The reason why it would not.
     pub fn what_if(&self, target: &Membership, down: &BTreeSet<NodeId>) -> Result<Survival, Loss> {
-        if !self.memberships.is_committed(self.commit) {
+        if !self.common.memberships.is_committed(self.common.commit) {
             return Err(ChangeRefused::InProgress.into());
         }
-        let current = self.memberships.current();
+        let current = self.common.memberships.current();
         let voters = current.voters().union(target.voters());
-        let behind = voters.filter(|node| self.is_behind(**node)).copied().collect();
+        let behind = match &self.role {
+            Role::Leader(leader) => {
+                voters.filter(|node| self.common.is_behind(leader, **node)).copied().collect()
+            }
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => BTreeSet::new(),
+        };
         what_if(current, target, down, &behind)
     }
+}
 
+impl Common {
     /// True when this leader knows that `node` lacks committed entries or counts in no quorum.
-    fn is_behind(&self, node: NodeId) -> bool {
-        let Role::Leader(leader) = &self.role else { return false };
+    fn is_behind(&self, leader: &Leader, node: NodeId) -> bool {
         if node == self.config.node {
             return false;
         }

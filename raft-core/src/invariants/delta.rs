@@ -56,7 +56,7 @@ impl Before {
     }
 
     fn within(node: &Node, mut runs: TermRuns, mut peers: Vec<Peer>) -> Self {
-        runs.copy_from(node.log.runs());
+        runs.copy_from(node.common.log.runs());
         peers.clear();
         if let Role::Leader(leader) = &node.role {
             peers.extend(leader.progress.iter().map(|(id, peer)| Peer {
@@ -68,20 +68,20 @@ impl Before {
             }));
         }
         Self {
-            now: node.now,
-            term: node.term,
-            vote: node.vote,
+            now: node.common.now,
+            term: node.common.term,
+            vote: node.common.vote,
             role: node.role(),
             leader: node.leader(),
             health: node.health(),
-            membership: Arc::clone(node.memberships.current_shared()),
-            base: node.log.base(),
-            last: node.log.last(),
+            membership: Arc::clone(node.common.memberships.current_shared()),
+            base: node.common.log.base(),
+            last: node.common.log.last(),
             runs,
-            commit: node.commit,
+            commit: node.common.commit,
             durable_commit: node.durable_commit(),
-            applied: node.applied,
-            sticky_until: node.sticky_until,
+            applied: node.common.applied,
+            sticky_until: node.common.sticky_until,
             peers,
         }
     }
@@ -148,31 +148,31 @@ pub fn check_delta(before: &Node, after: &Node) -> Result<(), Violation> {
 /// # Errors
 /// The first invariant that does not hold.
 pub fn check_since(before: &Before, after: &Node) -> Result<(), Violation> {
-    rises("term", before.term.0, after.term.0)?;
-    rises("commit", before.commit.0, after.commit.0)?;
-    rises("applied", before.applied.0, after.applied.0)?;
-    rises("base", before.base.index.0, after.log.base().index.0)?;
+    rises("term", before.term.0, after.common.term.0)?;
+    rises("commit", before.commit.0, after.common.commit.0)?;
+    rises("applied", before.applied.0, after.common.applied.0)?;
+    rises("base", before.base.index.0, after.common.log.base().index.0)?;
     rises("durable commit", before.durable_commit.0, after.durable_commit().0)?;
-    rises("time", before.now.0, after.now.0)?;
-    rises("promise not to vote", before.sticky_until.0, after.sticky_until.0)?;
-    if before.health == Health::Sound && !after.is_sound() {
+    rises("time", before.now.0, after.common.now.0)?;
+    rises("promise not to vote", before.sticky_until.0, after.common.sticky_until.0)?;
+    if before.health == Health::Sound && !after.common.is_sound() {
         return Err(Violation::Damaged);
     }
-    if before.term == after.term && before.vote.is_some() && before.vote != after.vote {
-        return Err(Violation::VoteChanged { term: after.term });
+    if before.term == after.common.term && before.vote.is_some() && before.vote != after.common.vote {
+        return Err(Violation::VoteChanged { term: after.common.term });
     }
     // The terms of the common part are compared at the ends of runs, as within a run they cannot differ.
-    let ends = before.runs.as_slice().iter().chain(after.log.runs().as_slice()).map(|run| run.first);
+    let ends = before.runs.as_slice().iter().chain(after.common.log.runs().as_slice()).map(|run| run.first);
     for index in ends.chain([before.commit]).filter(|index| *index <= before.commit) {
         if let (Some(was), Some(is)) =
-            (before.runs.term_between(before.base, before.last.index, index), after.log.term(index))
+            (before.runs.term_between(before.base, before.last.index, index), after.common.log.term(index))
             && was != is
         {
             return Err(Violation::CommittedChanged { index, before: was, after: is });
         }
     }
     match &after.role {
-        Role::Leader(leader) if before.is_leader() && before.term == after.term => {
+        Role::Leader(leader) if before.is_leader() && before.term == after.common.term => {
             check_leader_since(before, after, leader)
         }
         Role::Leader(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => Ok(()),
@@ -181,7 +181,9 @@ pub fn check_since(before: &Before, after: &Node) -> Result<(), Violation> {
 
 fn check_leader_since(before: &Before, after: &Node, leader: &Leader) -> Result<(), Violation> {
     let index = before.last.index;
-    if after.log.last_index() < index || after.log.base().index <= index && !after.log.holds(before.last) {
+    if after.common.log.last_index() < index
+        || after.common.log.base().index <= index && !after.common.log.holds(before.last)
+    {
         return Err(Violation::LeaderLogChanged { index });
     }
     if before.membership_index() != after.membership_index() {

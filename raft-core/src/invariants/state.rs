@@ -13,31 +13,33 @@ use crate::{LogIndex, NodeId};
 /// # Errors
 /// The first invariant that does not hold.
 pub fn check_state(node: &Node) -> Result<(), Violation> {
-    let log = &node.log;
+    let log = &node.common.log;
     let (base, last) = (log.base(), log.last());
-    in_order("base", base.index, "commit", node.commit)?;
-    in_order("base", base.index, "applied", node.applied)?;
-    in_order("applied", node.applied, "handed out", node.handed)?;
-    in_order("handed out", node.handed, "commit", node.commit)?;
-    in_order("commit", node.commit, "last", last.index)?;
+    in_order("base", base.index, "commit", node.common.commit)?;
+    in_order("base", base.index, "applied", node.common.applied)?;
+    in_order("applied", node.common.applied, "handed out", node.common.handed)?;
+    in_order("handed out", node.common.handed, "commit", node.common.commit)?;
+    in_order("commit", node.common.commit, "last", last.index)?;
     in_order("durable", log.durable(), "last", last.index)?;
     check_runs(node)?;
     if !log.tail_is_consistent() {
         return Err(Violation::Tail);
     }
     check_memberships(node)?;
-    if last.term > node.term && !node.ended {
-        return Err(Violation::LastTerm { last: last.term, term: node.term });
+    if last.term > node.common.term && !node.ended {
+        return Err(Violation::LastTerm { last: last.term, term: node.common.term });
     }
-    if !node.is_sound() && !matches!(node.role, Role::Follower(_)) {
+    if !node.common.is_sound() && !matches!(node.role, Role::Follower(_)) {
         return Err(Violation::Damaged);
     }
-    let (queued, health) = (node.writes.queued(), node.health.health());
-    if (queued.term, queued.vote, queued.health) != (node.term, node.vote, health) && !node.ended {
-        return Err(Violation::UnwrittenVote { term: node.term });
+    let (queued, health) = (node.common.writes.queued(), node.common.health.health());
+    if (queued.term, queued.vote, queued.health) != (node.common.term, node.common.vote, health)
+        && !node.ended
+    {
+        return Err(Violation::UnwrittenVote { term: node.common.term });
     }
-    if queued.promise != node.promise && !node.ended {
-        return Err(Violation::UnwrittenPromise { promise: node.promise });
+    if queued.promise != node.common.promise && !node.ended {
+        return Err(Violation::UnwrittenPromise { promise: node.common.promise });
     }
     match &node.role {
         Role::Follower(_) | Role::PreCandidate(_) => Ok(()),
@@ -47,14 +49,14 @@ pub fn check_state(node: &Node) -> Result<(), Violation> {
 }
 
 fn check_memberships(node: &Node) -> Result<(), Violation> {
-    let mut before = node.log.base().index;
-    for at in node.memberships.later_indexes() {
-        if at <= before || at > node.log.last_index() {
+    let mut before = node.common.log.base().index;
+    for at in node.common.memberships.later_indexes() {
+        if at <= before || at > node.common.log.last_index() {
             return Err(Violation::Memberships);
         }
         before = at;
     }
-    let current = node.memberships.current();
+    let current = node.common.memberships.current();
     let known = |set: &BTreeSet<NodeId>| set.iter().all(|node| current.contains(*node));
     let sets = [current.voters(), current.outgoing(), current.staging(), current.leaving()];
     // An outgoing voter may become a staging learner when joint consensus ends.
@@ -69,8 +71,8 @@ fn check_memberships(node: &Node) -> Result<(), Violation> {
 }
 
 fn check_runs(node: &Node) -> Result<(), Violation> {
-    let (base, last) = (node.log.base(), node.log.last_index());
-    let runs = node.log.runs().as_slice();
+    let (base, last) = (node.common.log.base(), node.common.log.last_index());
+    let runs = node.common.log.runs().as_slice();
     let starts = match runs.first() {
         Some(first) => first.first == base.index.next() && first.term >= base.term,
         None => base.index == last,
@@ -81,17 +83,17 @@ fn check_runs(node: &Node) -> Result<(), Violation> {
 }
 
 fn check_leader(node: &Node, leader: &Leader) -> Result<(), Violation> {
-    let durable = node.writes.durable();
-    if (durable.term, durable.vote) != (node.term, node.vote) {
-        return Err(Violation::VoteNotDurable { term: node.term });
+    let durable = node.common.writes.durable();
+    if (durable.term, durable.vote) != (node.common.term, node.common.vote) {
+        return Err(Violation::VoteNotDurable { term: node.common.term });
     }
     // Membership entries of earlier terms may be committed although this leader does not know it yet.
-    let own = leader.term_start.max(node.commit.next());
-    let uncommitted = node.memberships.later_indexes().filter(|at| *at >= own).count();
+    let own = leader.term_start.max(node.common.commit.next());
+    let uncommitted = node.common.memberships.later_indexes().filter(|at| *at >= own).count();
     if uncommitted > 1 {
-        return Err(Violation::TwoChanges { commit: node.commit });
+        return Err(Violation::TwoChanges { commit: node.common.commit });
     }
-    let last = node.log.last_index();
+    let last = node.common.log.last_index();
     in_order("start of term", leader.term_start, "last", last)?;
     for (id, peer) in &leader.progress {
         let ordered = peer.match_index < peer.next_index || peer.regressed;
@@ -103,7 +105,7 @@ fn check_leader(node: &Node, leader: &Leader) -> Result<(), Violation> {
     }
     let weight: usize = leader.open.iter().map(|open| open.weight).sum();
     let rises = leader.open.iter().zip(leader.open.iter().skip(1)).all(|(a, b)| a.index < b.index);
-    let open = leader.open.front().is_none_or(|open| open.index > node.commit);
+    let open = leader.open.front().is_none_or(|open| open.index > node.common.commit);
     if weight == leader.open_bytes && rises && open {
         Ok(())
     } else {
@@ -112,7 +114,11 @@ fn check_leader(node: &Node, leader: &Leader) -> Result<(), Violation> {
 }
 
 fn own_vote(node: &Node) -> Result<(), Violation> {
-    if node.vote == Some(node.config.node) { Ok(()) } else { Err(Violation::NoOwnVote { term: node.term }) }
+    if node.common.vote == Some(node.common.config.node) {
+        Ok(())
+    } else {
+        Err(Violation::NoOwnVote { term: node.common.term })
+    }
 }
 
 fn in_order(

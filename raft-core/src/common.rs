@@ -1,0 +1,159 @@
+//! The state on all servers, whatever their role (paper, Figure 2).
+
+use alloc::collections::BTreeMap;
+use core::time::Duration;
+
+use crate::backlog::Backlog;
+use crate::heal::Condition;
+use crate::hearing::Life;
+use crate::log::Log;
+use crate::membership::MembershipHistory;
+use crate::read_index::ForwardedReads;
+use crate::rng::Rng;
+use crate::transfer::Transfer;
+use crate::writes::Writes;
+use crate::{
+    Body, Config, Effects, HardState, Incarnation, LogId, LogIndex, Message, NodeId, RequestId, StoreId,
+    Term, Time,
+};
+
+/// A commit index that no write has carried is written on its own once no write has been issued for this
+/// long.
+const COMMIT_IDLE: Duration = Duration::from_millis(20);
+
+/// What every node has and keeps when its role changes. Its methods are those that any role may call.
+///
+/// It does not hold the role, so no method here can change it: that is for [`Node`](crate::Node), which holds
+/// both.
+#[derive(Clone, Debug)]
+pub(crate) struct Common {
+    pub(crate) config: Config,
+    pub(crate) now: Time,
+    pub(crate) rng: Rng,
+    pub(crate) term: Term,
+    pub(crate) vote: Option<NodeId>,
+    pub(crate) log: Log,
+    pub(crate) memberships: MembershipHistory,
+    pub(crate) commit: LogIndex,
+    /// The last index handed to the state machine in an [`Apply`](crate::Apply).
+    pub(crate) handed: LogIndex,
+    pub(crate) applied: LogIndex,
+    pub(crate) writes: Writes,
+    pub(crate) commit_due: Option<Time>,
+    pub(crate) health: Condition,
+    /// No vote is granted before this time, except in a leadership transfer: the end of this node's promise.
+    pub(crate) sticky_until: Time,
+    /// The longest promise that may be in force, as stored by the newest write.
+    pub(crate) promise: Duration,
+    /// When the promises end that an earlier incarnation gave under a longer `leader_timeout`; none if there
+    /// are none.
+    pub(crate) lower_promise_at: Option<Time>,
+    pub(crate) leader_heard: Option<Time>,
+    /// When this node last detected a standstill of its own and restarted its time-outs for it.
+    pub(crate) excused: Option<Time>,
+    /// When `handle` was last called after a gap that no running driver leaves.
+    pub(crate) resumed: Time,
+    /// When a node other than the leader starts or restarts a campaign.
+    pub(crate) campaign_at: Time,
+    /// Range the delay before a campaign is drawn from; valid for the membership entry in `patience_of`.
+    pub(crate) patience: (Duration, Duration),
+    pub(crate) patience_of: Option<LogId>,
+    /// A vote that was granted and is sent once it is durable.
+    pub(crate) grant: Option<Grant>,
+    /// The candidate's data folder that got this term's vote; none after a restart, as it is not stored.
+    pub(crate) vote_store: Option<StoreId>,
+    /// The newest incarnation heard from each member.
+    pub(crate) lives: BTreeMap<NodeId, Life>,
+    pub(crate) last_number: u64,
+    pub(crate) last_round: u64,
+    /// Proposals accepted as a leader and not applied yet, and the pace at which they are applied.
+    pub(crate) backlog: Backlog,
+    pub(crate) transfer: Option<Transfer>,
+    pub(crate) forwarded: ForwardedReads,
+}
+
+/// A vote that was granted and is not durable yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grant {
+    pub(crate) to: NodeId,
+    pub(crate) request: RequestId,
+}
+
+/// The envelope fields that all messages of this node have in common during its current term.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Envelope {
+    from: NodeId,
+    store: StoreId,
+    incarnation: Incarnation,
+    term: Term,
+}
+
+impl Envelope {
+    pub(crate) fn to(&self, to: NodeId, body: Body) -> Message {
+        Message {
+            from: self.from,
+            from_store: self.store,
+            from_incarnation: self.incarnation,
+            to,
+            term: self.term,
+            body,
+        }
+    }
+}
+
+impl Common {
+    /// Starts a new term, in which this node has not voted yet. Does nothing if the node is in that term.
+    pub(crate) fn enter_term(&mut self, term: Term) {
+        if term > self.term {
+            self.term = term;
+            self.vote = None;
+            self.vote_store = None;
+            self.grant = None;
+        }
+    }
+
+    /// Hands out the staged write. The commit index alone waits for a following write, which may carry it.
+    pub(crate) fn flush_writes(&mut self, effects: &mut Effects) {
+        let hard = self.hard_state();
+        let written = effects.writes.len();
+        self.writes.flush(self.now, hard, self.log.last_index(), effects);
+        if hard.commit > self.writes.queued().commit {
+            if self.commit_due.is_none() || effects.writes.len() > written {
+                self.commit_due = Some(self.now.after(COMMIT_IDLE));
+            }
+        } else {
+            self.commit_due = None;
+        }
+    }
+
+    /// When the commit index is written on its own. Not while a write is under way, as a following one may
+    /// carry it.
+    pub(crate) fn commit_deadline(&self) -> Option<Time> {
+        self.commit_due.filter(|_| self.writes.is_idle())
+    }
+
+    pub(crate) fn hard_state(&self) -> HardState {
+        HardState {
+            term: self.term,
+            vote: self.vote,
+            commit: self.commit,
+            health: self.health.health(),
+            promise: self.promise,
+        }
+    }
+
+    pub(crate) fn envelope(&self) -> Envelope {
+        Envelope {
+            from: self.config.node,
+            store: self.config.store,
+            incarnation: self.config.incarnation,
+            term: self.term,
+        }
+    }
+
+    /// Draws the id of a new request.
+    pub(crate) fn next_request(&mut self) -> RequestId {
+        self.last_number += 1;
+        RequestId { incarnation: self.config.incarnation, number: self.last_number }
+    }
+}
