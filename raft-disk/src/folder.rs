@@ -30,7 +30,7 @@ pub fn create_dir_all_durably(disk: &dyn Disk, path: &Path) -> io::Result<()> {
 }
 
 /// Returns the folder that contains `path`: `.` for a bare name, `None` for a root.
-fn parent(path: &Path) -> Option<&Path> {
+pub(crate) fn parent(path: &Path) -> Option<&Path> {
     match path.parent() {
         Some(above) if above.as_os_str().is_empty() && path != Path::new(".") => Some(Path::new(".")),
         Some(above) if above.as_os_str().is_empty() => None,

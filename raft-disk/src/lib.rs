@@ -10,6 +10,7 @@ mod images;
 mod names;
 mod real;
 mod redb_backend;
+mod replace;
 mod rng;
 mod simulated;
 mod slack;
@@ -19,6 +20,7 @@ pub use copy_on_write::CopyOnWrite;
 pub use folder::create_dir_all_durably;
 pub use real::RealDisk;
 pub use redb_backend::RedbFile;
+pub use replace::{FinalName, ReplaceError, create_aside, replace_durably};
 pub use simulated::{
     Chance, DeferredSync, DiskImage, ErrorChance, Faults, Injected, Operation, SimulatedDisk, SyncId,
     SyncKind,
