@@ -9,11 +9,12 @@
 //! moment leaves the old file or the whole new one.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
-use raftkit_disk::{Disk, DiskFile, OpenMode, RedbFile};
+use raftkit_disk::{Disk, DiskFile, FinalName, RedbFile, create_aside, replace_durably};
 use redb::{Builder, Database, ReadOnlyTable, ReadableDatabase, Table};
 
 use crate::fault::Fault;
@@ -116,8 +117,7 @@ pub(crate) fn remove_left_over(disk: &dyn Disk, dir: &Path) -> Result<(), Fault>
 
 impl Copy {
     pub(crate) fn begin(disk: &dyn Disk, dir: &Path) -> Result<Self, Fault> {
-        remove_left_over(disk, dir)?;
-        let file = disk.open(&dir.join(FILE_NEW), OpenMode::New)?;
+        let file = create_aside(disk, &dir.join(FILE_NEW))?;
         let database = Builder::new()
             .set_cache_size(COPY_CACHE_BYTES)
             .create_with_backend(RedbFile::new(Arc::clone(&file)))?;
@@ -179,10 +179,11 @@ impl Copy {
             txn.commit()?;
         }
         database.close()?;
-        file.sync()?;
-        disk.rename(&dir.join(FILE_NEW), &dir.join(FILE))?;
-        renamed();
-        disk.sync_dir(dir)?;
+        let replaced = replace_durably(disk, &*file, &dir.join(FILE_NEW), &dir.join(FILE));
+        if replaced.as_ref().map_or_else(|error| error.name, |()| FinalName::New) == FinalName::New {
+            renamed();
+        }
+        replaced.map_err(io::Error::from)?;
         let database = Builder::new()
             .set_cache_size(CACHE_BYTES)
             .create_with_backend(RedbFile::new(Arc::clone(&file)))?;

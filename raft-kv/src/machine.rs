@@ -1,12 +1,12 @@
 //! The state machine: one redb file, opened, changed, made durable.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use raftkit_core::LogId;
-use raftkit_disk::{Disk, OpenMode, RedbFile, Slack, create_dir_all_durably};
+use raftkit_disk::{Disk, OpenMode, RedbFile, Slack, create_aside, create_dir_all_durably, replace_durably};
 use raftkit_replica::{Applied, MachineError, Progress, SnapshotView, StateMachine};
 use redb::{Builder, Durability, ReadableDatabase, WriteTransaction};
 
@@ -284,17 +284,13 @@ fn builder() -> Builder {
 /// Makes a file with an empty state under another name first: a crash on the way leaves no half-made file.
 fn create(disk: &dyn Disk, dir: &Path) -> Result<(), Fault> {
     let (new, path) = (dir.join(FILE_NEW), dir.join(FILE));
-    disk.remove_if_there(&new)?;
-    let file = disk.open(&new, OpenMode::New)?;
+    let file = create_aside(disk, &new)?;
     let database = builder().create_with_backend(RedbFile::new(Arc::clone(&file)))?;
     let transaction = database.begin_write()?;
     State::open(&transaction, Meta::default(), TOMBSTONES_MAX)?.finish(&transaction)?;
     transaction.commit()?;
     database.close()?;
-    file.sync()?;
-    drop(file);
-    disk.rename(&new, &path)?;
-    Ok(())
+    Ok(replace_durably(disk, &*file, &new, &path).map_err(io::Error::from)?)
 }
 
 #[cfg(test)]

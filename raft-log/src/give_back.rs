@@ -19,7 +19,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use raftkit_disk::{Disk, DiskFile, OpenMode, RedbFile, Slack};
+use raftkit_disk::{Disk, DiskFile, FinalName, RedbFile, Slack, create_aside, replace_durably};
 use redb::{Database, Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Value};
 
 use crate::error::Trouble;
@@ -82,8 +82,7 @@ impl Home {
     }
 
     fn try_to_begin(&self, file_bytes: u64) -> Result<Copy, Trouble> {
-        self.remove_left_over()?;
-        let file = self.disk.open(&self.dir.join(FILE_IN_THE_MAKING), OpenMode::New)?;
+        let file = create_aside(&*self.disk, &self.dir.join(FILE_IN_THE_MAKING))?;
         let database = database(RedbFile::new(file.clone()), self.cache_bytes, false)?;
         Ok(Copy { database, file, next: 0, left: file_bytes })
     }
@@ -114,16 +113,20 @@ impl Home {
         let Copy { database: new, file, .. } = copy;
         let (from, to) = (self.dir.join(FILE_IN_THE_MAKING), self.dir.join(FILE));
         let finished = copy_the_rest(old, new).and_then(|()| {
-            file.sync()?;
-            Ok(self.disk.rename(&from, &to)?)
+            match replace_durably(&*self.disk, &*file, &from, &to) {
+                Err(error) if error.name == FinalName::Old => Err(error.source.into()),
+                // The copy is now the log. An error after that ends the store, even on a full disk, because it is unknown which
+                // file the next opening will find. Both hold the same log, so either is fine.
+                replaced => Ok(replaced),
+            }
         });
-        if none_if_full(finished)?.is_none() {
-            self.remove_left_over()?;
-            return Ok(Copied::GivenUp);
+        match none_if_full(finished)? {
+            Some(replaced) => replaced.map_err(io::Error::from)?,
+            None => {
+                self.remove_left_over()?;
+                return Ok(Copied::GivenUp);
+            }
         }
-        // The copy is now the log. An error here ends the store, because it is unknown which file the next opening will
-        // find. Both hold the same log, so either is fine.
-        self.disk.sync_dir(&self.dir)?;
         let database = database(RedbFile::new(file.clone()), self.cache_bytes, false)?;
         // The third commit; see the module documentation.
         database.begin_write()?.commit()?;

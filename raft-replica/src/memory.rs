@@ -1,13 +1,13 @@
 //! A small, typed state machine that lives in memory, with its base on disk: the quickest way to replicate something.
 
 use std::fmt::Debug;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
 use raftkit_core::LogId;
-use raftkit_disk::{Disk, OpenMode};
+use raftkit_disk::{Disk, OpenMode, create_aside, replace_durably};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -118,12 +118,9 @@ impl<A: Application> InMemory<A> {
 
     fn store(&mut self, image: &[u8], id: LogId) -> Result<(), MachineError> {
         let aside = self.dir.join(ASIDE);
-        self.disk.remove_if_there(&aside)?;
-        let file = self.disk.open(&aside, OpenMode::New)?;
+        let file = create_aside(&*self.disk, &aside)?;
         file.write_at(0, image)?;
-        file.sync()?;
-        self.disk.rename(&aside, &self.dir.join(FILE))?;
-        self.disk.sync_dir(&self.dir)?;
+        replace_durably(&*self.disk, &*file, &aside, &self.dir.join(FILE)).map_err(io::Error::from)?;
         self.durable = id;
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use raftkit_core::LogId;
+use raftkit_disk::ReplaceError;
 
 use crate::manifest::ManifestError;
 
@@ -77,6 +78,13 @@ impl SnapshotError {
     pub(crate) fn disk(path: &std::path::Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Disk { path, source }
+    }
+}
+
+impl From<ReplaceError> for SnapshotError {
+    fn from(error: ReplaceError) -> Self {
+        let ReplaceError { path, source, name: _ } = error;
+        Self::Disk { path, source }
     }
 }
 

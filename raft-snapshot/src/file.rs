@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use raftkit_disk::{Disk, DiskFile, OpenMode};
+use raftkit_disk::{Disk, DiskFile, OpenMode, replace_durably};
 
 use crate::error::SnapshotError;
 use crate::manifest::{MANIFEST_BYTES_MAX, Manifest};
@@ -114,12 +114,7 @@ pub(crate) fn seal(
     tail.extend_from_slice(&MAGIC);
     file.set_len(manifest.length + tail.len() as u64).map_err(SnapshotError::disk(from))?;
     file.write_at(manifest.length, &tail).map_err(SnapshotError::disk(from))?;
-    // Sync the content before the rename: otherwise a crash could leave the final name on an incomplete file.
-    file.sync().map_err(SnapshotError::disk(from))?;
-    disk.rename(from, to).map_err(SnapshotError::disk(to))?;
-    if let Some(folder) = to.parent() {
-        disk.sync_dir(folder).map_err(SnapshotError::disk(folder))?;
-    }
+    replace_durably(disk, &*file, from, to)?;
     Ok(SnapshotFile { file, manifest: Arc::new(manifest), path: Arc::new(to.to_owned()) })
 }
 

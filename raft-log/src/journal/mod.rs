@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use raftkit_core::{HardState, LogId};
-use raftkit_disk::{Disk, DiskFile, OpenMode};
+use raftkit_disk::{Disk, DiskFile, create_aside, replace_durably};
 
 use crate::tables::Identity;
 use record::Encoder;
@@ -160,12 +160,11 @@ impl Journal {
     }
 }
 
-/// Creates an empty journal under a temporary name and renames it once it is whole and durable. The caller must sync
-/// the folder. `first` is the journal's first witness.
+/// Creates an empty journal under a temporary name and renames it once it is whole and durable. `first` is the
+/// journal's first witness.
 pub(crate) fn make(disk: &dyn Disk, dir: &Path, first: &Witness) -> io::Result<()> {
     let new = dir.join(FILE_IN_THE_MAKING);
-    disk.remove_if_there(&new)?;
-    let file = disk.open(&new, OpenMode::New)?;
+    let file = create_aside(disk, &new)?;
     // Write zeros instead of leaving a hole: a durable write into a hole makes the file system sync its own metadata
     // every time.
     let zeros = vec![0; 1 << 20];
@@ -180,6 +179,5 @@ pub(crate) fn make(disk: &dyn Disk, dir: &Path, first: &Witness) -> io::Result<(
         let witness = Witness { generation, ..*first };
         file.write_at(witness.offset(), &witness.encode())?;
     }
-    file.sync()?;
-    disk.rename(&new, &dir.join(FILE))
+    Ok(replace_durably(disk, &*file, &new, &dir.join(FILE))?)
 }

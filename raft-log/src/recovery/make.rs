@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use raftkit_core::{Base, HardState, Incarnation, LogId};
-use raftkit_disk::{Disk, OpenMode, RedbFile};
+use raftkit_disk::{Disk, RedbFile, ReplaceError, create_aside, replace_durably};
 use redb::WriteTransaction;
 
 use super::{FILE, FILE_IN_THE_MAKING, OpenOptions, database, failed, in_opening};
@@ -46,8 +46,7 @@ pub(super) fn make_journal(
     let identity = Identity { format: FORMAT, ..*identity };
     let witness = Witness { generation: 0, identity, ring, mark: Mark::default(), last, hard_state };
     let path = dir.join(journal::FILE);
-    journal::make(disk, dir, &witness).map_err(failed(&path))?;
-    disk.sync_dir(dir).map_err(failed(dir))
+    journal::make(disk, dir, &witness).map_err(failed(&path))
 }
 
 /// Creates a database in one transaction, filled by `fill`, and renames it over the existing one once it is durable.
@@ -58,8 +57,7 @@ pub(super) fn make_database(
     fill: impl FnOnce(&WriteTransaction) -> Result<(), Trouble>,
 ) -> Result<(), OpenError> {
     let new = dir.join(FILE_IN_THE_MAKING);
-    disk.remove_if_there(&new).map_err(failed(&new))?;
-    let file = disk.open(&new, OpenMode::New).map_err(failed(&new))?;
+    let file = create_aside(disk, &new).map_err(failed(&new))?;
     contain(|| {
         let database = database(RedbFile::new(file.clone()), options.cache_bytes, false)?;
         let txn = database.begin_write()?;
@@ -69,9 +67,8 @@ pub(super) fn make_database(
         Ok(())
     })
     .map_err(|trouble| in_opening(trouble, new.clone()))?;
-    file.sync().map_err(failed(&new))?;
-    disk.rename(&new, &dir.join(FILE)).map_err(failed(&new))?;
-    disk.sync_dir(dir).map_err(failed(dir))
+    let replaced = replace_durably(disk, &*file, &new, &dir.join(FILE));
+    replaced.map_err(|ReplaceError { path, source, .. }| failed(&path)(source))
 }
 
 /// Writes everything except the entries into empty tables.
