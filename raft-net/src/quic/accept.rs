@@ -3,15 +3,14 @@
 use core::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use quinn::{Connection, Incoming};
-use raftkit_core::{Message, NodeId};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
 
 use super::config::RemoteIdentity;
 use super::error::{Cause, VIOLATION, cause, refuse};
 use super::handshake::{check, heed, remote};
+use super::inbound::Inbound;
 use super::inner::Inner;
 use super::link::describe;
 use super::serve::serve;
@@ -20,68 +19,6 @@ use crate::dialling::PATIENCE_MAX;
 use crate::door::{Address, Ending, FLOOD_WINDOW, Place, Standing, Verdict};
 use crate::frame::{Frame, FrameError, encode_frame};
 use crate::refusal::{Hello, Lane, Refusal};
-
-/// What came in, or happened.
-#[derive(Debug)]
-pub enum Inbound {
-    /// A Raft message. Its sender and store are those of the connection, which is of the same cluster.
-    Message(Message),
-    /// A question that wants an answer.
-    Request {
-        /// Who asks.
-        from: Arc<RemoteIdentity>,
-        /// The question.
-        body: Bytes,
-        /// Where the answer goes. Dropped without one, it tells the asker so.
-        reply: Reply,
-    },
-    /// A bulk body, from a node of the same cluster. It counts against
-    /// [`bulk_bytes_max`](super::TransportConfig::bulk_bytes_max) as long as any part of it is alive.
-    Bulk {
-        /// Who sent it.
-        from: NodeId,
-        /// The body.
-        body: Bytes,
-    },
-    /// The connection to a peer was lost, could not be made, or dropped an append: what was on its way may be gone.
-    Unreachable(NodeId),
-    /// A connection stands: one that this node dialled, or one that another node dialled for Raft messages.
-    Connected(RemoteIdentity),
-}
-
-/// Where the answer to a request goes.
-#[derive(Debug)]
-pub struct Reply {
-    id: u64,
-    answers: Option<mpsc::UnboundedSender<(u64, Option<Bytes>)>>,
-    /// The request's bytes, as long as it is not answered.
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Reply {
-    pub(crate) fn new(
-        id: u64,
-        answers: mpsc::UnboundedSender<(u64, Option<Bytes>)>,
-        permit: OwnedSemaphorePermit,
-    ) -> Self {
-        Self { id, answers: Some(answers), _permit: permit }
-    }
-
-    /// Sends the answer. When the connection is gone, so is the answer; the asker knows that it does not know.
-    pub fn send(mut self, body: Bytes) {
-        if let Some(answers) = self.answers.take() {
-            let _ = answers.send((self.id, Some(body)));
-        }
-    }
-}
-
-impl Drop for Reply {
-    fn drop(&mut self) {
-        if let Some(answers) = self.answers.take() {
-            let _ = answers.send((self.id, None));
-        }
-    }
-}
 
 /// Accepts until the endpoint closes. Never waits for anything else, so that first packets do not pile up.
 pub(crate) async fn run(inner: Arc<Inner>) {

@@ -11,10 +11,10 @@ use quinn::{Connection, Endpoint};
 use raftkit_core::{ClusterId, NodeId, StoreId, Time};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
-use super::accept::Inbound;
 use super::config::{RemoteIdentity, TransportConfig};
 use super::endpoint::QuicConfigs;
 use super::error::REPLACED;
+use super::inbound::Inbound;
 use super::lock;
 use super::peer::Peer;
 use super::tasks::Tasks;

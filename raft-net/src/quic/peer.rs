@@ -9,11 +9,11 @@ use raftkit_core::{Message, NodeId, StoreId};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, sleep_until};
 
-use super::accept::Inbound;
 use super::bulk::BulkLink;
 use super::config::{RemoteIdentity, TransportConfig};
 use super::dial::{Target, dial, resolve};
 use super::error::{HelloError, NotSent, REPLACED, refuse};
+use super::inbound::Inbound;
 use super::inner::{Inner, spread};
 use super::link::{Link, drive};
 use super::lock;

@@ -7,9 +7,9 @@ use quinn::{Connection, RecvStream, SendStream};
 use raftkit_core::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::accept::{Inbound, Reply};
 use super::config::RemoteIdentity;
 use super::error::{Cause, VIOLATION, cause, refuse};
+use super::inbound::{Inbound, Reply};
 use super::inner::Inner;
 use super::lock;
 use super::requests::{REQUEST_BYTES, permits};

@@ -11,13 +11,14 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::accept::{self, Inbound};
+use super::accept;
 use super::bulk;
 use super::config::{RemoteIdentity, TransportConfig};
 use super::dial::{Target, dial_once};
 use super::endpoint;
 use super::error::{BulkError, DONE, HelloError, NotSent, RequestError, STOPPING, StartError};
 use super::handshake::HELLO_BYTES_MAX;
+use super::inbound::Inbound;
 use super::inner::Inner;
 use super::link::FLUSH_ROUND_TRIPS;
 use super::lock;
