@@ -8,11 +8,10 @@ use quinn::{Connection, Incoming};
 use tokio::time::timeout;
 
 use super::config::RemoteIdentity;
-use super::error::{Cause, VIOLATION, cause, refuse};
+use super::error::{Cause, VIOLATION, cause, describe, refuse};
 use super::handshake::{check, heed, remote};
 use super::inbound::Inbound;
 use super::inner::Inner;
-use super::link::describe;
 use super::serve::serve;
 use super::warnings::STRANGER;
 use crate::dialling::PATIENCE_MAX;

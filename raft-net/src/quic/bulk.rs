@@ -2,14 +2,14 @@
 //! 571 us and more for a small round trip beside bulk).
 
 use bytes::{Bytes, BytesMut};
-use quinn::{Connection, SendStream, WriteError};
+use quinn::WriteError;
 
-use super::dial::{Target, dial_once};
-use super::error::{BulkError, DONE, NotSent};
+use super::dial::dial_once;
+use super::error::{BulkError, DONE, NotSent, broken};
+use super::handshake::Target;
 use super::inner::Inner;
-use super::link::broken;
 use super::lock;
-use super::peer::{LinkState, Peer};
+use super::peer::{BulkLink, LinkState, Peer};
 use crate::frame::{PREFIX_BYTES, encode_bulk_prefix};
 use crate::refusal::Lane;
 
@@ -18,12 +18,6 @@ const PIECE_BYTES: usize = 64 << 10;
 
 /// QUIC takes at least this much that is not acknowledged: a few pieces, so that it never waits for the next one.
 const SEND_WINDOW_MIN: u64 = 256 << 10;
-
-/// A live bulk connection and its one stream.
-pub(crate) struct BulkLink {
-    connection: Connection,
-    stream: SendStream,
-}
 
 /// Sends one body; returns when QUIC has taken all of it, which it does as fast as the link carries it and the peer reads:
 /// little of it is on its way then. So whoever waits for that before making the next one holds few in memory.

@@ -5,27 +5,15 @@ use core::time::Duration;
 use std::sync::Mutex;
 
 use quinn::{ConnectError, Connecting, Connection};
-use raftkit_core::NodeId;
 use tokio::time::sleep_until;
 
 use super::config::RemoteIdentity;
 use super::error::{DONE, HelloError, dial_error};
-use super::handshake;
+use super::handshake::{Target, greet};
 use super::inner::Inner;
 use super::lock;
 use super::tls::GENERIC_NAME;
 use crate::dialling::{Progress, Verdict};
-use crate::refusal::Lane;
-
-/// Whom to reach, where, and what for.
-#[derive(Clone, Copy)]
-pub(crate) struct Target<'a> {
-    /// As it was given, `host:port`.
-    pub(crate) address: &'a str,
-    pub(crate) lane: Lane,
-    /// Who must be there, if it matters.
-    pub(crate) expected: Option<NodeId>,
-}
 
 /// The socket address behind `host:port`, of a family that the endpoint's socket can reach.
 pub(crate) async fn resolve(inner: &Inner, address: &str) -> Result<SocketAddr, HelloError> {
@@ -65,7 +53,7 @@ pub(crate) async fn dial(
 ) -> Result<(Connection, RemoteIdentity), HelloError> {
     let connection = connect(inner, target, resolved, patience, &progress).await?;
     progress(Progress::Connected { round_trip: connection.rtt() });
-    match handshake::greet(inner, target, &connection).await {
+    match greet(inner, target, &connection).await {
         Ok(remote) => Ok((connection, remote)),
         Err(error) => {
             connection.close(DONE, b"the greeting failed");

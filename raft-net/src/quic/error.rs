@@ -256,3 +256,23 @@ pub(crate) fn cause(error: &ConnectionError) -> Cause {
         | ConnectionError::CidsExhausted => Cause::Other(error.to_string()),
     }
 }
+
+/// A connection's end in words.
+pub(crate) fn describe(error: &quinn::ConnectionError) -> String {
+    match cause(error) {
+        Cause::Refused(refusal) => refusal.to_string(),
+        Cause::TheirCertificate(reason) | Cause::OurCertificate(reason) | Cause::Other(reason) => reason,
+    }
+}
+
+/// A stream of ours broke: the connection's own end says why, or it ends now.
+pub(crate) fn broken(connection: &Connection) -> String {
+    const REASON: &str = "a stream was ended by the other side";
+    match connection.close_reason() {
+        Some(error) => describe(&error),
+        None => {
+            connection.close(VIOLATION, REASON.as_bytes());
+            REASON.to_owned()
+        }
+    }
+}

@@ -5,7 +5,6 @@ use raftkit_core::NodeId;
 use rustls::pki_types::CertificateDer;
 
 use super::config::RemoteIdentity;
-use super::dial::Target;
 use super::error::{HelloError, dial_error, refuse};
 use super::inner::Inner;
 use super::tls::{names_node, valid_until};
@@ -15,6 +14,16 @@ use crate::refusal::{Hello, Lane, Refusal};
 
 /// A greeting is no longer.
 pub(crate) const HELLO_BYTES_MAX: usize = 64 << 10;
+
+/// Whom to reach, where, and what for.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    /// As it was given, `host:port`.
+    pub(crate) address: &'a str,
+    pub(crate) lane: Lane,
+    /// Who must be there, if it matters.
+    pub(crate) expected: Option<NodeId>,
+}
 
 /// The dialling side: greet, and check who answers.
 pub(crate) async fn greet(

@@ -1,17 +1,14 @@
 //! A connection that this node dialled, while it lives: messages out, requests out, answers in.
 
-use std::sync::Arc;
-
 use bytes::BytesMut;
-use quinn::{Connection, SendStream};
+use quinn::SendStream;
 use raftkit_core::ClusterId;
 use tokio::sync::watch;
 
-use super::config::RemoteIdentity;
-use super::error::{Cause, STOPPING, VIOLATION, cause};
+use super::error::{STOPPING, VIOLATION, broken, describe};
+use super::inbound::Inbound;
 use super::inner::Inner;
-use super::peer::Peer;
-use super::requests::Requests;
+use super::peer::{Link, Peer};
 use crate::frame::{Frame, encode_frame, encode_message};
 use crate::queue::Urgency;
 use crate::refusal::Lane;
@@ -23,25 +20,11 @@ const BULKY_PRIORITY: i32 = 1;
 /// What is sent is acknowledged within one round trip; one lost packet costs four more.
 pub(crate) const FLUSH_ROUND_TRIPS: u32 = 5;
 
-/// A live connection to a peer.
-pub(crate) struct Link {
-    pub(crate) connection: Connection,
-    pub(crate) remote: RemoteIdentity,
-    pub(crate) requests: Requests,
-}
-
-impl Link {
-    pub(crate) fn new(inner: &Inner, connection: Connection, remote: RemoteIdentity) -> Self {
-        let requests = Requests::new(remote.node, inner.config.request_bytes_max);
-        Self { connection, remote, requests }
-    }
-}
-
 /// Serves a link until it ends, and says why it did. `said` is the cluster that our greeting named.
 pub(crate) async fn drive(
     inner: &Inner,
     peer: &Peer,
-    link: &Arc<Link>,
+    link: &Link,
     said: Option<ClusterId>,
     mut stop: watch::Receiver<bool>,
 ) -> String {
@@ -98,7 +81,7 @@ pub(crate) async fn drive(
 async fn overflow(inner: &Inner, peer: &Peer) {
     loop {
         peer.overflowed.notified().await;
-        if inner.inbound.send(super::Inbound::Unreachable(peer.node)).await.is_err() {
+        if inner.inbound.send(Inbound::Unreachable(peer.node)).await.is_err() {
             return;
         }
     }
@@ -162,26 +145,6 @@ impl MessageWriter {
                 );
                 peer.overflowed.notify_one();
             }
-        }
-    }
-}
-
-/// A connection's end in words.
-pub(crate) fn describe(error: &quinn::ConnectionError) -> String {
-    match cause(error) {
-        Cause::Refused(refusal) => refusal.to_string(),
-        Cause::TheirCertificate(reason) | Cause::OurCertificate(reason) | Cause::Other(reason) => reason,
-    }
-}
-
-/// A stream of ours broke: the connection's own end says why, or it ends now.
-pub(crate) fn broken(connection: &Connection) -> String {
-    const REASON: &str = "a stream was ended by the other side";
-    match connection.close_reason() {
-        Some(error) => describe(&error),
-        None => {
-            connection.close(VIOLATION, REASON.as_bytes());
-            REASON.to_owned()
         }
     }
 }

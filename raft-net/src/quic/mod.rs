@@ -15,6 +15,7 @@ mod gentle;
 mod handshake;
 mod inbound;
 mod inner;
+mod keeper;
 mod link;
 mod own_time;
 mod peer;

@@ -1,29 +1,45 @@
-//! One peer: keeps a connection to it as its [`Dialler`] decides.
+//! The data of one peer: what waits for it, whether there is a connection, and when it is dialled.
 
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::{Arc, Mutex};
 
-use quinn::Connection;
+use quinn::{Connection, SendStream};
 use raftkit_core::{Message, NodeId, StoreId};
 use tokio::sync::{Notify, watch};
-use tokio::time::{sleep, sleep_until};
+use tokio::time::sleep;
 
-use super::bulk::BulkLink;
 use super::config::{RemoteIdentity, TransportConfig};
-use super::dial::{Target, dial, resolve};
-use super::error::{HelloError, NotSent, REPLACED, refuse};
-use super::inbound::Inbound;
-use super::inner::{Inner, spread};
-use super::link::{Link, drive};
+use super::error::{HelloError, NotSent, REPLACED};
 use super::lock;
-use crate::dialling::{Called, Dialler, PeerLife, Step};
+use super::requests::Requests;
+use crate::dialling::{Called, Dialler, PeerLife};
 use crate::queue::{Queue, Urgency};
-use crate::refusal::Lane;
+use crate::refusal::Refusal;
 
 /// How long a node that is no peer any more is dialled because of what is still queued for it: long enough for a restart of
 /// its machine. A member that was removed while it was away for longer asks for pre-votes in vain when it is back.
 const PARTING_MAX: Duration = Duration::from_secs(60);
+
+/// A live connection to a peer.
+pub(crate) struct Link {
+    pub(crate) connection: Connection,
+    pub(crate) remote: RemoteIdentity,
+    pub(crate) requests: Requests,
+}
+
+impl Link {
+    pub(crate) fn new(config: &TransportConfig, connection: Connection, remote: RemoteIdentity) -> Self {
+        let requests = Requests::new(remote.node, config.request_bytes_max);
+        Self { connection, remote, requests }
+    }
+}
+
+/// A live bulk connection and its one stream.
+pub(crate) struct BulkLink {
+    pub(crate) connection: Connection,
+    pub(crate) stream: SendStream,
+}
 
 /// Whether there is a connection.
 #[derive(Clone)]
@@ -55,9 +71,9 @@ pub(crate) struct Peer {
     queue: Mutex<Queue>,
     state: watch::Sender<LinkState>,
     stop: watch::Sender<bool>,
-    dialler: Mutex<Dialler>,
+    pub(crate) dialler: Mutex<Dialler>,
     /// The dialler may decide differently now.
-    called: Notify,
+    pub(crate) called: Notify,
     resolved: Mutex<Option<SocketAddr>>,
 }
 
@@ -127,6 +143,11 @@ impl Peer {
         }
     }
 
+    /// Takes note of the socket address that is being dialled.
+    pub(crate) fn dials(&self, resolved: SocketAddr) {
+        *lock(&self.resolved) = Some(resolved);
+    }
+
     /// True when the peer's address is this one, as far as it has been dialled.
     pub(crate) fn resolves_to(&self, address: SocketAddr) -> bool {
         *lock(&self.resolved) == Some(address)
@@ -150,6 +171,37 @@ impl Peer {
         if let Some((_, connection)) = bulk.take_if(|(earlier, _)| earlier.is_before(life)) {
             connection.close(REPLACED, b"a later life of this node has come");
         }
+    }
+
+    /// Puts a connection that has been greeted in place. `meet` refuses it when a later incarnation of the peer has come
+    /// in the meantime.
+    pub(crate) fn connected(
+        &self,
+        now: Duration,
+        link: &Arc<Link>,
+        meet: impl FnOnce(&RemoteIdentity) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        // Held over all of it: an incarnation that comes after `meet` finds a connection that it can end.
+        let mut dialler = lock(&self.dialler);
+        meet(&link.remote)?;
+        dialler.greeted(now, link.remote.life());
+        lock(&self.queue).set_newest_only(false);
+        self.state.send_replace(LinkState::Up(Arc::clone(link)));
+        Ok(())
+    }
+
+    /// The connection was lost after it stood, over a path with this round trip.
+    pub(crate) fn lost(&self, now: Duration, round_trip: Duration, spread: u8) {
+        let mut dialler = lock(&self.dialler);
+        dialler.lost(now, round_trip, spread);
+        self.state.send_replace(LinkState::Connecting);
+        lock(&self.queue).set_newest_only(true);
+    }
+
+    /// No connection came about.
+    pub(crate) fn failed(&self, error: HelloError) {
+        lock(&self.queue).set_newest_only(true);
+        self.state.send_replace(LinkState::Down(error));
     }
 
     /// Lets go of the peer once there is a connection that takes what is queued, or after a while.
@@ -178,144 +230,5 @@ impl Peer {
         if let Some((_, connection)) = lock(&self.bulk_connection).take() {
             connection.close(REPLACED, b"replaced");
         }
-    }
-
-    /// Keeps the connection until told to stop.
-    pub(crate) async fn run(self: Arc<Self>, inner: Arc<Inner>) {
-        let mut stop = self.stopped();
-        while !*stop.borrow() {
-            let step = lock(&self.dialler).step(inner.now(), spread());
-            match step {
-                Step::Wait { until } => self.wait(&inner, until, &mut stop).await,
-                Step::Dial { patience } => self.attempt(&inner, patience, &mut stop).await,
-                // An attempt that is given up is given up while it is under way, in `attempt`.
-                Step::GiveUp { .. } => {}
-            }
-        }
-        self.close_bulk();
-    }
-
-    async fn wait(&self, inner: &Inner, until: Option<Duration>, stop: &mut watch::Receiver<bool>) {
-        let until = until.map(|until| inner.instant(until));
-        let due = async {
-            match until {
-                Some(until) => sleep_until(until).await,
-                None => core::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = due => {}
-            () = self.called.notified() => {}
-            _ = stop.wait_for(|stop| *stop) => {}
-        }
-    }
-
-    /// One attempt or, when the dialler says so, several; and the connection that they lead to.
-    async fn attempt(&self, inner: &Inner, patience: Duration, stop: &mut watch::Receiver<bool>) {
-        let said = inner.cluster();
-        let dialled = self.dialled(inner, patience);
-        tokio::pin!(dialled);
-        let result = loop {
-            let step = lock(&self.dialler).step(inner.now(), spread());
-            let until = match step {
-                Step::Wait { until } => until,
-                Step::Dial { patience } => {
-                    dialled.set(self.dialled(inner, patience));
-                    continue;
-                }
-                Step::GiveUp { waited } => {
-                    return self
-                        .failed(inner, HelloError::NoAnswer { address: self.address.clone(), waited })
-                        .await;
-                }
-            };
-            tokio::select! {
-                result = &mut dialled => break result,
-                () = self.wait(inner, until, stop) => if *self.stop.borrow() { return },
-            }
-        };
-        match result.and_then(|(connection, remote)| self.connected(inner, connection, remote)) {
-            Ok(link) => self.serve(inner, link, said).await,
-            Err(error) => {
-                let (now, spread) = (inner.now(), spread());
-                match error {
-                    // QUIC has noticed it first.
-                    HelloError::NoAnswer { .. } => lock(&self.dialler).timed_out(now, spread),
-                    HelloError::BadAddress { .. }
-                    | HelloError::Refused(_)
-                    | HelloError::TheirCertificate { .. }
-                    | HelloError::OurCertificate { .. }
-                    | HelloError::Lost { .. }
-                    | HelloError::Protocol { .. }
-                    | HelloError::Stopping => lock(&self.dialler).failed(now, spread),
-                }
-                self.failed(inner, error).await;
-            }
-        }
-    }
-
-    async fn dialled(
-        &self,
-        inner: &Inner,
-        patience: Duration,
-    ) -> Result<(Connection, RemoteIdentity), HelloError> {
-        let resolved = resolve(inner, &self.address).await?;
-        *lock(&self.resolved) = Some(resolved);
-        let target = Target { address: &self.address, lane: Lane::Control, expected: Some(self.node) };
-        dial(inner, target, resolved, patience, |progress| {
-            lock(&self.dialler).progress(inner.now(), progress);
-        })
-        .await
-    }
-
-    /// The connection stands, unless a later life of the peer has come in the meantime.
-    fn connected(
-        &self,
-        inner: &Inner,
-        connection: Connection,
-        remote: RemoteIdentity,
-    ) -> Result<Arc<Link>, HelloError> {
-        // Held over all of it: a life that comes after this finds a connection that it can end.
-        let mut dialler = lock(&self.dialler);
-        if let Err(refusal) = inner.meet(&remote) {
-            refuse(&connection, &refusal);
-            return Err(HelloError::Refused(refusal));
-        }
-        dialler.greeted(inner.now(), remote.life());
-        let link = Arc::new(Link::new(inner, connection, remote));
-        lock(&self.queue).set_newest_only(false);
-        self.state.send_replace(LinkState::Up(Arc::clone(&link)));
-        Ok(link)
-    }
-
-    async fn serve(&self, inner: &Inner, link: Arc<Link>, said: Option<raftkit_core::ClusterId>) {
-        tracing::info!(node = inner.node().0, peer = self.node.0, address = %self.address, "connected");
-        let connected = Inbound::Connected(link.remote.clone());
-        // The connection is not kept waiting for whoever reads: it is driven at the same time.
-        let (reason, _) =
-            tokio::join!(drive(inner, self, &link, said, self.stopped()), inner.inbound.send(connected));
-        link.connection.close(REPLACED, b"replaced");
-        link.requests.end(&reason);
-        {
-            let mut dialler = lock(&self.dialler);
-            dialler.lost(inner.now(), link.connection.rtt(), spread());
-            self.state.send_replace(LinkState::Connecting);
-            lock(&self.queue).set_newest_only(true);
-        }
-        if !*self.stop.borrow() {
-            tracing::info!(node = inner.node().0, peer = self.node.0, reason, "connection lost");
-            let _ = inner.inbound.send(Inbound::Unreachable(self.node)).await;
-        }
-    }
-
-    async fn failed(&self, inner: &Inner, error: HelloError) {
-        inner.warn(
-            &format!("peer {}", self.node),
-            &format_args!("no connection to node {} at {}: {error}", self.node, self.address),
-        );
-        lock(&self.queue).set_newest_only(true);
-        self.state.send_replace(LinkState::Down(error));
-        // Nobody reads any more only when the node is stopping.
-        let _ = inner.inbound.send(Inbound::Unreachable(self.node)).await;
     }
 }

@@ -14,12 +14,13 @@ use tokio::time::timeout;
 use super::accept;
 use super::bulk;
 use super::config::{RemoteIdentity, TransportConfig};
-use super::dial::{Target, dial_once};
+use super::dial::dial_once;
 use super::endpoint;
 use super::error::{BulkError, DONE, HelloError, NotSent, RequestError, STOPPING, StartError};
-use super::handshake::HELLO_BYTES_MAX;
+use super::handshake::{HELLO_BYTES_MAX, Target};
 use super::inbound::Inbound;
 use super::inner::Inner;
+use super::keeper::keep;
 use super::link::FLUSH_ROUND_TRIPS;
 use super::lock;
 use super::peer::{LinkState, Peer};
@@ -137,8 +138,8 @@ impl Transport {
             old.stop();
         }
         self.inner.expect_store(node, store);
-        let run = Arc::clone(&peer).run(Arc::clone(&self.inner));
-        let task = self.inner.tasks.start("the task of a peer", run);
+        let kept = keep(Arc::clone(&self.inner), Arc::clone(&peer));
+        let task = self.inner.tasks.start("the task of a peer", kept);
         *lock(&peer.task) = Some(task);
     }
 
