@@ -10,7 +10,7 @@ use rcgen::{
     KeyUsagePurpose, date_time_ymd,
 };
 
-use super::tls::{GENERIC_NAME, TlsFiles, node_name};
+use super::tls_files::{GENERIC_NAME, TlsFiles, node_name};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 

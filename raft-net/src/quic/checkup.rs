@@ -14,7 +14,7 @@ use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use super::tls::{GENERIC_NAME, TlsFiles, node_name};
+use super::tls_files::{GENERIC_NAME, TlsFiles, node_name};
 use super::tls_problem::{TlsError, TlsFile, TlsProblem};
 
 /// A certificate, as far as an operator looks at it.

@@ -12,7 +12,7 @@ use super::error::{DONE, HelloError, dial_error};
 use super::handshake::{Target, greet};
 use super::inner::Inner;
 use super::lock;
-use super::tls::GENERIC_NAME;
+use super::tls_files::GENERIC_NAME;
 use crate::dialling::{Progress, Verdict};
 
 /// The socket address behind `host:port`, of a family that the endpoint's socket can reach.

@@ -24,6 +24,7 @@ mod serve;
 mod stream;
 mod tasks;
 mod tls;
+mod tls_files;
 mod tls_problem;
 mod tls_words;
 mod transport;
@@ -34,7 +35,8 @@ pub use config::{LocalIdentity, RemoteIdentity, TransportConfig};
 pub use error::{BulkError, HelloError, NotSent, RequestError, StartError};
 pub use inbound::{Inbound, Reply};
 pub use tasks::{caught, panic_message};
-pub use tls::{TlsFiles, TlsIdentity};
+pub use tls::TlsIdentity;
+pub use tls_files::TlsFiles;
 pub use tls_problem::{TlsError, TlsFile, TlsProblem};
 pub use transport::{PeerStats, Transport};
 

@@ -9,29 +9,11 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::checkup::{self, check_up};
+use super::tls_files::{TlsFiles, node_name};
 use super::tls_problem::{TlsError, TlsFile, TlsProblem};
-
-/// The name that every node's certificate carries, so that an address can be dialled before its node id is known.
-pub(crate) const GENERIC_NAME: &str = "raft-node.raftkit";
 
 /// Both sides must offer it, so that another QUIC service is told from a node.
 const ALPN: &[u8] = b"raftkit/1";
-
-/// The name that proves a node id.
-pub(crate) fn node_name(node: NodeId) -> String {
-    format!("node-{node}.raftkit")
-}
-
-/// What a node needs to prove itself, as PEM.
-#[derive(Clone)]
-pub struct TlsFiles {
-    /// The certificates of the authorities that peers' certificates are signed by.
-    pub ca_pem: Vec<u8>,
-    /// This node's certificate, with intermediate ones behind it if there are any.
-    pub cert_pem: Vec<u8>,
-    /// Its private key.
-    pub key_pem: Vec<u8>,
-}
 
 /// A node's checked certificate, key and authorities.
 #[derive(Clone)]

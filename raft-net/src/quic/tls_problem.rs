@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use raftkit_core::NodeId;
 
-use super::tls::{GENERIC_NAME, node_name};
+use super::tls_files::{GENERIC_NAME, node_name};
 
 /// One of the three files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
