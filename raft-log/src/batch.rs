@@ -5,10 +5,10 @@ use redb::{ReadableTable, WriteTransaction};
 
 use crate::codec::{RunBuilder, run_last, run_prefix};
 use crate::error::Trouble;
+use crate::layout::encode_hard_state;
 use crate::state::LogState;
 use crate::tables::{
-    Ends, IndexTable, MEMBERSHIPS, META, RUNS, TERMS, encode_ends, encode_hard_state, put_membership,
-    put_meta, put_term, record,
+    Ends, IndexTable, MEMBERSHIPS, META, RUNS, TERMS, encode_ends, put_membership, put_meta, put_term, record,
 };
 
 /// A run is closed at this size, in bytes. Reading an entry means reading its run from the start, so long runs would

@@ -3,6 +3,7 @@
 use raftkit_core::{LogId, LogIndex, Term};
 
 use crate::error::Damage;
+use crate::layout::Mark;
 
 /// The bytes of one record that are not decoded yet.
 #[derive(Debug)]
@@ -73,6 +74,10 @@ impl<'a> Fields<'a> {
 
     pub(crate) fn log_id(&mut self) -> Result<LogId, Damage> {
         Ok(LogId { term: Term(self.u64()?), index: self.index()? })
+    }
+
+    pub(crate) fn mark(&mut self) -> Result<Mark, Damage> {
+        Ok(Mark { seq: self.u64()?, at: self.u64()?, sum: self.u64()? })
     }
 
     pub(crate) fn flag(&mut self) -> Result<bool, Damage> {

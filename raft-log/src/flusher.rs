@@ -14,11 +14,11 @@ use crate::codec::PAYLOAD_BYTES_MAX;
 use crate::core_slot::{Held, SharedCore};
 use crate::error::{FormError, StoreError, Trouble};
 use crate::journal::record::{RECORD_BYTES_MIN, encoded_len, payload_len};
-use crate::journal::{Journal, Mark, padded};
+use crate::journal::{Journal, padded};
+use crate::layout::{Identity, Mark};
 use crate::reader::Reader;
 use crate::shared::{Shared, Unsettled};
 use crate::state::LogState;
-use crate::tables::Identity;
 
 /// Queues writes and makes them durable, while a [`Settler`](crate::Settler) works on another thread.
 #[derive(Debug)]

@@ -13,12 +13,13 @@ use raftkit_core::{
 
 use crate::codec::{RunBuilder, RunCursor, run_prefix, seal, unseal};
 use crate::journal::record::{Encoder, Sealed, claimed_seq};
+use crate::journal::salt;
 use crate::journal::witness::Witness;
-use crate::journal::{Mark, salt};
-use crate::tables::{
-    Ends, FORMAT, Identity, decode_ends, decode_hard_state, decode_identity, decode_mark, decode_membership,
-    decode_term, encode_ends, encode_hard_state, encode_identity, encode_mark,
+use crate::layout::{
+    FORMAT, Identity, Mark, decode_hard_state, decode_identity, decode_mark, encode_hard_state,
+    encode_identity, encode_mark,
 };
+use crate::tables::{Ends, decode_ends, decode_membership, decode_term, encode_ends};
 
 /// A small random number generator whose output is the same on every platform.
 struct Random(u64);

@@ -12,6 +12,7 @@ mod flushing;
 mod fuzz;
 mod give_back;
 mod journal;
+mod layout;
 mod reader;
 mod recovery;
 mod schedule;
@@ -29,6 +30,7 @@ pub use compaction::Compaction;
 pub use error::{Damage, FormError, OpenError, ReadError, StoreError};
 pub use flusher::Flusher;
 pub use flushing::{FlushEnd, Flushing};
+pub use layout::Identity;
 #[doc(hidden)]
 pub use reader::{ReadResult, Reader};
 pub use recovery::{FolderLock, LogDamage, Lost, OpenOptions, OpenReport, Replayed};
@@ -36,6 +38,5 @@ pub use schedule::{Chore, FlushChore, FlushSchedule, GiveBackPace, Next, Nudge, 
 pub use settler::{Settled, Settler};
 pub use settling::Settling;
 pub use store::Store;
-pub use tables::Identity;
 pub use verify::{Contents, FoundDamage, InspectError, Inspection, Unsettled, Verdict, inspect};
 pub use writer::{Writer, WriterGone, Written};

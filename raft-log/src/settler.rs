@@ -11,11 +11,12 @@ use crate::compaction::{self, Compaction, Limit};
 use crate::core_slot::{Held, SharedCore};
 use crate::error::{StoreError, Trouble};
 use crate::give_back::{Copied, Copy, Home};
-use crate::journal::Mark;
+use crate::layout::Mark;
+use crate::layout::{Identity, encode_identity, encode_mark};
 use crate::schedule::{Chore, Progress};
 use crate::shared::{Shared, Unsettled, contain};
 use crate::state::LogState;
-use crate::tables::{Identity, META, RUNS, encode_identity, encode_mark, put_meta, record};
+use crate::tables::{META, RUNS, put_meta, record};
 
 /// Approximate size of one settling transaction, in bytes. Both files share a disk, and writing a transaction's pages
 /// delays the journal: with 4 MiB, the slowest 1 % of flushes under full load took twice as long as with 256 KiB.

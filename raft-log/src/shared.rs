@@ -13,8 +13,8 @@ use raftkit_disk::DirLock;
 use redb::Database;
 
 use crate::error::{Damage, StoreError, Trouble};
-use crate::journal::Mark;
-use crate::tables::Identity;
+use crate::layout::Identity;
+use crate::layout::Mark;
 use crate::view::View;
 
 /// A flush that is durable in the journal but not yet in redb.

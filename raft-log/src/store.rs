@@ -12,12 +12,12 @@ use crate::error::{FormError, OpenError, ReadError, StoreError};
 use crate::flusher::Flusher;
 use crate::give_back::Home;
 use crate::journal::Journal;
+use crate::layout::Identity;
 use crate::reader::{ReadResult, Reader};
 use crate::recovery::{self, FolderLock, OpenOptions, OpenReport};
 use crate::schedule::Progress;
 use crate::settler::{Outcome, SettleCore, Settled, Settler};
 use crate::shared::Shared;
-use crate::tables::Identity;
 use crate::view::View;
 
 /// A node's log and hard state on disk. [`queue`](Self::queue) takes writes, [`flush`](Self::flush) makes all queued

@@ -13,9 +13,9 @@ use raftkit_disk::DiskFile;
 
 use super::record::{Claim, HEAD, Record, Sealed, claimed_seq, possible_sums};
 use super::witness::Witness;
-use super::{Mark, RING_BYTES_MIN, RING_START, SECTOR, salt};
+use super::{RING_BYTES_MIN, RING_START, SECTOR, salt};
 use crate::error::Damage;
-use crate::tables::Identity;
+use crate::layout::{Identity, Mark};
 
 /// A complete journal, read into memory.
 #[derive(Debug)]

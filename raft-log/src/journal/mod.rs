@@ -21,7 +21,7 @@ use std::sync::Arc;
 use raftkit_core::{HardState, LogId};
 use raftkit_disk::{Disk, DiskFile, create_aside, replace_durably};
 
-use crate::tables::Identity;
+use crate::layout::{Identity, Mark};
 use record::Encoder;
 use witness::Witness;
 
@@ -36,17 +36,6 @@ pub(crate) const SECTOR: usize = 512;
 pub(crate) const RING_START: u64 = 8192;
 /// Minimum length of the ring, in bytes.
 pub(crate) const RING_BYTES_MIN: u64 = 16 << 10;
-
-/// A journal position between two records: everything before it is contained in whatever carries this mark.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Mark {
-    /// Sequence number of the record before it; 0 if there is none.
-    pub(crate) seq: u64,
-    /// Position at which the next record may start, counted without wrapping.
-    pub(crate) at: u64,
-    /// Checksum of the record before it.
-    pub(crate) sum: u64,
-}
 
 /// Returns the initial value of record checksums. It depends on the store id, so that nobody who does not know the id
 /// can craft a payload that looks like a record.

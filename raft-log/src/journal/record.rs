@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! magic: u32   len: u32   sum: u64   prev: u64   seq: u64   at: u64       the head, 40 bytes
-//! hard state (tables.rs)   last: (term: u64, index: u64)                 as they are after it
+//! hard state (layout.rs)   last: (term: u64, index: u64)                 as they are after it
 //! then, in the order in which they act:
-//!   1  identity (tables.rs)
+//!   1  identity (layout.rs)
 //!   2  reset: base (term: u64, index: u64)   len: u32   membership
 //!   3  truncate from: u64
 //!   4  append: count: u32   first: u64, then of each entry   len: u32   term: u64   kind: u8   payload
@@ -24,20 +24,18 @@ use bytes::{Buf, Bytes};
 use raftkit_core::{Base, Entries, Entry, HardState, LogId, LogIndex, Membership, Payload, Term, Write};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{Mark, SECTOR, padded};
+use super::{SECTOR, padded};
 use crate::error::Damage;
 use crate::fields::Fields;
-use crate::tables::{
-    HARD_STATE_BYTES, HARD_STATE_BYTES_BEFORE_3, IDENTITY_BYTES, Identity, decode_hard_state,
-    decode_identity, encode_hard_state, encode_identity,
+use crate::layout::{
+    HARD_STATE_BYTES, HARD_STATE_BYTES_BEFORE_3, ID_BYTES, IDENTITY_BYTES, Identity, Mark, decode_hard_state,
+    decode_identity, encode_hard_state, encode_id, encode_identity,
 };
 
 const MAGIC: u32 = u32::from_le_bytes(*b"RKJ2");
 /// Magic of a record of format 2.
 const MAGIC_BEFORE_3: u32 = u32::from_le_bytes(*b"RKJ1");
 pub(crate) const HEAD: usize = 40;
-/// Length of an encoded term and index, in bytes.
-const ID_BYTES: usize = 16;
 /// Length of a record without parts, in bytes.
 pub(crate) const RECORD_BYTES_MIN: usize = HEAD + HARD_STATE_BYTES + ID_BYTES;
 const ENTRY_HEAD: usize = 13;
@@ -130,8 +128,7 @@ impl Encoder {
     }
 
     fn id(&mut self, id: LogId) {
-        self.u64(id.term.0);
-        self.u64(id.index.0);
+        self.bytes.extend_from_slice(&encode_id(id));
     }
 
     fn u64(&mut self, number: u64) {

@@ -3,7 +3,7 @@
 //! ```text
 //! magic: u32   format: u32   sum: u64 (of all below)
 //! generation: u64   ring: u64   mark: (seq: u64, at: u64, sum: u64)   last: (term: u64, index: u64)
-//! hard state (tables.rs)   identity (tables.rs)
+//! hard state (layout.rs)   identity (layout.rs)
 //! ```
 //!
 //! There are two witnesses, written alternately, so that a power cut tears at most one. The magic is "RKW2", or "RKW1"
@@ -12,11 +12,11 @@
 use raftkit_core::{HardState, LogId};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Mark, SECTOR};
+use super::SECTOR;
 use crate::fields::Fields;
-use crate::tables::{
-    HARD_STATE_BYTES, HARD_STATE_BYTES_BEFORE_3, IDENTITY_BYTES, Identity, decode_hard_state,
-    decode_identity, encode_hard_state, encode_identity,
+use crate::layout::{
+    HARD_STATE_BYTES, HARD_STATE_BYTES_BEFORE_3, ID_BYTES, IDENTITY_BYTES, Identity, MARK_BYTES, Mark,
+    decode_hard_state, decode_identity, encode_hard_state, encode_id, encode_identity, encode_mark,
 };
 
 const MAGIC: u32 = u32::from_le_bytes(*b"RKW2");
@@ -52,18 +52,10 @@ impl Witness {
     /// Encodes the witness into one sector.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(SECTOR);
-        let numbers = [
-            self.generation,
-            self.ring,
-            self.mark.seq,
-            self.mark.at,
-            self.mark.sum,
-            self.last.term.0,
-            self.last.index.0,
-        ];
-        for number in numbers {
-            body.extend_from_slice(&number.to_le_bytes());
-        }
+        body.extend_from_slice(&self.generation.to_le_bytes());
+        body.extend_from_slice(&self.ring.to_le_bytes());
+        body.extend_from_slice(&encode_mark(&self.mark));
+        body.extend_from_slice(&encode_id(self.last));
         body.extend_from_slice(&encode_hard_state(&self.hard_state));
         body.extend_from_slice(&encode_identity(&self.identity));
         body.resize(SECTOR - HEAD, 0);
@@ -91,8 +83,7 @@ impl Witness {
         }
         let mut fields = Fields::new("witness", body);
         let (generation, ring) = (fields.u64().ok()?, fields.u64().ok()?);
-        let mark = Mark { seq: fields.u64().ok()?, at: fields.u64().ok()?, sum: fields.u64().ok()? };
-        let last = LogId::new(fields.u64().ok()?, fields.u64().ok()?);
+        let (mark, last) = (fields.mark().ok()?, fields.log_id().ok()?);
         let hard_state = decode_hard_state(fields.bytes(hard_state_bytes).ok()?).ok()?;
         let identity = decode_identity(fields.bytes(IDENTITY_BYTES).ok()?).ok()?.ok()?;
         Some(Self { generation, identity, ring, mark, last, hard_state })
@@ -106,6 +97,11 @@ impl Witness {
     }
 }
 
+const _: () = assert!(
+    HEAD + 8 + 8 + MARK_BYTES + ID_BYTES + HARD_STATE_BYTES + IDENTITY_BYTES <= SECTOR,
+    "a witness fits into one sector"
+);
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -113,7 +109,7 @@ mod tests {
     use raftkit_core::{ClusterId, Health, Incarnation, LogIndex, NodeId, StoreId, Term};
 
     use super::*;
-    use crate::tables::FORMAT;
+    use crate::layout::FORMAT;
 
     fn witness() -> Witness {
         Witness {

@@ -5,11 +5,11 @@ use redb::{ReadTransaction, ReadableTable};
 
 use crate::codec::{RunCursor, unseal};
 use crate::error::{Damage, Trouble};
-use crate::journal::Mark;
+use crate::layout::Mark;
+use crate::layout::{Identity, decode_hard_state, decode_identity, decode_mark};
 use crate::state::LogState;
 use crate::tables::{
-    Identity, MEMBERSHIPS, META, RUNS, TERMS, decode_ends, decode_hard_state, decode_identity, decode_mark,
-    decode_membership, decode_term, meta, record,
+    MEMBERSHIPS, META, RUNS, TERMS, decode_ends, decode_membership, decode_term, meta, record,
 };
 
 /// State loaded from a sound database.

@@ -10,12 +10,12 @@ use redb::WriteTransaction;
 use super::{FILE, FILE_IN_THE_MAKING, OpenOptions, database, failed, in_opening};
 use crate::error::{OpenError, Trouble};
 use crate::journal::witness::Witness;
-use crate::journal::{self, Mark, RING_BYTES_MIN, SECTOR};
+use crate::journal::{self, RING_BYTES_MIN, SECTOR};
+use crate::layout::{FORMAT, Identity, Mark, encode_hard_state, encode_identity, encode_mark};
 use crate::shared::contain;
 use crate::state::LogState;
 use crate::tables::{
-    Ends, FORMAT, Identity, MEMBERSHIPS, META, RUNS, TERMS, encode_ends, encode_hard_state, encode_identity,
-    encode_mark, put_membership, put_meta, put_term, record,
+    Ends, MEMBERSHIPS, META, RUNS, TERMS, encode_ends, put_membership, put_meta, put_term, record,
 };
 
 /// Creates an empty log. The journal gets its name first, because a database without a journal counts as damaged.

@@ -15,12 +15,13 @@ use raftkit_disk::{DirLock, Disk, DiskFile, OpenMode, RedbFile, Slack, create_di
 use redb::{Database, ReadableDatabase, StorageBackend};
 
 use crate::error::{Damage, OpenError, StoreError, Trouble};
+use crate::journal;
 use crate::journal::image::Image;
 use crate::journal::witness::Witness;
-use crate::journal::{self, Mark};
+use crate::layout::Mark;
+use crate::layout::{FORMAT, Identity};
 use crate::shared::contain;
 use crate::state::LogState;
-use crate::tables::{FORMAT, Identity};
 use load::{Loaded, Refused};
 pub use report::{LogDamage, Lost, OpenReport, Replayed};
 

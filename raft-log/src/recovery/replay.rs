@@ -9,13 +9,13 @@ use super::load::Loaded;
 use super::report::{LogDamage, Lost, OpenReport, Replayed};
 use super::{in_opening, newest};
 use crate::error::{Damage, OpenError, Trouble};
-use crate::journal::Mark;
 use crate::journal::image::{Chain, Image};
 use crate::journal::record::Record;
+use crate::layout::Mark;
+use crate::layout::{FORMAT, Identity};
 use crate::settler::write_flushes;
 use crate::shared::contain;
 use crate::state::LogState;
-use crate::tables::{FORMAT, Identity};
 
 /// Moves what only the journal holds into the database, raises the incarnation, and makes both durable.
 pub(super) fn replay(

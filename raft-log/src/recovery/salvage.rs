@@ -14,11 +14,11 @@ use super::report::{LogDamage, Lost};
 use super::{FILE, OpenOptions, database, failed, newest};
 use crate::batch::Batch;
 use crate::error::{Damage, OpenError};
-use crate::journal::Mark;
 use crate::journal::image::{Chain, Image};
+use crate::layout::Identity;
+use crate::layout::Mark;
 use crate::shared::{close_unwritten, contain};
 use crate::state::LogState;
-use crate::tables::Identity;
 
 /// Cache size while reading a damaged file, in bytes.
 const CACHE_BYTES: usize = 1 << 20;

@@ -8,12 +8,12 @@ use raftkit_disk::DirLock;
 use redb::Database;
 
 use crate::error::ReadError;
-use crate::journal::Mark;
 use crate::journal::record::payload_len;
+use crate::layout::Identity;
+use crate::layout::Mark;
 use crate::reader::{ReadResult, Reader};
 use crate::shared::Shared;
 use crate::state::LogState;
-use crate::tables::Identity;
 use crate::view::View;
 
 /// Maximum number of bytes read at once.

@@ -26,9 +26,9 @@ use raftkit_disk::{DirLock, Disk, OpenMode, RealDisk, Slack};
 
 use crate::error::{Damage, OpenError, ReadError};
 use crate::journal::image::Image;
-use crate::journal::{self, Mark, RING_BYTES_MIN};
+use crate::journal::{self, RING_BYTES_MIN};
+use crate::layout::{FORMAT, Identity, Mark};
 use crate::recovery::{self, FolderLock, OpenOptions, OpenReport, Opened};
-use crate::tables::{FORMAT, Identity};
 pub use contents::Contents;
 use contents::Folder;
 use scan::Scan;

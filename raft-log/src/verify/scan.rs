@@ -9,12 +9,12 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 
 use crate::codec::{RunCursor, unseal};
 use crate::error::{Damage, Trouble};
-use crate::journal::Mark;
+use crate::layout::Mark;
+use crate::layout::{decode_hard_state, decode_identity, decode_mark};
 use crate::recovery;
 use crate::shared::{close_unwritten, contain};
 use crate::tables::{
-    Ends, MEMBERSHIPS, META, RUNS, TERMS, decode_ends, decode_hard_state, decode_identity, decode_mark,
-    decode_membership, decode_term, meta, record,
+    Ends, MEMBERSHIPS, META, RUNS, TERMS, decode_ends, decode_membership, decode_term, meta, record,
 };
 
 /// Cache size while reading the file, in bytes.

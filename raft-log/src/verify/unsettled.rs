@@ -2,8 +2,8 @@
 
 use raftkit_core::{LogId, LogIndex, Write};
 
-use crate::journal::Mark;
 use crate::journal::image::Chain;
+use crate::layout::Mark;
 use crate::recovery::replay::lost_records;
 
 /// Records in the journal that the database does not hold yet. The next opening replays them, so they are no damage.
