@@ -27,7 +27,8 @@ struct Way {
     life: u64,
     messages: Queue,
     others: VecDeque<(Lane, Bytes)>,
-    answers: VecDeque<Bytes>,
+    /// Answers, each with the number of the connection that its request came in on: it goes back on that one or not at all.
+    answers: VecDeque<(u64, Bytes)>,
     /// The connection with the answers had its turn.
     answered: bool,
     /// When the link has carried all that it was given.
@@ -43,11 +44,13 @@ impl Way {
         Self { life, messages, others, answers, answered: false, free_at: 0, planned: false }
     }
 
-    /// The frame that goes next, if any waits.
-    fn next(&mut self) -> Option<(Lane, Bytes)> {
+    /// Removes and returns the frame to send next, if any waits. `asked_on` is the number of the connection that the other
+    /// node has dialled: answers to requests of an earlier one are dropped.
+    fn next(&mut self, asked_on: u64) -> Option<(Lane, Bytes)> {
+        self.answers.retain(|(connection, _)| *connection == asked_on);
         self.answered = !self.answered && !self.answers.is_empty();
         let answer = if self.answered { self.answers.pop_front() } else { None };
-        answer.map(|frame| (Lane::Answers, frame)).or_else(|| self.next_of_own())
+        answer.map(|(_, frame)| (Lane::Answers, frame)).or_else(|| self.next_of_own())
     }
 
     /// That of the connection that this node has dialled: urgent messages first, then entries, then all else, as their
@@ -91,9 +94,10 @@ impl<S: Subject> World<S> {
         if self.settings.link_kbps == 0 {
             return self.put_on(id, to, lane, &frame);
         }
+        let asked_on = self.network.connection(to, id, Lane::Control);
         let way = self.way(id, to);
         match lane {
-            Lane::Answers => way.answers.push_back(frame),
+            Lane::Answers => way.answers.push_back((asked_on, frame)),
             Lane::Control | Lane::Bulk => way.others.push_back((lane, frame)),
         }
         self.pump(id, to);
@@ -114,6 +118,7 @@ impl<S: Subject> World<S> {
         let (now, life, kbps) = (self.now, self.hosts[&id].life, self.settings.link_kbps);
         let queue_us = (self.settings.link_queue_kib * 1024 * 1000).checked_div(kbps).unwrap_or(u64::MAX);
         let mut frames = Vec::new();
+        let asked_on = self.network.connection(to, id, Lane::Control);
         let way = self.way(id, to);
         let mut next_look = None;
         loop {
@@ -122,13 +127,14 @@ impl<S: Subject> World<S> {
                 way.planned = true;
                 break;
             }
-            let Some((lane, frame)) = way.next() else { break };
+            let Some((lane, frame)) = way.next(asked_on) else { break };
             let takes = (frame.len() as u64 * 1000).checked_div(kbps).unwrap_or(0);
             way.free_at = way.free_at.max(now) + takes;
             frames.push((way.free_at, lane, frame));
         }
         for (at, lane, frame) in frames {
-            self.at(at, Happening::Carried(id, life, to, lane, frame));
+            let asked_on = (lane == Lane::Answers).then_some(asked_on);
+            self.at(at, Happening::Carried { from: id, life, to, lane, asked_on, frame });
         }
         if let Some(at) = next_look {
             self.hit(Mark::LinkFull);
@@ -142,9 +148,16 @@ impl<S: Subject> World<S> {
         self.pump(id, to);
     }
 
-    /// A link has carried a frame.
-    pub(crate) fn carried(&mut self, id: NodeId, life: u64, to: NodeId, lane: Lane, frame: &Bytes) {
-        if self.process(id, life).is_some() {
+    /// A link has carried a frame. With a process, or with the connection of an answer, goes what was on its way.
+    pub(crate) fn carried(
+        &mut self,
+        (id, life): (NodeId, u64),
+        to: NodeId,
+        (lane, asked_on): (Lane, Option<u64>),
+        frame: &Bytes,
+    ) {
+        let stands = asked_on.is_none_or(|number| number == self.network.connection(to, id, Lane::Control));
+        if stands && self.process(id, life).is_some() {
             self.put_on(id, to, lane, frame);
         }
     }

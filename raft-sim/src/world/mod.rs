@@ -81,7 +81,16 @@ pub(crate) enum Happening {
     /// A link with a rate takes more.
     Pump(NodeId, NodeId),
     /// A link with a rate has carried a frame.
-    Carried(NodeId, u64, NodeId, Lane, bytes::Bytes),
+    Carried {
+        from: NodeId,
+        /// The sending process.
+        life: u64,
+        to: NodeId,
+        lane: Lane,
+        /// The connection that an answer goes back on.
+        asked_on: Option<u64>,
+        frame: bytes::Bytes,
+    },
     /// It is time to see whether a busy cluster goes on.
     Steady,
 }
@@ -321,7 +330,9 @@ impl<S: Subject> World<S> {
             Happening::Space(id) => self.space(id),
             Happening::Operator => self.operate(),
             Happening::Pump(from, to) => self.pump_again(from, to),
-            Happening::Carried(from, life, to, lane, frame) => self.carried(from, life, to, lane, &frame),
+            Happening::Carried { from, life, to, lane, asked_on, frame } => {
+                self.carried((from, life), to, (lane, asked_on), &frame);
+            }
             Happening::Steady => self.look_after_flow(),
         }
     }
