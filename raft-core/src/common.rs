@@ -13,8 +13,8 @@ use crate::rng::Rng;
 use crate::transfer::Transfer;
 use crate::writes::Writes;
 use crate::{
-    Body, Config, Effects, HardState, Incarnation, LogId, LogIndex, Message, NodeId, RequestId, StoreId,
-    Term, Time,
+    Body, Config, Effects, HardState, Incarnation, LogId, LogIndex, Message, NodeId, RequestId, Round,
+    StoreId, Term, Time,
 };
 
 /// A commit index that no write has carried is written on its own once no write has been issued for this
@@ -65,7 +65,7 @@ pub(crate) struct Common {
     /// The newest incarnation heard from each member.
     pub(crate) lives: BTreeMap<NodeId, Life>,
     pub(crate) last_number: u64,
-    pub(crate) last_round: u64,
+    pub(crate) last_round: Round,
     /// Proposals accepted as a leader and not applied yet, and the pace at which they are applied.
     pub(crate) backlog: Backlog,
     pub(crate) transfer: Option<Transfer>,

@@ -4,7 +4,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::{
-    Entries, HardState, LogId, LogIndex, Membership, Message, NodeId, RoleName, Term, Ticket, WriteSeq,
+    Entries, FetchId, HardState, LogId, LogIndex, Membership, Message, NodeId, RoleName, Term, Ticket,
+    WriteSeq,
 };
 
 /// The work for a driver after [`Node::handle`](crate::Node::handle). `handle` appends to it; the driver
@@ -150,8 +151,8 @@ pub enum ChangeRefused {
 /// A request to read a range of the log for replication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fetch {
-    /// Request number, echoed in the answer.
-    pub request: u64,
+    /// The id of this fetch, echoed in the answer.
+    pub id: FetchId,
     /// The first index.
     pub first: LogIndex,
     /// The last index requested, inclusive.

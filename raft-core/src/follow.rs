@@ -6,7 +6,7 @@ use crate::raft::Node;
 use crate::role::{Follower, Following, Role};
 use crate::{
     AppendEntries, AppendEntriesResponse, AppendOutcome, Body, Effects, Entries, Fatal, Incarnation, LogId,
-    LogIndex, NodeId, Term,
+    LogIndex, NodeId, Round, Term,
 };
 use core::time::Duration;
 
@@ -44,7 +44,13 @@ impl Node {
 
     /// Answers a leader of an earlier term, which learns of the current term and steps down. The answer
     /// promises nothing.
-    fn refuse_old_leader(&self, to: NodeId, to_incarnation: Incarnation, round: u64, effects: &mut Effects) {
+    fn refuse_old_leader(
+        &self,
+        to: NodeId,
+        to_incarnation: Incarnation,
+        round: Round,
+        effects: &mut Effects,
+    ) {
         let outcome = AppendOutcome::Heard;
         let (promise, health) = (Duration::ZERO, self.common.health.health());
         let answer = AppendEntriesResponse { outcome, round, to_incarnation, promise, health };
@@ -176,7 +182,7 @@ impl Following<'_> {
     ///
     /// A heartbeat is answered at once in any case, without a word about the log, so that leases and
     /// check-quorum do not depend on the speed of disks.
-    fn acknowledge_append(&mut self, round: u64, is_beat: bool, effects: &mut Effects) {
+    fn acknowledge_append(&mut self, round: Round, is_beat: bool, effects: &mut Effects) {
         let outcome = self.durable_match();
         // An append that only carries a commit index repeats a round and needs no answer.
         let is_news =

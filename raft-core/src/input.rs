@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::{Entry, LogId, LogIndex, Membership, Message, NodeId, Ticket, WriteSeq};
+use crate::{Entry, FetchId, LogId, LogIndex, Membership, Message, NodeId, Ticket, WriteSeq};
 
 /// An event. Inputs are processed in the order in which they are given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,8 +52,8 @@ pub enum Input {
     /// The answer to a [`Fetch`](crate::Fetch). It is ignored if nobody waits for it any more, or if its
     /// entries are not those that the log holds now.
     Fetched {
-        /// The request number of the [`Fetch`](crate::Fetch).
-        request: u64,
+        /// The id of the [`Fetch`](crate::Fetch).
+        id: FetchId,
         /// The result of the read.
         result: Fetched,
     },

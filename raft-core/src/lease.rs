@@ -15,7 +15,7 @@ use core::time::Duration;
 use crate::common::Common;
 use crate::raft::Node;
 use crate::role::{Leader, Leading, Role};
-use crate::{Health, Time};
+use crate::{Health, Round, Time};
 
 /// The send times of this term's rounds.
 ///
@@ -24,9 +24,9 @@ use crate::{Health, Time};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rounds {
     /// The newest round's number.
-    current: u64,
+    current: Round,
     /// The first round and the send time of each record; both rise.
-    sent: VecDeque<(u64, Time)>,
+    sent: VecDeque<(Round, Time)>,
     /// Least time between two records.
     grain: Duration,
     /// Age beyond which a record is dropped, as no promise counted from it can still be in force.
@@ -36,13 +36,13 @@ pub(crate) struct Rounds {
 impl Rounds {
     /// No rounds yet. Their numbers continue after `last`, so that an answer of an earlier leadership
     /// confirms none of them.
-    pub(crate) fn new(last: u64, leader_timeout: Duration) -> Self {
+    pub(crate) fn new(last: Round, leader_timeout: Duration) -> Self {
         Self { current: last, sent: VecDeque::new(), grain: leader_timeout / 64, horizon: leader_timeout * 2 }
     }
 
     /// The round for an append: the newest one, or a new one if that is so old that leases would be shortened
     /// noticeably.
-    pub(crate) fn for_append(&mut self, now: Time) -> u64 {
+    pub(crate) fn for_append(&mut self, now: Time) -> Round {
         match self.sent.back() {
             Some((_, at)) if now < at.after(self.grain) => self.current,
             Some(_) | None => self.begin(now),
@@ -50,8 +50,8 @@ impl Rounds {
     }
 
     /// Begins a new round, sent now.
-    pub(crate) fn begin(&mut self, now: Time) -> u64 {
-        self.current = self.current.wrapping_add(1);
+    pub(crate) fn begin(&mut self, now: Time) -> Round {
+        self.current = self.current.next();
         if self.sent.back().is_none_or(|(_, at)| at.after(self.grain) <= now) {
             while self.sent.len() > 1 && self.sent[1].1.after(self.horizon) <= now {
                 self.sent.pop_front();
@@ -62,13 +62,13 @@ impl Rounds {
     }
 
     /// The newest round's number.
-    pub(crate) fn current(&self) -> u64 {
+    pub(crate) fn current(&self) -> Round {
         self.current
     }
 
     /// A time not later than the sending of `round`; none when the record was dropped or the round was never
     /// sent.
-    pub(crate) fn sent_at(&self, round: u64) -> Option<Time> {
+    pub(crate) fn sent_at(&self, round: Round) -> Option<Time> {
         if round > self.current {
             return None;
         }
@@ -129,22 +129,22 @@ mod tests {
 
     #[test]
     fn a_round_is_never_dated_after_it_was_sent() {
-        let mut rounds = Rounds::new(7, Duration::from_micros(640));
-        assert_eq!(rounds.sent_at(8), None);
-        assert_eq!(rounds.begin(Time(100)), 8);
-        assert_eq!(rounds.begin(Time(105)), 9);
-        assert_eq!(rounds.for_append(Time(109)), 9);
-        assert_eq!(rounds.for_append(Time(110)), 10);
-        assert_eq!(rounds.sent_at(7), None);
-        assert_eq!(rounds.sent_at(8), Some(Time(100)));
-        assert_eq!(rounds.sent_at(9), Some(Time(100)), "dated by the first of its record");
-        assert_eq!(rounds.sent_at(10), Some(Time(110)));
-        assert_eq!(rounds.sent_at(11), None);
+        let mut rounds = Rounds::new(Round(7), Duration::from_micros(640));
+        assert_eq!(rounds.sent_at(Round(8)), None);
+        assert_eq!(rounds.begin(Time(100)), Round(8));
+        assert_eq!(rounds.begin(Time(105)), Round(9));
+        assert_eq!(rounds.for_append(Time(109)), Round(9));
+        assert_eq!(rounds.for_append(Time(110)), Round(10));
+        assert_eq!(rounds.sent_at(Round(7)), None);
+        assert_eq!(rounds.sent_at(Round(8)), Some(Time(100)));
+        assert_eq!(rounds.sent_at(Round(9)), Some(Time(100)), "dated by the first of its record");
+        assert_eq!(rounds.sent_at(Round(10)), Some(Time(110)));
+        assert_eq!(rounds.sent_at(Round(11)), None);
     }
 
     #[test]
     fn the_record_of_rounds_is_bounded() {
-        let mut rounds = Rounds::new(0, Duration::from_micros(640));
+        let mut rounds = Rounds::new(Round(0), Duration::from_micros(640));
         for at in 0..100_000 {
             rounds.begin(Time(at));
         }

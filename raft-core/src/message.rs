@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use crate::{Entries, Incarnation, LogId, LogIndex, NodeId, StoreId, Term};
+use crate::{Entries, Incarnation, LogId, LogIndex, NodeId, Round, StoreId, Term};
 
 /// A message with its envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,7 +122,7 @@ pub struct AppendEntries {
     pub commit: LogIndex,
     /// The leader's round number, rising within its incarnation. The answer confirms this round, and leases
     /// and quorum reads count from the time the round was *sent*.
-    pub round: u64,
+    pub round: Round,
 }
 
 /// The answer to [`AppendEntries`].
@@ -131,7 +131,7 @@ pub struct AppendEntriesResponse {
     /// The part of the follower's log that matches the leader's.
     pub outcome: AppendOutcome,
     /// The newest round that the follower has received from this leader.
-    pub round: u64,
+    pub round: Round,
     /// The leader's incarnation that numbered the round. Answers to an earlier incarnation are dropped.
     pub to_incarnation: Incarnation,
     /// The follower's promise: how long from the receipt of that round it grants no vote. Leases are made of

@@ -5,7 +5,7 @@ use core::time::Duration;
 use crate::inflights::Inflights;
 use crate::pace::{Load, Pace};
 use crate::promotion::CatchUp;
-use crate::{Config, Health, Incarnation, LogIndex, PeerState, PeerStatus, StoreId, Time};
+use crate::{Config, FetchId, Health, Incarnation, LogIndex, PeerState, PeerStatus, Round, StoreId, Time};
 
 /// A leader's view of one peer.
 ///
@@ -27,13 +27,13 @@ pub(crate) struct Progress {
     /// When this leader began to replicate to the peer.
     pub(crate) known_since: Time,
     /// The newest round that the peer confirmed.
-    pub(crate) acked_round: u64,
+    pub(crate) acked_round: Round,
     /// Until when the peer grants no vote: the send time of a round that it confirmed, plus its promise.
     pub(crate) promised_until: Time,
     /// When the next heartbeat is due.
     pub(crate) beat_at: Time,
     /// The newest round sent to the peer.
-    pub(crate) sent_round: u64,
+    pub(crate) sent_round: Round,
     /// The newest commit index sent to the peer.
     pub(crate) sent_commit: LogIndex,
     /// The peer's incarnation that acknowledged `match_index`.
@@ -43,8 +43,8 @@ pub(crate) struct Progress {
     /// and restarts with 7. Were it counted for entry 10, the leader S1 would commit 10 while it alone holds
     /// it.
     pub(crate) regressed: bool,
-    /// The number of the fetch under way for the peer, if any.
-    pub(crate) fetch: Option<u64>,
+    /// The fetch under way for the peer, if any.
+    pub(crate) fetch: Option<FetchId>,
     /// The data folder that the peer's answers must come from.
     pub(crate) store: StoreId,
     /// The health that the peer reports. A damaged peer is replicated to, but counts in no quorum.
@@ -107,10 +107,10 @@ impl Progress {
             pace: Pace::new(config.leader_timeout),
             answered: None,
             known_since: now,
-            acked_round: 0,
+            acked_round: Round(0),
             promised_until: Time(0),
             beat_at: now,
-            sent_round: 0,
+            sent_round: Round(0),
             sent_commit: LogIndex::ZERO,
             match_incarnation: Incarnation(0),
             regressed: false,

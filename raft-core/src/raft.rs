@@ -62,7 +62,7 @@ impl Node {
             Input::Persisted(seq) => self.on_persisted(seq, effects),
             Input::WriteFailed => self.end(Fatal::WriteFailed, effects),
             Input::Applied(index) => return self.common.on_applied(index), // No effect depends on it.
-            Input::Fetched { request, result } => self.on_fetched(request, result, effects),
+            Input::Fetched { id, result } => self.on_fetched(id, result, effects),
             Input::SnapshotInstalled { base, membership } => {
                 self.on_snapshot_installed(base, Arc::new(*membership), effects);
             }

@@ -10,7 +10,7 @@ use crate::replication::Beats;
 use crate::role::{Leader, Leading};
 use crate::{
     Body, Done, Effects, Health, LogIndex, NodeId, Outcome, ReadIndex, ReadIndexResponse, ReadMode,
-    RequestId, Ticket, Time,
+    RequestId, Round, Ticket, Time,
 };
 
 /// Upper bound on the reads waiting on one node; more are refused as `Overloaded`.
@@ -38,7 +38,7 @@ pub(crate) struct LeaderReads {
     /// Reads that wait for the round that was sent.
     confirming: Vec<Reader>,
     /// That round, and the commit index at its sending, which is the read index.
-    round: Option<(u64, LogIndex)>,
+    round: Option<(Round, LogIndex)>,
 }
 
 impl LeaderReads {
@@ -318,7 +318,7 @@ impl Leading<'_> {
         self.begin_read_round(effects);
     }
 
-    fn is_round_confirmed(&self, round: u64) -> bool {
+    fn is_round_confirmed(&self, round: Round) -> bool {
         let Self { common, leader } = self;
         let confirms = |node| {
             node == common.config.node || confirmed_round(leader, node).is_some_and(|acked| acked >= round)
@@ -327,7 +327,7 @@ impl Leading<'_> {
     }
 }
 
-fn confirmed_round(leader: &Leader, node: NodeId) -> Option<u64> {
+fn confirmed_round(leader: &Leader, node: NodeId) -> Option<Round> {
     let counts = |peer: &&Progress| peer.answered.is_some() && peer.health == Health::Sound;
     leader.progress.get(&node).filter(counts).map(|peer| peer.acked_round)
 }

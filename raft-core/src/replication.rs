@@ -10,8 +10,8 @@ use crate::raft::Node;
 use crate::role::{Leader, Leading, Tenure};
 use crate::sender::{Peers, Sender};
 use crate::{
-    AppendEntriesResponse, AppendOutcome, Effects, Fatal, Fetched, Health, Incarnation, LogId, LogIndex,
-    NodeId, Time,
+    AppendEntriesResponse, AppendOutcome, Effects, Fatal, FetchId, Fetched, Health, Incarnation, LogId,
+    LogIndex, NodeId, Time,
 };
 
 impl Leading<'_> {
@@ -23,12 +23,12 @@ impl Leading<'_> {
         let Common { log, config, last_number, .. } = &mut *self.common;
         let Leader { progress, rounds, .. } = &mut *self.leader;
         for (to, peer) in progress {
-            let mut next_request = || {
+            let mut next_fetch = || {
                 *last_number += 1;
-                *last_number
+                FetchId(*last_number)
             };
             let mut sender = Sender { log, config, peers, to: *to, peer, rounds, effects };
-            sender.send(&mut next_request);
+            sender.send(&mut next_fetch);
         }
     }
 
@@ -215,14 +215,14 @@ impl Leading<'_> {
     /// lost part of its log must not vote.
     pub(crate) fn on_fetched(
         &mut self,
-        request: u64,
+        id: FetchId,
         result: Fetched,
         effects: &mut Effects,
     ) -> Result<(), Fatal> {
         let peers = Peers::of(self.common);
         let Common { log, config, .. } = &*self.common;
         let Leader { progress, rounds, .. } = &mut *self.leader;
-        let Some((to, peer)) = progress.iter_mut().find(|(_, peer)| peer.fetch == Some(request)) else {
+        let Some((to, peer)) = progress.iter_mut().find(|(_, peer)| peer.fetch == Some(id)) else {
             return Ok(());
         };
         peer.fetch = None;
@@ -261,9 +261,9 @@ impl Leading<'_> {
 
 impl Node {
     /// Takes the answer to a fetch.
-    pub(crate) fn on_fetched(&mut self, request: u64, result: Fetched, effects: &mut Effects) {
+    pub(crate) fn on_fetched(&mut self, id: FetchId, result: Fetched, effects: &mut Effects) {
         if let Some(mut leading) = self.leading()
-            && let Err(fatal) = leading.on_fetched(request, result, effects)
+            && let Err(fatal) = leading.on_fetched(id, result, effects)
         {
             self.end(fatal, effects);
         }

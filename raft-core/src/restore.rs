@@ -15,8 +15,8 @@ use crate::role::{Follower, Role};
 use crate::term_runs::TermRuns;
 use crate::writes::Writes;
 use crate::{
-    Config, HardState, Health, LogId, LogIndex, RestoreError, Restored, RoleChange, RoleName, StoreId, Term,
-    Time,
+    Config, HardState, Health, LogId, LogIndex, RestoreError, Restored, RoleChange, RoleName, Round, StoreId,
+    Term, Time,
 };
 
 impl Node {
@@ -64,7 +64,7 @@ impl Node {
             health: Condition::new(hard_state.health),
             lives: BTreeMap::new(),
             last_number: first_number(config.store),
-            last_round: 0,
+            last_round: Round(0),
             backlog: crate::backlog::Backlog::new(config.commit_budget),
             transfer: None,
             forwarded: ForwardedReads::default(),

@@ -14,7 +14,7 @@ use crate::raft::Node;
 use crate::read_index::LeaderReads;
 use crate::{
     Body, CampaignReason, Effects, Incarnation, LogId, LogIndex, NodeId, Payload, PreVote, RequestId,
-    RequestVote, Term, Ticket, Time, Vote,
+    RequestVote, Round, Term, Ticket, Time, Vote,
 };
 
 /// The name of a role (paper, Figure 4, with pre-vote and learners).
@@ -67,9 +67,9 @@ pub(crate) struct Follower {
     /// The leader's incarnation.
     pub(crate) incarnation: Incarnation,
     /// The newest round received from the leader.
-    pub(crate) round: u64,
+    pub(crate) round: Round,
     /// The newest round that was answered.
-    pub(crate) answered: u64,
+    pub(crate) answered: Round,
     /// Everything up to this index is known to match the leader's log.
     pub(crate) verified: LogIndex,
     /// The highest match index acknowledged to the leader.

@@ -5,7 +5,9 @@ use alloc::vec::Vec;
 
 use crate::common::{Common, Envelope};
 use crate::progress::{Progress, ProgressState, Window};
-use crate::{AppendEntries, Body, Effects, Entries, Entry, Fetch, LogId, LogIndex, NodeId, Time};
+use crate::{
+    AppendEntries, Body, Effects, Entries, Entry, Fetch, FetchId, LogId, LogIndex, NodeId, Round, Time,
+};
 
 /// Upper bound on the bytes of entries in a probe, as it may well be refused.
 const PROBE_BYTES_MAX: usize = 64 << 10;
@@ -38,11 +40,11 @@ pub(crate) struct Sender<'a> {
 
 impl Sender<'_> {
     /// Sends everything that the peer's state and window allow now.
-    pub(crate) fn send(&mut self, next_request: &mut impl FnMut() -> u64) {
+    pub(crate) fn send(&mut self, next_fetch: &mut impl FnMut() -> FetchId) {
         match self.peer.state {
             ProgressState::Probe { paused: true } => {}
             ProgressState::Probe { paused: false } => self.probe(),
-            ProgressState::Replicate => self.pipeline(next_request),
+            ProgressState::Replicate => self.pipeline(next_fetch),
             ProgressState::Snapshot { asked: true, .. } | ProgressState::Snapshot { asked: false, .. } => {}
         }
     }
@@ -59,7 +61,7 @@ impl Sender<'_> {
     }
 
     /// Sends appends as far as the window allows.
-    fn pipeline(&mut self, next_request: &mut impl FnMut() -> u64) {
+    fn pipeline(&mut self, next_fetch: &mut impl FnMut() -> FetchId) {
         let last = self.log.last_index();
         while self.peer.next_index <= last && self.peer.fetch.is_none() {
             let window = self.peer.window(self.config);
@@ -70,9 +72,9 @@ impl Sender<'_> {
                 Some((_, bytes)) if bytes > left && !self.peer.inflights.is_empty() => return,
                 Some((entries, bytes)) => self.append_tracked(prev, entries, bytes),
                 None => {
-                    let request = next_request();
-                    self.peer.fetch = Some(request);
-                    self.effects.fetches.push(Fetch { request, first, last, bytes_max });
+                    let id = next_fetch();
+                    self.peer.fetch = Some(id);
+                    self.effects.fetches.push(Fetch { id, first, last, bytes_max });
                 }
             }
         }
@@ -174,7 +176,7 @@ impl Sender<'_> {
         self.push(prev, entries, round);
     }
 
-    fn push(&mut self, prev: LogId, entries: Entries, round: u64) {
+    fn push(&mut self, prev: LogId, entries: Entries, round: Round) {
         let commit = self.peers.commit;
         self.peer.sent_round = self.peer.sent_round.max(round);
         let proven = commit.min(prev.index.plus(entries.len() as u64));

@@ -56,6 +56,16 @@ number! {
     WriteSeq(u64)
 }
 number! {
+    /// The number of a round: a broadcast of a leader. It rises within the leader's incarnation, so that an
+    /// answer tells which broadcast it confirms (thesis, section 6.4).
+    Round(u64)
+}
+number! {
+    /// The id of a [`Fetch`](crate::Fetch), which its answer carries. It is unique within the node's
+    /// incarnation.
+    FetchId(u64)
+}
+number! {
     /// A caller's id for a proposal, read, change or transfer, returned with the outcome. The core does not
     /// interpret it.
     Ticket(u64)
@@ -89,6 +99,14 @@ impl LogIndex {
     #[must_use]
     pub fn plus(self, count: u64) -> Self {
         Self(self.0.checked_add(count).expect("2^64 entries do not happen"))
+    }
+}
+
+impl Round {
+    /// The round after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.checked_add(1).expect("2^64 rounds do not happen"))
     }
 }
 

@@ -151,7 +151,7 @@ fn each_transfer_has_an_end() {
             failed =
                 it.effects.done.contains(&Done { ticket: Ticket(ticket), outcome: Outcome::TransferFailed });
             // Node 2's answers satisfy check-quorum.
-            let round = it.appends().iter().map(|(_, append)| append.round).max();
+            let round = it.appends().iter().map(|(_, append)| append.round.0).max();
             if let Some(round) = round {
                 let term = it.node.term().0;
                 it.hear(2, term, messages::answer(AppendOutcome::Heard, round));

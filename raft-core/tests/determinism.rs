@@ -134,7 +134,7 @@ fn body() -> impl Strategy<Value = Body> {
                     prev,
                     entries: entries.into(),
                     commit: LogIndex(commit),
-                    round,
+                    round: Round(round),
                 })
             }
         ),
@@ -142,7 +142,7 @@ fn body() -> impl Strategy<Value = Body> {
             |(outcome, round, life, promise, health)| {
                 Body::AppendEntriesResponse(AppendEntriesResponse {
                     outcome,
-                    round,
+                    round: Round(round),
                     to_incarnation: Incarnation(life),
                     promise: Duration::from_micros(promise),
                     health,
@@ -195,7 +195,7 @@ fn input() -> impl Strategy<Value = Input> {
         1 => number().prop_map(|to| Input::Compact(LogIndex(to))),
         6 => number().prop_map(|seq| Input::Persisted(WriteSeq(seq))),
         2 => number().prop_map(|to| Input::Applied(LogIndex(to))),
-        1 => (number(), fetched).prop_map(|(request, result)| Input::Fetched { request, result }),
+        1 => (number(), fetched).prop_map(|(id, result)| Input::Fetched { id: FetchId(id), result }),
         1 => (log_id(), membership())
             .prop_map(|(base, membership)| Input::SnapshotInstalled { base, membership: membership.into() }),
         1 => (0_u64..5, sent).prop_map(|(to, result)| Input::SnapshotSent { to: NodeId(to), result }),

@@ -245,7 +245,7 @@ fn entries_that_cannot_be_read_are_never_sent_and_end_the_node() {
     it.hear(3, 2, answer(matches(1), 1));
     let fetch = it.effects.fetches[0];
     assert_eq!((fetch.first, fetch.last), (LogIndex(2), LogIndex(4)));
-    it.give(Input::Fetched { request: fetch.request, result: Fetched::Damaged });
+    it.give(Input::Fetched { id: fetch.id, result: Fetched::Damaged });
     assert!(it.effects.messages.is_empty());
     assert_eq!(it.effects.fatal, Some(Fatal::LogDamaged { first: LogIndex(2) }));
     assert_eq!(it.node.leader(), None);

@@ -207,7 +207,8 @@ fn subject(body: &Body) -> Subject {
 mod tests {
     use bytes::Bytes;
     use raftkit_core::{
-        AppendEntries, Entries, Incarnation, LogId, LogIndex, NodeId, Payload, StoreId, Term, TimeoutNow,
+        AppendEntries, Entries, Incarnation, LogId, LogIndex, NodeId, Payload, Round, StoreId, Term,
+        TimeoutNow,
     };
 
     use super::*;
@@ -231,7 +232,7 @@ mod tests {
             prev: LogId::ZERO,
             entries,
             commit: LogIndex::ZERO,
-            round,
+            round: Round(round),
         }))
     }
 
@@ -240,17 +241,17 @@ mod tests {
         let payload = Payload::Command(Bytes::from(vec![0; bytes]));
         let entries = [Entry { id: LogId::new(1, last), payload }].into_iter().collect();
         let (prev, commit) = (LogId::new(1, last - 1), LogIndex::ZERO);
-        message(Body::AppendEntries(AppendEntries { prev, entries, commit, round: 0 }))
+        message(Body::AppendEntries(AppendEntries { prev, entries, commit, round: Round(0) }))
     }
 
     fn beat_after(index: u64) -> Message {
         let (prev, commit) = (LogId::new(1, index), LogIndex::ZERO);
-        message(Body::AppendEntries(AppendEntries { prev, entries: Entries::EMPTY, commit, round: 0 }))
+        message(Body::AppendEntries(AppendEntries { prev, entries: Entries::EMPTY, commit, round: Round(0) }))
     }
 
     fn rounds(messages: &[Message]) -> Vec<u64> {
         let round = |message: &Message| {
-            if let Body::AppendEntries(append) = &message.body { Some(append.round) } else { None }
+            if let Body::AppendEntries(append) = &message.body { Some(append.round.0) } else { None }
         };
         messages.iter().filter_map(round).collect()
     }

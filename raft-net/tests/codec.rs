@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use raftkit_core::{
     AppendEntries, AppendEntriesResponse, AppendOutcome, Body, CampaignReason, ClusterId, Entry, Health,
     Incarnation, LogId, LogIndex, Member, Membership, Message, NodeId, Payload, PreVote, PreVoteResponse,
-    ReadIndex, ReadIndexResponse, ReadMode, RequestId, RequestVote, RequestVoteResponse, StoreId, Term,
-    TimeoutNow, Vote,
+    ReadIndex, ReadIndexResponse, ReadMode, RequestId, RequestVote, RequestVoteResponse, Round, StoreId,
+    Term, TimeoutNow, Vote,
 };
 use raftkit_net::frame::{PREFIX_BYTES, encode_bulk_prefix};
 use raftkit_net::{
@@ -89,13 +89,13 @@ fn body() -> impl Strategy<Value = Body> {
                 prev,
                 entries: entries.into(),
                 commit,
-                round
+                round: Round(round)
             })
         ),
         (outcome, any::<[u64; 3]>(), health()).prop_map(|(outcome, [round, life, promise], health)| {
             Body::AppendEntriesResponse(AppendEntriesResponse {
                 outcome,
-                round,
+                round: Round(round),
                 to_incarnation: Incarnation(life),
                 promise: Duration::from_nanos(promise),
                 health,
@@ -264,7 +264,7 @@ fn append(entries: Vec<Entry>) -> Message {
             prev: LogId::new(6, 7),
             entries: entries.into(),
             commit: LogIndex(8),
-            round: 9,
+            round: Round(9),
         }),
     }
 }

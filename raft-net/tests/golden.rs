@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use raftkit_core::{
     AppendEntries, AppendEntriesResponse, AppendOutcome, Body, CampaignReason, ClusterId, Entry, Health,
     Incarnation, LogId, LogIndex, Message, NodeId, Payload, PreVote, PreVoteResponse, ReadIndex,
-    ReadIndexResponse, ReadMode, RequestId, RequestVote, RequestVoteResponse, StoreId, Term, TimeoutNow,
-    Vote,
+    ReadIndexResponse, ReadMode, RequestId, RequestVote, RequestVoteResponse, Round, StoreId, Term,
+    TimeoutNow, Vote,
 };
 use raftkit_net::{Frame, Hello, Lane, Refusal, decode, encode_frame};
 
@@ -106,7 +106,7 @@ fn append_entries() {
             ]
             .into(),
             commit: LogIndex(8),
-            round: 9,
+            round: Round(9),
         }),
         "99000000 04 00000000 8d000000
          0100000000000000 000102030405060708090a0b0c0d0e0f 0200000000000000 0300000000000000 0400000000000000
@@ -123,7 +123,7 @@ fn append_entries_response_match() {
     check_body(
         Body::AppendEntriesResponse(AppendEntriesResponse {
             outcome: AppendOutcome::Match(LogIndex(8)),
-            round: 9,
+            round: Round(9),
             to_incarnation: Incarnation(10),
             promise: Duration::from_millis(500),
             health: Health::Sound,
@@ -140,7 +140,7 @@ fn append_entries_response_heard() {
     check_body(
         Body::AppendEntriesResponse(AppendEntriesResponse {
             outcome: AppendOutcome::Heard,
-            round: 9,
+            round: Round(9),
             to_incarnation: Incarnation(10),
             promise: Duration::ZERO,
             health: Health::Sound,
@@ -157,7 +157,7 @@ fn append_entries_response_conflict() {
     check_body(
         Body::AppendEntriesResponse(AppendEntriesResponse {
             outcome: AppendOutcome::Conflict { refused: LogIndex(8), hint: LogId::new(6, 7) },
-            round: 9,
+            round: Round(9),
             to_incarnation: Incarnation(10),
             promise: Duration::ZERO,
             health: Health::Sound,

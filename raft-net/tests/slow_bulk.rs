@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use raftkit_core::NodeId;
+use raftkit_core::{NodeId, Round};
 use raftkit_net::Inbound;
 use raftkit_test_links::{Conditions, Proxy, Way};
 use support::{authority, heartbeat, plan, round, within};
@@ -57,7 +57,7 @@ async fn bulk_on_a_slow_link_is_bounded_at_the_sender_and_delays_no_messages() {
                 let mut beat = beat.clone();
                 let raftkit_core::Body::AppendEntries(append) = &mut beat.body else { unreachable!() };
                 // When it was sent is its number.
-                append.round = u64::try_from(began.elapsed().as_millis()).unwrap();
+                append.round = Round(u64::try_from(began.elapsed().as_millis()).unwrap());
                 transport.send(beat);
             }
         })

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use raftkit_core::{
-    Apply, ChangeRefused, Fatal, Fetch, Fetched, LogId, LogIndex, Membership, MembershipChange, Message,
-    NodeId, Proposal, ReadMode, RoleChange, Ticket, Write, WriteSeq,
+    Apply, ChangeRefused, Fatal, Fetch, FetchId, Fetched, LogId, LogIndex, Membership, MembershipChange,
+    Message, NodeId, Proposal, ReadMode, RoleChange, Ticket, Write, WriteSeq,
 };
 use raftkit_snapshot::{Manifest, SnapshotFile};
 
@@ -62,14 +62,14 @@ pub enum Event {
     /// The log was read.
     Fetched {
         /// As in the work.
-        request: u64,
+        request: FetchId,
         /// What it said.
         result: Fetched,
     },
     /// The log could not be read, which matters if the answer is still waited for.
     FetchFailed {
         /// As in the work.
-        request: u64,
+        request: FetchId,
         /// Why, in words.
         reason: String,
     },

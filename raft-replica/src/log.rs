@@ -1,7 +1,7 @@
 //! What a log reports, as events of a replica. Who owns the log makes writes durable: [`raftkit_log::Writer`] with two threads, a
 //! simulator with [`raftkit_log::Flushing`] and [`raftkit_log::Settling`].
 
-use raftkit_core::{Fetch, Fetched};
+use raftkit_core::{Fetch, FetchId, Fetched};
 use raftkit_log::{ReadError, ReadResult, Reader, Written};
 
 use crate::Event;
@@ -19,7 +19,7 @@ impl From<Written> for Event {
 /// Reads the log for replication.
 #[must_use]
 pub fn fetch(log: &Reader, fetch: Fetch) -> Event {
-    let request = fetch.request;
+    let request = fetch.id;
     match log.read(fetch.first, fetch.last, fetch.bytes_max) {
         Ok(ReadResult::Entries(entries)) => Event::Fetched { request, result: Fetched::Entries(entries) },
         Ok(ReadResult::Compacted) => Event::Fetched { request, result: Fetched::Compacted },
@@ -27,7 +27,7 @@ pub fn fetch(log: &Reader, fetch: Fetch) -> Event {
     }
 }
 
-fn unread(request: u64, error: &ReadError) -> Event {
+fn unread(request: FetchId, error: &ReadError) -> Event {
     match error {
         ReadError::Damaged { .. } => Event::LogDamaged(in_words(error)),
         // A tail that was dropped meanwhile, for one: whether it matters is for the core to say.
@@ -66,7 +66,7 @@ mod tests {
         let damage = Damage::EntryChecksum { index: LogIndex(6) };
         let file = "/data/log.redb".into();
         let error = ReadError::Damaged { first: LogIndex(4), last: LogIndex(9), file, damage };
-        let Event::LogDamaged(what) = unread(1, &error) else { panic!("rot is no other failure") };
+        let Event::LogDamaged(what) = unread(FetchId(1), &error) else { panic!("rot is no other failure") };
         assert_eq!(
             Ended::LogDamaged(what).to_string(),
             "entries 4 to 9 cannot be read: the log /data/log.redb is damaged: entry 6 does not match its checksum; \
@@ -77,7 +77,9 @@ mod tests {
     #[test]
     fn a_tail_that_is_gone_is_no_rot() {
         let error = ReadError::BeyondEnd { first: LogIndex(4), last: LogIndex(3) };
-        let Event::FetchFailed { request: 7, reason } = unread(7, &error) else { panic!("it is no rot") };
+        let Event::FetchFailed { request: FetchId(7), reason } = unread(FetchId(7), &error) else {
+            panic!("it is no rot")
+        };
         assert_eq!(reason, "entry 4 cannot be read: the log ends with 3");
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use raftkit_core::{
-    Apply, Base, Done, Effects, Fatal, Fetched, Input, LogId, LogIndex, Membership, Node, Outcome,
+    Apply, Base, Done, Effects, Fatal, FetchId, Fetched, Input, LogId, LogIndex, Membership, Node, Outcome,
     SnapshotEffect, Status, Term, Ticket, Time, WriteSeq,
 };
 
@@ -144,7 +144,7 @@ impl Replica {
             }
             Event::PersistCommit => self.core(now, Input::PersistCommit, out),
             Event::Unreachable(node) => self.core(now, Input::Unreachable(node), out),
-            Event::Fetched { request, result } => self.core(now, Input::Fetched { request, result }, out),
+            Event::Fetched { request, result } => self.core(now, Input::Fetched { id: request, result }, out),
             Event::Persisted(seq) => self.persisted(now, seq, out),
             Event::FetchFailed { request, reason } => self.fetch_failed(now, request, reason, out),
             Event::LogFailed(reason) => self.end(now, Ended::Log(reason), out),
@@ -274,9 +274,9 @@ impl Replica {
     }
 
     /// The log could not be read. Only if a peer still waits for it, the node ends.
-    fn fetch_failed(&mut self, now: Time, request: u64, reason: String, out: &mut Vec<Action>) {
+    fn fetch_failed(&mut self, now: Time, request: FetchId, reason: String, out: &mut Vec<Action>) {
         self.unread = Some(reason);
-        self.core(now, Input::Fetched { request, result: Fetched::Damaged }, out);
+        self.core(now, Input::Fetched { id: request, result: Fetched::Damaged }, out);
         self.unread = None;
     }
 

@@ -7,7 +7,7 @@ use super::Violation;
 use crate::raft::Node;
 use crate::role::{Leader, Role};
 use crate::term_runs::TermRuns;
-use crate::{Health, LogId, LogIndex, Membership, NodeId, RoleName, StoreId, Term, Time};
+use crate::{Health, LogId, LogIndex, Membership, NodeId, RoleName, Round, StoreId, Term, Time};
 
 /// A node's state before an input, as far as [`check_since`] compares it. Far cheaper to take than a clone of
 /// the node, and cheaper still to take [again](Self::retake).
@@ -37,7 +37,7 @@ struct Peer {
     id: NodeId,
     store: StoreId,
     match_index: LogIndex,
-    acked_round: u64,
+    acked_round: Round,
     promised_until: Time,
 }
 
@@ -193,7 +193,7 @@ fn check_leader_since(before: &Before, after: &Node, leader: &Leader) -> Result<
         // A learner with a new data folder starts with a new progress.
         if let Some(now) = leader.progress.get(&was.id).filter(|now| now.store == was.store) {
             rises("match", was.match_index.0, now.match_index.0)?;
-            rises("confirmed round", was.acked_round, now.acked_round)?;
+            rises("confirmed round", was.acked_round.0, now.acked_round.0)?;
             rises("promise of a peer", was.promised_until.0, now.promised_until.0)?;
         }
     }

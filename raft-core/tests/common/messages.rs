@@ -6,7 +6,7 @@ use bytes::Bytes;
 use raftkit_core::{
     AppendEntries, AppendEntriesResponse, AppendOutcome, Body, CampaignReason, Effects, Entry, Health,
     Incarnation, LogId, LogIndex, Message, NodeId, Payload, PreVote, RequestId, RequestVote,
-    RequestVoteResponse, StoreId, Term, Vote,
+    RequestVoteResponse, Round, StoreId, Term, Vote,
 };
 
 /// The incarnation of node 1, the node under test.
@@ -30,7 +30,12 @@ pub fn entry(term: u64, index: u64) -> Entry {
 }
 
 pub fn append(prev: LogId, entries: Vec<Entry>, commit: u64, round: u64) -> Body {
-    Body::AppendEntries(AppendEntries { prev, entries: entries.into(), commit: LogIndex(commit), round })
+    Body::AppendEntries(AppendEntries {
+        prev,
+        entries: entries.into(),
+        commit: LogIndex(commit),
+        round: Round(round),
+    })
 }
 
 /// A follower's answer, with a promise of 500 ms.
@@ -39,7 +44,7 @@ pub fn answer(outcome: AppendOutcome, round: u64) -> Body {
     let health = Health::Sound;
     Body::AppendEntriesResponse(AppendEntriesResponse {
         outcome,
-        round,
+        round: Round(round),
         to_incarnation: LIFE,
         promise,
         health,
@@ -70,7 +75,7 @@ pub fn vote_response(vote: Vote, request: RequestId) -> Body {
 /// The newest round among the messages.
 pub fn newest_round(effects: &Effects) -> u64 {
     let round = |message: &Message| match &message.body {
-        Body::AppendEntries(append) => Some(append.round),
+        Body::AppendEntries(append) => Some(append.round.0),
         _ => None,
     };
     effects.messages.iter().filter_map(round).max().expect("an append was sent")

@@ -173,10 +173,10 @@ impl Cluster {
             }
             host.applied = apply.last;
         }
-        for Fetch { request, first, last, .. } in effects.fetches {
+        for Fetch { id: fetch, first, last, .. } in effects.fetches {
             let entry = |index| host.disk.view.entry(LogIndex(index)).cloned();
             let entries = (first.0..=last.0).map_while(entry).collect();
-            self.fetched.push((id, Input::Fetched { request, result: Fetched::Entries(entries) }));
+            self.fetched.push((id, Input::Fetched { id: fetch, result: Fetched::Entries(entries) }));
         }
         self.wire.append(&mut effects.messages);
         self.check_leader(id, led);

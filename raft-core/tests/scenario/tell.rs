@@ -75,5 +75,5 @@ fn fetched(fetch: Fetch, host: &Host) -> Input {
         (false, true) => Fetched::Compacted,
         (false, false) => Fetched::Entries(entries),
     };
-    Input::Fetched { request: fetch.request, result }
+    Input::Fetched { id: fetch.id, result }
 }

@@ -36,13 +36,13 @@ pub fn input(id: NodeId, input: &Input) -> String {
         Input::Persisted(seq) => format!("{id} has write {seq} on its disk, and all before it"),
         Input::WriteFailed => format!("{id} fails to write"),
         Input::Applied(index) => format!("{id} has applied all up to {index}"),
-        Input::Fetched { request, result } => {
+        Input::Fetched { id: fetch, result } => {
             let what = match result {
                 Fetched::Entries(entries) => ids(entries),
                 Fetched::Compacted => "compacted".to_owned(),
                 Fetched::Damaged => "unreadable".to_owned(),
             };
-            format!("{id} has read of its log, for request {request}: {what}")
+            format!("{id} has read of its log, for request {fetch}: {what}")
         }
         Input::SnapshotInstalled { base, .. } => format!("{id} has installed a snapshot up to {base}"),
         Input::SnapshotSent { to, result: SnapshotSent::Installed(at) } => {
@@ -68,7 +68,7 @@ pub fn effects(effects: &Effects) -> Vec<String> {
     let answer = |ticket, outcome| format!("answers {ticket}: {}", shown::outcome(outcome));
     lines.extend(effects.done.iter().map(|done| answer(done.ticket, done.outcome)));
     let fetch = |request, first, last| format!("reads its log, request {request}: {first} to {last}");
-    lines.extend(effects.fetches.iter().map(|it| fetch(it.request, it.first, it.last)));
+    lines.extend(effects.fetches.iter().map(|it| fetch(it.id, it.first, it.last)));
     lines.extend(effects.snapshots.iter().map(|snapshot| match snapshot {
         SnapshotEffect::Send { to, at_least } => {
             format!("wants {to} to get a snapshot up to {at_least} or later")

@@ -254,7 +254,7 @@ impl World {
             self.marks.hit(Mark::Fetched);
             Fetched::Entries(entries)
         };
-        self.step(id, Input::Fetched { request: fetch.request, result });
+        self.step(id, Input::Fetched { id: fetch.id, result });
     }
 
     /// Restarts a node that could not read its log, as damaged.

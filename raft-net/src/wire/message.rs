@@ -150,7 +150,7 @@ impl BodyHeader {
             }
             Body::RequestVoteResponse(it) => Self::RequestVoteResponse(vote(it.vote), request_id(it.request)),
             Body::AppendEntries(it) => {
-                Self::AppendEntries(log_id(it.prev), it.commit.0.into(), it.round.into())
+                Self::AppendEntries(log_id(it.prev), it.commit.0.into(), it.round.0.into())
             }
             Body::AppendEntriesResponse(it) => {
                 let outcome = match it.outcome {
@@ -164,7 +164,7 @@ impl BodyHeader {
                 let promise = u64::try_from(it.promise.as_nanos()).unwrap_or(u64::MAX);
                 Self::AppendEntriesResponse(
                     outcome,
-                    it.round.into(),
+                    it.round.0.into(),
                     it.to_incarnation.0.into(),
                     promise.into(),
                     health(it.health),
@@ -216,7 +216,7 @@ impl ArchivedBodyHeader {
                 prev: prev.read(),
                 entries: core_types::Entries::EMPTY,
                 commit: LogIndex(commit.to_native()),
-                round: round.to_native(),
+                round: core_types::Round(round.to_native()),
             }),
             Self::AppendEntriesResponse(outcome, round, to_incarnation, promise, health) => {
                 Body::AppendEntriesResponse(AppendEntriesResponse {
@@ -230,7 +230,7 @@ impl ArchivedBodyHeader {
                             hint: hint.read(),
                         },
                     },
-                    round: round.to_native(),
+                    round: core_types::Round(round.to_native()),
                     to_incarnation: Incarnation(to_incarnation.to_native()),
                     promise: Duration::from_nanos(promise.to_native()),
                     health: health.read(),

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raftkit_core::{
-    AppendEntries, Body, ClusterId, Entry, Incarnation, LogId, LogIndex, Message, NodeId, Payload, StoreId,
-    Term,
+    AppendEntries, Body, ClusterId, Entry, Incarnation, LogId, LogIndex, Message, NodeId, Payload, Round,
+    StoreId, Term,
 };
 use raftkit_net::certificates::{CaPem, create_ca, create_node_certificate};
 use raftkit_net::{Inbound, LocalIdentity, StartError, TlsFiles, TlsIdentity, Transport, TransportConfig};
@@ -226,7 +226,7 @@ fn append_of(from: u64, from_store: StoreId, to: u64, round: u64, bytes: usize) 
             prev: LogId::new(2, 7),
             entries: Entry { id: LogId::new(3, 8), payload }.into(),
             commit: LogIndex(6),
-            round,
+            round: Round(round),
         }),
     }
 }
@@ -250,7 +250,7 @@ fn emptied(mut message: Message) -> Message {
 
 pub fn round(message: &Message) -> u64 {
     match &message.body {
-        Body::AppendEntries(append) => append.round,
+        Body::AppendEntries(append) => append.round.0,
         other => panic!("not an append: {other:?}"),
     }
 }

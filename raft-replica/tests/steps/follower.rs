@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use raftkit_core::{
-    AppendEntries, Body, Entry, Incarnation, LogId, LogIndex, Message, NodeId, StoreId, Term, Time, Write,
+    AppendEntries, Body, Entry, Incarnation, LogId, LogIndex, Message, NodeId, Round, StoreId, Term, Time,
+    Write,
 };
 use raftkit_disk::{Disk, SimulatedDisk};
 use raftkit_replica::{
@@ -82,7 +83,8 @@ impl Follower {
     /// The leader's entries after index `prev` come in, which are committed up to `commit`.
     pub(crate) fn append_entries(&mut self, prev: u64, entries: Vec<Entry>, commit: u64) {
         let prev = if prev == 1 { LogId::GENESIS } else { LogId::new(2, prev) };
-        let append = AppendEntries { prev, entries: entries.into(), commit: LogIndex(commit), round: 1 };
+        let append =
+            AppendEntries { prev, entries: entries.into(), commit: LogIndex(commit), round: Round(1) };
         self.give(Event::Message(Message {
             from: LEADER,
             from_store: StoreId(8),

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raftkit_core::{
-    Apply, Base, ClusterId, Config, Entry, LogId, LogIndex, Member, Membership, NodeId, Payload, Proposal,
-    StoreId, Ticket, Time, Write,
+    Apply, Base, ClusterId, Config, Entry, FetchId, LogId, LogIndex, Member, Membership, NodeId, Payload,
+    Proposal, StoreId, Ticket, Time, Write,
 };
 use raftkit_disk::{Disk, SimulatedDisk};
 use raftkit_log::{OpenOptions, Store, Written};
@@ -176,7 +176,7 @@ fn after_the_end_requests_are_refused_and_nothing_else_is_done() {
 fn a_log_that_cannot_be_read_ends_the_node_only_if_the_answer_is_waited_for() {
     let mut opened = open(&SimulatedDisk::new(1), |_| {});
     let mut actions = Vec::new();
-    let failed = Event::FetchFailed { request: 7, reason: "gone".into() };
+    let failed = Event::FetchFailed { request: FetchId(7), reason: "gone".into() };
     opened.replica.handle(Time(1), failed, &mut actions);
     assert!(actions.is_empty(), "nobody asked");
     opened.replica.handle(Time(2), Event::LogDamaged("entries 4 to 9".into()), &mut actions);

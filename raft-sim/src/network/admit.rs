@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::{Bytes, BytesMut};
 use raftkit_core::{
     AppendEntries, Body, ClusterId, Entries, Entry, Incarnation, LogId, Membership, Message, NodeId, Payload,
-    StoreId, Term,
+    Round, StoreId, Term,
 };
 use raftkit_net::admission::{Admit, Life, Own, Remote, check_cluster, check_hello, check_message};
 use raftkit_net::{Frame, Hello, Lane};
@@ -182,7 +182,7 @@ fn of_a_leader(from: End, to: NodeId, term: Term, last: LogId) -> Message {
         prev: last,
         commit: entry.id.index,
         entries: [entry].into_iter().collect::<Entries>(),
-        round: 1 << 40,
+        round: Round(1 << 40),
     };
     Message {
         from: from.node,

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use raftkit_core::invariants::Before;
-use raftkit_core::{Body, LogId, LogIndex, Membership, NodeId, ReadMode, RequestId, StoreId, Term, Time};
+use raftkit_core::{
+    Body, LogId, LogIndex, Membership, NodeId, ReadMode, RequestId, Round, StoreId, Term, Time,
+};
 use raftkit_replica::{Event, ServiceEvent};
 
 /// So many rounds are remembered: more than an answer comes late.
@@ -21,7 +23,7 @@ pub(crate) struct Heard {
     /// The membership in force then.
     pub(super) membership: LogIndex,
     /// Appends that it took in.
-    pub(super) appends: BTreeMap<(NodeId, Term, u64), Time>,
+    pub(super) appends: BTreeMap<(NodeId, Term, Round), Time>,
     /// Requests for its vote that it took in, each when for the first time.
     pub(super) asked: BTreeMap<(NodeId, RequestId), Time>,
     /// The term of the vote that it gave last, and when that was asked for.
@@ -29,7 +31,7 @@ pub(crate) struct Heard {
     /// Questions of followers from where they can read, each when it came first: it is asked again until it is answered.
     pub(super) reads: BTreeMap<(NodeId, RequestId), (Time, ReadMode)>,
     /// When it first sent each round.
-    pub(super) rounds: BTreeMap<u64, Time>,
+    pub(super) rounds: BTreeMap<Round, Time>,
     /// Since when it leads in its term.
     pub(super) since: Time,
     /// Since when each member is one, and in which membership that was looked at.
