@@ -22,7 +22,7 @@ pub(crate) enum Command {
     Layers,
     /// Checks what the compiler and clippy do not: file sizes, forbidden words, required files, the lines of mutants.
     Tidy,
-    /// Writes keys to a running cluster, as fast as it accepts them or at a rate, and reports rate and latency.
+    /// Writes and reads keys of a running cluster, as fast as it accepts requests or at a rate, and reports rate and latency.
     Load(LoadFlags),
     /// Switches known bugs (mutants) on, one by one, and reports which the simulator, or the tests of a crate, notice.
     Mutants(MutantsFlags),
@@ -78,7 +78,7 @@ pub(crate) struct LoadFlags {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) clients: u16,
 
-    /// How long to write, in seconds
+    /// How long to run, in seconds
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seconds: u64,
 
@@ -90,8 +90,21 @@ pub(crate) struct LoadFlags {
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) keys: u64,
 
-    /// Writes that all clients together begin per second, whether or not earlier ones have been answered; without it, each
-    /// client begins its next write when its last one has been answered
+    /// Share of gets among the requests, in percent; the others are puts
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    #[arg(conflicts_with = "watch")]
+    pub(crate) gets: u8,
+
+    /// Consistency of the gets
+    #[arg(long, value_name = "MODE", default_value = "default", requires = "gets")]
+    pub(crate) read: ReadMode,
+
+    /// Process whose processor time per request to report, such as a node (may be given several times)
+    #[arg(long = "pid", value_name = "PID", conflicts_with = "watch")]
+    pub(crate) pids: Vec<u32>,
+
+    /// Requests that all clients together begin per second, whether or not earlier ones have been answered; without it, each
+    /// client begins its next request when its last one has been answered
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: Option<u32>,
 
@@ -111,6 +124,17 @@ pub(crate) struct LoadFlags {
     /// How many times to measure without and with watchers
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..), requires = "watch")]
     pub(crate) rounds: u16,
+}
+
+/// Consistency of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ReadMode {
+    /// Linearizable by the leader's lease
+    Default,
+    /// Linearizable by a round to a quorum
+    Consistent,
+    /// What the asked node has
+    Stale,
 }
 
 /// A number of clients that watch one kind of thing.
