@@ -1,5 +1,5 @@
-//! The protocol alone: commits a second of three nodes in one thread with everything around them in memory, and how many
-//! allocations one committed entry costs whom.
+//! The protocol alone: commits per second of three nodes in one thread with everything around them in memory, and the number of
+//! allocations per committed entry, by the part of the program that makes them.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "benchmarks")]
 
@@ -11,10 +11,10 @@ use raftkit_benches::memory::{Cluster, Worker};
 
 const BATCHES: [usize; 3] = [1, 64, 1024];
 
-/// Allocations are counted over so many commands.
+/// Number of commands over which allocations are counted.
 const COUNTED: usize = 64 << 10;
 
-/// Counts allocations, also those that make something larger, by who works.
+/// Counts allocations, including those that grow an allocation, by the part of the program that works.
 struct Counting;
 
 static WORKER: AtomicUsize = AtomicUsize::new(Worker::Driver as usize);
@@ -31,7 +31,7 @@ fn count(bytes: usize) {
 }
 
 #[expect(unsafe_code, reason = "an allocator cannot be written without; it only passes on to the system's")]
-// SAFETY: every call goes to `System` as it came, which keeps the contract; counting touches atomics alone.
+// SAFETY: every call is passed to `System` unchanged, which keeps the contract; counting uses only atomics.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
@@ -48,7 +48,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Prints what a committed entry costs in allocations, in the steady state.
+/// Prints the number of allocations per committed entry in the steady state.
 fn allocations(_: &mut Criterion) {
     println!("allocations a committed entry (bytes)");
     println!("{:>6} {:>16} {:>16} {:>16} {:>16}", "batch", "leader", "both followers", "all three", "driver");

@@ -1,5 +1,4 @@
-//! Many writes of one entry in flight: as so many clients keep them, each of which sends its next write when the one
-//! before is durable.
+//! Many writes of one entry in flight, as that many clients keep them: each sends its next write when its last one is durable.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
@@ -8,21 +7,21 @@ use std::time::Instant;
 use crate::log::Log;
 use crate::turns::{Contest, Turn};
 
-/// Writes in flight.
+/// Number of writes in flight.
 pub const WIDTH: usize = 128;
 
-/// What each client writes in a turn.
+/// Number of writes of each client in a turn.
 pub const WRITES_EACH: usize = 100;
 
-/// A log that takes single writes while others are under way.
+/// A log that accepts single writes while others are in progress.
 pub trait InFlight {
-    /// Hands in a write of one entry.
+    /// Submits a write of one entry.
     fn send(&mut self);
 
-    /// Waits for news; how many writes are durable, of all that were ever sent.
+    /// Waits for progress and returns how many of all writes submitted so far are durable.
     fn durable(&mut self) -> u64;
 
-    /// Waits until it does nothing any more. Called when no write is in flight.
+    /// Waits until the log is idle. Called when no write is in flight.
     fn rest(&mut self);
 }
 
@@ -58,14 +57,14 @@ fn closed_loop(log: &mut impl InFlight, sent_before: u64) -> Turn {
     Turn { latencies, entries: total }
 }
 
-/// What the thread of a log is told.
+/// A message to the thread of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Job {
     Write,
     Rest,
 }
 
-/// A log on a thread of its own: all that is waiting when a flush ends goes with the next one.
+/// A log on a thread of its own: all writes that wait when a flush ends go into the next one.
 pub struct Threaded {
     writes: SyncSender<Job>,
     durable: Receiver<u64>,
@@ -85,7 +84,7 @@ impl Threaded {
                     let _ = tell.send(done);
                     continue;
                 }
-                // Nobody asks for rest while writes are in flight.
+                // Idleness is waited for only while no write is in flight.
                 let count = 1 + waiting.try_iter().count();
                 log.append(count, 1);
                 done += count as u64;

@@ -1,4 +1,4 @@
-//! What the benchmarks share. Here: clusters in one process, each node with a runtime, a disk folder and sockets of its own.
+//! Code that the benchmarks share. This file: clusters in one process, each node with its own runtime, data folder and sockets.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "benchmarks")]
 
@@ -21,7 +21,7 @@ use raftkit_replica::{Application, InMemory};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-/// Keeps only the length of what was last written: the cost is that of the log and the network.
+/// A state machine that keeps only the length of the last command, so that the cost is that of log and network.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Sink {
     pub bytes: u64,
@@ -96,7 +96,7 @@ impl Nodes {
         self.handles.push(started.recv().unwrap());
     }
 
-    /// A handle on the leader.
+    /// Returns a handle to the leader.
     #[must_use]
     pub fn leader(&self) -> Handle<Machine> {
         let leader = self.handles[0].status().leader.expect("there was one at the start");

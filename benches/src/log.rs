@@ -14,34 +14,34 @@ use crate::in_flight::InFlight;
 use crate::raw::{RawLog, RawSync};
 use crate::turns::{Contest, Turn};
 
-/// The payload of an entry, in bytes.
+/// Size of an entry's payload, in bytes.
 pub const ENTRY_BYTES: usize = 256;
 
-/// What compaction leaves, in entries.
+/// Number of entries that compaction leaves.
 pub const KEPT: u64 = 10_000;
 
-/// The log is compacted when so many more are there.
+/// The log is compacted when it has this many entries more than compaction leaves.
 pub const COMPACTED_AT_ONCE: u64 = 1000;
 
-/// The journal is settled when it holds so many bytes, as `Writer` does.
+/// The journal is settled when it holds this many bytes, as by `Writer`.
 pub const SETTLED_AT_ONCE: u64 = 1 << 20;
 
-/// A raw ring has so many bytes.
+/// Length of a raw ring, in bytes.
 const RAW_BYTES: u64 = 16 << 20;
 
 /// A log that makes entries durable.
 pub trait Log: Send + 'static {
-    /// Makes so many writes durable, of so many entries each, with one sync.
+    /// Makes `writes` writes of `entries` entries each durable with one sync.
     fn append(&mut self, writes: usize, entries: usize);
 
-    /// What is to be done now and then, and what no append waits for.
+    /// Does periodic work that no append waits for.
     fn maintain(&mut self) {}
 
-    /// Waits until it does nothing any more, so that it is not in the way of whose turn is next.
+    /// Waits until the log is idle, so that it does not disturb the next contender's turn.
     fn rest(&mut self) {}
 }
 
-/// Payloads that do not compress, all different for long enough that none is found again in a batch.
+/// Payloads that do not compress and do not repeat within a batch.
 pub struct Payloads {
     pool: Vec<Bytes>,
     at: usize,
@@ -63,14 +63,14 @@ impl Default for Payloads {
 }
 
 impl Payloads {
-    /// The next one, shared.
+    /// Returns the next payload. Its bytes are shared, not copied.
     pub fn take(&mut self) -> Bytes {
         self.at = (self.at + 1) % self.pool.len();
         self.pool[self.at].clone()
     }
 }
 
-/// The bare bytes of the entries into the raw ring.
+/// Writes the bare bytes of the entries into the raw ring.
 pub struct Raw {
     log: RawLog,
     payloads: Payloads,
@@ -155,12 +155,12 @@ impl Log for Ours {
     }
 }
 
-/// raftkit-log in halves: who appends flushes, another thread settles.
+/// raftkit-log in halves: the appending thread flushes, another one settles.
 pub struct OursInHalves {
     flusher: Flusher,
     writes: Writes,
     wake: SyncSender<()>,
-    /// How often it was woken and has not answered.
+    /// Number of wake-ups of the settling thread that it has not answered.
     awake: usize,
     asleep: Receiver<()>,
 }
@@ -194,7 +194,7 @@ impl Log for OursInHalves {
 
     fn maintain(&mut self) {
         if self.flusher.unsettled_bytes() >= SETTLED_AT_ONCE {
-            // Full: it is called already.
+            // The channel is full, so the thread is already awake.
             self.awake += usize::from(self.wake.try_send(()).is_ok());
         }
     }
@@ -205,7 +205,7 @@ impl Log for OursInHalves {
     }
 }
 
-/// raftkit-log with the threads that it brings. It settles in its own time, also in turns of others.
+/// raftkit-log with its own threads. It settles when it decides to, also in other contenders' turns.
 pub struct OursWriter {
     writer: Writer,
     writes: Writes,
@@ -245,7 +245,7 @@ impl InFlight for OursWriter {
     fn rest(&mut self) {}
 }
 
-/// Lets a log append, in each turn, so many batches of so many entries each, one after the other.
+/// Appends a number of batches in each turn, one after the other.
 pub fn add_batches(contest: &mut Contest<'_>, name: &str, mut log: impl Log, batches: usize, entries: usize) {
     contest.add(name, move || one_by_one(&mut log, batches, entries));
 }

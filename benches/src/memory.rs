@@ -1,8 +1,8 @@
 //! Three nodes of the protocol alone in one thread: disk, network and state machine are memory, the clock is a number.
 //!
-//! Everything that a driver does is done, and as cheaply as it can be: writes are stored and durable at once, messages
-//! move from one queue to another, every node applies what is committed, and logs are compacted so that memory stays
-//! bounded. What is measured is therefore the core.
+//! The driver does all of its duties as cheaply as possible: writes are stored and durable at once, messages move from one
+//! queue to another, every node applies committed entries, and logs are compacted so that memory stays bounded. So the
+//! benchmark measures the core.
 
 use std::collections::VecDeque;
 
@@ -12,39 +12,39 @@ use raftkit_core::{
     Message, Node, NodeId, Outcome, Payload, Proposal, Restored, StoreId, Ticket, Time, Write, WriteSeq,
 };
 
-/// How many nodes there are.
+/// Number of nodes.
 pub const NODES: usize = 3;
 
-/// The size of a command.
+/// Size of a command, in bytes.
 pub const COMMAND_BYTES: usize = 256;
 
-/// A log longer than this is compacted.
+/// Number of entries above which a log is compacted.
 pub const LOG_ENTRIES_MAX: usize = 4096;
 
-/// What compaction leaves.
+/// Number of entries that compaction leaves.
 pub const LOG_ENTRIES_KEPT: usize = 64;
 
-/// One turn of a node takes so long on the virtual clock.
+/// Time that one turn of a node takes on the virtual clock.
 pub const TURN_MICROS: u64 = 10;
 
-/// Who works while time or allocations are counted.
+/// The part of the program that works at a moment; time and allocations are counted for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Worker {
     /// The core of the leader.
     Leader,
     /// The core of a follower.
     Follower,
-    /// What stands in for disk, network, state machine and clients.
+    /// The stand-ins for disk, network, state machine and clients.
     Driver,
 }
 
-/// A node with its "disk", its "state machine" and what is on its way to it.
+/// A node with its "disk", its "state machine" and the messages on their way to it.
 struct Server {
     node: Node,
     role: Worker,
     inbox: VecDeque<Message>,
     effects: Effects,
-    /// The "disk": what each write brought, and how many entries that is together.
+    /// The "disk": the entries of each write, and their number in all.
     log: VecDeque<Entries>,
     log_len: usize,
     applied: LogIndex,
@@ -68,7 +68,7 @@ impl Cluster {
         let servers = (1..=NODES as u64).map(|id| Server::new(id, membership.clone())).collect();
         let mut cluster = Self { servers, now: Time(0), last_ticket: 0, committed: 0 };
         while !cluster.servers[0].node.is_leader() {
-            // The first node's time comes first: the others are not told that theirs has.
+            // Only the first node gets ticks, so it is the one that campaigns.
             cluster.now = cluster.now.max(cluster.servers[0].node.next_deadline());
             cluster.give(0, Input::Tick, &mut |_| ());
             cluster.settle(0, &mut |_| ());
@@ -84,7 +84,7 @@ impl Cluster {
         self.commit_watched(count, &mut |_| ());
     }
 
-    /// As [`commit`](Self::commit), and tells `watch` whenever another worker goes on.
+    /// Like [`commit`](Self::commit), and calls `watch` whenever another part of the program begins to work.
     pub fn commit_watched(&mut self, count: usize, watch: &mut impl FnMut(Worker)) {
         let before = self.committed;
         let proposals = (0..count)
@@ -109,19 +109,19 @@ impl Cluster {
         }
     }
 
-    /// How many bytes of commands each node has applied.
+    /// Returns how many bytes of commands each node has applied.
     #[must_use]
     pub fn applied_bytes(&self) -> Vec<usize> {
         self.servers.iter().map(|server| server.applied_bytes).collect()
     }
 
-    /// What each node's "disk" holds.
+    /// Returns how many entries each node's "disk" holds.
     #[must_use]
     pub fn logs(&self) -> Vec<Vec<Entry>> {
         self.servers.iter().map(|server| server.log.iter().flatten().cloned().collect()).collect()
     }
 
-    /// Delivers until nothing is on its way.
+    /// Delivers messages until none is on its way.
     fn run(&mut self, watch: &mut impl FnMut(Worker)) {
         while self.servers.iter().any(|server| !server.inbox.is_empty()) {
             // Followers first, so that the leader takes both answers in one turn.
@@ -154,7 +154,7 @@ impl Cluster {
         watch(Worker::Driver);
     }
 
-    /// Does what the node asks for, until it asks for no more.
+    /// Carries out the node's effects until there are no more.
     fn settle(&mut self, at: usize, watch: &mut impl FnMut(Worker)) {
         loop {
             self.send(at);
@@ -210,7 +210,7 @@ impl Server {
         }
     }
 
-    /// Stores what is to be written; the last write's name, if there was one.
+    /// Stores the writes and returns the sequence number of the last one, if there was one.
     fn store(&mut self) -> Option<WriteSeq> {
         let mut last = None;
         if self.effects.writes.is_empty() {
@@ -232,7 +232,7 @@ impl Server {
         last
     }
 
-    /// Applies what is to be applied; the last index, if there was something.
+    /// Applies committed entries and returns the last index, if there were any.
     fn apply(&mut self) -> Option<LogIndex> {
         let mut last = None;
         if self.effects.apply.is_empty() {

@@ -16,7 +16,7 @@ pub enum RawSync {
     Dsync,
 }
 
-/// A ring of records without any meaning.
+/// A ring of records without meaning.
 pub struct RawLog {
     file: File,
     sync: RawSync,
@@ -25,7 +25,7 @@ pub struct RawLog {
 }
 
 impl RawLog {
-    /// Makes the ring, `length` bytes of zeros that are on the disk.
+    /// Creates the ring: `length` bytes of zeros, durable.
     #[must_use]
     pub fn create(dir: &Path, length: u64, sync: RawSync) -> Self {
         let options = File::options().create(true).truncate(true).read(true).write(true).clone();

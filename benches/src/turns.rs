@@ -11,31 +11,31 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// What the columns of the tables are.
+/// The columns of the tables.
 pub const LEGEND: &str = "\
 written x, disk x: bytes handed to write(), and bytes that the disk got (from all processes), by bytes of payload.
 written, disk, CPU us an entry: of whole turns and all threads, compaction included. entries/s: the median of the rounds.
 p50 x, rate x: beside the first line, the median of the rounds' ratios.";
 
-/// Rounds before those that count: caches fill, files get their size.
+/// Number of rounds that are not counted: caches fill and files reach their size in them.
 const WARM_UP_ROUNDS: usize = 2;
-/// A thread with a smaller part of a contender's CPU time is not told by name.
+/// Share of a contender's CPU time below which a thread is not named.
 const THREAD_PART_MIN: f64 = 0.02;
 
-/// What a contender did in its turn.
+/// The work of a contender in its turn.
 #[derive(Clone, Debug, Default)]
 pub struct Turn {
     /// How long each wait for the disk took.
     pub latencies: Vec<Duration>,
-    /// How many entries are durable by it.
+    /// Number of entries that became durable.
     pub entries: u64,
 }
 
-/// The same work, done in several ways. The first one is what the others are compared with.
+/// The same work done in several ways, compared with the first one.
 pub struct Contest<'a> {
     title: String,
     entry_bytes: usize,
-    /// Where the kernel counts what the disk under the data gets.
+    /// The file in which the kernel counts what is written to the disk under the data.
     disk: PathBuf,
     contenders: Vec<Contender<'a>>,
 }
@@ -46,7 +46,7 @@ struct Contender<'a> {
     rounds: Vec<Round>,
 }
 
-/// A turn and what it cost.
+/// A turn with its costs.
 struct Round {
     latencies: Vec<Duration>,
     entries: u64,
@@ -68,7 +68,7 @@ impl<'a> Contest<'a> {
         self.contenders.push(Contender { name: name.into(), turn: Box::new(turn), rounds: Vec::new() });
     }
 
-    /// Runs so many rounds and prints the table.
+    /// Runs the rounds and prints the table.
     pub fn run(mut self, rounds: usize) {
         for round in 0..WARM_UP_ROUNDS + rounds {
             for contender in &mut self.contenders {
@@ -115,7 +115,7 @@ impl<'a> Contest<'a> {
         }
     }
 
-    /// The median over the rounds of the contender's figure divided by the first one's.
+    /// Returns the median over the rounds of the contender's figure divided by that of the first contender.
     fn ratio(&self, contender: &Contender<'_>, figure: fn(&Round) -> f64) -> f64 {
         let pairs = contender.rounds.iter().zip(&self.contenders[0].rounds);
         median(pairs.map(|(own, first)| figure(own) / figure(first)))
@@ -123,7 +123,7 @@ impl<'a> Contest<'a> {
 }
 
 impl Contender<'_> {
-    /// Tells which threads the CPU time went to, where it was several.
+    /// Prints which threads used the CPU time, if there were several.
     fn print_threads(&self) {
         let entries = self.rounds.iter().map(|round| round.entries).sum::<u64>() as f64;
         let mut threads: BTreeMap<&str, Duration> = BTreeMap::new();
@@ -143,13 +143,13 @@ impl Contender<'_> {
 }
 
 impl Round {
-    /// Entries a second.
+    /// Entries per second.
     fn rate(&self) -> f64 {
         self.entries as f64 / self.cost.wall.as_secs_f64()
     }
 }
 
-/// What this process has used.
+/// The resources that this process has used.
 struct Cost {
     at: Instant,
     wall: Duration,
@@ -157,10 +157,10 @@ struct Cost {
     cpu: Duration,
     /// The same by thread, as the scheduler counts it. Threads that have ended are missing.
     threads: BTreeMap<(String, String), Duration>,
-    /// What was handed to `write` and its like.
+    /// Bytes passed to `write` and similar calls.
     written_bytes: u64,
-    /// What the disk got, from whatever process. (`write_bytes` of `/proc/self/io` is no measure: it counts a whole folio
-    /// for each byte that is changed, and a file that was filled in large pieces has folios of a megabyte.)
+    /// Bytes written to the disk, by all processes. (`write_bytes` of `/proc/self/io` is no measure: it counts a whole folio for
+    /// each changed byte, and a file that was filled in large pieces has folios of a megabyte.)
     disk_bytes: u64,
 }
 
@@ -192,7 +192,7 @@ impl Cost {
 /// CPU time by thread: its id and name.
 fn threads() -> BTreeMap<(String, String), Duration> {
     let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
-    // One may end while it is looked at.
+    // A thread may end while it is read.
     let time = |task: std::path::PathBuf| {
         let name = fs::read_to_string(task.join("comm")).ok()?;
         let scheduled = fs::read_to_string(task.join("schedstat")).ok()?;
@@ -209,14 +209,14 @@ fn written_bytes() -> u64 {
     line.expect("the kernel accounts for I/O").parse().unwrap()
 }
 
-/// 0 where there is no disk, but memory.
+/// Returns the bytes written to a disk, or 0 if the data is in memory.
 fn disk_bytes(disk: &Path) -> u64 {
     let Ok(text) = fs::read_to_string(disk) else { return 0 };
     let sectors = text.split_whitespace().nth(6).and_then(|sectors| sectors.parse::<u64>().ok());
     sectors.expect("the seventh number counts written sectors") * 512
 }
 
-/// The time below which so many percent of the sorted times lie, in microseconds.
+/// Returns the time that `percent` of the sorted times do not exceed, in microseconds.
 fn percentile(sorted: &[Duration], percent: usize) -> f64 {
     sorted.get(sorted.len() * percent / 100).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6)
 }

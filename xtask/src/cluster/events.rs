@@ -13,13 +13,13 @@ const LEADERLESS_LOOKS: u32 = 8;
 #[derive(Clone, Debug)]
 pub(crate) struct Look {
     pub(crate) id: u64,
-    /// How the process that was started here ended, if it did.
+    /// How the process that this xtask started ended, if it has ended.
     pub(crate) exit: Option<String>,
-    /// What the node last said, also through a process that somebody else started in its place.
+    /// The node's latest answer. It may come from a process that somebody else started in its place.
     pub(crate) answer: Option<Status>,
 }
 
-/// Something that is worth a line.
+/// An event that is reported in a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Leader { id: u64, term: u64 },
@@ -49,11 +49,11 @@ impl fmt::Display for Event {
     }
 }
 
-/// What has been told so far, so that everything is told once.
+/// What has been reported so far, so that each event is reported once.
 #[derive(Debug)]
 pub(crate) struct History {
     nodes: Vec<NodeHistory>,
-    /// The newest leader that was told, with its term.
+    /// The newest leader that was reported, with its term.
     leader: Option<(u64, u64)>,
     leaderless_looks: u32,
 }
@@ -61,14 +61,14 @@ pub(crate) struct History {
 #[derive(Debug, Default)]
 struct NodeHistory {
     exited: bool,
-    /// The process has ended, and what it last said may still be in `answer`.
+    /// The process has ended; `answer` may still hold its last one.
     stale: bool,
     silent: bool,
     silent_looks: u32,
 }
 
 impl History {
-    /// From the look that the table of nodes was made of: it says all that there was to say so far.
+    /// Starts from the look that the table of nodes shows: nothing before it needs a report.
     pub(crate) fn since(looks: &[Look]) -> Self {
         Self {
             nodes: looks.iter().map(|_| NodeHistory::default()).collect(),
@@ -77,7 +77,7 @@ impl History {
         }
     }
 
-    /// What happened up to `looks`, which are of the same nodes in the same order every time.
+    /// Returns the events since the last call. `looks` has the same nodes in the same order every time.
     pub(crate) fn observe(&mut self, looks: &[Look]) -> Vec<Event> {
         let mut events: Vec<Event> =
             self.nodes.iter_mut().zip(looks).filter_map(|(node, look)| node.observe(look)).collect();
@@ -130,7 +130,8 @@ impl NodeHistory {
     }
 }
 
-/// Who leads and in which term. Of several the newest: a leader that was cut off goes on for a while.
+/// Returns the leader and its term. If several nodes say that they lead, the one of the newest term: a leader that was cut off
+/// goes on for a while.
 fn leader_of<'a>(looks: impl Iterator<Item = &'a Look>) -> Option<(u64, u64)> {
     looks
         .filter_map(|look| look.answer.as_ref())

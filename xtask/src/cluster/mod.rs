@@ -26,16 +26,16 @@ use crate::workspace::{self, Failure};
 
 /// Time between two looks at the cluster.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Time between two questions to one node.
+/// Time between two requests to one node.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
-/// A clean stop takes a fraction of a second; a node that takes longer is stuck.
+/// Time after which a node that was asked to stop counts as stuck. A clean stop takes a fraction of a second.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs a cluster until something stops it.
 ///
 /// # Errors
-/// It cannot be started as asked for, or a node had to be killed in the end.
+/// The cluster cannot be started as the flags say, or a node had to be killed.
 pub(crate) fn run(flags: &ClusterFlags) -> Result<(), Failure> {
     let mut dir = DataDir::open(flags.data_dir.as_deref())?;
     let layout = dir.layout(flags)?;
@@ -45,7 +45,7 @@ pub(crate) fn run(flags: &ClusterFlags) -> Result<(), Failure> {
         Some(path) => path.canonicalize().map_err(Failure::of(format!("cannot find {}", path.display())))?,
         None => setup::build()?,
     };
-    // Last of all that can go wrong before: nobody should lose data to a typing error in the sources.
+    // After everything else that can fail: a build that fails must not cost anybody their data.
     let data = match (flags.fresh, dir.is_used()) {
         (true, _) => "emptied first",
         (false, true) => "kept from the last start",
@@ -61,14 +61,14 @@ pub(crate) fn run(flags: &ClusterFlags) -> Result<(), Failure> {
     let mut cluster = Cluster::start(&binary, plans)?;
     console::complain(&format!("{} nodes, data in {} ({data})", layout.nodes, shown(dir.path())));
     let done = cluster.wait_and_watch();
-    // On every way out of here the nodes are stopped and waited for, so that their ports and files are free.
+    // Whatever happens from here on, the nodes are stopped and waited for, so that their ports and files are free.
     let stopped = cluster.stop();
     let reason = done?;
     console::complain(&format!("stopped: {reason}. The data is in {}", shown(dir.path())));
     stopped
 }
 
-/// What threads tell the one that decides.
+/// Messages of the other threads to the thread that decides.
 enum Notice {
     Answer { index: usize, answer: Option<Status> },
     Stop(Reason),
@@ -76,7 +76,7 @@ enum Notice {
 
 struct Cluster {
     nodes: Vec<Node>,
-    /// What each node last said.
+    /// The latest answer of each node.
     answers: Vec<Option<Status>>,
     notices: Receiver<Notice>,
     /// Keeps `notices` open.
@@ -87,7 +87,7 @@ impl Cluster {
     fn start(binary: &Path, plans: Vec<Plan>) -> Result<Self, Failure> {
         let (sender, notices) = mpsc::channel();
         let tell = sender.clone();
-        // Who receives is gone only when everything is over.
+        // The receiver is gone only at the end of the whole program.
         stop::watch(move |reason| drop(tell.send(Notice::Stop(reason))))?;
         let mut cluster =
             Self { nodes: Vec::new(), answers: vec![None; plans.len()], notices, _sender: sender.clone() };
@@ -110,7 +110,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// All until there is a reason to stop.
+    /// Runs the cluster until there is a reason to stop.
     fn wait_and_watch(&mut self) -> Result<Reason, Failure> {
         match self.wait_until_ready()? {
             Ready::Stop(reason) => Ok(reason),
@@ -168,7 +168,7 @@ impl Cluster {
         Failure::new(words)
     }
 
-    /// The table of nodes, and what to do with them.
+    /// Prints the table of nodes and commands to try.
     fn introduction(&self, elapsed: Duration) -> String {
         let rows: Vec<Vec<String>> = self
             .nodes
@@ -192,7 +192,7 @@ impl Cluster {
             })
             .collect();
         let table = console::table(&["id", "role", "HTTP", "QUIC address", "pid", "data folder"], &rows);
-        // Neither needs the leader; with one node only, both ask that.
+        // Neither command needs the leader. With a single node both go to it.
         let (put, get) = (&self.nodes[1 % self.nodes.len()].plan, &self.nodes[2 % self.nodes.len()].plan);
         let log = self.nodes.first().map(|node| shown(&node.plan.log)).unwrap_or_default();
         format!(
@@ -204,7 +204,7 @@ impl Cluster {
         )
     }
 
-    /// Tells what happens until there is a reason to stop.
+    /// Reports events until there is a reason to stop.
     fn watch(&mut self, mut history: History) -> Reason {
         loop {
             if let Some(reason) = self.collect(LOOK_EVERY) {
@@ -224,7 +224,7 @@ impl Cluster {
         }
     }
 
-    /// Takes in what nodes say for `time`, or until there is a reason to stop.
+    /// Takes in the nodes' answers for `time`, or until there is a reason to stop.
     fn collect(&mut self, time: Duration) -> Option<Reason> {
         let end = Instant::now() + time;
         loop {
@@ -297,7 +297,7 @@ fn failed_at_start(node: &Node, exit: &str) -> Failure {
     Failure::new(format!("node {id} failed at start ({exit}); the end of {log}:\n{}", node.log_tail()))
 }
 
-/// A path, as short as it can be said from the current folder.
+/// Shows a path relative to the current folder, if it lies below it.
 fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from(workspace::root()));
     path.strip_prefix(here).unwrap_or(path).display().to_string()

@@ -1,5 +1,4 @@
-//! The process of one node: started with a pipe from us as its standard input, which it outlives by no more
-//! than the time that a clean stop takes.
+//! The process of one node. Its standard input is a pipe from this xtask; when the pipe ends, the node stops cleanly.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -10,12 +9,12 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use super::setup::Plan;
 use crate::workspace::Failure;
 
-/// Lines of a log that are shown when its node fails.
+/// Number of lines of its log that are shown when a node fails.
 const TAIL_LINES: usize = 25;
-/// As much of the log's end is looked at for them.
+/// Number of bytes at the end of the log that are searched for these lines.
 const TAIL_BYTES: u64 = 16 * 1024;
-/// Variables that would set in every node what its own file sets. Others (time-outs, say) are left for whoever
-/// wants to try them.
+/// Environment variables that are removed, as they would override in every node what its own configuration file sets. Others,
+/// such as time-outs, stay, so that they can be tried.
 const NOT_INHERITED: &[&str] = &[
     "RAFT_NODE_NODE_ID",
     "RAFT_NODE_DATA_DIR",
@@ -30,21 +29,21 @@ const NOT_INHERITED: &[&str] = &[
     "RAFT_NODE_TLS_KEY",
 ];
 
-/// A node that was started here.
+/// A node that this xtask has started.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) plan: Plan,
     binary: PathBuf,
     child: Child,
-    /// Held open: its end is what tells the node to stop, also when this process is killed.
+    /// Held open: the node stops when the pipe ends, which also happens when this process is killed.
     pipe: Option<ChildStdin>,
     exit: Option<ExitStatus>,
-    /// Where in the log this start begins.
+    /// Length of the log when the node was started.
     log_start: u64,
 }
 
 impl Node {
-    /// Starts the node. What it prints goes to the end of its log.
+    /// Starts the node. Its output is appended to its log.
     ///
     /// # Errors
     /// The log or the binary cannot be opened.
@@ -59,7 +58,7 @@ impl Node {
         for name in NOT_INHERITED {
             command.env_remove(name);
         }
-        // In a process group of its own it gets no Ctrl-C from the terminal: stopping is decided here alone.
+        // A process group of its own keeps Ctrl-C of the terminal from the node: this program decides when it stops.
         command.process_group(0);
         let mut child = command.spawn().map_err(Failure::of(format!("cannot run {}", binary.display())))?;
         let pipe = child.stdin.take();
@@ -70,22 +69,21 @@ impl Node {
         self.child.id()
     }
 
-    /// How the process ended, if it did.
+    /// Returns how the process ended, if it has ended.
     pub(super) fn exit(&mut self) -> Option<ExitStatus> {
         if self.exit.is_none() {
-            // The only error is that there is no such child, which is an end of unknown kind; it cannot come,
-            // as only this handle waits for it.
+            // The only possible error is that there is no such child. It cannot occur, as only this handle waits for it.
             self.exit = self.child.try_wait().ok().flatten();
         }
         self.exit
     }
 
-    /// Tells the node to stop, by closing its standard input.
+    /// Asks the node to stop, by closing its standard input.
     pub(super) fn ask_to_stop(&mut self) {
         self.pipe = None;
     }
 
-    /// Ends the process at once.
+    /// Kills the process.
     ///
     /// # Errors
     /// The system refuses.
@@ -95,12 +93,12 @@ impl Node {
         Ok(())
     }
 
-    /// What starts this node again by hand.
+    /// Returns the command that starts this node again by hand.
     pub(super) fn restart_command(&self) -> String {
         format!("{} serve --config {}", shell_word(&self.binary), shell_word(&self.plan.config))
     }
 
-    /// The last lines that the node printed since it was started.
+    /// Returns the last lines that the node has printed since it was started.
     pub(super) fn log_tail(&self) -> String {
         match self.read_log_end() {
             Ok(text) if text.trim().is_empty() => "(it printed nothing)".to_owned(),
@@ -122,7 +120,7 @@ impl Node {
     }
 }
 
-/// How a process ended, in words.
+/// Describes how a process ended.
 pub(super) fn exit_words(exit: ExitStatus) -> String {
     match (exit.code(), exit.signal()) {
         (Some(code), _) => format!("exit code {code}"),
@@ -134,7 +132,7 @@ pub(super) fn exit_words(exit: ExitStatus) -> String {
     }
 }
 
-/// A path as a shell reads it.
+/// Quotes a path for a shell.
 fn shell_word(path: &Path) -> String {
     let text = path.display().to_string();
     if text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@:,=".contains(c)) {
