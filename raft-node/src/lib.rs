@@ -5,7 +5,6 @@
 //! about fifty lines.
 
 mod handle;
-#[cfg(feature = "server")]
 mod seldom;
 mod shell;
 mod status;

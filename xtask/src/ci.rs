@@ -50,9 +50,10 @@ fn steps() -> Vec<Step> {
         step("doc", Work::Cargo { args: doc, env: vec![("RUSTDOCFLAGS", "-Dwarnings")] }),
         step("no-std", Work::Own(no_std::run)),
         step("package", cargo(package)),
-        // Checks the binary with its own features alone: a feature that it forgets to ask for is hidden by those of tests and
-        // benches.
-        step("node", cargo("check -p raftkit-node")),
+        // The binary, and the crate as those embed it who bring a state machine of their own, each with its own features alone:
+        // a feature that it forgets to ask for is hidden by those of tests and benches.
+        step("node", cargo("clippy -p raftkit-node -- -D warnings")),
+        step("embedded", cargo("clippy -p raftkit-node --no-default-features -- -D warnings")),
         step("simulate", Work::Own(|| simulate::nodes_of(SIMULATED_SEEDS))),
     ]
 }

@@ -232,11 +232,13 @@ fn random() -> u128 {
 }
 
 /// The present time by the wall clock, as certificates have it.
+#[cfg(feature = "server")]
 pub(crate) fn seconds_since_1970() -> i64 {
     expiry::now()
 }
 
 /// How a certificate that is valid until this second since 1970 ends, if it does so soon.
+#[cfg(feature = "server")]
 pub(crate) fn ends_soon(until: i64) -> Option<String> {
     expiry::ends_soon(until, expiry::now())
 }
