@@ -8,6 +8,7 @@ mod simulation;
 mod trial;
 mod weaving;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use crate::console::{self, complain, say};
 use crate::flags::MutantsFlags;
 use crate::mutants::read::TestBinary;
 use crate::mutants::trial::{Stage, Verdict};
-use crate::mutants::weaving::Mutant;
+use crate::mutants::weaving::{Mutant, UNIT};
 use crate::workspace::{self, Failure};
 
 /// The crate that has none itself: its program is tried with the mutants of all others.
@@ -27,6 +28,8 @@ const LARGE: &[&str] = &["raft-core", "raft-log"];
 /// take minutes to build.
 const OTHERS: &[(&str, bool)] =
     &[("raft-snapshot", false), ("raft-replica", false), ("raft-kv", false), ("raft-net", true)];
+/// The crates whose mutants are no step of the gate, because building them takes minutes.
+const ALONE: &[&str] = &["raft-node"];
 /// So many mutants at a time.
 const AT_A_TIME: usize = 2;
 
@@ -36,7 +39,8 @@ const AT_A_TIME: usize = 2;
 /// There is no such crate, the flags are not for it, it does not build, no mutant is called so, or one lives.
 pub(crate) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
     let is_simulation = flags.krate == SIMULATION;
-    let known: Vec<&str> = LARGE.iter().copied().chain(OTHERS.iter().map(|(krate, _)| *krate)).collect();
+    let others = OTHERS.iter().map(|(krate, _)| krate);
+    let known: Vec<&str> = LARGE.iter().chain(others).chain(ALONE).copied().collect();
     if !is_simulation && !known.contains(&flags.krate.as_str()) {
         let known = known.join(", ");
         return Err(Failure::new(format!(
@@ -58,7 +62,7 @@ fn run_suite(flags: &MutantsFlags) -> Result<(), Failure> {
         let rows: Vec<Vec<String>> = mutants.iter().map(row).collect();
         return print(&console::table(&["mutant", "source", "what it does wrong"], &rows));
     }
-    let suite = Suite::of(&flags.krate, &build(flags)?)?;
+    let suite = Suite::of(&flags.krate, &build(flags, &wanted_tests(&mutants))?)?;
     let start = Instant::now();
     let verdicts = try_all(&suite, &mutants)?;
     report(&mutants, &verdicts, start.elapsed(), &suite)
@@ -84,7 +88,7 @@ impl Suite {
     fn built(krate: &str) -> Result<Self, Failure> {
         let no_default_features = OTHERS.contains(&(krate, true));
         let flags = MutantsFlags { krate: krate.to_owned(), no_default_features, ..MutantsFlags::default() };
-        Self::of(krate, &build(&flags)?)
+        Self::of(krate, &build(&flags, &[])?)
     }
 
     fn of(krate: &str, binaries: &[TestBinary]) -> Result<Self, Failure> {
@@ -95,12 +99,12 @@ impl Suite {
         Ok(Self { krate: krate.to_owned(), stages, logs })
     }
 
-    /// Tries a mutant, `<crate>/<name>`.
+    /// Tries a mutant, `<crate>/<name>`, with these test targets, or with all where none is named.
     ///
     /// # Errors
     /// A test cannot be run.
-    fn verdict(&self, mutant: &str) -> Result<Verdict, Failure> {
-        trial::of(mutant, &self.stages, &self.logs)
+    fn verdict(&self, mutant: &str, tests: &[String]) -> Result<Verdict, Failure> {
+        trial::of(mutant, tests, &self.stages, &self.logs)
     }
 }
 
@@ -141,8 +145,17 @@ fn print(text: &str) -> Result<(), Failure> {
     say(text).map_err(Failure::of("cannot print"))
 }
 
-/// Builds the crate's tests with the mutants in them.
-fn build(flags: &MutantsFlags) -> Result<Vec<TestBinary>, Failure> {
+/// The test targets that these mutants name; empty where one of them is to be tried with all.
+fn wanted_tests(mutants: &[Mutant]) -> Vec<String> {
+    if mutants.iter().any(|mutant| mutant.tests.is_empty()) {
+        return Vec::new();
+    }
+    let names: BTreeSet<&String> = mutants.iter().flat_map(|mutant| &mutant.tests).collect();
+    names.into_iter().cloned().collect()
+}
+
+/// Builds these test targets of the crate, or all where none is named, with the mutants in them.
+fn build(flags: &MutantsFlags, tests: &[String]) -> Result<Vec<TestBinary>, Failure> {
     let krate = &flags.krate;
     let package = format!("raftkit-{}", krate.strip_prefix("raft-").unwrap_or(krate));
     complain(&format!("building the tests of {package} with its mutants"));
@@ -156,6 +169,13 @@ fn build(flags: &MutantsFlags) -> Result<Vec<TestBinary>, Failure> {
         &package,
     ]);
     cargo.args(flags.no_default_features.then_some("--no-default-features"));
+    for test in tests {
+        if test == UNIT {
+            cargo.arg("--lib")
+        } else {
+            cargo.args(["--test", test])
+        };
+    }
     let binaries = read::test_binaries(&workspace::output_of(cargo)?);
     if binaries.is_empty() {
         return Err(Failure::new(format!("{package} has no tests")));
@@ -218,7 +238,7 @@ fn check_sound(stages: &mut [Stage], logs: &Path) -> Result<(), Failure> {
 
 /// Tries the mutants, a few at a time; in their order.
 fn try_all(suite: &Suite, mutants: &[Mutant]) -> Result<Vec<Verdict>, Failure> {
-    let of = |mutant: &Mutant| suite.verdict(&mutant.name);
+    let of = |mutant: &Mutant| suite.verdict(&mutant.name, &mutant.tests);
     let shown = |mutant: &Mutant, verdict: &Verdict| format!("{}: {}", mutant.short(), verdict.shown());
     pool::each(mutants, AT_A_TIME, of, shown)
 }
@@ -259,7 +279,7 @@ fn log_file(logs: &Path, mutant: Option<&str>, stage: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::{Mutant, choose, run};
+    use super::{Mutant, choose, run, wanted_tests};
     use crate::flags::MutantsFlags;
 
     #[test]
@@ -277,6 +297,16 @@ mod tests {
         assert_eq!(chosen(&["raft-log/c"]), Some(vec!["c".to_owned()]));
         assert_eq!(chosen(&["c", "a-b"]), Some(vec!["a-b".to_owned(), "c".to_owned()]));
         assert_eq!(chosen(&["a"]), None);
+    }
+
+    #[test]
+    fn tests_are_built_that_some_mutant_names_or_all() {
+        let naming = |tests: &[&str]| Mutant {
+            tests: tests.iter().map(|&it| it.to_owned()).collect(),
+            ..Mutant::default()
+        };
+        assert_eq!(wanted_tests(&[naming(&["unit", "b"]), naming(&["a", "b"])]), ["a", "b", "unit"]);
+        assert!(wanted_tests(&[naming(&["a"]), naming(&[])]).is_empty());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::console;
 use crate::mutants::log_file;
 use crate::mutants::read::{self, TestBinary};
-use crate::mutants::weaving::Mutant;
+use crate::mutants::weaving::{Mutant, UNIT};
 use crate::workspace::Failure;
 
 /// Switches a mutant on.
@@ -28,6 +28,8 @@ const SEEDS: [&str; 3] = ["50", "400", "1500"];
 #[derive(Debug)]
 pub(super) struct Stage {
     pub(super) name: String,
+    /// The test target, as mutants name it.
+    target: String,
     binary: std::path::PathBuf,
     seeds: Option<&'static str>,
     /// How long it takes without a mutant, once that is known.
@@ -76,12 +78,13 @@ pub(super) fn stages(binaries: &[TestBinary]) -> Vec<Stage> {
     sorted.sort_by_key(|binary| (!binary.is_unit, binary.name.clone()));
     let stage = |binary: &TestBinary, name: String, seeds| Stage {
         name,
+        target: if binary.is_unit { UNIT.to_owned() } else { binary.name.clone() },
         binary: binary.path.clone(),
         seeds,
         sound_time: None,
     };
     let of = |binary: &TestBinary| match (binary.is_unit, binary.name.as_str()) {
-        (true, _) => vec![stage(binary, "unit".to_owned(), None)],
+        (true, _) => vec![stage(binary, UNIT.to_owned(), None)],
         (false, "simulation") => {
             SEEDS.iter().map(|seeds| stage(binary, format!("simulation of {seeds}"), Some(*seeds))).collect()
         }
@@ -109,10 +112,18 @@ pub(super) fn command(binary: &Path, mutant: Option<&str>) -> Command {
     command
 }
 
-/// Runs stages until one fails.
-pub(super) fn of(mutant: &str, stages: &[Stage], logs: &Path) -> Result<Verdict, Failure> {
+/// The stages of these test targets, in the order of the targets; all stages where none is named.
+fn chosen<'s>(stages: &'s [Stage], tests: &[String]) -> Vec<&'s Stage> {
+    if tests.is_empty() {
+        return stages.iter().collect();
+    }
+    tests.iter().flat_map(|test| stages.iter().filter(move |stage| stage.target == *test)).collect()
+}
+
+/// Runs the stages of these test targets, or all stages where none is named, until one fails.
+pub(super) fn of(mutant: &str, tests: &[String], stages: &[Stage], logs: &Path) -> Result<Verdict, Failure> {
     let mut time = Duration::ZERO;
-    for stage in stages {
+    for stage in chosen(stages, tests) {
         let end = run(stage, Some(mutant), logs)?;
         time += end.time;
         if let Some(words) = end.failed {
@@ -165,7 +176,7 @@ fn limit(sound_time: Option<Duration>) -> Duration {
 mod tests {
     use std::time::Duration;
 
-    use super::{LIMIT, Stage, TestBinary, limit, quick_ones_first, stages};
+    use super::{LIMIT, Stage, TestBinary, chosen, limit, quick_ones_first, stages};
 
     #[test]
     fn quick_stages_come_first_and_the_simulation_grows() {
@@ -181,6 +192,21 @@ mod tests {
         }
         quick_ones_first(&mut stages);
         assert_eq!(names(&stages), [&["unit", "scenario"], &simulations[..], &["lease"]].concat());
+    }
+
+    #[test]
+    fn a_mutant_that_names_tests_is_tried_with_these_in_its_order() {
+        let binaries: Vec<TestBinary> = ["simulation", "lease", "the_crate"]
+            .map(|name| TestBinary { name: name.to_owned(), is_unit: name == "the_crate", path: name.into() })
+            .into();
+        let stages = stages(&binaries);
+        let names = |tests: &[&str]| {
+            let tests: Vec<String> = tests.iter().map(|&it| it.to_owned()).collect();
+            chosen(&stages, &tests).iter().map(|stage| stage.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&["lease", "unit"]), ["lease", "unit"]);
+        assert_eq!(names(&["simulation"]).len(), 3);
+        assert_eq!(names(&[]).len(), stages.len());
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(super) fn of(trials: &Trials, excuses: &Excuses) -> Result<ByTests, Failure>
     for (krate, mutants) in crates {
         let suite = Suite::built(krate)?;
         let shown = |mutant: &&str, verdict: &Verdict| format!("{mutant}: {}", verdict.shown());
-        let verdicts = pool::each(&mutants, AT_A_TIME, |mutant| suite.verdict(mutant), shown)?;
+        let verdicts = pool::each(&mutants, AT_A_TIME, |mutant| suite.verdict(mutant, &[]), shown)?;
         tests.extend(mutants.iter().map(|&mutant| mutant.to_owned()).zip(verdicts));
     }
     Ok(tests)

@@ -15,6 +15,8 @@ use crate::workspace::{self, Failure};
 
 /// The folder of the text files, one folder in it for each crate.
 const FOLDER: &str = "mutation";
+/// Stands for the unit tests of a library among the names of test targets.
+pub(crate) const UNIT: &str = "unit";
 /// The bugs that whole nodes are tried with.
 const SIMULATED: &str = "mutation/simulated.txt";
 
@@ -42,10 +44,21 @@ pub(crate) fn mutants() -> Result<Vec<Mutant>, Failure> {
 /// A file cannot be read.
 pub(crate) fn problems(root: &Path) -> Result<Vec<String>, Failure> {
     let (texts, mut problems) = read(root)?;
+    problems.extend(texts.mutants.iter().flat_map(|mutant| missing_tests(root, mutant)));
     if let Err(more) = woven_files(root, &texts)? {
         problems.extend(more);
     }
     Ok(problems)
+}
+
+/// A line for each test target that a mutant names and that its crate does not have.
+fn missing_tests(root: &Path, mutant: &Mutant) -> Vec<String> {
+    let is_there = |name: &String| {
+        let test = root.join(mutant.krate()).join("tests").join(name);
+        name == UNIT || test.with_extension("rs").is_file() || test.join("main.rs").is_file()
+    };
+    let missing = mutant.tests.iter().filter(|name| !is_there(name));
+    missing.map(|name| format!("{}: its crate has no tests called {name}", mutant.name)).collect()
 }
 
 /// Brings the copy of the workspace with all mutants in it up to date. The result is its folder.

@@ -25,6 +25,8 @@ pub(crate) struct Mutant {
     pub(crate) source: String,
     /// The feature of its crate that its code is in, if it is in one.
     pub(crate) feature: Option<String>,
+    /// The test targets of its crate that are tried, in this order; `unit` is the library's own. Empty: all of them.
+    pub(crate) tests: Vec<String>,
     pub(crate) edits: Vec<Edit>,
 }
 
@@ -162,6 +164,7 @@ impl Texts {
             Some(("wrong", words)) => words.clone_into(&mut mutant.wrong),
             Some(("source", words)) => words.clone_into(&mut mutant.source),
             Some(("feature", name)) => mutant.feature = Some(name.to_owned()),
+            Some(("tests", names)) => mutant.tests = names.split_whitespace().map(str::to_owned).collect(),
             Some(_) | None => {
                 return Err(format!("{line:?} is none of the lines that mutation/README.md names"));
             }
@@ -204,6 +207,7 @@ mod tests {
 mutant: raft-log/not-synced
 wrong: A record is not synced.
 source: missing fsync
+tests: unit crash
 in raft-log/src/journal.rs, fn Journal::commit
   let a = 1;
 -     self.sync()?;
@@ -227,7 +231,8 @@ add to raft-log/src/journal.rs
         let [mutant] = &texts.mutants[..] else { panic!("one mutant") };
         assert_eq!((mutant.krate(), mutant.short()), ("raft-log", "not-synced"));
         let [edit] = &mutant.edits[..] else { panic!("one edit") };
-        assert_eq!((edit.function.as_str(), edit.place.line), ("Journal::commit", 6));
+        assert_eq!((edit.function.as_str(), edit.place.line), ("Journal::commit", 7));
+        assert_eq!(mutant.tests, ["unit", "crash"]);
         let kinds: Vec<Kind> = edit.lines.iter().map(|(kind, _)| *kind).collect();
         assert_eq!(kinds, [Kind::Same, Kind::Right, Kind::Wrong]);
         assert_eq!(texts.additions[0].lines, ["fn helper() {}"]);
@@ -237,7 +242,7 @@ add to raft-log/src/journal.rs
     fn what_is_no_mutant_is_told_with_its_line() {
         let said = |text: &str| read(text).1.join("; ");
         assert!(said("wrong: Too early.\n").starts_with("mutation/a.txt:1: a file begins with"));
-        assert!(said(&format!("{TEXT}\n- lost\n")).starts_with("mutation/a.txt:14: a line of code"));
+        assert!(said(&format!("{TEXT}\n- lost\n")).starts_with("mutation/a.txt:15: a line of code"));
         assert!(said(&format!("{TEXT}\nauthor: me\n")).contains("none of the lines"));
         assert!(said(&format!("{TEXT}\n{TEXT}")).contains("raft-log/not-synced: stands here twice"));
         assert!(said("mutant: Not Synced\n").contains("a name is"));
