@@ -1,15 +1,15 @@
-//! Commands and their answers, as they stand in the log.
+//! Commands and their answers, and their encoding in the log.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// The longest key that a command may name, in bytes.
+/// Maximum length of a key in a command, in bytes.
 pub const KEY_BYTES_MAX: usize = 16 * 1024;
 
-/// The longest value that a command may carry, in bytes. Logs and servers have lower limits of their own; this one keeps
-/// what is stored within what a snapshot can hold.
+/// Maximum length of a value in a command, in bytes. Logs and servers have lower limits of their own; this limit keeps
+/// every stored entry small enough for a record of a snapshot.
 pub const VALUE_BYTES_MAX: usize = 256 << 20;
 
-/// The version byte that every command and answer begins with.
+/// Version byte at the beginning of every command and answer.
 const VERSION: u8 = 1;
 
 const PUT: u8 = 1;
@@ -38,109 +38,109 @@ const TOO_MANY: u8 = 3;
 pub enum Command {
     /// Store a value.
     Put {
-        /// Under this key: not empty, at most [`KEY_BYTES_MAX`] bytes.
+        /// The key to store the value under: not empty, at most [`KEY_BYTES_MAX`] bytes.
         key: String,
-        /// The value: at most [`VALUE_BYTES_MAX`] bytes.
+        /// The value to store: at most [`VALUE_BYTES_MAX`] bytes.
         value: Bytes,
-        /// A number of the client's own, stored beside the value.
+        /// A number of the client's choice, stored beside the value.
         flags: u64,
-        /// When to store it.
+        /// The condition for storing the value.
         condition: Condition,
     },
     /// Remove a key.
     Delete {
-        /// Which.
+        /// The key to remove.
         key: String,
-        /// When to remove it.
+        /// The condition for removing the key.
         condition: Condition,
     },
     /// Remove every key that begins with a prefix.
     DeleteTree {
-        /// The prefix; empty means all keys.
+        /// The prefix of the keys to remove; the empty prefix means all keys.
         prefix: String,
-        /// With more keys than this nothing is removed, and the answer is [`Response::TooManyKeys`]: what is removed by
-        /// one command is removed in one step, during which no other command is applied. Part of the command, so that
-        /// every node decides alike. None: however many there are.
+        /// Maximum number of keys to remove; none means no limit. If more keys have the prefix, the command removes nothing
+        /// and is answered [`Response::TooManyKeys`]: all keys of one command are removed in one step, during which no
+        /// other command is applied. The limit is part of the command so that every node decides alike.
         keys_max: Option<u32>,
     },
 }
 
-/// When a command takes effect.
+/// The condition under which a command takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// In any case.
+    /// The command always takes effect.
     Always,
-    /// Only while the key's `ModifyIndex` is this (check and set). 0 on a put: only while there is no such key; 0 on a
-    /// delete: never, where the key is there.
+    /// The command takes effect only if the key's `ModifyIndex` equals this index (check and set). With index 0 a put takes
+    /// effect only if the key does not exist, and a delete never removes an existing key.
     Cas(u64),
 }
 
-/// What a command came to.
+/// The answer to a command.
 ///
 /// As bytes: `1 | 1 | 0 or 1` for done, `1 | 2` for malformed, `1 | 3` for too many keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Response {
-    /// Whether its condition held: what Consul answers as `true` or `false`.
+    /// The command was carried out if its condition held, which the flag says: Consul's answer `true` or `false`.
     Done(bool),
-    /// The bytes were no command of this version; nothing was changed.
+    /// The bytes are not a command of this version; nothing was changed.
     Malformed,
-    /// The tree has more keys than the command may remove; nothing was changed.
+    /// More keys have the prefix than the command may remove; nothing was changed.
     TooManyKeys,
 }
 
-/// Why bytes are no command or answer.
+/// Why bytes are not a valid command or answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
     /// The bytes end early.
     #[error("the bytes end early: {wanted} more were expected, {got} are there")]
     Truncated {
-        /// How many the next field needs.
+        /// Number of bytes that the next field needs.
         wanted: usize,
-        /// How many are left.
+        /// Number of bytes that are left.
         got: usize,
     },
-    /// Written by another version.
+    /// The bytes were written by another version.
     #[error("version {found} is not known, only {VERSION} is")]
     UnknownVersion {
         /// The version byte.
         found: u8,
     },
-    /// A kind byte without a meaning.
+    /// A byte that selects a variant has a value without a meaning.
     #[error("the {field} {found} is not known")]
     UnknownKind {
-        /// Which field it stands in.
+        /// The field that the byte is in.
         field: &'static str,
-        /// The byte.
+        /// The value of the byte.
         found: u8,
     },
-    /// A key that is not UTF-8.
+    /// The key is not UTF-8.
     #[error("the key is not UTF-8 after {valid} bytes")]
     KeyNotUtf8 {
-        /// How many bytes are.
+        /// Number of bytes at the beginning of the key that are valid UTF-8.
         valid: usize,
     },
-    /// A key that may not be: empty or too long.
+    /// The key is empty or too long.
     #[error("a key has {got} bytes; 1 to {KEY_BYTES_MAX} are allowed")]
     KeyLength {
-        /// Its length in bytes.
+        /// Length of the key in bytes.
         got: usize,
     },
-    /// A value that is too long.
+    /// The value is too long.
     #[error("a value has {got} bytes; at most {VALUE_BYTES_MAX} are allowed")]
     ValueLength {
-        /// Its length in bytes.
+        /// Length of the value in bytes.
         got: usize,
     },
-    /// Bytes follow where none may.
-    #[error("{got} bytes follow where none may")]
+    /// Bytes follow the end of an answer.
+    #[error("{got} bytes follow the end of the answer")]
     TrailingBytes {
-        /// How many.
+        /// Number of surplus bytes.
         got: usize,
     },
 }
 
 impl Command {
-    /// The command as bytes.
+    /// Encodes the command.
     ///
     /// # Panics
     /// The key is longer than 4 GiB.
@@ -176,7 +176,7 @@ impl Command {
         out.freeze()
     }
 
-    /// At least the number of bytes that [`encode`](Self::encode) makes.
+    /// Upper bound on the length of the encoded command, in bytes.
     fn encoded_len(&self) -> usize {
         const FIXED: usize = 2 + 9 + 8 + 4;
         FIXED
@@ -187,11 +187,10 @@ impl Command {
             }
     }
 
-    /// Reads what [`encode`](Self::encode) made. The value shares `bytes`: it is not copied.
+    /// Decodes a command. Its value shares the memory of `bytes` and is not copied.
     ///
     /// # Errors
-    /// The bytes are no command of this version, name a key that is empty or too long, or carry a value
-    /// that is too long.
+    /// The bytes are not a command of this version, or hold a key that is empty or too long or a value that is too long.
     pub fn decode(bytes: Bytes) -> Result<Self, CodecError> {
         let mut rest = bytes;
         version(&mut rest)?;
@@ -245,7 +244,7 @@ impl Condition {
 }
 
 impl Response {
-    /// The answer as bytes.
+    /// Encodes the answer.
     #[must_use]
     pub fn encode(self) -> Bytes {
         match self {
@@ -256,10 +255,10 @@ impl Response {
         }
     }
 
-    /// Reads what [`encode`](Self::encode) made.
+    /// Decodes an answer.
     ///
     /// # Errors
-    /// The bytes are no answer of this version.
+    /// The bytes are not an answer of this version.
     pub fn decode(bytes: Bytes) -> Result<Self, CodecError> {
         let mut rest = bytes;
         version(&mut rest)?;
@@ -292,7 +291,7 @@ fn take<const N: usize>(rest: &mut Bytes) -> Result<[u8; N], CodecError> {
     Ok(head)
 }
 
-/// A key, or with `least` 0 a prefix.
+/// Decodes a key, or a prefix, which may be empty, with `least` 0.
 fn key(bytes: &[u8], least: usize) -> Result<String, CodecError> {
     if bytes.len() < least || bytes.len() > KEY_BYTES_MAX {
         return Err(CodecError::KeyLength { got: bytes.len() });

@@ -1,12 +1,12 @@
-//! A copy of the state in a new file, made step by step while the state changes. It takes the old file's name in the end.
+//! A copy of the state in a new file, made step by step while the state changes. At the end the copy replaces the old file.
 //!
 //! ```text
-//!   each step:  what was changed meanwhile, of what is copied ---> some more, in order ---> a durable commit
+//!   each step:  changes since the last step to rows already copied ---> some more rows, in order ---> a durable commit
 //!   the last:   the meta record ---> two commits ---> closed, synced ---> renamed, folder synced ---> open ---> a third commit
 //! ```
 //!
-//! A step reads the state as it is, in a transaction of its own, so that no page is kept for the copy's sake. A crash at any
-//! moment leaves the old file or the whole new one.
+//! Each step reads the present state in a transaction of its own, so the copy keeps no old pages in use. A crash at any moment
+//! leaves the old file or the complete new one.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -22,16 +22,16 @@ use crate::machine::{CACHE_BYTES, FILE, FILE_NEW};
 use crate::notes::Touched;
 use crate::tables::{ENTRIES, GRAVES, META, META_KEY, Meta, TOMBSTONES};
 
-/// One step copies about this many bytes, and syncs them. What is to be applied waits behind it.
+/// Approximate number of bytes that one step copies and syncs. Commands wait until the step is done.
 pub(crate) const STEP_BYTES: usize = 1 << 20;
-/// The pages of a copy are written once and not read.
+/// Size of redb's page cache for the copy, in bytes: small, because its pages are written once and not read.
 const COPY_CACHE_BYTES: usize = 8 << 20;
 
-/// What a tombstone counts for in a step, in bytes.
+/// Bytes that a tombstone or grave counts for in [`STEP_BYTES`].
 const TOMBSTONE_BYTES: usize = 64;
 
-/// Copies a table on from where it was reached, while there is room. `$lend` and `$own` turn a key that is owned into one of
-/// the table and back: a function generic over redb's keys would have to say what these lend for every lifetime.
+/// Copies further rows of a table while there is room. `$lend` and `$own` turn an owned key into a key of the table and back.
+/// This is a macro because a function generic over redb's keys would have to name their borrowed form for every lifetime.
 macro_rules! copy_range {
     ($kind:ty; $reached:expr, $both:expr, $room:ident;
      |$owned:ident| $lend:expr; |$key:ident| $own:expr; |$value:ident| $len:expr) => {
@@ -61,7 +61,7 @@ macro_rules! copy_range {
     };
 }
 
-/// Takes over what is under a key now.
+/// Makes the copy's row under a key the same as the state's: stores its value, or removes the row.
 macro_rules! mirror {
     ($both:expr, $key:expr) => {{
         let (old, new) = &mut $both;
@@ -72,28 +72,29 @@ macro_rules! mirror {
     }};
 }
 
-/// A copy in the making.
+/// A copy that is being made.
 #[derive(Debug)]
 pub(crate) struct Copy {
     database: Database,
     file: Arc<dyn DiskFile>,
-    /// How far each table is copied.
+    /// The progress in each table.
     entries: Reached<String>,
     tombstones: Reached<(u64, String)>,
     graves: Reached<String>,
 }
 
-/// How far a table is copied.
+/// The progress of the copy in one table.
 #[derive(Debug, PartialEq, Eq)]
 enum Reached<K> {
     Nothing,
-    /// Up to this key, which is copied.
+    /// The rows up to and including this key are copied.
     Key(K),
     End,
 }
 
 impl<K: Ord> Reached<K> {
-    /// Whether a change under this key is to be taken over now; if not it is copied later.
+    /// Whether the row of this key was copied already, so that a change of it must be taken over. A row that was not
+    /// reached yet is copied later in its newest form.
     fn has_passed(&self, key: &K) -> bool {
         match self {
             Self::Nothing => false,
@@ -103,14 +104,14 @@ impl<K: Ord> Reached<K> {
     }
 }
 
-/// Whether there is more to copy.
+/// Whether rows are left to copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
     Some,
     Nothing,
 }
 
-/// Removes a copy that was not finished, if there is one.
+/// Removes an unfinished copy, if there is one.
 pub(crate) fn remove_left_over(disk: &dyn Disk, dir: &Path) -> Result<(), Fault> {
     Ok(disk.remove_if_there(&dir.join(FILE_NEW))?)
 }
@@ -125,7 +126,7 @@ impl Copy {
         Ok(Self { database, file, entries, tombstones, graves })
     }
 
-    /// Takes over what was changed, and copies some more of `old`.
+    /// Takes over the changed rows and copies further rows of `old`.
     pub(crate) fn step(&mut self, old: &Database, touched: BTreeSet<Touched>) -> Result<Left, Fault> {
         let read = old.begin_read()?;
         let txn = self.database.begin_write()?;
@@ -161,8 +162,9 @@ impl Copy {
         Ok(if self.graves == Reached::End { Left::Nothing } else { Left::Some })
     }
 
-    /// Gives the copy its name, durably, and opens it. It must hold all of the state, of which `meta` is the record.
-    /// `renamed` is called once it is the state, for better or worse.
+    /// Renames the copy to the name of the state's file, durably, and opens it. The copy must hold all tables of the state,
+    /// and `meta` must be the state's meta record. `renamed` is called right after the renaming: from then on the next
+    /// opening may find the copy, whatever fails afterwards.
     pub(crate) fn finish(
         self,
         disk: &dyn Disk,
@@ -171,7 +173,7 @@ impl Copy {
         renamed: impl FnOnce(),
     ) -> Result<(Database, Arc<dyn DiskFile>), Fault> {
         let Self { database, file, .. } = self;
-        // Twice: should the newest commit rot, what redb falls back to is whole, too.
+        // Commit twice: if the newest commit rots, redb falls back to the one before, and that must be complete too.
         for _ in 0..2 {
             let mut txn = database.begin_write()?;
             txn.set_two_phase_commit(true);
@@ -187,8 +189,8 @@ impl Copy {
         let database = Builder::new()
             .set_cache_size(CACHE_BYTES)
             .create_with_backend(RedbFile::new(Arc::clone(&file)))?;
-        // Closing cut the file's end off, and with it pages of the commit before. From this commit on redb falls back to the one
-        // that the closing made.
+        // Closing shortened the file and thereby removed pages of the previous commit. After this additional commit the one
+        // that redb falls back to is the commit made by the closing, which is complete.
         let mut txn = database.begin_write()?;
         txn.set_two_phase_commit(true);
         txn.commit()?;
@@ -196,7 +198,7 @@ impl Copy {
     }
 }
 
-/// A table of the state, and of the copy.
+/// A table of the state and the same table of the copy.
 type Both<'txn, K, V> = (ReadOnlyTable<K, V>, Table<'txn, K, V>);
 
 struct Tables<'txn> {

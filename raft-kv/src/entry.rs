@@ -1,4 +1,4 @@
-//! One key's entry: as readers see it and as it is stored.
+//! The entry of one key: what readers see, and how it is stored.
 
 use bytes::Bytes;
 use raftkit_replica::MachineError;
@@ -10,19 +10,19 @@ pub struct KvEntry {
     pub key: String,
     /// The value.
     pub value: Bytes,
-    /// A number of the client's own.
+    /// A number of the client's choice.
     pub flags: u64,
-    /// The log index of the entry that made the key; it starts anew when the key was deleted in between.
+    /// Log index of the command that created the key; a key that was deleted and stored again has a new one.
     pub create_index: u64,
-    /// The log index of the last entry that changed the key.
+    /// Log index of the last command that changed the key.
     pub modify_index: u64,
-    /// How often a lock on the key was acquired.
+    /// Number of times that a lock on the key was acquired.
     pub lock_index: u64,
-    /// The session that holds the lock.
+    /// The session that holds the lock, if a session does.
     pub session: Option<String>,
 }
 
-/// A key with its value and its indexes, as it is read in place: see [`KvEntry`] for the fields.
+/// A key with its value and its indexes, borrowed from redb's pages. [`KvEntry`] describes the fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields of KvEntry")]
 pub struct KvEntryRef<'a> {
@@ -35,7 +35,7 @@ pub struct KvEntryRef<'a> {
     pub session: Option<&'a str>,
 }
 
-/// What is stored beside the value.
+/// The fields that are stored in front of the value.
 ///
 /// As bytes, little-endian, before the value:
 /// `flags u64 | create u64 | modify u64 | lock u64 | session length u8 (0: none) | session`.
@@ -48,16 +48,16 @@ pub(crate) struct Header<'a> {
     pub(crate) session: &'a str,
 }
 
-/// The header's length without the session.
+/// Length of a header without its session, in bytes.
 const FIXED: usize = 4 * 8 + 1;
 
 impl<'a> Header<'a> {
-    /// The header's length in bytes.
+    /// Length of the header, in bytes.
     pub(crate) fn len(&self) -> usize {
         FIXED + self.session.len()
     }
 
-    /// Writes the header and `value` into `target`, which is as long as both.
+    /// Writes the header and `value` into `target`, which must be exactly as long as both.
     pub(crate) fn write(&self, value: &[u8], target: &mut [u8]) {
         let (header, body) = target.split_at_mut(self.len());
         let numbers = [self.flags, self.create_index, self.modify_index, self.lock_index];
@@ -69,7 +69,7 @@ impl<'a> Header<'a> {
         body.copy_from_slice(value);
     }
 
-    /// Splits stored bytes into header and value; none when they are neither.
+    /// Splits stored bytes into header and value; none if the bytes do not hold an entry.
     pub(crate) fn read(stored: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (fixed, rest) = stored.split_first_chunk::<FIXED>()?;
         let number = |at: usize| {
@@ -87,7 +87,10 @@ impl<'a> Header<'a> {
         Some((header, value))
     }
 
-    /// As [`read`](Self::read), of what the store holds under `key`.
+    /// Splits the bytes that are stored under `key` into header and value.
+    ///
+    /// # Errors
+    /// The bytes do not hold an entry.
     pub(crate) fn of(key: &str, stored: &'a [u8]) -> Result<(Self, &'a [u8]), MachineError> {
         Self::read(stored).ok_or_else(|| MachineError::Damaged {
             what: format!("the {} bytes stored under key {key:?} are no entry", stored.len()),
@@ -96,7 +99,7 @@ impl<'a> Header<'a> {
 }
 
 impl<'a> KvEntryRef<'a> {
-    /// The entry stored under `key`.
+    /// Decodes the entry that is stored under `key`.
     pub(crate) fn load(key: &'a str, stored: &'a [u8]) -> Result<Self, MachineError> {
         let (header, value) = Header::of(key, stored)?;
         Ok(Self {
@@ -110,10 +113,11 @@ impl<'a> KvEntryRef<'a> {
         })
     }
 
-    /// The key up to and with the first `separator` at or after the byte `from`; all of it without one.
+    /// The beginning of the key that ends with the first `separator` at or after byte `from`, or the whole key if it has no
+    /// `separator` there.
     ///
     /// # Panics
-    /// `from` is not on a character's boundary of the key.
+    /// `from` is not on a character boundary of the key.
     #[must_use]
     pub fn name_up_to(&self, from: usize, separator: &str) -> &'a str {
         match self.key[from..].find(separator) {
@@ -122,7 +126,7 @@ impl<'a> KvEntryRef<'a> {
         }
     }
 
-    /// The same by itself; copies key and value.
+    /// Copies the entry with its key and value.
     #[must_use]
     pub fn to_entry(self) -> KvEntry {
         KvEntry {
@@ -138,12 +142,12 @@ impl<'a> KvEntryRef<'a> {
 }
 
 impl KvEntry {
-    /// The entry stored under `key`; copies the value.
+    /// Decodes the entry that is stored under `key` and copies its value.
     pub(crate) fn load(key: &str, stored: &[u8]) -> Result<Self, MachineError> {
         Ok(KvEntryRef::load(key, stored)?.to_entry())
     }
 
-    /// The same, borrowed.
+    /// Borrows the entry.
     #[must_use]
     pub fn borrowed(&self) -> KvEntryRef<'_> {
         KvEntryRef {

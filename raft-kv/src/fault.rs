@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use raftkit_replica::MachineError;
 
-/// What `?` collects on its way to a [`MachineError`].
+/// Wraps [`MachineError`] so that `?` converts redb's errors.
 pub(crate) struct Fault(pub(crate) MachineError);
 
 macro_rules! from_redb {
@@ -41,14 +41,14 @@ impl From<io::Error> for Fault {
     }
 }
 
-/// A fault of the data rather than of the storage.
+/// The error for data that is damaged, as opposed to storage that fails.
 pub(crate) fn damaged(what: impl Into<String>) -> Fault {
     Fault(MachineError::Damaged { what: what.into() })
 }
 
-/// Runs `work`, in which some rot makes redb panic.
+/// Runs `work` and turns a panic into an error: some kinds of rot make redb panic.
 ///
-/// The closure's state is not looked at after a panic: the machine takes no further writes then.
+/// Nobody looks at the closure's state after a panic, because the machine then refuses further writes.
 pub(crate) fn guard<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, MachineError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => Ok(value),
@@ -57,7 +57,7 @@ pub(crate) fn guard<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Mac
     }
 }
 
-/// An error of the storage with the file's name: "permission denied" alone does not say of what.
+/// An error of the storage with the name of the file: "permission denied" alone does not say where.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", path.display())]
 struct InFile {
@@ -65,7 +65,7 @@ struct InFile {
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// The same error, which says which file it is about.
+/// Adds the file's name to an error.
 pub(crate) fn in_file(path: &Path, error: MachineError) -> MachineError {
     match error {
         MachineError::Storage(source) => {
@@ -80,8 +80,8 @@ fn storage(error: redb::Error) -> MachineError {
         return MachineError::Damaged { what };
     }
     if let redb::Error::UpgradeRequired(format) = error {
-        // No state was ever in another of redb's formats.
-        let what = format!("redb reads file format {format} in it, in which no state ever was");
+        // No version of this crate has written another of redb's formats, so the format's number is rotten.
+        let what = format!("redb finds file format {format}, which no version has ever written");
         return MachineError::Damaged { what };
     }
     MachineError::Storage(Box::new(error))

@@ -1,4 +1,5 @@
-//! Gives space back: decides when the state's file is worth a copy, and makes it step by step.
+//! Gives unused space back to the file system: decides when copying the state's file is worthwhile, and makes the copy step
+//! by step.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -15,10 +16,10 @@ use crate::machine::{Health, KvMachine};
 use crate::notes::{Live, Notes};
 use crate::tables::{ENTRIES, TOMBSTONES};
 
-/// A tombstone and its grave take about this much in a file, in bytes.
+/// Approximate size of a tombstone with its grave in a file, in bytes.
 const TOMBSTONE_BYTES: u64 = 128;
 
-/// Where the state's file is, and how far a copy of it is.
+/// The state's file, and the copy of it that is being made, if any.
 #[derive(Debug)]
 pub(crate) struct GiveBack {
     pub(crate) disk: Arc<dyn Disk>,
@@ -26,14 +27,16 @@ pub(crate) struct GiveBack {
     pub(crate) file: Arc<dyn DiskFile>,
     pub(crate) slack: Slack,
     pub(crate) copy: Option<Copy>,
-    /// What the last copy came to: its file's length, and what was counted as live then. It shows what a copy can come to.
+    /// Length of the file that the last copy resulted in, and the live bytes counted at that time. Their ratio predicts the
+    /// length of the next copy.
     pub(crate) last: Option<(u64, u64)>,
 }
 
 impl GiveBack {
-    /// Whether a file of this length is worth a copy, and whether there is space for one.
+    /// Whether copying a file of this length is worthwhile, and whether there is enough free space for the copy.
     fn is_worth_a_copy(&self, file_bytes: u64, live: u64) -> io::Result<bool> {
-        // Half of a gain again must be left beside what the last copy came to, or the next one gains nothing.
+        // The file must be at least half as long again as the predicted copy; otherwise the copy would gain too little and
+        // be made again and again.
         let gains = self.last.is_none_or(|(file, then)| {
             let comes_to = u128::from(file) * u128::from(live) / u128::from(then.max(1));
             u128::from(file_bytes) * 2 > comes_to * 3
@@ -45,7 +48,7 @@ impl GiveBack {
 }
 
 impl KvMachine {
-    /// One bounded step; see [`StateMachine::give_back`](raftkit_replica::StateMachine::give_back).
+    /// Makes one bounded step; see [`StateMachine::give_back`](raftkit_replica::StateMachine::give_back).
     pub(crate) fn step_back(&mut self) -> Result<Progress, MachineError> {
         self.sound()?;
         let result = guard(|| self.try_to_step_back());
@@ -53,7 +56,7 @@ impl KvMachine {
             self.notes.touched = None;
         }
         match result {
-            // Nothing but the copy was written.
+            // Only the copy was written, so the state is sound: try again when there is more space.
             Err(error) if is_full(&error) && self.health == Health::Sound => {
                 guard(|| remove_left_over(&*self.give_back.disk, &self.give_back.dir))?;
                 Ok(Progress::Postponed)
@@ -101,8 +104,8 @@ impl KvMachine {
         }
         let health = &mut self.health;
         let GiveBack { disk, dir, .. } = &self.give_back;
-        // From the renaming on an error leaves it unknown which file the next opening finds: both are the state, but this
-        // machine must not go on with either.
+        // After an error from the renaming on, the next opening may find either file. Both hold the state, but this machine
+        // must not go on: its changes could go to the file that is not found.
         let (database, file) = copy.finish(&**disk, dir, &self.meta, || *health = Health::Unknown)?;
         self.health = Health::Sound;
         self.durable = self.meta.applied;
@@ -114,12 +117,12 @@ impl KvMachine {
     }
 }
 
-/// Counts some more of what is live.
+/// Counts the next [`STEP_BYTES`] of live entries.
 fn count_some(live: &mut Live, database: &Database) -> Result<(), Fault> {
     let Some(from) = live.counted_to().map(str::to_owned) else { return Ok(()) };
     let mut room = STEP_BYTES;
     let entries = database.begin_read()?.open_table(ENTRIES)?;
-    // No key is empty.
+    // No key is empty, so an excluded empty key leaves none out.
     for row in
         entries.range::<&str>((std::ops::Bound::Excluded(from.as_str()), std::ops::Bound::Unbounded))?
     {
@@ -135,7 +138,7 @@ fn count_some(live: &mut Live, database: &Database) -> Result<(), Fault> {
 }
 
 impl Notes {
-    /// What is noted of a state that is about to be read in, from nothing.
+    /// The notes for a state without entries, into which a snapshot is about to be read.
     pub(crate) fn of_nothing() -> Self {
         Self { live: Live::empty(), touched: None }
     }

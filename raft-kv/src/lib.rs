@@ -3,22 +3,24 @@
 //! ## Map
 //!
 //! [`KvMachine`] is the [`StateMachine`](raftkit_replica::StateMachine): it applies [`Command`]s that come out of the
-//! log and answers each with a [`Response`]. [`KvReader`] reads beside it, each time one state, whole.
+//! log and answers each of them with a [`Response`]. [`KvReader`] reads beside it; each read sees exactly one state.
 //!
 //! | file | duty |
 //! | --- | --- |
 //! | `command.rs` | commands and answers as bytes |
-//! | `entry.rs` | one key's entry, as seen and as stored |
+//! | `entry.rs` | the entry of one key: what readers see, and how it is stored |
 //! | `tables.rs` | the tables and the meta record |
 //! | `state.rs` | what commands do to the tables |
-//! | `machine.rs` | open, apply, persist, restore |
-//! | `give_back.rs`, `notes.rs`, `copy.rs` | gives space back: when, how much is live, a copy into a new file |
+//! | `machine.rs` | opening, applying, persisting, restoring |
+//! | `give_back.rs` | when unused space is given back to the file system |
+//! | `notes.rs` | how much of the file is live, and what changes while a copy is made |
+//! | `copy.rs` | a copy of the state in a new file, made step by step |
 //! | `current.rs` | the database that holds the state at present |
 //! | `reader.rs` | get, list, keys |
-//! | `listing.rs` | a prefix, read step by step |
-//! | `watch/` | who is woken by which change |
-//! | `snapshot.rs` | the state as a stream |
-//! | `fault.rs` | redb's errors and panics |
+//! | `listing.rs` | the entries under a prefix, read step by step |
+//! | `watch/` | which waiting tasks a change wakes |
+//! | `snapshot.rs` | the state as a stream of bytes |
+//! | `fault.rs` | redb's errors and panics as errors of the state machine |
 
 mod command;
 mod copy;
@@ -39,6 +41,5 @@ pub use command::{CodecError, Command, Condition, KEY_BYTES_MAX, Response, VALUE
 pub use entry::{KvEntry, KvEntryRef};
 pub use listing::{Listing, Step};
 pub use machine::KvMachine;
-#[doc(hidden)]
 pub use reader::{KvReader, Read};
 pub use watch::{Watch, Watched};

@@ -1,5 +1,5 @@
-//! A prefix's entries, read from one state a bounded step at a time: for lists that are too large to be held, or take too
-//! long to be read in one go.
+//! The entries under a prefix, read from one state in bounded steps: for lists that are too large for memory, or that take
+//! too long to read in one go.
 
 use std::fmt;
 use std::ops::{Bound, ControlFlow};
@@ -14,25 +14,25 @@ use crate::reader::View;
 
 /// A list that is being read.
 ///
-/// All of its steps see the state in which it was opened. It holds on to that state's pages, so that the file grows
-/// while others write: do not keep it longer than needed.
+/// All steps see the state in which the listing was opened. The listing keeps the pages of that state in use, so the file
+/// grows while others write: do not keep a listing longer than needed.
 pub struct Listing {
     view: Arc<View>,
     prefix: String,
-    /// The last key that was shown.
+    /// The last key that was visited.
     last: Option<String>,
-    /// The highest `ModifyIndex` so far.
+    /// The highest `ModifyIndex` of the entries that were visited.
     newest: u64,
 }
 
-/// How far a [`Listing`] has come.
+/// The result of one step of a [`Listing`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// There may be more.
+    /// There may be more entries.
     More,
-    /// The last entry was shown.
+    /// The last entry was visited.
     End {
-        /// The index to block on, as of [`Read`](crate::Read).
+        /// The index to block on; see [`Read`](crate::Read).
         index: u64,
     },
 }
@@ -42,19 +42,19 @@ impl Listing {
         Self { view, prefix: prefix.to_owned(), last: None, newest: 0 }
     }
 
-    /// The same list of the same state, from its beginning.
+    /// A new listing of the same prefix in the same state, from the beginning.
     #[must_use]
     pub fn again(&self) -> Self {
         Self::new(Arc::clone(&self.view), &self.prefix)
     }
 
-    /// The last log entry that the state shows.
+    /// The last log entry that was applied to the state.
     #[must_use]
     pub fn applied(&self) -> LogId {
         self.view.meta.applied
     }
 
-    /// Shows the next entries to `visit`, in order, until it breaks or there are none left.
+    /// Calls `visit` with the next entries in the order of keys, until `visit` breaks or no entry is left.
     ///
     /// # Errors
     /// The state cannot be read.

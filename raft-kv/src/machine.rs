@@ -1,4 +1,4 @@
-//! The state machine: one redb file, opened, changed, made durable.
+//! The state machine: opens one redb file, applies entries to it and makes them durable.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -22,11 +22,11 @@ use crate::state::{Changed, State, TOMBSTONES_MAX};
 use crate::tables::{ENTRIES, GRAVES, META, Meta, TOMBSTONES};
 use crate::watch::{Change, Watches};
 
-/// The file in the machine's folder.
+/// Name of the state's file in the machine's folder.
 pub(crate) const FILE: &str = "state.redb";
-/// Its name until it holds an empty state, or all of a copied one.
+/// Name of a new state file until it is complete: an empty state, or a copy of the old one.
 pub(crate) const FILE_NEW: &str = "state.redb.new";
-/// So much memory caches pages, read and written.
+/// Size of redb's page cache for reads and writes, in bytes.
 pub(crate) const CACHE_BYTES: usize = 64 << 20;
 
 /// The key-value state machine.
@@ -38,8 +38,8 @@ pub(crate) const CACHE_BYTES: usize = 64 << 20;
 ///      +------ crash ---------+      restore(id): applied and durable are id
 /// ```
 ///
-/// After a commit that failed, or a panic inside redb, it is unknown what the file holds: every further change is
-/// refused until the machine is opened again.
+/// After a failed commit, or a panic inside redb, nobody knows what the file holds: the machine refuses every further
+/// change until it is opened again.
 #[derive(Debug)]
 pub struct KvMachine {
     pub(crate) database: Current,
@@ -52,31 +52,36 @@ pub struct KvMachine {
     watches: Arc<Watches>,
 }
 
+/// Whether the file is known to hold what the machine believes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Health {
+    /// Every change so far has succeeded or was rolled back.
     Sound,
+    /// A change failed half-way: the file may hold the state before it or after it.
     Unknown,
 }
 
 impl KvMachine {
-    /// Opens the state in a folder, or makes an empty one. Every page is checked against its checksum: that reads the
-    /// whole file.
+    /// Opens the state in a folder, or creates an empty one. Opening checks every page against its checksum, so it reads
+    /// the whole file.
     ///
     /// # Errors
-    /// The disk fails, or what is there is damaged or of a newer format.
+    /// The disk fails, or the file is damaged or has a newer format.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, MachineError> {
         Self::open_with_slack(disk, dir, Slack::default())
     }
 
-    /// As [`open`](Self::open), with another bound on how much larger than what is in it the state's file may stay.
+    /// Opens the state like [`open`](Self::open), with a bound of the caller's own on how much larger than its content the
+    /// state's file may stay.
     ///
     /// # Errors
-    /// As there.
+    /// The same as for [`open`](Self::open).
     pub fn open_with_slack(disk: Arc<dyn Disk>, dir: &Path, slack: Slack) -> Result<Self, MachineError> {
         Self::open_with(disk, dir, TOMBSTONES_MAX, slack)
     }
 
-    /// As [`open`](Self::open), with another limit of tombstones; every node must have the same.
+    /// Opens the state like [`open_with_slack`](Self::open_with_slack), with another limit of tombstones. Every node must
+    /// use the same limit, because the tombstones are part of the state.
     pub(crate) fn open_with(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -90,12 +95,13 @@ impl KvMachine {
                 create(&*disk, dir)?;
             }
             remove_left_over(&*disk, dir)?;
-            // Also where the file was there: its maker may have ended before the name was durable.
+            // Sync the folder even if the file was there already: the process that created the file may have ended
+            // before the file's name was durable.
             disk.sync_dir(dir)?;
             let file = disk.open(&path, OpenMode::Existing)?;
-            // The last end may have been unclean: after a failed sync the page cache can hold what the medium does not.
+            // The previous process may have ended after a failed sync: then the page cache holds what the medium does not.
             file.drop_cache()?;
-            // redb would take an empty file for a new database; a machine's file is never empty.
+            // redb takes an empty file for a new database, but a machine's file is never empty: it has lost its content.
             if file.is_empty()? {
                 return Err(damaged(format!("{} is empty", path.display())));
             }
@@ -111,7 +117,7 @@ impl KvMachine {
         opened.map_err(|error| in_file(&path, error))
     }
 
-    /// Refuses further changes where it is unknown what the file holds.
+    /// Refuses further changes while nobody knows what the file holds.
     pub(crate) fn sound(&self) -> Result<(), MachineError> {
         if self.health == Health::Unknown {
             let error = std::io::Error::other(
@@ -122,20 +128,22 @@ impl KvMachine {
         Ok(())
     }
 
-    /// Runs a write transaction; `work` says what the state is after it.
+    /// Runs `work` in a write transaction and commits it. `work` returns its result and the meta record of the new state.
     fn transact<T>(
         &mut self,
         durability: Durability,
         work: impl FnOnce(&WriteTransaction, &Self) -> Result<(T, Meta), Fault>,
     ) -> Result<T, MachineError> {
         self.sound()?;
-        // Sound again only when the commit has returned, or nothing was written: a panic on the way stays unknown.
+        // Sound again only once the commit has returned or the transaction was aborted: after a panic in between the
+        // health stays unknown.
         self.health = Health::Unknown;
         let (done, health) = guard(|| {
             let mut transaction = self.database.get().begin_write()?;
             transaction.set_durability(durability)?;
-            // Two syncs instead of one: a rotten page of the newest commit is then reported when the file is opened,
-            // where one-phase commit quietly falls back to the commit before it.
+            // Two-phase commit needs two syncs. With one phase, redb silently falls back to the previous commit when a
+            // page of the newest commit is rotten at the next opening: acknowledged commands would be gone unnoticed.
+            // With two phases the opening fails.
             let both = matches!(durability, Durability::Immediate);
             transaction.set_two_phase_commit(both);
             match work(&transaction, self) {
@@ -194,14 +202,15 @@ impl StateMachine for KvMachine {
             Ok(((answers, changes, notes), state.finish(transaction)?))
         })?;
         self.notes = notes;
-        // Only now do readers see the changes.
+        // Publish after the commit: a watcher that is woken before readers see the change would look at the old state,
+        // wait again, and never be woken for this change.
         self.watches.publish(self.meta.applied.index, &changes);
         Ok(answers)
     }
 
     fn persist(&mut self) -> Result<LogId, MachineError> {
         if self.durable != self.meta.applied {
-            // A durable commit takes the commits before it along.
+            // A durable commit also makes all earlier commits durable.
             self.transact(Durability::Immediate, |_, machine| Ok(((), machine.meta)))?;
         }
         Ok(self.durable)
@@ -214,7 +223,7 @@ impl StateMachine for KvMachine {
     }
 
     fn restore(&mut self, id: LogId, source: &mut dyn Read) -> Result<(), MachineError> {
-        // What a copy holds is not the state any more.
+        // A copy in the making holds parts of the old state, so it must be given up.
         self.notes = Notes::default();
         self.notes = self.transact(Durability::Immediate, |transaction, machine| {
             clear(transaction)?;
@@ -233,7 +242,7 @@ impl StateMachine for KvMachine {
     }
 }
 
-/// Removes the state, all but the meta record.
+/// Removes every table of the state except the meta record.
 fn clear(transaction: &WriteTransaction) -> Result<(), Fault> {
     transaction.delete_table(ENTRIES)?;
     transaction.delete_table(TOMBSTONES)?;
@@ -241,8 +250,8 @@ fn clear(transaction: &WriteTransaction) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Applies one entry, whose changes get the index of `id`; the answer to what is no command is empty. Returns what it
-/// changed as well, if anything.
+/// Applies one entry; the keys that it changes get the index of `id`. Returns the answer, which is empty for an entry
+/// without a command, and the change that watches must hear of.
 fn answer(state: &mut State<'_>, entry: &Applied, id: LogId) -> Result<(Bytes, Option<Change>), Fault> {
     let Some(command) = &entry.command else {
         return Ok((Bytes::new(), None));
@@ -261,10 +270,10 @@ fn answer(state: &mut State<'_>, entry: &Applied, id: LogId) -> Result<(Bytes, O
     Ok((response.encode(), change))
 }
 
-/// A gap would be a command that this node alone never sees: better to stop.
+/// Checks that an entry directly follows the last applied one. Behind a gap this node alone would lack a command, and its
+/// state would differ from the others' for good: stopping is better.
 ///
-/// A new machine may begin with the second entry: the first one is the founding membership (`LogId::GENESIS`), which is
-/// no command.
+/// A new machine may begin with the second entry, because the first one is the founding membership (`LogId::GENESIS`).
 fn check_follows(applied: LogId, id: LogId) -> Result<(), Fault> {
     let follows = id.index == applied.index.next()
         || (applied == LogId::ZERO && id.index == LogId::GENESIS.index.next());
@@ -281,7 +290,8 @@ fn builder() -> Builder {
     builder
 }
 
-/// Makes a file with an empty state under another name first: a crash on the way leaves no half-made file.
+/// Creates a file with an empty state. The file gets its name only once it is complete and synced, so a crash on the way
+/// leaves no half-made state file.
 fn create(disk: &dyn Disk, dir: &Path) -> Result<(), Fault> {
     let (new, path) = (dir.join(FILE_NEW), dir.join(FILE));
     let file = create_aside(disk, &new)?;

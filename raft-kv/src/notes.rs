@@ -1,17 +1,18 @@
-//! What is noted of changes as they are applied, to give space back: how much is live, and what a copy must take over.
+//! Notes on changes as they are applied, for giving space back: the size of the live entries, and the changes that a copy
+//! must take over.
 
 use std::collections::BTreeSet;
 
-/// A copy that is under way keeps at most this many changes to take over. With more it is given up: a tree that large was
-/// deleted, and a copy that is begun after that has less to do.
+/// Maximum number of changes that are noted for a copy that is under way. With more, the copy is given up: then a large tree
+/// was deleted, and a copy that begins after that has less to do.
 const TOUCHED_MAX: usize = 65_536;
 
-/// redb's page, in bytes.
+/// Size of redb's pages, in bytes.
 const PAGE_BYTES: usize = 4096;
-/// What redb stores beside a key and value in a page, in bytes, about.
+/// Approximate overhead of redb for a key with its value in a page, in bytes.
 const PAIR_BYTES: usize = 16;
 
-/// Something in the tables that was changed.
+/// A row of the tables that was changed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Touched {
     Entry(String),
@@ -19,16 +20,16 @@ pub(crate) enum Touched {
     Grave(String),
 }
 
-/// What is noted of changes.
+/// The notes on changes.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     pub(crate) live: Live,
-    /// What was changed since a copy has last looked; none without a copy.
+    /// The rows that were changed since the last step of the copy; none if no copy is under way.
     pub(crate) touched: Option<BTreeSet<Touched>>,
 }
 
 impl Notes {
-    /// Notes that something was changed.
+    /// Notes that a row was changed, if a copy is under way.
     pub(crate) fn touch(&mut self, touched: impl FnOnce() -> Touched) {
         if let Some(all) = &mut self.touched {
             all.insert(touched());
@@ -39,18 +40,20 @@ impl Notes {
     }
 }
 
-/// About how many bytes of pages the entries would take in a new file. Counted once, key by key, and kept up from then on.
+/// Approximate size of the entries' pages in a new file, in bytes. All entries are counted once, key by key; from then on
+/// every change adjusts the count.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
     bytes: u64,
     counted: Counted,
 }
 
-/// Which entries are counted.
+/// The entries that are counted.
 #[derive(Debug)]
 enum Counted {
-    /// Those up to this key.
+    /// The entries up to and including this key.
     UpTo(String),
+    /// All entries.
     All,
 }
 
@@ -61,12 +64,12 @@ impl Default for Counted {
 }
 
 impl Live {
-    /// Of no entries.
+    /// The count of a state without entries.
     pub(crate) fn empty() -> Self {
         Self { bytes: 0, counted: Counted::All }
     }
 
-    /// The bytes, once all entries are counted.
+    /// The size in bytes; none until all entries are counted.
     pub(crate) fn bytes(&self) -> Option<u64> {
         match self.counted {
             Counted::All => Some(self.bytes),
@@ -74,7 +77,7 @@ impl Live {
         }
     }
 
-    /// Entries up to this key are counted; none when all are.
+    /// The last key that was counted; none once all entries are counted.
     pub(crate) fn counted_to(&self) -> Option<&str> {
         match &self.counted {
             Counted::All => None,
@@ -82,18 +85,18 @@ impl Live {
         }
     }
 
-    /// Counts one more entry, the next in order.
+    /// Counts the next entry in the order of keys.
     pub(crate) fn count(&mut self, key: &str, stored: usize) {
         self.bytes += share(key.len() + stored);
         self.counted = Counted::UpTo(key.to_owned());
     }
 
-    /// All entries are counted.
+    /// Records that all entries are counted.
     pub(crate) fn counted_all(&mut self) {
         self.counted = Counted::All;
     }
 
-    /// Takes note that what is stored under a key has another length.
+    /// Adjusts the count for a change of the length that is stored under a key.
     pub(crate) fn changed(&mut self, key: &str, old: Option<usize>, new: Option<usize>) {
         let counts = match &self.counted {
             Counted::All => true,
@@ -106,8 +109,8 @@ impl Live {
     }
 }
 
-/// The part of redb's pages that a pair of this length takes where the tree is filled in order. A page holds several, and what
-/// is longer than one has pages of its own, a power of two of them.
+/// Bytes of redb's pages that a key with its value takes up in a tree that was filled in order. Short pairs share a page; a
+/// pair that is longer than a page has pages of its own, a power of two of them.
 fn share(len: usize) -> u64 {
     let len = len + PAIR_BYTES;
     let bytes = if len > PAGE_BYTES {

@@ -1,4 +1,4 @@
-//! Reads beside the thread that applies: each in one read transaction, so it sees one state, whole.
+//! Reads beside the thread that applies commands. Each read uses one read transaction, so it sees exactly one state.
 
 use std::sync::Arc;
 
@@ -13,26 +13,26 @@ use crate::listing::Listing;
 use crate::tables::{ENTRIES, GRAVES, META, Meta};
 use crate::watch::{Watch, Watched, Watches};
 
-/// A handle for reads. It stays valid over a restore: a read sees the state before it or after it.
+/// A handle for reads. The handle stays valid when a snapshot is restored: each read sees the state before or after that.
 ///
-/// A read never waits for the thread that applies, nor that thread for a read; but a read holds on to the pages of the
-/// state that it sees, so it should not be kept up.
+/// Reads and the thread that applies commands never wait for each other. But a read keeps the pages of its state in use, so
+/// a slow read makes the file grow.
 #[derive(Clone, Debug)]
 pub struct KvReader {
     database: Current,
     watches: Arc<Watches>,
 }
 
-/// What a read found.
+/// The result of a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read<T> {
-    /// The answer.
+    /// The value that was read.
     pub value: T,
-    /// The index to block on (`X-Consul-Index`), at least 1: one key's `ModifyIndex`; for a prefix the highest one
-    /// under it, deleted keys included; where there is nothing, the index of the last change of any key. For one
-    /// question it never goes back.
+    /// The index to block on (`X-Consul-Index`), at least 1. For a key it is the key's `ModifyIndex`, for a prefix the
+    /// highest `ModifyIndex` under the prefix, deletions included. If nothing is there, it is the index of the last change
+    /// of any key. For the same key or prefix the index never goes back.
     pub index: u64,
-    /// The state that was read: the last log entry that it shows.
+    /// The last log entry that was applied to the state that was read.
     pub applied: LogId,
 }
 
@@ -41,19 +41,19 @@ impl KvReader {
         Self { database, watches }
     }
 
-    /// A watch on a key or prefix.
+    /// Creates a watch on a key or prefix.
     #[must_use]
     pub fn watch(&self, watched: Watched) -> Watch {
         Watch::new(&self.watches, watched)
     }
 
-    /// How many watches there are.
+    /// The number of watches that exist.
     #[must_use]
     pub fn watching(&self) -> usize {
         self.watches.count()
     }
 
-    /// A list of every key that begins with `prefix`, to be read a bounded step at a time.
+    /// Opens a list of all keys that begin with `prefix`, which the caller reads in bounded steps.
     ///
     /// # Errors
     /// The state cannot be read.
@@ -62,7 +62,7 @@ impl KvReader {
         Ok(Listing::new(Arc::new(view), prefix))
     }
 
-    /// The last entry whose effects a read sees.
+    /// The last log entry whose effects a read sees now.
     ///
     /// # Errors
     /// The state cannot be read.
@@ -70,7 +70,7 @@ impl KvReader {
         guard(|| Ok(View::open(self.database.get())?.meta.applied))
     }
 
-    /// One key.
+    /// Reads one key.
     ///
     /// # Errors
     /// The state cannot be read.
@@ -84,7 +84,8 @@ impl KvReader {
         })
     }
 
-    /// Every key that begins with `prefix`, with its value, in order. The answer holds all the values.
+    /// Reads all keys that begin with `prefix`, with their values, in the order of keys. The answer holds all values in
+    /// memory.
     ///
     /// # Errors
     /// The state cannot be read.
@@ -102,13 +103,14 @@ impl KvReader {
         })
     }
 
-    /// The names of the keys that begin with `prefix`, in order. With a separator, a name ends with the first one after
-    /// the prefix, and names that become the same are given once: a folder's content. Values are not kept in memory.
+    /// Reads the names of all keys that begin with `prefix`, in order, without keeping values in memory. With a separator,
+    /// each name is cut after the first separator behind the prefix, and each resulting name is given once: that lists a
+    /// folder's content.
     ///
     /// # Errors
     /// The state cannot be read.
     pub fn keys(&self, prefix: &str, separator: Option<&str>) -> Result<Read<Vec<String>>, MachineError> {
-        // An empty separator would be found everywhere; Consul takes it for none.
+        // An empty separator would match everywhere; Consul treats it as no separator.
         let separator = separator.filter(|separator| !separator.is_empty());
         guard(|| {
             let view = View::open(self.database.get())?;
@@ -116,7 +118,7 @@ impl KvReader {
             let newest = view.scan(prefix, |key, stored| {
                 let entry = KvEntryRef::load(key, stored)?;
                 let name = separator.map_or(key, |separator| entry.name_up_to(prefix.len(), separator));
-                // Keys of one folder are neighbours in the order.
+                // Keys with the same beginning follow each other, so comparing with the last name finds duplicates.
                 if names.last().is_none_or(|last| last != name) {
                     names.push(name.to_owned());
                 }
@@ -127,12 +129,12 @@ impl KvReader {
     }
 }
 
-/// A frozen state.
+/// One state, kept readable by a read transaction.
 pub(crate) struct View {
     pub(crate) entries: ReadOnlyTable<&'static str, &'static [u8]>,
     transaction: ReadTransaction,
     pub(crate) meta: Meta,
-    /// Keeps the database open for as long as the transaction lives. Dropped last.
+    /// Keeps the database open while the transaction lives. Fields are dropped in order, so it must be the last one.
     _database: Arc<Database>,
 }
 
@@ -143,7 +145,8 @@ impl View {
         Ok(Self { entries: transaction.open_table(ENTRIES)?, transaction, meta, _database: database })
     }
 
-    /// Shows `visit` every entry under a prefix; it returns the entry's `ModifyIndex`. Returns the highest one, or 0.
+    /// Calls `visit` with every entry under a prefix; `visit` returns the entry's `ModifyIndex`. Returns the highest
+    /// `ModifyIndex`, or 0 if there is no entry.
     fn scan(
         &self,
         prefix: &str,
@@ -160,19 +163,19 @@ impl View {
         Ok(newest)
     }
 
-    /// An answer about a prefix, whose newest entry there is `newest` (0: none).
+    /// The result of a read of a prefix; `newest` is the highest `ModifyIndex` under the prefix, 0 if there is no entry.
     fn answer<T>(&self, prefix: &str, newest: u64, value: T) -> Result<Read<T>, Fault> {
         Ok(Read { value, index: self.index(prefix, newest)?, applied: self.meta.applied })
     }
 
-    /// The index of a prefix, whose newest entry there is `newest` (0: none).
+    /// The index to block on for a prefix; `newest` is the highest `ModifyIndex` under it, 0 if there is no entry.
     pub(crate) fn index(&self, prefix: &str, newest: u64) -> Result<u64, Fault> {
         let newest = newest.max(self.newest_grave(prefix)?);
         Ok(if newest == 0 {
             self.meta.visible()
         } else {
-            // A tombstone that was dropped may have been under this prefix. The floor is at least its index, so the
-            // answer's index does not go back when it goes.
+            // A dropped tombstone may have been the newest change under this prefix. The floor is at least that
+            // tombstone's index, so the index of the answer does not go back.
             newest.max(self.meta.floor)
         })
     }

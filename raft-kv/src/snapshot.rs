@@ -1,6 +1,6 @@
-//! The state as one stream of bytes: written from a frozen view, read back in one transaction.
+//! Snapshots: the state as one stream of bytes, written from a read transaction and restored in one write transaction.
 //!
-//! Little-endian:
+//! The layout, little-endian:
 //!
 //! ```text
 //! header     "RKKVSNAP" | format u32 | term u64 | index u64 | changed u64 | floor u64
@@ -9,7 +9,7 @@
 //! end        0 | entries u64 | tombstones u64 | CRC-32 of all before u32
 //! ```
 //!
-//! The order is strict, so the same state has one form only.
+//! The order of records is strict, so the same state always gives the same bytes.
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::sync::Arc;
@@ -29,17 +29,17 @@ const END: u8 = 0;
 const ENTRY: u8 = 1;
 const TOMBSTONE: u8 = 2;
 
-/// A stored entry is at most so long: the value and what stands before it.
+/// Maximum length of a stored entry, its header and value, in bytes.
 const ENTRY_BYTES_MAX: usize = VALUE_BYTES_MAX + 1024;
 
-/// The bytes that go between the stream and the target or source at once.
+/// Size of the buffer between the stream and its target or source, in bytes.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// A frozen view: a read transaction of redb.
+/// The state as of one entry, kept readable by a read transaction of redb.
 pub(crate) struct FrozenState {
     transaction: ReadTransaction,
     meta: Meta,
-    /// Keeps the database open for as long as the transaction lives. Dropped last.
+    /// Keeps the database open while the transaction lives. Fields are dropped in order, so it must be the last one.
     _database: Arc<Database>,
 }
 
@@ -105,7 +105,7 @@ fn write_header(out: &mut SummedWriter<'_>, meta: &Meta) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Reads a snapshot named `id` into empty tables.
+/// Reads the snapshot of the entry `id` into empty tables.
 pub(crate) fn read_into(state: &mut State<'_>, id: LogId, source: &mut dyn Read) -> Result<(), Fault> {
     let mut from = SummedReader::new(source);
     state.meta = read_header(&mut from)?;
@@ -168,7 +168,7 @@ fn read_header(from: &mut SummedReader<'_>) -> Result<Meta, Fault> {
     Ok(meta)
 }
 
-/// An entry that could not have come about would be kept on one node only.
+/// Refuses an entry whose indexes no log could have produced: this node's state would differ from all others.
 fn check_entry(key: &str, stored: &[u8], meta: &Meta) -> Result<(), Fault> {
     let (header, _) = Header::of(key, stored)?;
     let (created, modified) = (header.create_index, header.modify_index);
@@ -199,7 +199,7 @@ impl<K: Ord + std::fmt::Debug> Order<K> {
     }
 }
 
-/// Writes through a buffer and sums up what goes by.
+/// Writes through a buffer and computes the CRC-32 of the bytes.
 struct SummedWriter<'a> {
     target: BufWriter<&'a mut dyn Write>,
     sum: crc32fast::Hasher,
@@ -229,7 +229,7 @@ impl<'a> SummedWriter<'a> {
     }
 }
 
-/// Reads through a buffer and sums up what goes by.
+/// Reads through a buffer and computes the CRC-32 of the bytes.
 struct SummedReader<'a> {
     source: BufReader<&'a mut dyn Read>,
     sum: crc32fast::Hasher,
@@ -251,7 +251,7 @@ impl<'a> SummedReader<'a> {
         Ok(u64::from_le_bytes(self.take()?))
     }
 
-    /// Bytes behind their length. A forged length costs no memory: the buffer grows with what really comes.
+    /// Reads a length and as many bytes. The buffer grows with the bytes that arrive, so a forged length costs no memory.
     fn take_sized(&mut self, max: usize) -> Result<Vec<u8>, Fault> {
         let length = u32::from_le_bytes(self.take()?);
         if length as usize > max {
@@ -275,7 +275,7 @@ impl<'a> SummedReader<'a> {
             .map_err(|error| damaged(format!("the snapshot holds a key that is not UTF-8: {error}")))
     }
 
-    /// Checks the sum, and that nothing follows.
+    /// Checks the CRC-32, and that no byte follows.
     fn finish(mut self) -> Result<(), Fault> {
         let expected = self.sum.clone().finalize();
         if u32::from_le_bytes(self.take()?) != expected {

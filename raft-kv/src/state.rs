@@ -9,27 +9,28 @@ use crate::fault::Fault;
 use crate::notes::{Notes, Touched};
 use crate::tables::{ENTRIES, GRAVES, META, META_KEY, Meta, TOMBSTONES};
 
-/// So many tombstones are kept, the newest ones. Part of the state: every node keeps the same.
+/// Number of tombstones that are kept, the newest ones. The limit is part of the state: every node keeps the same
+/// tombstones.
 pub(crate) const TOMBSTONES_MAX: u64 = 65_536;
 
-/// A tree is deleted so many keys at a time, which bounds the memory for it.
+/// Number of keys of a tree that are read into memory at a time while the tree is deleted.
 const TREE_STEP: usize = 1024;
 
-/// The tables, open in one write transaction.
+/// The tables of the state, open in one write transaction.
 pub(crate) struct State<'txn> {
     entries: Table<'txn, &'static str, &'static [u8]>,
     tombstones: Table<'txn, (u64, &'static str), u64>,
     graves: Table<'txn, &'static str, u64>,
     pub(crate) meta: Meta,
     tombstones_max: u64,
-    /// By the command that is being applied.
+    /// Whether the command that is being applied has changed a key so far.
     touched: Changed,
-    /// What is noted beside the tables.
+    /// Notes on the changes, for giving space back.
     pub(crate) notes: Notes,
 }
 
-/// Whether a command changed any key. A condition that did not hold, a value that was there already and a key that was
-/// not there to be deleted change nothing.
+/// Whether a command changed any key. A command changes nothing if its condition does not hold, if it stores the value
+/// that is there already, or if the key that it deletes does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Changed {
     Nothing,
@@ -37,7 +38,7 @@ pub(crate) enum Changed {
 }
 
 impl<'txn> State<'txn> {
-    /// Opens the tables, making those that are not there. `meta` is what the transaction starts from.
+    /// Opens the tables and creates missing ones. `meta` is the meta record that the transaction starts from.
     pub(crate) fn open(txn: &'txn WriteTransaction, meta: Meta, tombstones_max: u64) -> Result<Self, Fault> {
         Ok(Self {
             entries: txn.open_table(ENTRIES)?,
@@ -71,7 +72,7 @@ impl<'txn> State<'txn> {
         Ok((response, self.touched))
     }
 
-    /// Writes the meta record; the last step before the commit.
+    /// Writes the meta record, as the last step before the commit.
     pub(crate) fn finish(self, txn: &WriteTransaction) -> Result<Meta, Fault> {
         let Self { meta, .. } = self;
         txn.open_table(META)?.insert(META_KEY, meta.encode().as_slice())?;
@@ -97,11 +98,11 @@ impl<'txn> State<'txn> {
         if !holds {
             return Ok(false);
         }
-        // What is not changed keeps its ModifyIndex, so that writing the same again wakes nobody.
+        // An unchanged key keeps its ModifyIndex, so that writing the same value again wakes no blocking query.
         if before.is_some_and(|(header, old)| header.flags == flags && old == value) {
             return Ok(true);
         }
-        // A plain put keeps the lock: both its count and its holder.
+        // A plain put keeps the lock: its count and its holder.
         let (created, lock_index, session) = before
             .map_or((index, 0, String::new()), |(h, _)| (h.create_index, h.lock_index, h.session.to_owned()));
         let old_len = stored.as_ref().map(|stored| stored.value().len());
@@ -122,7 +123,7 @@ impl<'txn> State<'txn> {
         let stored = self.entries.get(key)?;
         let Some((header, _)) = stored.as_ref().map(|stored| Header::of(key, stored.value())).transpose()?
         else {
-            // Deleting what is not there succeeds, whatever the condition.
+            // Deleting a key that does not exist succeeds, whatever the condition, as in Consul.
             return Ok(true);
         };
         let holds = match when {
@@ -138,7 +139,7 @@ impl<'txn> State<'txn> {
         Ok(true)
     }
 
-    /// Whether there are more keys under a prefix than `max`. Looks at no more than one beyond.
+    /// Whether there are more than `max` keys under a prefix. Reads at most `max` + 1 keys.
     fn has_more_under(&self, prefix: &str, max: Option<u32>) -> Result<bool, Fault> {
         let Some(max) = max else { return Ok(false) };
         let beyond = usize::try_from(max).unwrap_or(usize::MAX);
@@ -161,7 +162,7 @@ impl<'txn> State<'txn> {
         }
     }
 
-    /// The first keys under a prefix, with their create indexes; as many as are deleted in one step.
+    /// The first [`TREE_STEP`] keys under a prefix, with their create indexes.
     fn first_under(&self, prefix: &str) -> Result<Vec<(String, u64)>, Fault> {
         let mut keys = Vec::new();
         for found in self.entries.range(prefix..)? {
@@ -176,7 +177,7 @@ impl<'txn> State<'txn> {
         Ok(keys)
     }
 
-    /// Removes a key and remembers that it was there.
+    /// Removes a key and leaves a tombstone for it.
     fn bury(&mut self, index: u64, key: &str, created: u64) -> Result<(), Fault> {
         let old_len = self.entries.remove(key)?.map(|stored| stored.value().len());
         self.tombstones.insert((index, key), created)?;
@@ -190,7 +191,8 @@ impl<'txn> State<'txn> {
         Ok(())
     }
 
-    /// Drops the oldest tombstones above the limit and raises the floor to them.
+    /// Drops the oldest tombstones above the limit and raises the floor to the newest dropped one. Without the floor the
+    /// index of a prefix would go back when a tombstone under the prefix is dropped.
     fn trim(&mut self) -> Result<(), Fault> {
         while self.tombstones.len()? > self.tombstones_max {
             let Some((oldest, _)) = self.tombstones.pop_first()? else {
@@ -207,14 +209,14 @@ impl<'txn> State<'txn> {
         Ok(())
     }
 
-    /// Stores an entry of a snapshot as it stands there.
+    /// Stores an entry of a snapshot unchanged, with its indexes.
     pub(crate) fn restore_entry(&mut self, key: &str, stored: &[u8]) -> Result<(), Fault> {
         self.notes.live.changed(key, None, Some(stored.len()));
         self.entries.insert(key, stored)?;
         Ok(())
     }
 
-    /// Stores a tombstone of a snapshot; they come oldest first, so that the newest of a key stays.
+    /// Stores a tombstone of a snapshot. Tombstones come oldest first, so the last one of a key becomes its grave.
     pub(crate) fn restore_tombstone(&mut self, index: u64, key: &str, created: u64) -> Result<(), Fault> {
         self.tombstones.insert((index, key), created)?;
         self.graves.insert(key, index)?;

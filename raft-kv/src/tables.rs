@@ -6,25 +6,26 @@ use redb::{ReadableTable, TableDefinition};
 
 use crate::fault::{Fault, damaged};
 
-/// Key to header and value, see [`Header`](crate::entry::Header).
+/// Maps a key to its header and value; see [`Header`](crate::entry::Header).
 pub(crate) const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entries");
-/// Deleted keys: (index of the deletion, key) to the create index that the key had.
+/// Maps (index of the deletion, deleted key) to the create index that the key had.
 pub(crate) const TOMBSTONES: TableDefinition<'_, (u64, &str), u64> = TableDefinition::new("tombstones");
-/// The newest of the tombstones of a key: key to the index of the deletion. Follows from [`TOMBSTONES`].
+/// Maps a deleted key to the index of its newest deletion. The table can be derived from [`TOMBSTONES`]; the index of a
+/// prefix is read from it without reading all tombstones.
 pub(crate) const GRAVES: TableDefinition<'_, &str, u64> = TableDefinition::new("graves");
-/// One record: [`Meta`].
+/// Holds one record, [`Meta`].
 pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 /// The key of the one record in [`META`].
 pub(crate) const META_KEY: &str = "meta";
 
-/// The newest format of the tables that this version reads and writes.
+/// Newest format of the tables that this version reads, and the format that it writes.
 pub(crate) const FORMAT: u32 = 1;
 
 const MAGIC: [u8; 4] = *b"RKKV";
 const LENGTH: usize = 4 + 4 + 4 * 8 + 4;
 
-/// What is known of the state as a whole; written in the transaction of the change.
+/// Facts about the state as a whole. The record is written in the same transaction as the changes that it describes.
 ///
 /// As bytes, little-endian:
 /// `"RKKV" | format u32 | applied term u64 | applied index u64 | changed u64 | floor u64 | CRC-32 of all before u32`.
@@ -32,19 +33,19 @@ const LENGTH: usize = 4 + 4 + 4 * 8 + 4;
 pub(crate) struct Meta {
     /// The last entry whose effects the state shows.
     pub(crate) applied: LogId,
-    /// The index of the last entry that changed a key: what Consul calls the table's index.
+    /// Index of the last entry that changed a key; Consul calls it the table's index.
     pub(crate) changed: u64,
-    /// Tombstones at or below this index may have been dropped.
+    /// Index of the newest tombstone that was dropped: tombstones at or below it may be missing.
     pub(crate) floor: u64,
 }
 
 impl Meta {
-    /// The table's index as readers see it: never 0, which would mean "do not block".
+    /// The table's index as readers see it. It is at least 1, because 0 means "do not block" to a client.
     pub(crate) fn visible(&self) -> u64 {
         self.changed.max(1)
     }
 
-    /// Reads the record.
+    /// Reads the record from its table.
     pub(crate) fn load(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Self, Fault> {
         let stored = table.get(META_KEY)?.ok_or_else(|| damaged("the meta record is missing"))?;
         Self::decode(stored.value()).map_err(Fault)
@@ -68,7 +69,7 @@ impl Meta {
         if stored.get(..4) != Some(&MAGIC[..]) {
             return Err(damaged("the meta record does not begin with its magic bytes".into()));
         }
-        // The format before length and checksum: a newer one may have another layout.
+        // Check the format before length and checksum: a newer format may have another layout.
         let found =
             stored.get(4..8).and_then(|bytes| bytes.first_chunk::<4>()).map_or(0, |b| u32::from_le_bytes(*b));
         if found > FORMAT {

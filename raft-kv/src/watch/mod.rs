@@ -1,14 +1,15 @@
-//! Watches: who waits for a change of a key or under a prefix is woken by it, and by no other.
+//! Watches: a task that waits for changes of a key or under a prefix is woken by these changes and by no others.
 //!
-//! The order of events makes it sure that no change is missed:
+//! The order of events guarantees that no change is missed:
 //!
 //! ```text
 //!   the machine   commit: readers see the change ---> publish: watches under it fire
 //!   a waiter      arm ---> look ---> wait until fired ---> arm ---> ..
 //! ```
 //!
-//! A look that does not show a change ran before its commit, so it was armed before its publishing, which fires it. The
-//! other way round, to look first and arm then, loses every change in between.
+//! If a look does not show a change, then it ran before the change's commit. The watch was armed before the look, hence
+//! before the change is published, and publishing fires it. The other order, look and then arm, loses every change that is
+//! published in between.
 
 mod registry;
 
@@ -34,28 +35,30 @@ pub(crate) struct Watches {
 #[derive(Debug, Default)]
 struct Inner {
     registry: Registry,
-    /// Every watch there is: what it last was.
+    /// Every watch that exists, with its phase.
     watches: BTreeMap<WatchId, Phase>,
     next: u64,
-    /// Every change up to this entry has fired its watches.
+    /// Every change up to and including this entry has fired its watches.
     through: LogIndex,
 }
 
+/// The phase of one watch.
 #[derive(Debug)]
 enum Phase {
-    /// No change has come since it was armed. The waker is that of the task that waits, if one does.
+    /// No change has come since the watch was armed. The waker belongs to the task that waits, if one does.
     Armed(Option<Waker>),
-    /// A change has come, or it was never armed.
+    /// A change has come, or the watch was never armed.
     Fired,
 }
 
 impl Watches {
-    /// For a state that shows `applied`.
+    /// Creates the registry for a state to which all entries up to `applied` were applied.
     pub(crate) fn new(applied: LogIndex) -> Self {
         Self { inner: Mutex::new(Inner { through: applied, ..Inner::default() }) }
     }
 
-    /// Readers see `changes`, which are all that changed up to the entry `through`: fires the watches on them.
+    /// Fires the watches on `changes`. The caller guarantees that readers see the changes already, and that nothing else has
+    /// changed up to the entry `through`.
     pub(crate) fn publish(&self, through: LogIndex, changes: &[Change]) {
         let mut inner = self.lock();
         inner.through = through;
@@ -67,18 +70,18 @@ impl Watches {
             inner.registry.take(change, &mut fired);
         }
         let wakers: Vec<Waker> = fired.into_iter().filter_map(|id| inner.fire(id)).collect();
-        // A waker runs code of its own, which may well come back here.
+        // Wake without the lock: a waker runs code of the caller's runtime, which may call back into this registry.
         drop(inner);
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// How many watches there are, armed or not.
+    /// The number of watches that exist, armed or not.
     pub(crate) fn count(&self) -> usize {
         self.lock().watches.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Nothing panics while it is held that would leave half a change.
+        // No code that panics while it holds the lock leaves half a change behind, so a poisoned lock can be used.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -92,7 +95,7 @@ impl Inner {
     }
 }
 
-/// A watch on a key or prefix of a state; dropped, it is forgotten.
+/// A watch on a key or prefix. Dropping the watch removes it from the registry.
 ///
 /// ```no_run
 /// # async fn until_changed(reader: raftkit_kv::KvReader) -> Result<(), raftkit_replica::MachineError> {
@@ -111,7 +114,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// A watch that is not armed: its first [`changed`](Self::changed) returns at once unless it looks before.
+    /// Creates a watch that is not armed: unless [`look`](Self::look) is called first, [`changed`](Self::changed) returns at
+    /// once.
     pub(crate) fn new(watches: &Arc<Watches>, watched: Watched) -> Self {
         let mut inner = watches.lock();
         let id = WatchId(inner.next);
@@ -121,23 +125,24 @@ impl Watch {
         Self { watches: Arc::clone(watches), id, watched }
     }
 
-    /// Looks at what is watched. Every change that `look` does not see ends the next [`changed`](Self::changed).
+    /// Arms the watch and then calls `look`, which reads the key or prefix. Every change that `look` does not see ends the
+    /// next [`changed`](Self::changed).
     ///
-    /// `look` may return a future that looks: it has not begun when the watch is armed.
+    /// `look` may return a future that does the reading: the future has not begun when the watch is armed.
     pub fn look<T>(&mut self, look: impl FnOnce() -> T) -> T {
         self.arm();
         look()
     }
 
-    /// Resolves once what is watched has changed since the last look. It may resolve for a change that this look has
-    /// seen, so the caller looks again. Works in any runtime.
+    /// Resolves once the key or prefix has changed since the last look. It may also resolve for a change that the look has
+    /// seen already, so the caller must look again. Works in any runtime.
     pub async fn changed(&mut self) {
         poll_fn(|context| self.poll_changed(context)).await;
     }
 
-    /// The entry up to which nothing under this watch has changed since the last look began; none if something has.
+    /// The entry up to which nothing under this watch has changed since the last look began; none if something has changed.
     ///
-    /// A state that shows more than this entry may differ, in what is watched, from what the look saw.
+    /// In a state with later entries, the key or prefix may differ from what the look saw.
     #[must_use]
     pub fn unchanged_through(&self) -> Option<LogIndex> {
         let inner = self.watches.lock();

@@ -1,14 +1,14 @@
-//! Which watches a change wakes: an ordered index of what is watched, and nothing else.
+//! The index that finds the watches which a change wakes, ordered by key and by prefix.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-/// What a watch is on.
+/// The key or prefix that a watch is on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Watched {
-    /// One key, whether or not it is there.
+    /// One key, whether or not it exists.
     Key(String),
-    /// Every key that begins with this; empty means all keys.
+    /// Every key that begins with this prefix; the empty prefix means all keys.
     Prefix(String),
 }
 
@@ -17,17 +17,17 @@ pub enum Watched {
 pub(crate) enum Change {
     /// A key was stored or removed.
     Key(String),
-    /// Every key that begins with this was removed.
+    /// Every key that begins with this prefix was removed.
     Tree(String),
     /// The whole state was replaced.
     Everything,
 }
 
-/// A watch's number in its registry; never used twice.
+/// Number of a watch in its registry; no number is used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct WatchId(pub(crate) u64);
 
-/// The armed watches, by what they are on.
+/// The armed watches, indexed by key and by prefix.
 ///
 /// ```text
 ///            arm                 a change under it
@@ -36,19 +36,19 @@ pub(crate) struct WatchId(pub(crate) u64);
 ///                      +------------- arm --------------+
 /// ```
 ///
-/// A change takes the watches that it wakes out of the index, so however many changes come before a waiter runs again,
-/// only the first of them costs anything, and the waiter runs once for all.
+/// A change removes the watches that it wakes from the index. So of many changes that come before a waiting task runs again,
+/// only the first one costs anything, and the task runs once for all of them.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     keys: Watchers,
     prefixes: Watchers,
 }
 
-/// Bytes, not text: every common beginning of two texts is then a possible place to look.
+/// Bytes instead of text: a common beginning of two keys may end inside a character, and must still be usable for a lookup.
 type Watchers = BTreeMap<Vec<u8>, BTreeSet<WatchId>>;
 
 impl Registry {
-    /// From now on a change under `watched` wakes `id`, once.
+    /// Arms the watch `id`: the next change of `watched` wakes it, once.
     pub(crate) fn arm(&mut self, id: WatchId, watched: &Watched) {
         let (watchers, place) = self.place(watched);
         match watchers.get_mut(place) {
@@ -61,7 +61,7 @@ impl Registry {
         }
     }
 
-    /// Nothing wakes `id` any more.
+    /// Disarms the watch `id`.
     pub(crate) fn disarm(&mut self, id: WatchId, watched: &Watched) {
         let (watchers, place) = self.place(watched);
         if let Some(ids) = watchers.get_mut(place) {
@@ -72,12 +72,12 @@ impl Registry {
         }
     }
 
-    /// Whether no change would wake anybody.
+    /// Whether no watch is armed.
     pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.prefixes.is_empty()
     }
 
-    /// Appends the watches that a change wakes to `woken`; none of them is armed any more.
+    /// Disarms the watches that a change wakes and appends them to `woken`.
     pub(crate) fn take(&mut self, change: &Change, woken: &mut Vec<WatchId>) {
         match change {
             Change::Key(key) => {
@@ -105,11 +105,12 @@ impl Registry {
     }
 }
 
-/// Takes every watched prefix that `key` begins with, longest first.
+/// Removes every watched prefix that `key` begins with, longest first, and appends its watches to `woken`.
 ///
-/// A key may be 16 KiB long, so its beginnings are not tried one by one. The watched prefix that is next below in the
-/// order either is a beginning of the key, or differs from it at some byte. Then no watched prefix that is longer than
-/// what they have in common can be a beginning of the key: it would stand between the two.
+/// A key may be 16 KiB long, so its beginnings are not tried one by one. The greatest watched prefix that is not above the
+/// key in the order either is a beginning of the key, or differs from the key at some byte. In the second case no watched
+/// prefix longer than their common beginning can be a beginning of the key, because it would lie between the two in the
+/// order. So the search goes on at the length of the common beginning.
 fn take_beginnings(prefixes: &mut Watchers, key: &[u8], woken: &mut Vec<WatchId>) {
     let mut bound = Bound::Included(key.len());
     loop {
@@ -131,7 +132,7 @@ fn take_beginnings(prefixes: &mut Watchers, key: &[u8], woken: &mut Vec<WatchId>
     }
 }
 
-/// Takes everything that begins with `prefix`.
+/// Removes everything that begins with `prefix` and appends its watches to `woken`.
 fn take_under(watchers: &mut Watchers, prefix: &[u8], woken: &mut Vec<WatchId>) {
     loop {
         let from = (Bound::Included(prefix), Bound::Unbounded);
