@@ -1,0 +1,106 @@
+//! Tombstones, their limit and the floor.
+
+use raftkit_disk::SimulatedDisk;
+
+use super::*;
+use crate::command::Condition;
+
+const MAX: u64 = 3;
+
+fn open() -> KvMachine {
+    KvMachine::open_with(Arc::new(SimulatedDisk::new(1)), Path::new("/state"), MAX, Slack::default()).unwrap()
+}
+
+fn apply(machine: &mut KvMachine, command: &Command) -> u64 {
+    let id = LogId::new(1, machine.applied().index.0 + 1);
+    machine.apply(&[Applied { id, command: Some(command.encode()) }]).unwrap();
+    id.index.0
+}
+
+fn put(machine: &mut KvMachine, key: &str) -> u64 {
+    let (key, value) = (key.to_owned(), Bytes::new());
+    apply(machine, &Command::Put { key, value, flags: 0, condition: Condition::Always })
+}
+
+fn delete(machine: &mut KvMachine, key: &str) -> u64 {
+    apply(machine, &Command::Delete { key: key.to_owned(), condition: Condition::Always })
+}
+
+fn graves(machine: &KvMachine) -> Vec<(u64, String)> {
+    use redb::ReadableTable;
+    let table = machine.database.get().begin_read().unwrap().open_table(TOMBSTONES).unwrap();
+    let name = |found: redb::AccessGuard<'_, (u64, &str)>| (found.value().0, found.value().1.to_owned());
+    table.iter().unwrap().map(|found| name(found.unwrap().0)).collect()
+}
+
+#[test]
+fn oldest_tombstones_go_first_and_the_floor_tells() {
+    let mut machine = open();
+    for key in ["a", "b", "c", "d", "e"] {
+        put(&mut machine, key);
+    }
+    let deleted: Vec<_> = ["e", "d", "c", "b", "a"].map(|key| delete(&mut machine, key)).into();
+    let expected: Vec<_> = deleted[2..].iter().copied().zip(["c", "b", "a"].map(str::to_owned)).collect();
+    assert_eq!(graves(&machine), expected);
+    assert_eq!(machine.meta.floor, deleted[1]);
+}
+
+#[test]
+fn index_of_a_prefix_never_goes_back_when_a_tombstone_goes() {
+    let mut machine = open();
+    put(&mut machine, "p/stays");
+    put(&mut machine, "p/goes");
+    let deleted = delete(&mut machine, "p/goes");
+    let reader = machine.reader();
+    let mut last = reader.list("p/").unwrap().index;
+    assert_eq!(last, deleted);
+    for number in 0..10 {
+        let key = format!("other{number}");
+        put(&mut machine, &key);
+        delete(&mut machine, &key);
+        let index = reader.list("p/").unwrap().index;
+        assert!(index >= last, "{index} after {last}");
+        last = index;
+    }
+    assert!(machine.meta.floor >= deleted, "the tombstone under the prefix is gone");
+}
+
+#[test]
+fn key_deleted_again_keeps_its_newest_grave() {
+    let mut machine = open();
+    for _ in 0..3 {
+        put(&mut machine, "p/a");
+        delete(&mut machine, "p/a");
+    }
+    put(&mut machine, "q");
+    let newest = delete(&mut machine, "q");
+    assert_eq!(graves(&machine).len(), 3);
+    assert_eq!(machine.reader().list("p/").unwrap().index, 6, "the floor is 2, the newest grave 6");
+    assert_eq!(machine.reader().list("q").unwrap().index, newest);
+}
+
+#[test]
+fn floor_comes_along_in_a_snapshot() {
+    let (mut machine, mut bytes) = (open(), Vec::new());
+    for key in ["p/a", "b", "c", "d", "e"] {
+        put(&mut machine, key);
+        delete(&mut machine, key);
+    }
+    put(&mut machine, "p/stays");
+    machine.snapshot().unwrap().write_to(&mut bytes).unwrap();
+    let mut restored = open();
+    restored.restore(machine.applied(), &mut bytes.as_slice()).unwrap();
+    assert_eq!((restored.meta, restored.meta.floor), (machine.meta, 4));
+}
+
+#[test]
+fn tree_larger_than_the_limit_leaves_that_many_tombstones() {
+    let mut machine = open();
+    for number in 0..9 {
+        put(&mut machine, &format!("t/{number}"));
+    }
+    let deleted = apply(&mut machine, &Command::DeleteTree { prefix: "t/".into(), keys_max: None });
+    assert_eq!(graves(&machine).len(), 3);
+    assert_eq!(machine.meta.floor, deleted);
+    assert_eq!(machine.reader().list("t/").unwrap().index, deleted);
+}
