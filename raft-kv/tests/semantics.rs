@@ -253,10 +253,9 @@ enum Step {
     Keys(&'static str, Option<&'static str>, u64, &'static [&'static str]),
 }
 
-#[test]
-fn recorded_answers_of_consul_are_given() {
-    use Step::{At, Get, Keys, List, Write};
-    let all: &[(&str, u64)] = &[
+/// What a Consul server was asked, and what it answered, with the indexes that it gave.
+fn recorded_steps() -> Vec<Step> {
+    const ALL: &[(&str, u64)] = &[
         ("rec/a", 197_218),
         ("rec/b/1", 197_223),
         ("rec/b/2", 197_224),
@@ -264,7 +263,8 @@ fn recorded_answers_of_consul_are_given() {
         ("rec/empty", 197_222),
         ("rec/new", 197_221),
     ];
-    let steps = [
+    use Step::{At, Get, Keys, List, Write};
+    vec![
         At(197_203),
         Write(put("before", ""), true),
         Get("rec/none", 197_203, None),
@@ -283,7 +283,7 @@ fn recorded_answers_of_consul_are_given() {
         Write(put("rec/b/1", "x"), true),
         Write(put("rec/b/2", "y"), true),
         Write(put("rec/c", "z"), true),
-        List("rec/", 197_225, all),
+        List("rec/", 197_225, ALL),
         Keys("rec/", None, 197_225, &["rec/a", "rec/b/1", "rec/b/2", "rec/c", "rec/empty", "rec/new"]),
         Keys("rec/", Some("/"), 197_225, &["rec/a", "rec/b/", "rec/c", "rec/empty", "rec/new"]),
         Keys("rec/none", None, 197_225, &[]),
@@ -300,9 +300,14 @@ fn recorded_answers_of_consul_are_given() {
         Get("rec/t2", 197_249, None),
         Write(delete("rec/nokey", Cas(9)), true),
         Write(delete_tree("rec/t"), true),
-    ];
+    ]
+}
+
+#[test]
+fn recorded_answers_of_consul_are_given() {
+    use Step::{At, Get, Keys, List, Write};
     let (_disk, mut kv) = fresh(1);
-    for step in steps {
+    for step in recorded_steps() {
         match step {
             At(next) => skip_to(&mut kv, next),
             Write(command, expected) => assert_eq!(apply(&mut kv, &command).1, expected, "{command:?}"),
