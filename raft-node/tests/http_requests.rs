@@ -166,15 +166,16 @@ async fn every_printable_character_comes_back_in_its_key() {
     served.stop().await;
 }
 
-#[tokio::test]
-async fn what_is_malformed_is_refused_in_words_and_smuggles_nothing() {
-    let served = with_tree().await;
-    const DELETE: &str = "DELETE /v1/kv/app?recurse HTTP/1.1\r\nHost: t\r\n\r\n";
+/// A request that must not be carried out: it stands behind what is malformed.
+const DELETE: &str = "DELETE /v1/kv/app?recurse HTTP/1.1\r\nHost: t\r\n\r\n";
+
+/// What is malformed in a request, the status of its refusal, and the bytes.
+fn malformed() -> Vec<(&'static str, u16, String)> {
     let put = |headers: &str, body: &str| {
         format!("PUT /v1/kv/new HTTP/1.1\r\nHost: t\r\n{headers}\r\n{body}{DELETE}")
     };
     let chunked = |chunks: &str| put("Transfer-Encoding: chunked\r\n", chunks);
-    let table = [
+    vec![
         ("length and chunks", 400, put("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n")),
         ("chunks and length", 400, put("Transfer-Encoding: chunked\r\nContent-Length: 3\r\n", "0\r\n\r\n")),
         ("two lengths", 400, put("Content-Length: 0\r\nContent-Length: 49\r\n", "")),
@@ -213,8 +214,13 @@ async fn what_is_malformed_is_refused_in_words_and_smuggles_nothing() {
         ("a chunk longer than it says", 400, chunked("1\r\nab\r\n0\r\n\r\n")),
         ("a chunk with a bare LF", 400, chunked("1\na\n0\n\n")),
         ("a trailer with a bare LF", 400, chunked("0\r\nX: y\n\r\n")),
-    ];
-    for (what, status, bytes) in table {
+    ]
+}
+
+#[tokio::test]
+async fn what_is_malformed_is_refused_in_words_and_smuggles_nothing() {
+    let served = with_tree().await;
+    for (what, status, bytes) in malformed() {
         // A good request before it in the same packet is answered all the same.
         for before in ["", "GET /v1/kv/app?raw HTTP/1.1\r\nHost: t\r\n\r\n"] {
             let all = exchange(&served, &[before.as_bytes(), bytes.as_bytes()].concat()).await;

@@ -86,23 +86,14 @@ impl Faults {
                 let ids = self.ids(whom);
                 let not_done = self.shared.not_done.load(Ordering::SeqCst);
                 self.signal(&ids, "-STOP");
-                if ids.len() > NODES / 2 {
-                    eventually("writes are refused without a majority", || {
-                        self.shared.not_done.load(Ordering::SeqCst) > not_done
-                    });
-                } else {
-                    self.writes_go_on(80);
-                }
+                self.writes_go_on_or_are_refused(&ids, not_done);
                 self.signal(&ids, "-CONT");
                 self.answer(&ids);
             }
             Fault::Stop(whom) => {
                 let ids = self.ids(whom);
                 for id in &ids {
-                    self.end(*id, |cluster, id| {
-                        let status = cluster.node(id).stop();
-                        assert!(status.success(), "node {id} stops cleanly: {status}");
-                    });
+                    self.end(*id, stop_cleanly);
                 }
                 self.back(&ids);
             }
@@ -120,16 +111,24 @@ impl Faults {
                 let (leader, others) = (self.ids(Whom::Leader), self.ids(Whom::Followers));
                 self.signal(&others, "-STOP");
                 for id in &leader {
-                    self.end(*id, |cluster, id| {
-                        let status = cluster.node(id).stop();
-                        assert!(status.success(), "node {id} stops cleanly: {status}");
-                    });
+                    self.end(*id, stop_cleanly);
                 }
                 self.signal(&others, "-CONT");
                 self.back(&leader);
             }
         }
         self.writes_go_on(60);
+    }
+
+    /// Waits for what writes come to while these nodes stand still. `not_done` is how many were refused before.
+    fn writes_go_on_or_are_refused(&mut self, still: &[u64], not_done: u64) {
+        if still.len() > NODES / 2 {
+            eventually("writes are refused without a majority", || {
+                self.shared.not_done.load(Ordering::SeqCst) > not_done
+            });
+        } else {
+            self.writes_go_on(80);
+        }
     }
 
     fn ids(&mut self, whom: Whom) -> Vec<u64> {
@@ -184,4 +183,9 @@ impl Faults {
 
 fn place(id: u64) -> usize {
     usize::try_from(id - 1).unwrap()
+}
+
+fn stop_cleanly(cluster: &mut Cluster, id: u64) {
+    let status = cluster.node(id).stop();
+    assert!(status.success(), "node {id} stops cleanly: {status}");
 }
