@@ -136,6 +136,36 @@ fn what_is_changed_while_a_copy_is_made_is_in_it() {
 }
 
 #[test]
+fn a_change_of_the_very_key_that_a_copy_has_reached_is_in_it() {
+    let (_disk, mut machine) = roomy(1, 120, 400);
+    let mut twin = open(&SimulatedDisk::new(2)).unwrap();
+    twin.restore(machine.applied(), &mut state_bytes(&mut machine).as_slice()).unwrap();
+    let mut steps = 0;
+    while machine.give_back().unwrap() == Progress::More {
+        steps += 1;
+        // The copy stands at one of these keys after most of its steps, whichever key that is.
+        let value = char::from(b'a' + steps).to_string().repeat(9_000);
+        for key in 0..400 {
+            let command = put(&format!("key/{key:06}"), &value);
+            apply(&mut machine, &command);
+            apply(&mut twin, &command);
+        }
+    }
+    assert!(steps > 5, "{steps}");
+    assert!(state_bytes(&mut machine) == state_bytes(&mut twin));
+}
+
+#[test]
+fn the_index_of_a_prefix_is_the_same_in_a_copy() {
+    let (_disk, mut machine) = roomy(1, 60, 20);
+    let reader = machine.reader();
+    let indexes = || ["gone/", "key/", "key/000001", ""].map(|prefix| reader.list(prefix).unwrap().index);
+    let before = indexes();
+    assert_eq!(give_back(&mut machine).unwrap(), Progress::Done);
+    assert_eq!(indexes(), before);
+}
+
+#[test]
 fn a_restore_gives_a_copy_up() {
     let (disk, mut machine) = roomy(1, 60, 20);
     let (_disk, mut other) = roomy(2, 61, 30);

@@ -104,3 +104,43 @@ fn tree_larger_than_the_limit_leaves_that_many_tombstones() {
     assert_eq!(machine.meta.floor, deleted);
     assert_eq!(machine.reader().list("t/").unwrap().index, deleted);
 }
+
+#[test]
+fn a_tombstone_that_is_dropped_while_a_copy_is_made_is_not_in_the_copy() {
+    // More than one step copies, so that a step ends among them.
+    const MANY: u64 = 20_000;
+    let open = |seed| {
+        let (disk, slack) = (Arc::new(SimulatedDisk::new(seed)), Slack::new(64 << 10));
+        KvMachine::open_with(disk, Path::new("/state"), MANY, slack).unwrap()
+    };
+    let mut machine = open(1);
+    let puts = (0..MANY).map(|number| Command::Put {
+        key: format!("gone/{number:06}"),
+        value: Bytes::from(vec![b'v'; 300]),
+        flags: 0,
+        condition: Condition::Always,
+    });
+    let entries = (2..)
+        .zip(puts)
+        .map(|(index, command)| Applied { id: LogId::new(1, index), command: Some(command.encode()) });
+    machine.apply(&entries.collect::<Vec<_>>()).unwrap();
+    apply(&mut machine, &Command::DeleteTree { prefix: "gone/".into(), keys_max: None });
+    machine.persist().unwrap();
+    let mut steps = 0;
+    loop {
+        match machine.give_back().unwrap() {
+            Progress::More => {}
+            progress @ (Progress::Done | Progress::Nothing | Progress::Postponed) => {
+                break assert_eq!(progress, Progress::Done);
+            }
+        }
+        steps += u64::from(machine.notes.touched.is_some());
+        put(&mut machine, "more");
+        delete(&mut machine, "more");
+    }
+    assert!(steps > 2, "{steps}");
+    let kept = graves(&machine);
+    let newest = machine.meta.changed;
+    assert_eq!(kept.len() as u64, MANY);
+    assert_eq!(kept.iter().filter(|(_, key)| key == "more").map(|(index, _)| *index).max(), Some(newest));
+}
