@@ -97,6 +97,7 @@
 
 extern crate alloc;
 
+mod assertions;
 mod backlog;
 mod commit;
 mod common;

@@ -85,7 +85,14 @@ impl Log {
     /// Appends consecutive entries, `bytes` in weight.
     pub(crate) fn append(&mut self, entries: Entries, bytes: usize) {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
-        debug_assert_eq!(first.id.index, self.last.next(), "entries are consecutive");
+        let (next, len) = (self.last.next(), entries.len() as u64);
+        assert!(
+            first.id.index == next && last.id.index.0 - next.0 + 1 == len,
+            "{len} entries from {} to {} do not continue a log that ends at {}",
+            first.id,
+            last.id,
+            self.last
+        );
         self.last = last.id.index;
         self.runs.push(first.id);
         if last.id.term > first.id.term {

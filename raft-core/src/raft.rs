@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use core::mem::{self, Discriminant};
 
 use crate::common::Common;
+use crate::invariants::Before;
 use crate::role::{Follower, Following, Leading, Role, Tenure};
 use crate::{Done, Effects, Fatal, Input, LogId, NodeId, Outcome, Proposal, RoleChange, Term, Ticket, Time};
 
@@ -35,7 +36,21 @@ pub(crate) struct Told {
 impl Node {
     /// Processes one input and appends to `effects` what the driver must do. Never blocks and never fails
     /// half-way. A `now` before that of an earlier call counts as the earlier one.
+    ///
+    /// # Panics
+    /// If the node's own state contradicts itself afterwards. That is a bug of this crate: no input can cause
+    /// it.
     pub fn handle(&mut self, now: Time, input: Input, effects: &mut Effects) {
+        let before = cfg!(debug_assertions).then(|| Before::of(self));
+        self.process(now, input, effects);
+        self.assert_sound();
+        if let Some(before) = before {
+            self.assert_invariants(&before);
+        }
+    }
+
+    /// Processes one input, on the role that this node has.
+    fn process(&mut self, now: Time, input: Input, effects: &mut Effects) {
         self.common.note_gap(now);
         self.common.now = self.common.now.max(now);
         if self.ended {

@@ -42,6 +42,12 @@ impl MembershipHistory {
         &before.unwrap_or(&self.base).1
     }
 
+    /// The index of the membership entry before the newest one; none if the log after the base does not hold
+    /// both.
+    pub(crate) fn second_newest(&self) -> Option<LogIndex> {
+        self.later.len().checked_sub(2).map(|at| self.later[at].0)
+    }
+
     /// The membership in force as of `index`; the base's for an index before the base.
     pub(crate) fn as_of(&self, index: LogIndex) -> &Membership {
         &self.later.iter().rev().find(|(at, _)| *at <= index).unwrap_or(&self.base).1
