@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use raftkit_core::{
-    Apply, Base, Config, Effects, Entries, Entry, Incarnation, Input, LogId, LogIndex, Member, Membership,
-    Message, Node, NodeId, Outcome, Payload, Proposal, Restored, StoreId, Ticket, Time, Write, WriteSeq,
+    Apply, Config, Effects, Entries, Entry, Incarnation, Input, LogIndex, Member, Membership, Message, Node,
+    NodeId, Outcome, Payload, Proposal, Restored, StoreId, Ticket, Time, Write, WriteSeq,
 };
 
 /// Number of nodes.
@@ -196,8 +196,7 @@ impl Cluster {
 impl Server {
     fn new(id: u64, membership: Membership) -> Self {
         let config = Config::new(NodeId(id), StoreId(u128::from(id)), Incarnation(1), 42);
-        let base = Base { id: LogId::GENESIS, membership };
-        let state = Restored { base, last: LogIndex(1), ..Restored::default() };
+        let state = Restored::founded(membership);
         Self {
             node: Node::restore(config, state, Time(0)).expect("a sound start"),
             role: Worker::Follower,

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use raftkit_core::{
-    Base, Config, Effects, Incarnation, Input, LogId, LogIndex, Member, Membership, Message, Node, NodeId,
-    Payload, Proposal, Restored, StoreId, Ticket, Time,
+    Config, Effects, Incarnation, Input, Member, Membership, Message, Node, NodeId, Payload, Proposal,
+    Restored, StoreId, Ticket, Time,
 };
 
 /// One node with its "disk" and "state machine", which both complete at once here.
@@ -59,9 +59,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut servers = BTreeMap::new();
     for id in 1..=3 {
         let config = Config::new(NodeId(id), StoreId(u128::from(id)), Incarnation(1), 42);
-        let base = Base { id: LogId::GENESIS, membership: membership.clone() };
-        let state = Restored { base, last: LogIndex(1), ..Restored::default() };
-        let node = Node::restore(config, state, Time(0))?;
+        let node = Node::restore(config, Restored::founded(membership.clone()), Time(0))?;
         servers.insert(NodeId(id), Server { node, applied: Vec::new() });
     }
 

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::{Base, HardState, Incarnation, LogIndex, Membership, NodeId, StoreId, Term};
+use crate::{Base, HardState, Incarnation, LogId, LogIndex, Membership, NodeId, StoreId, Term};
 
 /// Settings of a node. All durations are measured on the node's own clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,6 +155,15 @@ pub struct Restored {
     pub hard_state: HardState,
     /// The last index that the state machine has applied durably.
     pub applied: LogIndex,
+}
+
+impl Restored {
+    /// The state of a founding member that has stored nothing yet: an empty log after the founding membership.
+    /// All founding members must be given the same membership.
+    #[must_use]
+    pub fn founded(membership: Membership) -> Self {
+        Self { base: Base::founding(membership), last: LogId::GENESIS.index, ..Self::default() }
+    }
 }
 
 /// A run of entries of one term: from `first` on, until the next run, all entries are of `term`.

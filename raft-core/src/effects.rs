@@ -68,6 +68,15 @@ pub struct Base {
     pub membership: Membership,
 }
 
+impl Base {
+    /// Where the log of every founding member starts: after the founding membership, which is
+    /// [`LogId::GENESIS`].
+    #[must_use]
+    pub fn founding(membership: Membership) -> Self {
+        Self { id: LogId::GENESIS, membership }
+    }
+}
+
 /// A range of committed entries that are durable on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Apply {

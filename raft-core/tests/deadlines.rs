@@ -22,7 +22,7 @@ mod messages;
 use std::time::Duration;
 
 use driven::Driven;
-use members::{founding, voters};
+use members::voters;
 use messages::{append, entry};
 use raftkit_core::*;
 
@@ -111,8 +111,8 @@ fn a_read_that_the_leader_does_not_answer_is_asked_again_and_again() {
 #[test]
 fn a_damaged_node_that_gets_no_answer_asks_again_and_again() {
     let hard_state = HardState { health: Health::Damaged, term: Term(1), ..HardState::default() };
-    let base = founding(voters(&[1, 2, 3]));
-    let mut it = Driven::restored(Restored { last: base.id.index, base, hard_state, ..Restored::default() });
+    let restored = Restored { hard_state, ..Restored::founded(voters(&[1, 2, 3])) };
+    let mut it = Driven::restored(restored);
     let mut asks = 0;
     for round in 1..12 {
         beat(&mut it, round);
@@ -167,8 +167,8 @@ fn each_transfer_has_an_end() {
 fn the_promise_of_an_earlier_life_is_lowered_at_its_end() {
     let promise = Duration::from_secs(3);
     let hard_state = HardState { term: Term(1), promise, ..HardState::default() };
-    let base = founding(voters(&[1, 2, 3]));
-    let mut it = Driven::restored(Restored { last: base.id.index, base, hard_state, ..Restored::default() });
+    let restored = Restored { hard_state, ..Restored::founded(voters(&[1, 2, 3])) };
+    let mut it = Driven::restored(restored);
     let said = run(&mut it, promise - Duration::from_millis(1));
     assert_eq!(count(&said, 2, |_| true), 0, "it does not ask for votes that it could not count its own to");
     it.give(Input::Tick);

@@ -23,8 +23,7 @@ use raftkit_core::invariants::{check_delta, check_state};
 use raftkit_core::*;
 
 fn restored() -> Restored {
-    let base = members::founding(members::voters(&[1, 2, 3]));
-    Restored { base, last: LogIndex(1), ..Restored::default() }
+    Restored::founded(members::voters(&[1, 2, 3]))
 }
 
 fn node(health: Health) -> Node {

@@ -128,7 +128,7 @@ fn a_leader_that_contradicts_what_is_committed_ends_the_node() {
 
 #[test]
 fn a_compacted_prev_is_no_conflict() {
-    let mut it = Driven::new(Base { id: LogId::GENESIS, membership: voters(&[1, 2, 3]) });
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
     let log: Vec<Entry> = (2..=5).map(|index| entry(2, index)).collect();
     it.hear(2, 2, append(LogId::GENESIS, log.clone(), 5, 1)).persist();
     it.give(Input::Applied(LogIndex(5)));
@@ -233,11 +233,10 @@ fn a_match_beyond_the_log_is_nonsense() {
 #[test]
 fn entries_that_cannot_be_read_are_never_sent_and_end_the_node() {
     let restored = Restored {
-        base: Base { id: LogId::GENESIS, membership: voters(&[1, 2, 3]) },
         term_runs: vec![TermRun { term: Term(1), first: LogIndex(2) }],
         last: LogIndex(3),
         hard_state: HardState { term: Term(1), ..HardState::default() },
-        ..Restored::default()
+        ..Restored::founded(voters(&[1, 2, 3]))
     };
     let mut it = Driven::restored(restored);
     it.elect(&[2]);

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use driven::Driven;
-use members::{founding, joint, members, voters};
+use members::{joint, members, voters};
 use messages::{answer, append, entry, matches, request_vote, vote_response};
 use raftkit_core::*;
 
@@ -93,8 +93,7 @@ fn a_vote_is_remembered_over_a_restart() {
     it.now = Time(600 * MS);
     it.hear(2, 2, request_vote(LogId::GENESIS));
     let hard_state = it.effects.writes[0].hard_state.unwrap();
-    let base = Base { id: LogId::GENESIS, membership: voters(&[1, 2, 3]) };
-    let restored = Restored { base, last: LogIndex(1), hard_state, ..Restored::default() };
+    let restored = Restored { hard_state, ..Restored::founded(voters(&[1, 2, 3])) };
     let config = Config::new(NodeId(1), StoreId(1), Incarnation(6), 1);
     it.node = Node::restore(config, restored, it.now).unwrap();
     it.now = it.now.after(Duration::from_millis(500));
@@ -205,10 +204,9 @@ fn the_term_of_a_snapshot_does_not_take_the_own_term_back() {
 #[test]
 fn a_damaged_node_gives_no_vote() {
     let votes = |health| {
-        let base = Base { id: LogId::GENESIS, membership: voters(&[1, 2, 3]) };
-        let mut it = Driven::founded(base.membership.clone());
+        let mut it = Driven::founded(voters(&[1, 2, 3]));
         let hard_state = HardState { health, ..HardState::default() };
-        let restored = Restored { base, last: LogIndex(1), hard_state, ..Restored::default() };
+        let restored = Restored { hard_state, ..Restored::founded(voters(&[1, 2, 3])) };
         let config = Config::new(NodeId(1), StoreId(1), Incarnation(6), 1);
         it.node = Node::restore(config, restored, Time(0)).unwrap();
         it.now = Time(600 * MS);
@@ -275,8 +273,7 @@ fn a_removed_peer_is_a_contact_until_its_removal_is_committed() {
 fn a_node_does_not_campaign_from_another_data_folder() {
     let campaigns = |store| {
         let mut it = Driven::founded(voters(&[1, 2, 3]));
-        let restored =
-            Restored { base: founding(voters(&[1, 2, 3])), last: LogIndex(1), ..Restored::default() };
+        let restored = Restored::founded(voters(&[1, 2, 3]));
         let config = Config::new(NodeId(1), StoreId(store), Incarnation(6), 1);
         it.node = Node::restore(config, restored, it.now).unwrap();
         !it.wait().effects.messages.is_empty()
@@ -302,8 +299,7 @@ fn a_learner_that_is_told_to_campaign_does_not() {
 #[test]
 fn a_wiped_node_asks_under_other_names_than_before() {
     let asked = |store| {
-        let restored =
-            Restored { base: founding(voters(&[1, 2, 3])), last: LogIndex(1), ..Restored::default() };
+        let restored = Restored::founded(voters(&[1, 2, 3]));
         let config = Config::new(NodeId(1), StoreId(store), Incarnation(1), 1);
         let mut it = Driven::founded(voters(&[1, 2, 3]));
         it.node = Node::restore(config, restored, it.now).unwrap();
@@ -330,8 +326,8 @@ fn a_damaged_peer_that_asks_how_far_to_heal_does_not_count_for_the_answer() {
 #[test]
 fn a_damaged_node_heals_by_the_answer_to_its_own_question() {
     let hard_state = HardState { health: Health::Damaged, ..HardState::default() };
-    let base = founding(voters(&[1, 2, 3]));
-    let mut it = Driven::restored(Restored { base, last: LogIndex(1), hard_state, ..Restored::default() });
+    let restored = Restored { hard_state, ..Restored::founded(voters(&[1, 2, 3])) };
+    let mut it = Driven::restored(restored);
     it.hear(2, 2, append(LogId::GENESIS, vec![], 1, 1));
     let ask = it.bodies().into_iter().find_map(|body| match body {
         Body::ReadIndex(ask) => Some(ask),

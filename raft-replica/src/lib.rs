@@ -39,7 +39,7 @@ pub use memory::{Application, InMemory, InMemoryReader, TypedError};
 #[doc(hidden)]
 pub use open::{OpenReplicaError, Opened, Repair};
 pub use raftkit_log::Progress;
-pub use replica::{Replica, ReplicaOptions, founding_base};
+pub use replica::{Replica, ReplicaOptions};
 pub use service::{
     CallFailed, CallId, CallerId, Consistency, Reply, Request, RequestError, RequestId, Service,
     ServiceAction, ServiceEvent, ServiceOptions, is_for_service,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use raftkit_core::{
-    Apply, Base, Done, Effects, Fatal, FetchId, Fetched, Input, LogId, LogIndex, Membership, Node, Outcome,
+    Apply, Done, Effects, Fatal, FetchId, Fetched, Input, LogId, LogIndex, Membership, Node, Outcome,
     SnapshotEffect, Status, Term, Ticket, Time, WriteSeq,
 };
 
@@ -420,10 +420,4 @@ impl Replica {
             self.skip_answers(LogIndex(u64::MAX - 1), out);
         }
     }
-}
-
-/// Where a log starts, for a cluster's founding members.
-#[must_use]
-pub fn founding_base(membership: Membership) -> Base {
-    Base { id: LogId::GENESIS, membership }
 }

@@ -6,7 +6,6 @@ use raftkit_core::{
     NodeId, PreVote, PreVoteResponse, Proposal, RequestId, Restored, StoreId, Ticket, Time, Vote, WriteSeq,
 };
 
-use crate::members::founding;
 use crate::messages::{LIFE, message, vote_response};
 
 pub struct Driven {
@@ -30,7 +29,7 @@ impl Driven {
     }
 
     pub fn founded(membership: Membership) -> Self {
-        Self::new(founding(membership))
+        Self::restored(Restored::founded(membership))
     }
 
     /// Gives one input and keeps only its effects.

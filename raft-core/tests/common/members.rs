@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use raftkit_core::{Base, LogId, Member, Membership, NodeId, StoreId};
+use raftkit_core::{Member, Membership, NodeId, StoreId};
 
 /// A test member. The only place that depends on the fields of a member.
 pub fn member(id: u64) -> Member {
@@ -23,9 +23,4 @@ pub fn joint(incoming: &[u64], outgoing: &[u64]) -> Membership {
     let set = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<BTreeSet<_>>();
     let all = members(incoming.iter().chain(outgoing).copied());
     Membership::joint(all, set(incoming), set(outgoing)).expect("every voter is a member")
-}
-
-/// Where the log of a newly founded cluster starts.
-pub fn founding(membership: Membership) -> Base {
-    Base { id: LogId::GENESIS, membership }
 }

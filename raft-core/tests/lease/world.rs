@@ -10,7 +10,7 @@ use raftkit_core::{
 
 use crate::grid::{Delays, Fault, PauseAt, Plan};
 use crate::host::Host;
-use crate::members::{founding, voters};
+use crate::members::voters;
 
 const SECOND: u64 = 1_000_000;
 
@@ -88,7 +88,7 @@ pub fn run(plan: &Plan) -> Seen {
 impl World {
     fn new(plan: Plan) -> Self {
         let ids: Vec<u64> = (1..).zip(&plan.rates).map(|(id, _)| id).collect();
-        let base = founding(voters(&ids));
+        let base = raftkit_core::Base::founding(voters(&ids));
         let host = |(id, rate): (&u64, &u64)| {
             let pause = plan.pause.filter(|pause| pause.of == *id);
             let timeout = match *id {

@@ -10,7 +10,7 @@ use raftkit_core::{
 };
 
 use crate::disk::Disk;
-use crate::members::{founding, members};
+use crate::members::members;
 use crate::messages::entry;
 
 pub struct Host {
@@ -38,7 +38,8 @@ impl Cluster {
     /// A cluster with one voter for each of `logs`, which are the terms of its entries from index 2 on; all
     /// are in `term`.
     pub fn new(logs: &[&[u64]], term: u64) -> Self {
-        let base = founding(raftkit_core::Membership::founding(members(1..=logs.len() as u64)));
+        let base =
+            raftkit_core::Base::founding(raftkit_core::Membership::founding(members(1..=logs.len() as u64)));
         let mut hosts = BTreeMap::new();
         for (id, log) in (1..).zip(logs) {
             let mut disk = Disk::founded(base.clone());

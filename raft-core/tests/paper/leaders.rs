@@ -6,7 +6,7 @@ use raftkit_core::{
 use raftkit_core::{Term, Ticket};
 
 use crate::driven::{Driven, last_write};
-use crate::members::{founding, voters};
+use crate::members::voters;
 use crate::messages::{answer, append, conflict, entry, matches};
 use crate::{MS, one_of_three};
 
@@ -152,7 +152,7 @@ fn leaders_4_what_a_majority_holds_is_committed() {
 #[test]
 fn leaders_4_only_entries_of_its_own_term_are_committed_by_counting() {
     let mut it = Driven::restored(Restored {
-        base: founding(voters(&[1, 2, 3])),
+        base: raftkit_core::Base::founding(voters(&[1, 2, 3])),
         term_runs: vec![TermRun { term: Term(2), first: LogIndex(2) }],
         last: LogIndex(3),
         hard_state: HardState { term: Term(3), ..HardState::default() },

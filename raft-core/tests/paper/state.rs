@@ -3,7 +3,7 @@
 use raftkit_core::{HardState, LogId, LogIndex, NodeId, PeerState, Term, TermRun, Time, Vote};
 
 use crate::driven::Driven;
-use crate::members::{founding, voters};
+use crate::members::voters;
 use crate::messages::{answer, append, entry, matches, message, request_vote};
 use crate::{MS, one_of_three};
 
@@ -46,7 +46,7 @@ fn entries_and_term_are_durable_before_they_are_acknowledged() {
 fn a_restart_brings_back_term_vote_and_log() {
     let hard_state = HardState { term: Term(4), vote: Some(NodeId(2)), ..HardState::default() };
     let restored = raftkit_core::Restored {
-        base: founding(voters(&[1, 2, 3])),
+        base: raftkit_core::Base::founding(voters(&[1, 2, 3])),
         term_runs: vec![TermRun { term: Term(3), first: LogIndex(2) }],
         last: LogIndex(5),
         hard_state,

@@ -87,7 +87,7 @@ impl Cluster {
         }
         for id in (1..=founding.count).map(NodeId) {
             let config = Config { node: id, store: member(id.0).store, ..founding.config.clone() };
-            let disk = Disk::founded(Base { id: LogId::GENESIS, membership: membership.clone() });
+            let disk = Disk::founded(Base::founding(membership.clone()));
             let clock = founding.clocks.get(&id).copied().unwrap_or(100);
             self.hosts.insert(id, Host::new(config, disk, clock));
         }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use raftkit_core::invariants::{Before, check_since, check_state};
 use raftkit_core::{
-    Base, Config, Effects, Fatal, Fetch, Fetched, Incarnation, Input, LogId, LogIndex, Membership, Node,
-    NodeId, SnapshotEffect, StoreId,
+    Base, Config, Effects, Fatal, Fetch, Fetched, Incarnation, Input, LogIndex, Membership, Node, NodeId,
+    SnapshotEffect, StoreId,
 };
 
 use crate::chance::Chance;
@@ -90,7 +90,7 @@ impl World {
         let members = members(1..=plan.members);
         let voters: BTreeSet<_> = (1..=plan.members - plan.learners).map(NodeId).collect();
         let membership = Membership::new(members, voters).expect("voters are members");
-        let base = Base { id: LogId::GENESIS, membership };
+        let base = Base::founding(membership);
         let template = draw_config(&mut chance, plan.small);
         let mut world = Self {
             now: 0,

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raftkit_core::{ClusterId, Member, Membership, NodeId, StoreId};
+use raftkit_core::{Base, ClusterId, Member, Membership, NodeId, StoreId};
 use raftkit_log::Store;
 use raftkit_net::{HelloError, Inbound, RemoteIdentity};
-use raftkit_replica::{StateMachine, founding_base};
+use raftkit_replica::StateMachine;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -59,7 +59,7 @@ pub(crate) async fn form<M: StateMachine>(
         }
     };
     shared.outreach(|outreach, _| outreach.clear());
-    store.form(decision.cluster, founding_base(decision.membership.clone()))?;
+    store.form(decision.cluster, Base::founding(decision.membership.clone()))?;
     shared.transport.set_cluster(decision.cluster);
     tracing::info!(
         cluster = decision.cluster.to_string(),

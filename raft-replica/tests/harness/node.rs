@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raftkit_core::{ClusterId, Config, Fetch, Membership, NodeId, StoreId, Time, Write};
+use raftkit_core::{Base, ClusterId, Config, Fetch, Membership, NodeId, StoreId, Time, Write};
 use raftkit_disk::{Disk, SimulatedDisk};
 use raftkit_log::{Flushing, Next, Reader, Settling, Store, Written};
 use raftkit_replica::{
     Applier, Ended, Event, MachineError, MachineWork, Opened, Replica, ReplicaOptions, SnapshotWork,
-    SnapshotWorker, StateMachine, fetch, founding_base,
+    SnapshotWorker, StateMachine, fetch,
 };
 use raftkit_snapshot::SnapshotDir;
 
@@ -77,7 +77,7 @@ impl<M: StateMachine> TestNode<M> {
         let dir = Path::new(DIR);
         let (mut store, _) =
             Store::open(Arc::clone(&disk), dir, self.log_options()).map_err(|error| error.to_string())?;
-        let base = founding_base(self.membership.clone());
+        let base = Base::founding(self.membership.clone());
         store.form(ClusterId(7), base).map_err(|error| error.to_string())?;
         let restored = store.restored();
         let machine = (self.open)(Arc::clone(&disk), dir).map_err(|error| error.to_string())?;

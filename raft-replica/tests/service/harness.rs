@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raftkit_core::{
-    Apply, Base, Config, HardState, Health, Incarnation, LogId, LogIndex, Member, Membership, Message, Node,
+    Apply, Config, HardState, Health, Incarnation, LogId, LogIndex, Member, Membership, Message, Node,
     NodeId, Restored, StoreId, Term, Time, Write,
 };
 use raftkit_replica::{
@@ -69,12 +69,9 @@ fn membership(count: u64) -> Membership {
 fn replica(id: NodeId, count: u64, health: Health, now: Time) -> Replica {
     let config = Config::new(id, StoreId(u128::from(id.0) + 100), Incarnation(1), id.0);
     let restored = Restored {
-        base: Base { id: LogId::GENESIS, membership: membership(count) },
-        term_runs: Vec::new(),
-        last: LogId::GENESIS.index,
-        memberships: Vec::new(),
         hard_state: HardState { term: Term(1), commit: LogId::GENESIS.index, health, ..HardState::default() },
         applied: LogId::GENESIS.index,
+        ..Restored::founded(membership(count))
     };
     let node = Node::restore(config, restored, now).expect("a founding member starts");
     Replica::new(node, LogId::GENESIS.index, ReplicaOptions::default())

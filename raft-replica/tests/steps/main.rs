@@ -22,7 +22,7 @@ use raftkit_disk::{Disk, SimulatedDisk};
 use raftkit_log::{OpenOptions, Store, Written};
 use raftkit_replica::{
     Action, Answer, Answers, Application, AppliedBatch, CompactionOptions, Event, InMemory, MachineWork,
-    OpenReplicaError, Opened, ReplicaOptions, founding_base,
+    OpenReplicaError, Opened, ReplicaOptions,
 };
 use raftkit_snapshot::SnapshotDir;
 use serde::{Deserialize, Serialize};
@@ -70,7 +70,7 @@ fn try_open(
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let options = OpenOptions { journal_bytes: 64 << 10, ..OpenOptions::new(NodeId(1), StoreId(9)) };
     let (mut store, _) = Store::open(Arc::clone(&disk), Path::new(DIR), options).unwrap();
-    store.form(ClusterId(7), founding_base(membership("first"))).unwrap();
+    store.form(ClusterId(7), Base::founding(membership("first"))).unwrap();
     prepare(&mut store);
     let restored = store.restored();
     let machine = Machine::open(Arc::clone(&disk), Path::new(DIR)).unwrap();

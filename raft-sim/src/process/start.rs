@@ -6,7 +6,7 @@ use std::sync::Arc;
 use raftkit_core::{Base, HardState, Health, LogId, LogIndex, Membership, NodeId, Restored};
 use raftkit_disk::{Disk, create_dir_all_durably};
 use raftkit_log::{Flushing, ReadResult, Reader as LogReader, Settling, Store};
-use raftkit_replica::{Opened, Repair, Service, StateMachine, founding_base, in_words};
+use raftkit_replica::{Opened, Repair, Service, StateMachine, in_words};
 use raftkit_snapshot::SnapshotDir;
 
 use crate::Mark;
@@ -139,7 +139,7 @@ impl<S: Subject> World<S> {
         let words = |error: &dyn std::error::Error| in_words(error);
         let (mut store, _) =
             Store::open(Arc::clone(&disk), &folders.log, options).map_err(|error| words(&error))?;
-        let base = if host.founder { founding_base(founding) } else { Base::default() };
+        let base = if host.founder { Base::founding(founding) } else { Base::default() };
         store.form(CLUSTER, base).map_err(|error| words(&error))?;
         let (torn, replayed) = (store.report().dropped_torn, store.report().replayed.records > 0);
         let said = store.report().to_string();
