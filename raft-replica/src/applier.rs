@@ -1,5 +1,6 @@
 //! The applier: owns the state machine and gives it what is committed, batch by batch, off the protocol's thread.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use raftkit_core::{Apply, Entry, LogId, LogIndex, Membership, Payload};
@@ -37,6 +38,18 @@ pub struct Applier<M: StateMachine> {
     give_back: GiveBackPace,
     /// Work was done since the pace was asked.
     worked: bool,
+    /// Work that was taken and is not begun.
+    taken: VecDeque<MachineWork>,
+    /// What is left of a run that is read from the log and was begun.
+    rest: Option<Unread>,
+}
+
+/// Committed entries that are to be read from the log and applied.
+#[derive(Clone, Copy, Debug)]
+struct Unread {
+    next: LogIndex,
+    last: LogIndex,
+    answers: Answers,
 }
 
 /// Why a run of entries could not be applied.
@@ -80,6 +93,8 @@ impl<M: StateMachine> Applier<M> {
             persist_bytes,
             give_back,
             worked: false,
+            taken: VecDeque::new(),
+            rest: None,
         }
     }
 
@@ -89,7 +104,7 @@ impl<M: StateMachine> Applier<M> {
     }
 
     /// When the next step of [`give_back`](Self::give_back) is due, unless work comes before; none while there is nothing to
-    /// do. It is due under load as well, now and then: ask after each run.
+    /// do. It is due under load as well, now and then: ask when all that was taken is done.
     pub fn next(&mut self, now: Duration) -> Option<Duration> {
         if std::mem::take(&mut self.worked) {
             self.give_back.busy(now);
@@ -109,45 +124,52 @@ impl<M: StateMachine> Applier<M> {
         result
     }
 
-    /// Does all of `works` in order and reports each. Runs that follow each other are applied as one.
+    /// Does all of `works` in order and reports each piece as soon as it is done: [`take`](Self::take), then
+    /// [`advance`](Self::advance) to the end.
     pub fn run(&mut self, works: Vec<MachineWork>, report: &mut dyn FnMut(Event)) {
-        self.worked = true;
-        let mut pending: Option<(Apply, Answers)> = None;
-        for work in works {
-            match work {
-                MachineWork::Apply { apply, answers } => {
-                    pending = match pending.take() {
-                        None => Some((apply, answers)),
-                        Some(earlier) => match joined(earlier, (apply, answers)) {
-                            Ok(both) => Some(both),
-                            Err((earlier, later)) => {
-                                self.apply(earlier, report);
-                                Some(later)
-                            }
-                        },
-                    };
-                    continue;
-                }
-                MachineWork::Persist | MachineWork::View | MachineWork::Restore(_) => {}
-            }
-            if let Some(run) = pending.take() {
-                self.apply(run, report);
-            }
-            self.other(work, report);
-        }
-        if let Some(run) = pending {
-            self.apply(run, report);
+        self.take(works);
+        while let Some(event) = self.advance() {
+            report(event);
         }
     }
 
-    fn other(&mut self, work: MachineWork, report: &mut dyn FnMut(Event)) {
-        let result = match work {
-            MachineWork::Apply { apply, answers } => return self.apply((apply, answers), report),
-            MachineWork::Persist => self.persist(),
-            MachineWork::View => self.view(),
-            MachineWork::Restore(file) => self.restore(&file),
+    /// Takes what waits, to be done in order. Runs that follow each other are applied as one.
+    pub fn take(&mut self, works: Vec<MachineWork>) {
+        self.worked = true;
+        for work in works {
+            let apart = match (self.taken.pop_back(), work) {
+                (
+                    Some(MachineWork::Apply { apply, answers }),
+                    MachineWork::Apply { apply: next, answers: next_answers },
+                ) => match joined((apply, answers), (next, next_answers)) {
+                    Ok((apply, answers)) => [Some(MachineWork::Apply { apply, answers }), None],
+                    Err(((apply, answers), (next, next_answers))) => [
+                        Some(MachineWork::Apply { apply, answers }),
+                        Some(MachineWork::Apply { apply: next, answers: next_answers }),
+                    ],
+                },
+                (before, work) => [before, Some(work)],
+            };
+            self.taken.extend(apart.into_iter().flatten());
+        }
+    }
+
+    /// Does the next piece of what was taken and returns its report, for which whoever waits is answered before the piece
+    /// after it is begun. None when nothing is left to do.
+    pub fn advance(&mut self) -> Option<Event> {
+        let result = if self.unpersisted_bytes >= self.persist_bytes {
+            self.persist()
+        } else if let Some(rest) = self.rest.take() {
+            self.read_on(rest)
+        } else {
+            match self.taken.pop_front()? {
+                MachineWork::Apply { apply, answers } => self.try_apply(apply, answers),
+                MachineWork::Persist => self.persist(),
+                MachineWork::View => self.view(),
+                MachineWork::Restore(file) => self.restore(&file),
+            }
         };
-        report(result.unwrap_or_else(ApplyError::into_event));
+        Some(result.unwrap_or_else(ApplyError::into_event))
     }
 
     fn persist(&mut self) -> Result<Event, ApplyError> {
@@ -187,54 +209,43 @@ impl<M: StateMachine> Applier<M> {
         Ok(Event::Restored { id, membership })
     }
 
-    fn apply(&mut self, (apply, answers): (Apply, Answers), report: &mut dyn FnMut(Event)) {
-        if let Err(error) = self.try_apply(apply, answers, report) {
-            report(error.into_event());
+    fn try_apply(&mut self, apply: Apply, answers: Answers) -> Result<Event, ApplyError> {
+        if apply.last <= self.through {
+            // A snapshot was faster: the state holds all of it, and whoever waits for it is told so.
+            return Ok(Event::Applied(AppliedBatch { through: apply.last, responses: Vec::new() }));
+        }
+        match apply.entries {
+            Some(entries) => self.step(&entries, answers),
+            None => {
+                let next = apply.first.max(self.through.next());
+                self.read_on(Unread { next, last: apply.last, answers })
+            }
         }
     }
 
-    fn try_apply(
-        &mut self,
-        apply: Apply,
-        answers: Answers,
-        report: &mut dyn FnMut(Event),
-    ) -> Result<(), ApplyError> {
-        if apply.last <= self.through {
-            // A snapshot was faster: the state holds all of it, and whoever waits for it is told so.
-            report(Event::Applied(AppliedBatch { through: apply.last, responses: Vec::new() }));
-            return Ok(());
-        }
-        if let Some(entries) = apply.entries {
-            return self.step(&entries, answers, report);
-        }
-        let mut next = apply.first.max(self.through.next());
-        while next <= apply.last {
-            match self.log.read(next, apply.last, READ_BYTES_MAX)? {
-                ReadResult::Entries(entries) => {
-                    next = entries.last().ok_or(ApplyError::Gone(next))?.id.index.next();
-                    self.step(&entries, answers, report)?;
-                }
-                ReadResult::Compacted => return Err(ApplyError::Gone(next)),
+    /// Applies the next entries of a run that is read from the log, as many as are read at once.
+    fn read_on(&mut self, unread: Unread) -> Result<Event, ApplyError> {
+        let Unread { next, last, answers } = unread;
+        match self.log.read(next, last, READ_BYTES_MAX)? {
+            ReadResult::Entries(entries) => {
+                let next = entries.last().ok_or(ApplyError::Gone(next))?.id.index.next();
+                let report = self.step(&entries, answers)?;
+                self.rest = (next <= last).then_some(Unread { next, last, answers });
+                Ok(report)
             }
+            ReadResult::Compacted => Err(ApplyError::Gone(next)),
         }
-        Ok(())
     }
 
     /// Applies entries that are at hand; those already applied are skipped, so that a run may come twice.
-    fn step(
-        &mut self,
-        entries: &[Entry],
-        answers: Answers,
-        report: &mut dyn FnMut(Event),
-    ) -> Result<(), ApplyError> {
+    fn step(&mut self, entries: &[Entry], answers: Answers) -> Result<Event, ApplyError> {
         let state = self.machine.applied().index;
         let new = &entries[entries.partition_point(|entry| entry.id.index <= self.through)..];
         let (held, fresh) = new.split_at(new.partition_point(|entry| entry.id.index <= state));
         self.pass_over(held)?;
         let Some(last) = fresh.last() else {
             let through = self.through;
-            report(Event::Applied(AppliedBatch { through, responses: Vec::new() }));
-            return Ok(());
+            return Ok(Event::Applied(AppliedBatch { through, responses: Vec::new() }));
         };
         let through = last.id.index;
         let bytes: u64 = fresh.iter().map(|entry| entry.weight() as u64).sum();
@@ -242,16 +253,12 @@ impl<M: StateMachine> Applier<M> {
         let responses = self.machine.apply(&batch)?;
         assert_eq!(responses.len(), batch.len(), "a state machine answers each entry");
         self.through = through;
+        self.unpersisted_bytes += bytes;
         let responses = match answers {
             Answers::Wanted => batch.iter().map(|applied| applied.id).zip(responses).collect(),
             Answers::Unwanted => Vec::new(),
         };
-        report(Event::Applied(AppliedBatch { through, responses }));
-        self.unpersisted_bytes += bytes;
-        if self.unpersisted_bytes >= self.persist_bytes {
-            report(self.persist()?);
-        }
-        Ok(())
+        Ok(Event::Applied(AppliedBatch { through, responses }))
     }
 
     /// Takes note of entries that the state machine holds already: committed entries never change.

@@ -158,6 +158,7 @@ pub enum Action {
 }
 
 /// Work for the applier, which owns the state machine.
+#[derive(Debug)]
 pub enum MachineWork {
     /// Apply a run of committed entries: answer [`Event::Applied`].
     Apply {
