@@ -18,26 +18,39 @@ pub(crate) fn errors(injected: &Injected) -> (u64, u64, u64) {
 }
 
 impl<S: Subject> World<S> {
-    /// Lets the state machine's thread do what waits.
+    /// Lets the state machine's thread take all that waits, if it is idle.
     pub(crate) fn start_machine(&mut self, id: NodeId) {
-        let host = self.host(id);
-        host.disk.act_as(Thread::Machine as u8);
-        let Some(process) = host.process.as_mut() else { return };
+        let Some(process) = self.host(id).process.as_mut() else { return };
         if process.machine.work.is_some() || process.machine.queue.is_empty() {
             return;
         }
         let works = std::mem::take(&mut process.machine.queue);
         let runs = works.iter().filter(|work| matches!(work, MachineWork::Apply { .. })).count();
-        let mut reports = Vec::new();
-        process.machine.applier.run(works, &mut |event| reports.push(event));
+        process.machine.applier.take(works);
         self.marks.hit_if(runs > 1, Mark::ManyInOneBatch);
+        self.advance_machine(id);
+    }
+
+    /// Begins the next piece of what the state machine's thread has taken. Each is reported when it is done, before the next
+    /// one is begun, as by the applier's thread in the server.
+    fn advance_machine(&mut self, id: NodeId) {
+        let host = self.host(id);
+        host.disk.act_as(Thread::Machine as u8);
+        let Some(process) = host.process.as_mut() else { return };
+        if process.machine.work.is_some() {
+            return;
+        }
+        let Some(report) = process.machine.applier.advance() else { return };
+        let reports = vec![report];
         self.check_state(id, &reports);
         self.begun(id, Thread::Machine, reports, 0);
     }
 
-    /// Lets the state machine's thread go on: with a step that gives space back, where it is due, then with what waits.
+    /// Lets the state machine's thread go on: with what it has taken, then with a step that gives space back, where it is due,
+    /// then with what waits.
     fn go_on_with_machine(&mut self, id: NodeId) {
         self.check_state_size(id);
+        self.advance_machine(id);
         let (now, life) = (self.thread_time(), self.hosts[&id].life);
         let Some(process) = self.host(id).process.as_mut() else { return };
         if process.machine.work.is_some() {
