@@ -44,7 +44,6 @@ impl<S: Subject> World<S> {
     fn finished(&mut self, node: NodeId, request: RequestId, open: Open<S>, reply: Reply) -> Checked {
         let Open { client, what, called, known: _, calm: _ } = open;
         let client = client.unwrap_or(1000 + request.0);
-        let now = self.now;
         match (what, reply) {
             (What::Write { ask, command, .. }, Reply::Committed { id, response }) => {
                 self.check_written(node, &command, id, &response)?;
@@ -52,8 +51,8 @@ impl<S: Subject> World<S> {
                 self.counts.writes += 1;
                 self.clients.answered += 1;
                 self.truth.known = self.truth.known.max(id.index);
-                let outcome = Outcome::Written(id, response);
-                self.subject.ended(Ended { client, ask, called, returned: Some(now), outcome, stale: false });
+                let (outcome, returned) = (Outcome::Written(id, response), Some(self.now));
+                self.subject.ended(Ended { client, ask, called, returned, outcome, stale: false });
             }
             (What::Write { ask, command, .. }, Reply::Failed(RequestError::Unknown(_))) => {
                 self.hit(Mark::WriteUnknown);
@@ -66,35 +65,13 @@ impl<S: Subject> World<S> {
                 self.marks.hit_if(why == RequestError::NoLeader, Mark::WriteNoLeader);
                 self.marks.hit_if(why == RequestError::Overloaded, Mark::WriteOverloaded);
                 if once {
-                    let committed = self.truth.commands.get(&command).copied();
-                    self.truth.undone.insert(command);
-                    promise!(
-                        TrueAnswer,
-                        committed.is_none(),
-                        "{node} says that nothing was done ({why}), and it is committed as {}",
-                        committed.unwrap_or_default()
-                    );
+                    self.check_undone(node, command, &why)?;
                 }
             }
             (What::Read { ask, found: Some((found, at)), .. }, Reply::Show { .. }) => {
-                let host = self.host(node);
-                let shown = host.shown;
-                host.shown = shown.max(at.index);
-                promise!(
-                    StaleRead,
-                    at.index >= shown,
-                    "a stale read on {node} shows {at}, and one before showed {shown}"
-                );
-                self.marks.hit_if(at.index < self.truth.last(), Mark::StaleIsOld);
-                self.hit(Mark::ReadStale);
-                self.read_done(Ended {
-                    client,
-                    ask,
-                    called,
-                    returned: Some(now),
-                    outcome: Outcome::Found(found),
-                    stale: true,
-                });
+                self.check_shown(node, at)?;
+                let (outcome, returned) = (Outcome::Found(found), Some(self.now));
+                self.read_done(Ended { client, ask, called, returned, outcome, stale: true });
             }
             (What::Read { .. }, Reply::Failed(why)) => {
                 self.marks.hit_if(why == RequestError::NotConfirmed, Mark::ReadNotConfirmed);
@@ -105,14 +82,7 @@ impl<S: Subject> World<S> {
                 self.counts.changes += 1;
                 self.hit(Mark::Changed);
             }
-            (What::Change, Reply::Failed(why)) => {
-                if !matches!(why, RequestError::Unknown(_)) {
-                    self.truth.forget_asked(request);
-                } else if let Some(seen) = self.truth.asked_after(request) {
-                    self.check_unknown_change(node, called, seen)?;
-                }
-                self.hit(Mark::ChangeRefused);
-            }
+            (What::Change, Reply::Failed(why)) => self.change_failed(node, request, called, &why)?,
             (_, reply) => {
                 return Err((
                     Promise::OneAnswer,
@@ -120,6 +90,50 @@ impl<S: Subject> World<S> {
                 ));
             }
         }
+        Ok(())
+    }
+
+    /// A write that is certainly not done is committed nowhere, and never will be.
+    fn check_undone(&mut self, node: NodeId, command: Bytes, why: &RequestError) -> Checked {
+        let committed = self.truth.commands.get(&command).copied();
+        self.truth.undone.insert(command);
+        promise!(
+            TrueAnswer,
+            committed.is_none(),
+            "{node} says that nothing was done ({why}), and it is committed as {}",
+            committed.unwrap_or_default()
+        );
+        Ok(())
+    }
+
+    /// A stale read shows nothing older than a stale read on this node has shown before.
+    fn check_shown(&mut self, node: NodeId, at: LogId) -> Checked {
+        let host = self.host(node);
+        let shown = host.shown;
+        host.shown = shown.max(at.index);
+        promise!(
+            StaleRead,
+            at.index >= shown,
+            "a stale read on {node} shows {at}, and one before showed {shown}"
+        );
+        self.marks.hit_if(at.index < self.truth.last(), Mark::StaleIsOld);
+        self.hit(Mark::ReadStale);
+        Ok(())
+    }
+
+    fn change_failed(
+        &mut self,
+        node: NodeId,
+        request: RequestId,
+        called: u64,
+        why: &RequestError,
+    ) -> Checked {
+        if !matches!(why, RequestError::Unknown(_)) {
+            self.truth.forget_asked(request);
+        } else if let Some(seen) = self.truth.asked_after(request) {
+            self.check_unknown_change(node, called, seen)?;
+        }
+        self.hit(Mark::ChangeRefused);
         Ok(())
     }
 

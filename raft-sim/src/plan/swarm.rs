@@ -155,10 +155,21 @@ fn draw_first_starts(rng: &mut Rng, settings: &Settings) -> Vec<Step> {
     script
 }
 
+/// Draws what is done to a cluster, of one kind.
 fn draw_action(rng: &mut Rng, settings: &Settings, kind: usize) -> Action {
     let who = target(rng, settings);
     let ms = rng.pick(&[50, 200, 500, 1000, 3000]);
     let ms = rng.range(ms / 2, ms);
+    match kind {
+        0..=5 => draw_end_or_pause(rng, kind, (who, ms)),
+        6..=8 => draw_cut(rng, settings, kind, (who, ms)),
+        9..=11 => draw_disk_fault(rng, settings, kind, (who, ms)),
+        _ => draw_change(rng, settings, kind, (who, ms)),
+    }
+}
+
+/// Draws an end of a process, or a time in which it stands still.
+fn draw_end_or_pause(rng: &mut Rng, kind: usize, (who, ms): (Target, u64)) -> Action {
     match kind {
         0..=2 => Action::Crash {
             who,
@@ -174,20 +185,32 @@ fn draw_action(rng: &mut Rng, settings: &Settings, kind: usize) -> Action {
             }
         }
         4 => Action::Stop { who, down_ms: ms },
-        5 => {
+        _ => {
             if rng.permille(500) {
                 Action::Pause { who, ms }
             } else {
                 Action::Hiccup { who, ms }
             }
         }
+    }
+}
+
+/// Draws something that happens to links.
+fn draw_cut(rng: &mut Rng, settings: &Settings, kind: usize, (who, ms): (Target, u64)) -> Action {
+    match kind {
         6 => Action::Isolate { who, ms },
         7 => Action::OneWay { from: who, to: target(rng, settings), ms },
-        8 => match rng.below(3) {
+        _ => match rng.below(3) {
             0 => Action::Clog { from: who, to: target(rng, settings), ms },
             1 => Action::Reset { from: who, to: target(rng, settings) },
             _ => Action::Split { side: rng.bits() & 0x7f, ms },
         },
+    }
+}
+
+/// Draws something that happens to a disk.
+fn draw_disk_fault(rng: &mut Rng, settings: &Settings, kind: usize, (who, ms): (Target, u64)) -> Action {
+    match kind {
         9 => match rng.below(5) {
             0 => Action::Hold { who, ms },
             1 => Action::Starve { from: who, to: target(rng, settings), ms: 4 * ms },
@@ -201,7 +224,7 @@ fn draw_action(rng: &mut Rng, settings: &Settings, kind: usize) -> Action {
                 Action::Full { who, ms }
             }
         }
-        11 => {
+        _ => {
             let area = if rng.permille(400) {
                 rng.pick(&[Area::LogCommit, Area::LogCommit, Area::StateCommit, Area::Record, Area::Record])
             } else {
@@ -209,6 +232,12 @@ fn draw_action(rng: &mut Rng, settings: &Settings, kind: usize) -> Action {
             };
             Action::Rot { who, area, sectors: rng.pick(&[1, 1, 3, 30]) }
         }
+    }
+}
+
+/// Draws what the operator or a client does, and what is rare.
+fn draw_change(rng: &mut Rng, settings: &Settings, kind: usize, (who, ms): (Target, u64)) -> Action {
+    match kind {
         12 => {
             if rng.permille(300) {
                 Action::Wipe { who, down_ms: ms }

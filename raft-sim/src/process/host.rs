@@ -5,7 +5,7 @@ use std::path::Path;
 
 use raftkit_core::{Fetch, HardState, Incarnation, LogId, LogIndex, NodeId, StoreId, Time, Write};
 use raftkit_disk::{Injected, SimulatedDisk, SyncId};
-use raftkit_log::{Chore, FlushChore, Flushing, Reader as LogReader, Settling};
+use raftkit_log::{Chore, FlushChore, Flushing, Reader as LogReader, Settling, Store};
 use raftkit_net::admission::Lives;
 use raftkit_replica::{
     Applier, CallId, CallerId, Contacts, Event, MachineWork, RequestId, Service, ServiceEvent, SnapshotWork,
@@ -321,6 +321,42 @@ impl<S: Subject> Host<S> {
 }
 
 impl<S: Subject> Process<S> {
+    /// A process that has just opened its folder, of these parts.
+    pub(crate) fn new(
+        service: Service,
+        incarnation: Incarnation,
+        (log, applier, snapshots): (Store, Applier<S::Machine>, SnapshotWorker),
+    ) -> Self {
+        let (flusher, settler) = log.split();
+        Self {
+            reader: applier.reader(),
+            log_reader: flusher.reader(),
+            flush: FlushLane::new(Flushing::new(flusher)),
+            settle: SettleLane::new(Settling::new(settler)),
+            machine: MachineLane::new(applier),
+            io: IoLane::new(snapshots),
+            incarnation,
+            service,
+            inbox: Vec::new(),
+            taken: None,
+            wake_at: None,
+            spins: 0,
+            told: LogIndex::ZERO,
+            seen: LogIndex::ZERO,
+            bulk: BulkLane::default(),
+            calls: BTreeMap::new(),
+            callers: BTreeMap::new(),
+            contacts: Contacts::default(),
+            outgoing: BTreeMap::new(),
+            lives: Lives::default(),
+            heard: Heard::default(),
+            open: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
+            stopping: None,
+            stopped: false,
+        }
+    }
+
     /// True while a thread waits for a disk that hangs, though nobody asks it for anything.
     pub(crate) fn hangs(&self) -> bool {
         let works = [&self.flush.work, &self.settle.work, &self.machine.work, &self.io.work];

@@ -1,11 +1,10 @@
 //! How processes begin and end: open the folder, check what is found, lose power, be killed, stop.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use raftkit_core::{Base, HardState, Health, LogId, LogIndex, Membership, NodeId, Restored};
+use raftkit_core::{Base, HardState, Health, LogId, Membership, NodeId, Restored};
 use raftkit_disk::{Disk, create_dir_all_durably};
-use raftkit_log::{Flushing, ReadResult, Reader as LogReader, Settling, Store};
+use raftkit_log::{ReadResult, Reader as LogReader, Store};
 use raftkit_replica::{Opened, Repair, Service, StateMachine, in_words};
 use raftkit_snapshot::SnapshotDir;
 
@@ -14,7 +13,7 @@ use crate::checks::shadow::Shadow;
 use crate::checks::violation::{Checked, promise};
 use crate::process::configured::{config, log_options, replica_options, service_options};
 use crate::process::folders::Folders;
-use crate::process::host::{FlushLane, Harm, IoLane, MachineLane, Process, SettleLane};
+use crate::process::host::{Harm, Process};
 use crate::run::trace::kind;
 use crate::subject::Subject;
 use crate::world::{CLUSTER, MS, World};
@@ -168,35 +167,10 @@ impl<S: Subject> World<S> {
             Some(_) if base != found.base() => installed(base, &found.hard, self.truth.chain(base)),
             Some(_) | None => found,
         };
-        let (flusher, settler) = opened.log.split();
-        let process = Process {
-            reader: opened.applier.reader(),
-            log_reader: flusher.reader(),
-            flush: FlushLane::new(Flushing::new(flusher)),
-            settle: SettleLane::new(Settling::new(settler)),
-            machine: MachineLane::new(opened.applier),
-            io: IoLane::new(opened.snapshots),
-            incarnation: identity.incarnation,
-            service,
-            inbox: Vec::new(),
-            taken: None,
-            wake_at: None,
-            spins: 0,
-            told: LogIndex::ZERO,
-            seen: LogIndex::ZERO,
-            bulk: crate::network::bulk::BulkLane::default(),
-            calls: BTreeMap::new(),
-            callers: BTreeMap::new(),
-            contacts: raftkit_replica::Contacts::default(),
-            outgoing: BTreeMap::new(),
-            lives: raftkit_net::admission::Lives::default(),
-            heard: crate::checks::rules::Heard::default(),
-            open: BTreeMap::new(),
-            forgotten: BTreeSet::new(),
-            stopping: None,
-            stopped: false,
-        };
-        Ok(Opening { process, found, health, repair: opened.repaired, applied, torn, replayed })
+        let (repair, incarnation) = (opened.repaired, identity.incarnation);
+        let parts = (opened.log, opened.applier, opened.snapshots);
+        let process = Process::new(service, incarnation, parts);
+        Ok(Opening { process, found, health, repair, applied, torn, replayed })
     }
 
     fn mark_opened(&mut self, id: NodeId, opening: &Opening<S>) {

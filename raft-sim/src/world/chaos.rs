@@ -41,6 +41,8 @@ impl<S: Subject> World<S> {
         }
     }
 
+    /// Does what a line of the script says.
+    #[expect(clippy::too_many_lines, reason = "a list: one arm for each action of a script")]
     fn act_out(&mut self, action: Action) {
         match action {
             Action::Crash { who, how, down_ms } => self.on_running(who, |world, id| {

@@ -2,6 +2,8 @@
 
 pub(crate) mod chaos;
 pub(crate) mod clock;
+pub(crate) mod counts;
+pub(crate) mod happening;
 pub(crate) mod operator;
 pub(crate) mod rot;
 
@@ -10,137 +12,28 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use raftkit_core::{ClusterId, Member, Membership, NodeId, StoreId};
 use raftkit_disk::{Injected, SimulatedDisk};
-use raftkit_replica::{CallId, RequestId};
 
 use crate::checks::explained::Seen;
 use crate::checks::truth::Truth;
 use crate::checks::twin::Twin;
 use crate::checks::violation::{Checked, Promise, Violation};
 use crate::clients::Clients;
-use crate::network::bulk::Leaving;
-use crate::network::connections::Shake;
 use crate::network::narrow::Narrow;
-use crate::network::{Lane, Network, Packet};
-use crate::plan::script::Crash;
-use crate::process::host::{Host, Process, Thread};
+use crate::network::{Network, Packet};
+use crate::process::host::{Host, Process};
 use crate::rng::Rng;
 use crate::run::trace::{Trace, kind};
 use crate::subject::Subject;
 use crate::world::clock::Clock;
 use crate::{Mark, Marks, Plan, Settings};
 
+pub use self::counts::Counts;
+pub(crate) use self::happening::Happening;
+
 pub(crate) const MS: u64 = 1_000;
 pub(crate) const SECOND: u64 = 1_000 * MS;
 /// The cluster that all hosts are of.
 pub(crate) const CLUSTER: ClusterId = ClusterId(7);
-
-/// Something that is to happen.
-pub(crate) enum Happening {
-    /// A process has something in its inbox, or a deadline.
-    Wake(NodeId, u64),
-    /// A process that stood still reads the clock.
-    GoOn(NodeId, u64),
-    /// Bytes arrive.
-    Arrive(Packet),
-    /// A process asks the dialler of its connection to a peer.
-    Dialler(NodeId, u64, NodeId),
-    /// A packet of an attempt to connect arrives.
-    Shake(Shake),
-    /// A process looks after a connection that stands: to whom, and which.
-    Keep(NodeId, u64, NodeId, u64),
-    /// A connection breaks.
-    Lost(NodeId, u64, NodeId, u64),
-    /// A thread's work is done.
-    Done(NodeId, u64, Thread),
-    /// A thread of the log wakes by itself.
-    Wakes(NodeId, u64, Thread),
-    /// The state machine's thread has had nothing to do for a while.
-    IdleMachine(NodeId, u64),
-    /// A node is to be started.
-    Start(NodeId),
-    /// A line of the script is due.
-    Script(usize),
-    /// A client asks.
-    Client(u64),
-    /// A client reads what it was told that it may read.
-    Look(NodeId, u64, RequestId),
-    /// A client does not wait any more.
-    GiveUp(NodeId, u64, RequestId),
-    /// A call is not answered in time.
-    CallLost(NodeId, u64, CallId, bool),
-    /// A frame of the bulk lane has left a node.
-    Leaves(NodeId, u64, Leaving),
-    /// A transport has lost a peer.
-    Unreachable(NodeId, u64, NodeId),
-    /// A crash that waited for its moment is due: how, and for how long.
-    Trapped(NodeId, u64, Crash, u64),
-    /// A full disk has space again.
-    Space(NodeId),
-    /// The operator looks after the members.
-    Operator,
-    /// A link with a rate takes more.
-    Pump(NodeId, NodeId),
-    /// A link with a rate has carried a frame.
-    Carried {
-        from: NodeId,
-        /// The sending process.
-        life: u64,
-        to: NodeId,
-        lane: Lane,
-        /// The connection that an answer goes back on.
-        asked_on: Option<u64>,
-        frame: bytes::Bytes,
-    },
-    /// It is time to see whether a busy cluster goes on.
-    Steady,
-}
-
-/// What is counted beside the disks' own counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Links that were cut.
-    pub partitions: u64,
-    /// Messages that were lost.
-    pub lost: u64,
-    /// Frames that were cut in two.
-    pub split: u64,
-    /// Processes that stood still.
-    pub pauses: u64,
-    /// Processes that were killed or lost their power.
-    pub crashes: u64,
-    /// Clean stops.
-    pub stops: u64,
-    /// Sectors that were made to rot.
-    pub rots: u64,
-    /// Data folders that were lost.
-    pub wipes: u64,
-    /// Writes that were acknowledged.
-    pub writes: u64,
-    /// Writes whose outcome a node could not tell.
-    pub doubts: u64,
-    /// Reads that were answered.
-    pub reads: u64,
-    /// Changes of membership that were answered.
-    pub changes: u64,
-}
-
-impl std::ops::AddAssign for Counts {
-    /// Sums up several runs.
-    fn add_assign(&mut self, other: Self) {
-        self.partitions += other.partitions;
-        self.lost += other.lost;
-        self.split += other.split;
-        self.pauses += other.pauses;
-        self.crashes += other.crashes;
-        self.stops += other.stops;
-        self.rots += other.rots;
-        self.wipes += other.wipes;
-        self.writes += other.writes;
-        self.doubts += other.doubts;
-        self.reads += other.reads;
-        self.changes += other.changes;
-    }
-}
 
 /// A cluster.
 pub struct World<S: Subject> {
@@ -185,6 +78,16 @@ pub struct World<S: Subject> {
     pub(crate) packets: Vec<(u64, Packet)>,
 }
 
+/// The membership that a cluster is founded with.
+fn founders(settings: &Settings, rng: &mut Rng) -> Membership {
+    let member = |id: u64| {
+        let priority = if settings.priorities == 1 { rng.pick(&[50, 100, 100, 200]) } else { 100 };
+        let member = Member::new(StoreId(u128::from(id)), format!("node-{id}"));
+        (NodeId(id), Member { priority, ..member })
+    };
+    Membership::founding((1..=settings.nodes).map(member).collect())
+}
+
 impl<S: Subject> World<S> {
     /// A founded cluster in which nothing has happened. The last so many lines of its story are kept.
     ///
@@ -194,21 +97,7 @@ impl<S: Subject> World<S> {
     pub fn new(plan: &Plan, subject: S, lines: usize, off: BTreeSet<Promise>) -> Self {
         let settings = plan.settings.clone();
         let mut rng = Rng::new(plan.seed, "world");
-        let ids = |from: u64, count: u64| (from..from + count).map(NodeId);
-        let priority =
-            |rng: &mut Rng| if settings.priorities == 1 { rng.pick(&[50, 100, 100, 200]) } else { 100 };
-        let members = ids(1, settings.nodes)
-            .map(|id| {
-                (
-                    id,
-                    Member {
-                        priority: priority(&mut rng),
-                        ..Member::new(StoreId(u128::from(id.0)), format!("node-{id}"))
-                    },
-                )
-            })
-            .collect();
-        let founding = Membership::founding(members);
+        let founding = founders(&settings, &mut rng);
         let mut world = Self {
             now: 0,
             seed: plan.seed,
@@ -241,32 +130,36 @@ impl<S: Subject> World<S> {
             packets: Vec::new(),
             settings,
         };
-        for id in ids(1, world.settings.nodes + world.settings.spares) {
-            let drift = world.settings.drift;
-            let rate = world.rng.range(1000 - drift, 1000 + drift);
-            let clock = Clock::new(world.rng.below(10 * SECOND), rate);
-            let disk = world.new_disk(id, 0);
-            let store = StoreId(u128::from(id.0));
-            let mut host = Host::new(id, disk, clock, store, id.0 <= world.settings.nodes);
-            host.leader_timeout_ms = world.settings.leader_timeout_ms;
-            world.hosts.insert(id, host);
-            let at = world.rng.below(200 * MS);
-            world.plan_start(id, at);
-        }
-        for (at, step) in
-            world.script.iter().enumerate().map(|(at, step)| (at, step.at_ms)).collect::<Vec<_>>()
-        {
-            world.at(step * MS, Happening::Script(at));
-        }
-        for client in 0..world.settings.clients {
-            let at = 300 * MS + world.rng.below(500 * MS);
-            world.at(at, Happening::Client(client));
-        }
-        world.at(500 * MS, Happening::Operator);
-        if world.settings.steady_ms > 0 {
-            world.at(world.settings.steady_ms * MS, Happening::Steady);
-        }
+        world.plan_all();
         world
+    }
+
+    /// Puts the machines in place and plans what happens by itself: starts, the script, clients, the operator.
+    fn plan_all(&mut self) {
+        for id in (1..=self.settings.nodes + self.settings.spares).map(NodeId) {
+            let drift = self.settings.drift;
+            let rate = self.rng.range(1000 - drift, 1000 + drift);
+            let clock = Clock::new(self.rng.below(10 * SECOND), rate);
+            let disk = self.new_disk(id, 0);
+            let store = StoreId(u128::from(id.0));
+            let mut host = Host::new(id, disk, clock, store, id.0 <= self.settings.nodes);
+            host.leader_timeout_ms = self.settings.leader_timeout_ms;
+            self.hosts.insert(id, host);
+            let at = self.rng.below(200 * MS);
+            self.plan_start(id, at);
+        }
+        let steps: Vec<u64> = self.script.iter().map(|step| step.at_ms).collect();
+        for (at, step_ms) in steps.into_iter().enumerate() {
+            self.at(step_ms * MS, Happening::Script(at));
+        }
+        for client in 0..self.settings.clients {
+            let at = 300 * MS + self.rng.below(500 * MS);
+            self.at(at, Happening::Client(client));
+        }
+        self.at(500 * MS, Happening::Operator);
+        if self.settings.steady_ms > 0 {
+            self.at(self.settings.steady_ms * MS, Happening::Steady);
+        }
     }
 
     pub(crate) fn new_disk(&self, id: NodeId, generation: u64) -> SimulatedDisk {

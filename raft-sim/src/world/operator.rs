@@ -8,6 +8,11 @@ use crate::process::host::{Harm, Host};
 use crate::subject::Subject;
 use crate::world::{Happening, MS, World};
 
+/// True while a node runs and has lost nothing, as far as it is known.
+fn is_able<S: Subject>(host: &Host<S>) -> bool {
+    host.process.is_some() && host.harm == Harm::None
+}
+
 impl<S: Subject> World<S> {
     fn is_sound(&self, membership: &Membership, id: NodeId) -> bool {
         let host = self.hosts.get(&id);
@@ -33,45 +38,41 @@ impl<S: Subject> World<S> {
         membership.members().keys().copied().filter(other).collect()
     }
 
+    /// Asks the leader for a change of the membership, if a sound quorum is left after it.
     pub(crate) fn change_members(&mut self, action: Action) {
         let Some(leader) = self.leader() else { return };
         let Some(current) = self.membership_of(leader).filter(|it| !it.is_joint()) else { return };
-        let is_able = |host: &Host<S>| host.process.is_some() && host.harm == Harm::None;
+        let Some(target) = self.changed(&current, action) else { return };
+        if !target.voters().is_empty() && self.has_sound_quorum(&target, None) {
+            self.ask_change(leader, current.id(), target);
+        }
+    }
+
+    /// The membership that a line of the script asks for; none where it asks for none, or nobody is there for it.
+    fn changed(&self, current: &Membership, action: Action) -> Option<Membership> {
         let is_spare = |id: &NodeId| !current.contains(*id) && is_able(&self.hosts[id]);
         let spare = self.hosts.keys().copied().find(is_spare);
-        let target = match action {
+        match action {
             Action::Add => {
-                let Some(spare) = spare else { return };
-                current.clone().with(spare, self.member(spare), Suffrage::Staging)
+                let spare = spare?;
+                Some(current.clone().with(spare, self.member(spare), Suffrage::Staging))
             }
             Action::Remove { who } => {
-                let Some(id) = self.target(who).filter(|id| current.contains(*id)) else { return };
-                current.clone().without(id)
+                let id = self.target(who).filter(|id| current.contains(*id))?;
+                Some(current.clone().without(id))
             }
             Action::Swap { who } => {
-                let Some(id) = self.target(who).filter(|id| current.is_voter(*id)) else { return };
-                let Some(spare) = spare else { return };
-                current.clone().without(id).with(spare, self.member(spare), Suffrage::Voter)
+                let id = self.target(who).filter(|id| current.is_voter(*id))?;
+                let spare = spare?;
+                Some(current.clone().without(id).with(spare, self.member(spare), Suffrage::Voter))
             }
             Action::Demote { who } => {
-                let Some(id) = self.target(who) else { return };
-                let Some(member) = current.members().get(&id).cloned() else { return };
+                let id = self.target(who)?;
+                let member = current.members().get(&id).cloned()?;
                 let suffrage = if current.is_voter(id) { Suffrage::NonVoter } else { Suffrage::Voter };
-                current.clone().with(id, member, suffrage)
+                Some(current.clone().with(id, member, suffrage))
             }
-            Action::Reshape { voters } => {
-                let mut target = current.clone();
-                for id in self.hosts.keys().copied() {
-                    let wanted = voters >> (id.0 - 1) & 1 == 1;
-                    if wanted && is_able(&self.hosts[&id]) {
-                        let member = current.members().get(&id).cloned().unwrap_or_else(|| self.member(id));
-                        target = target.with(id, member, Suffrage::Voter);
-                    } else {
-                        target = target.without(id);
-                    }
-                }
-                target
-            }
+            Action::Reshape { voters } => Some(self.reshaped(current, voters)),
             Action::Crash { .. }
             | Action::CrashAtCall { .. }
             | Action::CrashAfter { .. }
@@ -95,11 +96,23 @@ impl<S: Subject> World<S> {
             | Action::Transfer { .. }
             | Action::Stray { .. }
             | Action::Burst { .. }
-            | Action::Big { .. } => return,
-        };
-        if !target.voters().is_empty() && self.has_sound_quorum(&target, None) {
-            self.ask_change(leader, current.id(), target);
+            | Action::Big { .. } => None,
         }
+    }
+
+    /// The membership whose voters are the nodes of these bits, as far as they run and lost nothing.
+    fn reshaped(&self, current: &Membership, voters: u64) -> Membership {
+        let mut target = current.clone();
+        for id in self.hosts.keys().copied() {
+            let wanted = voters >> (id.0 - 1) & 1 == 1;
+            if wanted && is_able(&self.hosts[&id]) {
+                let member = current.members().get(&id).cloned().unwrap_or_else(|| self.member(id));
+                target = target.with(id, member, Suffrage::Voter);
+            } else {
+                target = target.without(id);
+            }
+        }
+        target
     }
 
     pub(crate) fn membership_of(&self, id: NodeId) -> Option<Membership> {
