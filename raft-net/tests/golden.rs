@@ -254,7 +254,7 @@ fn hello_ack() {
 }
 
 #[test]
-fn each_refusal() {
+fn refusals_of_another_version_cluster_or_store() {
     check(
         &Frame::Refused(Refusal::Version { refuser: 1, refused: 2 }),
         "3a000000 03 00000000 31000000
@@ -283,6 +283,10 @@ fn each_refusal() {
          02 0100000000000000 0200000000000000 03000000000000000000000000000000
          04000000000000000000000000000000",
     );
+}
+
+#[test]
+fn refusals_of_a_node_that_is_not_who_it_says() {
     check(
         &Frame::Refused(Refusal::Twin {
             node: NodeId(1),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use raftkit_core::{NodeId, Round};
-use raftkit_net::Inbound;
+use raftkit_net::{Inbound, Transport};
 use raftkit_test_links::{Conditions, Proxy, Way};
 use support::{authority, heartbeat, plan, round, within};
 
@@ -21,6 +21,23 @@ const RATE: u64 = 250 << 10;
 /// How much later a message may be than on an empty link: below any sensible leader time-out, and far below the four
 /// seconds that a full queue of this link would take.
 const LATE: Duration = Duration::from_millis(400);
+
+/// Sends a heartbeat every 50 ms until it is done. The number of each is when it was sent, in milliseconds since `began`.
+async fn beat_until(
+    done: Arc<AtomicBool>,
+    transport: Transport,
+    beat: raftkit_core::Message,
+    began: Instant,
+) {
+    let mut pace = tokio::time::interval(Duration::from_millis(50));
+    while !done.load(Ordering::Relaxed) {
+        pace.tick().await;
+        let mut beat = beat.clone();
+        let raftkit_core::Body::AppendEntries(append) = &mut beat.body else { unreachable!() };
+        append.round = Round(u64::try_from(began.elapsed().as_millis()).unwrap());
+        transport.send(beat);
+    }
+}
 
 #[tokio::test]
 async fn bulk_on_a_slow_link_is_bounded_at_the_sender_and_delays_no_messages() {
@@ -47,21 +64,8 @@ async fn bulk_on_a_slow_link_is_bounded_at_the_sender_and_delays_no_messages() {
         })
     };
     let began = Instant::now();
-    let beats = {
-        let (transport, done) = (one.transport.clone(), Arc::clone(&done));
-        let beat = heartbeat(&one, 2, 0);
-        tokio::spawn(async move {
-            let mut pace = tokio::time::interval(Duration::from_millis(50));
-            while !done.load(Ordering::Relaxed) {
-                pace.tick().await;
-                let mut beat = beat.clone();
-                let raftkit_core::Body::AppendEntries(append) = &mut beat.body else { unreachable!() };
-                // When it was sent is its number.
-                append.round = Round(u64::try_from(began.elapsed().as_millis()).unwrap());
-                transport.send(beat);
-            }
-        })
-    };
+    let beats =
+        tokio::spawn(beat_until(Arc::clone(&done), one.transport.clone(), heartbeat(&one, 2, 0), began));
     let (mut arrived, mut on_the_way_max, mut late, mut heard) = (0, 0, 0, 0);
     while arrived < BODIES {
         match within("something", two.events.recv()).await.unwrap() {

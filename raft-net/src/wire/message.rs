@@ -16,7 +16,8 @@ use rkyv::{Archive, Serialize};
 
 use super::{U32, U64, U128};
 
-/// Who says what to whom; followed by one [`EntryHeader`] an entry where the body is [`BodyHeader::AppendEntries`].
+/// Sender, receiver, term and body of a message; followed by one [`EntryHeader`] an entry where the body is
+/// [`BodyHeader::AppendEntries`].
 #[derive(Archive, Serialize)]
 pub(crate) struct Envelope {
     from: U64,
@@ -55,7 +56,7 @@ enum BodyHeader {
     ReadIndex(ModeHeader, HealthHeader, RequestIdHeader),
     /// Index, request.
     ReadIndexResponse(IndexHeader, RequestIdHeader),
-    /// Nothing more.
+    /// No further fields.
     TimeoutNow(()),
 }
 
@@ -188,6 +189,28 @@ impl BodyHeader {
     }
 }
 
+impl ArchivedOutcomeHeader {
+    fn read(&self) -> AppendOutcome {
+        match self {
+            Self::Match(index) => AppendOutcome::Match(LogIndex(index.to_native())),
+            Self::Heard => AppendOutcome::Heard,
+            Self::Conflict(refused, hint) => {
+                AppendOutcome::Conflict { refused: LogIndex(refused.to_native()), hint: hint.read() }
+            }
+        }
+    }
+}
+
+impl ArchivedModeHeader {
+    fn read(&self) -> ReadMode {
+        match self {
+            Self::Lease => ReadMode::Lease,
+            Self::Quorum => ReadMode::Quorum,
+            Self::Stale => ReadMode::Stale,
+        }
+    }
+}
+
 impl ArchivedBodyHeader {
     fn to_body(&self) -> Body {
         match self {
@@ -220,31 +243,16 @@ impl ArchivedBodyHeader {
             }),
             Self::AppendEntriesResponse(outcome, round, to_incarnation, promise, health) => {
                 Body::AppendEntriesResponse(AppendEntriesResponse {
-                    outcome: match outcome {
-                        ArchivedOutcomeHeader::Match(index) => {
-                            AppendOutcome::Match(LogIndex(index.to_native()))
-                        }
-                        ArchivedOutcomeHeader::Heard => AppendOutcome::Heard,
-                        ArchivedOutcomeHeader::Conflict(refused, hint) => AppendOutcome::Conflict {
-                            refused: LogIndex(refused.to_native()),
-                            hint: hint.read(),
-                        },
-                    },
+                    outcome: outcome.read(),
                     round: core_types::Round(round.to_native()),
                     to_incarnation: Incarnation(to_incarnation.to_native()),
                     promise: Duration::from_nanos(promise.to_native()),
                     health: health.read(),
                 })
             }
-            Self::ReadIndex(mode, asker, request) => Body::ReadIndex(ReadIndex {
-                mode: match mode {
-                    ArchivedModeHeader::Lease => ReadMode::Lease,
-                    ArchivedModeHeader::Quorum => ReadMode::Quorum,
-                    ArchivedModeHeader::Stale => ReadMode::Stale,
-                },
-                asker: asker.read(),
-                request: request.read(),
-            }),
+            Self::ReadIndex(mode, asker, request) => {
+                Body::ReadIndex(ReadIndex { mode: mode.read(), asker: asker.read(), request: request.read() })
+            }
             Self::ReadIndexResponse(index, request) => Body::ReadIndexResponse(ReadIndexResponse {
                 index: match index {
                     ArchivedIndexHeader::Absent => None,
