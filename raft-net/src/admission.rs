@@ -1,13 +1,14 @@
-//! Who may come in, and what of theirs is taken: the decisions of a transport, without its connections.
+//! Admission: which nodes a transport lets in, and which of their messages it delivers. Only the decisions are here;
+//! the connections are the transport's.
 //!
 //! ```text
 //! greeting   check_hello  -> Refusal, or it may speak
-//!            Lives::admit -> Refusal, or whether it is a later life than the one that was met
+//!            Incarnations::admit -> Refusal, or whether a later incarnation has come
 //! later on   check_message, check_cluster, check_again -> Violation, or whether to deliver
 //! ```
 //!
-//! A certificate is checked by the transport that has one. What is left is here, so that another transport, or a
-//! simulator, refuses what the one over QUIC does.
+//! The transport checks certificates, as only it has them. Everything else is decided here, so that another transport,
+//! or a simulator, refuses what the transport over QUIC refuses.
 
 use std::collections::BTreeMap;
 
@@ -15,36 +16,36 @@ use raftkit_core::{ClusterId, Incarnation, Message, NodeId, StoreId};
 
 use crate::refusal::{Hello, Refusal};
 
-/// Who this node is, as far as others are judged by it.
+/// The identity of this node that greetings and messages of others are checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Own {
-    /// The node.
+    /// The node id.
     pub node: NodeId,
-    /// Its data folder.
+    /// The id of the node's data folder.
     pub store: StoreId,
-    /// Its cluster, if it has one yet.
+    /// The cluster that the node belongs to; none before it has formed or joined one.
     pub cluster: Option<ClusterId>,
-    /// As in its greeting, see [`Hello::process`].
+    /// The number that the process drew at its start, see [`Hello::process`].
     pub process: u64,
 }
 
-/// Who is at the other end of a connection, as its greeting said.
+/// The identity of the node at the other end of a connection, as its greeting stated it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remote {
-    /// The node.
+    /// The node id.
     pub node: NodeId,
-    /// Its data folder.
+    /// The id of the node's data folder.
     pub store: StoreId,
-    /// Its life.
+    /// The number of the process's run on its data folder.
     pub incarnation: Incarnation,
-    /// As in its greeting, see [`Hello::process`].
+    /// The number that the process drew at its start, see [`Hello::process`].
     pub process: u64,
-    /// Its cluster, if it had one when it last greeted.
+    /// The cluster that the node named in its last greeting; none before it has formed or joined one.
     pub cluster: Option<ClusterId>,
 }
 
 impl Remote {
-    /// Who greets so.
+    /// The identity that a greeting states.
     #[must_use]
     pub fn of(hello: &Hello) -> Self {
         let Hello { node, store, incarnation, process, cluster, .. } = *hello;
@@ -52,42 +53,42 @@ impl Remote {
     }
 }
 
-/// What becomes of something that came in and is no violation.
+/// Decision on a message or body that is no violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admit {
-    /// Both nodes are of one cluster: it is delivered.
+    /// Both nodes belong to the same cluster: deliver.
     Deliver,
-    /// One of them has no cluster yet: it is dropped.
+    /// One of the two nodes has no cluster yet: drop silently.
     Drop,
 }
 
-/// What a node did that ends its connection.
+/// A breach of the protocol that ends the connection of the node that committed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// A message in another's name.
+    /// The message names a sender other than the node at the other end.
     #[error("a message in the name of node {node} with store {store}")]
     Forged {
-        /// The node that it names as its sender.
+        /// The node that the message names as its sender.
         node: NodeId,
-        /// The data folder that it names.
+        /// The data folder that the message names.
         store: StoreId,
     },
-    /// A message for somebody else.
+    /// The message is addressed to another node.
     #[error("a message for node {0}")]
     Misdirected(NodeId),
-    /// A later greeting is another node's, or takes back the cluster that an earlier one named.
+    /// A later greeting on the connection states another identity, or takes back the cluster that an earlier one named.
     #[error("a greeting that does not fit its first one")]
     ChangedIdentity,
-    /// What would have been refused at the greeting.
+    /// The connection would have been refused at its greeting, had that stated what is known now.
     #[error("{0}")]
     Refused(Refusal),
 }
 
-/// Checks a greeting. `expected_store` is what the membership names for the node that greets, if it names it;
-/// `expected_node` is who was dialled, if it was somebody in particular.
+/// Checks a greeting. `expected_store` is the data folder that the membership names for the greeting node, if it names
+/// the node; `expected_node` is the node that was dialled, if a particular one was.
 ///
 /// # Errors
-/// The node must not come in, and is told why.
+/// The reason for which the node is refused; it is sent to the node.
 pub fn check_hello(
     own: &Own,
     expected_store: Option<StoreId>,
@@ -124,7 +125,7 @@ pub fn check_hello(
 /// Checks a message on the connection of `remote`.
 ///
 /// # Errors
-/// The connection must end: the message is another node's or for another node, or the clusters are two.
+/// The connection must end: the message is from or for another node, or the two nodes belong to different clusters.
 pub fn check_message(own: &Own, remote: &Remote, message: &Message) -> Result<Admit, Violation> {
     if (message.from, message.from_store) != (remote.node, remote.store) {
         return Err(Violation::Forged { node: message.from, store: message.from_store });
@@ -135,18 +136,19 @@ pub fn check_message(own: &Own, remote: &Remote, message: &Message) -> Result<Ad
     check_cluster(own, remote)
 }
 
-/// Checks what names no sender of its own, such as a bulk body, on the connection of `remote`.
+/// Checks a body that names no sender, such as a bulk body, on the connection of `remote`.
 ///
 /// # Errors
-/// The connection must end: the clusters are two.
+/// The connection must end: the two nodes belong to different clusters.
 pub fn check_cluster(own: &Own, remote: &Remote) -> Result<Admit, Violation> {
     one_cluster(own, remote).map_err(Violation::Refused)
 }
 
-/// Checks another greeting on the connection of `remote`, which has joined a cluster. Returns who it is from then on.
+/// Checks a later greeting on the connection of `remote`, which a node sends when it has joined a cluster. Returns the
+/// identity that counts from then on.
 ///
 /// # Errors
-/// The connection must end: the node has joined another cluster, or is not the one that it was.
+/// The connection must end: the node has joined another cluster, or states another identity than before.
 pub fn check_again(own: &Own, remote: &Remote, hello: &Hello) -> Result<Remote, Violation> {
     let again = Remote::of(hello);
     one_cluster(own, &again).map_err(Violation::Refused)?;
@@ -154,7 +156,7 @@ pub fn check_again(own: &Own, remote: &Remote, hello: &Hello) -> Result<Remote, 
     if again == (Remote { cluster, ..*remote }) { Ok(again) } else { Err(Violation::ChangedIdentity) }
 }
 
-/// Two nodes that each have a cluster must have the same; until both have, nothing of a cluster's passes.
+/// Two nodes that both have a cluster must have the same one. Until both have one, no message or bulk body passes.
 fn one_cluster(own: &Own, remote: &Remote) -> Result<Admit, Refusal> {
     match (own.cluster, remote.cluster) {
         (Some(ours), Some(theirs)) if ours == theirs => Ok(Admit::Deliver),
@@ -168,42 +170,42 @@ fn one_cluster(own: &Own, remote: &Remote) -> Result<Admit, Refusal> {
     }
 }
 
-/// A life that was met.
+/// The newest incarnation of a data folder that was met, and its process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Met {
     incarnation: Incarnation,
     process: u64,
 }
 
-/// The newest life of each data folder that was met, whichever side dialled.
+/// The newest incarnation met of each data folder, whichever side dialled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lives {
-    lives: BTreeMap<(NodeId, StoreId), Met>,
+pub struct Incarnations {
+    newest: BTreeMap<(NodeId, StoreId), Met>,
 }
 
-/// Which life of a data folder has come.
+/// Relation of an incarnation that was met to those met before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
-    /// The one that was met last.
+pub enum Arrival {
+    /// The incarnation that was met last.
     Same,
-    /// A new one: the connections of this folder's earlier ones are over.
-    New,
+    /// A later incarnation, or the first one: connections of the folder's earlier incarnations are over.
+    Later,
 }
 
-impl Lives {
-    /// Takes note of a node that `own` has met.
+impl Incarnations {
+    /// Records that the node `own` has met `remote`.
     ///
-    /// Each data folder is looked at alone: a node that was removed, runs on and does not know it, must not end the
-    /// connections of the one that has its id now.
+    /// Each data folder is recorded for itself: a removed node that runs on without knowing it must not end the
+    /// connections of the node that has its id now.
     ///
     /// # Errors
-    /// It is an earlier life than one that was met, in the same data folder; or the same one in another process, and a life
-    /// has only one: the folder was copied.
-    pub fn admit(&mut self, own: NodeId, remote: &Remote) -> Result<Life, Refusal> {
+    /// A later incarnation of the same data folder was met; or the same incarnation was met in another process. An
+    /// incarnation has only one process, so in that case the data folder was copied.
+    pub fn admit(&mut self, own: NodeId, remote: &Remote) -> Result<Arrival, Refusal> {
         let Remote { node: refused, store, incarnation, process, .. } = *remote;
         let came = Met { incarnation, process };
-        match self.lives.get(&(refused, store)).copied() {
-            Some(met) if met == came => Ok(Life::Same),
+        match self.newest.get(&(refused, store)).copied() {
+            Some(met) if met == came => Ok(Arrival::Same),
             Some(met) if met.incarnation == incarnation => {
                 Err(Refusal::Copy { refuser: own, refused, incarnation })
             }
@@ -212,8 +214,8 @@ impl Lives {
                 Err(Refusal::Stale { refuser: own, refused, newest, claimed })
             }
             Some(_) | None => {
-                self.lives.insert((refused, store), came);
-                Ok(Life::New)
+                self.newest.insert((refused, store), came);
+                Ok(Arrival::Later)
             }
         }
     }
@@ -358,34 +360,38 @@ mod tests {
 
     #[test]
     fn an_earlier_life_is_refused_once_a_later_one_was_met() {
-        let mut lives = Lives::default();
-        let life = |store, incarnation| Remote {
+        let mut met = Incarnations::default();
+        let remote = |store, incarnation| Remote {
             store: StoreId(store),
             incarnation: Incarnation(incarnation),
             ..Remote::of(&hello())
         };
         let own = OWN.node;
-        assert_eq!(lives.admit(own, &life(20, 3)), Ok(Life::New));
-        assert_eq!(lives.admit(own, &life(20, 3)), Ok(Life::Same));
-        assert_eq!(lives.admit(own, &life(20, 4)), Ok(Life::New));
+        assert_eq!(met.admit(own, &remote(20, 3)), Ok(Arrival::Later));
+        assert_eq!(met.admit(own, &remote(20, 3)), Ok(Arrival::Same));
+        assert_eq!(met.admit(own, &remote(20, 4)), Ok(Arrival::Later));
         let (newest, claimed) = (Incarnation(4), Incarnation(3));
         let stale = Refusal::Stale { refuser: own, refused: NodeId(2), newest, claimed };
-        assert_eq!(lives.admit(own, &life(20, 3)), Err(stale));
-        assert_eq!(lives.admit(own, &life(20, 4)), Ok(Life::Same));
-        assert_eq!(lives.admit(own, &life(21, 1)), Ok(Life::New), "a wiped folder counts from the start");
+        assert_eq!(met.admit(own, &remote(20, 3)), Err(stale));
+        assert_eq!(met.admit(own, &remote(20, 4)), Ok(Arrival::Same));
         assert_eq!(
-            lives.admit(own, &life(20, 4)),
-            Ok(Life::Same),
-            "the other folder's life goes on beside it"
+            met.admit(own, &remote(21, 1)),
+            Ok(Arrival::Later),
+            "a wiped folder counts from the start"
         );
-        assert_eq!(lives.admit(own, &life(20, 3)), Err(stale), "and its earlier ones are still over");
-        let other = Remote { node: NodeId(3), ..life(20, 1) };
-        assert_eq!(lives.admit(own, &other), Ok(Life::New), "each node has its own lives");
+        assert_eq!(
+            met.admit(own, &remote(20, 4)),
+            Ok(Arrival::Same),
+            "the other folder's incarnation goes on beside it"
+        );
+        assert_eq!(met.admit(own, &remote(20, 3)), Err(stale), "and its earlier ones are still over");
+        let other = Remote { node: NodeId(3), ..remote(20, 1) };
+        assert_eq!(met.admit(own, &other), Ok(Arrival::Later), "each node has its own incarnations");
         // A copy of its folder, which was opened as often.
-        let copy = Remote { process: 77, ..life(21, 1) };
+        let copy = Remote { process: 77, ..remote(21, 1) };
         let copied = Refusal::Copy { refuser: own, refused: NodeId(2), incarnation: Incarnation(1) };
-        assert_eq!(lives.admit(own, &copy), Err(copied));
-        assert_eq!(lives.admit(own, &life(21, 1)), Ok(Life::Same), "the first stays");
-        assert_eq!(lives.admit(own, &Remote { process: 78, ..life(21, 2) }), Ok(Life::New), "a restart");
+        assert_eq!(met.admit(own, &copy), Err(copied));
+        assert_eq!(met.admit(own, &remote(21, 1)), Ok(Arrival::Same), "the first stays");
+        assert_eq!(met.admit(own, &Remote { process: 78, ..remote(21, 2) }), Ok(Arrival::Later), "a restart");
     }
 }

@@ -1,9 +1,9 @@
-//! Strangers at the door: which handshakes a transport begins, which senders must first prove their address, and which
-//! it passes over.
+//! Admission of first packets: which handshakes a transport begins, which senders must first prove their address, and
+//! which are ignored.
 //!
-//! A handshake costs the accepting side memory, a signature and patience before it learns who is there, and the source
-//! address of a first packet can be forged. So there are three kinds of places for handshakes under way, and none of
-//! them can be used up by senders of another kind:
+//! A handshake costs the accepting side memory, a signature and time before it learns who is there, and the source
+//! address of a first packet can be forged. So there are three kinds of places for handshakes under way, and senders of
+//! one kind cannot use up the places of another:
 //!
 //! ```text
 //!                                        places                  all taken
@@ -48,59 +48,59 @@ pub const FAILED_HOLD: Duration = Duration::from_millis(250);
 /// packets, so a flood must not decide how many are made.
 pub const RETRIES_MAX: usize = 2_000;
 
-/// See [`RETRIES_MAX`].
+/// The interval that [`RETRIES_MAX`] is counted in.
 pub const RETRY_WINDOW: Duration = Duration::from_millis(100);
 
-/// How often an operator is told of a flood, see [`Door::flood`].
+/// Interval at which an operator is told of a flood, see [`Door::flood`].
 pub const FLOOD_WINDOW: Duration = Duration::from_secs(30);
 
 /// First packets in a [`FLOOD_WINDOW`] that make a flood: members that start together, or that cannot get in for another
 /// reason, make fewer.
 pub const FLOOD_MIN: u64 = 1_000;
 
-/// Whether a sender's address is proven.
+/// Trust in a sender's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// Its first packet says so. It can be forged.
+    /// The address of the first packet, which can be forged.
     Claimed,
-    /// It sent back a token that had been sent there.
+    /// The sender has returned a token that had been sent to this address.
     Proven,
 }
 
-/// Whether an address is a member's, as far as this node knows.
+/// Relation of an address to the membership, as far as this node knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// A peer's address, or one that a node with a certificate of our CA has greeted from.
+    /// The address of a peer, or of a node with a certificate of our CA that has greeted before.
     Member,
-    /// Anything else.
+    /// Any other case.
     Stranger,
 }
 
-/// What becomes of a first packet.
+/// Decision on a first packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The handshake begins; [`Door::left`] must follow.
+    /// Begin the handshake; a call of [`Door::left`] must follow.
     Accept(Place),
-    /// The sender must prove its address first.
+    /// Ask the sender to prove its address.
     Retry,
-    /// Nothing is done.
+    /// Drop the packet.
     Ignore,
 }
 
-/// Names a handshake that is under way.
+/// The number of a handshake that is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place(u64);
 
-/// How a handshake ended.
+/// Outcome of a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// The node greeted and was let in.
+    /// The node greeted and was admitted.
     Greeted,
-    /// Anything else.
+    /// Any other case.
     Failed,
 }
 
-/// Whose room a handshake takes.
+/// The kind of place that a handshake takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Room {
     Claimed,
@@ -108,8 +108,8 @@ enum Room {
     Stranger(Source),
 }
 
-/// What strangers are told apart by: an IPv4 address, or an IPv6 network of 64 bits, which is what one host is usually
-/// given.
+/// The unit by which strangers are counted: an IPv4 address, or an IPv6 network of 64 bits, which is what one host is
+/// usually given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Source(IpAddr);
 
@@ -127,17 +127,17 @@ impl Source {
 struct Taken {
     place: Place,
     room: Room,
-    /// None while the handshake is under way; afterwards, when the place is free again.
+    /// Time at which the place is free again; none while the handshake is under way.
     until: Option<Time>,
 }
 
-/// The handshakes that are under way. Addresses are given to it in their canonical form: an IPv4 address that an IPv6
-/// socket shows is the IPv4 address.
+/// The handshakes that are under way. Callers pass addresses in canonical form: an IPv4-mapped IPv6 address as the IPv4
+/// address.
 #[derive(Clone, Debug, Default)]
 pub struct Door {
     taken: Vec<Taken>,
     next: u64,
-    /// The addresses that members greeted from, the latest last.
+    /// Addresses that members greeted from, the latest last.
     met: VecDeque<SocketAddr>,
     window: Time,
     retries: usize,
@@ -146,8 +146,8 @@ pub struct Door {
 }
 
 impl Door {
-    /// A first packet came from an address. `standing` is what the caller knows of it; addresses that were [met](Self::met)
-    /// are members' in any case.
+    /// Decides on a first packet from an address. `standing` is what the caller knows of the address; addresses that
+    /// were [met](Self::met) are members' in any case.
     pub fn knock(&mut self, now: Time, from: SocketAddr, address: Address, standing: Standing) -> Verdict {
         self.taken.retain(|taken| taken.until.is_none_or(|until| now < until));
         let room = match (address, standing) {
@@ -193,7 +193,7 @@ impl Door {
         self.taken.iter().filter(|taken| which(taken.room)).count()
     }
 
-    /// A handshake has ended.
+    /// Records that a handshake has ended.
     pub fn left(&mut self, now: Time, place: Place, ending: Ending) {
         let Some(at) = self.taken.iter().position(|taken| taken.place == place) else { return };
         let held = match (ending, self.taken[at].room) {
@@ -207,7 +207,7 @@ impl Door {
         }
     }
 
-    /// A node with a certificate of our CA has greeted from there and was let in.
+    /// Records that a node with a certificate of our CA has greeted from this address and was admitted.
     pub fn met(&mut self, address: SocketAddr) {
         self.met.retain(|met| *met != address);
         if self.met.len() == MET_MAX {
@@ -216,8 +216,8 @@ impl Door {
         self.met.push_back(address);
     }
 
-    /// At most once in [`FLOOD_WINDOW`]: how many first packets were not accepted in it, if they were so many that an
-    /// operator should know.
+    /// Number of first packets that were not accepted in the last [`FLOOD_WINDOW`], if they were enough to warn an
+    /// operator. Returned at most once in that time.
     pub fn flood(&mut self, now: Time) -> Option<u64> {
         if now.since(self.counted_from) < FLOOD_WINDOW {
             return None;
@@ -226,7 +226,7 @@ impl Door {
         Some(core::mem::take(&mut self.put_off)).filter(|count| *count >= FLOOD_MIN)
     }
 
-    /// How many places are taken.
+    /// Number of places that are taken.
     #[must_use]
     pub fn taken(&self) -> usize {
         self.taken.len()

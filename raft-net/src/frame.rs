@@ -1,4 +1,4 @@
-//! Frames: what is cut out of a stream of bytes, and what is in one. The layout stands in the crate's documentation.
+//! Cuts frames out of a stream of bytes and decodes them. The layout is in the crate's documentation.
 
 mod encode;
 
@@ -32,66 +32,66 @@ const REQUEST: u8 = 5;
 const RESPONSE: u8 = 6;
 const BULK: u8 = 7;
 
-/// Why bytes are no frame, or something is too long for one. Except for [`TooLong`](Self::TooLong) on encoding, the
-/// sender is at fault and its connection should end.
+/// Error for bytes that are no frame, or for content that is too long for one. Except for [`TooLong`](Self::TooLong) on
+/// encoding, the sender is at fault and its connection should end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// The frame is longer than this node accepts. Nothing was allocated for it.
     #[error("a frame of {got} bytes, the limit is {max}; raise the limit on all nodes or send less at once")]
     TooLong {
-        /// Its length.
+        /// The length of the frame, in bytes.
         got: usize,
-        /// The limit.
+        /// The limit, in bytes.
         max: usize,
     },
-    /// Too short for what it must hold.
+    /// The frame is too short for what it must hold.
     #[error("a frame of {got} bytes, {wanted} were expected")]
     TooShort {
-        /// Its length.
+        /// The length of the frame, in bytes.
         got: usize,
-        /// What its prefix or header asks for.
+        /// The length that its prefix or header asks for, in bytes.
         wanted: usize,
     },
-    /// Not a kind that this version knows, or not one that belongs there.
+    /// The kind is unknown to this version, or does not belong on this stream.
     #[error("a frame of kind {kind}, which is not expected here")]
     UnexpectedKind {
-        /// The byte found.
+        /// The kind byte.
         kind: u8,
     },
-    /// Another group than the one that this version serves.
+    /// The frame names another group than the one that this version serves.
     #[error("a frame for group {group}; only group {GROUP} is served")]
     UnknownGroup {
-        /// The group found.
+        /// The group.
         group: u32,
     },
-    /// A header of the wrong size or with an unknown tag.
+    /// The header has the wrong size or an unknown tag.
     #[error("a frame of kind {kind} with a malformed header of {got} bytes")]
     BadHeader {
         /// The frame's kind.
         kind: u8,
-        /// The header's length.
+        /// The header's length, in bytes.
         got: usize,
     },
-    /// The lengths in the header do not add up to the bytes behind it.
+    /// The lengths in the header do not add up to the bytes that follow it.
     #[error("a frame whose header announces {announced} bytes, and {got} follow")]
     PayloadMismatch {
-        /// The sum of the announced lengths.
+        /// The sum of the announced lengths, in bytes.
         announced: u64,
-        /// The bytes that follow the header.
+        /// The number of bytes that follow the header.
         got: usize,
     },
-    /// An entry's payload is not what its kind holds.
+    /// An entry's payload cannot be decoded as its kind.
     #[error("entry {id} is malformed: {source}")]
     BadEntry {
         /// The entry.
         id: LogId,
-        /// What is wrong with it.
+        /// The decoder's error.
         source: DecodeError,
     },
-    /// The greeting is of another protocol version.
+    /// The greeting has another protocol version.
     #[error("a greeting of protocol version {got}; this is version {PROTOCOL_VERSION}")]
     OtherVersion {
-        /// The version found.
+        /// The version in the greeting.
         got: u32,
     },
     /// An address is not UTF-8.
@@ -99,30 +99,30 @@ pub enum FrameError {
     BadAddress,
 }
 
-/// What a frame says.
+/// A decoded frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// The first frame of a connection, from the side that dialled; on the control lane also later, when the node has
     /// joined a cluster.
     Hello(Hello),
-    /// The answer to it.
+    /// The answer to a [`Hello`](Self::Hello).
     HelloAck(Hello),
-    /// Why the connection ends.
+    /// The reason for which a connection is refused; sent as it closes.
     Refused(Refusal),
     /// A Raft message.
     Message(Message),
-    /// A question, answered by the [`Response`](Self::Response) with the same id.
+    /// A request, answered by the [`Response`](Self::Response) with the same id.
     Request {
-        /// Unique on its stream.
+        /// An id that is unique on its stream.
         id: u64,
-        /// The question.
+        /// The request's body.
         body: Bytes,
     },
     /// The answer to a [`Request`](Self::Request).
     Response {
-        /// As in the request.
+        /// The request's id.
         id: u64,
-        /// The answer; none when the request was dropped without one.
+        /// The answer's body; none when the request was dropped without an answer.
         body: Option<Bytes>,
     },
     /// A large body.
@@ -133,7 +133,7 @@ pub enum Frame {
 }
 
 impl Frame {
-    /// The kind byte.
+    /// The frame's kind byte.
     #[must_use]
     pub fn kind(&self) -> u8 {
         match self {
@@ -148,8 +148,8 @@ impl Frame {
     }
 }
 
-/// Cuts the first frame off `buffer`, its length included; none when it is not complete yet. Nothing is reserved for
-/// what has not arrived.
+/// Cuts the first frame off `buffer`, its length included. Returns none when the frame is not complete yet. Memory is
+/// reserved only for bytes that have arrived.
 ///
 /// # Errors
 /// The frame that starts there announces more than `frame_bytes_max` bytes (which count all of the frame), or too few.
@@ -216,7 +216,7 @@ pub fn decode(frame: Bytes) -> Result<Frame, FrameError> {
 /// Reads a whole frame that must hold a Raft message. Entries' payloads are slices of it: nothing is copied.
 ///
 /// # Errors
-/// As [`decode`], or the frame holds something else.
+/// The errors of [`decode`]; or the frame holds something else.
 pub fn decode_message(frame: Bytes) -> Result<Message, FrameError> {
     let frame = decode(frame)?;
     let kind = frame.kind();
@@ -273,7 +273,7 @@ fn decode_body(header: &[u8], mut payload: Bytes) -> Result<Message, FrameError>
     Ok(message)
 }
 
-/// The length of the whole frame, from its first bytes.
+/// Length of the whole frame in bytes, read from its first four bytes.
 fn frame_length(length: [u8; LENGTH_BYTES], max: usize) -> Result<usize, FrameError> {
     let total = size(u32::from_le_bytes(length)).saturating_add(LENGTH_BYTES);
     if total > max {
@@ -294,7 +294,7 @@ fn whole(announced: u32, payload: &Bytes) -> Result<(), FrameError> {
     }
 }
 
-/// Checks a header and looks at it in place.
+/// Checks a header and returns a view of it in place.
 fn access<T>(kind: u8, header: &[u8]) -> Result<&T, FrameError>
 where
     T: Portable + for<'a> CheckBytes<LowValidator<'a, Failure>>,
@@ -306,7 +306,7 @@ where
     rkyv::api::low::access::<T, Failure>(header).map_err(|Failure| malformed)
 }
 
-/// A wire length in memory; on a 16-bit machine it saturates and fails the next length check.
+/// Converts a length from the wire. On a 16-bit machine it saturates, and the next length check fails.
 fn size(length: u32) -> usize {
     usize::try_from(length).unwrap_or(usize::MAX)
 }

@@ -1,4 +1,4 @@
-//! Raft messages between nodes.
+//! Transport of Raft messages between nodes.
 //!
 //! Two layers:
 //! - the frame codec ([`frame`]), whose handshakes begin ([`door`]), who may come in ([`admission`]), when to dial
@@ -32,11 +32,12 @@
 //!
 //! The envelope of a Raft message is from u64, store u128, incarnation u64, to u64, term u64, and 50 bytes of body: a
 //! tag u8 and the fields of that message in the order in which [`raftkit_core::Body`] has them (durations in
-//! nanoseconds). Inside of it, enums are a tag byte and the largest variant; what a smaller variant leaves over is zero.
+//! nanoseconds). In the body, an enum is a tag byte and the bytes of its largest variant; a smaller variant is padded
+//! with zeros.
 //!
-//! Headers are archived by rkyv, with each number spelt out as unaligned and little-endian so that no feature of rkyv
-//! can change them, and checked by bytecheck before use. `tests/golden.rs` has the bytes of each kind. Payloads come
-//! out as slices of the bytes that came in.
+//! Headers are archived by rkyv and checked by bytecheck before use. Each number is declared as unaligned and
+//! little-endian, so that no feature of rkyv can change the bytes. `tests/golden.rs` has the bytes of each kind.
+//! Payloads are slices of the bytes that came in.
 //!
 //! # What goes where
 //!
@@ -68,12 +69,12 @@ pub use frame::{Frame, FrameError, decode, decode_message, encode_frame, encode_
 pub use quic::*;
 pub use refusal::{Hello, Lane, Refusal};
 
-/// Nodes with different protocol versions refuse each other.
+/// Version of the protocol; nodes with different versions refuse each other.
 pub const PROTOCOL_VERSION: u32 = 2;
 
-/// The one group that is served; frames name it so that several can share a connection later.
+/// The only group that is served. Frames name it so that several groups can share a connection later.
 pub const GROUP: u32 = 0;
 
-/// No frame is longer, all of its bytes counted: the largest entry that the core takes (64 MiB by default) and room for
-/// headers. A receiver may set a lower limit.
+/// Upper bound on an encoded frame in bytes, its length field included: the largest entry that the core takes (64 MiB
+/// by default) and room for headers. A receiver may set a lower limit.
 pub const FRAME_BYTES_MAX: usize = (64 << 20) + (1 << 20);

@@ -1,22 +1,23 @@
-//! Messages that wait for one peer, bounded in bytes, in two lanes: small ones never wait behind entries.
+//! Queue of messages to one peer, bounded in bytes, with two lanes: small messages never wait behind entries.
 
 use std::collections::VecDeque;
 
 use raftkit_core::{AppendEntries, Body, Entry, LogIndex, Message};
 
-/// What a message without entries counts for, and what one with entries counts besides them.
+/// Bytes that a message counts for, beside its entries.
 const MESSAGE_BYTES: usize = 128;
 
-/// Which of a peer's two streams a message goes on. Each keeps its order; a message on one may overtake any on the other.
+/// The lane of a message, which is one of a peer's two streams. Each stream keeps its order; a message on one may
+/// overtake messages on the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
-    /// Heartbeats, votes, reads and answers: small, and late they are of no use.
+    /// Heartbeats, votes, reads and answers: small, and of no use when they are late.
     Urgent,
-    /// Entries, and what must not overtake them.
+    /// Entries, and messages that must not overtake them.
     Bulky,
 }
 
-/// What a message is about: a newer one about the same makes an older one worthless.
+/// The kind of a message: a newer message of the same kind makes an older one worthless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Subject {
     PreVote,
@@ -31,19 +32,20 @@ enum Subject {
     TimeoutNow,
 }
 
-/// The queue. Holds at most `bytes_max`, or one message of any size; besides, one small message of each subject.
+/// The queue of messages to one peer. It holds at most `bytes_max` bytes, or one message of any size; beside them, one
+/// small message of each subject.
 #[derive(Debug)]
 pub struct Queue {
     urgent: Messages,
     bulky: Messages,
     bytes_max: usize,
-    /// The peer is down: of each subject only the newest is worth keeping.
+    /// True while the peer is down: then only the newest message of each subject is kept.
     newest_only: bool,
-    /// The last entry that this connection was given.
+    /// Index of the last entry that was queued for the current connection.
     last_entry: Option<LogIndex>,
 }
 
-/// One lane.
+/// The messages of one lane.
 #[derive(Debug, Default)]
 struct Messages {
     waiting: VecDeque<Message>,
@@ -51,7 +53,7 @@ struct Messages {
 }
 
 impl Queue {
-    /// An empty queue with this bound.
+    /// Creates an empty queue with a bound in bytes.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
         Self {
@@ -63,14 +65,14 @@ impl Queue {
         }
     }
 
-    /// The bytes that wait.
+    /// Number of bytes that wait.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.urgent.bytes + self.bulky.bytes
     }
 
-    /// Takes a message, and says in which lane it waits; none when it is lost, and the core must know: it carried
-    /// entries.
+    /// Queues a message and returns its lane. Returns none when the message was dropped; it carried entries, so the
+    /// core must be told.
     pub fn push(&mut self, message: Message) -> Option<Urgency> {
         let (subject, weight, urgency) =
             (subject(&message.body), weight(&message), self.urgency(&message.body));
@@ -94,12 +96,13 @@ impl Queue {
         Some(urgency)
     }
 
-    /// The next messages of a lane in order, up to so many bytes but at least one.
+    /// Takes the next messages of a lane in order: up to `batch_bytes_max` bytes, and at least one message.
     pub fn take(&mut self, urgency: Urgency, batch_bytes_max: usize) -> Vec<Message> {
         self.lane(urgency).take(batch_bytes_max)
     }
 
-    /// The peer is down, or up again. When it goes down, what has waited for it shrinks to the newest of each subject.
+    /// Records that the peer is down or up again. When it goes down, the queue shrinks to the newest message of each
+    /// subject.
     pub fn set_newest_only(&mut self, newest_only: bool) {
         self.newest_only = newest_only;
         if newest_only {
@@ -123,10 +126,10 @@ impl Queue {
         }
     }
 
-    /// Entries are bulky. So is an append without entries that names the last entry sent before it or a later one: it asks
-    /// whether that has arrived, and would be refused if it overtook it. Where nothing is on its way it has nobody to
-    /// wait for. Everything else may overtake entries: a heartbeat names what the peer is known to hold, and messages
-    /// of several terms may come in any order (paper, section 5.1).
+    /// Returns the lane of a message. Entries are bulky. So is an append without entries that names the last entry sent
+    /// before it or a later one: it asks whether that entry has arrived, and would be refused if it overtook it. When
+    /// no entry is on its way there is none to wait for. Everything else may overtake entries: a heartbeat names what
+    /// the peer is known to hold, and messages of several terms may come in any order (paper, section 5.1).
     fn urgency(&self, body: &Body) -> Urgency {
         match body {
             Body::AppendEntries(append) => {

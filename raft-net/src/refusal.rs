@@ -1,4 +1,4 @@
-//! Who a node says it is, and why another one will not talk to it.
+//! Greetings, and the reasons for which a node is refused.
 
 use bytes::Bytes;
 use raftkit_core::{ClusterId, Incarnation, NodeId, StoreId};
@@ -8,37 +8,37 @@ use crate::PROTOCOL_VERSION;
 /// The first thing that either side of a connection says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// What the connection is for; the answer repeats it.
+    /// The purpose of the connection; the answer repeats it.
     pub lane: Lane,
     /// The cluster that the node belongs to; none before it has joined or formed one.
     pub cluster: Option<ClusterId>,
     /// The node. Its certificate must name it.
     pub node: NodeId,
-    /// Its data folder.
+    /// The id of the node's data folder.
     pub store: StoreId,
-    /// Its life.
+    /// The number of the process's run on its data folder.
     pub incarnation: Incarnation,
     /// Random, drawn at the start of the process: tells a node that dialled itself from a twin on a copied folder, and
     /// two processes on copies of one folder from one that dials again.
     pub process: u64,
-    /// Where its transport is reached, `host:port`.
+    /// The address at which the node's transport is reached, `host:port`.
     pub address: String,
     /// The node's own words to its peers; not interpreted here.
     pub attributes: Bytes,
 }
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
     /// Raft messages and requests.
     Control,
     /// Large bodies, so that they do not delay the control lane.
     Bulk,
-    /// One question to an address whose node may not be known yet.
+    /// One request to an address whose node may not be known yet.
     Discovery,
 }
 
-/// Why a node refuses another: `refuser` speaks, `refused` is told. Both sides see the same words.
+/// Reason for which the node `refuser` refuses the node `refused`. Both sides show the same text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The nodes speak different protocols.
@@ -61,11 +61,11 @@ pub enum Refusal {
     OtherCluster {
         /// The refusing node.
         refuser: NodeId,
-        /// Its cluster.
+        /// The cluster of the node named before.
         refuser_cluster: ClusterId,
         /// The node that is refused.
         refused: NodeId,
-        /// Its cluster.
+        /// The cluster of the node named before.
         refused_cluster: ClusterId,
     },
     /// The membership knows this node id under another data folder.
@@ -113,7 +113,7 @@ pub enum Refusal {
         /// The node id that was claimed.
         refused: NodeId,
     },
-    /// A later life of the node was seen.
+    /// A later incarnation of the node was met.
     #[error(
         "node {refuser} refused node {refused} in incarnation {claimed}: it has already met incarnation {newest} of it; \
          either an older process is still running, or an older copy of its data folder was put back"
@@ -123,12 +123,12 @@ pub enum Refusal {
         refuser: NodeId,
         /// The node that is refused.
         refused: NodeId,
-        /// The newest life seen.
+        /// The newest incarnation that was met.
         newest: Incarnation,
-        /// The life that was claimed.
+        /// The incarnation in the greeting.
         claimed: Incarnation,
     },
-    /// Two processes run on copies of one data folder, in the same life: one of them would vote and acknowledge what the
+    /// Two processes run on copies of one data folder, as the same incarnation: one of them would vote and acknowledge what the
     /// other does not know.
     #[error(
         "node {refuser} refused node {refused} in incarnation {incarnation}: another process runs with the same store and \
@@ -140,7 +140,7 @@ pub enum Refusal {
         refuser: NodeId,
         /// The node that is refused.
         refused: NodeId,
-        /// The life that both claim.
+        /// The incarnation that both claim.
         incarnation: Incarnation,
     },
     /// Another node answers at the address.
@@ -151,9 +151,9 @@ pub enum Refusal {
     OtherNode {
         /// The refusing (dialling) node.
         refuser: NodeId,
-        /// Whom it wanted.
+        /// The node that was dialled.
         expected: NodeId,
-        /// Who answered.
+        /// The node that answered.
         refused: NodeId,
     },
 }

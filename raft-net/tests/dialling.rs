@@ -9,7 +9,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use raftkit_core::{Incarnation, StoreId};
 use raftkit_net::dialling::{
-    Attempt, Called, Dialler, PATIENCE_MAX, Paths, PeerLife, Progress, Step, Verdict,
+    Attempt, Called, Dialler, PATIENCE_MAX, Paths, PeerIncarnation, Progress, Step, Verdict,
 };
 
 const DIAL_TIMEOUT: Duration = ms(1000);
@@ -18,25 +18,25 @@ const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-fn life(store: u128, incarnation: u64) -> PeerLife {
-    PeerLife { store: StoreId(store), incarnation: Incarnation(incarnation) }
+fn incarnation(store: u128, number: u64) -> PeerIncarnation {
+    PeerIncarnation { store: StoreId(store), incarnation: Incarnation(number) }
 }
 
 fn dialler() -> Dialler {
     Dialler::new(StoreId(1), DIAL_TIMEOUT)
 }
 
-/// One that has begun its first attempt at time zero.
+/// A dialler that has begun its first attempt at time zero.
 fn dialling() -> Dialler {
     let mut dialler = dialler();
     assert_eq!(dialler.step(ms(0), 0), Step::Dial { patience: DIAL_TIMEOUT });
     dialler
 }
 
-/// One that was connected to this life at time zero.
-fn connected(life: PeerLife) -> Dialler {
+/// A dialler that was connected to this incarnation at time zero.
+fn connected(peer: PeerIncarnation) -> Dialler {
     let mut dialler = dialling();
-    dialler.greeted(ms(0), life);
+    dialler.greeted(ms(0), peer);
     dialler
 }
 
@@ -95,7 +95,7 @@ fn what_comes_on_has_its_time_from_then_on() {
     assert_eq!(dialler.step(ms(1000), 0), wait(1900));
     dialler.progress(ms(1500), Progress::Connected { round_trip: ms(700) });
     assert_eq!(dialler.step(ms(1500), 0), wait(1500 + 6 * 700), "one lost packet costs four round trips");
-    dialler.greeted(ms(3000), life(1, 1));
+    dialler.greeted(ms(3000), incarnation(1, 1));
     assert_eq!(dialler.step(ms(3000), 0), Step::Wait { until: None });
     dialler.lost(ms(99_000), ms(650), 0);
     assert_eq!(dialler.step(ms(99_000), 0), Step::Dial { patience: ms(1950) }, "the path is known now");
@@ -105,7 +105,7 @@ fn what_comes_on_has_its_time_from_then_on() {
 fn a_call_ends_a_pause() {
     let mut dialler = dialling();
     dialler.failed(ms(10), 0);
-    assert_eq!(dialler.called(ms(12), life(1, 1), ms(1)), Called::Changed);
+    assert_eq!(dialler.called(ms(12), incarnation(1, 1), ms(1)), Called::Changed);
     assert_eq!(dialler.step(ms(12), 0), Step::Dial { patience: DIAL_TIMEOUT });
 }
 
@@ -115,12 +115,12 @@ fn a_call_does_not_end_an_attempt_that_was_answered() {
     let mut dialler = dialling();
     dialler.progress(ms(300), Progress::Answered);
     dialler.progress(ms(300), Progress::Connected { round_trip: ms(300) });
-    assert_eq!(dialler.called(ms(450), life(1, 1), ms(300)), Called::Changed);
+    assert_eq!(dialler.called(ms(450), incarnation(1, 1), ms(300)), Called::Changed);
     assert_eq!(dialler.step(ms(450), 0), wait(300 + 6 * 300));
-    // But it is not waited for longer than the path needs: an earlier life may have answered it.
+    // But it is not waited for longer than the path needs: an earlier incarnation may have answered it.
     let mut dialler = dialling();
     dialler.progress(ms(1), Progress::Connected { round_trip: ms(1) });
-    dialler.called(ms(50), life(1, 1), ms(1));
+    dialler.called(ms(50), incarnation(1, 1), ms(1));
     assert_eq!(dialler.step(ms(50), 0), wait(50 + 6 + 100));
     assert_eq!(dialler.step(ms(156), 0), Step::Dial { patience: DIAL_TIMEOUT }, "at once: no failure");
 }
@@ -128,44 +128,48 @@ fn a_call_does_not_end_an_attempt_that_was_answered() {
 #[test]
 fn a_call_makes_an_unanswered_attempt_start_again_once_its_answer_is_overdue() {
     let mut dialler = dialling();
-    dialler.called(ms(50), life(1, 1), ms(40));
+    dialler.called(ms(50), incarnation(1, 1), ms(40));
     assert_eq!(dialler.step(ms(50), 0), wait(140), "the answer may be on its way");
     assert_eq!(dialler.step(ms(140), 0), Step::Dial { patience: DIAL_TIMEOUT });
     let mut dialler = dialling();
-    dialler.called(ms(600), life(1, 1), ms(40));
+    dialler.called(ms(600), incarnation(1, 1), ms(40));
     assert_eq!(dialler.step(ms(600), 0), Step::Dial { patience: DIAL_TIMEOUT });
     assert_eq!(dialler.step(ms(600), 0), wait(1600), "a call is used up with the attempt that it was for");
 }
 
 #[test]
 fn a_call_of_the_same_life_leaves_a_connection_alone_and_one_of_a_later_life_ends_it() {
-    let mut dialler = connected(life(1, 3));
-    assert_eq!(dialler.called(ms(10), life(1, 3), ms(1)), Called::Stays);
+    let mut dialler = connected(incarnation(1, 3));
+    assert_eq!(dialler.called(ms(10), incarnation(1, 3), ms(1)), Called::Stays);
     assert_eq!(dialler.step(ms(10), 0), Step::Wait { until: None });
-    assert_eq!(dialler.called(ms(10), life(1, 4), ms(1)), Called::Outlived);
+    assert_eq!(dialler.called(ms(10), incarnation(1, 4), ms(1)), Called::Outlived);
     assert_eq!(dialler.step(ms(10), 0), Step::Dial { patience: DIAL_TIMEOUT });
-    dialler.greeted(ms(20), life(1, 4));
+    dialler.greeted(ms(20), incarnation(1, 4));
     // The end of the connection that was closed is no news.
     dialler.lost(ms(21), ms(1), 0);
 }
 
 #[test]
 fn the_members_data_folder_displaces_another_one_and_not_the_other_way_round() {
-    let mut dialler = connected(life(1, 3));
-    assert_eq!(dialler.called(ms(10), life(2, 9), ms(1)), Called::Stays, "a removed node that runs on");
-    let mut dialler = connected(life(2, 9));
-    assert_eq!(dialler.called(ms(10), life(1, 3), ms(1)), Called::Outlived);
+    let mut dialler = connected(incarnation(1, 3));
+    assert_eq!(
+        dialler.called(ms(10), incarnation(2, 9), ms(1)),
+        Called::Stays,
+        "a removed node that runs on"
+    );
+    let mut dialler = connected(incarnation(2, 9));
+    assert_eq!(dialler.called(ms(10), incarnation(1, 3), ms(1)), Called::Outlived);
 }
 
 #[test]
 fn a_connection_that_ends_soon_counts_as_a_failure() {
-    let mut dialler = connected(life(1, 1));
+    let mut dialler = connected(incarnation(1, 1));
     dialler.lost(ms(999), ms(1), 0);
     assert_eq!(dialler.step(ms(999), 0), wait(1019));
-    let mut dialler = connected(life(1, 1));
+    let mut dialler = connected(incarnation(1, 1));
     dialler.lost(ms(1000), ms(1), 0);
     assert_eq!(dialler.step(ms(1000), 0), Step::Dial { patience: DIAL_TIMEOUT });
-    let mut dialler = connected(life(1, 1));
+    let mut dialler = connected(incarnation(1, 1));
     dialler.lost(ms(2399), ms(600), 0);
     assert_eq!(dialler.step(ms(2399), 0), wait(2419), "on a long path soon is later");
 }
@@ -290,14 +294,14 @@ impl Two {
             }
             Event::Greeting { of, attempt } => {
                 let round_trip = self.delays[0] + self.delays[1];
-                if self.sides[1 - of].called(self.now, life(1, 1), round_trip) == Called::Changed {
+                if self.sides[1 - of].called(self.now, incarnation(1, 1), round_trip) == Called::Changed {
                     self.plan(self.now, Event::Look { at: 1 - of });
                 }
                 self.send(1 - of, Event::Greeted { of, attempt });
             }
             Event::Greeted { of, attempt } if attempt == self.attempts[of] => {
                 self.connected[of] = true;
-                self.sides[of].greeted(self.now, life(1, 1));
+                self.sides[of].greeted(self.now, incarnation(1, 1));
             }
             // Of an attempt that was thrown away.
             Event::Answer { .. } | Event::Greeted { .. } => {}

@@ -207,7 +207,7 @@ async fn a_far_peer_that_restarts_is_reached_again() {
     pair.two_dials();
     pair.two.transport.send(heartbeat(&pair.two, 1, 2));
     while round(&pair.one.message().await) != 2 {}
-    // Node 1 has heard of the new life now at the latest, and lets go of the connection to the earlier one.
+    // Node 1 has heard of the new incarnation now at the latest, and lets go of the connection to the earlier one.
     pair.one.transport.send(heartbeat(&pair.one, 2, 3));
     while round(&pair.two.message().await) != 3 {}
     assert!(begun.elapsed() < pair.path.round_trip() * 2 * ROUND_TRIPS + MARGIN, "{:?}", begun.elapsed());

@@ -1,70 +1,72 @@
-//! How long one attempt to connect is worth waiting for.
+//! One attempt to connect: the time that it is given, and what ends it.
 
 use core::time::Duration;
 
-/// An answer to the first packet takes one round trip; after so many, packets were lost or nobody is there.
+/// Patience for the first answer, in round trips. An answer takes one; after three, packets were lost or nobody is
+/// there.
 const ANSWER_ROUND_TRIPS: u32 = 3;
 
-/// The greeting takes one round trip. QUIC repeats a lost packet after three of them (RFC 9002, section 6.2.1: the
-/// smoothed round trip and four times its variation, which starts at half of it), and the repetition takes another one:
-/// so many bear one loss, with a margin.
+/// Patience for the greeting, in round trips. The greeting takes one. QUIC repeats a lost packet after three (RFC 9002,
+/// section 6.2.1: the smoothed round trip and four times its variation, which starts at half of it), and the repetition
+/// takes another one: six bear one loss, with a margin.
 const GREETING_ROUND_TRIPS: u32 = 6;
 
-/// Attempts that time out make the next ones wait longer, up to this: a path of some seconds is found in the end, and a
-/// peer that was down is still tried often. A longer `dial_timeout` stays as it is.
+/// Upper bound on the patience of an attempt. Each attempt that times out doubles the patience of the next one, so that
+/// a path of some seconds is found in the end; the bound keeps attempts at a peer that is down frequent. A longer
+/// `dial_timeout` is not cut.
 pub const PATIENCE_MAX: Duration = Duration::from_secs(8);
 
-/// Once the peer is known to be there, an attempt has the round trips that it needs and this, for a process that has
-/// other things to do.
+/// Extra time for an attempt at a peer that is known to be there, beside the round trips that the path needs: the
+/// peer's process may be busy.
 const MARGIN: Duration = Duration::from_millis(100);
 
-/// How an attempt has come on.
+/// A step that an attempt has come forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// The other side has answered: it is there, and packets pass in both directions.
+    /// The other side has answered: the node is there, and packets pass in both directions.
     Answered,
-    /// The handshake is over, and measured this round trip. The greeting is sent.
+    /// The handshake is complete, and the greeting is sent.
     Connected {
-        /// The measured round trip.
+        /// The round trip that the handshake measured.
         round_trip: Duration,
     },
 }
 
-/// What becomes of an attempt.
+/// Decision on an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It goes on; ask again at this time, or when something has happened.
+    /// The attempt goes on. Ask again at this time, or after an event.
     GoOn {
-        /// The attempt's deadline as things are.
+        /// The attempt's deadline as of now.
         until: Duration,
     },
-    /// Nothing has come for too long: it has failed.
+    /// Nothing has been heard for too long: the attempt has failed.
     TimedOut {
-        /// How long it was waited for the last thing that should have come.
+        /// The time for which the last missing answer was awaited.
         waited: Duration,
     },
-    /// The peer is there, and this attempt does not reach it: another one is to start at once.
+    /// The peer is there and this attempt does not reach it: start another one at once.
     Again,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Nothing has been heard.
+    /// Nothing has been heard from the other side.
     Silent,
-    /// Something has been heard.
+    /// The other side has been heard.
     Answered,
 }
 
-/// One attempt. Times are counted from any one moment.
+/// An attempt to connect. All times are durations since one fixed moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
     begun: Duration,
-    /// When something was heard last; at first when the attempt began.
+    /// Time at which the other side was last heard; at first the time at which the attempt began.
     heard: Duration,
     stage: Stage,
-    /// How long it may take until something is heard (again).
+    /// Upper bound on the time from `heard` until the other side is heard again.
     patience: Duration,
-    /// The peer has dialled us meanwhile: it is there.
+    /// The peer's own dial during this attempt, which shows that the peer is there.
     call: Option<Call>,
 }
 
@@ -75,8 +77,8 @@ struct Call {
 }
 
 impl Attempt {
-    /// An attempt that begins `now`, after `timeouts` in a row that timed out. `round_trip` is the last that was
-    /// measured, if one was.
+    /// Starts an attempt `now`, after `timeouts` attempts in a row that timed out. `round_trip` is the last measured
+    /// round trip of the path, if there is one.
     #[must_use]
     pub fn new(now: Duration, dial_timeout: Duration, timeouts: u32, round_trip: Option<Duration>) -> Self {
         let first = dial_timeout.max(round_trip.unwrap_or_default().saturating_mul(ANSWER_ROUND_TRIPS));
@@ -84,13 +86,13 @@ impl Attempt {
         Self { begun: now, heard: now, stage: Stage::Silent, patience, call: None }
     }
 
-    /// How long it waits for the first answer.
+    /// Patience for the first answer.
     #[must_use]
     pub fn patience(&self) -> Duration {
         self.patience
     }
 
-    /// It has come on: what is left to come has its time from now on.
+    /// Records progress: the next answer has its full time from now on.
     pub fn note(&mut self, now: Duration, progress: Progress) {
         self.heard = now;
         self.stage = Stage::Answered;
@@ -99,8 +101,9 @@ impl Attempt {
         }
     }
 
-    /// The peer has dialled us, over a path with this round trip. It is there; so this attempt is good if it comes on
-    /// within the time that the path needs, and was made towards the peer's absence or an earlier life if it does not.
+    /// Records that the peer has dialled us over a path with this round trip. The peer is there. So this attempt is
+    /// good if it comes forward within the time that the path needs; if it does not, it was made towards the peer's
+    /// absence or an earlier incarnation.
     ///
     /// An attempt that was answered must not be thrown away for the peer's: both sides would do so at the same moment
     /// when their dials cross, and neither would ever get through.
@@ -108,7 +111,7 @@ impl Attempt {
         self.call = Some(Call { at: now, round_trip });
     }
 
-    /// What is to become of it now.
+    /// Decides on the attempt at time `now`.
     #[must_use]
     pub fn verdict(&self, now: Duration) -> Verdict {
         let patience_ends = self.heard.saturating_add(self.patience);

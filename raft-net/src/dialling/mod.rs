@@ -1,21 +1,22 @@
 //! The connection that a node keeps to one peer: when to dial, how long to wait, and what the peer's own dial means for
-//! it. Decisions only, without sockets, clocks or tasks: the transport over QUIC and raft-sim's network ask the same ones.
+//! the connection. Decisions only, without sockets, clocks or tasks; the transport over QUIC and raft-sim's network use
+//! the same ones.
 //!
 //! Each of two nodes dials the other and sends on the connection that it dialled itself. So two dials that cross do not
-//! compete, and both sides know without a word which connections stay: **a connection belongs to the node that dialled
-//! it**. While the life lasts that was greeted at its other end, nobody but its owner ends it, and its owner does so only
-//! when it is lost. (If both shared one, they would have to agree which of two dials is the better one, each with a
-//! different view of which has come how far.)
+//! compete, and both sides know without a message which connections stay: **a connection belongs to the node that
+//! dialled it**. As long as the incarnation that greeted at its other end runs, only its owner ends the connection, and
+//! only when it is lost. (If both sides shared one connection, they would have to agree which of two dials is the
+//! better one, each with a different view of how far each has come.)
 //!
-//! What the peer's greeting on a connection of *its* own means here ([`Dialler::called`]):
+//! Effect of the peer's greeting on a connection of *its* own ([`Dialler::called`]):
 //!
 //! | this side | the peer's greeting |
 //! | --- | --- |
 //! | waits before it dials again | dials at once |
 //! | dials, and was answered | goes on: nothing that came on is thrown away |
 //! | dials, and heard nothing for as long as the path takes | dials anew: the first packet was lost, or the peer was not there yet |
-//! | is connected to the same life | stays so |
-//! | is connected to an earlier life | lets go of that connection and dials |
+//! | is connected to the same incarnation | stays so |
+//! | is connected to an earlier incarnation | lets go of that connection and dials |
 //!
 //! ```text
 //!              +-------------- due -------------+
@@ -37,60 +38,61 @@ use raftkit_core::{Incarnation, StoreId};
 pub use attempt::{Attempt, PATIENCE_MAX, Progress, Verdict};
 pub use paths::Paths;
 
-/// The first pause between two attempts; doubled with each failure in a row.
+/// Pause after the first failure; doubled with each failure in a row.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 
-/// The longest pause: a peer that does not dial by itself is found so soon.
+/// Longest pause between two attempts: the time within which a peer that does not dial by itself is found.
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
-/// A connection that ends sooner counts as a failure, so that two nodes that drop each other do not spin.
-const SHORT_LIFE: Duration = Duration::from_secs(1);
+/// A connection that ends within this time counts as a failure, so that two nodes that drop each other do not dial as
+/// fast as they can.
+const SHORT_CONNECTION: Duration = Duration::from_secs(1);
 
-/// Which life of a peer is at the other end.
+/// An incarnation of a peer's data folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerLife {
-    /// Its data folder.
+pub struct PeerIncarnation {
+    /// The id of the data folder.
     pub store: StoreId,
-    /// How often that was opened.
+    /// The number of the process's run on it.
     pub incarnation: Incarnation,
 }
 
-impl PeerLife {
-    /// True when this life of the same data folder was over before `other` began.
+impl PeerIncarnation {
+    /// True when this is an earlier incarnation of the same data folder than `other`.
     #[must_use]
     pub fn is_before(self, other: Self) -> bool {
         self.store == other.store && self.incarnation < other.incarnation
     }
 }
 
-/// What is to be done about the connection.
+/// The next step for the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing until then, or until something has happened.
+    /// Do nothing until then, or until an event.
     Wait {
-        /// When to ask again; none: time alone changes nothing.
+        /// Time at which to ask again; none when time alone changes nothing.
         until: Option<Duration>,
     },
-    /// An attempt is to start; what is left of one before it ends.
+    /// Start an attempt, and drop the one before it.
     Dial {
-        /// How long it waits for the first answer.
+        /// Patience for the first answer.
         patience: Duration,
     },
-    /// The attempt has failed: it ends, and another one follows after a while.
+    /// The attempt has failed: drop it. Another one follows after a pause.
     GiveUp {
-        /// How long it was waited for the last thing that should have come.
+        /// The time for which the last missing answer was awaited.
         waited: Duration,
     },
 }
 
-/// What a greeting of the peer, on a connection of its own, means for the one that this node keeps.
+/// Effect of the peer's greeting, on a connection of its own, on the connection that this node keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Called {
-    /// Nothing.
+    /// No effect.
     Stays,
-    /// [`Dialler::step`] may say something else now.
+    /// [`Dialler::step`] may decide differently now: ask it.
     Changed,
-    /// The connection leads to an earlier life of the peer, and is dead: it is to be closed.
+    /// The connection leads to an earlier incarnation of the peer, which has ended: close it.
     Outlived,
 }
 
@@ -98,35 +100,35 @@ pub enum Called {
 enum State {
     Idle { until: Duration },
     Attempting(Attempt),
-    Connected { since: Duration, life: PeerLife },
+    Connected { since: Duration, peer: PeerIncarnation },
 }
 
-/// The connection to one peer. All times are counted from the same moment.
+/// The state of the connection to one peer. All times are durations since one fixed moment.
 #[derive(Clone, Debug)]
 pub struct Dialler {
-    /// The data folder that the membership names.
+    /// The peer's data folder, as the membership names it.
     store: StoreId,
     dial_timeout: Duration,
     state: State,
-    /// Attempts that failed, and connections that ended soon, in a row.
+    /// Failed attempts and short connections in a row.
     failures: u32,
-    /// Attempts that timed out, in a row.
+    /// Attempts in a row that timed out.
     timeouts: u32,
     round_trip: Option<Duration>,
 }
 
 impl Dialler {
-    /// Nothing is connected, and the first attempt is due. `store` is the data folder that the membership names, and
-    /// `dial_timeout` how long the first attempt waits for an answer.
+    /// Starts without a connection; the first attempt is due at once. `store` is the peer's data folder as the
+    /// membership names it, and `dial_timeout` the patience of the first attempt.
     #[must_use]
     pub fn new(store: StoreId, dial_timeout: Duration) -> Self {
         let state = State::Idle { until: Duration::ZERO };
         Self { store, dial_timeout, state, failures: 0, timeouts: 0, round_trip: None }
     }
 
-    /// What is to be done now. `Dial` and `GiveUp` are said once, and done with.
+    /// Returns the next step. `Dial` and `GiveUp` are returned once and count as done.
     ///
-    /// `spread` is random: nodes that failed together do not return together.
+    /// `spread` is random, so that nodes that failed together do not dial again together.
     pub fn step(&mut self, now: Duration, spread: u8) -> Step {
         match self.state {
             State::Idle { until } if until <= now => self.begin(now),
@@ -143,13 +145,13 @@ impl Dialler {
         }
     }
 
-    /// The last round trip that was measured, if one was.
+    /// The last measured round trip, if there is one.
     #[must_use]
     pub fn round_trip(&self) -> Option<Duration> {
         self.round_trip
     }
 
-    /// The attempt has come on.
+    /// Records progress of the attempt.
     pub fn progress(&mut self, now: Duration, progress: Progress) {
         if let Progress::Connected { round_trip } = progress {
             self.round_trip = Some(round_trip);
@@ -159,33 +161,34 @@ impl Dialler {
         }
     }
 
-    /// The attempt has led to this life of the peer, which has greeted and was let in ([`Lives::admit`], which refuses a
-    /// life that was over when a later one dialled us).
+    /// Records that the attempt has led to this incarnation of the peer, which has greeted and was admitted
+    /// ([`Incarnations::admit`], which refuses an incarnation when a later one has dialled us meanwhile).
     ///
-    /// [`Lives::admit`]: crate::admission::Lives::admit
-    pub fn greeted(&mut self, now: Duration, life: PeerLife) {
+    /// [`Incarnations::admit`]: crate::admission::Incarnations::admit
+    pub fn greeted(&mut self, now: Duration, peer: PeerIncarnation) {
         self.timeouts = 0;
-        self.state = State::Connected { since: now, life };
+        self.state = State::Connected { since: now, peer };
     }
 
-    /// The attempt has failed, by a word from the other side or an error here.
+    /// Records that the attempt has failed: the other side refused, or there was an error here.
     pub fn failed(&mut self, now: Duration, spread: u8) {
         self.timeouts = 0;
         self.back_off(now, spread);
     }
 
-    /// The attempt has failed because nothing came for too long. [`step`](Self::step) notices that itself.
+    /// Records that the attempt has failed because nothing was heard for too long. [`step`](Self::step) notices that by
+    /// itself.
     pub fn timed_out(&mut self, now: Duration, spread: u8) {
         self.timeouts = self.timeouts.saturating_add(1);
         self.back_off(now, spread);
     }
 
-    /// The connection has ended. `round_trip` is what it measured last.
+    /// Records that the connection has ended. `round_trip` is its last measured round trip.
     pub fn lost(&mut self, now: Duration, round_trip: Duration, spread: u8) {
         let State::Connected { since, .. } = self.state else { return };
         self.round_trip = Some(round_trip);
-        // On a long path even a connection that is refused at once lives for some round trips.
-        if now.saturating_sub(since) < SHORT_LIFE.max(round_trip.saturating_mul(4)) {
+        // On a long path even a connection that is refused at once stands for some round trips.
+        if now.saturating_sub(since) < SHORT_CONNECTION.max(round_trip.saturating_mul(4)) {
             self.back_off(now, spread);
         } else {
             self.failures = 0;
@@ -193,9 +196,9 @@ impl Dialler {
         }
     }
 
-    /// This life of the peer has greeted, and was let in, on a connection that it dialled and that measured this round
-    /// trip.
-    pub fn called(&mut self, now: Duration, life: PeerLife, round_trip: Duration) -> Called {
+    /// Records that this incarnation of the peer has greeted, and was admitted, on a connection that it dialled and
+    /// whose round trip this is.
+    pub fn called(&mut self, now: Duration, peer: PeerIncarnation, round_trip: Duration) -> Called {
         self.round_trip = Some(round_trip);
         match &mut self.state {
             State::Idle { until } => {
@@ -206,10 +209,10 @@ impl Dialler {
                 attempt.called(now, round_trip);
                 Called::Changed
             }
-            State::Connected { life: other, .. } => {
+            State::Connected { peer: other, .. } => {
                 // A removed node on another data folder, which nobody has told, does not displace the member.
-                let displaced = other.store != life.store && life.store == self.store;
-                if other.is_before(life) || displaced {
+                let displaced = other.store != peer.store && peer.store == self.store;
+                if other.is_before(peer) || displaced {
                     self.state = State::Idle { until: now };
                     Called::Outlived
                 } else {
@@ -225,7 +228,7 @@ impl Dialler {
         Step::Dial { patience: attempt.patience() }
     }
 
-    /// 20 ms, doubled with each failure in a row up to 500 ms, less up to a quarter.
+    /// Starts a pause: 20 ms, doubled with each failure in a row up to 500 ms, less up to a quarter at random.
     fn back_off(&mut self, now: Duration, spread: u8) {
         let full = BACKOFF_MIN.saturating_mul(1 << self.failures.min(10)).min(BACKOFF_MAX);
         self.failures = self.failures.saturating_add(1);

@@ -1,4 +1,4 @@
-//! Writes frames.
+//! Encodes frames.
 
 use bytes::{BufMut, BytesMut};
 use raftkit_core::{Body, Message};
@@ -21,7 +21,7 @@ use crate::{FRAME_BYTES_MAX, GROUP};
 /// Appends a Raft message as one frame.
 ///
 /// # Errors
-/// It is longer than [`FRAME_BYTES_MAX`]; the buffer is as before.
+/// The frame would be longer than [`FRAME_BYTES_MAX`]; the buffer is unchanged.
 pub fn encode_message(message: &Message, buffer: &mut BytesMut) -> Result<(), FrameError> {
     let envelope = Envelope::of(message);
     let Body::AppendEntries(append) = &message.body else {
@@ -46,7 +46,7 @@ pub fn encode_message(message: &Message, buffer: &mut BytesMut) -> Result<(), Fr
 /// Appends a frame of any kind.
 ///
 /// # Errors
-/// It is longer than [`FRAME_BYTES_MAX`]; the buffer is as before.
+/// The frame would be longer than [`FRAME_BYTES_MAX`]; the buffer is unchanged.
 pub fn encode_frame(frame: &Frame, buffer: &mut BytesMut) -> Result<(), FrameError> {
     match frame {
         Frame::Hello(hello) => encode_hello(HELLO, hello, buffer),
@@ -67,7 +67,7 @@ pub fn encode_frame(frame: &Frame, buffer: &mut BytesMut) -> Result<(), FrameErr
     }
 }
 
-/// The bytes that go before the body of a bulk frame, so that a large body need not be copied behind them.
+/// Appends the bytes that precede the body of a bulk frame, so that a large body need not be copied behind them.
 ///
 /// # Errors
 /// The frame would be longer than [`FRAME_BYTES_MAX`].
@@ -95,7 +95,7 @@ where
     Ok(())
 }
 
-/// Writes the prefix of a frame with so much header and payload, and reserves room for all of it.
+/// Writes the prefix of a frame whose header and payload have these lengths, and reserves room for the whole frame.
 fn begin(kind: u8, header: usize, payload: usize, buffer: &mut BytesMut) -> Result<usize, FrameError> {
     let total = PREFIX_BYTES.saturating_add(header).saturating_add(payload);
     if total > FRAME_BYTES_MAX {
@@ -123,7 +123,7 @@ where
     debug_assert_eq!(buffer.len() - start, size_of::<<H as Archive>::Archived>());
 }
 
-/// Where rkyv writes a header: the end of a buffer, counted from the header's own start.
+/// Output of rkyv: appends to a buffer, with positions counted from the start of the header.
 struct Sink<'a> {
     buffer: &'a mut BytesMut,
     start: usize,
@@ -142,7 +142,7 @@ impl Writer<Failure> for Sink<'_> {
     }
 }
 
-/// A length as the wire has it. What does not fit is refused by `begin`, which sees the true length.
+/// Converts a length for the wire. `begin` refuses a length that does not fit, as it sees the true one.
 fn length_of(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }

@@ -1,4 +1,4 @@
-//! Connections that others dial: who may come in, and what comes out of them.
+//! Accepts the connections that other nodes dial: decides on first packets, shakes hands and greets.
 
 use core::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::door::{Address, Ending, FLOOD_WINDOW, Place, Standing, Verdict};
 use crate::frame::{Frame, FrameError, encode_frame};
 use crate::refusal::{Hello, Lane, Refusal};
 
-/// Accepts until the endpoint closes. Never waits for anything else, so that first packets do not pile up.
+/// Accepts connections until the endpoint closes. It waits for nothing else, so that first packets do not pile up.
 pub(crate) async fn run(inner: Arc<Inner>) {
     tracing::debug!(node = inner.node().0, "the transport listens");
     while let Some(incoming) = inner.endpoint.accept().await {
@@ -60,7 +60,7 @@ fn knock(inner: &Inner, from: SocketAddr, address: Address) -> Verdict {
     verdict
 }
 
-/// A handshake that is under way; gives its place back when it is dropped.
+/// A handshake that is under way. Its place is given back when it is dropped.
 struct Entering {
     inner: Arc<Inner>,
     place: Place,
@@ -73,7 +73,7 @@ impl Drop for Entering {
     }
 }
 
-/// Takes a connection in, and serves it if it may stay.
+/// Greets on a connection, and serves it if the node is admitted.
 async fn enter(mut entering: Entering, incoming: Incoming) {
     let inner = Arc::clone(&entering.inner);
     let Some((connection, lane, remote)) = greet(&inner, incoming).await else { return };
@@ -88,7 +88,7 @@ async fn enter(mut entering: Entering, incoming: Incoming) {
     serve(inner, connection, lane, remote).await;
 }
 
-/// Takes a connection through TLS and greeting; none when it was refused, which is logged.
+/// Takes a connection through TLS and greeting. Returns none when it was refused, which is logged.
 async fn greet(inner: &Inner, incoming: Incoming) -> Option<(Connection, Lane, RemoteIdentity)> {
     let address = incoming.remote_address();
     let accepted = match inner.quic.server(address.ip()) {
@@ -163,7 +163,7 @@ fn judge(inner: &Inner, connection: &Connection, hello: Hello) -> Result<(Lane, 
     Ok((lane, remote))
 }
 
-/// One line for a connection that TLS did not let in; silence where nobody is to blame.
+/// Logs a line for a connection that TLS refused; none where no side is at fault.
 fn warn_tls(inner: &Inner, subject: &str, who: &str, error: &quinn::ConnectionError) {
     match cause(error) {
         Cause::TheirCertificate(reason) => {

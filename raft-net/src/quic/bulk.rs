@@ -1,5 +1,5 @@
-//! Bulk bodies to one peer: a connection of their own, so that they do not delay the others (measured: 138 us against
-//! 571 us and more for a small round trip beside bulk).
+//! Sends bulk bodies to a peer, on a connection of their own so that they do not delay other traffic (measured: 138 us
+//! against 571 us and more for a small round trip beside bulk).
 
 use bytes::{Bytes, BytesMut};
 use quinn::WriteError;
@@ -13,14 +13,15 @@ use super::peer::{BulkLink, LinkState, Peer};
 use crate::frame::{PREFIX_BYTES, encode_bulk_prefix};
 use crate::refusal::Lane;
 
-/// What is written at once. In between the bound of what QUIC holds follows the link.
+/// Bytes that are written at once. Between two writes the bound on what QUIC holds is adjusted to the link.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// QUIC takes at least this much that is not acknowledged: a few pieces, so that it never waits for the next one.
+/// Least bound on the unacknowledged bytes that QUIC holds: a few pieces, so that it never waits for the next one.
 const SEND_WINDOW_MIN: u64 = 256 << 10;
 
-/// Sends one body; returns when QUIC has taken all of it, which it does as fast as the link carries it and the peer reads:
-/// little of it is on its way then. So whoever waits for that before making the next one holds few in memory.
+/// Sends one body. Returns when QUIC has taken all of it, which it does as fast as the link carries it and the peer
+/// reads; little of it is on its way then. So a caller that awaits that before making the next body holds few in
+/// memory.
 pub(crate) async fn send(inner: &Inner, peer: &Peer, body: Bytes) -> Result<(), BulkError> {
     let mut prefix = BytesMut::with_capacity(2 * PREFIX_BYTES);
     encode_bulk_prefix(body.len(), &mut prefix).map_err(|_| {
@@ -68,6 +69,6 @@ async fn open(inner: &Inner, peer: &Peer) -> Result<BulkLink, NotSent> {
         return Err(NotSent::PeerHasNoCluster { node: peer.node });
     }
     let stream = connection.open_uni().await.map_err(|_| NotSent::Disconnected { node: peer.node })?;
-    *lock(&peer.bulk_connection) = Some((remote.life(), connection.clone()));
+    *lock(&peer.bulk_connection) = Some((remote.peer_incarnation(), connection.clone()));
     Ok(BulkLink { connection, stream })
 }

@@ -17,9 +17,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A certificate authority: who holds its key can make nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaPem {
-    /// Its certificate, for every node.
+    /// The authority's certificate, which every node needs.
     pub cert: String,
-    /// Its private key, for nobody but the operator.
+    /// The authority's private key, for the operator alone.
     pub key: String,
 }
 
@@ -28,11 +28,11 @@ pub struct CaPem {
 pub struct NodePem {
     /// The certificate.
     pub cert: String,
-    /// Its private key, for that node alone.
+    /// The certificate's private key, for that node alone.
     pub key: String,
 }
 
-/// Why no certificate was made.
+/// Error of making a certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// The authority's certificate or key cannot be used.
@@ -40,7 +40,7 @@ pub enum CertificateError {
     BadCa {
         /// `certificate` or `key`.
         part: &'static str,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: rcgen::Error,
     },
     /// A host is neither a DNS name nor an IP address.
@@ -48,7 +48,7 @@ pub enum CertificateError {
     BadHost {
         /// The host.
         host: String,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: rcgen::Error,
     },
     /// A file or folder cannot be used.

@@ -20,11 +20,11 @@ use super::tls_problem::{TlsError, TlsFile, TlsProblem};
 /// A certificate, as far as an operator looks at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFacts {
-    /// In which file it stands.
+    /// The file that contains the certificate.
     pub file: TlsFile,
-    /// Whom it is for.
+    /// The subject that the certificate is for.
     pub subject: String,
-    /// Who issued it.
+    /// The issuer.
     pub issuer: String,
     /// The first and last second in which it is valid, in seconds since 1970.
     pub valid: (i64, i64),
@@ -34,10 +34,10 @@ pub struct CertificateFacts {
     pub names: BTreeSet<String>,
 }
 
-/// All that was found in the three files.
+/// Result of checking the three files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkup {
-    /// What is wrong. Empty: the files can be used.
+    /// The problems; empty when the files can be used.
     pub problems: Vec<TlsError>,
     /// The certificates that can be read, those of the CA file first.
     pub certificates: Vec<CertificateFacts>,
@@ -133,7 +133,7 @@ fn sections(
     }
 }
 
-/// Whether the key is the certificate's.
+/// Checks that the key belongs to the certificate.
 fn fits(key: &PrivateKeyDer<'static>, chain: &[CertificateDer<'static>]) -> Result<(), TlsProblem> {
     let unsupported = |error: rustls::Error| TlsProblem::UnsupportedKey { reason: error.to_string() };
     let provider: CryptoProvider = rustls::crypto::ring::default_provider();
@@ -145,7 +145,7 @@ fn fits(key: &PrivateKeyDer<'static>, chain: &[CertificateDer<'static>]) -> Resu
     }
 }
 
-/// What is wrong with the node's certificate itself.
+/// Checks the node's certificate itself.
 fn own(certificate: &CertificateDer<'_>, node: Option<NodeId>, now: u64) -> Vec<TlsProblem> {
     let mut problems = Vec::new();
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return problems };
@@ -184,7 +184,7 @@ pub(super) fn is_named(certificate: &CertificateDer<'_>, name: &str) -> bool {
     EndEntityCert::try_from(certificate).is_ok_and(|it| it.verify_is_valid_for_subject_name(&name).is_ok())
 }
 
-/// Whether the chain leads to one of the authorities.
+/// Checks that the chain leads to one of the authorities.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the verifier's errors are many, and grow")]
 fn holds(
     chain: &[CertificateDer<'static>],
@@ -246,7 +246,7 @@ fn top_issuer(chain: &[CertificateDer<'static>]) -> String {
     issuer
 }
 
-/// What an operator looks at; none when the certificate cannot be read.
+/// The facts of a certificate that an operator needs; none when it cannot be read.
 pub(super) fn facts(file: TlsFile, certificate: &CertificateDer<'_>) -> Option<CertificateFacts> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let validity = parsed.validity();

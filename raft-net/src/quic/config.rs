@@ -1,4 +1,4 @@
-//! What a transport is told at its start, and who is at the other end.
+//! Settings of a transport, and the identities of both ends of a connection.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -9,92 +9,93 @@ use raftkit_core::{ClusterId, Incarnation, NodeId, StoreId};
 use super::tls::TlsIdentity;
 use crate::FRAME_BYTES_MAX;
 use crate::admission::Remote;
-use crate::dialling::PeerLife;
+use crate::dialling::PeerIncarnation;
 
-/// Who this node says it is.
+/// The identity that this node states in its greetings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalIdentity {
-    /// The node; its certificate must name it.
+    /// The node id; the node's certificate must name it.
     pub node: NodeId,
-    /// Its data folder.
+    /// The id of the node's data folder.
     pub store: StoreId,
-    /// Its life.
+    /// The number of the process's run on its data folder.
     pub incarnation: Incarnation,
-    /// Its cluster, if it has one yet; see [`Transport::set_cluster`](super::Transport::set_cluster).
+    /// The node's cluster; none before it has formed or joined one. See
+    /// [`Transport::set_cluster`](super::Transport::set_cluster).
     pub cluster: Option<ClusterId>,
-    /// Where peers reach it, `host:port`.
+    /// The address at which peers reach the node, `host:port`.
     pub address: String,
-    /// Its own words to peers, given to them with its greeting; not interpreted. At most 32 KiB.
+    /// Application data that peers are given with the greeting, uninterpreted. At most 32 KiB.
     pub attributes: Bytes,
 }
 
-/// Who is at the other end, as its greeting said and its certificate proved (the node id only).
+/// The identity of the node at the other end, as its greeting stated it. The certificate proves the node id only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteIdentity {
-    /// The node.
+    /// The node id.
     pub node: NodeId,
-    /// Its data folder.
+    /// The id of the node's data folder.
     pub store: StoreId,
-    /// Its life.
+    /// The number of the process's run on its data folder.
     pub incarnation: Incarnation,
-    /// Its process, as in its greeting.
+    /// The number that the process drew at its start.
     pub process: u64,
-    /// Its cluster, if it had one when it last said so.
+    /// The cluster that the node named last; none before it has formed or joined one.
     pub cluster: Option<ClusterId>,
-    /// Where it says that it is reached, `host:port`.
+    /// The address at which the node says that it is reached, `host:port`.
     pub address: String,
-    /// Its own words.
+    /// Application data of the node, from its greeting.
     pub attributes: Bytes,
-    /// Where its packets come from.
+    /// The address that the node's packets come from.
     pub observed: SocketAddr,
 }
 
 impl RemoteIdentity {
-    /// What admission goes by.
+    /// The part of the identity that admission checks.
     pub(crate) fn admitted(&self) -> Remote {
         let Self { node, store, incarnation, process, cluster, .. } = *self;
         Remote { node, store, incarnation, process, cluster }
     }
 
-    /// What dialling goes by.
-    pub(crate) fn life(&self) -> PeerLife {
-        PeerLife { store: self.store, incarnation: self.incarnation }
+    /// The part of the identity that dialling compares.
+    pub(crate) fn peer_incarnation(&self) -> PeerIncarnation {
+        PeerIncarnation { store: self.store, incarnation: self.incarnation }
     }
 }
 
 /// A transport's settings.
 #[derive(Clone, Debug)]
 pub struct TransportConfig {
-    /// Where to listen; port 0 takes any free one.
+    /// The address to listen on; port 0 takes any free port.
     pub listen: SocketAddr,
-    /// Certificate, key, authorities.
+    /// Certificate, key and authorities.
     pub tls: TlsIdentity,
-    /// Who this node says it is.
+    /// The identity that this node states in its greetings.
     pub identity: LocalIdentity,
-    /// Longer frames are refused unread. [`FRAME_BYTES_MAX`], which no frame exceeds.
+    /// Upper bound on frames that are accepted, in bytes; longer ones are refused unread. Default: [`FRAME_BYTES_MAX`].
     pub frame_bytes_max: usize,
-    /// What is queued for a peer goes out in one write up to so many bytes. 1 MiB.
+    /// Upper bound on the bytes that are written to a peer at once. Default: 1 MiB.
     pub batch_bytes_max: usize,
-    /// At most so many bytes of messages are queued for one peer; above, heartbeats replace older ones and appends
-    /// are dropped. A single larger message is queued alone. 32 MiB.
+    /// Upper bound on the bytes of messages that are queued for one peer. Above it, heartbeats replace older ones and
+    /// appends are dropped. A single larger message is queued alone. Default: 32 MiB.
     pub queue_bytes_max: usize,
-    /// At most so many bytes of requests are on their way to one peer, and as many from one peer are waiting for their
-    /// answers here; above, they wait. A larger single request is refused. 64 MiB.
+    /// Upper bound on the bytes of requests on their way to one peer, and of requests from one peer that wait for their
+    /// answers here. Above it, senders wait. A larger single request is refused. Default: 64 MiB.
     pub request_bytes_max: usize,
-    /// At most so many bytes of bulk bodies that came in are alive; above, the peers that send them wait. A larger
-    /// single body passes alone. 64 MiB.
+    /// Upper bound on the bytes of received bulk bodies in memory. Above it, the peers that send them wait. A larger
+    /// single body passes alone. Default: 64 MiB.
     pub bulk_bytes_max: usize,
-    /// A peer that was silent for so long is taken for dead; keep-alives are sent four times as often. 1500 ms.
+    /// Silence after which a peer is taken for dead; keep-alives are sent four times as often. Default: 1500 ms.
     pub peer_timeout: Duration,
-    /// How long a first attempt to connect waits for an answer, where nothing is known of the path. Later ones follow the
-    /// measured round trip, and wait longer each time that one times out. 1000 ms.
+    /// Time for which a first attempt to connect waits for an answer, where nothing is known of the path. Later
+    /// attempts follow the measured round trip, and wait longer each time that one times out. Default: 1000 ms.
     pub dial_timeout: Duration,
-    /// How long a clean stop waits for what is queued. 250 ms.
+    /// Time for which a clean stop waits for what is queued. Default: 250 ms.
     pub close_timeout: Duration,
 }
 
 impl TransportConfig {
-    /// The defaults, for a node with this identity.
+    /// Default settings for a node with this identity.
     #[must_use]
     pub fn new(listen: SocketAddr, tls: TlsIdentity, identity: LocalIdentity) -> Self {
         const MIB: usize = 1 << 20;

@@ -1,4 +1,4 @@
-//! Connects to an address and greets who is there.
+//! Connects to an address and greets the node there.
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -15,7 +15,7 @@ use super::lock;
 use super::tls_files::GENERIC_NAME;
 use crate::dialling::{Progress, Verdict};
 
-/// The socket address behind `host:port`, of a family that the endpoint's socket can reach.
+/// Resolves `host:port` to a socket address of a family that the endpoint's socket can reach.
 pub(crate) async fn resolve(inner: &Inner, address: &str) -> Result<SocketAddr, HelloError> {
     let bad = |reason: String| HelloError::BadAddress { address: address.to_owned(), reason };
     let listen = inner.config.listen.ip();
@@ -30,7 +30,8 @@ pub(crate) async fn resolve(inner: &Inner, address: &str) -> Result<SocketAddr, 
     })
 }
 
-/// The first of these that a socket bound to `listen` reaches. IPv4 comes first, as most hosts have it.
+/// Returns the first of these addresses that a socket bound to `listen` reaches. IPv4 comes first, as most hosts have
+/// it.
 fn reachable(listen: IpAddr, found: impl IntoIterator<Item = SocketAddr>) -> Option<SocketAddr> {
     let reaches = |it: &SocketAddr| match listen.to_canonical() {
         IpAddr::V4(_) => it.ip().to_canonical().is_ipv4(),
@@ -42,8 +43,8 @@ fn reachable(listen: IpAddr, found: impl IntoIterator<Item = SocketAddr>) -> Opt
     found.into_iter().filter(reaches).min_by_key(SocketAddr::is_ipv6)
 }
 
-/// Connects, greets, checks who is there. Whoever hears of its `progress` drops it when that does not come in time; QUIC
-/// itself gives up no sooner than after `patience`.
+/// Connects, greets, and checks who is there. The caller is told of `progress`, and drops the future when that does not
+/// come in time; QUIC itself gives up no sooner than after `patience`.
 pub(crate) async fn dial(
     inner: &Inner,
     target: Target<'_>,
@@ -87,7 +88,7 @@ async fn connect(
     connecting.await.map_err(|error| dial_error(address, patience, &error))
 }
 
-/// Dials on behalf of somebody who waits for the result, and remembers what that shows of the path.
+/// Dials for a caller that waits for the result, and records what that shows of the path.
 pub(crate) async fn dial_once(
     inner: &Inner,
     target: Target<'_>,
@@ -100,7 +101,8 @@ pub(crate) async fn dial_once(
     }
 }
 
-/// One attempt; none when another one is to start at once, because whoever is there has just dialled us.
+/// Makes one attempt. Returns none when another one is to start at once, because the node at the address has just
+/// dialled us.
 async fn try_once(
     inner: &Inner,
     target: Target<'_>,

@@ -24,30 +24,32 @@ use super::tasks::Tasks;
 use super::tls::TlsIdentity;
 use crate::refusal::Lane;
 
-/// Asked of the kernel for each direction; smaller buffers lose packets on loopback (measured).
+/// Size of the socket buffer that the kernel is asked for, in each direction. Smaller buffers lose packets on loopback
+/// (measured).
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
-/// Size of packets between nodes on one machine. Ten of them, which one call may carry, stay below UDP's 64 KiB.
+/// Size in bytes of packets between nodes on one machine. Ten of them, which one call may carry, stay below UDP's 64
+/// KiB.
 const LOOPBACK_MTU: u16 = 6000;
 
-/// What a stream, and a connection, may have on its way unread.
+/// Upper bounds on the unread bytes of a stream, and of a connection.
 const STREAM_WINDOW_BYTES: u32 = 16 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 48 << 20;
 
-/// Streams that a peer may have open at once, each kind: one of each is used, and a greeting.
+/// Number of streams of each kind that a peer may have open at once: one of each is used, beside a greeting.
 const STREAMS_MAX: u32 = 8;
 
-/// Assumed before it is measured. A first packet that got lost is repeated after three times this: a peer that just
-/// starts is found soon.
+/// Round trip that is assumed before one is measured. A first packet that was lost is repeated after three times this,
+/// so that a peer that just starts is found soon.
 const INITIAL_RTT: Duration = Duration::from_millis(33);
 
 const CID_BYTES: usize = 8;
 
-/// First packets that wait to be judged. Each is judged as soon as its turn comes, so more of them come only in a burst,
-/// and are then passed over unread; their senders repeat them.
+/// Upper bound on the first packets that wait for a decision. Each is decided on as soon as its turn comes, so more
+/// come only in a burst; those are dropped unread, and their senders repeat them.
 const INCOMING_MAX: usize = 1024;
 
-/// What may arrive of one handshake, and of all, before their first packets are judged.
+/// Upper bounds on the bytes of one handshake, and of all, that are kept before their first packets are decided on.
 const INCOMING_BYTES: u64 = 64 << 10;
 const INCOMING_BYTES_ALL: u64 = 4 << 20;
 
@@ -57,7 +59,7 @@ pub(crate) struct QuicConfigs {
     current: Mutex<Current>,
 }
 
-/// The settings that hold a certificate.
+/// The settings that contain a certificate.
 struct Current {
     client: ClientConfig,
     server: ServerConfig,
@@ -65,8 +67,9 @@ struct Current {
 }
 
 impl QuicConfigs {
-    /// How to dial an address, with an answer that may take so long. Once that has come, the other side's `peer_timeout`
-    /// holds for the connection, as QUIC takes the smaller of both. Bulk gives way to everything else on the same link.
+    /// Settings for dialling an address with this patience for an answer. After the answer the other side's
+    /// `peer_timeout` holds for the connection, as QUIC takes the smaller of both. Bulk gives way to everything else on
+    /// the same link.
     pub(crate) fn client(&self, remote: IpAddr, lane: Lane, patience: Duration) -> ClientConfig {
         let mut transport = transport(self.peer_timeout, is_loopback(remote).then_some(LOOPBACK_MTU));
         transport.max_idle_timeout(Some(idle(self.peer_timeout.max(patience))));
@@ -79,12 +82,12 @@ impl QuicConfigs {
         client
     }
 
-    /// How to accept from an address; none for the endpoint's own setting.
+    /// Settings for accepting from an address; none for the endpoint's default.
     pub(crate) fn server(&self, remote: IpAddr) -> Option<Arc<ServerConfig>> {
         is_loopback(remote).then(|| Arc::clone(&lock(&self.current).server_loopback))
     }
 
-    /// Connections that are made from now on, either way, use this certificate, key and authorities.
+    /// Replaces certificate, key and authorities for connections that are made from now on, in either direction.
     pub(crate) fn replace(&self, endpoint: &Endpoint, tls: &TlsIdentity) {
         let mut current = lock(&self.current);
         current.client = client_config(tls);
@@ -183,8 +186,8 @@ fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-/// Names of connections: random, and valid to every later process on this address, which answers an unknown one with a
-/// stateless reset. (quinn's own generator drops names that an earlier process gave.)
+/// Generator of connection ids: random, and valid for every later process on this address, which answers an unknown one
+/// with a stateless reset. (quinn's own generator drops ids that an earlier process gave.)
 struct RandomIds(SystemRandom);
 
 impl ConnectionIdGenerator for RandomIds {

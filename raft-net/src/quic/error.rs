@@ -1,4 +1,4 @@
-//! What can go wrong, said so that an operator knows what to do.
+//! Errors of the transport, with words that tell an operator what to do.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -12,35 +12,35 @@ use super::tls_words;
 use crate::frame::{Frame, FrameError, decode, encode_frame};
 use crate::refusal::Refusal;
 
-/// The connection has done its duty.
+/// Close code: the connection is no longer needed.
 pub(crate) const DONE: VarInt = VarInt::from_u32(0);
-/// The node is stopping.
+/// Close code: the node is stopping.
 pub(crate) const STOPPING: VarInt = VarInt::from_u32(1);
-/// The reason bytes are a `Refused` frame.
+/// Close code: the reason bytes are a `Refused` frame.
 pub(crate) const REFUSED: VarInt = VarInt::from_u32(2);
-/// The other side broke the protocol; the reason is text.
+/// Close code: the other side broke the protocol; the reason is text.
 pub(crate) const VIOLATION: VarInt = VarInt::from_u32(3);
-/// A newer connection or a change of membership took the place of this one.
+/// Close code: a newer connection or a change of membership has replaced this connection.
 pub(crate) const REPLACED: VarInt = VarInt::from_u32(4);
 
-/// Why a transport did not start.
+/// Error of starting a transport.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Another process listens there.
+    /// Another process listens on the address.
     #[error("{addr} is already in use; stop the process that listens there, or choose another address")]
     AddressInUse {
-        /// Where it was to listen.
+        /// The address to listen on.
         addr: SocketAddr,
     },
-    /// The socket could not be made.
+    /// The socket could not be opened.
     #[error("cannot listen on {addr}: {source}")]
     Socket {
-        /// Where it was to listen.
+        /// The address to listen on.
         addr: SocketAddr,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
-    /// The certificate is another node's.
+    /// The certificate names another node.
     #[error(
         "the certificate does not name node {node} (node-{node}.raftkit); use the one that was made for this node"
     )]
@@ -51,70 +51,70 @@ pub enum StartError {
     /// The attributes would not fit a greeting.
     #[error("{got} bytes of address and attributes, the limit is {max}")]
     GreetingTooLong {
-        /// Their length.
+        /// Their length in bytes.
         got: usize,
-        /// The limit.
+        /// The limit in bytes.
         max: usize,
     },
-    /// Not called from within tokio.
+    /// The caller is not within a tokio runtime.
     #[error("the transport must be started within a tokio runtime")]
     NoRuntime,
 }
 
-/// Why there is no connection to an address.
+/// Error of connecting to an address.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum HelloError {
     /// The address does not resolve.
     #[error("{address:?} is no address that can be dialled: {reason}")]
     BadAddress {
-        /// As given.
+        /// The address as it was given.
         address: String,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// Silence.
+    /// Nothing was heard in time.
     #[error("nobody answered at {address} within {waited:?}; is the node running there, and does UDP pass?")]
     NoAnswer {
-        /// Whom it was to reach.
+        /// The address that was dialled.
         address: String,
-        /// For how long.
+        /// The time for which an answer was awaited.
         waited: Duration,
     },
-    /// One of the two nodes does not want the other.
+    /// One of the two nodes has refused the other.
     #[error("{0}")]
     Refused(Refusal),
-    /// The other's certificate is not good under our CA.
+    /// The other node's certificate is not valid under our CA.
     #[error("the certificate shown at {address} is refused here: {reason}")]
     TheirCertificate {
-        /// Where.
+        /// The address that was dialled.
         address: String,
-        /// Why, and what to do.
+        /// The reason, and what to do about it.
         reason: String,
     },
-    /// Our certificate is not good under the other's CA.
+    /// Our certificate is not valid under the other node's CA.
     #[error(
         "the node at {address} refused our certificate: {reason} (`raft-node cert check --config FILE` looks at the files)"
     )]
     OurCertificate {
-        /// Where.
+        /// The address that was dialled.
         address: String,
-        /// Why, and what to do.
+        /// The reason, and what to do about it.
         reason: String,
     },
     /// The connection ended during the greeting.
     #[error("the connection to {address} ended during the greeting: {reason}")]
     Lost {
-        /// Where.
+        /// The address that was dialled.
         address: String,
-        /// How.
+        /// The reason.
         reason: String,
     },
-    /// What answered does not speak this protocol.
+    /// The other side does not speak this protocol.
     #[error("what answers at {address} does not keep to the protocol: {source}")]
     Protocol {
-        /// Where.
+        /// The address that was dialled.
         address: String,
-        /// What it sent.
+        /// The error in what it sent.
         source: FrameError,
     },
     /// This transport is closed.
@@ -122,35 +122,35 @@ pub enum HelloError {
     Stopping,
 }
 
-/// Why a request has no answer.
+/// Error of a request.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RequestError {
-    /// It was certainly not delivered, and may be sent again elsewhere.
+    /// The request was certainly not delivered, and may be sent again elsewhere.
     #[error("the request was not sent: {0}")]
     NotSent(NotSent),
-    /// It was sent; whether it was done is not known.
+    /// The request was sent, and its outcome is unknown.
     #[error("the request was sent and its answer is lost: {reason}; whether it was done is not known")]
     Lost {
-        /// How.
+        /// The reason.
         reason: String,
     },
 }
 
-/// Why a bulk body did not arrive.
+/// Error of sending a bulk body.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum BulkError {
-    /// Nothing of it was delivered.
+    /// No part of the body was delivered.
     #[error("the bulk body was not sent: {0}")]
     NotSent(NotSent),
-    /// The connection ended while it was being sent; it may have arrived whole or not at all.
+    /// The connection ended while the body was being sent. It may have arrived whole or not at all.
     #[error("the connection ended while a bulk body was being sent: {reason}")]
     Lost {
-        /// How.
+        /// The reason.
         reason: String,
     },
 }
 
-/// Why something was certainly not delivered.
+/// Reason for which a request or body was certainly not delivered.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum NotSent {
     /// No address is known for the node.
@@ -162,24 +162,24 @@ pub enum NotSent {
     /// There is no connection.
     #[error("{0}")]
     Down(HelloError),
-    /// The connection ended before it was written.
+    /// The connection ended before the request or body was written.
     #[error("the connection to node {node} ended before it was sent")]
     Disconnected {
         /// The node.
         node: NodeId,
     },
-    /// It exceeds a limit.
+    /// The request or body exceeds a limit.
     #[error("{got} bytes, the limit is {max}")]
     TooLong {
-        /// Its length.
+        /// Its length in bytes.
         got: usize,
-        /// The limit.
+        /// The limit in bytes.
         max: usize,
     },
     /// This node has no cluster yet, and bulk bodies belong to one.
     #[error("this node does not belong to a cluster yet")]
     NoCluster,
-    /// The other node has none.
+    /// The other node has no cluster yet.
     #[error("node {node} does not belong to a cluster yet")]
     PeerHasNoCluster {
         /// The node.
@@ -187,7 +187,7 @@ pub enum NotSent {
     },
 }
 
-/// Ends a connection and says why in words that the other side can show too.
+/// Closes a connection with a refusal that the other side can show too.
 pub(crate) fn refuse(connection: &Connection, refusal: &Refusal) {
     let mut reason = BytesMut::new();
     // A refusal is far below any limit; without its words the connection still ends.
@@ -195,7 +195,7 @@ pub(crate) fn refuse(connection: &Connection, refusal: &Refusal) {
     connection.close(REFUSED, &reason);
 }
 
-/// What a connection's end means for who dialled `address`.
+/// Converts a connection's end into the error of dialling `address`.
 pub(crate) fn dial_error(address: &str, waited: Duration, error: &ConnectionError) -> HelloError {
     let address = address.to_owned();
     match error {
@@ -215,15 +215,15 @@ pub(crate) fn dial_error(address: &str, waited: Duration, error: &ConnectionErro
     }
 }
 
-/// Why a connection ended.
+/// Cause of a connection's end.
 pub(crate) enum Cause {
     /// The other side refused this node.
     Refused(Refusal),
-    /// The other's certificate is not good here.
+    /// The other side's certificate is not valid here.
     TheirCertificate(String),
-    /// Ours is not good there.
+    /// Our certificate is not valid at the other side.
     OurCertificate(String),
-    /// Anything else.
+    /// Any other cause, in words.
     Other(String),
 }
 
@@ -257,7 +257,7 @@ pub(crate) fn cause(error: &ConnectionError) -> Cause {
     }
 }
 
-/// A connection's end in words.
+/// Describes a connection's end.
 pub(crate) fn describe(error: &quinn::ConnectionError) -> String {
     match cause(error) {
         Cause::Refused(refusal) => refusal.to_string(),
@@ -265,7 +265,7 @@ pub(crate) fn describe(error: &quinn::ConnectionError) -> String {
     }
 }
 
-/// A stream of ours broke: the connection's own end says why, or it ends now.
+/// Describes why a stream of ours broke: by the connection's end, if it has ended. If not, closes it.
 pub(crate) fn broken(connection: &Connection) -> String {
     const REASON: &str = "a stream was ended by the other side";
     match connection.close_reason() {

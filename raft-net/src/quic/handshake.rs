@@ -1,4 +1,4 @@
-//! Who are you? Both sides greet, check, and either go on or say why not.
+//! The greeting: both sides state who they are, check each other, and either go on or refuse with a reason.
 
 use quinn::{Connection, RecvStream};
 use raftkit_core::NodeId;
@@ -12,20 +12,20 @@ use crate::admission::check_hello;
 use crate::frame::{Frame, FrameError, decode, encode_frame};
 use crate::refusal::{Hello, Lane, Refusal};
 
-/// A greeting is no longer.
+/// Upper bound on an encoded greeting, in bytes.
 pub(crate) const HELLO_BYTES_MAX: usize = 64 << 10;
 
-/// Whom to reach, where, and what for.
+/// Destination and purpose of a dial.
 #[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
-    /// As it was given, `host:port`.
+    /// The address as it was given, `host:port`.
     pub(crate) address: &'a str,
     pub(crate) lane: Lane,
-    /// Who must be there, if it matters.
+    /// The node that must answer; none when any node will do.
     pub(crate) expected: Option<NodeId>,
 }
 
-/// The dialling side: greet, and check who answers.
+/// Greets from the dialling side, and checks the answer.
 pub(crate) async fn greet(
     inner: &Inner,
     target: Target<'_>,
@@ -52,13 +52,14 @@ pub(crate) async fn greet(
     check(inner, connection, &hello, expected).map_err(|refusal| refused(connection, refusal))?;
     let remote = remote(hello, connection);
     if lane != Lane::Discovery {
-        // A later life may have dialled us while this one, or its last packet, answered.
+        // A later incarnation may have dialled us while this one, or its last packet, answered.
         inner.meet(&remote).map_err(|refusal| refused(connection, refusal))?;
     }
     Ok(remote)
 }
 
-/// The accepting side's first step: the other's greeting, and where the answer goes.
+/// Reads the other side's greeting on an accepted connection. Returns it with the stream for the answer; none when the
+/// stream broke.
 pub(crate) async fn heed(connection: &Connection) -> Option<(Result<Frame, FrameError>, quinn::SendStream)> {
     let (send, recv) = connection.accept_bi().await.ok()?;
     Some((read_one(recv).await?, send))
@@ -82,7 +83,7 @@ pub(crate) fn check(
     check_hello(&inner.own(), expected_store, expected, hello)
 }
 
-/// Who sent the greeting.
+/// The identity of the greeting's sender.
 pub(crate) fn remote(hello: Hello, connection: &Connection) -> RemoteIdentity {
     RemoteIdentity {
         node: hello.node,
@@ -108,12 +109,12 @@ fn ended(address: &str, inner: &Inner, connection: &Connection) -> HelloError {
     }
 }
 
-/// The one frame that a stream holds; none when the stream broke.
+/// Reads the only frame of a stream; none when the stream broke.
 async fn read_one(mut stream: RecvStream) -> Option<Result<Frame, FrameError>> {
     stream.read_to_end(HELLO_BYTES_MAX).await.ok().map(|bytes| decode(bytes.into()))
 }
 
-/// The certificate that the other side has shown.
+/// The certificate that the other side presented.
 fn certificate(connection: &Connection) -> Option<CertificateDer<'static>> {
     let identity = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
     identity.first().cloned()

@@ -1,5 +1,5 @@
-//! What a transport hands to its node: messages, requests with the way back for their answers, bulk bodies, and what
-//! happened to connections.
+//! The events of a transport: messages, requests with the way back for their answers, bulk bodies, and changes of
+//! connections.
 
 use std::sync::Arc;
 
@@ -9,40 +9,41 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::config::RemoteIdentity;
 
-/// What came in, or happened.
+/// An event of the transport.
 #[derive(Debug)]
 pub enum Inbound {
-    /// A Raft message. Its sender and store are those of the connection, which is of the same cluster.
+    /// A Raft message. Sender and store are those of the connection, and both nodes are of the same cluster.
     Message(Message),
-    /// A question that wants an answer.
+    /// A request that wants an answer.
     Request {
-        /// Who asks.
+        /// The sender.
         from: Arc<RemoteIdentity>,
-        /// The question.
+        /// The request's body.
         body: Bytes,
-        /// Where the answer goes. Dropped without one, it tells the asker so.
+        /// The way back for the answer. Dropped without one, it tells the sender so.
         reply: Reply,
     },
-    /// A bulk body, from a node of the same cluster. It counts against
-    /// [`bulk_bytes_max`](super::TransportConfig::bulk_bytes_max) as long as any part of it is alive.
+    /// A bulk body from a node of the same cluster. It counts against
+    /// [`bulk_bytes_max`](super::TransportConfig::bulk_bytes_max) as long as any slice of it is in memory.
     Bulk {
-        /// Who sent it.
+        /// The sender.
         from: NodeId,
         /// The body.
         body: Bytes,
     },
-    /// The connection to a peer was lost, could not be made, or dropped an append: what was on its way may be gone.
+    /// The connection to a peer was lost or could not be made, or an append to it was dropped: messages on their way
+    /// may be lost.
     Unreachable(NodeId),
-    /// A connection stands: one that this node dialled, or one that another node dialled for Raft messages.
+    /// A connection has been made: one that this node dialled, or one that another node dialled for Raft messages.
     Connected(RemoteIdentity),
 }
 
-/// Where the answer to a request goes.
+/// The way back for the answer to a request.
 #[derive(Debug)]
 pub struct Reply {
     id: u64,
     answers: Option<mpsc::UnboundedSender<(u64, Option<Bytes>)>>,
-    /// The request's bytes, as long as it is not answered.
+    /// The request's share of the budget, until it is answered.
     _permit: OwnedSemaphorePermit,
 }
 
@@ -55,7 +56,8 @@ impl Reply {
         Self { id, answers: Some(answers), _permit: permit }
     }
 
-    /// Sends the answer. When the connection is gone, so is the answer; the asker knows that it does not know.
+    /// Sends the answer. When the connection has ended the answer is lost, and the sender is told that the outcome is
+    /// unknown.
     pub fn send(mut self, body: Bytes) {
         if let Some(answers) = self.answers.take() {
             let _ = answers.send((self.id, Some(body)));

@@ -1,4 +1,4 @@
-//! What all tasks of a transport share.
+//! The state that all tasks of a transport share.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -20,7 +20,7 @@ use super::peer::Peer;
 use super::tasks::Tasks;
 use super::tls::TlsIdentity;
 use super::warnings::Warnings;
-use crate::admission::{Life, Lives, Own};
+use crate::admission::{Arrival, Incarnations, Own};
 use crate::dialling::Paths;
 use crate::door::Door;
 use crate::refusal::{Hello, Lane, Refusal};
@@ -30,35 +30,35 @@ pub(crate) struct Inner {
     pub(crate) endpoint: Endpoint,
     pub(crate) quic: QuicConfigs,
     pub(crate) tasks: Tasks,
-    /// Drawn at the start; see [`Hello::process`].
+    /// The number that this process drew at its start; see [`Hello::process`].
     pub(crate) process: u64,
     pub(crate) cluster: watch::Sender<Option<ClusterId>>,
     pub(crate) stopping: watch::Sender<bool>,
     pub(crate) inbound: mpsc::Sender<Inbound>,
-    /// Bytes of bulk bodies that came in and are alive.
+    /// Budget for received bulk bodies in memory, in bytes.
     pub(crate) bulk_budget: Arc<Semaphore>,
     pub(crate) warnings: Warnings,
-    /// What is known of addresses that may be no peer's.
+    /// Measurements of paths to addresses that may belong to no peer.
     pub(crate) paths: Mutex<Paths>,
-    /// Told of each node that has dialled this one.
+    /// Notified when a node has dialled this one.
     pub(crate) called: Notify,
     started: Instant,
     peers: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
     met: Mutex<Met>,
     door: Mutex<Door>,
-    /// The last second in which the certificate of each node that was met is valid, since 1970.
+    /// The last second in which each met node's certificate is valid, in seconds since 1970.
     certificates: Mutex<BTreeMap<NodeId, i64>>,
 }
 
-/// The nodes that were met, and the connections that the newest life of each data folder dialled.
+/// The nodes that were met, and the connections that the newest incarnation of each data folder has dialled.
 #[derive(Default)]
 struct Met {
-    lives: Lives,
+    incarnations: Incarnations,
     connections: BTreeMap<NodeId, Vec<(StoreId, Connection)>>,
 }
 
 impl Met {
-    /// Ends the connections that `node` dialled with a data folder that `over` picks.
+    /// Closes the connections that `node` dialled with a data folder for which `over` is true.
     fn close(&mut self, node: NodeId, why: &str, over: impl Fn(StoreId) -> bool) {
         let Some(connections) = self.connections.get_mut(&node) else { return };
         connections.retain(|(store, connection)| {
@@ -100,7 +100,7 @@ impl Inner {
         }
     }
 
-    /// Takes note of when the certificate of a node ends. Only nodes with a certificate of our CA come here.
+    /// Records when a node's certificate ends. Only nodes with a certificate of our CA are recorded.
     pub(crate) fn note_certificate(&self, node: NodeId, valid_until: i64) {
         lock(&self.certificates).insert(node, valid_until);
     }
@@ -111,12 +111,12 @@ impl Inner {
         }
     }
 
-    /// When the certificates of nodes end, of this one as well.
+    /// The ends of the certificates of met nodes and of this one.
     pub(crate) fn certificates(&self) -> BTreeMap<NodeId, i64> {
         lock(&self.certificates).clone()
     }
 
-    /// Has something done at the door, at the present time since the start.
+    /// Calls the door with the present time.
     pub(crate) fn door<T>(&self, act: impl FnOnce(&mut Door, Time) -> T) -> T {
         act(&mut lock(&self.door), Time::default().after(self.started.elapsed()))
     }
@@ -129,7 +129,7 @@ impl Inner {
         *self.cluster.borrow()
     }
 
-    /// This node, as others are judged by it.
+    /// The identity of this node that others are checked against.
     pub(crate) fn own(&self) -> Own {
         let identity = &self.config.identity;
         Own { node: identity.node, store: identity.store, cluster: self.cluster(), process: self.process }
@@ -158,7 +158,7 @@ impl Inner {
         lock(&self.peers).values().cloned().collect()
     }
 
-    /// Puts a peer in place, or takes it out; returns the one that was there.
+    /// Sets or removes a peer; returns the previous one.
     pub(crate) fn replace_peer(&self, node: NodeId, peer: Option<Arc<Peer>>) -> Option<Arc<Peer>> {
         let mut peers = lock(&self.peers);
         match peer {
@@ -167,17 +167,20 @@ impl Inner {
         }
     }
 
-    /// Takes note of a node that was met, whichever side dialled: what its earlier lives dialled is closed.
+    /// Records a node that was met, whichever side dialled, and closes the connections that its earlier incarnations
+    /// dialled.
     pub(crate) fn meet(&self, remote: &RemoteIdentity) -> Result<(), Refusal> {
         let mut met = lock(&self.met);
-        let life = met.lives.admit(self.node(), &remote.admitted())?;
-        if life == Life::New {
-            met.close(remote.node, "a later life of this node has come", |store| store == remote.store);
+        let arrival = met.incarnations.admit(self.node(), &remote.admitted())?;
+        if arrival == Arrival::Later {
+            met.close(remote.node, "a later incarnation of this node has come", |store| {
+                store == remote.store
+            });
         }
         Ok(())
     }
 
-    /// Remembers a connection that `remote` dialled, and tells the keeper of the connection to it: it is there.
+    /// Records a connection that `remote` dialled, and tells the peer of that node about it.
     pub(crate) fn admit(&self, remote: &RemoteIdentity, connection: &Connection) -> Result<(), Refusal> {
         self.meet(remote)?;
         let mut met = lock(&self.met);
@@ -190,7 +193,8 @@ impl Inner {
         Ok(())
     }
 
-    /// `remote` has dialled this node, for whatever purpose: attempts to reach it know that it is there.
+    /// Records that `remote` has dialled this node, for any purpose, so that attempts to reach it know that it is
+    /// there.
     pub(crate) fn heard(&self, remote: &RemoteIdentity, round_trip: Duration) {
         let (now, mut paths) = (self.now(), lock(&self.paths));
         // It dials from the socket on which it listens; behind a proxy it is reached where it says.
@@ -201,12 +205,12 @@ impl Inner {
         self.called.notify_waiters();
     }
 
-    /// Closes what a node dialled with another store than the one that it must have now.
+    /// Closes connections that a node dialled with another store than the one that it must have now.
     pub(crate) fn expect_store(&self, node: NodeId, store: StoreId) {
         lock(&self.met).close(node, "this node id has another store now", |other| other != store);
     }
 
-    /// An address for messages to people: with the node id where the address is a peer's.
+    /// Describes an address for the log, with the node id where the address is a peer's.
     pub(crate) fn name_address(&self, address: SocketAddr) -> String {
         match self.peers().iter().find(|peer| peer.resolves_to(address)) {
             Some(peer) => format!("node {} at {address}", peer.node),
@@ -214,19 +218,19 @@ impl Inner {
         }
     }
 
-    /// Warns, unless it was said a moment ago.
+    /// Logs a warning, unless one on the same subject was logged a moment ago.
     pub(crate) fn warn(&self, subject: &str, text: &dyn core::fmt::Display) {
         if self.warnings.due(subject) {
             tracing::warn!(node = self.node().0, "{text}");
         }
     }
 
-    /// The time that connections go by, see [`dialling`](crate::dialling).
+    /// Time since the start, which [`dialling`](crate::dialling) counts in.
     pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// That time as the runtime's timers count.
+    /// Converts that time for the runtime's timers.
     pub(crate) fn instant(&self, at: Duration) -> tokio::time::Instant {
         tokio::time::Instant::from_std(self.started + at)
     }

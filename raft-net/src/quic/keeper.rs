@@ -42,7 +42,7 @@ struct Keeper<'a> {
 }
 
 impl Keeper<'_> {
-    /// Waits for a time, for a reason to decide anew, or for the order to stop.
+    /// Waits until a time, until the dialler may decide differently, or until the peer is told to stop.
     async fn wait(&self, until: Option<Duration>, stop: &mut watch::Receiver<bool>) {
         let until = until.map(|until| self.inner.instant(until));
         let due = async {
@@ -82,8 +82,8 @@ impl Keeper<'_> {
         }
     }
 
-    /// Dials until an attempt ends by itself. Returns none when the dialler has given up, which is told, or when the peer
-    /// was told to stop.
+    /// Dials until an attempt ends by itself. Returns none when the dialler has given up, which is reported here, or
+    /// when the peer was told to stop.
     async fn dial(
         &self,
         patience: Duration,
@@ -112,7 +112,7 @@ impl Keeper<'_> {
         }
     }
 
-    /// One attempt, from the peer's name to its greeting.
+    /// Makes one attempt, from resolving the peer's name to its greeting.
     async fn dialled(&self, patience: Duration) -> Result<(Connection, RemoteIdentity), HelloError> {
         let Self { inner, peer } = self;
         let resolved = resolve(inner, &peer.address).await?;
@@ -124,7 +124,7 @@ impl Keeper<'_> {
         .await
     }
 
-    /// The connection stands, unless a later incarnation of the peer has come in the meantime.
+    /// Puts the connection in place, unless a later incarnation of the peer has come in the meantime.
     fn connected(&self, connection: Connection, remote: RemoteIdentity) -> Result<Arc<Link>, HelloError> {
         let link = Arc::new(Link::new(&self.inner.config, connection, remote));
         let put = self.peer.connected(self.inner.now(), &link, |remote| self.inner.meet(remote));
@@ -152,7 +152,7 @@ impl Keeper<'_> {
         }
     }
 
-    /// Says why no connection came about, to the log and to the node.
+    /// Reports to the log and to the node that no connection came about.
     async fn failed(&self, error: HelloError) {
         let Self { inner, peer } = self;
         inner.warn(
@@ -160,7 +160,7 @@ impl Keeper<'_> {
             &format_args!("no connection to node {} at {}: {error}", peer.node, peer.address),
         );
         peer.failed(error);
-        // Nobody reads any more only when the node is stopping.
+        // The receiver is gone only when the node is stopping.
         let _ = inner.inbound.send(Inbound::Unreachable(peer.node)).await;
     }
 }

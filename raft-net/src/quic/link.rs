@@ -1,4 +1,4 @@
-//! A connection that this node dialled, while it lives: messages out, requests out, answers in.
+//! The traffic on a connection that this node dialled: messages and requests out, answers in.
 
 use bytes::BytesMut;
 use quinn::SendStream;
@@ -13,14 +13,14 @@ use crate::frame::{Frame, encode_frame, encode_message};
 use crate::queue::Urgency;
 use crate::refusal::Lane;
 
-/// Urgent messages go before entries, and those before requests, packet by packet, where several wait.
+/// Priorities of the streams: urgent messages go before entries, and entries before requests, packet by packet.
 const URGENT_PRIORITY: i32 = 2;
 const BULKY_PRIORITY: i32 = 1;
 
-/// What is sent is acknowledged within one round trip; one lost packet costs four more.
+/// Round trips within which what is sent is acknowledged: one, and four more for one lost packet.
 pub(crate) const FLUSH_ROUND_TRIPS: u32 = 5;
 
-/// Serves a link until it ends, and says why it did. `said` is the cluster that our greeting named.
+/// Serves a link until it ends, and returns the reason. `said` is the cluster that our greeting named.
 pub(crate) async fn drive(
     inner: &Inner,
     peer: &Peer,
@@ -77,7 +77,7 @@ pub(crate) async fn drive(
     }
 }
 
-/// Tells the core when an append was dropped because the queue was full. Ends when nobody listens any more.
+/// Reports to the node when an append was dropped because the queue was full. Ends when the receiver is gone.
 async fn overflow(inner: &Inner, peer: &Peer) {
     loop {
         peer.overflowed.notified().await;
@@ -87,12 +87,12 @@ async fn overflow(inner: &Inner, peer: &Peer) {
     }
 }
 
-/// Writes the messages of one lane to the stream that is theirs.
+/// Writes the messages of one lane to its stream.
 struct MessageWriter {
     urgency: Urgency,
     stream: SendStream,
     buffer: BytesMut,
-    /// The cluster that the other side knows of us, as far as it has read this stream.
+    /// The cluster of ours that was last stated on this stream.
     said: Option<ClusterId>,
 }
 
@@ -101,7 +101,8 @@ impl MessageWriter {
         Self { urgency, stream, buffer: BytesMut::new(), said }
     }
 
-    /// Writes what is queued, as it comes; when told to stop, what is left, and waits until it has arrived.
+    /// Writes messages as they are queued. When told to stop, writes those that are left and waits until they have
+    /// arrived.
     async fn run(
         &mut self,
         inner: &Inner,

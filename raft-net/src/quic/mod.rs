@@ -1,7 +1,8 @@
 //! The transport: Raft messages, requests and bulk bodies over QUIC with mutual TLS.
 //!
-//! Every node dials every peer and sends only on connections that it dialled itself; it receives on those that it
-//! accepted. So each direction has one owner, and a peer that restarts replaces what it dialled by itself.
+//! Every node dials every peer, sends only on connections that it dialled itself, and receives on those that it
+//! accepted. So each direction has one owner, and a peer that restarts replaces the connections that it dialled by
+//! itself.
 
 mod accept;
 mod bulk;
@@ -40,7 +41,7 @@ pub use tls_files::TlsFiles;
 pub use tls_problem::{TlsError, TlsFile, TlsProblem};
 pub use transport::{PeerStats, Transport};
 
-/// Locks; a panic elsewhere while the lock was held leaves nothing half done that matters here.
+/// Locks a mutex, also after a panic in another holder: no holder leaves data half changed.
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

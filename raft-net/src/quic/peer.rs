@@ -1,4 +1,4 @@
-//! The data of one peer: what waits for it, whether there is a connection, and when it is dialled.
+//! The data of one peer: its queue, its connection if there is one, and its dialler.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -13,12 +13,12 @@ use super::config::{RemoteIdentity, TransportConfig};
 use super::error::{HelloError, NotSent, REPLACED};
 use super::lock;
 use super::requests::Requests;
-use crate::dialling::{Called, Dialler, PeerLife};
+use crate::dialling::{Called, Dialler, PeerIncarnation};
 use crate::queue::{Queue, Urgency};
 use crate::refusal::Refusal;
 
-/// How long a node that is no peer any more is dialled because of what is still queued for it: long enough for a restart of
-/// its machine. A member that was removed while it was away for longer asks for pre-votes in vain when it is back.
+/// Time for which a removed peer is still dialled because messages are queued for it: long enough for a restart of its
+/// machine. A member that was removed while it was away for longer asks for pre-votes in vain when it is back.
 const PARTING_MAX: Duration = Duration::from_secs(60);
 
 /// A live connection to a peer.
@@ -41,12 +41,12 @@ pub(crate) struct BulkLink {
     pub(crate) stream: SendStream,
 }
 
-/// Whether there is a connection.
+/// The state of the connection to a peer.
 #[derive(Clone)]
 pub(crate) enum LinkState {
-    /// Being dialled, and nothing speaks against it yet.
+    /// The peer is being dialled, and no attempt has failed since the last connection.
     Connecting,
-    /// Connected.
+    /// The peer is connected.
     Up(Arc<Link>),
     /// The last attempt failed; others follow.
     Down(HelloError),
@@ -57,22 +57,22 @@ pub(crate) struct Peer {
     pub(crate) node: NodeId,
     pub(crate) store: StoreId,
     pub(crate) address: String,
-    /// An urgent message is queued.
+    /// Notified when an urgent message is queued.
     pub(crate) urgent: Notify,
-    /// A bulky one is.
+    /// Notified when a bulky message is queued.
     pub(crate) bulky: Notify,
-    /// An append was dropped.
+    /// Notified when an append was dropped.
     pub(crate) overflowed: Notify,
-    /// Taken while a body is being sent.
+    /// The bulk connection; locked while a body is being sent.
     pub(crate) bulk: tokio::sync::Mutex<Option<BulkLink>>,
-    /// The bulk connection and the life that it leads to, for closing it from elsewhere.
-    pub(crate) bulk_connection: Mutex<Option<(PeerLife, Connection)>>,
+    /// The bulk connection and the incarnation that it leads to, for closing it from elsewhere.
+    pub(crate) bulk_connection: Mutex<Option<(PeerIncarnation, Connection)>>,
     pub(crate) task: Mutex<Option<tokio::task::JoinHandle<()>>>,
     queue: Mutex<Queue>,
     state: watch::Sender<LinkState>,
     stop: watch::Sender<bool>,
     pub(crate) dialler: Mutex<Dialler>,
-    /// The dialler may decide differently now.
+    /// Notified when the dialler may decide differently.
     pub(crate) called: Notify,
     resolved: Mutex<Option<SocketAddr>>,
 }
@@ -107,7 +107,7 @@ impl Peer {
         }
     }
 
-    /// Tells of messages that wait in a lane.
+    /// The notification for messages that wait in a lane.
     pub(crate) fn queued(&self, urgency: Urgency) -> &Notify {
         match urgency {
             Urgency::Urgent => &self.urgent,
@@ -123,7 +123,7 @@ impl Peer {
         lock(&self.queue).bytes()
     }
 
-    /// The round trip to it, while it is connected.
+    /// The round trip to the peer; none without a connection.
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         if let LinkState::Up(link) = &*self.state.borrow() { Some(link.connection.rtt()) } else { None }
     }
@@ -132,7 +132,7 @@ impl Peer {
         self.state.borrow().clone()
     }
 
-    /// The connection; waits for one that is being made, unless the last attempt failed.
+    /// Returns the connection. Waits for one that is being made, unless the last attempt failed.
     pub(crate) async fn link(&self) -> Result<Arc<Link>, NotSent> {
         let mut state = self.state.subscribe();
         let settled = state.wait_for(|state| !matches!(state, LinkState::Connecting)).await;
@@ -143,33 +143,34 @@ impl Peer {
         }
     }
 
-    /// Takes note of the socket address that is being dialled.
+    /// Records the socket address that is being dialled.
     pub(crate) fn dials(&self, resolved: SocketAddr) {
         *lock(&self.resolved) = Some(resolved);
     }
 
-    /// True when the peer's address is this one, as far as it has been dialled.
+    /// True when this is the socket address at which the peer was last dialled.
     pub(crate) fn resolves_to(&self, address: SocketAddr) -> bool {
         *lock(&self.resolved) == Some(address)
     }
 
-    /// The peer has dialled us, over a path with this round trip.
+    /// Records that the peer has dialled us, over a path with this round trip. Connections to an earlier incarnation of
+    /// it are closed.
     pub(crate) fn called(&self, now: Duration, remote: &RemoteIdentity, round_trip: Duration) {
-        let life = remote.life();
+        let incarnation = remote.peer_incarnation();
         let mut dialler = lock(&self.dialler);
-        match dialler.called(now, life, round_trip) {
+        match dialler.called(now, incarnation, round_trip) {
             Called::Stays => {}
             Called::Changed => self.called.notify_one(),
             Called::Outlived => {
                 if let LinkState::Up(link) = &*self.state.borrow() {
-                    link.connection.close(REPLACED, b"a later life of this node has come");
+                    link.connection.close(REPLACED, b"a later incarnation of this node has come");
                 }
             }
         }
         drop(dialler);
         let mut bulk = lock(&self.bulk_connection);
-        if let Some((_, connection)) = bulk.take_if(|(earlier, _)| earlier.is_before(life)) {
-            connection.close(REPLACED, b"a later life of this node has come");
+        if let Some((_, connection)) = bulk.take_if(|(earlier, _)| earlier.is_before(incarnation)) {
+            connection.close(REPLACED, b"a later incarnation of this node has come");
         }
     }
 
@@ -184,13 +185,13 @@ impl Peer {
         // Held over all of it: an incarnation that comes after `meet` finds a connection that it can end.
         let mut dialler = lock(&self.dialler);
         meet(&link.remote)?;
-        dialler.greeted(now, link.remote.life());
+        dialler.greeted(now, link.remote.peer_incarnation());
         lock(&self.queue).set_newest_only(false);
         self.state.send_replace(LinkState::Up(Arc::clone(link)));
         Ok(())
     }
 
-    /// The connection was lost after it stood, over a path with this round trip.
+    /// Records that the connection was lost; this was its round trip.
     pub(crate) fn lost(&self, now: Duration, round_trip: Duration, spread: u8) {
         let mut dialler = lock(&self.dialler);
         dialler.lost(now, round_trip, spread);
@@ -198,13 +199,13 @@ impl Peer {
         lock(&self.queue).set_newest_only(true);
     }
 
-    /// No connection came about.
+    /// Records that no connection came about.
     pub(crate) fn failed(&self, error: HelloError) {
         lock(&self.queue).set_newest_only(true);
         self.state.send_replace(LinkState::Down(error));
     }
 
-    /// Lets go of the peer once there is a connection that takes what is queued, or after a while.
+    /// Stops the peer once there is a connection that takes what is queued, or after [`PARTING_MAX`].
     pub(crate) async fn part(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
         let mut state = self.state.subscribe();
         if self.queued_bytes() > 0 {
@@ -217,7 +218,7 @@ impl Peer {
         self.stop();
     }
 
-    /// Lets go of the peer: what is queued is sent if it can be, then connections end.
+    /// Stops the peer: what is queued is sent if there is a connection, then connections end.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
     }

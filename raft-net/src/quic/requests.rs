@@ -1,4 +1,4 @@
-//! Requests to one peer, many at once on one pair of streams, and who waits for their answers.
+//! Requests to one peer, many at once on one pair of streams, and their waiting senders.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
@@ -13,14 +13,14 @@ use super::lock;
 use super::stream::{FrameReader, StreamError};
 use crate::frame::{Frame, FrameError, decode, encode_frame};
 
-/// What a request counts for besides its body.
+/// Bytes that a request counts for, beside its body.
 pub(crate) const REQUEST_BYTES: usize = 256;
 
 /// The requests of one connection.
 pub(crate) struct Requests {
     node: NodeId,
     bytes_max: usize,
-    /// Bytes of requests that may still be on their way; closed with the connection.
+    /// Budget for requests on their way, in bytes; closed with the connection.
     budget: Semaphore,
     state: Mutex<State>,
     queued: Notify,
@@ -73,12 +73,12 @@ impl Requests {
             id
         };
         self.queued.notify_one();
-        // The caller may lose patience: then nobody waits any more.
+        // The caller may drop this future: then the request is forgotten.
         let _forget = Forget { requests: self, id };
         answered.await.unwrap_or_else(|_| Err(self.disconnected()))
     }
 
-    /// Writes what is queued, as it comes. Ends only with an error.
+    /// Writes requests as they are queued. Ends only with an error.
     pub(crate) async fn write(&self, mut stream: SendStream, batch_bytes_max: usize) -> WriteError {
         let mut buffer = BytesMut::new();
         loop {
@@ -91,7 +91,7 @@ impl Requests {
         }
     }
 
-    /// Takes answers, as they come. Ends only with an error.
+    /// Reads answers as they come. Ends only with an error.
     pub(crate) async fn read(&self, stream: RecvStream, frame_bytes_max: usize) -> StreamError {
         let mut reader = FrameReader::new(stream, frame_bytes_max);
         loop {
@@ -108,7 +108,7 @@ impl Requests {
         }
     }
 
-    /// The connection has ended: tells everybody who waits.
+    /// Records that the connection has ended, and tells all who wait.
     pub(crate) fn end(&self, reason: &str) {
         self.budget.close();
         let mut state = lock(&self.state);
@@ -158,7 +158,7 @@ impl Requests {
     }
 }
 
-/// Takes a request out of the books when its caller no longer waits.
+/// Removes a request when its caller no longer waits.
 struct Forget<'a> {
     requests: &'a Requests,
     id: u64,
@@ -174,12 +174,12 @@ impl Drop for Forget<'_> {
     }
 }
 
-/// A number of bytes as permits of a semaphore, which counts in 32 bits.
+/// Converts a number of bytes to permits of a semaphore, which counts in 32 bits.
 pub(crate) fn permits(bytes: usize) -> usize {
     bytes.min(0xffff_ffff).min(Semaphore::MAX_PERMITS)
 }
 
-/// One request on a stream pair of its own, for a connection that serves nothing else.
+/// Sends one request on a stream pair of its own, on a connection that serves nothing else.
 pub(crate) async fn request_once(
     connection: &quinn::Connection,
     body: Bytes,

@@ -1,4 +1,4 @@
-//! A connection that a peer dialled, while it lives: its messages, requests and bulk bodies come in.
+//! The traffic on a connection that a peer dialled: messages, requests and bulk bodies in, answers out.
 
 use std::sync::{Arc, Mutex};
 
@@ -18,10 +18,10 @@ use crate::admission::{Admit, Violation, check_again, check_cluster, check_messa
 use crate::frame::{Frame, FrameError, decode, encode_frame};
 use crate::refusal::{Hello, Lane};
 
-/// What the tasks are called that read a stream.
+/// Name of the tasks that read a stream.
 const STREAM_TASK: &str = "a task that reads a peer's stream";
 
-/// Why a connection ends.
+/// Reason for which a connection ends.
 #[derive(Debug, thiserror::Error)]
 enum End {
     #[error("{0}")]
@@ -30,7 +30,7 @@ enum End {
     Violation(#[from] Violation),
     #[error("a request on the bulk connection")]
     RequestOnBulk,
-    /// Nobody reads what comes in: the node is stopping.
+    /// The receiver of events is gone: the node is stopping.
     #[error("the node is stopping")]
     Stopping,
 }
@@ -45,11 +45,11 @@ struct Session {
     inner: Arc<Inner>,
     connection: Connection,
     lane: Lane,
-    /// Replaced when the peer says that it has joined a cluster.
+    /// The peer's identity; replaced when the peer says that it has joined a cluster.
     remote: Mutex<Arc<RemoteIdentity>>,
 }
 
-/// Serves until the connection ends.
+/// Serves a connection until it ends.
 pub(crate) async fn serve(inner: Arc<Inner>, connection: Connection, lane: Lane, remote: RemoteIdentity) {
     let session = Arc::new(Session { inner, connection, lane, remote: Mutex::new(Arc::new(remote)) });
     loop {
@@ -76,7 +76,7 @@ impl Session {
         Arc::clone(&lock(&self.remote))
     }
 
-    /// Messages or bulk bodies, until the stream ends.
+    /// Reads messages or bulk bodies until the stream ends.
     async fn one_way(&self, stream: RecvStream) -> Result<(), End> {
         let mut reader = FrameReader::new(stream, self.inner.config.frame_bytes_max);
         while let Some(frame) = reader.next().await? {
@@ -108,7 +108,7 @@ impl Session {
         self.deliver(Inbound::Bulk { from: remote.node, body }).await
     }
 
-    /// The peer greets again: it has joined a cluster.
+    /// Takes a later greeting, by which the peer says that it has joined a cluster.
     fn joined(&self, hello: &Hello) -> Result<(), End> {
         let mut remote = lock(&self.remote);
         let admitted = check_again(&self.inner.own(), &remote.admitted(), hello)?;
@@ -116,7 +116,7 @@ impl Session {
         Ok(())
     }
 
-    /// Requests in, answers out, until the asker ends the stream and everything is answered.
+    /// Reads requests and writes answers, until the peer ends the stream and all are answered.
     async fn requests(&self, send: SendStream, recv: RecvStream) -> Result<(), End> {
         if self.lane == Lane::Bulk {
             return Err(End::RequestOnBulk);
@@ -186,7 +186,7 @@ impl Session {
         self.inner.inbound.send(inbound).await.map_err(|_| End::Stopping)
     }
 
-    /// The connection has ended; a dialler that found us to be somebody else than it wanted is worth a line.
+    /// Logs a line when the connection ended because its dialler looked for another node.
     fn ended(&self, error: &quinn::ConnectionError) {
         if let Cause::Refused(refusal) = cause(error) {
             let remote = self.remote();
@@ -195,7 +195,7 @@ impl Session {
         }
     }
 
-    /// Ends the connection when the peer did what it must not.
+    /// Closes the connection when the peer broke the protocol.
     fn end(&self, result: Result<(), End>) {
         let Err(end) = result else { return };
         match &end {
@@ -219,13 +219,13 @@ impl Session {
     }
 }
 
-/// Bytes of a budget; more than all of it counts as all of it, so that nothing waits for ever.
+/// Acquires bytes of a budget. More than the whole budget counts as the whole, so that nothing waits for ever.
 async fn acquire(budget: &Arc<Semaphore>, bytes: usize, max: usize) -> Result<OwnedSemaphorePermit, End> {
     let wanted = u32::try_from(permits(bytes.min(max))).unwrap_or(u32::MAX);
     Arc::clone(budget).acquire_many_owned(wanted).await.map_err(|_| End::Stopping)
 }
 
-/// A body that holds its share of a budget until its last slice is dropped.
+/// A body with its share of a budget, which is given back with its last slice.
 struct Counted {
     body: Bytes,
     _permit: OwnedSemaphorePermit,

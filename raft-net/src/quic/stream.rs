@@ -1,4 +1,4 @@
-//! Cuts the frames out of a QUIC stream.
+//! Reads frames from a QUIC stream.
 
 use core::mem::take;
 
@@ -7,10 +7,10 @@ use quinn::{ReadError, RecvStream};
 
 use crate::frame::{FrameError, split};
 
-/// Chunks taken from QUIC at once.
+/// Number of chunks that are taken from QUIC at once.
 const CHUNKS: usize = 64;
 
-/// Why a stream of frames ended early.
+/// Error of reading frames from a stream.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum StreamError {
     #[error("{0}")]
@@ -21,7 +21,7 @@ pub(crate) enum StreamError {
     Truncated,
 }
 
-/// A stream, read frame by frame. Bytes are copied once, from QUIC's packets into a run; frames are slices of it.
+/// Reader of a stream's frames. Bytes are copied once, from QUIC's packets into a buffer; frames are slices of it.
 pub(crate) struct FrameReader {
     stream: RecvStream,
     buffer: BytesMut,
@@ -34,7 +34,7 @@ impl FrameReader {
         Self { stream, buffer: BytesMut::new(), chunks: [const { Bytes::new() }; CHUNKS], frame_bytes_max }
     }
 
-    /// The next frame, whole; none when the stream has ended after one.
+    /// Returns the next whole frame; none when the stream has ended after a frame.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, StreamError> {
         loop {
             if let Some(frame) = split(&mut self.buffer, self.frame_bytes_max)? {
@@ -46,7 +46,7 @@ impl FrameReader {
         }
     }
 
-    /// Takes what has arrived; false at the end of the stream.
+    /// Takes the bytes that have arrived. Returns false at the end of the stream.
     async fn fill(&mut self) -> Result<bool, StreamError> {
         let Some(count) = self.stream.read_chunks(&mut self.chunks).await? else { return Ok(false) };
         let arrived: usize = self.chunks.iter().take(count).map(Bytes::len).sum();

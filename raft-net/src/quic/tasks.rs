@@ -1,5 +1,5 @@
-//! The transport's tasks, quinn's included. A panic in one of them is not kept to itself, as tokio would keep it: a node
-//! whose transport runs on without one of its tasks holds its port and its data folder and serves nobody.
+//! The tasks of the transport, quinn's included. A panic in one of them is reported, where tokio would hide it: a node
+//! whose transport runs on without one of its tasks would hold its port and its data folder and serve nobody.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Starts tasks and remembers the first one that panicked. Its clones share that.
+/// Starts tasks and records the first one that panicked. Clones share the record.
 #[derive(Clone, Debug)]
 pub(crate) struct Tasks {
     runtime: Handle,
@@ -38,7 +38,7 @@ impl Tasks {
         })
     }
 
-    /// Says that the transport cannot go on. The first reason is kept.
+    /// Records that the transport cannot go on. The first reason is kept.
     pub(crate) fn fail(&self, why: String) {
         self.failed.send_if_modified(|failed| {
             let first = failed.is_none();
@@ -49,7 +49,7 @@ impl Tasks {
         });
     }
 
-    /// Returns why the transport cannot go on, once that is so.
+    /// Waits until the transport cannot go on, and returns the reason.
     pub(crate) async fn failed(&self) -> String {
         let mut failed = self.failed.subscribe();
         let why = failed.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
@@ -60,8 +60,8 @@ impl Tasks {
 /// Runs a future to its end. A panic in it becomes an error: the panic's message.
 ///
 /// # Errors
-/// It panicked. It is not polled again, and nothing that it left half done is looked at by this function; what it shared
-/// with others is the caller's concern.
+/// The future panicked, and is not polled again. State that it shared with others may be half changed; that is the
+/// caller's concern.
 pub async fn caught<F: Future>(future: F) -> Result<F::Output, String> {
     let mut future = pin!(future);
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
@@ -72,7 +72,7 @@ pub async fn caught<F: Future>(future: F) -> Result<F::Output, String> {
     .await
 }
 
-/// What a panic said.
+/// The message of a panic.
 #[must_use]
 pub fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();

@@ -1,4 +1,4 @@
-//! Mutual TLS: PEM files become a checked identity once, and inside it is trusted.
+//! Mutual TLS: PEM files are checked once and become an identity that is trusted from then on.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::checkup::{self, check_up};
 use super::tls_files::{TlsFiles, node_name};
 use super::tls_problem::{TlsError, TlsFile, TlsProblem};
 
-/// Both sides must offer it, so that another QUIC service is told from a node.
+/// Application protocol that both sides must offer, which tells a node from another QUIC service.
 const ALPN: &[u8] = b"raftkit/1";
 
 /// A node's checked certificate, key and authorities.
@@ -21,7 +21,7 @@ pub struct TlsIdentity {
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
     certificate: CertificateDer<'static>,
-    /// Secret, and the same at every start: what stateless resets are derived from.
+    /// The private key. Stateless resets are derived from it, as it is secret and the same at every start.
     key: Arc<PrivateKeyDer<'static>>,
 }
 
@@ -35,7 +35,7 @@ impl TlsIdentity {
     /// Reads and checks the three files against each other.
     ///
     /// # Errors
-    /// Which of them is wrong, and how.
+    /// The first problem that was found in one of the files.
     pub fn parse(files: &TlsFiles) -> Result<Self, TlsError> {
         match check_up(files, None, UnixTime::now().as_secs()).problems.into_iter().next() {
             Some(problem) => Err(problem),
@@ -43,7 +43,7 @@ impl TlsIdentity {
         }
     }
 
-    /// The identity of files that nobody has looked at: for tests of what others make of them.
+    /// Builds an identity from unchecked files, for tests of how other nodes react to them.
     ///
     /// # Errors
     /// TLS itself cannot use them.
@@ -102,7 +102,8 @@ pub(crate) fn valid_until(certificate: &CertificateDer<'_>) -> Option<i64> {
     checkup::facts(TlsFile::Certificate, certificate).map(|facts| facts.valid.1)
 }
 
-/// ring, named here so that no process-wide default is needed. AES-128 comes first: it costs less than AES-256.
+/// The provider of cryptography: ring, named here so that no process-wide default is needed. AES-128 comes first, as it
+/// costs less than AES-256.
 fn provider() -> CryptoProvider {
     let mut provider = rustls::crypto::ring::default_provider();
     provider

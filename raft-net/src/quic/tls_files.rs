@@ -10,13 +10,13 @@ pub(crate) fn node_name(node: NodeId) -> String {
     format!("node-{node}.raftkit")
 }
 
-/// What a node needs to prove itself, as PEM.
+/// The PEM files with which a node proves its identity.
 #[derive(Clone)]
 pub struct TlsFiles {
     /// The certificates of the authorities that peers' certificates are signed by.
     pub ca_pem: Vec<u8>,
-    /// This node's certificate, with intermediate ones behind it if there are any.
+    /// This node's certificate, followed by intermediate ones if there are any.
     pub cert_pem: Vec<u8>,
-    /// Its private key.
+    /// The private key of the node's certificate.
     pub key_pem: Vec<u8>,
 }

@@ -1,4 +1,4 @@
-//! What can be wrong with a node's CA, certificate and key, in words that say what to do.
+//! Problems of a node's CA, certificate and key, with words that say what to do.
 
 use std::collections::BTreeSet;
 
@@ -6,14 +6,14 @@ use raftkit_core::NodeId;
 
 use super::tls_files::{GENERIC_NAME, node_name};
 
-/// One of the three files.
+/// One of the three PEM files of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsFile {
     /// The authorities' certificates.
     Ca,
     /// The node's certificate.
     Certificate,
-    /// Its key.
+    /// The node's private key.
     Key,
 }
 
@@ -27,30 +27,30 @@ impl core::fmt::Display for TlsFile {
     }
 }
 
-/// What is wrong with a file, and what to do.
+/// A problem with a file; its words say what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TlsProblem {
-    /// Nothing is in it.
+    /// The file is empty.
     #[error("it is empty; was it written completely?")]
     Empty,
-    /// It is binary.
+    /// The file is binary DER.
     #[error("it is DER, not PEM; convert it with `openssl {command} -inform der -in FILE -out FILE.pem`")]
     Der {
         /// openssl's command for what it should hold.
         command: &'static str,
     },
-    /// It holds no PEM section of the right kind.
+    /// The file contains no PEM section of the right kind.
     #[error("it holds no PEM section {wanted}{}", found_instead(found))]
     NoSection {
-        /// What it should hold.
+        /// The kind of section that it should contain.
         wanted: &'static str,
-        /// What it holds.
+        /// The kinds of sections that it contains.
         found: Vec<String>,
     },
     /// A PEM section is broken.
     #[error("it is broken PEM ({reason}); write it anew, whole")]
     BrokenPem {
-        /// What the parser says.
+        /// The parser's error.
         reason: String,
     },
     /// A certificate cannot be read.
@@ -58,9 +58,9 @@ pub enum TlsProblem {
         "its certificate number {number} cannot be read ({reason}); make it anew, as an X.509 certificate of version 3"
     )]
     Unreadable {
-        /// Which, from 1.
+        /// The certificate's number in the file, from 1.
         number: usize,
-        /// What the parser says.
+        /// The parser's error.
         reason: String,
     },
     /// The key needs a passphrase.
@@ -74,7 +74,7 @@ pub enum TlsProblem {
         "the key is of a kind that is not supported ({reason}); use ECDSA on P-256 or P-384, Ed25519, or RSA of 2048 bits or more"
     )]
     UnsupportedKey {
-        /// What TLS says.
+        /// The error of TLS.
         reason: String,
     },
     /// The key is another certificate's.
@@ -83,13 +83,13 @@ pub enum TlsProblem {
     /// The certificate is over.
     #[error("the certificate has ended on {end}; renew it, or correct this machine's clock if it is wrong")]
     Expired {
-        /// When.
+        /// The date.
         end: String,
     },
     /// The certificate has not begun.
     #[error("the certificate is valid from {begin} on; correct this machine's clock if it is wrong, or wait")]
     NotYetValid {
-        /// When.
+        /// The date.
         begin: String,
     },
     /// An extended key usage is missing.
@@ -110,7 +110,7 @@ pub enum TlsProblem {
         /// The names that it has.
         names: BTreeSet<String>,
     },
-    /// It is another node's.
+    /// The certificate names another node.
     #[error("the certificate does not name {}, so it is not node {node}'s; use the one that was issued for this node, or correct node-id (it names {})", node_name(*node), listed(names))]
     OtherNode {
         /// This node.
@@ -118,7 +118,7 @@ pub enum TlsProblem {
         /// The names that it has.
         names: BTreeSet<String>,
     },
-    /// It is an authority's.
+    /// The certificate is an authority's.
     #[error("the certificate is an authority's; use a node's certificate, as `raft-node cert node` makes")]
     Authority,
     /// The CA file has nobody of the issuer's name.
@@ -128,7 +128,7 @@ pub enum TlsProblem {
         listed(authorities)
     )]
     UnknownIssuer {
-        /// Who issued it, or the last of its intermediates.
+        /// The issuer of the certificate, or of the last intermediate one.
         issuer: String,
         /// The subjects in the CA file.
         authorities: BTreeSet<String>,
@@ -139,7 +139,7 @@ pub enum TlsProblem {
          there are two of the name; use the CA file that the certificate was issued with"
     )]
     OtherAuthority {
-        /// Who issued it.
+        /// The issuer.
         issuer: String,
     },
     /// Anything else that is wrong with the chain.
@@ -147,7 +147,7 @@ pub enum TlsProblem {
         "the certificate does not hold under the CA file ({reason}); issue it anew under one of its authorities"
     )]
     BadChain {
-        /// What the verifier says.
+        /// The verifier's error.
         reason: String,
     },
 }
@@ -171,8 +171,8 @@ fn listed(names: &BTreeSet<String>) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file} cannot be used: {problem}")]
 pub struct TlsError {
-    /// Which file.
+    /// The file.
     pub file: TlsFile,
-    /// What is wrong with it.
+    /// The problem with it.
     pub problem: TlsProblem,
 }

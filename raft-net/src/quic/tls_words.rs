@@ -1,4 +1,4 @@
-//! What a handshake that ended over a certificate means, in words: TLS itself says it for its authors.
+//! Explanations of handshakes that failed over a certificate. The words of TLS itself are written for its implementers.
 
 const SAME_CA: &str = "give both nodes certificates that the same CA signed";
 const CLOCKS: &str = "renew it if it is over, and look at the clocks of both machines";
@@ -6,7 +6,7 @@ const USAGES: &str = "issue it with the extended key usages serverAuth and clien
 const NAMES: &str =
     "issue it with the DNS names raft-node.raftkit and node-<id>.raftkit, as `raft-node cert node` does";
 
-/// Why the other's certificate is not good here, from what TLS says of it.
+/// Explains from the TLS error why the other side's certificate is not valid here.
 pub(crate) fn theirs(said: &str) -> String {
     let about = |parts: &[&str]| parts.iter().any(|part| said.contains(part));
     if about(&["UnknownIssuer"]) {
@@ -28,8 +28,8 @@ pub(crate) fn theirs(said: &str) -> String {
     }
 }
 
-/// Why our certificate is not good at the other side, from its TLS alert; none when the alert speaks of something else.
-/// QUIC carries alert `n` as error 0x100 + n (RFC 9001, section 4.8).
+/// Explains from the other side's TLS alert why our certificate is not valid there; none when the alert is about
+/// something else. QUIC carries alert `n` as error 0x100 + n (RFC 9001, section 4.8).
 pub(crate) fn ours(code: u64) -> Option<String> {
     Some(match code.checked_sub(0x100)? {
         42 => format!("it is malformed, or does not name raft-node.raftkit; {NAMES}"),

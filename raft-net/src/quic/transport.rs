@@ -1,4 +1,4 @@
-//! The handle that the rest of a node holds.
+//! The handle to a running transport.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -29,30 +29,30 @@ use super::tasks::Tasks;
 use super::tls::TlsIdentity;
 use crate::refusal::Lane;
 
-/// What the rest of a greeting may take at most.
+/// Upper bound on the bytes of a greeting beside address and attributes.
 const GREETING_OVERHEAD_BYTES: usize = 1 << 10;
 
-/// A running transport. Cheap to clone; when the last handle is dropped, it ends without waiting for anything.
+/// A running transport. It is cheap to clone; when the last handle is dropped it ends without waiting for anything.
 #[derive(Clone)]
 pub struct Transport {
     inner: Arc<Inner>,
     _guard: Arc<Guard>,
 }
 
-/// How a connection to a peer is doing.
+/// State of the connection to a peer.
 #[derive(Clone, Debug)]
 pub struct PeerStats {
     /// The peer.
     pub node: NodeId,
-    /// Where it is dialled.
+    /// The address at which the peer is dialled.
     pub address: String,
-    /// Why there is no connection; none while there is one, or one is being made for the first time.
+    /// Reason for which there is no connection; none while there is one, or while the first one is being made.
     pub down: Option<HelloError>,
     /// True while there is a connection.
     pub connected: bool,
-    /// Bytes of messages that wait for it.
+    /// Bytes of messages that are queued for the peer.
     pub queued_bytes: usize,
-    /// The round trip, as QUIC estimates it; zero without a connection.
+    /// The round trip as QUIC estimates it; zero without a connection.
     pub rtt: Duration,
 }
 
@@ -76,7 +76,7 @@ impl Transport {
         Self::launch(config, runtime, inbound)
     }
 
-    /// Starts with an identity that has been checked.
+    /// Starts with a checked identity.
     fn launch(
         config: TransportConfig,
         runtime: Handle,
@@ -90,7 +90,7 @@ impl Transport {
         Ok(Self { _guard: Arc::new(Guard(Arc::clone(&inner))), inner })
     }
 
-    /// Where it listens, with the port that the system chose.
+    /// The address that the transport listens on, with the port that the system chose.
     ///
     /// # Panics
     /// Never: a bound socket has an address.
@@ -99,10 +99,10 @@ impl Transport {
         self.inner.endpoint.local_addr().expect("a bound socket has an address")
     }
 
-    /// Uses another certificate, key and authorities from now on. Connections that stand are kept.
+    /// Replaces certificate, key and authorities. Existing connections are kept.
     ///
     /// # Errors
-    /// The certificate is another node's; nothing has changed.
+    /// The certificate names another node; nothing has changed.
     pub fn set_tls(&self, tls: &TlsIdentity) -> Result<(), StartError> {
         let node = self.inner.node();
         if !tls.names(node) {
@@ -119,13 +119,13 @@ impl Transport {
         self.inner.certificates()
     }
 
-    /// This node has formed or joined a cluster. Connections live on; peers are told on them.
+    /// Records that this node has formed or joined a cluster. Connections are kept, and peers are told on them.
     pub fn set_cluster(&self, cluster: ClusterId) {
         self.inner.cluster.send_replace(Some(cluster));
     }
 
-    /// Keeps a connection to `node`, which has `store` and is reached at `address` (`host:port`). Under another store
-    /// it is refused. The same call again changes nothing; with another store or address it starts anew.
+    /// Keeps a connection to `node`, which has `store` and is reached at `address` (`host:port`). A node with another
+    /// store is refused. The same call again changes nothing; another store or address starts a new connection.
     pub fn set_peer(&self, node: NodeId, store: StoreId, address: &str) {
         if node == self.inner.node() || *self.inner.stopping.borrow() {
             return;
@@ -143,8 +143,8 @@ impl Transport {
         *lock(&peer.task) = Some(task);
     }
 
-    /// Lets go of `node`: what is queued for it is sent if it can be, for which it is dialled for a while yet. What it
-    /// dials itself is still served.
+    /// Stops keeping a connection to `node`. Messages that are queued for it are sent if possible, for which it is
+    /// dialled for up to a minute. Connections that it dials itself are still served.
     pub fn remove_peer(&self, node: NodeId) {
         if let Some(old) = self.inner.replace_peer(node, None) {
             let parting = old.part(self.inner.stopping.subscribe());
@@ -152,8 +152,8 @@ impl Transport {
         }
     }
 
-    /// Queues a message for `message.to`; never blocks. It is dropped when that is no peer, or when this node has no
-    /// cluster; see also [`TransportConfig::queue_bytes_max`].
+    /// Queues a message for `message.to`; never blocks. The message is dropped when that node is no peer, or when this
+    /// node has no cluster; see also [`TransportConfig::queue_bytes_max`].
     pub fn send(&self, message: Message) {
         match self.inner.peer(message.to) {
             Some(peer) if self.inner.cluster().is_some() => peer.push(message),
@@ -163,41 +163,41 @@ impl Transport {
         }
     }
 
-    /// Asks `to` and waits for the answer. The caller gives up when it likes, by dropping the future: then nothing is
+    /// Sends a request to `to` and waits for the answer. The caller may give up by dropping the future; then nothing is
     /// known about the request.
     ///
     /// # Errors
-    /// Whether it was certainly not delivered, or its fate is unknown.
+    /// The request was certainly not delivered, or its outcome is unknown.
     pub async fn request(&self, to: NodeId, body: Bytes) -> Result<Bytes, RequestError> {
         let peer = self.inner.peer(to).ok_or(RequestError::NotSent(NotSent::UnknownPeer { node: to }))?;
         let link = peer.link().await.map_err(RequestError::NotSent)?;
         link.requests.request(body).await
     }
 
-    /// Sends a large body beside everything else. Bodies to one peer arrive in order. Returns when QUIC has taken it,
-    /// which it does as fast as the peer reads: await it before making the next.
+    /// Sends a large body on a connection of its own. Bodies to one peer arrive in order. Returns when QUIC has taken
+    /// the body, which it does as fast as the peer reads: await that before making the next one.
     ///
     /// # Errors
-    /// Nothing was sent, or the connection ended half-way.
+    /// The body was not sent, or the connection ended while it was.
     pub async fn send_bulk(&self, to: NodeId, body: Bytes) -> Result<(), BulkError> {
         let peer = self.inner.peer(to).ok_or(BulkError::NotSent(NotSent::UnknownPeer { node: to }))?;
         bulk::send(&self.inner, &peer, body).await
     }
 
-    /// Dials an address and says who is there.
+    /// Dials an address and returns the identity of the node there.
     ///
     /// # Errors
-    /// Nobody answers, or one of the two nodes refuses the other.
+    /// No node answers, or one of the two nodes refuses the other.
     pub async fn hello(&self, address: &str) -> Result<RemoteIdentity, HelloError> {
         let (connection, remote) = self.discover(address).await?;
         connection.close(DONE, b"done");
         Ok(remote)
     }
 
-    /// Asks whoever is at an address, which need not be a peer.
+    /// Sends a request to the node at an address, which need not be a peer.
     ///
     /// # Errors
-    /// As [`request`](Self::request).
+    /// The errors of [`request`](Self::request).
     pub async fn request_at(
         &self,
         address: &str,
@@ -210,7 +210,7 @@ impl Transport {
         Ok((remote, answer?))
     }
 
-    /// How the connections to all peers are doing.
+    /// The states of the connections to all peers.
     #[must_use]
     pub fn stats(&self) -> Vec<PeerStats> {
         let stats = |peer: Arc<Peer>| {
@@ -225,16 +225,16 @@ impl Transport {
         self.inner.peers().into_iter().map(stats).collect()
     }
 
-    /// Returns why, once the transport cannot go on: one of its tasks panicked, or its socket was lost. It is of no use
-    /// any more then, and the node should end so that it is started again.
+    /// Waits until the transport cannot go on, because one of its tasks panicked or its socket was lost, and returns
+    /// the reason. The node should then end, so that it is started again.
     pub fn failed(&self) -> impl Future<Output = String> + Send + use<> {
         // Not through `self`: whoever waits here must not keep the transport alive.
         let tasks = self.inner.tasks.clone();
         async move { tasks.failed().await }
     }
 
-    /// Ends: sends what is queued, tells peers, and waits a moment for both
-    /// ([`close_timeout`](TransportConfig::close_timeout), twice; longer where a peer is far away).
+    /// Closes the transport: sends what is queued, tells peers, and waits for both for up to twice
+    /// [`close_timeout`](TransportConfig::close_timeout), or longer where a peer is far away.
     pub async fn close(&self) {
         if self.inner.stopping.send_replace(true) {
             return;
@@ -262,7 +262,7 @@ impl Transport {
     }
 }
 
-/// Ends everything with the last handle.
+/// Closes the endpoint when the last handle is dropped.
 struct Guard(Arc<Inner>);
 
 impl Drop for Guard {

@@ -1,4 +1,4 @@
-//! Says each thing once in a while: a peer that is refused tries again and again.
+//! Limits warnings by subject, as a peer that is refused tries again and again.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -7,25 +7,25 @@ use std::time::Instant;
 
 use super::lock;
 
-/// The same subject is spoken of at most so often.
+/// Shortest time between two warnings on the same subject.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// At most so many subjects are remembered; above, new ones wait until old ones are forgotten.
+/// Upper bound on the subjects that are remembered. Above it, new subjects wait until old ones are forgotten.
 const SUBJECTS_MAX: usize = 1024;
 
-/// Of strangers, whose subjects begin with [`STRANGER`], at most so many are spoken of in one interval: there may be any
-/// number of them, and a log that they fill helps nobody.
+/// Upper bound on the strangers, whose subjects begin with [`STRANGER`], that are warned of in one interval: there may
+/// be any number of them, and they must not fill the log.
 const STRANGERS_MAX: usize = 8;
 
-/// See [`STRANGERS_MAX`].
+/// Beginning of the subjects of strangers, see [`STRANGERS_MAX`].
 pub(crate) const STRANGER: &str = "from ";
 
-/// When each subject was last spoken of.
+/// Time of the last warning on each subject.
 #[derive(Default)]
 pub(crate) struct Warnings(Mutex<BTreeMap<String, Instant>>);
 
 impl Warnings {
-    /// True when it is time to speak of `subject` (again).
+    /// True when a warning on `subject` is due. Counts as its warning.
     pub(crate) fn due(&self, subject: &str) -> bool {
         let now = Instant::now();
         let mut said = lock(&self.0);

@@ -12,7 +12,7 @@ use super::{U32, U64, U128};
 use crate::PROTOCOL_VERSION;
 use crate::refusal::{Hello, Lane, Refusal};
 
-/// Who speaks; address and attributes follow behind.
+/// A greeting; address and attributes follow it.
 #[derive(Archive, Serialize)]
 pub(crate) struct HelloHeader {
     pub(crate) version: U32,
@@ -26,7 +26,7 @@ pub(crate) struct HelloHeader {
     pub(crate) attributes_length: U32,
 }
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Archive, Serialize)]
 pub(crate) enum LaneHeader {
     Control,
@@ -34,14 +34,14 @@ pub(crate) enum LaneHeader {
     Discovery,
 }
 
-/// A cluster, or none yet.
+/// The cluster of a node; absent before it has formed or joined one.
 #[derive(Archive, Serialize)]
 pub(crate) enum ClusterHeader {
     Absent,
     Present(U128),
 }
 
-/// Why a node is refused.
+/// The reason for which a node is refused.
 #[derive(Archive, Serialize)]
 pub(crate) enum RefusalHeader {
     /// Refuser's and refused version.
@@ -79,7 +79,7 @@ pub(crate) struct ResponseHeader {
     pub(crate) length: U32,
 }
 
-/// Whether a request was answered.
+/// The status of a response.
 #[derive(Archive, Serialize)]
 pub(crate) enum StatusHeader {
     Answered,

@@ -7,7 +7,7 @@ use raftkit_core::{
     AppendEntries, Body, ClusterId, Entries, Entry, Incarnation, LogId, Membership, Message, NodeId, Payload,
     Round, StoreId, Term,
 };
-use raftkit_net::admission::{Admit, Life, Own, Remote, check_cluster, check_hello, check_message};
+use raftkit_net::admission::{Admit, Arrival, Own, Remote, check_cluster, check_hello, check_message};
 use raftkit_net::{Frame, Hello, Lane};
 use raftkit_replica::{Event, ServiceEvent};
 use raftkit_snapshot::{Manifest, SnapshotMessage};
@@ -74,7 +74,7 @@ fn admit<S: Subject>(
         return false;
     }
     let Some(process) = hosts.get_mut(&by.node).and_then(|host| host.process.as_mut()) else { return false };
-    process.lives.admit(by.node, &Remote::of(&hello)).is_ok()
+    process.met.admit(by.node, &Remote::of(&hello)).is_ok()
 }
 
 /// True when a message is one that the connection's other side may send.
@@ -119,7 +119,7 @@ impl<S: Subject> World<S> {
         let message = of_a_leader(caller.end, to, term, last);
         let remote = Remote::of(&heard);
         // What becomes of a member's own connections is no question here: a stranger is met once.
-        if process.lives.clone().admit(to, &remote).is_err() {
+        if process.met.clone().admit(to, &remote).is_err() {
             return self.hit(Mark::Refused);
         }
         if let Ok(Admit::Deliver) = check_message(&own, &remote, &message) {
@@ -149,10 +149,10 @@ impl<S: Subject> World<S> {
             Stranger::Twin => Caller { end: end(to, host.store), cluster: Some(CLUSTER) },
             // Where the member itself has been met; before, nobody could tell.
             Stranger::Copy => {
-                let lives = &host.process.as_ref()?.lives;
+                let met_here = &host.process.as_ref()?.met;
                 let is_met = |end: &End| {
                     let member = Remote::of(&hello(*end, Some(CLUSTER)));
-                    lives.clone().admit(to, &member) == Ok(Life::Same)
+                    met_here.clone().admit(to, &member) == Ok(Arrival::Same)
                 };
                 let met = self.running().into_iter().map(|id| self.end_of(id)).find(is_met)?;
                 Caller { end: End { life: u64::MAX, ..met }, cluster: Some(CLUSTER) }

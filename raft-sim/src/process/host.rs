@@ -6,7 +6,7 @@ use std::path::Path;
 use raftkit_core::{Fetch, HardState, Incarnation, LogId, LogIndex, NodeId, StoreId, Time, Write};
 use raftkit_disk::{Injected, SimulatedDisk, SyncId};
 use raftkit_log::{Chore, FlushChore, Flushing, Reader as LogReader, Settling, Store};
-use raftkit_net::admission::Lives;
+use raftkit_net::admission::Incarnations;
 use raftkit_replica::{
     Applier, CallId, CallerId, Contacts, Event, MachineWork, RequestId, Service, ServiceEvent, SnapshotWork,
     SnapshotWorker,
@@ -135,8 +135,8 @@ pub(crate) struct Process<S: Subject> {
     /// The nodes that it keeps connections to, and these.
     pub(crate) contacts: Contacts,
     pub(crate) outgoing: BTreeMap<NodeId, Outgoing>,
-    /// The newest life of each peer that its transport has met.
-    pub(crate) lives: Lives,
+    /// The newest incarnation of each peer that its transport has met.
+    pub(crate) met: Incarnations,
     /// What it has heard and said.
     pub(crate) heard: Heard,
     /// Requests of clients that are not answered.
@@ -348,7 +348,7 @@ impl<S: Subject> Process<S> {
             callers: BTreeMap::new(),
             contacts: Contacts::default(),
             outgoing: BTreeMap::new(),
-            lives: Lives::default(),
+            met: Incarnations::default(),
             heard: Heard::default(),
             open: BTreeMap::new(),
             forgotten: BTreeSet::new(),

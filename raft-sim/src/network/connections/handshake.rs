@@ -1,7 +1,7 @@
 //! Attempts: their packets to and fro, and what either side makes of them.
 
 use raftkit_core::{Incarnation, NodeId};
-use raftkit_net::dialling::{Called, PeerLife, Progress, Step};
+use raftkit_net::dialling::{Called, PeerIncarnation, Progress, Step};
 use raftkit_net::queue::Urgency;
 
 use super::{moment, pair, us};
@@ -205,11 +205,11 @@ impl<S: Subject> World<S> {
     fn called(&mut self, id: NodeId, caller: End, round_trip: u64) {
         let now = moment(self.now);
         self.with(id, |process| process.contacts.called(caller.node, caller.store, ""));
-        let life = PeerLife { store: caller.store, incarnation: Incarnation(caller.incarnation) };
+        let peer = PeerIncarnation { store: caller.store, incarnation: Incarnation(caller.incarnation) };
         let Some(outgoing) = self.with(id, |process| {
             process.outgoing.get_mut(&caller.node).map(|outgoing| {
                 let attempting = outgoing.standing.is_none() && outgoing.look_at.is_some();
-                (outgoing.dialler.called(now, life, moment(round_trip)), attempting)
+                (outgoing.dialler.called(now, peer, moment(round_trip)), attempting)
             })
         }) else {
             return;
@@ -222,7 +222,7 @@ impl<S: Subject> World<S> {
             }
             Some((Called::Outlived, _)) => {
                 self.hit(Mark::ConnectionOutlived);
-                self.connection_lost(id, caller.node, "a later life has called");
+                self.connection_lost(id, caller.node, "a later incarnation has called");
             }
         }
     }
@@ -244,10 +244,10 @@ impl<S: Subject> World<S> {
             });
             return self.attempt_failed(id, peer);
         };
-        let life = PeerLife { store: other.store, incarnation: Incarnation(other.incarnation) };
+        let greeted = PeerIncarnation { store: other.store, incarnation: Incarnation(other.incarnation) };
         let Some(Some((messages, calls))) = self.with(id, |process| {
             process.outgoing.get_mut(&peer).map(|outgoing| {
-                outgoing.dialler.greeted(moment(now), life);
+                outgoing.dialler.greeted(moment(now), greeted);
                 let round_trip = outgoing.dialler.round_trip().map_or(0, us);
                 outgoing.standing = Some(super::Standing { other, heard_at: now, round_trip });
                 outgoing.down = false;

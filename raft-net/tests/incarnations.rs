@@ -1,4 +1,4 @@
-//! What belongs to one life of a peer, or to one data folder, ends with it and with nothing else.
+//! Connections of one incarnation of a peer, or of one data folder, end with that and with nothing else.
 #![cfg(feature = "quic")]
 #![allow(
     clippy::unwrap_used,
