@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 
 use raftkit_core::{ClusterId, Incarnation, NodeId, StoreId};
 use raftkit_net::certificates::{CaPem, create_ca, create_node_certificate};
-use raftkit_net::{Inbound, LocalIdentity, TlsFiles, TlsIdentity, Transport, TransportConfig};
-use tokio::sync::mpsc;
+use raftkit_net::{Inbound, Inbox, LocalIdentity, TlsFiles, TlsIdentity, Transport, TransportConfig};
 
 #[path = "../tests/support/strangers.rs"]
 mod strangers;
@@ -22,7 +21,7 @@ use strangers::{Back, Flood, dial_in_vain, first_packets};
 
 const RESTARTS: u64 = 20;
 
-fn start(ca: &CaPem, node: u64, port: u16, incarnation: u64) -> (Transport, mpsc::Receiver<Inbound>) {
+fn start(ca: &CaPem, node: u64, port: u16, incarnation: u64) -> (Transport, Inbox) {
     let own = create_node_certificate(ca, NodeId(node), &[]).unwrap();
     let files =
         TlsFiles { ca_pem: ca.cert.clone().into(), cert_pem: own.cert.into(), key_pem: own.key.into() };
@@ -35,9 +34,8 @@ fn start(ca: &CaPem, node: u64, port: u16, incarnation: u64) -> (Transport, mpsc
         attributes: bytes::Bytes::new(),
     };
     let listen = ([127, 0, 0, 1], port).into();
-    let (sender, inbound) = mpsc::channel(1024);
     let config = TransportConfig::new(listen, TlsIdentity::parse(&files).unwrap(), identity);
-    (Transport::start(config, sender).unwrap(), inbound)
+    Transport::start(config).unwrap()
 }
 
 #[tokio::main(flavor = "current_thread")]

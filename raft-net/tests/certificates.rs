@@ -14,7 +14,6 @@ use rcgen::{
     KeyUsagePurpose, SanType, date_time_ymd,
 };
 use support::{Plan, plan, within};
-use tokio::sync::mpsc;
 
 const GENERIC: &str = "raft-node.raftkit";
 
@@ -237,7 +236,7 @@ fn all_problems_are_told_at_once() {
 fn node(ca: &CaPem, id: u64, own: &TlsFiles) -> Transport {
     let mut config = Plan { node: id, ..plan(ca, id) }.config();
     config.tls = TlsIdentity::unchecked(own).unwrap();
-    Transport::start(config, mpsc::channel(16).0).unwrap()
+    Transport::start(config).unwrap().0
 }
 
 #[tokio::test]
@@ -312,7 +311,7 @@ async fn a_renewed_certificate_is_used_for_new_connections_and_standing_ones_are
         ((), answered, asked)
     });
     assert_eq!(answer.await.2.unwrap(), "!");
-    while let Ok(event) = one.events.try_recv() {
+    while let Some(event) = one.events.try_recv() {
         assert!(!matches!(event, Inbound::Unreachable(_)), "the connection stands");
     }
     let other = TlsIdentity::parse(&of(&new, 5)).unwrap();
@@ -327,7 +326,7 @@ async fn the_end_of_certificates_is_known_of_this_node_and_of_those_it_met() {
     let one = plan(&ca, 1).start();
     let mut config = plan(&ca, 2).config();
     config.tls = TlsIdentity::parse(&issued(&ca, &ending)).unwrap();
-    let two = Transport::start(config, mpsc::channel(16).0).unwrap();
+    let two = Transport::start(config).unwrap().0;
     let end = ending.not_after.unix_timestamp();
     assert_eq!(two.certificates()[&NodeId(2)], end);
     within("a greeting", two.hello(&one.address())).await.unwrap();

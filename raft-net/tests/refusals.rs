@@ -14,7 +14,6 @@ use raftkit_core::{ClusterId, NodeId, StoreId};
 use raftkit_net::certificates::create_node_certificate;
 use raftkit_net::{HelloError, Refusal, StartError, TlsFiles, TlsIdentity, Transport};
 use support::{CLUSTER, Log, Plan, authority, heartbeat, plan, round, store, within};
-use tokio::sync::mpsc;
 
 #[tokio::test]
 async fn a_certificate_of_another_ca_is_refused_and_both_sides_say_so() {
@@ -42,7 +41,7 @@ async fn a_dialler_with_a_certificate_of_another_ca_is_refused_and_both_sides_sa
         key_pem: certificate.key.into_bytes(),
     })
     .unwrap();
-    let one = Transport::start(config, mpsc::channel(16).0).unwrap();
+    let (one, _) = Transport::start(config).unwrap();
     let error = within("a failure", one.hello(&two.address())).await.unwrap_err();
     assert!(matches!(error, HelloError::OurCertificate { .. }), "{error}");
     log.line(&[
@@ -103,7 +102,7 @@ async fn a_node_id_that_is_not_in_the_certificate_is_refused_at_the_start() {
     let ca = authority();
     let mut claimed = plan(&ca, 1);
     claimed.certificate_of = 3;
-    let error = Transport::start(claimed.config(), mpsc::channel(1).0).err().unwrap();
+    let error = Transport::start(claimed.config()).err().unwrap();
     assert!(matches!(error, StartError::OtherNodesCertificate { node: NodeId(1) }), "{error}");
 }
 

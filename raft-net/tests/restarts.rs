@@ -1,4 +1,4 @@
-//! Peers that come and go: each is found again, and an earlier life is known to be over.
+//! Peers that restart: each is found again, and its earlier incarnation is known to be over.
 #![cfg(feature = "quic")]
 #![allow(
     clippy::disallowed_methods,
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use raftkit_core::{Incarnation, NodeId, StoreId};
 use raftkit_net::certificates::CaPem;
-use raftkit_net::{Inbound, Transport, TransportConfig};
+use raftkit_net::{Inbound, Inbox, Transport, TransportConfig};
 use support::{authority, heartbeat, heartbeat_of, plan, round, start_again, store, within};
 use tokio::sync::mpsc;
 
@@ -66,9 +66,8 @@ impl Mortal {
         let (seen, rounds) = mpsc::unbounded_channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let (inbound, mut events) = mpsc::channel(1024);
             let transport = runtime.block_on(async move {
-                let transport = Transport::start(config, inbound).unwrap();
+                let (transport, mut events) = Transport::start(config).unwrap();
                 if let Some((node, store, address)) = peer {
                     transport.set_peer(node, store, &address);
                 }
@@ -101,11 +100,10 @@ impl Mortal {
 }
 
 /// One node that would wait for ten minutes before it gives up a silent connection.
-fn patient(plan: &support::Plan) -> (Transport, mpsc::Receiver<Inbound>) {
+fn patient(plan: &support::Plan) -> (Transport, Inbox) {
     let mut config = plan.config();
     config.peer_timeout = Duration::from_secs(600);
-    let (inbound, events) = mpsc::channel(1024);
-    (Transport::start(config, inbound).unwrap(), events)
+    Transport::start(config).unwrap()
 }
 
 /// Starts node 2, which is as patient, lets node 1 meet it, and kills it. Returns how to start it again where it was.
@@ -128,7 +126,7 @@ async fn meet(one_plan: &support::Plan, one: &Transport, two: &mut Mortal) {
 }
 
 /// Node 1 is told that it has lost node 2.
-async fn loss(events: &mut mpsc::Receiver<Inbound>) {
+async fn loss(events: &mut Inbox) {
     while !matches!(within("the loss", events.recv()).await.unwrap(), Inbound::Unreachable(NodeId(2))) {}
 }
 
@@ -169,8 +167,7 @@ async fn a_peer_that_falls_silent_is_noticed() {
     let one_plan = plan(&ca, 1);
     let mut config = one_plan.config();
     config.peer_timeout = Duration::from_millis(300);
-    let (inbound, mut events) = mpsc::channel(1024);
-    let one = Transport::start(config, inbound).unwrap();
+    let (one, mut events) = Transport::start(config).unwrap();
     let mut two = Mortal::start(plan(&ca, 2).config(), None);
     meet(&one_plan, &one, &mut two).await;
     two.kill();

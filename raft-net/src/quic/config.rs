@@ -85,6 +85,8 @@ pub struct TransportConfig {
     /// Upper bound on the bytes of received bulk bodies in memory. Above it, the peers that send them wait. A larger
     /// single body passes alone. Default: 64 MiB.
     pub bulk_bytes_max: usize,
+    /// Upper bound on the events that wait in the [`Inbox`](super::Inbox). Above it, peers are made to wait. Default: 1024.
+    pub inbound_max: usize,
     /// Silence after which a peer is taken for dead; keep-alives are sent four times as often. Default: 1500 ms.
     pub peer_timeout: Duration,
     /// Time for which a first attempt to connect waits for an answer, where nothing is known of the path. Later
@@ -108,6 +110,7 @@ impl TransportConfig {
             queue_bytes_max: 32 * MIB,
             request_bytes_max: 64 * MIB,
             bulk_bytes_max: 64 * MIB,
+            inbound_max: 1024,
             peer_timeout: Duration::from_millis(1500),
             dial_timeout: Duration::from_millis(1000),
             close_timeout: Duration::from_millis(250),

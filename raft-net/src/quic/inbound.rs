@@ -38,6 +38,34 @@ pub enum Inbound {
     Connected(RemoteIdentity),
 }
 
+/// The receiving end of a transport: its events, in order. When it is full peers are made to wait; when it is dropped the
+/// node counts as stopping.
+#[derive(Debug)]
+pub struct Inbox(mpsc::Receiver<Inbound>);
+
+impl Inbox {
+    pub(crate) fn new(events: mpsc::Receiver<Inbound>) -> Self {
+        Self(events)
+    }
+
+    /// Waits for the next event; none once the transport has ended and all events were taken. An event that is not
+    /// taken because this future was dropped stays.
+    pub async fn recv(&mut self) -> Option<Inbound> {
+        self.0.recv().await
+    }
+
+    /// Waits for events and appends up to `limit` of those that are there to `events`. Returns their number: zero once
+    /// the transport has ended and all events were taken.
+    pub async fn recv_many(&mut self, events: &mut Vec<Inbound>, limit: usize) -> usize {
+        self.0.recv_many(events, limit).await
+    }
+
+    /// Takes the next event if one is there.
+    pub fn try_recv(&mut self) -> Option<Inbound> {
+        self.0.try_recv().ok()
+    }
+}
+
 /// The way back for the answer to a request.
 #[derive(Debug)]
 pub struct Reply {

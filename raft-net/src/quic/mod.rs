@@ -34,7 +34,7 @@ mod warnings;
 pub use checkup::{CertificateFacts, Checkup, check_up, date};
 pub use config::{LocalIdentity, RemoteIdentity, TransportConfig};
 pub use error::{BulkError, HelloError, NotSent, RequestError, StartError};
-pub use inbound::{Inbound, Reply};
+pub use inbound::{Inbound, Inbox, Reply};
 pub use tasks::{caught, panic_message};
 pub use tls::TlsIdentity;
 pub use tls_files::TlsFiles;

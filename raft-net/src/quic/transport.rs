@@ -18,7 +18,7 @@ use super::dial::dial_once;
 use super::endpoint;
 use super::error::{BulkError, DONE, HelloError, NotSent, RequestError, STOPPING, StartError};
 use super::handshake::{HELLO_BYTES_MAX, Target};
-use super::inbound::Inbound;
+use super::inbound::Inbox;
 use super::inner::Inner;
 use super::keeper::keep;
 use super::link::FLUSH_ROUND_TRIPS;
@@ -57,12 +57,12 @@ pub struct PeerStats {
 }
 
 impl Transport {
-    /// Starts to listen. What comes in goes to `inbound`; when that is full, peers are made to wait.
+    /// Starts to listen. Events come out of the [`Inbox`].
     ///
     /// # Errors
     /// The address is taken or cannot be listened on, the certificate is another node's, the attributes are too long,
     /// or there is no tokio runtime.
-    pub fn start(config: TransportConfig, inbound: mpsc::Sender<Inbound>) -> Result<Self, StartError> {
+    pub fn start(config: TransportConfig) -> Result<(Self, Inbox), StartError> {
         let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         let identity = &config.identity;
         if !config.tls.names(identity.node) {
@@ -73,21 +73,18 @@ impl Transport {
         if got > max {
             return Err(StartError::GreetingTooLong { got, max });
         }
-        Self::launch(config, runtime, inbound)
+        Self::launch(config, runtime)
     }
 
     /// Starts with a checked identity.
-    fn launch(
-        config: TransportConfig,
-        runtime: Handle,
-        inbound: mpsc::Sender<Inbound>,
-    ) -> Result<Self, StartError> {
+    fn launch(config: TransportConfig, runtime: Handle) -> Result<(Self, Inbox), StartError> {
         let tasks = Tasks::new(runtime);
         let (endpoint, quic) = endpoint::open(&config, &tasks)?;
+        let (inbound, events) = mpsc::channel(config.inbound_max);
         let inner = Arc::new(Inner::new(config, endpoint, quic, tasks, inbound));
         inner.note_own_certificate(&inner.config.tls);
         inner.tasks.start("the task that accepts connections", accept::run(Arc::clone(&inner)));
-        Ok(Self { _guard: Arc::new(Guard(Arc::clone(&inner))), inner })
+        Ok((Self { _guard: Arc::new(Guard(Arc::clone(&inner))), inner }, Inbox::new(events)))
     }
 
     /// The address that the transport listens on, with the port that the system chose.
@@ -298,7 +295,7 @@ mod tests {
         };
         let listen = ([127, 0, 0, 1], 0).into();
         let config = TransportConfig::new(listen, TlsIdentity::parse(&files).unwrap(), identity);
-        Transport::launch(config, Handle::current(), mpsc::channel(8).0).unwrap()
+        Transport::launch(config, Handle::current()).unwrap().0
     }
 
     #[tokio::test]

@@ -16,8 +16,10 @@ use raftkit_core::{
     StoreId, Term,
 };
 use raftkit_net::certificates::{CaPem, create_ca, create_node_certificate};
-use raftkit_net::{Inbound, LocalIdentity, StartError, TlsFiles, TlsIdentity, Transport, TransportConfig};
-use tokio::sync::{Notify, mpsc};
+use raftkit_net::{
+    Inbound, Inbox, LocalIdentity, StartError, TlsFiles, TlsIdentity, Transport, TransportConfig,
+};
+use tokio::sync::Notify;
 
 /// Longer than anything here takes, also on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -88,14 +90,14 @@ impl Plan {
         let listen = ([127, 0, 0, 1], self.port).into();
         let mut config = TransportConfig::new(listen, TlsIdentity::parse(&files).unwrap(), identity);
         config.queue_bytes_max = self.queue_bytes_max;
+        config.inbound_max = self.inbound;
         config.dial_timeout = Duration::from_millis(self.dial_timeout_ms);
         config.peer_timeout = Duration::from_millis(self.peer_timeout_ms);
         config
     }
 
     pub fn start(&self) -> Node {
-        let (inbound, events) = mpsc::channel(self.inbound);
-        let transport = Transport::start(self.config(), inbound).unwrap();
+        let (transport, events) = Transport::start(self.config()).unwrap();
         Node { id: self.node, store: self.store, transport, events, passed_over: VecDeque::new() }
     }
 }
@@ -105,7 +107,7 @@ pub struct Node {
     pub id: u64,
     pub store: StoreId,
     pub transport: Transport,
-    pub events: mpsc::Receiver<Inbound>,
+    pub events: Inbox,
     passed_over: VecDeque<Inbound>,
 }
 
@@ -120,7 +122,7 @@ impl Node {
 
     /// How many of the events that came and that nobody has asked for are such.
     pub fn passed_over(&mut self, such: impl Fn(&Inbound) -> bool) -> usize {
-        while let Ok(event) = self.events.try_recv() {
+        while let Some(event) = self.events.try_recv() {
             self.passed_over.push_back(event);
         }
         self.passed_over.iter().filter(|event| such(event)).count()
@@ -188,14 +190,10 @@ impl Node {
 pub async fn start_again(plan: &Plan) -> Node {
     within("a free port", async {
         loop {
-            let (inbound, events) = mpsc::channel(16);
-            match Transport::start(plan.config(), inbound) {
+            match Transport::start(plan.config()) {
                 Err(StartError::AddressInUse { .. }) => tokio::task::yield_now().await,
                 Err(other) => panic!("{other}"),
-                Ok(probe) => {
-                    drop((probe, events));
-                    break;
-                }
+                Ok(probe) => break drop(probe),
             }
         }
         loop {

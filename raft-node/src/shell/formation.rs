@@ -11,9 +11,8 @@ use std::time::Duration;
 
 use raftkit_core::{Base, ClusterId, Member, Membership, NodeId, StoreId};
 use raftkit_log::Store;
-use raftkit_net::{HelloError, Inbound, RemoteIdentity};
+use raftkit_net::{HelloError, Inbound, Inbox, RemoteIdentity};
 use raftkit_replica::StateMachine;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::outreach::Fault;
@@ -39,7 +38,7 @@ struct Decision {
 pub(crate) async fn form<M: StateMachine>(
     shared: &Arc<Shared<M>>,
     store: &mut Store,
-    inbound: &mut mpsc::Receiver<Inbound>,
+    inbound: &mut Inbox,
 ) -> Result<(), StartError> {
     let decision = match &shared.config.formation {
         Formation::Alone => found(BTreeMap::from([shared.as_member()])),
@@ -198,7 +197,7 @@ fn place(founding: Founding, node: NodeId, store: StoreId) -> Place {
 }
 
 /// Answers what others ask while this node looks for a cluster.
-async fn answer<M: StateMachine>(shared: &Arc<Shared<M>>, inbound: &mut mpsc::Receiver<Inbound>) {
+async fn answer<M: StateMachine>(shared: &Arc<Shared<M>>, inbound: &mut Inbox) {
     while let Some(event) = inbound.recv().await {
         match event {
             Inbound::Request { from: _, body, reply } => reply.send(requests::serve(shared, &body)),

@@ -2,16 +2,44 @@
 
 use std::future::Future;
 
+use raftkit_net::{Inbound, Inbox};
 use tokio::sync::mpsc;
 
 /// At most so many events of each kind go into one round.
 pub(crate) const BATCH_MAX: usize = 1_024;
 
+/// A bounded queue of events.
+pub(crate) trait Source {
+    type Event;
+
+    /// Waits for events and appends up to `limit` of them. Returns their number; zero once the source has ended.
+    fn recv_many(
+        &mut self,
+        events: &mut Vec<Self::Event>,
+        limit: usize,
+    ) -> impl Future<Output = usize> + Send;
+
+    /// Takes the next event if one is there.
+    fn try_recv(&mut self) -> Option<Self::Event>;
+}
+
+impl Source for Inbox {
+    type Event = Inbound;
+
+    fn recv_many(&mut self, events: &mut Vec<Inbound>, limit: usize) -> impl Future<Output = usize> + Send {
+        Self::recv_many(self, events, limit)
+    }
+
+    fn try_recv(&mut self) -> Option<Inbound> {
+        Self::try_recv(self)
+    }
+}
+
 /// The loop's two sources of events.
 #[derive(Debug)]
 pub(crate) struct Intake<Own, Peers> {
     own: mpsc::UnboundedReceiver<Own>,
-    peers: mpsc::Receiver<Peers>,
+    peers: Peers,
 }
 
 /// What a wait ended with.
@@ -23,8 +51,8 @@ pub(crate) enum Taken {
     Closed,
 }
 
-impl<Own, Peers> Intake<Own, Peers> {
-    pub(crate) fn new(own: mpsc::UnboundedReceiver<Own>, peers: mpsc::Receiver<Peers>) -> Self {
+impl<Own, Peers: Source> Intake<Own, Peers> {
+    pub(crate) fn new(own: mpsc::UnboundedReceiver<Own>, peers: Peers) -> Self {
         Self { own, peers }
     }
 
@@ -34,7 +62,7 @@ impl<Own, Peers> Intake<Own, Peers> {
         &mut self,
         alarm: impl Future<Output = ()>,
         own: &mut Vec<Own>,
-        peers: &mut Vec<Peers>,
+        peers: &mut Vec<Peers::Event>,
     ) -> Taken {
         tokio::select! {
             count = self.own.recv_many(own, BATCH_MAX) => if count == 0 { return Taken::Closed },
@@ -47,7 +75,7 @@ impl<Own, Peers> Intake<Own, Peers> {
             own.push(event);
         }
         while peers.len() < BATCH_MAX
-            && let Ok(event) = self.peers.try_recv()
+            && let Some(event) = self.peers.try_recv()
         {
             peers.push(event);
         }
@@ -61,7 +89,19 @@ mod tests {
 
     use super::*;
 
-    type Sources = (Intake<u32, u32>, mpsc::UnboundedSender<u32>, mpsc::Sender<u32>);
+    impl Source for mpsc::Receiver<u32> {
+        type Event = u32;
+
+        fn recv_many(&mut self, events: &mut Vec<u32>, limit: usize) -> impl Future<Output = usize> + Send {
+            Self::recv_many(self, events, limit)
+        }
+
+        fn try_recv(&mut self) -> Option<u32> {
+            Self::try_recv(self).ok()
+        }
+    }
+
+    type Sources = (Intake<u32, mpsc::Receiver<u32>>, mpsc::UnboundedSender<u32>, mpsc::Sender<u32>);
 
     fn sources() -> Sources {
         let (own, from_own) = mpsc::unbounded_channel();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raftkit_core::{Health, LogIndex, Member, NodeId};
-use raftkit_net::{Inbound, PeerStats, RemoteIdentity};
+use raftkit_net::{Inbound, Inbox, PeerStats, RemoteIdentity};
 use raftkit_replica::{
     Action, CallFailed, CallId, CallerId, Contacts, Ended, Event, MachineWork, Reply, Request, RequestId,
     Service, ServiceAction, ServiceEvent, Source, StateMachine, is_for_service,
@@ -42,7 +42,7 @@ pub(crate) enum LoopEvent {
 pub(crate) struct NodeLoop<M: StateMachine> {
     shared: Arc<Shared<M>>,
     workers: Workers,
-    intake: Intake<LoopEvent, Inbound>,
+    intake: Intake<LoopEvent, Inbox>,
     /// What was taken in this round; kept for its memory.
     taken: Vec<ServiceEvent>,
     /// Handles that wait: as many as the service has on its list.
@@ -69,7 +69,7 @@ impl<M: StateMachine> NodeLoop<M> {
         shared: Arc<Shared<M>>,
         workers: Workers,
         events: mpsc::UnboundedReceiver<LoopEvent>,
-        inbound: mpsc::Receiver<Inbound>,
+        inbound: Inbox,
     ) -> Self {
         let calls = Calls::new(shared.transport.clone(), shared.events.clone(), shared.tasks.clone());
         let health = shared.service().replica().node().health();

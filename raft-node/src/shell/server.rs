@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use raftkit_core::{Health, LogIndex, NodeId, StoreId};
 use raftkit_disk::{DirLock, Disk};
 use raftkit_log::{FolderLock, OpenOptions, OpenReport, Store};
-use raftkit_net::{Inbound, LocalIdentity, TlsIdentity, Transport, TransportConfig};
+use raftkit_net::{Inbox, LocalIdentity, TlsIdentity, Transport, TransportConfig};
 use raftkit_replica::{MachineError, Opened, Repair, Service, StateMachine, in_words};
 use raftkit_snapshot::SnapshotDir;
 use tokio::sync::{mpsc, watch};
@@ -212,7 +212,7 @@ struct Parts<M> {
     machine: M,
     snapshots: SnapshotDir,
     events: mpsc::UnboundedReceiver<LoopEvent>,
-    inbound: mpsc::Receiver<Inbound>,
+    inbound: Inbox,
     lock: Box<dyn DirLock>,
 }
 
@@ -238,12 +238,8 @@ fn lock(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Box<dyn DirLock>, StartError
     })
 }
 
-fn transport(
-    config: &ServerConfig,
-    store: &Store,
-) -> Result<(Transport, mpsc::Receiver<Inbound>, String), StartError> {
+fn transport(config: &ServerConfig, store: &Store) -> Result<(Transport, Inbox, String), StartError> {
     let identity = store.identity();
-    let (sender, inbound) = mpsc::channel(INBOUND_MAX);
     let address = config.advertise.clone().unwrap_or_else(|| config.listen.to_string());
     let local = LocalIdentity {
         node: config.node,
@@ -256,7 +252,8 @@ fn transport(
     let mut settings = TransportConfig::new(config.listen, TlsIdentity::parse(&config.tls)?, local);
     settings.batch_bytes_max = config.batch_bytes_max;
     settings.peer_timeout = config.election_timeout;
-    let transport = Transport::start(settings, sender)?;
+    settings.inbound_max = INBOUND_MAX;
+    let (transport, inbound) = Transport::start(settings)?;
     Ok((transport, inbound, address))
 }
 
