@@ -1,4 +1,4 @@
-//! A small HTTP client for `raft-node`'s own commands: one request a connection.
+//! A small HTTP client for `raft-node`'s own commands, which uses a new connection for each request.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long connecting may take.
+/// Maximum time for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an answer may take: longer than any time-out of a node's at its defaults.
+/// Maximum time for an answer: longer than any default time-out of a node.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Talks to one node.
+/// A client for one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
     addr: String,
@@ -25,69 +25,69 @@ pub struct Client {
     origin: String,
 }
 
-/// What a node answered.
+/// The answer of a node.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The status.
+    /// The status code.
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body.
+    /// The whole body.
     pub body: Bytes,
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The address is none.
+    /// The address is invalid.
     #[error("`{addr}`, given {origin}, is no address: it must be a host with a port, such as 127.0.0.1:8500")]
     Address {
-        /// What was given.
+        /// The text that was given.
         addr: String,
-        /// Where, in words.
+        /// Where the text was given, in words.
         origin: String,
     },
-    /// Nobody is there.
+    /// Connecting failed.
     #[error(
         "nothing answers at {addr}, given {origin} ({source}): is the node running? --addr or RAFT_NODE_ADDR name another one"
     )]
     NobodyThere {
-        /// Where.
+        /// The node's address.
         addr: String,
         /// Where the address was given, in words.
         origin: String,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// No answer in time.
+    /// The answer did not come in time.
     #[error("the node at {addr} did not answer within {} s: it may still carry the request out", after.as_secs())]
     TooLate {
-        /// Where.
+        /// The node's address.
         addr: String,
-        /// How long was waited.
+        /// How long the client waited.
         after: Duration,
     },
-    /// The connection broke, or what came is no HTTP.
+    /// The connection broke, or the answer is not HTTP.
     #[error(
         "the connection to {addr} broke before the answer was there ({source}): is it a raft-node's HTTP address?"
     )]
     Broken {
-        /// Where.
+        /// The node's address.
         addr: String,
-        /// What went wrong.
+        /// The error of the HTTP library.
         source: hyper::Error,
     },
-    /// The request cannot be put into HTTP.
+    /// The request cannot be expressed in HTTP.
     #[error("the request cannot be sent: {0}")]
     Request(#[from] hyper::http::Error),
 }
 
 impl Client {
-    /// A client for the node at `addr`: `host:port`, with or without `http://` before it. `origin` says where the address
-    /// was given, such as "on the command line"; it stands in errors.
+    /// Creates a client for the node at `addr`: `host:port`, with or without `http://` before it. `origin` says where the
+    /// address was given, such as "on the command line", for use in errors.
     ///
     /// # Errors
-    /// `addr` is no address.
+    /// `addr` is not an address.
     pub fn new(addr: &str, origin: impl Into<String>) -> Result<Self, ClientError> {
         let origin = origin.into();
         let bare = addr.strip_prefix("http://").unwrap_or(addr).trim_end_matches('/');
@@ -100,7 +100,7 @@ impl Client {
         Ok(Self { addr: bare.to_owned(), origin })
     }
 
-    /// Where the node is.
+    /// The node's address, `host:port`.
     #[must_use]
     pub fn addr(&self) -> &str {
         &self.addr
@@ -109,7 +109,7 @@ impl Client {
     /// Sends a request for `target`, a path with its query, and returns the answer, whatever its status.
     ///
     /// # Errors
-    /// There is no answer.
+    /// No answer was received.
     pub async fn send(&self, method: Method, target: &str, body: Bytes) -> Result<Answer, ClientError> {
         let request = Request::builder()
             .method(method)
@@ -147,18 +147,18 @@ async fn exchange(stream: TcpStream, request: Request<Full<Bytes>>) -> Result<An
     let mut talk = std::pin::pin!(talk);
     tokio::select! {
         answer = &mut talk => answer,
-        // The connection has ended; what it has delivered is still to be taken.
+        // The connection has ended, but its answer may have arrived and still has to be taken.
         _ = connection => talk.await,
     }
 }
 
-/// A key as it stands in a path: all but letters, digits, `-_.~` and `/` encoded.
+/// Encodes a key for a path: percent-encodes all bytes but letters, digits, `-_.~` and `/`.
 #[must_use]
 pub fn encode_path(key: &str) -> String {
     encode(key, |byte| byte == b'/')
 }
 
-/// A value as it stands in a query.
+/// Encodes a value for a query: percent-encodes all bytes but letters, digits and `-_.~`.
 #[must_use]
 pub fn encode_query(value: &str) -> String {
     encode(value, |_| false)

@@ -1,4 +1,4 @@
-//! A node's settings: from flags, the environment, a file and defaults, in this order.
+//! A node's settings, from flags, environment variables, a file and defaults, in this order of precedence.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,7 +19,7 @@ pub use flags::Flags;
 use keys::{Fallback, KEYS, find};
 use value::Raw;
 
-/// A node's settings, checked. The table in [`keys`] says what each is for.
+/// A node's settings, checked. The table in [`keys`] tells the purpose of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// `node-id`.
@@ -36,7 +36,7 @@ pub struct Config {
     pub raft_addr: SocketAddr,
     /// `raft-advertise-addr`, or `raft-addr` where it is not set.
     pub raft_advertise_addr: String,
-    /// Which of `bootstrap`, `bootstrap-expect` and `join` hold.
+    /// How the node comes into a cluster, by `bootstrap`, `bootstrap-expect` and `join`.
     pub found: Found,
     /// `join`.
     pub join: Vec<String>,
@@ -74,24 +74,24 @@ pub struct Config {
     pub tls_cert: PathBuf,
     /// `tls-key`.
     pub tls_key: PathBuf,
-    /// What is probably not meant, in words; for the log.
+    /// Lines for the log about settings that are probably mistakes.
     pub warnings: Vec<String>,
-    /// Where each setting that does not have its default was given.
+    /// The origin of each setting that was given.
     pub origins: BTreeMap<&'static str, Origin>,
 }
 
 /// How a node with a new data folder comes into a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// It waits to be added to one.
+    /// The node waits to be added to a cluster.
     Nothing,
-    /// It is a new cluster (`bootstrap`).
+    /// The node forms a new cluster by itself (`bootstrap`).
     Alone,
-    /// It forms one with others (`bootstrap-expect`, `join`).
+    /// The node forms a new cluster together with others (`bootstrap-expect`, `join`).
     Together {
-        /// So many servers in all.
+        /// Number of servers that form the cluster, this one included.
         servers: u32,
-        /// Where they are.
+        /// Raft addresses of the servers.
         join: Vec<String>,
     },
 }
@@ -99,18 +99,18 @@ pub enum Found {
 /// Where a setting was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// On the command line.
+    /// The setting was given on the command line.
     Flag,
-    /// In the environment, by this variable.
+    /// The setting was given by this environment variable.
     Environment(String),
-    /// In the file.
+    /// The setting was given in a file.
     File {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// The line, from 1.
+        /// Number of the line, from 1.
         line: usize,
     },
-    /// Nowhere.
+    /// The setting was not given and has its default.
     Default,
 }
 
@@ -132,7 +132,8 @@ struct Given {
     origin: Origin,
 }
 
-/// Values above this would fill what may be uncommitted at a time; large objects need a way of their own.
+/// Upper bound for `kv-value-max`, in bytes. Larger values would fill the budget of uncommitted entries; large objects need
+/// another way than the log.
 const VALUE_BYTES_MAX: usize = 32 << 20;
 
 /// Why the settings cannot be used.
@@ -141,76 +142,76 @@ pub enum ConfigError {
     /// The file cannot be read.
     #[error("the configuration file {} cannot be read: {source}", path.display())]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// The file is no TOML.
+    /// The file is not valid TOML.
     #[error("{} line {line} is not TOML: {message}", path.display())]
     Syntax {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The line, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// What the parser says.
+        /// The message of the parser.
         message: String,
     },
-    /// The file has a key that is no setting.
+    /// The file has a key that is not a setting.
     #[error("{} line {line}: there is no setting `{key}`; {}", path.display(), meant(*hint))]
     UnknownKey {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The line, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// The key.
+        /// The unknown key.
         key: String,
-        /// What it was probably meant to be.
+        /// The setting that was probably meant.
         hint: Option<&'static str>,
     },
-    /// The file has a setting in two ways.
+    /// The file sets a setting twice, in its two spellings.
     #[error("{} line {line}: {key} is set twice in this file", path.display())]
     Twice {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The line, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// The setting.
+        /// Name of the setting.
         key: &'static str,
     },
     /// A value is not of the kind that the setting takes.
     #[error("{key} must be {allowed}; {origin} it is {got}")]
     Invalid {
-        /// The setting.
+        /// Name of the setting.
         key: &'static str,
-        /// What was given.
+        /// The given value.
         got: String,
-        /// Where.
+        /// Where the value was given.
         origin: Origin,
-        /// What is allowed.
+        /// Description of the allowed values.
         allowed: &'static str,
     },
     /// A setting without a default is not given.
     #[error("{key} is not set; set it by --{key}, by {env}, or by {in_file} in the configuration file{hint}")]
     Missing {
-        /// The setting.
+        /// Name of the setting.
         key: &'static str,
-        /// Its variable.
+        /// Name of the setting's environment variable.
         env: String,
-        /// Its place in the file.
+        /// Place of the setting in the file.
         in_file: String,
-        /// What else helps.
+        /// Further advice.
         hint: &'static str,
     },
     /// Two settings exclude each other, or one needs another.
     #[error("{0}")]
     Contradiction(&'static str),
-    /// The protocol's settings do not make sense together.
+    /// The protocol's settings contradict each other.
     #[error("the settings do not fit together: {source} ({settings})")]
     Rule {
-        /// The rule.
+        /// The rule of the protocol that they break.
         source: raftkit_core::ConfigError,
-        /// The settings that the rules are about, with their values.
+        /// The settings that the protocol's rules concern, with their values.
         settings: String,
     },
 }
@@ -223,18 +224,18 @@ fn meant(hint: Option<&str>) -> String {
 }
 
 impl Config {
-    /// The settings that flags, this process' environment, the file and the defaults come to.
+    /// Loads the settings from flags, this process' environment, the file and the defaults.
     ///
     /// # Errors
-    /// The first setting that is missing, unknown or wrong, with where it stands and what is allowed.
+    /// A setting is missing, unknown or wrong: the first such setting, with its place and the allowed values.
     pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
         Self::load_from(flags, &|name| std::env::var_os(name))
     }
 
-    /// As [`load`](Self::load), with another environment. A variable that is empty counts as not set.
+    /// Loads the settings like [`load`](Self::load), from an environment of the caller's. An empty variable counts as not set.
     ///
     /// # Errors
-    /// As [`load`](Self::load).
+    /// The same as for [`load`](Self::load).
     pub fn load_from(flags: &Flags, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
         let mut given = match &flags.config {
             Some(path) => file::read(path)?,
@@ -263,13 +264,13 @@ impl Config {
         Settings { given }.check()
     }
 
-    /// Where a setting's value was given, for messages about it: "on the command line", for example.
+    /// The origin of a setting's value, for messages: "on the command line", for example.
     #[must_use]
     pub fn origin(&self, name: &str) -> &Origin {
         self.origins.get(name).unwrap_or(&Origin::Default)
     }
 
-    /// The core's settings for these, for the checks that are its own.
+    /// The protocol's settings that follow from these, to have the protocol check them.
     fn core(&self) -> raftkit_core::Config {
         raftkit_core::Config {
             leader_timeout: self.leader_timeout,
@@ -283,7 +284,7 @@ impl Config {
     }
 }
 
-/// All that was given, by setting.
+/// All given values, by setting.
 struct Settings {
     given: BTreeMap<&'static str, Given>,
 }
@@ -330,7 +331,7 @@ impl Settings {
         Ok(config)
     }
 
-    /// What was given, or the default, or nothing.
+    /// The parsed value of a setting: the given one, else the default, else none.
     fn optional<T>(
         &self,
         name: &'static str,
@@ -407,7 +408,7 @@ impl Settings {
     }
 }
 
-/// The settings that the core's rules are about.
+/// The settings that the protocol's rules concern, with their values.
 fn shown(config: &Config) -> String {
     format!(
         "raft-heartbeat-interval {:?}, raft-leader-timeout {:?}, raft-election-timeout {:?}, clock-error {:?}, \

@@ -1,4 +1,4 @@
-//! How a program talks to its node: propose, read, look.
+//! The handle by which a program uses its node: proposals, reads, status.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use tokio::sync::watch;
 use crate::NodeStatus;
 use crate::shell::{Shared, StartError};
 
-/// A handle on a running node; cheap to clone, for any number of tasks.
+/// A handle on a running node, which is cheap to clone and can be used by any number of tasks.
 ///
-/// Any node takes any request: what only the leader can do is forwarded to it.
+/// Every node takes every request, and forwards to the leader what only the leader can do.
 pub struct Handle<M: StateMachine> {
     pub(crate) shared: Arc<Shared<M>>,
 }
@@ -30,20 +30,20 @@ impl<M: StateMachine> Clone for Handle<M> {
 /// A committed command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
-    /// The entry it became; the index is the version of what it changed.
+    /// The entry that holds the command; its index can serve as the version of what the command changed.
     pub id: LogId,
-    /// What the state machine answered.
+    /// The state machine's answer.
     pub response: Bytes,
 }
 
-/// What a read returned, and how fresh it is.
+/// The result of a read, and how fresh it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fresh<T> {
-    /// What was read.
+    /// The value that was read.
     pub value: T,
-    /// Whether a leader is known.
+    /// Whether the node knows a leader.
     pub known_leader: bool,
-    /// How long ago the leader was heard; zero where the leader vouches for the read.
+    /// How long ago the node heard from the leader; zero if the leader vouches for the read.
     pub last_contact: Duration,
 }
 
@@ -53,20 +53,20 @@ pub enum ProposeError {
     /// No leader was found in time. Certainly not applied.
     #[error("No cluster leader")]
     NoLeader,
-    /// It was proposed, and whether it is committed is not known: it may still be applied.
+    /// The command was proposed, and it is unknown whether it is committed: it may still be applied.
     #[error(
         "serverPartialFail: the write was proposed but not confirmed within {0:?}; it may or may not be applied, read before you try again"
     )]
     Unknown(Duration),
-    /// Too much is on its way. Certainly not applied.
+    /// The leader has too many uncommitted bytes. Certainly not applied.
     #[error("the leader has too many writes on their way: try again later")]
     Overloaded,
     /// The command is larger than a node takes. Certainly not applied.
     #[error("the command has {got} bytes, the limit is {limit}")]
     TooLarge {
-        /// Its size.
+        /// Size of the command, in bytes.
         got: usize,
-        /// The limit.
+        /// The node's limit, in bytes.
         limit: usize,
     },
     /// The node is stopping. Certainly not applied.
@@ -92,15 +92,16 @@ pub enum ReadError {
 }
 
 impl<M: StateMachine> Handle<M> {
-    /// Has `command` committed and applied, here or on the leader, and returns the state machine's answer.
+    /// Proposes `command`, here or on the leader, waits until it is committed and applied, and returns the state machine's
+    /// answer.
     ///
     /// # Errors
-    /// Each says whether the command may have been applied.
+    /// The command was not confirmed. Each error says whether the command may have been applied nevertheless.
     pub async fn propose(&self, command: Bytes) -> Result<Committed, ProposeError> {
         self.shared.propose(command).await
     }
 
-    /// Reads through `query`, which returns what it found and the last applied entry that it saw it at.
+    /// Reads through `query`, which returns a value and the last applied entry of the state that it read.
     ///
     /// # Errors
     /// No leader vouches for the read in time, or the state cannot be read.
@@ -112,47 +113,49 @@ impl<M: StateMachine> Handle<M> {
         self.shared.read(consistency, query).await
     }
 
-    /// Rises with each batch that the state machine applies: what blocking queries wait on.
+    /// A receiver of the applied index, which rises with each batch of commands; blocking queries can wait for it.
     #[must_use]
     pub fn applied(&self) -> watch::Receiver<LogIndex> {
         self.shared.applied()
     }
 
-    /// This node's state now.
+    /// The node's present status.
     #[must_use]
     pub fn status(&self) -> NodeStatus {
         self.shared.status()
     }
 
-    /// Uses another certificate, key and authorities from now on. Connections that stand are kept.
+    /// Uses another certificate, key and authorities for new connections. Existing connections are kept.
     ///
     /// # Errors
-    /// The files cannot be used, or are another node's; nothing has changed.
+    /// The files cannot be used, or belong to another node. Then nothing has changed.
     pub fn set_tls(&self, files: &TlsFiles) -> Result<(), StartError> {
         self.shared.set_tls(files)
     }
 
-    /// The state of every member, asked for at once; an error in words for one that does not answer in time.
+    /// The status of every member, asked from all at the same time; an error in words for a member that does not answer in
+    /// time.
     pub async fn cluster_status(&self, timeout: Duration) -> BTreeMap<NodeId, Result<NodeStatus, String>> {
         self.shared.cluster_status(timeout).await
     }
 
-    /// Hands leadership to `to`, or to the most up-to-date voter, wherever the leader is; returns the new leader.
+    /// Transfers leadership to `to`, or to the most up-to-date voter, and returns the new leader. The node need not be the
+    /// leader itself.
     ///
     /// # Errors
-    /// There is no leader, or the transfer did not come about.
+    /// There is no leader, or the transfer failed.
     pub async fn transfer(&self, to: Option<NodeId>) -> Result<NodeId, TransferError> {
         self.shared.transfer(to).await
     }
 }
 
-/// Why leadership was not handed over.
+/// Why leadership was not transferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransferError {
-    /// There is none to hand over.
+    /// There is no leader.
     #[error("No cluster leader")]
     NoLeader,
-    /// The target did not take it in time; the old leader leads on.
+    /// The target did not take over in time; the old leader continues to lead.
     #[error("the transfer did not come about: the target did not catch up or answer in time")]
     Failed,
 }

@@ -1,8 +1,8 @@
-//! The tokio shell around a replica, and `raft-node`, the key-value server made with it.
+//! The tokio shell around a replica, and `raft-node`, the key-value server that is built with it.
 //!
-//! To replicate a state machine of your own, take this crate without default features: [`Server::start`] opens the data
-//! folder, starts the transport and runs the node; its [`Handle`] proposes and reads. `examples/counter.rs` does it in
-//! about fifty lines.
+//! To replicate a state machine of your own, use this crate without default features. [`Server::start`] opens the data
+//! folder, starts the transport and runs the node, and its [`Handle`] proposes commands and reads the state.
+//! `examples/counter.rs` is a complete program of about fifty lines.
 
 mod handle;
 mod seldom;

@@ -1,13 +1,13 @@
-//! For log lines that could repeat ten times a second.
+//! Rate limit for log lines that would otherwise repeat many times a second.
 
 use std::time::{Duration, Instant};
 
-/// Says when a line that may be due often is to be logged: at once, and then at most once in a while.
+/// Decides when a line that may be due often is logged: the first time, and after that at most once in each interval.
 #[derive(Debug)]
 pub(crate) struct Seldom {
     every: Duration,
     said: Option<Instant>,
-    /// How often it was due and not said since.
+    /// Number of times that the line was due and not logged since it was last logged.
     kept: u64,
 }
 
@@ -16,7 +16,7 @@ impl Seldom {
         Self { every, said: None, kept: 0 }
     }
 
-    /// Whether to say it now: if so, how often it was due since it was last said.
+    /// Records that the line is due. If it is to be logged now, returns the number of times that it was due in between.
     pub(crate) fn due(&mut self, now: Instant) -> Option<u64> {
         if self.said.is_some_and(|said| now.duration_since(said) < self.every) {
             self.kept += 1;

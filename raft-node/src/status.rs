@@ -1,53 +1,53 @@
-//! A node's state as it is shown to people and programs: `GET /v1/raft/status`.
+//! A node's status, as `GET /v1/raft/status` shows it to people and programs.
 
 use std::collections::BTreeMap;
 
 use raftkit_core::{ClusterId, Health, LogIndex, NodeId, RoleName, StoreId, Term};
 use serde::{Deserialize, Serialize};
 
-/// One node's state, as it sees itself.
+/// The status of one node, as the node itself sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct NodeStatus {
-    /// Its id.
+    /// The node's id.
     pub node: NodeId,
-    /// Its data folder's id, as hexadecimal digits.
+    /// Id of the node's data folder, as hexadecimal digits.
     #[serde(with = "hex")]
     pub store: StoreId,
-    /// Its cluster's id, as hexadecimal digits; none before the cluster is formed.
+    /// Id of the node's cluster, as hexadecimal digits; none before the cluster is formed.
     pub cluster: Option<ClusterName>,
-    /// How often its data folder was opened.
+    /// Number of times that the data folder was opened.
     pub incarnation: u64,
-    /// Its role.
+    /// The node's role.
     pub role: RoleName,
-    /// Its term.
+    /// The node's term.
     pub term: Term,
-    /// The leader it knows, itself included.
+    /// The leader that the node knows, which may be itself.
     pub leader: Option<NodeId>,
-    /// Milliseconds since the leader was heard; 0 on the leader; none when it was never heard.
+    /// Milliseconds since the node heard from the leader; 0 on the leader; none if it never heard from a leader.
     pub last_contact_ms: Option<u64>,
-    /// The last index in its log that the log has before it, i.e. where the log starts.
+    /// Index of the last compacted entry, after which the log starts.
     pub base: LogIndex,
-    /// The last index in its log.
+    /// Index of the last entry in the log.
     pub last: LogIndex,
-    /// The highest index that it knows to be committed.
+    /// Highest index that the node knows to be committed.
     pub commit: LogIndex,
-    /// The highest index that its state machine shows.
+    /// Highest index that is applied to the state machine.
     pub applied: LogIndex,
-    /// The highest index that its state machine holds durably.
+    /// Highest index up to which the state machine is durable.
     pub durable: LogIndex,
-    /// Whether its log holds everything that it ever acknowledged; a damaged node has no vote until it has healed.
+    /// Whether the log holds everything that the node ever acknowledged; a damaged node has no vote until it has recovered.
     pub health: Health,
-    /// Where its transport is reached.
+    /// Address of the node's transport.
     pub raft_addr: String,
-    /// What the node tells others of itself, e.g. its HTTP address.
+    /// Facts that the node publishes about itself, such as its HTTP address.
     pub attributes: BTreeMap<String, String>,
-    /// The members of its cluster, by its own log.
+    /// The members of the cluster, according to the node's own log.
     pub members: Vec<MemberStatus>,
-    /// The log entry that the membership stands in.
+    /// Index of the entry that holds the membership.
     pub membership_index: LogIndex,
-    /// What an operator should look at, in words: addresses in `join` at which no server was found, certificates that end
-    /// soon, and background work that fails and is tried again, such as a snapshot.
+    /// Messages for an operator: addresses in `join` at which no server was found, certificates that expire soon, and
+    /// background work that fails and is tried again, such as a snapshot.
     #[serde(default)]
     pub warnings: Vec<String>,
 }
@@ -56,15 +56,15 @@ pub struct NodeStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct MemberStatus {
-    /// Its id.
+    /// The member's id.
     pub node: NodeId,
-    /// Where its transport is reached.
+    /// Address of the member's transport.
     pub address: String,
-    /// Whether it votes.
+    /// Whether the member is a voter.
     pub voter: bool,
-    /// On the leader: what the member is known to hold durably.
+    /// On the leader: the index up to which the member is known to hold the log durably.
     pub matched: Option<LogIndex>,
-    /// How long a packet takes to it and back, in microseconds; none without a connection, or for the node itself.
+    /// Round-trip time to the member, in microseconds; none without a connection, and for the node itself.
     #[serde(default)]
     pub round_trip_us: Option<u64>,
 }

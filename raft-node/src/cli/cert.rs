@@ -1,4 +1,4 @@
-//! `raft-node cert`: the authority and the nodes' certificates.
+//! `raft-node cert`: makes and checks the authority's and the nodes' certificates.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -16,24 +16,26 @@ use crate::config::{Config, Flags};
 
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum Command {
-    /// Make the authority that all nodes of a cluster trust
+    /// Make the certificate authority that all nodes of a cluster trust
     #[command(
-        long_about = "Make the authority that all nodes of a cluster trust: DIR/ca.pem, which every node gets, and \
-                      DIR/ca-key.pem, which none does. Who has that key can make nodes. Nothing is overwritten.",
+        long_about = "Make the certificate authority that all nodes of a cluster trust. It consists of DIR/ca.pem, which every \
+                      node needs, and DIR/ca-key.pem, which no node needs: keep it safe, as anyone who has that key can make \
+                      nodes. Existing files are not overwritten.",
         after_help = "Example:\n\n  raft-node cert ca --out tls"
     )]
     Ca {
-        /// The folder to write to; made if it is not there
+        /// The folder to write to; it is created if it does not exist
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
-        /// The name that the authority's certificate bears
+        /// The name in the authority's certificate
         #[arg(long, value_name = "NAME", default_value = "raft-node authority")]
         name: String,
     },
-    /// Look at the CA, certificate and key that a node is to use
+    /// Check the CA, certificate and key that a node is to use
     #[command(
-        long_about = "Look at the CA, certificate and key that a node's settings name, and say all that would keep it from \
-                      using them: what is wrong with which file, and what to do. Exit code 1 if anything is.",
+        long_about = "Check the CA, certificate and key that a node's settings name. The command reports everything that would \
+                      keep the node from using them, with the file and what to do about it. The exit code is 1 if anything \
+                      is wrong.",
         after_help = "Example:\n\n  raft-node cert check --config /etc/raft-node/node.toml"
     )]
     Check {
@@ -43,8 +45,8 @@ pub(super) enum Command {
     },
     /// Make a node's certificate and key
     #[command(
-        long_about = "Make a node's certificate and key, signed by the authority in --ca-dir: DIR/node-N.pem and \
-                      DIR/node-N-key.pem. Earlier ones of this node are replaced.",
+        long_about = "Make a node's certificate and key, signed by the authority in --ca-dir, as DIR/node-N.pem and \
+                      DIR/node-N-key.pem. Existing files of this node are replaced.",
         after_help = "Example:\n\n  raft-node cert node --ca-dir tls --node-id 1 --host 10.0.0.1 --host node1.example --out tls"
     )]
     Node {
@@ -57,16 +59,16 @@ pub(super) enum Command {
         /// A host name or IP address of the node; may be repeated
         #[arg(long = "host", value_name = "HOST", required = true, value_parser = host)]
         hosts: Vec<String>,
-        /// How many days from now it is valid; without this it does not end
+        /// Number of days that the certificate is valid; without this option it does not expire
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
         days: Option<u32>,
-        /// The folder to write to; made if it is not there
+        /// The folder to write to; it is created if it does not exist
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
 }
 
-/// A host name or an IP address, and nothing else: a certificate for `10.0.0.1:8300` would be good for no connection.
+/// Parses a host name or an IP address, and refuses anything else: a certificate for `10.0.0.1:8300` would fit no connection.
 fn host(text: &str) -> Result<String, String> {
     if text.parse::<IpAddr>().is_ok() {
         return Ok(text.to_owned());
@@ -83,7 +85,7 @@ fn host(text: &str) -> Result<String, String> {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    // All digits and dots would be an IPv4 address that is none.
+    // A text of digits and dots alone is an invalid IPv4 address, and not a host name.
     let address_like = text.chars().all(|c| c.is_ascii_digit() || c == '.');
     if address_like || text.len() > 253 || !text.split('.').all(label) {
         return Err("it must be a host name, such as node1.example, or an IP address".to_owned());
@@ -91,14 +93,14 @@ fn host(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Who may read a file.
+/// Who may read a file that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Readers {
     Everyone,
     Owner,
 }
 
-/// Whether a file that is there is replaced.
+/// What to do if a file exists already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Existing {
     Refused,
@@ -117,7 +119,7 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
 
 fn ca(out: &Path, name: &str) -> Result<(), Failure> {
     let (cert, key) = (out.join("ca.pem"), out.join("ca-key.pem"));
-    // Both before either is written: half of an authority would be worse than none.
+    // Check both files before writing either, so that no half-made authority is left.
     for path in [&cert, &key] {
         if path.symlink_metadata().is_ok() {
             return Err(refused(path));
@@ -182,7 +184,7 @@ fn make_dir(dir: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::Failed(format!("{} cannot be made: {error}", dir.display())))
 }
 
-/// Writes a file so that it is there whole or not at all, and never readable by more than `readers`.
+/// Writes a file atomically: the file exists with its whole content or not at all. At no time can anyone but `readers` read it.
 fn write(path: &Path, text: &str, readers: Readers, existing: Existing) -> Result<(), Failure> {
     let failed =
         |error: std::io::Error| Failure::Failed(format!("{} cannot be written: {error}", path.display()));
@@ -193,7 +195,7 @@ fn write(path: &Path, text: &str, readers: Readers, existing: Existing) -> Resul
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".new");
     let unfinished = PathBuf::from(unfinished);
-    // What an interrupted run left behind may have other permissions.
+    // An interrupted run may have left this file behind, with other permissions.
     if let Err(error) = fs::remove_file(&unfinished)
         && error.kind() != ErrorKind::NotFound
     {
@@ -204,7 +206,7 @@ fn write(path: &Path, text: &str, readers: Readers, existing: Existing) -> Resul
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
     match existing {
         Existing::Replaced => fs::rename(&unfinished, path).map_err(failed),
-        // A link, unlike a rename, fails where something is.
+        // Unlike a rename, a link fails if the file exists.
         Existing::Refused => {
             let linked = fs::hard_link(&unfinished, path);
             fs::remove_file(&unfinished).map_err(failed)?;

@@ -1,4 +1,4 @@
-//! What ends a node from outside: signals, and the end of its standard input.
+//! Requests from outside to end a node: signals, and the end of its standard input.
 
 use std::io::Read;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use super::Failure;
 
-/// What ends a node from outside.
+/// The sources of requests to end the node.
 pub(super) struct Ends {
     interrupt: Signal,
     terminate: Signal,
-    /// Resolves at the end of stdin; none when that is not asked for, or has happened.
+    /// Resolves at the end of stdin; none if stdin is not watched, or has ended already.
     stdin: Option<oneshot::Receiver<()>>,
 }
 
@@ -28,13 +28,13 @@ impl Ends {
         })
     }
 
-    /// What asks for certificates to be read again, instead of ending the node.
+    /// The signal that asks the node to read its certificates again.
     pub(super) fn hangup(&self) -> Result<Signal, Failure> {
         signal(SignalKind::hangup())
             .map_err(|error| Failure::Failed(format!("no signals are heard: {error}")))
     }
 
-    /// Waits for the next one; says which.
+    /// Waits for the next request to end, and returns its source.
     pub(super) async fn next(&mut self) -> &'static str {
         let stdin = async {
             match self.stdin.as_mut() {
@@ -52,7 +52,7 @@ impl Ends {
         }
     }
 
-    /// As [`next`](Self::next), but what comes within `pause` from now is passed over.
+    /// Waits like [`next`](Self::next), but ignores requests that come within `pause` from now.
     pub(super) async fn next_after(&mut self, pause: Duration) -> &'static str {
         let from = Instant::now() + pause;
         loop {
@@ -64,12 +64,13 @@ impl Ends {
     }
 }
 
-/// Reads stdin away on a thread of its own, which does not keep the process alive; resolves at its end.
+/// Reads and discards stdin on a thread of its own, which does not keep the process alive. The result resolves at the end of
+/// stdin.
 fn stdin_end() -> Result<oneshot::Receiver<()>, Failure> {
     let (ended, end) = oneshot::channel();
     let reading = move || {
         let mut buffer = [0; 1024];
-        // An error is an end too: whoever held the other side is not to be heard of any more.
+        // An error counts as the end too: nothing more can come from the process that held the other side.
         while matches!(std::io::stdin().lock().read(&mut buffer), Ok(count) if count > 0) {}
         let _ = ended.send(());
     };

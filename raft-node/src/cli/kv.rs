@@ -18,16 +18,16 @@ use crate::client::{Answer, Client, encode_path, encode_query};
 pub(super) enum Command {
     /// Print a key's value
     #[command(
-        long_about = "Print a key's value and a line end. A key that is not there is an error (exit code 1).",
+        long_about = "Print a key's value, followed by a line end. It is an error if the key does not exist (exit code 1).",
         after_help = "Examples:\n\n  raft-node kv get config/port\n  raft-node kv get --raw images/logo > logo.png\n  raft-node kv get --detailed config/port"
     )]
     Get {
         /// The key
         key: String,
-        /// Print the value alone, without a line end
+        /// Print the value without a line end
         #[arg(long, conflicts_with = "detailed")]
         raw: bool,
-        /// Print flags and indexes too
+        /// Also print flags and indexes
         #[arg(long)]
         detailed: bool,
         #[command(flatten)]
@@ -37,8 +37,8 @@ pub(super) enum Command {
     },
     /// Store a value under a key
     #[command(
-        long_about = "Store a value under a key: the text VALUE, the content of FILE for @FILE, or stdin for `-`.",
-        after_help = "Examples:\n\n  raft-node kv put config/port 8080\n  raft-node kv put images/logo @logo.png\n  date | raft-node kv put started -\n  raft-node kv put --cas 0 lock/owner me        (only if the key is not there)"
+        long_about = "Store a value under a key: the text VALUE, with @FILE the content of FILE, or with `-` stdin.",
+        after_help = "Examples:\n\n  raft-node kv put config/port 8080\n  raft-node kv put images/logo @logo.png\n  date | raft-node kv put started -\n  raft-node kv put --cas 0 lock/owner me        (only if the key does not exist)"
     )]
     Put {
         /// The key
@@ -46,10 +46,10 @@ pub(super) enum Command {
         /// The value, @FILE, or - for stdin
         #[arg(allow_hyphen_values = true)]
         value: String,
-        /// A number of your own, stored beside the value
+        /// A number of your choice, stored beside the value
         #[arg(long, value_name = "N")]
         flags: Option<u64>,
-        /// Only if the key's ModifyIndex is this; 0: only if there is no such key
+        /// Store the value only if the key's ModifyIndex is this; with 0, only if the key does not exist
         #[arg(long, value_name = "INDEX")]
         cas: Option<u64>,
         #[command(flatten)]
@@ -57,16 +57,16 @@ pub(super) enum Command {
     },
     /// Remove a key, or all keys under a prefix
     #[command(
-        long_about = "Remove a key, or with --recurse all keys that begin with it. Removing what is not there succeeds.",
+        long_about = "Remove a key, or with --recurse all keys that begin with KEY. Removing a key that does not exist succeeds.",
         after_help = "Examples:\n\n  raft-node kv delete config/port\n  raft-node kv delete --recurse config/"
     )]
     Delete {
-        /// The key, or the prefix; with --recurse an empty one means all keys
+        /// The key, or with --recurse the prefix, where an empty one means all keys
         key: String,
         /// Remove every key that begins with KEY
         #[arg(long, conflicts_with = "cas")]
         recurse: bool,
-        /// Only if the key's ModifyIndex is this
+        /// Remove the key only if its ModifyIndex is this
         #[arg(long, value_name = "INDEX")]
         cas: Option<u64>,
         #[command(flatten)]
@@ -74,18 +74,18 @@ pub(super) enum Command {
     },
     /// List keys with their values
     #[command(
-        long_about = "List keys with their values, a line each: the key, a tab, and the value with what does not print \
-                      escaped. Nothing under the prefix is no error.",
+        long_about = "List keys with their values, one on each line: the key, a tab, and the value, in which unprintable \
+                      characters are escaped. A prefix without keys is not an error.",
         after_help = "Examples:\n\n  raft-node kv list config/\n  raft-node kv list --keys\n  raft-node kv list --separator / config/     (a folder's content)"
     )]
     List {
-        /// Only keys that begin with this
+        /// List only keys that begin with this
         #[arg(default_value = "")]
         prefix: String,
-        /// Names only
+        /// List the names only
         #[arg(long)]
         keys: bool,
-        /// Names only, each up to the first of these after the prefix
+        /// List the names only, each cut after the first TEXT behind the prefix
         #[arg(long, value_name = "TEXT")]
         separator: Option<String>,
         #[command(flatten)]
@@ -98,10 +98,10 @@ pub(super) enum Command {
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct Freshness {
-    /// Accept what the node that is asked has, also when there is no leader
+    /// Read the state of the node that is asked, which may be old; works without a leader
     #[arg(long, conflicts_with = "consistent")]
     stale: bool,
-    /// Have the leader confirmed by a quorum first
+    /// Have a quorum confirm the leader before reading, so that the answer depends on no clock
     #[arg(long)]
     consistent: bool,
 }
@@ -116,7 +116,7 @@ impl Freshness {
     }
 }
 
-/// An entry, as far as it is shown.
+/// The fields of an entry that are printed.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry {
@@ -261,8 +261,8 @@ async fn ask(
     from_a_node(client, answer)
 }
 
-/// Refuses an answer of another web server: its 404 is no missing key, and its pages are no values. A node says with each
-/// answer what a request without a token may do, and with each answer to a read up to which index it looked.
+/// Refuses an answer of another web server, whose 404 does not mean a missing key and whose pages are not values. A node is
+/// recognized by its headers: each answer has the default ACL policy, and each answer to a read an index.
 pub(super) fn from_a_node(client: &Client, answer: Answer) -> Result<Answer, Failure> {
     let says = |name: &str| answer.headers.contains_key(name);
     let looked = says("x-consul-index");
@@ -270,14 +270,14 @@ pub(super) fn from_a_node(client: &Client, answer: Answer) -> Result<Answer, Fai
         return Ok(answer);
     }
     Err(Failure::Failed(format!(
-        "what answers at {} ({}) is no raft-node, or something between changes its answers: --addr or RAFT_NODE_ADDR name \
-         another one",
+        "the server at {} ({}) is no raft-node, or something in between changes its answers: choose another node with --addr or \
+         RAFT_NODE_ADDR",
         client.addr(),
         answer.status
     )))
 }
 
-/// The value argument's bytes.
+/// The bytes that the value argument stands for.
 fn value_of(argument: String) -> Result<Bytes, Failure> {
     if argument == "-" {
         let mut value = Vec::new();
@@ -302,7 +302,7 @@ fn found(answer: Answer, key: &str) -> Result<Answer, Failure> {
     Ok(answer)
 }
 
-/// The entries of an answer; none where nothing was found.
+/// The entries of an answer; empty if nothing was found.
 fn listed<T: DeserializeOwned>(answer: &Answer) -> Result<Vec<T>, Failure> {
     if answer.status == StatusCode::NOT_FOUND { Ok(Vec::new()) } else { parsed(answer) }
 }
@@ -311,7 +311,7 @@ fn truth(answer: &Answer) -> Result<bool, Failure> {
     parsed(answer)
 }
 
-/// An answer's JSON.
+/// Parses the JSON of an answer.
 pub(super) fn parsed<T: DeserializeOwned>(answer: &Answer) -> Result<T, Failure> {
     done(answer)?;
     serde_json::from_slice(&answer.body)

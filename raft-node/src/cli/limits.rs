@@ -2,14 +2,14 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that connections never take: log, journal, state, snapshots, sockets to peers, stdin to stderr, and as much
-/// again, so that a crowd of clients cannot keep a node from making a snapshot.
+/// Number of descriptors that connections never take: those of log, journal, state, snapshots, sockets to peers and stdio, and
+/// as many again in reserve, so that many clients cannot keep a node from making a snapshot.
 const KEPT_BACK: u64 = 128;
-/// The fewest connections that are served, however low the limit is.
+/// Minimum number of connections, however low the limit on open files is.
 const CONNECTIONS_MIN: u64 = 16;
 
-/// Raises the soft limit to the hard one: systemd and many shells set 1,024 for programs that do not know better (`select`
-/// cannot look at more). Returns the limit that holds now; none for no limit.
+/// Raises the soft limit on open files to the hard limit: systemd and many shells set a soft limit of 1,024 for the sake of
+/// programs that use `select`, which handles no more. Returns the limit that holds now; none for no limit.
 pub(super) fn raise_open_files() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {
@@ -24,7 +24,7 @@ pub(super) fn raise_open_files() -> Option<u64> {
     }
 }
 
-/// How many connections to serve of the `wanted`, and a line for the log where these are fewer.
+/// The number of connections to serve, at most `wanted`, and a line for the log if it is lower.
 pub(super) fn connections(wanted: usize, open_files: Option<u64>) -> (usize, Option<String>) {
     let Some(limit) = open_files else { return (wanted, None) };
     let room = limit.saturating_sub(KEPT_BACK).max(CONNECTIONS_MIN);

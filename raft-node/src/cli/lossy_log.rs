@@ -1,5 +1,5 @@
-//! Where log lines go: into a bounded queue, from which a thread writes them to stderr. Nothing that logs ever waits for
-//! whoever reads the log, or fails because nobody does: lines that find no room, or cannot be written, are dropped and
+//! The node's log: lines go into a bounded queue, from which a thread writes them to stderr. So code that logs never waits for
+//! the reader of the log, and never fails because there is none. Lines that find no room or cannot be written are dropped and
 //! counted, and the count is logged once writing works again.
 
 use std::collections::VecDeque;
@@ -14,11 +14,12 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
-/// Upper bound on the lines that wait to be written, in bytes: some seconds of a very talkative node.
+/// Upper bound on the lines that wait to be written, in bytes: a few seconds of a node that logs very much.
 const QUEUE_BYTES_MAX: usize = 1 << 20;
-/// How often a log that cannot be written is tried again, so that it says how much it lost even if nothing new is logged.
+/// Interval at which writing is tried again after it failed, so that the number of lost lines is logged even if no new line
+/// comes.
 const RETRY: Duration = Duration::from_secs(5);
-/// How long the end of the process waits for the last lines.
+/// Maximum time that the end of the process waits for the last lines to be written.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 
 /// The process's log, once `serve` has started it.
@@ -31,7 +32,7 @@ pub(super) struct LossyLog(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     queue: Mutex<Queue>,
-    /// A line came, or the thread has written what it took.
+    /// Signalled when a line has come, and when the thread has written the lines that it took.
     changed: Condvar,
 }
 
@@ -39,19 +40,19 @@ struct Shared {
 struct Queue {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// Lines for which there was no room since the thread looked last.
+    /// Number of lines that found no room since the thread looked last.
     lost: u64,
-    /// True while the thread writes what it took.
+    /// True while the thread writes the lines that it took.
     writing: bool,
 }
 
 impl LossyLog {
-    /// Starts the process's log on stderr, which is what [`started`] and [`flush`] are about.
+    /// Starts the process's log on stderr, to which [`started`] and [`flush`] refer.
     ///
     /// # Errors
-    /// There is no thread for it, or no file descriptor.
+    /// The thread cannot be started, or the file descriptor cannot be duplicated.
     pub(super) fn start() -> io::Result<Self> {
-        // A descriptor of its own: std's lock on stderr would be held for as long as a write blocks.
+        // Use a descriptor of its own: otherwise std's lock on stderr would be held for as long as a write blocks.
         let stderr = Stderr(File::from(io::stderr().as_fd().try_clone_to_owned()?));
         let log = Self::on(stderr)?;
         Ok(STARTED.get_or_init(|| log).clone())
@@ -66,7 +67,7 @@ impl LossyLog {
         Ok(log)
     }
 
-    /// Queues a line, which ends with a line feed. Never blocks for longer than another line takes to be queued.
+    /// Queues a line, which must end with a line feed. This never blocks for longer than it takes to queue another line.
     pub(super) fn push(&self, line: &[u8]) {
         let mut queue = self.0.lock();
         if queue.bytes + line.len() > QUEUE_BYTES_MAX {
@@ -79,7 +80,7 @@ impl LossyLog {
         self.0.changed.notify_all();
     }
 
-    /// Waits until all lines are written, or `within` is over.
+    /// Waits until all lines are written, at most for `within`.
     fn flush(&self, within: Duration) {
         let deadline = Instant::now() + within;
         let mut queue = self.0.lock();
@@ -98,7 +99,7 @@ pub(super) fn started() -> Option<&'static LossyLog> {
     STARTED.get()
 }
 
-/// As [`flush`], for a panic that goes on once this has returned.
+/// Flushes like [`flush`], but waits for a shorter time: a panic goes on once this has returned.
 pub(super) fn flush_briefly() {
     if let Some(log) = started() {
         log.flush(FLUSH_MAX / 10);
@@ -134,7 +135,7 @@ impl Shared {
         }
     }
 
-    /// Takes all lines that wait; waits for the first. `owing`: after a while also without lines.
+    /// Waits for a line and takes all lines that are there. With `owing` it returns after a while even without a line.
     fn next(&self, owing: bool) -> (VecDeque<Vec<u8>>, u64) {
         let mut queue = self.lock();
         while queue.lines.is_empty() && queue.lost == 0 {
@@ -155,17 +156,17 @@ impl Shared {
     }
 }
 
-/// What is written to, and what is owed to its reader.
+/// The target of the log, with the count of lines that its reader has not been told to be lost.
 struct Out<W> {
     sink: W,
-    /// Lines that were dropped and not told yet.
+    /// Number of lines that were dropped and not reported yet.
     lost: u64,
-    /// Part of a line was written, and not the rest.
+    /// True if only a part of the last line was written.
     torn: bool,
 }
 
 impl<W: Write> Out<W> {
-    /// Writes a line, after the count of those that were lost before it; or counts it among them.
+    /// Writes a line, preceded by the count of lines that were lost before it. If that fails, the line counts as lost too.
     fn line(&mut self, line: &[u8]) {
         self.tell_lost();
         if self.lost > 0 || !self.write(line) {
@@ -178,7 +179,7 @@ impl<W: Write> Out<W> {
             return;
         }
         let mut text = String::new();
-        // Without the time if there is none: the count is what matters.
+        // If there is no time, log the count without it, because the count is what matters.
         let _ = SystemTime.format_time(&mut Writer::new(&mut text));
         let torn = if self.torn { "\n" } else { "" };
         let notice = format!(
@@ -190,7 +191,7 @@ impl<W: Write> Out<W> {
         }
     }
 
-    /// Writes all of `bytes`; false if that did not work.
+    /// Writes all of `bytes`; false if writing failed.
     fn write(&mut self, bytes: &[u8]) -> bool {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -210,7 +211,7 @@ impl<W: Write> Out<W> {
     }
 }
 
-/// Stderr, waited for where somebody has made it non-blocking.
+/// Stderr, for which writes wait even if another process has made it non-blocking.
 struct Stderr(File);
 
 impl Write for Stderr {
@@ -230,7 +231,7 @@ impl Write for Stderr {
     }
 }
 
-/// What the log's formatter writes a line into: it does so in one call.
+/// The writer that the log's formatter is given; the formatter writes each line in one call.
 #[derive(Debug)]
 pub(super) struct Line(LossyLog);
 

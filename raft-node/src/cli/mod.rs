@@ -2,17 +2,17 @@
 //!
 //! | file | duty |
 //! | --- | --- |
-//! | `serve.rs` | a node, from its settings to its end |
-//! | `ends.rs` | what ends a node from outside |
-//! | `cert.rs` | certificates |
-//! | `kv.rs` | keys and values of a running cluster |
-//! | `status.rs` | the cluster as a table |
-//! | `tls_files.rs` | CA, certificate and key: read, looked at, read again |
-//! | `log/` | a stopped node's log, checked and listed |
-//! | `limits.rs` | open files, and the connections that they allow |
-//! | `lossy_log.rs` | where a node's log lines go
+//! | `serve.rs` | runs a node, from its settings to its end |
+//! | `ends.rs` | signals and the end of stdin, which end a node |
+//! | `cert.rs` | makes and checks certificates |
+//! | `kv.rs` | reads and writes keys of a running cluster |
+//! | `status.rs` | shows the cluster as a table |
+//! | `tls_files.rs` | reads and checks CA, certificate and key, and reads them again when they change |
+//! | `log/` | checks and lists the log of a stopped node |
+//! | `limits.rs` | the limit on open files, and the number of connections that it allows |
+//! | `lossy_log.rs` | writes a node's log lines, and drops lines rather than wait |
 //! | `target.rs` | the node that a command talks to |
-//! | `output.rs` | stdout, also when nobody reads it any more |
+//! | `output.rs` | writes to stdout, whose reader may go away |
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -36,13 +36,13 @@ mod tls_files;
 
 use target::Target;
 
-/// A strongly consistent key-value server: three or five of these are one cluster.
+/// A strongly consistent key-value server; a cluster has three or five of them.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "raft-node",
     version,
     arg_required_else_help = true,
-    after_help = "A cluster of one, to try it out:
+    after_help = "To try it out, run a cluster of one node:
 
   raft-node cert ca --out tls
   raft-node cert node --ca-dir tls --node-id 1 --host 127.0.0.1 --out tls
@@ -53,7 +53,7 @@ use target::Target;
   raft-node kv get greeting
   raft-node status
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 101 a bug (a part of the node panicked)."
+Exit codes: 0 success, 1 failure, 2 wrong usage or settings, 101 a bug (the node panicked)."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -64,11 +64,11 @@ pub struct Cli {
 enum Command {
     /// Run a node until it is stopped (Ctrl-C or SIGTERM)
     #[command(
-        long_about = "Run a node until it is stopped (Ctrl-C or SIGTERM); a leader hands leadership over first.
+        long_about = "Run a node until it is stopped (Ctrl-C or SIGTERM). A leader hands leadership to another node first.
 
-Each setting can be given as a flag, as an environment variable, or as a key of the same name in the file; a flag goes
-before a variable, a variable before the file. Relative paths start at the working directory.",
-        after_help = "Example of a file, for the first of three nodes:
+Each setting can be given as a flag, as an environment variable, or as a key of the same name in the configuration file. A
+flag takes precedence over a variable, and a variable over the file. Relative paths start at the working directory.",
+        after_help = "Example of a configuration file, for the first of three nodes:
 
   node-id = 1
   data-dir = \"/var/lib/raft-node\"
@@ -82,12 +82,12 @@ before a variable, a variable before the file. Relative paths start at the worki
   cert = \"/etc/raft-node/node-1.pem\"
   key = \"/etc/raft-node/node-1-key.pem\"
 
-Started with:
+Start the node with:
 
   raft-node serve --config /etc/raft-node/node.toml"
     )]
     Serve(Box<Flags>),
-    /// Make the certificates by which nodes know each other
+    /// Make the certificates by which nodes authenticate each other
     #[command(subcommand)]
     Cert(cert::Command),
     /// Read and write keys of a running cluster
@@ -100,19 +100,19 @@ Started with:
     Log(log::Command),
 }
 
-/// Why a command did not do what it was to do.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     /// The settings or arguments are wrong.
     #[error("{0}")]
     Usage(String),
-    /// It did not work.
+    /// The command could not be carried out.
     #[error("{0}")]
     Failed(String),
     /// A bug: a part of the node panicked.
     #[error("{0}")]
     Panicked(String),
-    /// Whoever read the output has had enough of it, which is no failure.
+    /// The reader of stdout has closed it (`| head`), which is not a failure.
     #[error("nobody reads the output any more")]
     OutputClosed,
 }
@@ -135,14 +135,14 @@ impl From<ClientError> for Failure {
     }
 }
 
-/// The exit code after a panic, as Rust programs have it.
+/// The exit code after a panic, the same as for all Rust programs.
 const PANICKED: u8 = 101;
 
-/// The whole program: reads the command line, carries the command out, and returns the exit code.
+/// Runs the whole program: parses the command line, carries out the command, and returns the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    // One thread for transport, protocol and HTTP: each hand-over between threads would cost more than the work.
+    // One thread for transport, protocol and HTTP, because each hand-over between threads would cost more than the work.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -151,7 +151,7 @@ pub fn main() -> ExitCode {
         }
     };
     let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(run(cli))));
-    // Long reads may still be at work on threads of their own; nobody waits for them any more.
+    // Do not wait for long reads that are still running on threads of their own.
     runtime.shutdown_background();
     ended.unwrap_or_else(|_| {
         output::complain("ended by a panic, which is a bug: start it again");
@@ -160,7 +160,7 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Carries a command out; says on stderr what went wrong. Must be called within a tokio runtime.
+/// Carries out a command and reports on stderr what went wrong. It must be called within a tokio runtime.
 pub async fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Serve(flags) => serve::run(&flags).await,

@@ -1,4 +1,5 @@
-//! What commands print: stdout is written through here, because a reader may go away at any moment (`| head`).
+//! The output of commands. All writing to stdout goes through this module, because its reader may go away at any moment
+//! (`| head`).
 
 use std::io::{self, ErrorKind, Write};
 
@@ -21,18 +22,18 @@ pub(super) fn line(text: &str) -> Result<(), Failure> {
     write(format!("{text}\n").as_bytes())
 }
 
-/// Says on stderr what went wrong.
+/// Reports on stderr what went wrong.
 pub(super) fn complain(text: &str) {
     let line = format!("raft-node: {text}\n");
     match lossy_log::started() {
-        // A node must end even if nobody reads what it says.
+        // A node must be able to end even if nobody reads its log.
         Some(log) => log.push(line.as_bytes()),
-        // Where stderr is closed too there is nobody left to tell.
+        // If stderr is closed too, the message cannot be delivered.
         None => drop(io::stderr().lock().write_all(line.as_bytes())),
     }
 }
 
-/// A value as text in one line: what does not print is escaped.
+/// A value as one line of text, in which unprintable characters are escaped.
 pub(super) fn printable(value: &[u8]) -> String {
     let mut out = String::with_capacity(value.len());
     for chunk in value.utf8_chunks() {
@@ -53,7 +54,7 @@ pub(super) fn printable(value: &[u8]) -> String {
     out
 }
 
-/// Rows as a table: columns aligned, the first row is the heading.
+/// Formats rows as a table with aligned columns; the first row is the heading.
 pub(super) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width =

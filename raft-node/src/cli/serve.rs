@@ -1,4 +1,4 @@
-//! `raft-node serve`: a node, from its settings to its end.
+//! `raft-node serve`: runs a node, from its settings to its end.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, IsTerminal};
@@ -21,12 +21,12 @@ use crate::config::{Config, Flags, Found, Origin};
 use crate::http::{self, HttpState};
 use crate::{Formation, Server, ServerConfig, StartError, Stopped};
 
-/// What a command adds to its key and value, generously.
+/// Generous upper bound on the bytes that a command needs beside its key and value.
 const COMMAND_OVERHEAD: usize = 1024;
-/// A signal that comes again so soon after the first is the same wish, sent twice, as `timeout` does; later it means that
-/// whoever sent it will not wait.
+/// A second signal within this time counts as the first one, because programs such as `timeout` send a signal twice. A later
+/// second signal cuts the clean stop short.
 const INSISTS: Duration = Duration::from_secs(1);
-/// How long a clean stop may take; then the node ends as in a crash, which loses nothing either.
+/// Maximum duration of a clean stop. After that the node ends as in a crash, which loses nothing either.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(super) async fn run(flags: &Flags) -> Result<(), Failure> {
@@ -43,7 +43,7 @@ pub(super) async fn run(flags: &Flags) -> Result<(), Failure> {
     let mut ends = Ends::new(flags.stop_on_stdin_eof)?;
     let paths = Paths::of(&config);
     let tls = paths.load().map_err(|wrong| tls_files::failure(&wrong))?;
-    // Before the node starts: a port that is taken must not cost the cluster an election.
+    // Bind the port before the node starts: if the port is taken, the attempt must not disturb the cluster.
     let listener =
         TcpListener::bind(config.http_addr).await.map_err(|error| not_listening(&config, &error))?;
     let http_addr =
@@ -76,13 +76,14 @@ pub(super) async fn run(flags: &Flags) -> Result<(), Failure> {
     );
     let ended = until_the_end(server, serving, renewing, stop, ends).await?;
     ended.map_or(Ok(()), |why| {
-        // What failed need not say where: an operator has to make room there, or to see to the disk.
+        // Name the data folder: the operator may have to free space there or to look after its disk, and the error may not
+        // say where it happened.
         let dir = config.data_dir.display();
         Err(Failure::Failed(format!("the node has ended by itself: {why} (its data folder is {dir})")))
     })
 }
 
-/// Serves until something ends the node, and ends the rest of it; returns why the node has ended by itself, if it has.
+/// Serves until something ends the node, and then stops its other parts. Returns why the node has ended by itself, if it has.
 async fn until_the_end(
     server: Server<KvMachine>,
     serving: impl Future<Output = ()> + Send + 'static,
@@ -99,7 +100,7 @@ async fn until_the_end(
         }
         why = server.stopped() => match why {
             Stopped::Failed(why) => Some(why),
-            // As a crash: what panicked may be needed for a clean stop, and nothing is lost without one.
+            // End as in a crash: a clean stop may need the part that panicked, and nothing is lost without a clean stop.
             Stopped::Panicked(why) => return Err(panicked(&why)),
             Stopped::OnRequest => None,
         },
@@ -136,8 +137,8 @@ fn panicked(why: &str) -> Failure {
     Failure::Panicked(format!("the node has ended by a panic, which is a bug: {why}; start it again"))
 }
 
-/// Says where the node's data are: a relative `data-dir` and another working directory are another node, and with
-/// `bootstrap` even another cluster.
+/// Logs the path of the data folder. With a relative `data-dir`, another working directory means another folder, hence another
+/// node, and with `bootstrap` even another cluster.
 fn say_folder(config: &Config) {
     let dir = config.data_dir.display();
     let new = std::fs::read_dir(&config.data_dir).map_or(true, |mut files| files.next().is_none());
@@ -175,7 +176,7 @@ fn not_listening(config: &Config, error: &std::io::Error) -> Failure {
 
 fn not_started(config: &Config, error: &StartError) -> Failure {
     let why = raftkit_replica::in_words(error);
-    // What is wrong with an address does not say where it stands.
+    // The error of an address does not say where the address was set.
     let set = match error {
         StartError::Transport(_) => {
             format!(" (raft-addr {}, set {})", config.raft_addr, config.origin("raft-addr"))
@@ -195,11 +196,12 @@ fn not_started(config: &Config, error: &StartError) -> Failure {
 
 fn start_log(level: &str) {
     std::panic::set_hook(Box::new(|panic| {
-        // Not as usual on stderr: a panic must not wait for whoever reads it, or it would not even end its thread.
+        // Do not write to stderr directly, as the default hook does: a reader that does not read would block the panic, and
+        // the panicking thread would not even end.
         let thread = std::thread::current();
         let text = panic.to_string().replace('\n', " ");
         tracing::error!(thread = thread.name().unwrap_or("unnamed"), "{text}");
-        // What this panic does to values on its way out may panic again, which ends the process at once.
+        // Unwinding may panic again, which ends the process at once, so flush now.
         lossy_log::flush_briefly();
     }));
     let log = match LossyLog::start() {
@@ -215,7 +217,7 @@ fn start_log(level: &str) {
     }
 }
 
-/// The server's settings, as these come to.
+/// The server's settings that follow from the node's configuration.
 fn server_config(config: &Config, tls: TlsFiles, http_port: u16) -> ServerConfig {
     let formation = match &config.found {
         Found::Nothing => Formation::Rejoin,
@@ -248,7 +250,8 @@ fn server_config(config: &Config, tls: TlsFiles, http_port: u16) -> ServerConfig
     server
 }
 
-/// Where clients reach this node, as far as it can tell: a wildcard is no place to go to, so its advertised host.
+/// The address at which clients probably reach this node. A wildcard address cannot be connected to, so it is replaced by the
+/// host that is advertised to other nodes.
 fn http_attribute(config: &Config, port: u16) -> String {
     let ip = config.http_addr.ip();
     if ip.is_unspecified() {

@@ -10,23 +10,23 @@ use crate::http::Member;
 
 #[derive(Clone, Debug, Args)]
 #[command(
-    long_about = "Show all nodes of a running cluster, as the node that is asked hears of them.
+    long_about = "Show the status of all nodes of a running cluster. The node that is asked collects it from the others.
 
-  node      its id
-  role      leader, follower or candidate; `silent` when it did not answer in time
-  term      the election that it knows last
-  last      the last entry in its log
-  commit    the last entry that it knows to be committed
-  applied   the last entry that its state shows
-  lag       how many committed entries its state does not show yet
-  address   where other nodes reach it
-  http      where clients reach it
+  node      the node's id
+  role      leader, follower or candidate; `silent` if the node did not answer in time
+  term      the latest term that the node knows
+  last      index of the last entry in the node's log
+  commit    index of the last entry that the node knows to be committed
+  applied   index of the last entry that was applied to the node's state
+  lag       number of committed entries that are not applied yet
+  address   the address at which other nodes reach the node
+  http      the address at which clients reach the node
 
-The exit code is 1 when a node is silent or no node knows a leader.",
+The exit code is 1 if a node is silent or no node knows a leader.",
     after_help = "Examples:\n\n  raft-node status\n  raft-node status --addr 10.0.0.2:8500\n  raft-node status --json | jq '.[].Applied'"
 )]
 pub(super) struct Command {
-    /// Print what the nodes say of themselves as JSON
+    /// Print the full status of each node as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -46,7 +46,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
     judge(&members)
 }
 
-/// Not all is well where a node is silent or there is no leader: scripts look at the exit code.
+/// Fails if a node is silent or no node knows a leader, so that scripts can rely on the exit code.
 fn judge(members: &[Member]) -> Result<(), Failure> {
     let silent = members.iter().filter_map(|member| match member {
         Member::Silent { node, .. } => Some(format!("node {node} is silent")),

@@ -1,4 +1,4 @@
-//! Which node a command talks to.
+//! The node that a command talks to.
 
 use clap::Args;
 
@@ -6,10 +6,10 @@ use super::Failure;
 use crate::client::Client;
 use crate::config::Origin;
 
-/// The variable that names the node. The server's own setting is another one: a shell that talks to one node must be able
-/// to start another.
+/// The variable that names the node. It differs from the variable of the server's own setting, so that a shell whose commands
+/// talk to one node can still start another node.
 const VARIABLE: &str = "RAFT_NODE_ADDR";
-/// What the variable was called before, which is the server's setting.
+/// The variable's earlier name, which is now the server's setting alone.
 const EARLIER: &str = "RAFT_NODE_HTTP_ADDR";
 const DEFAULT: &str = "127.0.0.1:8500";
 
@@ -27,7 +27,7 @@ impl Target {
         Ok(Client::new(&addr, origin.to_string())?)
     }
 
-    /// The address, and where it was given.
+    /// The address of the node, and where it was given.
     fn resolve(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<(String, Origin), Failure> {
         if let Some(addr) = &self.addr {
             return Ok((addr.clone(), Origin::Flag));
@@ -37,7 +37,7 @@ impl Target {
             return Ok((addr, Origin::Environment(VARIABLE.to_owned())));
         }
         match set(EARLIER) {
-            // Silently another node, and perhaps another cluster, would be worse than a refusal.
+            // Refuse: talking to another node than before, perhaps of another cluster, without a word would be worse.
             Some(addr) if !is_default(&addr) => Err(Failure::Usage(format!(
                 "{EARLIER} ({addr}) is the server's setting, and no longer says which node commands talk to: set \
                  {VARIABLE}={addr}, or give --addr"
@@ -47,7 +47,7 @@ impl Target {
     }
 }
 
-/// Whether a node that listens at `addr` is the one that commands talk to anyway.
+/// Whether commands talk to a node that listens at `addr` by default.
 fn is_default(addr: &str) -> bool {
     let wildcard = |host: &str| matches!(host, "0.0.0.0" | "[::]" | "127.0.0.1");
     addr.rsplit_once(':').is_some_and(|(host, port)| wildcard(host) && port == "8500")

@@ -1,4 +1,4 @@
-//! The files with CA, certificate and key: read, looked at, and read again when they change.
+//! The files with CA, certificate and key: read, checked, and read again when they change.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ use super::Failure;
 use crate::Handle;
 use crate::config::Config;
 
-/// How often to look whether the files have changed. They are read once they were the same at two looks: whoever replaces
-/// them writes one after the other.
+/// Interval at which the files are checked for changes. They are read again only if two checks find them in the same state,
+/// because files are replaced one after the other.
 const LOOK: Duration = Duration::from_secs(3);
 
-/// Where the files are, and whose they are.
+/// The paths of the files, and the node that they must belong to.
 #[derive(Clone, Debug)]
 pub(super) struct Paths {
     node: NodeId,
@@ -26,7 +26,7 @@ pub(super) struct Paths {
     key: PathBuf,
 }
 
-/// What tells whether files have changed: time of the last change in nanoseconds, length and inode of each.
+/// The facts that tell whether the files have changed: modification time in nanoseconds, length and inode of each.
 type Stamp = [Option<(i64, i64, u64, u64)>; 3];
 
 impl Paths {
@@ -43,7 +43,7 @@ impl Paths {
         }
     }
 
-    /// Reads the files and looks at them. What cannot be read is told, and the others are looked at all the same.
+    /// Reads and checks the files. A file that cannot be read is reported, and the others are checked all the same.
     pub(super) fn examine(&self) -> (TlsFiles, Checkup, Vec<String>) {
         let mut wrong = Vec::new();
         let mut read = |file| {
@@ -62,10 +62,10 @@ impl Paths {
         (files, checkup, wrong)
     }
 
-    /// The files, if they can be used.
+    /// Reads the files for use.
     ///
     /// # Errors
-    /// What is wrong, a line for each.
+    /// The files cannot be used; a line for each problem.
     pub(super) fn load(&self) -> Result<TlsFiles, Vec<String>> {
         let (files, _, wrong) = self.examine();
         if wrong.is_empty() { Ok(files) } else { Err(wrong) }
@@ -76,7 +76,7 @@ impl Paths {
         format!("{name}: {} cannot be used: {}", shown(path), error.problem)
     }
 
-    /// A file as it is shown to people: what it is, and where.
+    /// A file as it is named in messages: what it is, and its path.
     pub(super) fn shown(&self, file: TlsFile) -> String {
         let (name, path) = self.path(file);
         format!("{name}: {}", shown(path))
@@ -90,7 +90,7 @@ impl Paths {
     }
 }
 
-/// The whole path: a relative one says nothing to who does not know where the process was started.
+/// The absolute path: a relative one says nothing to a reader who does not know where the process was started.
 fn shown(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
@@ -105,12 +105,12 @@ fn unreadable(name: &str, path: &Path, error: &std::io::Error) -> String {
     format!("{name}: {} cannot be read: {error}; {hint}", shown(path))
 }
 
-/// What is wrong, as the reason why a command failed.
+/// The failure of a command because of these problems.
 pub(super) fn failure(wrong: &[String]) -> Failure {
     Failure::Failed(wrong.join("\n"))
 }
 
-/// Has the node use the files anew when they have changed, and at each signal. Never ends.
+/// Has the node use the files again when they have changed, and at each signal. This never ends.
 pub(super) async fn follow(paths: Paths, handle: Handle<KvMachine>, mut signal: Signal) {
     let mut used = paths.stamp();
     let mut before = used;

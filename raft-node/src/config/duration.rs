@@ -1,12 +1,12 @@
-//! Spans of time as Go writes them: `1h2m`, `15.0s`, `2.98s`, `500ms`.
+//! Durations in the notation of Go, which Consul's clients use: `1h2m`, `15.0s`, `2.98s`, `500ms`.
 
 use std::time::Duration;
 
 const NANOS_A_SECOND: u128 = 1_000_000_000;
 
-/// Reads a span as Go's `time.ParseDuration` does; a negative one is given as zero.
+/// Parses a duration like Go's `time.ParseDuration`; a negative duration becomes zero.
 ///
-/// None for anything else, also for a bare number other than `0`.
+/// The result is none for anything else, including a bare number other than `0`.
 #[must_use]
 pub fn parse_go(text: &str) -> Option<Duration> {
     let (negative, mut rest) = match text.strip_prefix('-') {
@@ -25,12 +25,12 @@ pub fn parse_go(text: &str) -> Option<Duration> {
         nanos = nanos.checked_add(part)?;
         rest = after;
     }
-    // Go counts nanoseconds in an i64, so about 292 years are the most.
+    // Go holds nanoseconds in an i64, so the maximum is about 292 years.
     let nanos = u64::try_from(nanos).ok().filter(|nanos| i64::try_from(*nanos).is_ok())?;
     Some(if negative { Duration::ZERO } else { Duration::from_nanos(nanos) })
 }
 
-/// Reads one number with its unit; returns nanoseconds and what follows.
+/// Parses one number with its unit; returns its nanoseconds and the rest of the text.
 fn component(text: &str) -> Option<(u128, &str)> {
     let (whole, rest) = digits(text);
     let (fraction, rest) = match rest.strip_prefix('.') {
@@ -52,7 +52,7 @@ fn component(text: &str) -> Option<(u128, &str)> {
         _ => return None,
     };
     let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    // Beyond 18 digits a fraction adds less than a nanosecond.
+    // Digits of the fraction beyond the 18th add less than a nanosecond for every unit.
     let fraction = fraction.get(..18).unwrap_or(fraction);
     let scale = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
     let part: u128 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };

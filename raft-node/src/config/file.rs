@@ -1,4 +1,4 @@
-//! The configuration file: TOML, with the line of every value.
+//! The configuration file: TOML, read with the line number of every value.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +17,7 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<&'static str, Given>, ConfigE
     parse(path, &text)
 }
 
-/// Reads the settings in `text`, which stands in `path`.
+/// Parses the settings in `text`, which is the content of the file at `path`.
 pub(super) fn parse(path: &Path, text: &str) -> Result<BTreeMap<&'static str, Given>, ConfigError> {
     let table = DeTable::parse(text).map_err(|error| {
         let line = error.span().map_or(1, |span| line_at(text, span.start));
@@ -30,7 +30,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<BTreeMap<&'static str, Gi
     Ok(file.given)
 }
 
-/// What to say of a line whose value is text without quotes: that is what most syntax errors are.
+/// The message for a line whose value is text without quotes, the most frequent syntax error.
 fn unquoted(line: &str) -> Option<String> {
     let (key, value) = line.split_once('=')?;
     let (key, value) = (key.trim(), value.trim());
@@ -40,7 +40,7 @@ fn unquoted(line: &str) -> Option<String> {
         .then(|| format!("text must stand in double quotes: {key} = \"{value}\""))
 }
 
-/// A file that is being read.
+/// A file that is being parsed.
 struct File<'a> {
     path: &'a Path,
     text: &'a str,
@@ -48,9 +48,9 @@ struct File<'a> {
 }
 
 impl File<'_> {
-    /// Takes the settings of a table; `[tls] ca` is the setting `tls-ca`.
+    /// Reads the settings of a table; `ca` under `[tls]` is the setting `tls-ca`.
     fn table(&mut self, prefix: &str, table: &DeTable<'_>) -> Result<(), ConfigError> {
-        // The table is sorted by name; errors are to come in the order of the file.
+        // The table is sorted by name, but the first error should be the first one in the file.
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in entries {
@@ -71,7 +71,7 @@ impl File<'_> {
                 path: self.path.to_owned(),
                 line,
                 key: name.to_owned(),
-                // The one table has no other spelling.
+                // `[tls]` is the only table, and it must be written in lower case.
                 hint: if name.eq_ignore_ascii_case("tls") { Some("[tls]") } else { hint(name) },
             });
         };
@@ -98,7 +98,7 @@ impl File<'_> {
     }
 }
 
-/// A value that is no list or table, as text.
+/// A value as text; none for a list or table.
 fn scalar(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
@@ -128,7 +128,7 @@ pub(super) fn hint(name: &str) -> Option<&'static str> {
     near.or_else(begins_alike).or_else(under_tls).or_else(begins)
 }
 
-/// How many characters must be put in, taken out or replaced to make one text the other (Levenshtein).
+/// Levenshtein distance: the number of characters to insert, remove or replace to turn one text into the other.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();

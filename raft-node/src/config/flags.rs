@@ -7,14 +7,14 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, val
 
 use super::keys::{Fallback, KEYS, Key, Kind};
 
-/// What the command line of `raft-node serve` says.
+/// The command line of `raft-node serve`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flags {
     /// The configuration file.
     pub config: Option<PathBuf>,
     /// Whether the node stops when its stdin ends.
     pub stop_on_stdin_eof: bool,
-    /// Settings by name, as they were given; more than one text where a flag was repeated.
+    /// The given settings by name; a flag that was repeated has several texts.
     pub settings: BTreeMap<&'static str, Vec<String>>,
 }
 
@@ -29,11 +29,11 @@ impl Args for Flags {
             .env("RAFT_NODE_CONFIG")
             .hide_env_values(true)
             .value_parser(value_parser!(PathBuf))
-            .help("A TOML file with settings; flags and environment variables go before it");
+            .help("A TOML file with settings; flags and environment variables take precedence over it");
         let stop = Arg::new(STOP_ON_STDIN_EOF)
             .long(STOP_ON_STDIN_EOF)
             .action(ArgAction::SetTrue)
-            .help("Stop when stdin ends: for programs that start a node and hold its stdin, so that it ends with them");
+            .help("Stop when stdin ends, so that the node ends together with a program that started it and holds its stdin");
         command.arg(config).arg(stop).args(KEYS.iter().map(flag))
     }
 
@@ -61,7 +61,8 @@ impl FromArgMatches for Flags {
     }
 }
 
-/// The flag of one setting. Environment and default stand in the help only: the file comes between them.
+/// The flag of one setting. clap is not told of the environment variable and the default, which appear in the help text
+/// only, because the file comes between these two in precedence.
 fn flag(key: &Key) -> Arg {
     let default = match key.default {
         Fallback::Required => "[required]".to_owned(),

@@ -1,30 +1,31 @@
-//! The table of settings: flags, environment, file and help are all made from it, so they cannot disagree.
+//! The table of settings. Flags, environment variables, keys of the file and the help text are all derived from it, so they
+//! cannot disagree.
 
 /// One setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
-    /// Its name: the flag without dashes, and the key in the file.
+    /// Name of the setting: the flag without its dashes, and the key in the file.
     pub name: &'static str,
-    /// What values it takes.
+    /// The kind of value that the setting takes.
     pub kind: Kind,
-    /// What it is when nobody sets it.
+    /// The value if nobody sets it.
     pub default: Fallback,
-    /// What it is for, in one or two sentences.
+    /// Purpose of the setting, in one or two sentences.
     pub help: &'static str,
 }
 
-/// What a setting is when nobody sets it.
+/// The value of a setting that nobody sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fallback {
-    /// The node does not start without it.
+    /// There is no default: the node does not start without the setting.
     Required,
-    /// This text, read as if it had been given.
+    /// The default, parsed as if it had been given.
     Text(&'static str),
-    /// Nothing; this says what that means.
+    /// The setting stays unset; the text says what that means.
     Unset(&'static str),
 }
 
-/// What values a setting takes.
+/// The kind of value that a setting takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A whole number from 1.
@@ -35,9 +36,9 @@ pub enum Kind {
     Name,
     /// An address to listen on: an IP address and a port.
     Address,
-    /// A place to connect to: a host and a port.
+    /// An address to connect to: a host and a port.
     Place,
-    /// Places to connect to.
+    /// A list of addresses to connect to.
     Places,
     /// On or off.
     Switch,
@@ -58,7 +59,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What is allowed, for error messages: follows "must be".
+    /// Description of the allowed values for error messages, to follow "must be".
     #[must_use]
     pub fn allowed(self) -> &'static str {
         match self {
@@ -103,13 +104,13 @@ impl Kind {
 }
 
 impl Key {
-    /// The environment variable: `RAFT_NODE_` and the name in capitals.
+    /// Name of the environment variable: `RAFT_NODE_` and the setting's name in capitals.
     #[must_use]
     pub fn env(&self) -> String {
         format!("{ENV_PREFIX}{}", self.name.replace('-', "_").to_uppercase())
     }
 
-    /// Where it stands in the file, in words.
+    /// Place of the setting in the file, in words.
     #[must_use]
     pub fn in_file(&self) -> String {
         match self.name.strip_prefix("tls-") {
@@ -119,7 +120,7 @@ impl Key {
     }
 }
 
-/// What every environment variable of a setting begins with.
+/// Prefix of the environment variables of all settings.
 pub const ENV_PREFIX: &str = "RAFT_NODE_";
 
 /// The setting with this name.
@@ -134,165 +135,171 @@ pub const KEYS: &[Key] = &[
         name: "node-id",
         kind: Kind::Id,
         default: Fallback::Required,
-        help: "This node's number: unique in its cluster, and never given to another machine later",
+        help: "This node's number. It must be unique in the cluster, and no other machine may ever get it later",
     },
     Key {
         name: "data-dir",
         kind: Kind::Path,
         default: Fallback::Required,
-        help: "The folder that holds this node's log and state; made if it is not there",
+        help: "The folder for this node's log and state; it is created if it does not exist",
     },
     Key {
         name: "datacenter",
         kind: Kind::Name,
         default: Fallback::Text("dc1"),
-        help: "The name that requests with ?dc= must use",
+        help: "The name of this datacenter; requests that name another one with ?dc= are refused",
     },
     Key {
         name: "http-addr",
         kind: Kind::Address,
         default: Fallback::Text("127.0.0.1:8500"),
-        help: "Where clients are served over HTTP; anyone who reaches it can read and write",
+        help: "The address to serve clients on over HTTP. There is no authentication: anyone who can connect to it can read and \
+               write",
     },
     Key {
         name: "http-connections-max",
         kind: Kind::Connections,
         default: Fallback::Text("4096"),
-        help: "How many HTTP connections are open at a time; more clients wait until one ends. Also bounded by the limit on open files, of which 128 are kept back",
+        help: "Maximum number of open HTTP connections; further clients wait until one is closed. The limit on open files, less \
+               the 128 that the node keeps for itself, bounds it too",
     },
     Key {
         name: "raft-addr",
         kind: Kind::Address,
         default: Fallback::Text("127.0.0.1:8300"),
-        help: "Where the other nodes reach this one (UDP: QUIC with mutual TLS)",
+        help: "The address to listen on for the other nodes (UDP: QUIC with mutual TLS)",
     },
     Key {
         name: "raft-advertise-addr",
         kind: Kind::Place,
         default: Fallback::Unset("the same as raft-addr"),
-        help: "The address that the other nodes are told; needed when raft-addr is 0.0.0.0 or [::]",
+        help: "The address at which the other nodes reach this one; required if raft-addr is 0.0.0.0 or [::]",
     },
     Key {
         name: "bootstrap",
         kind: Kind::Switch,
         default: Fallback::Text("false"),
-        help: "Form a new cluster of this node alone, if its data folder is new",
+        help: "Form a new cluster of this node alone if its data folder is new",
     },
     Key {
         name: "bootstrap-expect",
         kind: Kind::Servers,
         default: Fallback::Unset("no cluster is formed"),
-        help: "Form a new cluster once so many servers have found each other through join; the same on each of them",
+        help: "Form a new cluster once this many servers have found each other through join. Set the same number on each of them",
     },
     Key {
         name: "join",
         kind: Kind::Places,
         default: Fallback::Unset("none"),
-        help: "The raft addresses of the servers that form the cluster; later on, where members that have moved are looked for. The list may name this node too",
+        help: "The raft addresses of the servers that form the cluster. Later on, the node looks there for members that have moved. \
+               The list may include this node",
     },
     Key {
         name: "raft-leader-timeout",
         kind: Kind::Span,
         default: Fallback::Text("500ms"),
-        help: "A follower that heard no leader for 1.0 to 1.5 of this asks for an election; may be changed node by node",
+        help: "A follower that has not heard from a leader for 1.0 to 1.5 times this long starts an election. It may be changed \
+               node by node",
     },
     Key {
         name: "raft-election-timeout",
         kind: Kind::Span,
         default: Fallback::Text("1000ms"),
-        help: "An election that has not ended by 1.0 to 1.5 of this starts again, and a peer that is silent for so long is \
-               dialled anew; twice raft-leader-timeout",
+        help: "An election that has not ended after 1.0 to 1.5 times this long starts again, and a peer that has been silent for \
+               this long is dialled anew. Use twice raft-leader-timeout",
     },
     Key {
         name: "raft-heartbeat-interval",
         kind: Kind::Span,
         default: Fallback::Text("100ms"),
-        help: "How often an idle leader says that it lives; at most half of raft-leader-timeout",
+        help: "Interval of the leader's heartbeats; at most half of raft-leader-timeout",
     },
     Key {
         name: "raft-commit-timeout",
         kind: Kind::Span,
         default: Fallback::Text("1000ms"),
-        help: "How long a write that was proposed is waited for before its outcome is called unknown; four round trips or \
-               more, as one through a follower takes two",
+        help: "How long to wait for the commit of a proposed write before its outcome is reported as unknown. Use at least four \
+               round trips: a write through a follower takes two",
     },
     Key {
         name: "raft-hold-timeout",
         kind: Kind::Span,
         default: Fallback::Text("3000ms"),
-        help: "How long a request waits for a leader before it is refused with `No cluster leader`; longer than it takes to \
-               elect one, about three times raft-leader-timeout",
+        help: "How long a request waits for a leader before it is refused with `No cluster leader`. Use more than an election \
+               takes, which is about three times raft-leader-timeout",
     },
     Key {
         name: "raft-write-stall",
         kind: Kind::Span,
         default: Fallback::Text("2000ms"),
-        help: "A leader whose disk has not finished a write for so long gives leadership away",
+        help: "A leader whose disk has not finished a write for this long hands leadership to another node",
     },
     Key {
         name: "clock-error",
         kind: Kind::Span,
         default: Fallback::Text("50ms"),
-        help: "How far two nodes' clocks may drift apart over one raft-leader-timeout; below half of it",
+        help: "Bound on how far the clocks of two nodes drift apart within one raft-leader-timeout; less than half of it",
     },
     Key {
         name: "raft-batch-max",
         kind: Kind::Size,
         default: Fallback::Text("10485760"),
-        help: "At most so many bytes of entries in one message to a follower",
+        help: "Maximum size of the entries in one message to a follower",
     },
     Key {
         name: "raft-trailing-logs",
         kind: Kind::Entries,
         default: Fallback::Text("10240"),
-        help: "So many entries are kept in the log after the state holds them, for followers that lag",
+        help: "Number of entries that the log keeps, for followers that lag, although the state already holds them durably",
     },
     Key {
         name: "kv-value-max",
         kind: Kind::Size,
         default: Fallback::Text("524288"),
-        help: "The largest value that a PUT may store; at most raft-batch-max and 32 MiB",
+        help: "Maximum size of a value; at most raft-batch-max and at most 32 MiB",
     },
     Key {
         name: "kv-delete-keys-max",
         kind: Kind::Keys,
         default: Fallback::Text("8192"),
-        help: "The most keys that one DELETE ?recurse removes: while it does, no other write is applied. A larger tree gets 413",
+        help: "Maximum number of keys that one DELETE ?recurse removes; a larger tree is refused with 413. No other write is \
+               applied while keys are removed",
     },
     Key {
         name: "http-answer-bytes-max",
         kind: Kind::Size,
         default: Fallback::Text("64MiB"),
-        help: "At most so many bytes of answers are on their way to clients at once, all together; a request that would exceed it gets 503 with Retry-After",
+        help: "Maximum size of all answers together that are on their way to clients; a request that would exceed it is refused \
+               with 503 and Retry-After",
     },
     Key {
         name: "http-send-timeout",
         kind: Kind::Span,
         default: Fallback::Text("30s"),
-        help: "A connection whose client takes nothing of its answer for so long is closed",
+        help: "A connection is closed if its client reads nothing of its answer for this long",
     },
     Key {
         name: "log-level",
         kind: Kind::Level,
         default: Fallback::Text("info"),
-        help: "What is logged to stderr",
+        help: "The level of the log on stderr, or a list of levels for modules",
     },
     Key {
         name: "tls-ca",
         kind: Kind::Path,
         default: Fallback::Required,
-        help: "The certificate of the authority that all nodes trust (ca.pem of `raft-node cert ca`)",
+        help: "The certificate of the authority that all nodes trust (ca.pem from `raft-node cert ca`)",
     },
     Key {
         name: "tls-cert",
         kind: Kind::Path,
         default: Fallback::Required,
-        help: "This node's certificate (node-N.pem of `raft-node cert node`)",
+        help: "This node's certificate (node-N.pem from `raft-node cert node`)",
     },
     Key {
         name: "tls-key",
         kind: Kind::Path,
         default: Fallback::Required,
-        help: "The key of this node's certificate (node-N-key.pem)",
+        help: "The private key of this node's certificate (node-N-key.pem)",
     },
 ];

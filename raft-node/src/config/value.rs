@@ -1,4 +1,4 @@
-//! What was given for a setting, and its reading as a value of the right kind.
+//! The raw value of a setting, and the parsers for each kind of value.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,17 +8,17 @@ use tracing_subscriber::EnvFilter;
 
 use super::duration::parse_go;
 
-/// What was given, before it is known whether it is right.
+/// The value of a setting as it was given, before it is parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Raw {
     /// One value: text, or a number or truth value as text.
     One(String),
-    /// Several: an array in the file, or a flag given more than once.
+    /// Several values: an array in the file, or a flag given more than once.
     Many(Vec<String>),
 }
 
 impl Raw {
-    /// As it is shown in an error.
+    /// The value as it appears in an error.
     pub(super) fn shown(&self) -> String {
         match self {
             Self::One(text) => format!("`{text}`"),
@@ -34,10 +34,10 @@ impl Raw {
     }
 }
 
-/// The largest size that a setting takes.
+/// Maximum size that a setting takes, in bytes.
 const SIZE_MAX: u64 = 1 << 30;
 
-/// The most servers that a cluster is formed of.
+/// Maximum number of servers that form a cluster.
 const SERVERS_MAX: u32 = 15;
 
 pub(super) fn id(raw: &Raw) -> Option<u64> {
@@ -60,7 +60,7 @@ pub(super) fn servers(raw: &Raw) -> Option<u32> {
     raw.one()?.parse().ok().filter(|count| (1..=SERVERS_MAX).contains(count))
 }
 
-/// A path, absolute from here on: whoever reads an error or the log need not know the working directory.
+/// Parses a path and makes it absolute, so that a reader of errors and of the log need not know the working directory.
 pub(super) fn path(raw: &Raw) -> Option<PathBuf> {
     let path = raw.one().filter(|path| !path.is_empty())?;
     Some(std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path)))
@@ -98,7 +98,7 @@ fn is_place(text: &str) -> bool {
     }
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let label = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    // All digits and dots would be an IPv4 address that did not parse.
+    // A host of digits and dots alone is an IPv4 address that did not parse.
     let address_like = host.chars().all(|c| c.is_ascii_digit() || c == '.');
     !address_like && host.chars().all(label) && port.parse::<u16>().is_ok_and(|port| port != 0)
 }
@@ -130,7 +130,7 @@ pub(super) fn size(raw: &Raw) -> Option<usize> {
 
 pub(super) fn level(raw: &Raw) -> Option<String> {
     let level = raw.one()?;
-    // A bare word that is no level would be taken for the name of a module, and nothing would be logged.
+    // The filter takes a bare word that is not a level for the name of a module, and then nothing would be logged.
     let bare = |part: &str| {
         part.contains('=')
             || part.contains('[')

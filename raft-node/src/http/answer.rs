@@ -1,4 +1,4 @@
-//! Answers: their bodies, headers and the words of refusals.
+//! Answers: bodies, headers, and the text of refusals.
 
 use std::borrow::Cow;
 
@@ -11,39 +11,39 @@ use serde::Serialize;
 
 use crate::{ProposeError, ReadError};
 
-/// On every answer: whether a request without a token may do things. There are no tokens here.
+/// The header that says on every answer what a request without a token may do. There are no tokens here, so it may do all.
 pub(crate) const DEFAULT_ACL_POLICY: HeaderName = HeaderName::from_static("x-consul-default-acl-policy");
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// How a request is refused.
+/// The refusal of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     status: StatusCode,
     text: Cow<'static, str>,
-    /// Further headers.
+    /// Additional headers.
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
-    /// Refused with this status and these words.
+    /// A refusal with this status and text.
     pub(crate) fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
         Self { status, text: text.into(), headers: Vec::new() }
     }
 
-    /// The request makes no sense.
+    /// The refusal of a request that makes no sense (400).
     pub(crate) fn bad_request(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, text)
     }
 
-    /// The path is known, the method is not.
+    /// The refusal of a method that the path does not support (405).
     pub(crate) fn method(method: &Method, allow: &'static str) -> Self {
         let text = format!("method {method} not allowed");
         Self::new(StatusCode::METHOD_NOT_ALLOWED, text).with(ALLOW, HeaderValue::from_static(allow))
     }
 
-    /// The connection cannot be used after this answer: the request's body was not read to its end.
+    /// Closes the connection after this answer: the request's body was not read to its end, so the next request cannot be found.
     pub(crate) fn closing(self) -> Self {
         self.with(CONNECTION, HeaderValue::from_static("close"))
     }
@@ -53,7 +53,7 @@ impl Problem {
         self
     }
 
-    /// The words.
+    /// The text.
     #[cfg(test)]
     pub(crate) fn text(&self) -> &str {
         &self.text
@@ -65,7 +65,7 @@ impl Problem {
         self.status
     }
 
-    /// As an answer.
+    /// Makes the answer.
     pub(crate) fn into_response(self) -> Response {
         let body = match self.text {
             Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
@@ -81,11 +81,13 @@ impl From<ProposeError> for Problem {
     fn from(error: ProposeError) -> Self {
         let text = error.to_string();
         match error {
-            // 500 for both, told apart by their words, because clients know them so.
+            // Both are 500 and differ in their text, as in Consul. In particular an unknown outcome must not be 503: clients
+            // would send the write again, and it could be applied twice.
             ProposeError::NoLeader | ProposeError::Unknown(_) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
             }
-            // 503 and not 429: it is the cluster that is slow, whoever asks. Certainly not applied, so try again.
+            // 503 rather than 429, because the cluster as a whole is overloaded, and not this client's share of it. The write
+            // was certainly not applied, so the client may try again.
             ProposeError::Overloaded | ProposeError::Stopping => Self::unavailable(text),
             ProposeError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, text),
         }
@@ -109,7 +111,7 @@ impl From<ReadError> for Problem {
 }
 
 impl Problem {
-    /// Not now, but soon.
+    /// The refusal of a request that may be tried again soon (503).
     pub(crate) fn unavailable(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, text).with(RETRY_AFTER, HeaderValue::from_static("1"))
     }
@@ -146,13 +148,13 @@ pub(crate) fn truth(value: bool) -> Response {
 /// Whether JSON is indented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Layout {
-    /// As short as it gets.
+    /// No white space.
     Compact,
-    /// For eyes (`?pretty`).
+    /// Indented for people (`?pretty`).
     Pretty,
 }
 
-/// A value as JSON.
+/// Writes a value as JSON.
 pub(crate) fn to_json(value: &impl Serialize, layout: Layout) -> Result<Bytes, Problem> {
     let mut out = Vec::new();
     let written = match layout {
@@ -172,7 +174,7 @@ pub(crate) fn to_json(value: &impl Serialize, layout: Layout) -> Result<Bytes, P
     Ok(out.into())
 }
 
-/// A list as JSON.
+/// An answer whose body is JSON that is sent in pieces.
 pub(crate) fn json_body(body: Body) -> Response {
     let mut response = empty(StatusCode::OK);
     response.headers_mut().insert(CONTENT_TYPE, JSON);

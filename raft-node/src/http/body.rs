@@ -1,4 +1,4 @@
-//! Bodies of requests: bounded in bytes and time.
+//! Reading the bodies of requests, within bounds on bytes and time.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use tokio::time::timeout;
 
 use super::answer::Problem;
 
-/// How long a body may take.
+/// Maximum time for a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a body that is refused is read on, so that the client gets to see the answer.
+/// Maximum time for reading the rest of a refused body, which lets the client see the answer.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many bytes of a refused body are read on.
+/// Maximum number of bytes of a refused body that are read.
 const DRAIN_BYTES_MAX: u64 = 64 << 20;
 
 /// Reads a body of at most `max` bytes.
@@ -44,8 +44,8 @@ pub(crate) async fn read(headers: &HeaderMap, mut body: Body, max: usize) -> Res
     }
 }
 
-/// Reads what is left of a body and drops it, within limits: a connection that is closed with bytes unread is reset,
-/// and the client never sees its answer. Returns the body's length, of which `read` bytes were read before.
+/// Reads and discards the rest of a body, within limits. If a connection is closed with unread bytes, it is reset, and the
+/// client never sees its answer. Returns the length of the body as far as it was read, including the `read` bytes before.
 pub(crate) async fn drain(mut body: Body, read: u64) -> u64 {
     let mut got = read;
     let reading = async {
@@ -56,7 +56,7 @@ pub(crate) async fn drain(mut body: Body, read: u64) -> u64 {
             }
         }
     };
-    // Whether it ended in time makes no difference: the answer goes out either way.
+    // The answer is sent whether or not the body ended in time.
     drop(timeout(DRAIN_TIMEOUT, reading).await);
     got
 }
@@ -76,7 +76,7 @@ async fn collect(body: &mut Body, max: usize) -> Result<Bytes, Failed> {
         if length > max {
             return Err(Failed::TooLong(u64::try_from(length).unwrap_or(u64::MAX)));
         }
-        // Most bodies come in one piece, which is then not copied.
+        // Most bodies arrive in one piece, which is not copied.
         if first.is_empty() && all.is_empty() {
             first = data;
         } else {
@@ -87,7 +87,7 @@ async fn collect(body: &mut Body, max: usize) -> Result<Bytes, Failed> {
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-/// The first words are those that clients know.
+/// The refusal of a body that is too large. It begins with Consul's words, for which clients look.
 fn too_large(got: u64, max: u64) -> Problem {
     let text = format!(
         "Request body({got} bytes) too large, max size: {max} bytes. The setting kv-value-max raises it, on every node."

@@ -1,4 +1,5 @@
-//! The bytes of answers that are on their way to clients: counted from before they are made until the kernel has them.
+//! The budget for the bytes of answers on their way to clients. Bytes count from before they are made until the kernel has
+//! them.
 
 use std::sync::Arc;
 
@@ -7,22 +8,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::Problem;
 
-/// The bound on all answers together, in bytes, unless it is set otherwise: 64 MiB, a small part of the memory of any
-/// server, and enough for 500 lists at a time.
+/// Default size of the budget for all answers together, in bytes: 64 MiB are a small part of the memory of any server, and
+/// enough for 500 lists at a time.
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// Answers up to this size, in bytes, are not counted: at most as many as there are connections, they come to 64 MiB at
-/// worst, and a put or a read of a small value must not pay for counting.
+/// Maximum size of an answer that is not counted, in bytes. There are at most as many of them as connections, so they need at
+/// most 64 MiB, and a put or a read of a small value must not pay for the counting.
 pub(crate) const UNCOUNTED_MAX: usize = 16 << 10;
 
-/// What is counted at once, in bytes.
+/// Granularity of the budget, in bytes.
 const UNIT: usize = 1 << 10;
 
-/// How many bytes may be on their way at once; cheap to clone.
+/// A budget of bytes, which is cheap to clone.
 ///
-/// A quarter of them is kept apart for what an answer needs more once it has begun. Such an answer waits, and holds a share
-/// meanwhile: were both of the same kind, answers that have begun could take all there is and wait for each other for ever.
-/// Who holds some of what is kept apart waits for its client alone, and that wait has an end.
+/// A quarter is reserved for answers that have begun and need more bytes. Such an answer waits for them while it holds a share.
+/// If it waited for bytes of the same kind, answers that have begun could hold the whole budget and wait for each other
+/// forever. A holder of reserved bytes waits for its client alone, and that wait ends by a time-out.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     first: Part,
@@ -35,31 +36,31 @@ struct Part {
     units_max: usize,
 }
 
-/// A share of the budget, given back when it is dropped.
+/// A share of the budget, which is given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Share(#[expect(dead_code, reason = "held for its drop")] Option<OwnedSemaphorePermit>);
 
 impl Budget {
-    /// A budget of `bytes`.
+    /// Creates a budget of `bytes`.
     pub(crate) fn new(bytes: usize) -> Self {
         let more = bytes / 4;
         Self { first: Part::new(bytes - more), more: Part::new(more) }
     }
 
-    /// A share of so many bytes; none while others hold too much.
+    /// Takes a share of `bytes` for a new answer; none while others hold too much.
     pub(crate) fn take(&self, bytes: usize) -> Option<Share> {
         let units = self.first.units(bytes);
         Arc::clone(&self.first.units).try_acquire_many_owned(units).ok().map(|permit| Share(Some(permit)))
     }
 
-    /// So many bytes more for an answer that has begun. It waits its turn.
+    /// Takes a further share of `bytes` for an answer that has begun, and waits until it is available.
     pub(crate) async fn more(&self, bytes: usize) -> Share {
         let units = self.more.units(bytes);
         // The semaphore is never closed.
         Share(Arc::clone(&self.more.units).acquire_many_owned(units).await.ok())
     }
 
-    /// An answer's bytes, counted if they are many.
+    /// Counts an answer's bytes if they are many: the result holds a share of the budget.
     pub(crate) fn count(&self, bytes: Bytes) -> Result<Bytes, Problem> {
         if bytes.len() <= UNCOUNTED_MAX {
             return Ok(bytes);
@@ -68,7 +69,7 @@ impl Budget {
         Ok(share.hold(bytes))
     }
 
-    /// How many bytes are on their way, to the unit.
+    /// Number of bytes on their way, rounded up to whole units for each answer.
     #[cfg(test)]
     pub(crate) fn used(&self) -> usize {
         [&self.first, &self.more]
@@ -85,14 +86,14 @@ impl Part {
         Self { units: Arc::new(Semaphore::new(units_max)), units_max }
     }
 
-    /// What is more than the whole takes all of it: otherwise it would never come.
+    /// The number of units for `bytes`. A request for more than the whole gets the whole, as it would otherwise wait forever.
     fn units(&self, bytes: usize) -> u32 {
         u32::try_from(bytes.div_ceil(UNIT).min(self.units_max)).unwrap_or(u32::MAX)
     }
 }
 
 impl Share {
-    /// Bytes that hold on to the share until the last copy of them is gone.
+    /// Ties the share to `bytes`: it is given back when the last copy of the bytes is dropped.
     pub(crate) fn hold(self, bytes: impl AsRef<[u8]> + Send + 'static) -> Bytes {
         Bytes::from_owner(Held { bytes, _share: self })
     }
@@ -109,7 +110,7 @@ impl<B: AsRef<[u8]>> AsRef<[u8]> for Held<B> {
     }
 }
 
-/// Clients take too much too slowly.
+/// The refusal while the budget is exhausted.
 pub(crate) fn exhausted() -> Problem {
     Problem::unavailable(
         "too many bytes of answers are on their way to clients: try again (http-answer-bytes-max bounds them)",

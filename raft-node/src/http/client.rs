@@ -1,10 +1,10 @@
-//! What a connection knows of its client: whether it is still there.
+//! Notices when the client of a connection is gone.
 //!
-//! A client that closes its sending side after a request (`nc -N`, some libraries) still wants the answer: that is no loss
-//! of interest (RFC 9112, section 9.6). From here it looks the same as a client that is gone, until something is sent to
-//! it: then the one takes it, and the other's machine resets the connection. So requests are answered as ever, and a
-//! blocking query, which might send nothing for minutes, is answered some seconds after the close with what there is, as
-//! at the end of its `wait`. So a client that is gone costs no more than these seconds.
+//! A client that closes its sending side after a request (`nc -N`, some libraries) still wants the answer (RFC 9112, section
+//! 9.6). The server cannot tell it from a client that is gone until something is sent: the first client takes it, and the
+//! machine of the second resets the connection. So requests are answered as usual. A blocking query, which might send nothing
+//! for minutes, is answered a few seconds after the close with the present result, as at the end of its `wait`. Thus a client
+//! that is gone occupies its place for these seconds only.
 
 use std::io;
 use std::time::Duration;
@@ -15,16 +15,16 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-/// How long a blocking query still waits for a client that has closed its sending side. Long enough that one who does so
-/// with each of its queries asks a few times a minute only.
+/// Time that a blocking query still waits after its client has closed its sending side. It is long enough that a client which
+/// does so with every query asks only a few times a minute.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// After so long without a packet the client's machine is asked whether it is still there. One that has lost power, or its
-/// network, is given up after this and three unanswered questions.
+/// Time without a packet after which TCP's keepalive probes the client's machine. A machine that has lost its power or its
+/// network is given up after this time and three unanswered probes.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_COUNT: u32 = 3;
-/// Bounds on what is read from a client that was refused before it had sent everything: a connection that is closed with
-/// bytes unread is reset, and the client may never see its answer.
+/// Bounds on the time and bytes that are read from a client that was refused before it had sent everything. If a connection is
+/// closed with unread bytes, it is reset, and the client may never see its answer.
 const LINGER: Duration = Duration::from_secs(5);
 const LINGER_BYTES_MAX: usize = 64 << 20;
 
@@ -33,9 +33,9 @@ tokio::task_local! {
     static CLOSED: watch::Receiver<bool>;
 }
 
-/// Sets a new connection up.
+/// Sets the socket options of a new connection.
 pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
-    // Without this an answer that does not fill a packet waits for the acknowledgement of the one before it: 40 ms.
+    // Without this, an answer that does not fill a packet waits up to 40 ms for the acknowledgement of the packet before.
     stream.set_nodelay(true)?;
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, KEEPALIVE_AFTER)?;
@@ -44,15 +44,15 @@ pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs `connection`, which serves `stream`, as long as the client is there.
+/// Runs `connection`, which serves `stream`, until it ends or the client is gone.
 pub(super) async fn while_there(stream: &TcpStream, connection: impl Future<Output = ()>) {
     let (closed, is_closed) = watch::channel(false);
     let gone = async {
-        // No bytes are out of band: "priority" is what also becomes ready when the client's side is closed, and unlike
-        // "readable" not when its next request is there.
+        // "Priority" also becomes ready when the client closes its side. "Readable" would do so for the client's next request
+        // as well. Out-of-band bytes, for which "priority" is made, are not used here.
         if stream.ready(Interest::PRIORITY).await.is_ok() {
             closed.send_replace(true);
-            // The connection was reset, or the client's machine does not answer.
+            // Ready if the connection was reset, or if the client's machine does not answer.
             drop(stream.ready(Interest::ERROR).await);
         }
     };
@@ -62,8 +62,8 @@ pub(super) async fn while_there(stream: &TcpStream, connection: impl Future<Outp
     }
 }
 
-/// Returns once a query that waits should be answered with what there is, because its client has closed its sending side.
-/// To be waited for in a connection's own task.
+/// Returns once a waiting query should be answered with the present result, because its client has closed its sending side.
+/// It must be awaited in the connection's own task.
 pub(super) async fn waits_no_longer() {
     if let Ok(mut closed) = CLOSED.try_with(Clone::clone)
         && closed.wait_for(|closed| *closed).await.is_ok()
@@ -74,7 +74,7 @@ pub(super) async fn waits_no_longer() {
     }
 }
 
-/// Reads on, for a while, what a client sends that has got its last answer.
+/// Reads and discards for a while what a client still sends after its last answer.
 pub(super) async fn linger(stream: &TcpStream) {
     let reading = async {
         let mut left = LINGER_BYTES_MAX;
@@ -89,6 +89,6 @@ pub(super) async fn linger(stream: &TcpStream) {
             }
         }
     };
-    // Whether the client ended in time makes no difference: the connection is closed either way.
+    // The connection is closed whether or not the client ended in time.
     drop(timeout(LINGER, reading).await);
 }

@@ -1,4 +1,4 @@
-//! What Consul clients ask about the cluster: leader, peers, configuration, datacenters.
+//! Consul's endpoints about the cluster: leader, peers, configuration, datacenters.
 
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
@@ -12,18 +12,18 @@ use super::options::Options;
 use super::query::Query;
 use crate::NodeStatus;
 
-/// The methods of everything that can only be looked at.
+/// The methods of read-only endpoints.
 pub(crate) const ALLOW: &str = "OPTIONS,GET";
 
-/// What a request for something that can only be looked at asks.
+/// A request to a read-only endpoint.
 pub(crate) enum Look {
-    /// To see it.
+    /// The client asks for the content, with these parameters.
     At(Query, Options),
-    /// Something that is answered without it.
+    /// The request is answered without the content.
     Answered(Response),
 }
 
-/// Reads such a request.
+/// Parses a request to a read-only endpoint.
 pub(crate) fn look(state: &HttpState, request: &Request) -> Result<Look, Problem> {
     match *request.method() {
         Method::GET | Method::HEAD => {
@@ -36,7 +36,7 @@ pub(crate) fn look(state: &HttpState, request: &Request) -> Result<Look, Problem
     }
 }
 
-/// Answers with what `show` makes of this node's status.
+/// Answers a request with the JSON of what `show` takes from this node's status.
 fn shown<T: Serialize>(
     state: &HttpState,
     request: &Request,
@@ -50,7 +50,7 @@ fn shown<T: Serialize>(
     }
 }
 
-/// `GET /v1/status/leader`: the leader's address, `""` when none is known.
+/// `GET /v1/status/leader`: the leader's address, or `""` if no leader is known.
 pub(crate) async fn leader(State(state): State<HttpState>, request: Request) -> Response {
     shown(&state, &request, leader_address).unwrap_or_else(Problem::into_response)
 }
@@ -68,12 +68,12 @@ pub(crate) async fn peers(State(state): State<HttpState>, request: Request) -> R
     shown(&state, &request, addresses).unwrap_or_else(Problem::into_response)
 }
 
-/// `GET /v1/catalog/datacenters`: there is one.
+/// `GET /v1/catalog/datacenters`: a list with the one datacenter.
 pub(crate) async fn datacenters(State(state): State<HttpState>, request: Request) -> Response {
     shown(&state, &request, |_| [state.datacenter.to_string()]).unwrap_or_else(Problem::into_response)
 }
 
-/// `GET /v1/operator/raft/configuration`: the members, as the leader sees them unless `?stale`.
+/// `GET /v1/operator/raft/configuration`: the members, confirmed by the leader unless the request is `?stale`.
 pub(crate) async fn configuration(State(state): State<HttpState>, request: Request) -> Response {
     let looked = look(&state, &request);
     let answer = async {
@@ -81,7 +81,7 @@ pub(crate) async fn configuration(State(state): State<HttpState>, request: Reque
             Look::At(_, options) => options,
             Look::Answered(response) => return Ok(response),
         };
-        // Once this read may be served, this node has every change of membership that was made before it came in.
+        // Once this read may be served, this node has every change of membership that was committed before the request.
         state.handle.read(options.consistency, |reader| Ok(((), reader.applied()?))).await?;
         let configuration = Configuration::of(&state.handle.status());
         Ok(json(StatusCode::OK, to_json(&configuration, options.layout)?))
@@ -115,7 +115,7 @@ impl Configuration {
             node: format!("node-{}", member.node),
             address: member.address.clone(),
             leader: Some(member.node) == status.leader,
-            // Clients look for 3, the version from which members have ids.
+            // Clients look for 3, the version of Consul's protocol since which members have ids.
             protocol_version: "3",
             voter: member.voter,
         });

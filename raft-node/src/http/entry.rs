@@ -1,11 +1,11 @@
-//! A key's entry as JSON.
+//! The entry of a key as JSON.
 
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use raftkit_kv::KvEntryRef;
 use serde::{Serialize, Serializer};
 
-/// An entry in the order of fields that clients are used to.
+/// An entry with its fields in Consul's order.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct EntryJson<'a> {
@@ -34,7 +34,7 @@ impl<'a> From<KvEntryRef<'a>> for EntryJson<'a> {
     }
 }
 
-/// An empty value is `null`.
+/// Writes a value in base64, and an empty value as `null`, like Consul.
 fn base64_or_null<S: Serializer>(value: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     if value.is_empty() {
         serializer.serialize_none()

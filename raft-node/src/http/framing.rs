@@ -1,4 +1,4 @@
-//! Follows the bytes that a client sends through heads and bodies, so that each head is checked before the HTTP library
+//! Follows a client's bytes through the heads and bodies of requests, so that each head is checked before the HTTP library
 //! sees it.
 //!
 //! ```text
@@ -14,7 +14,7 @@ use super::answer::Problem;
 use super::head::{BodyLength, HEAD_BYTES_MAX, check, check_first_byte, too_long};
 use super::target::TARGET_BYTES_MAX;
 
-/// What a request line may have besides its target.
+/// Maximum length of a request line besides its target, in bytes.
 const REQUEST_LINE_OVERHEAD: usize = 64;
 /// Upper bound on the empty lines before a request, in bytes.
 const EMPTY_BYTES_MAX: usize = 16;
@@ -23,31 +23,28 @@ const CHUNK_DIGITS_MAX: u8 = 15;
 /// Upper bound on the extensions of chunks and on trailers, each summed over a body.
 const EXTRA_BYTES_MAX: usize = 8 << 10;
 
-/// Where in a connection's bytes the next one stands.
+/// The position in the sequence of a connection's requests.
 #[derive(Debug)]
 pub(super) struct Framing {
     at: At,
-    /// How many heads were admitted.
+    /// Number of heads that were admitted.
     heads: u64,
 }
 
 #[derive(Debug)]
 enum At {
-    /// In a head, of which so many bytes were looked at in vain.
-    Head {
-        scanned: usize,
-    },
-    /// In a body that ends after so many more bytes.
-    Body {
-        left: u64,
-    },
+    /// In a head. Its end is not in the first `scanned` bytes.
+    Head { scanned: usize },
+    /// In a body that ends after `left` more bytes.
+    Body { left: u64 },
+    /// In a chunked body.
     Chunked(Chunked),
 }
 
-/// What may be handed on, and what follows it.
+/// The bytes that may be handed on to the HTTP library, and what follows them.
 #[derive(Debug)]
 pub(super) struct Taken {
-    /// So many bytes may be handed on.
+    /// Number of bytes that may be handed on.
     pub(super) admitted: usize,
     pub(super) then: Then,
 }
@@ -56,9 +53,9 @@ pub(super) struct Taken {
 pub(super) enum Then {
     /// More bytes are needed.
     More,
-    /// What follows is refused.
+    /// The request that follows is refused.
     Refused(Problem),
-    /// What follows is no body any more.
+    /// The bytes that follow are not a valid chunked body.
     Broken,
 }
 
@@ -67,12 +64,12 @@ impl Framing {
         Self { at: At::Head { scanned: 0 }, heads: 0 }
     }
 
-    /// How many heads were admitted.
+    /// Number of heads that were admitted.
     pub(super) fn heads(&self) -> u64 {
         self.heads
     }
 
-    /// Looks at `bytes`: all that came and was not admitted yet.
+    /// Examines `bytes`, which are all bytes that have arrived and were not admitted yet.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Taken {
         let mut admitted = 0;
         loop {
@@ -97,12 +94,12 @@ impl Framing {
 }
 
 enum Step {
-    /// So many bytes are good, and what follows them is something else.
+    /// `length` bytes are admitted, and the next part of the connection begins behind them.
     Next {
         length: usize,
         at: At,
     },
-    /// So many bytes are good, and more of the same must come.
+    /// `length` bytes are admitted, and more bytes of the same part must come.
     Stay {
         length: usize,
     },
@@ -122,9 +119,9 @@ impl Step {
     }
 }
 
-/// Looks for the end of a head, and checks it when it is whole.
+/// Looks for the end of a head, and checks the head once it is complete.
 fn head(bytes: &[u8], scanned: &mut usize) -> Step {
-    // An empty line or two before a request are passed over, as RFC 9112, section 2.2, asks for.
+    // Skip a few empty lines before a request, as RFC 9112, section 2.2, asks for.
     let mut start = 0;
     while bytes[start..].starts_with(b"\r\n") {
         start += 2;
@@ -179,7 +176,7 @@ impl At {
 #[derive(Debug)]
 struct Chunked {
     at: Chunk,
-    /// Bytes of extensions and trailers so far.
+    /// Number of bytes of extensions and trailers so far.
     extra: usize,
 }
 
@@ -203,7 +200,7 @@ enum Chunk {
     },
     DataCr,
     DataLf,
-    /// In a line of the trailers, of which so many bytes were seen.
+    /// In a line of the trailers, after `length` bytes of it.
     Trailer {
         length: usize,
     },
@@ -240,7 +237,7 @@ impl Chunked {
         Step::Stay { length: at }
     }
 
-    /// What follows a byte that is no data; none if it must not stand there.
+    /// The state after a byte that is not data; none if the byte is not allowed in this state.
     fn next(&mut self, byte: u8) -> Option<Chunk> {
         match (self.at, byte) {
             (Chunk::Size { digits, size }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {

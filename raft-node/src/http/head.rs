@@ -1,5 +1,5 @@
-//! The head of a request, checked byte by byte before the HTTP library sees it (RFC 9112). The library refuses
-//! without a word, and whatever two parsers could read differently is how requests are smuggled past a proxy: so anything
+//! Checks the head of a request byte by byte before the HTTP library sees it (RFC 9112). The library refuses requests without
+//! giving a reason. And if two parsers can read a head differently, a request can be smuggled past a proxy: so everything
 //! doubtful is refused here, with a reason.
 
 use axum::http::StatusCode;
@@ -9,21 +9,21 @@ use super::target::{self, TARGET_BYTES_MAX};
 
 /// Upper bound on a whole head, in bytes.
 pub(super) const HEAD_BYTES_MAX: usize = 128 << 10;
-/// Upper bound on the number of header lines: the HTTP library's own.
+/// Upper bound on the number of header lines, the same as the HTTP library's.
 const HEADERS_MAX: usize = 100;
-/// Upper bound on the digits of a Content-Length: far more than any body has, and no overflow.
+/// Upper bound on the digits of a Content-Length: more than any body needs, and too few to overflow.
 const LENGTH_DIGITS_MAX: usize = 18;
 
-/// How a request's body ends.
+/// How the end of a request's body is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyLength {
-    /// After so many bytes; 0 where there is no body.
+    /// The body has this many bytes; 0 if there is no body.
     Bytes(u64),
-    /// With its last chunk.
+    /// The body ends with its last chunk.
     Chunked,
 }
 
-/// Checks a head: the request line and the header lines, with their line ends but without the empty line at the end.
+/// Checks a head: the request line and the header lines with their line ends, without the empty line at the end.
 pub(super) fn check(head: &[u8]) -> Result<BodyLength, Problem> {
     let mut lines = Lines(head);
     let request_line = lines.next().ok_or_else(|| bad("the request is empty"))?;
@@ -41,7 +41,7 @@ pub(super) fn check(head: &[u8]) -> Result<BodyLength, Problem> {
     headers.body(version)
 }
 
-/// Refuses what does not even begin like a request: it may never come to an end of line.
+/// Refuses bytes that do not begin like a request. Waiting for the end of the line could take forever.
 pub(super) fn check_first_byte(byte: u8) -> Result<(), Problem> {
     if byte == 0x16 {
         return Err(bad("this is plain HTTP, and the client speaks TLS: use http:// instead of https://"));
@@ -52,7 +52,7 @@ pub(super) fn check_first_byte(byte: u8) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A head that is longer than allowed.
+/// The refusal of a head that is too long.
 pub(super) fn too_long(request_line_only: bool) -> Problem {
     if request_line_only {
         let text = format!("the request target is too long: at most {TARGET_BYTES_MAX} bytes are allowed");
@@ -67,7 +67,7 @@ fn bad(text: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
     Problem::bad_request(text)
 }
 
-/// Lines that each end with CR LF.
+/// An iterator over lines that each end with CR LF.
 struct Lines<'a>(&'a [u8]);
 
 impl<'a> Iterator for Lines<'a> {
@@ -77,7 +77,7 @@ impl<'a> Iterator for Lines<'a> {
         if self.0.is_empty() {
             return None;
         }
-        // Whoever found the end of the head has seen that each LF follows a CR.
+        // The caller has checked that each LF follows a CR.
         let end = self.0.iter().position(|byte| *byte == b'\n').unwrap_or(self.0.len());
         let line = &self.0[..end];
         self.0 = self.0.get(end + 1..).unwrap_or_default();
@@ -85,7 +85,7 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-/// The versions that are served.
+/// The versions of HTTP that are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Version {
     Http10,
@@ -124,12 +124,12 @@ fn check_request_line(line: &[u8]) -> Result<Version, Problem> {
     Ok(version)
 }
 
-/// A character of a method or a header's name (RFC 9110, section 5.6.2).
+/// Whether a byte may stand in a method or in a header's name (RFC 9110, section 5.6.2).
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// The headers that say where a request ends and whom it is for.
+/// The headers that determine where a request ends and which host it is for.
 #[derive(Debug, Default)]
 struct Headers {
     hosts: usize,
@@ -151,7 +151,7 @@ impl Headers {
         if value.iter().any(|byte| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f) {
             return Err(bad(format!("the header {} has a control character in it", text(name))));
         }
-        // By length first: this is done for every header of every request.
+        // Compare the length first, because this runs for every header of every request.
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.host(value),
             14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(value),
@@ -191,7 +191,7 @@ impl Headers {
         Ok(())
     }
 
-    /// Where the body ends, once all headers are there.
+    /// How the end of the body is found, once all headers were read.
     fn body(self, version: Version) -> Result<BodyLength, Problem> {
         if self.hosts == 0 && version == Version::Http11 {
             return Err(bad("the request has no Host header, which HTTP/1.1 needs"));

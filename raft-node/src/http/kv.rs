@@ -1,4 +1,4 @@
-//! `/v1/kv/..`: keys and values.
+//! The endpoint `/v1/kv/..`: keys and values.
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
@@ -18,11 +18,11 @@ use super::reading::{self, Seen};
 use super::{Client, HttpState};
 
 pub(crate) const ALLOW: &str = "OPTIONS,GET,PUT,DELETE";
-/// The parameters that change what a write does.
+/// The query parameters that change the effect of a write.
 const CHANGES: &[&str] = &["acquire", "cas", "flags", "recurse", "release"];
 const PREFIX: &str = "/v1/kv/";
 
-/// Values up to this size, in bytes, are written as JSON by the node's own thread: some 100 us.
+/// Maximum size of a value, in bytes, that the node's own thread writes as JSON. It takes about 100 us for this size.
 const LIGHT_VALUE_MAX: usize = 64 << 10;
 
 /// Answers any method on a key or prefix.
@@ -33,7 +33,7 @@ pub(crate) async fn handle(State(state): State<HttpState>, request: Request) -> 
 async fn answer(state: &HttpState, request: Request) -> Result<Response, Problem> {
     let client = Client::of(&request);
     let (parts, body) = request.into_parts();
-    // The body first: a refusal that comes while the client still sends may never be seen.
+    // Read the body first: a client that is still sending may never see a refusal.
     let value = if parts.method == Method::PUT {
         body::read(&parts.headers, body, state.value_bytes_max).await?
     } else {
@@ -46,7 +46,7 @@ async fn answer(state: &HttpState, request: Request) -> Result<Response, Problem
         Ok(Asked { key: key(parts.uri.path())?, query, options })
     };
     match parts.method {
-        // HEAD is answered as GET; the connection leaves the body out.
+        // HEAD is answered like GET; the HTTP library leaves the body out.
         Method::GET | Method::HEAD => get(state, client, ask()?).await,
         Method::PUT => put(state, ask()?, value).await,
         Method::DELETE => delete(state, ask()?).await,
@@ -55,14 +55,14 @@ async fn answer(state: &HttpState, request: Request) -> Result<Response, Problem
     }
 }
 
-/// Reads away a body that means nothing.
+/// Reads and discards a body that has no meaning for the request.
 async fn ignore(body: Body) {
     if !body.is_end_stream() {
         body::drain(body, 0).await;
     }
 }
 
-/// What a request asks for.
+/// A parsed request.
 struct Asked {
     key: String,
     query: Query,
@@ -74,7 +74,8 @@ impl Asked {
         if self.key.is_empty() { Err(Problem::bad_request("Missing key name")) } else { Ok(()) }
     }
 
-    /// There are no sessions yet; a lock that is not taken must never look as if it were.
+    /// Refuses requests to acquire or release a lock. There are no sessions yet, and a lock that was not taken must never look
+    /// as if it had been taken.
     fn refuse_sessions(&self) -> Result<(), Problem> {
         let session = self.query.value("acquire").or_else(|| self.query.value("release"));
         session.map_or(Ok(()), |session| {
@@ -89,7 +90,7 @@ impl Asked {
     }
 }
 
-/// The key that a path names.
+/// Parses the key in a path.
 fn key(path: &str) -> Result<String, Problem> {
     let encoded = path.strip_prefix(PREFIX).unwrap_or("");
     let key =
@@ -107,7 +108,7 @@ fn key(path: &str) -> Result<String, Problem> {
 
 async fn get(state: &HttpState, client: Client, asked: Asked) -> Result<Response, Problem> {
     if asked.query.has("keys") {
-        // Clients still use the spelling that it had first.
+        // Some clients use the misspelt name that the parameter had in early versions of Consul.
         let separator = asked.query.filled("separator").or_else(|| asked.query.filled("seperator"));
         let what = What::Keys { separator: separator.map(str::to_owned) };
         return list(state, client, what, asked).await;
@@ -126,7 +127,7 @@ async fn get(state: &HttpState, client: Client, asked: Asked) -> Result<Response
     Ok(meta.describe(response, Some(index)))
 }
 
-/// An entry as JSON. A large value is written on another thread: it takes milliseconds.
+/// An entry as JSON. A large value is written on another thread because that takes milliseconds.
 async fn one(state: &HttpState, client: Client, entry: KvEntry, layout: Layout) -> Result<Bytes, Problem> {
     let write = move |entry: &KvEntry| to_json(&[EntryJson::from(entry.borrowed())], layout);
     let body = if entry.value.len() <= LIGHT_VALUE_MAX {
@@ -137,7 +138,7 @@ async fn one(state: &HttpState, client: Client, entry: KvEntry, layout: Layout) 
     state.lists.budget.count(body)
 }
 
-/// The value as it was stored.
+/// The answer with the value's bytes as they were stored.
 fn raw(value: Bytes) -> Response {
     let mut response = full(StatusCode::OK, HeaderValue::from_static("text/plain"), value);
     forbid_active_content(response.headers_mut());
@@ -176,7 +177,7 @@ async fn delete(state: &HttpState, asked: Asked) -> Result<Response, Problem> {
     Ok(truth(propose(state, &command).await?))
 }
 
-/// Has a command committed and applied; returns whether its condition held.
+/// Proposes a command, waits until it is applied, and returns whether its condition held.
 async fn propose(state: &HttpState, command: &Command) -> Result<bool, Problem> {
     let committed = state.handle.propose(command.encode()).await?;
     match raftkit_kv::Response::decode(committed.response) {

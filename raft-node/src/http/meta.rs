@@ -13,22 +13,23 @@ const KNOWN_LEADER: HeaderName = HeaderName::from_static("x-consul-knownleader")
 const LAST_CONTACT: HeaderName = HeaderName::from_static("x-consul-lastcontact");
 const EFFECTIVE_CONSISTENCY: HeaderName = HeaderName::from_static("x-consul-effective-consistency");
 
-/// As "never" is told: clients turn the number into nanoseconds that fit an `i64`.
+/// Maximum number of milliseconds in a header, which also stands for "never": clients convert the number to nanoseconds in an
+/// `i64`.
 const MILLIS_MAX: u64 = 9_223_372_036_854;
 
-/// How fresh an answer is.
+/// The freshness of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Meta {
-    /// Whether a leader is known.
+    /// Whether the node knows a leader.
     pub(crate) known_leader: bool,
-    /// How long ago it was heard.
+    /// How long ago the node heard from the leader.
     pub(crate) last_contact: Duration,
-    /// How the answer was read.
+    /// The consistency of the read.
     pub(crate) consistency: Consistency,
 }
 
 impl Meta {
-    /// Puts the headers onto an answer.
+    /// Adds the headers to an answer.
     pub(crate) fn describe(&self, mut response: Response, index: Option<u64>) -> Response {
         let headers = response.headers_mut();
         if let Some(index) = index {
@@ -48,7 +49,7 @@ impl Meta {
     }
 }
 
-/// What a browser needs to know of a value that anyone may have stored: it is not to be run.
+/// Adds headers that keep a browser from running a stored value as a page: anyone may have stored it.
 pub(crate) fn forbid_active_content(headers: &mut HeaderMap) {
     headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     headers.insert("content-security-policy", HeaderValue::from_static("sandbox"));

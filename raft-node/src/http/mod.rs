@@ -1,18 +1,18 @@
-//! The HTTP interface: the part of Consul's that concerns a replicated store, and our own.
+//! The HTTP interface: the part of Consul's interface that concerns a key-value store, and two endpoints of our own.
 //!
 //! | file | duty |
 //! | --- | --- |
-//! | `server.rs` | connections and their limits |
-//! | `client.rs` | whether a connection's client is still there |
-//! | `stream.rs`, `framing.rs`, `head.rs`, `target.rs` | requests, checked before the HTTP library sees them |
+//! | `server.rs` | accepts connections, up to a limit |
+//! | `client.rs` | notices when a connection's client is gone |
+//! | `stream.rs`, `framing.rs`, `head.rs`, `target.rs` | check requests before the HTTP library sees them |
 //! | `kv.rs`, `entry.rs` | `/v1/kv/..` |
 //! | `cluster.rs` | `/v1/status/..`, `/v1/operator/raft/configuration`, `/v1/catalog/datacenters` |
 //! | `own.rs` | `/v1/raft/status`, `/health` |
 //! | `reading.rs` | reads and blocking queries |
-//! | `lists/` | lists: made off the node's thread, once for all who ask for the same, handed out in pieces |
-//! | `budget.rs`, `sending.rs` | how much is on its way to clients, and for how long |
-//! | `query.rs`, `options.rs`, `body.rs` | what requests say |
-//! | `answer.rs`, `meta.rs` | what answers say |
+//! | `lists/` | lists: made beside the node's thread, once for all requests for the same list, and sent in pieces |
+//! | `budget.rs`, `sending.rs` | bound the bytes on their way to clients, and the time that a client may take |
+//! | `query.rs`, `options.rs`, `body.rs` | parse requests |
+//! | `answer.rs`, `meta.rs` | make answers |
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -56,14 +56,14 @@ pub(crate) use own::Member;
 pub use sending::SEND_TIMEOUT;
 pub use server::{CONNECTIONS_MAX, serve};
 
-/// The largest value that a `PUT` may store, unless it is set otherwise.
+/// Default maximum size of a value that a `PUT` may store, in bytes.
 pub const VALUE_BYTES_MAX: usize = 524_288;
 
-/// The most keys that one `DELETE ?recurse` removes, unless it is set otherwise: that takes the state machine some 100 ms,
-/// during which it applies nothing else, and a second on a machine that is very busy.
+/// Default maximum number of keys that one `DELETE ?recurse` removes. Removing so many takes the state machine about 100 ms,
+/// or a second on a very busy machine, and meanwhile it applies nothing else.
 pub const DELETE_KEYS_MAX: u32 = 8192;
 
-/// What requests are answered from; cheap to clone.
+/// Everything that requests are answered from. It is cheap to clone.
 #[derive(Clone)]
 pub struct HttpState {
     handle: Handle<KvMachine>,
@@ -73,12 +73,12 @@ pub struct HttpState {
     lists: Lists,
     send_timeout: Duration,
     connections_max: usize,
-    /// True once the server is to end.
+    /// True once the server is asked to end.
     stopping: Arc<watch::Sender<bool>>,
 }
 
 impl HttpState {
-    /// Answers for the node behind `handle`, which is in `datacenter`.
+    /// Creates the state for the node behind `handle`, which is in `datacenter`, with default limits.
     #[must_use]
     pub fn new(handle: Handle<KvMachine>, datacenter: &str) -> Self {
         let reader = handle.shared.reader.clone();
@@ -94,28 +94,28 @@ impl HttpState {
         }
     }
 
-    /// The same with another limit on values, in bytes.
+    /// Sets the maximum size of a value, in bytes.
     #[must_use]
     pub fn with_value_bytes_max(mut self, value_bytes_max: usize) -> Self {
         self.value_bytes_max = value_bytes_max;
         self
     }
 
-    /// The same with another limit on the keys that one request deletes.
+    /// Sets the maximum number of keys that one request deletes.
     #[must_use]
     pub fn with_delete_keys_max(mut self, delete_keys_max: u32) -> Self {
         self.delete_keys_max = delete_keys_max;
         self
     }
 
-    /// The same with another limit on the answers that are on their way to clients, all together, in bytes.
+    /// Sets the maximum size of all answers together that are on their way to clients, in bytes.
     #[must_use]
     pub fn with_answer_bytes_max(mut self, answer_bytes_max: usize) -> Self {
         self.lists.budget = Budget::new(answer_bytes_max);
         self
     }
 
-    /// The same with another limit on how long a client may take nothing of its answer.
+    /// Sets the maximum time that a client may read nothing of its answer.
     #[must_use]
     pub fn with_send_timeout(mut self, send_timeout: Duration) -> Self {
         self.send_timeout = send_timeout;
@@ -123,20 +123,19 @@ impl HttpState {
     }
 }
 
-/// Who asks, as far as turns are concerned: an address, as one client may well have many connections.
+/// A client for the purpose of taking turns: its IP address, because one client may have many connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Client(pub(crate) IpAddr);
 
 impl Client {
-    /// The client of a request; those whose address is not known count as one.
+    /// The client of a request. All clients whose address is not known count as one.
     fn of(request: &Request) -> Self {
         request.extensions().get().copied().unwrap_or(Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
     }
 }
 
 impl HttpState {
-    /// The same with another limit on the connections that are open at a time, 4,096 unless it is set otherwise; further
-    /// clients wait until one of them ends.
+    /// Sets the maximum number of open connections; the default is 4,096. Further clients wait until a connection is closed.
     #[must_use]
     pub fn with_connections_max(mut self, connections_max: usize) -> Self {
         self.connections_max = connections_max;
@@ -150,7 +149,7 @@ impl fmt::Debug for HttpState {
     }
 }
 
-/// All routes.
+/// The router with all endpoints.
 pub fn router(state: HttpState) -> Router {
     Router::new()
         .route("/v1/kv/{*key}", any(kv::handle))
@@ -166,7 +165,7 @@ pub fn router(state: HttpState) -> Router {
         .with_state(state)
 }
 
-/// Nothing is here. The answer is empty, as clients know it.
+/// Answers requests for unknown paths. The answer is empty, like Consul's.
 async fn unknown(request: Request) -> Response {
     if request.method() == Method::OPTIONS && request.uri().path() == "*" {
         return answer::options(kv::ALLOW);

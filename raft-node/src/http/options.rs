@@ -1,4 +1,4 @@
-//! The parameters that most requests take: datacenter, consistency, blocking, layout.
+//! The parameters that most requests take: datacenter, consistency, blocking query, layout of JSON.
 
 use std::time::Duration;
 
@@ -9,28 +9,28 @@ use super::query::Query;
 use crate::Consistency;
 use crate::config::duration::parse_go;
 
-/// How long a blocking query waits when it does not say.
+/// Default waiting time of a blocking query.
 const WAIT_DEFAULT: Duration = Duration::from_secs(5 * 60);
-/// How long one waits at most.
+/// Maximum waiting time of a blocking query.
 const WAIT_MAX: Duration = Duration::from_secs(10 * 60);
 
-/// What most requests can ask for.
+/// The parsed parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     /// How fresh the answer must be.
     pub(crate) consistency: Consistency,
-    /// A stale answer whose node heard its leader longer ago than this is asked for again without `stale`.
+    /// Maximum time since the node heard from its leader for a stale answer; with more, the read is repeated without `stale`.
     pub(crate) max_stale: Option<Duration>,
-    /// Answer once the result's index is above this; 0 means at once.
+    /// The request is answered once the result's index is above this; 0 means at once.
     pub(crate) index: u64,
-    /// How long to wait for that.
+    /// Maximum time to wait for such a result.
     pub(crate) wait: Duration,
-    /// How JSON is laid out.
+    /// Layout of the answer's JSON.
     pub(crate) layout: Layout,
 }
 
 impl Options {
-    /// Reads them, and refuses a datacenter other than `datacenter`.
+    /// Parses the parameters, and refuses any datacenter other than `datacenter`.
     pub(crate) fn parse(query: &Query, datacenter: &str) -> Result<Self, Problem> {
         let max_stale = match query.filled("max_stale") {
             Some(text) => {

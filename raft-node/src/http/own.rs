@@ -1,4 +1,4 @@
-//! What is ours: `/v1/raft/status` and `/health`.
+//! The endpoints that Consul does not have: `/v1/raft/status` and `/health`.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use super::answer::{Layout, Problem, json, to_json};
 use super::cluster::{Look, look};
 use crate::NodeStatus;
 
-/// How long `?all` waits for the other nodes.
+/// Maximum time that `?all` waits for the other nodes.
 const ALL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A node is healthy while at most so many committed entries wait to be applied.
+/// Maximum number of committed entries that wait to be applied on a healthy node.
 const BEHIND_MAX: u64 = 10_000;
 
-/// `GET /v1/raft/status`: this node's state; with `?all` that of every member.
+/// `GET /v1/raft/status`: the status of this node, or with `?all` of every member.
 pub(crate) async fn status(State(state): State<HttpState>, request: Request) -> Response {
     let looked = look(&state, &request);
     let answer = async {
@@ -37,26 +37,26 @@ pub(crate) async fn status(State(state): State<HttpState>, request: Request) -> 
     answer.await.unwrap_or_else(Problem::into_response)
 }
 
-/// A member's state, or why there is none: what `?all` answers for each.
+/// The answer of `?all` for one member: its status, or why there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Member {
-    /// It says this of itself.
+    /// The member answered with its status.
     Answered(Box<NodeStatus>),
-    /// It did not answer.
+    /// The member did not answer.
     #[serde(rename_all = "PascalCase")]
     Silent {
-        /// Who.
+        /// The member's id.
         node: NodeId,
-        /// Why not.
+        /// Why it did not answer.
         error: String,
-        /// Where it should be.
+        /// The address in the membership.
         raft_addr: Option<String>,
     },
 }
 
 impl Member {
-    /// What it says of itself, if it does.
+    /// The member's status, if it answered.
     pub(crate) fn status(&self) -> Option<&NodeStatus> {
         match self {
             Self::Answered(status) => Some(status),
@@ -79,7 +79,7 @@ async fn all(state: &HttpState, layout: Layout) -> Result<bytes::Bytes, Problem>
     to_json(&members.collect::<Vec<_>>(), layout)
 }
 
-/// `GET /health`: 200 while a leader is known and the state keeps up with it, 503 with the reason otherwise.
+/// `GET /health`: 200 while a leader is known and the state keeps up with the commits, otherwise 503 with the reason.
 pub(crate) async fn health(State(state): State<HttpState>, request: Request) -> Response {
     let answer = || {
         let options = match look(&state, &request)? {
@@ -97,14 +97,14 @@ pub(crate) async fn health(State(state): State<HttpState>, request: Request) -> 
 #[serde(rename_all = "PascalCase")]
 struct Health {
     healthy: bool,
-    /// Why not.
+    /// The reason if the node is not healthy.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     node: NodeId,
     leader: Option<NodeId>,
     commit: LogIndex,
     applied: LogIndex,
-    /// As in the status.
+    /// The warnings of the node's status.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }

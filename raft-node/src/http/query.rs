@@ -1,15 +1,15 @@
-//! The query of a request: what stands behind the `?`.
+//! The query of a request: the parameters behind the `?`.
 
 use super::answer::Problem;
 
-/// A request's parameters, decoded, in their order.
+/// The parameters of a request, decoded, in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Query {
     pairs: Vec<(String, String)>,
 }
 
 impl Query {
-    /// Reads a query. A malformed one is refused as a whole: a condition that was dropped would be worse than an error.
+    /// Parses a query. A malformed query is refused as a whole: silently dropping a parameter could drop a write's condition.
     pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
         let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -21,25 +21,25 @@ impl Query {
             .ok_or_else(|| Problem::bad_request("Invalid query: not percent-encoded UTF-8"))
     }
 
-    /// Whether a parameter is there, with or without a value.
+    /// Whether a parameter is present, with or without a value.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.value(name).is_some()
     }
 
-    /// A parameter's value; empty for one that has none; the first if it is there more than once.
+    /// The value of a parameter, which is empty if only the name is given. If the parameter is repeated, its first value counts.
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
         self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// A parameter's value, where an empty one counts as absent.
+    /// The value of a parameter; an empty value counts as absent.
     pub(crate) fn filled(&self, name: &str) -> Option<&str> {
         self.value(name).filter(|value| !value.is_empty())
     }
 
-    /// A parameter that is a number.
+    /// Parses the value of a parameter as a number.
     pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, Problem> {
         let Some(text) = self.value(name) else { return Ok(None) };
-        // Rust takes a leading plus, Go does not.
+        // Rust's parser accepts a leading plus, and Go's, which Consul uses, does not.
         let number = text.parse().ok().filter(|_| !text.starts_with('+'));
         number.map(Some).ok_or_else(|| {
             Problem::bad_request(format!(
@@ -48,8 +48,8 @@ impl Query {
         })
     }
 
-    /// Refuses a write whose parameters could mean something else to its client than here: a condition that is passed over
-    /// in silence makes the write unconditional. `known` are the parameters that change what a write does.
+    /// Refuses a write whose parameters may mean something else to its client than to this server: if a condition is silently
+    /// ignored, the write becomes unconditional. `known` are the parameters that change the effect of a write.
     pub(crate) fn plain(&self, known: &[&str]) -> Result<(), Problem> {
         for (number, (name, _)) in self.pairs.iter().enumerate() {
             let sane = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -69,7 +69,7 @@ impl Query {
         Ok(())
     }
 
-    /// Whether a parameter that makes a write wider is on: `?recurse`, `?recurse=true` or `?recurse=1`.
+    /// Whether a switch that widens a write is on: `?recurse`, `?recurse=true` or `?recurse=1`. Other values are refused.
     pub(crate) fn switch(&self, name: &str) -> Result<bool, Problem> {
         match self.value(name) {
             None => Ok(false),
@@ -80,7 +80,7 @@ impl Query {
         }
     }
 
-    /// Refuses more than one of the parameters `names`, in the words that clients know.
+    /// Refuses requests with more than one of the parameters `names`, in Consul's words.
     pub(crate) fn conflict(&self, names: &[&str]) -> Result<(), Problem> {
         if names.iter().filter(|name| self.has(name)).count() > 1 {
             return Err(Problem::bad_request(format!("Conflicting flags: {}", self.encode())));
@@ -88,7 +88,7 @@ impl Query {
         Ok(())
     }
 
-    /// All parameters, sorted by name.
+    /// Encodes all parameters, sorted by name.
     fn encode(&self) -> String {
         let mut pairs: Vec<_> = self.pairs.iter().collect();
         pairs.sort_by(|one, other| one.0.cmp(&other.0));
@@ -98,7 +98,7 @@ impl Query {
     }
 }
 
-/// Decodes `%41`; none if it is malformed or does not come to UTF-8.
+/// Decodes percent-encoding; none if it is malformed or the result is not UTF-8.
 pub(crate) fn decode(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     if !bytes.contains(&b'%') {
@@ -119,7 +119,7 @@ pub(crate) fn decode(text: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-/// As [`decode`], where `+` is a space.
+/// Decodes like [`decode`], and turns `+` into a space.
 fn decode_plus(text: &str) -> Option<String> {
     if text.contains('+') { decode(&text.replace('+', " ")) } else { decode(text) }
 }
@@ -128,7 +128,7 @@ fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
-/// Encodes all that is not a letter, a digit or one of `-_.~`; a space becomes `+`.
+/// Percent-encodes all bytes but letters, digits and `-_.~`; a space becomes `+`.
 fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {

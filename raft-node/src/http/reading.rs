@@ -1,4 +1,4 @@
-//! Reads: once, or again after each change until the answer is newer than what the client has (blocking queries).
+//! Reads. A blocking query reads again after each change, until the answer is newer than what the client has.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use super::options::Options;
 use super::{Client, HttpState, client as connection};
 use crate::{Consistency, Fresh};
 
-/// What a read found.
+/// The result of a read.
 #[derive(Debug)]
 pub(crate) struct Seen<T> {
-    /// The answer.
+    /// The value that was read.
     pub(crate) value: T,
-    /// The index to block on next.
+    /// The index that the client's next blocking query should name.
     pub(crate) index: u64,
-    /// What the headers say of it.
+    /// The freshness of the value, for the headers.
     pub(crate) meta: Meta,
 }
 
-/// Reads one key, on the thread that asks: that takes microseconds.
+/// Reads one key on the calling thread, because that takes only microseconds.
 pub(crate) async fn entry(
     state: &HttpState,
     options: &Options,
@@ -42,7 +42,7 @@ pub(crate) async fn entry(
     until_newer(state, options, || Watched::Key(key.to_owned()), look).await
 }
 
-/// Reads a list, on another thread: that may take long, and heartbeats must go on beside it.
+/// Reads a list on another thread, because that may take long and heartbeats must go on meanwhile.
 pub(crate) async fn list(
     state: &HttpState,
     client: Client,
@@ -50,11 +50,12 @@ pub(crate) async fn list(
     key: &ListKey,
 ) -> Result<Seen<List>, Problem> {
     let look = |consistency| async move {
-        // What is read from now on is at least as new as the moment that the read may show.
+        // A list that is read from now on is at least as new as this confirmed read requires.
         let ready = state.handle.read(consistency, |reader| reader.applied().map(|id| (id, id))).await?;
         let list = state.lists.list(client, key, ready.value.index).await?;
         if consistency == Consistency::Stale {
-            // The state has moved on meanwhile: a stale read must show none that a power cut could take back.
+            // The list may show a later state than the one that was confirmed. Confirm that state too: a stale read must
+            // not show a state that a power cut on this node could take back.
             let applied = list.applied;
             state.handle.read(consistency, |_| Ok(((), applied))).await?;
         }
@@ -65,7 +66,8 @@ pub(crate) async fn list(
     until_newer(state, options, || Watched::Prefix(key.prefix.clone()), look).await
 }
 
-/// Looks as fresh as the options say; and again, after each change of what is watched, until the index is above theirs.
+/// Reads as fresh as the options ask for. With an index in the options it reads again after each change of the watched key or
+/// prefix, until the result's index is above that index or the wait is over.
 async fn until_newer<T, L: Future<Output = Result<Seen<T>, Problem>>>(
     state: &HttpState,
     options: &Options,
@@ -85,7 +87,7 @@ async fn until_newer<T, L: Future<Output = Result<Seen<T>, Problem>>>(
         if over || seen.index > options.index {
             return Ok(seen);
         }
-        // What was found is not needed any more, and may be large.
+        // Free the result, which may be large, before waiting.
         drop(seen);
         let stop = async { drop(stopping.wait_for(|stopping| *stopping).await) };
         over = tokio::select! {
@@ -97,7 +99,7 @@ async fn until_newer<T, L: Future<Output = Result<Seen<T>, Problem>>>(
     }
 }
 
-/// Looks once, and once more where a stale answer is staler than allowed.
+/// Reads once. If a stale answer is older than the options allow, reads again with the default consistency.
 async fn fresh<T, L: Future<Output = Result<Seen<T>, Problem>>>(
     options: &Options,
     look: &impl Fn(Consistency) -> L,
@@ -109,7 +111,7 @@ async fn fresh<T, L: Future<Output = Result<Seen<T>, Problem>>>(
     Ok(seen)
 }
 
-/// Up to a sixteenth of `wait`, at random: so that clients that began together do not all return together.
+/// A random time of up to a sixteenth of `wait`, so that clients that began together do not all return together.
 fn jitter(wait: Duration) -> Duration {
     let draw = getrandom::u32().unwrap_or(0);
     (wait / 16).mul_f64(f64::from(draw) / f64::from(u32::MAX))

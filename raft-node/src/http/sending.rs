@@ -1,4 +1,4 @@
-//! A connection that gives up on a client which takes nothing of its answer.
+//! Closes connections whose client reads nothing of its answer.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,17 +12,18 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::stream::ClientStream;
 
-/// How long a client may take nothing of its answer, unless it is set otherwise. Longer than any network is away that
-/// comes back, and short enough that silent clients do not hold memory, or an old state of the store, for long.
+/// Default maximum time that a client may read nothing of its answer. It is longer than usual interruptions of a network, and
+/// short enough that silent clients do not hold memory, or an old state of the store, for long.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A stream whose writes fail once nothing was taken for `patience`.
+/// A stream whose writes fail once the client has read nothing for `patience`.
 pub(super) struct Sending {
     stream: ClientStream,
-    /// The same stream's socket.
+    /// The socket of the same stream.
     socket: Arc<TcpStream>,
     patience: Duration,
-    /// When the write that waits is given up. Kept when none waits, as making a timer costs more than resetting one.
+    /// Timer after which a waiting write is given up. It is kept when no write waits, because creating a timer costs more than
+    /// resetting one.
     deadline: Option<Pin<Box<Sleep>>>,
     waits: bool,
 }
@@ -46,7 +47,7 @@ impl Sending {
         if deadline.as_mut().poll(context).is_pending() {
             return Poll::Pending;
         }
-        // What the kernel still holds for this client goes as well: it would be kept for minutes.
+        // Reset the connection, so that the kernel also drops what it holds for this client and would keep for minutes.
         if let Err(error) = self.socket.set_zero_linger() {
             tracing::debug!(%error, "a connection that is given up cannot be reset");
         }

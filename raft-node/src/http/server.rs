@@ -1,4 +1,4 @@
-//! Connections: accepted up to a bound, with time-outs, ended in order.
+//! Connections: accepts them up to a limit, applies time-outs, and ends them in an orderly way.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -25,21 +25,21 @@ use super::stream::{ClientStream, Objection};
 use super::{Client, HttpState, client as peer, router};
 use crate::seldom::Seldom;
 
-/// At most so many connections are open at a time, unless it is set otherwise; more wait to be accepted.
+/// Default maximum number of open connections; further ones wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 4096;
-/// How long a client may take for a request's headers; also how long an idle connection is kept.
+/// Maximum time for a request's headers to arrive, and hence for a connection to be idle.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long requests under way may go on once the server is to end.
+/// Maximum time for requests under way once the server is asked to end.
 const GRACE: Duration = Duration::from_secs(5);
-/// A failure to accept is told at once, and while it lasts at most so often.
+/// Minimum interval between two log lines about connections that cannot be accepted.
 const ACCEPT_SAID_EVERY: Duration = Duration::from_secs(30);
-/// How long accepting rests after it failed, e.g. for want of file descriptors.
+/// Pause after accepting failed, for example because there are no file descriptors left.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
-/// How often lists that nobody needs any more are freed.
+/// Interval at which lists that nobody needs any more are freed.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 
-/// Serves `state` on `listener` until `shutdown` resolves; then takes no more requests, answers blocking queries at
-/// once, and returns when the others are done or five seconds are over.
+/// Serves `state` on `listener` until `shutdown` resolves. From then on it accepts no more requests, answers blocking queries
+/// at once, and returns when all other requests are done, at most after five seconds.
 #[expect(
     clippy::disallowed_methods,
     reason = "a panic of one request does not end the node: see unless_it_panics"
@@ -79,7 +79,7 @@ pub async fn serve(listener: TcpListener, state: HttpState, shutdown: impl Futur
             },
             // Lists that nobody needs any more are freed.
             now = sweep.tick() => lists.sweep(now),
-            // So that the set does not grow with every connection that ever was.
+            // Take finished tasks out of the set, which would otherwise grow with every connection.
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
         }
     }
@@ -113,7 +113,7 @@ async fn connection(
     }
 }
 
-/// Answers a client's requests until one of the two has enough of it.
+/// Answers a client's requests until the client or the server closes the connection.
 async fn serve_client(
     io: Sending,
     client: Client,
@@ -137,9 +137,9 @@ async fn serve_client(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_TIMEOUT)
-        // A client that closes its sending side waits for its answer.
+        // A client that closes its sending side still waits for its answer.
         .half_close(true)
-        // `X-Consul-Index`, as clients see it elsewhere; some look for it as if case mattered.
+        // Write `X-Consul-Index` like Consul, because some clients compare the names of headers with their case.
         .title_case_headers(true)
         .serve_connection(TokioIo::new(io), service);
     let mut connection = std::pin::pin!(connection);
@@ -156,9 +156,9 @@ async fn serve_client(
     }
 }
 
-/// Answers with 500 where answering panics. That does not end the node, unlike any other panic: the same request, sent to
-/// one node after the other, would end the cluster. What a request's task shares with the node is a lock on the service,
-/// and a panic while it is held does end the node.
+/// Answers with 500 if the handler panics. Unlike any other panic, this one does not end the node: otherwise the same request,
+/// sent to one node after the other, would end the whole cluster. The only thing that a request's task shares with the node
+/// is a lock on the service, and a panic while that lock is held does end the node.
 async fn unless_it_panics<E>(answer: impl Future<Output = Result<Response, E>>) -> Result<Response, E> {
     caught(answer).await.unwrap_or_else(|message| {
         tracing::error!(message, "a request met a bug");

@@ -1,4 +1,4 @@
-//! A client's TCP stream, as the HTTP library reads and writes it: with each request's head checked before the library
+//! A client's TCP stream, as the HTTP library reads and writes it. The head of each request is checked before the library
 //! sees it.
 
 use std::io::{self, ErrorKind, IoSlice};
@@ -14,21 +14,22 @@ use tokio::net::TcpStream;
 use super::answer::Problem;
 use super::framing::{Framing, Then};
 
-/// What the library gets to see in place of a request that is refused, so that the refusal is answered in its turn, after
-/// the requests before it. It is told by its place in the connection and not by what it says, so no client can send it.
+/// The placeholder that the library reads instead of a refused request, so that the refusal is answered in its turn, after the
+/// requests before it. The server recognizes the placeholder by its number in the connection and not by its content, so no
+/// client can send one.
 const REFUSED: &[u8] = b"GET / HTTP/1.1\r\nHost: -\r\nConnection: close\r\n\r\n";
-/// The same for HEAD, whose answers have no body.
+/// The placeholder for a refused HEAD request, whose answer has no body.
 const REFUSED_HEAD: &[u8] = b"HEAD / HTTP/1.1\r\nHost: -\r\nConnection: close\r\n\r\n";
 
-/// What stands at the end of a connection whose client sent something that is no HTTP. Its clones share that.
+/// The reason why a connection ends, if its client has sent something that is refused. Clones share the reason.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Objection(Arc<Mutex<Objected>>);
 
 #[derive(Debug, Default)]
 struct Objected {
-    /// The number of the request that is refused, from 0, and why.
+    /// The number of the refused request, from 0, and the reason.
     refused: Option<(u64, Problem)>,
-    /// The client's bytes are not read to their end.
+    /// True if bytes of the client were left unread.
     left_unread: bool,
 }
 
@@ -37,7 +38,7 @@ impl Objection {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why the request with this number is refused, if it is.
+    /// The reason why the request with this number is refused, if it is.
     pub(super) fn to(&self, request: u64) -> Option<Problem> {
         self.lock()
             .refused
@@ -57,22 +58,22 @@ impl Objection {
 pub(super) struct ClientStream {
     stream: Arc<TcpStream>,
     framing: Framing,
-    /// What came and was not handed on.
+    /// Bytes that have arrived and were not handed on to the library yet.
     pending: BytesMut,
-    /// So many bytes of `pending` may be handed on.
+    /// Number of bytes of `pending` that may be handed on.
     admitted: usize,
     goes_on: GoesOn,
     objection: Objection,
 }
 
-/// What follows once all that is admitted was handed on.
+/// What follows after all admitted bytes were handed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum GoesOn {
-    /// More is read.
+    /// More bytes are read from the client.
     Reading,
-    /// Nothing: the last request was refused, or the client has ended.
+    /// The stream ends: the last request was refused, or the client has closed its side.
     Ended,
-    /// An error: the body that was under way is malformed.
+    /// Reading fails: the body that was being read is malformed.
     Broken,
 }
 
@@ -88,14 +89,15 @@ impl ClientStream {
         }
     }
 
-    /// Reads what is there; without a byte the client has ended.
+    /// Reads the bytes that are there. If it reads none, the client has closed its side.
     fn poll_receive(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.stream.poll_read_ready(cx))?;
             let room = buf.remaining();
             let mut received = Ok(0);
-            // The outer call is there to be told "would block" when less came than there was room for: that spares the
-            // system call which would say so the next time. Bytes that come meanwhile are a newer event and stay known.
+            // If fewer bytes came than there was room for, the outer call is told "would block", which clears the
+            // readiness and saves the system call that would find nothing. Bytes that arrive meanwhile are a newer event,
+            // so their readiness is not lost.
             let _ = self.stream.try_io(Interest::READABLE, || {
                 received = self.stream.try_read_buf(buf);
                 match &received {
@@ -110,7 +112,7 @@ impl ClientStream {
         }
     }
 
-    /// Hands on what is admitted.
+    /// Hands on the admitted bytes.
     fn hand_on(&mut self, buf: &mut ReadBuf<'_>) {
         let count = self.admitted.min(buf.remaining());
         buf.put_slice(&self.pending[..count]);
@@ -129,7 +131,7 @@ impl ClientStream {
         }
     }
 
-    /// Puts the sign of a refusal behind what is admitted.
+    /// Puts the placeholder of a refused request behind the admitted bytes.
     fn refuse(&mut self, problem: Problem) {
         let head = self.pending[self.admitted..].starts_with(b"HEAD ");
         self.pending.truncate(self.admitted);
@@ -142,7 +144,7 @@ impl ClientStream {
         self.goes_on = GoesOn::Ended;
     }
 
-    /// Looks at what came into `buf` behind `before`, and leaves there only what may be handed on.
+    /// Examines the bytes that came into `buf` behind position `before`, and leaves there only those that may be handed on.
     fn look(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
         let came = &buf.filled()[before..];
         if came.is_empty() {
@@ -153,7 +155,7 @@ impl ClientStream {
             }
             return;
         }
-        // Mostly it is one whole request, which then is not copied.
+        // Usually one whole request arrives, which is not copied then.
         if self.pending.is_empty() {
             let taken = self.framing.take(came);
             self.pending.extend_from_slice(&came[taken.admitted..]);

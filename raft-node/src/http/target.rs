@@ -1,15 +1,15 @@
-//! A request's target, before the HTTP library sees it: the library drops a raw `#` and all that follows it, so that a
-//! request would be carried out on another key, or without its condition.
+//! Checks the target of a request before the HTTP library sees it. The library drops a raw `#` and everything behind it, so
+//! that a request would be carried out on another key, or without its condition.
 
 use axum::http::Uri;
 
 use super::answer::Problem;
 use super::head::too_long;
 
-/// Upper bound on a request target, in bytes: what the HTTP library can hold.
+/// Upper bound on a request target, in bytes, which is the HTTP library's.
 pub(super) const TARGET_BYTES_MAX: usize = 65_534;
 
-/// Lets through what the HTTP library takes as it is, and nothing that it would cut.
+/// Accepts only targets that the HTTP library takes unchanged.
 pub(super) fn check(method: &[u8], target: &[u8]) -> Result<(), Problem> {
     if target.len() > TARGET_BYTES_MAX {
         return Err(too_long(true));
@@ -41,7 +41,7 @@ pub(super) fn check(method: &[u8], target: &[u8]) -> Result<(), Problem> {
     check_form(method, target)
 }
 
-/// The forms of RFC 9112, section 3.2, but for the one of CONNECT.
+/// Accepts the forms of RFC 9112, section 3.2, except that of CONNECT.
 fn check_form(method: &[u8], target: &[u8]) -> Result<(), Problem> {
     match target {
         [] => return Err(bad("the request target is empty: it must begin with `/`")),
@@ -62,7 +62,7 @@ fn check_form(method: &[u8], target: &[u8]) -> Result<(), Problem> {
     }
 }
 
-/// What the HTTP library does not take it must not get: it would refuse it without a word.
+/// Parses a target like the HTTP library, which would refuse an invalid one without giving a reason.
 fn parsed(target: &[u8]) -> Result<Uri, Problem> {
     let parsed = Uri::try_from(target);
     parsed.map_err(|error| bad(format!("the request target cannot be read: {error}; it must begin with `/`")))

@@ -1,4 +1,4 @@
-//! `raft-node log dump`: a line for each entry.
+//! `raft-node log dump`: prints a line for each entry.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -12,13 +12,14 @@ use serde_json::json;
 use super::{chain, judge, kind, range};
 use crate::cli::{Failure, output};
 
-/// How much of a payload is printed, in characters of text or bytes in hexadecimal.
+/// Maximum number of characters that are printed of a payload that is text.
 const PAYLOAD_CHARS_MAX: usize = 120;
+/// Maximum number of bytes that are printed of any other payload, in hexadecimal.
 const PAYLOAD_BYTES_MAX: usize = 40;
-/// Lines are written out when there are so many bytes of them.
+/// Number of bytes of output that are written at a time.
 const PART_BYTES: usize = 32 << 10;
 
-/// What is to be listed, and how.
+/// The entries to list, and the form to print them in.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
     pub(super) from: LogIndex,
@@ -30,7 +31,7 @@ pub(super) struct Wanted {
 pub(super) fn run(inspection: &Inspection, dir: &Path, wanted: Wanted) -> Result<(), Failure> {
     if let Some(contents) = &inspection.contents {
         let (base, last) = (contents.restored.base.id.index, contents.restored.last);
-        // Columns that fit what the log holds; a payload's length is bounded by that of all of them.
+        // Columns are as wide as the log's content needs; the total length of all payloads bounds that of each payload.
         let widths = [
             last.to_string().len().max(5),
             contents.restored.hard_state.term.to_string().len().max(4),
@@ -100,7 +101,7 @@ fn line(entry: &Entry, [index, term, bytes]: [usize; 3], with_payload: bool) -> 
     line
 }
 
-/// A payload in one line: text where it is text, else hexadecimal.
+/// A payload as one line: as text if it is text, otherwise in hexadecimal.
 fn shown(payload: &[u8]) -> String {
     if let Ok(text) = std::str::from_utf8(payload)
         && !text.chars().any(|c| c.is_control() && !c.is_whitespace())

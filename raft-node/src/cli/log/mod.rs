@@ -1,4 +1,4 @@
-//! `raft-node log`: the log in a stopped node's data folder, looked at and never changed.
+//! `raft-node log`: checks and lists the log in a stopped node's data folder, without changing it.
 
 mod dump;
 mod verify;
@@ -15,27 +15,27 @@ use super::Failure;
 
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum Command {
-    /// Check a stopped node's log, and say what is in it
+    /// Check a stopped node's log and summarize it
     #[command(
-        long_about = "Check a stopped node's log, down to each entry's checksum, and say what is in it, what is wrong with it, \
-                      and what the node would lose at its next start. Nothing is changed, no file is made; what a crash \
-                      has left to be repaired is repaired in memory.
+        long_about = "Check a stopped node's log, down to each entry's checksum, and report what it holds, what is wrong with it, \
+                      and what the node would lose at its next start. No file is changed or created; what the next start \
+                      would repair after a crash is repaired in memory only.
 
-Exit code 0 if all is well; 1 if something is damaged, or was and has not healed yet, or cannot be read.",
+The exit code is 0 if all is well, and 1 if the log is damaged, has not recovered from damage yet, or cannot be read.",
         after_help = "Examples:\n\n  raft-node log verify --data-dir /var/lib/raft-node\n  raft-node log verify --data-dir data --json | jq .verdict"
     )]
     Verify {
         #[command(flatten)]
         folder: Folder,
-        /// Print what was found as JSON
+        /// Print the report as JSON
         #[arg(long)]
         json: bool,
     },
     /// List the entries of a stopped node's log
     #[command(
-        long_about = "List the entries of a stopped node's log as its next start would show them, a line each: index, term, \
-                      kind and the payload's length in bytes. Nothing is changed. What is wrong with the log is said at the \
-                      end (exit code 1); `raft-node log verify` says more of it.",
+        long_about = "List the entries of a stopped node's log as its next start would find them, one on each line: index, term, \
+                      kind, and length of the payload in bytes. No file is changed. If anything is wrong with the log, the \
+                      command says so at the end (exit code 1); `raft-node log verify` tells more.",
         after_help = "Examples:\n\n  raft-node log dump --data-dir data\n  raft-node log dump --data-dir data --from 100 --to 120 --payload\n  raft-node log dump --data-dir data --json | jq 'select(.bytes > 100000)'"
     )]
     Dump {
@@ -47,10 +47,10 @@ Exit code 0 if all is well; 1 if something is damaged, or was and has not healed
         /// The last index to list
         #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
         to: u64,
-        /// Print the payloads too: as text where they are text, else in hexadecimal; only the beginning of long ones
+        /// Print the payloads too, as text or in hexadecimal, and of long payloads only the beginning
         #[arg(long)]
         payload: bool,
-        /// Print a JSON object a line instead, with whole payloads in base64 if --payload is given
+        /// Print one JSON object on each line, with --payload including the whole payload in base64
         #[arg(long)]
         json: bool,
     },
@@ -64,7 +64,7 @@ pub(super) struct Folder {
 }
 
 pub(super) fn run(command: Command) -> Result<(), Failure> {
-    // redb panics on some damage; that is caught, and told as damage.
+    // Some kinds of damage make redb panic; the panic is caught and reported as damage.
     std::panic::set_hook(Box::new(|_| {}));
     let result = match command {
         Command::Verify { folder, json } => verify::run(&folder.look()?, &folder.data_dir, json),
@@ -99,7 +99,7 @@ impl Folder {
     }
 }
 
-/// Why a command that has printed all that it could ends with 1; nothing when all is well.
+/// Fails if anything is wrong with the log, after the command has printed everything that it could.
 fn judge(inspection: &Inspection, dir: &Path) -> Result<(), Failure> {
     let dir = dir.display();
     match (inspection.verdict(), &inspection.opening) {
@@ -114,7 +114,7 @@ fn judge(inspection: &Inspection, dir: &Path) -> Result<(), Failure> {
     }
 }
 
-/// An error and what lies behind it.
+/// An error with its causes, in words.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,4 +1,4 @@
-//! `raft-node log verify`: what is in a log, and what is wrong with it.
+//! `raft-node log verify`: reports what a log holds, and what is wrong with it.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::dump::members;
 use super::{chain, counted, judge, range, size};
 use crate::cli::{Failure, output};
 
-/// So many terms and memberships are listed one by one; the latest.
+/// Maximum number of terms, and of memberships, that are listed one by one: the latest of them.
 const LISTED_MAX: usize = 8;
 
 pub(super) fn run(inspection: &Inspection, dir: &Path, json: bool) -> Result<(), Failure> {
@@ -139,7 +139,7 @@ fn journal(unsettled: &Unsettled) -> Vec<Vec<String>> {
     rows
 }
 
-/// What is wrong, and what it costs.
+/// What is wrong with the log, and what the node would lose by it.
 fn wrong(inspection: &Inspection) -> Vec<Vec<String>> {
     let mut rows: Vec<Vec<String>> = Vec::new();
     for damage in &inspection.damages {
@@ -239,7 +239,7 @@ fn shown_log(contents: &Contents) -> Value {
 fn lost(damage: &LogDamage) -> Value {
     match damage.lost {
         Lost::Nothing => json!({ "first": null, "last": null }),
-        // A last one before the first: it is not known.
+        // The last lost entry is not known if it is before the first one.
         Lost::Entries { first, last } => {
             json!({ "first": first.0, "last": (last >= first).then_some(last.0) })
         }

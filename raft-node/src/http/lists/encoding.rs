@@ -1,4 +1,4 @@
-//! A list as JSON, made a piece at a time: the same bytes as if it were made at once.
+//! Encodes a list as JSON in pieces, which together are the same bytes as if the list were encoded at once.
 
 use std::ops::ControlFlow;
 
@@ -10,14 +10,14 @@ use super::super::answer::Layout;
 use super::super::entry::EntryJson;
 use super::{ListKey, What};
 
-/// A piece ends with the entry that brings it to this size, in bytes: large enough that a piece's hand-over between
-/// threads (some 50 us) does not matter, small enough that a reader's thread is soon free again.
+/// A piece ends with the entry that brings it to this size, in bytes. The size is large enough that the hand-over of a piece
+/// between threads (about 50 us) does not matter, and small enough that the reading thread is soon free again.
 pub(crate) const PIECE_BYTES: usize = 64 << 10;
 
-/// A step ends after so many entries where they make no piece: less than a millisecond of reading.
+/// Maximum number of entries that are read in one step if they do not fill a piece: less than a millisecond of reading.
 const STEP_ENTRIES: usize = 1024;
 
-/// Why a list is not made.
+/// Why a list cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListError {
     #[error(transparent)]
@@ -26,7 +26,7 @@ pub(crate) enum ListError {
     Json(#[from] serde_json::Error),
 }
 
-/// Reads on without making anything.
+/// Reads the next entries without encoding them.
 pub(crate) fn skip(listing: &mut Listing) -> Result<Step, MachineError> {
     let mut entries = 0;
     listing.step(|_| {
@@ -35,13 +35,13 @@ pub(crate) fn skip(listing: &mut Listing) -> Result<Step, MachineError> {
     })
 }
 
-/// Makes a list's JSON.
+/// Encodes one list.
 pub(crate) struct Encoder {
     key: ListKey,
     piece: Vec<u8>,
-    /// An entry was written: the next one follows a comma.
+    /// True once an entry was written: the next one follows a comma.
     begun: bool,
-    /// The last name, where names that become the same are given once.
+    /// The last name of a list of names, to leave out equal ones.
     last_name: Option<String>,
 }
 
@@ -50,7 +50,7 @@ impl Encoder {
         Self { key: key.clone(), piece: Vec::new(), begun: false, last_name: None }
     }
 
-    /// Makes the next piece, of one step. It may be empty before the end.
+    /// Reads and encodes the next step of `listing`. The resulting piece may be empty before the end.
     pub(crate) fn step(&mut self, listing: &mut Listing) -> Result<(Vec<u8>, Step), ListError> {
         let (mut entries, mut failed) = (0, None);
         let step = listing.step(|entry| {
@@ -68,12 +68,12 @@ impl Encoder {
         if step != Step::More {
             self.end();
         }
-        // Capacity counts as well: a piece waits for its client.
+        // Free the unused capacity, because a piece may wait long for its client.
         self.piece.shrink_to_fit();
         Ok((std::mem::take(&mut self.piece), step))
     }
 
-    /// Whether there is no such list: nothing is in it. The root of all keys is always there.
+    /// Whether the answer is 404 because no key has the prefix. The names under the empty prefix always exist.
     pub(crate) fn is_empty(&self) -> bool {
         let root = match self.key.what {
             What::Entries => false,
@@ -88,7 +88,7 @@ impl Encoder {
             What::Keys { separator: None } => self.element(&entry.key),
             What::Keys { separator: Some(separator) } => {
                 let name = entry.name_up_to(self.key.prefix.len(), separator);
-                // Keys of one folder are neighbours in the order.
+                // Keys with the same beginning follow each other, so comparing with the last name finds duplicates.
                 if self.last_name.as_deref() == Some(name) {
                     return Ok(());
                 }
@@ -104,7 +104,7 @@ impl Encoder {
         match self.key.layout {
             Layout::Compact => serde_json::to_writer(&mut self.piece, value),
             Layout::Pretty => {
-                // As the only element of a list: that has the right indentation. What it begins and ends with goes.
+                // Encode the value as the only element of a list, which gives the right indentation, and remove the brackets.
                 let mut alone = Vec::new();
                 let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
                 [value].serialize(&mut serde_json::Serializer::with_formatter(&mut alone, formatter))?;

@@ -1,12 +1,12 @@
-//! Lists: made off the node's thread, once for all who ask for the same, and handed out in pieces.
+//! Lists: made on threads of their own, once for all requests for the same list, and sent in pieces.
 //!
 //! | file | duty |
 //! | --- | --- |
-//! | `turns.rs` | whose work is next (pure) |
+//! | `turns.rs` | decides which client's work is done next (pure) |
 //! | `readers.rs` | the threads that read |
-//! | `encoding.rs` | a list as JSON, piece by piece |
-//! | `shelf.rs` | lists that were made, kept while they may be asked for again |
-//! | `streaming.rs` | bodies of answers |
+//! | `encoding.rs` | encodes a list as JSON, piece by piece |
+//! | `shelf.rs` | keeps finished lists while they may be asked for again |
+//! | `streaming.rs` | the bodies of answers |
 
 mod encoding;
 mod readers;
@@ -32,15 +32,15 @@ use tokio::time::Instant;
 
 pub(crate) use readers::Readers;
 
-/// A list up to this size, in bytes, is held as a whole and shared by all who ask for it; a longer one is read again for
-/// each of them, at the pace at which they take it. Most lists that are watched are far smaller.
+/// Maximum size of a list, in bytes, that is held in memory and shared by all requests for it. A longer list is read again for
+/// each request, at the pace at which its client takes it. Most lists that clients watch are far smaller.
 const WHOLE_BYTES_MAX: usize = 4 << 20;
 
-/// A client's turn ends with the step that brings it to this length: most lists take one or two turns, as each costs a
-/// hand-over between threads, and others wait no longer than this.
+/// A client's turn ends with the step that reaches this duration. Most lists then take one or two turns, each of which costs a
+/// hand-over between threads, and other clients wait no longer than this for a turn.
 const TURN: Duration = Duration::from_millis(4);
 
-/// What tells lists apart.
+/// The identity of a list: requests with equal keys get the same list.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ListKey {
     pub(crate) what: What,
@@ -48,24 +48,24 @@ pub(crate) struct ListKey {
     pub(crate) layout: Layout,
 }
 
-/// What is listed.
+/// The content of a list.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum What {
     /// `?recurse`: entries with their values.
     Entries,
-    /// `?keys`: names, which end with the separator if there is one.
+    /// `?keys`: names, each cut after the first separator if there is a separator.
     Keys {
-        /// Not empty.
+        /// The separator, which is not empty.
         separator: Option<String>,
     },
 }
 
-/// A list of one state.
+/// A list read from one state.
 #[derive(Debug)]
 pub(crate) struct List {
     /// The index to block on.
     pub(crate) index: u64,
-    /// The last log entry of the state.
+    /// The last log entry that was applied to the state.
     pub(crate) applied: LogId,
     key: ListKey,
     body: ListBody,
@@ -73,15 +73,15 @@ pub(crate) struct List {
 
 #[derive(Debug)]
 enum ListBody {
-    /// There is no such key: not found.
+    /// No key has the prefix: the answer is 404.
     Empty,
-    /// As JSON.
+    /// The whole list as JSON.
     Whole(Arc<[Bytes]>),
-    /// To be read.
+    /// A long list, which is still to be read.
     Long(Listing),
 }
 
-/// Makes lists; cheap to clone.
+/// Makes lists; it is cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Lists {
     pub(crate) reader: KvReader,
@@ -95,25 +95,25 @@ impl Lists {
         Self { reader, readers, budget, shelf: Shelf::default() }
     }
 
-    /// The list in a state that shows at least the entry `since`.
+    /// The list in a state to which the entry `since`, or a later one, is applied.
     pub(crate) async fn list(&self, client: Client, key: &ListKey, since: LogIndex) -> Result<List, Problem> {
         let place = self.shelf.place(key);
         let _waiting = place.wait(client);
-        // Who asks for the same meanwhile waits here, and finds it made.
+        // Further requests for the same list wait here and then find it finished.
         let mut kept = place.kept().await;
         if let Some(kept) = kept.as_mut()
             && let Some(list) = kept.list(&self.reader, key, since).map_err(failed)?
         {
             return Ok(list);
         }
-        // What it held goes before more is held.
+        // Free the old list before making the new one.
         *kept = None;
         let (made, list) = self.make(&place, key).await?;
         *kept = Some(made);
         Ok(list)
     }
 
-    /// Frees what is kept and nobody needs any more.
+    /// Frees kept lists that nobody needs any more.
     pub(crate) fn sweep(&self, now: Instant) {
         self.shelf.sweep(now);
     }
@@ -135,7 +135,8 @@ impl Lists {
                     }
                 }
             };
-            // In the turn of any of those who wait: one who has asked for much else must not keep the others waiting.
+            // The work may use the turn of any client that waits for this list: a client with much other work must not keep
+            // the others waiting.
             let (back, step) = self.readers.run_for(&place.clients(), turn).await?;
             making = back;
             if let Step::End { index } = step.map_err(failed)? {
@@ -152,7 +153,7 @@ impl Lists {
 struct Making {
     listing: Listing,
     encoder: Encoder,
-    /// None once the list is too long to be held: then only its index is looked for.
+    /// The pieces so far; none once the list is too long to be held: then the rest is read for the index only.
     pieces: Option<Vec<Bytes>>,
     bytes: usize,
 }
@@ -169,7 +170,7 @@ impl Making {
         let (piece, step) = self.encoder.step(&mut self.listing)?;
         self.bytes += piece.len();
         let share = lists.budget.take(piece.len()).or_else(|| {
-            // What is kept for nobody gives way.
+            // Free lists that are kept for later requests.
             lists.shelf.free();
             lists.budget.take(piece.len())
         });
@@ -180,7 +181,7 @@ impl Making {
         Ok(step)
     }
 
-    /// What is kept, and what is answered.
+    /// The list to keep, and the list to answer with.
     fn bodies(self) -> (KeptBody, ListBody) {
         match self.pieces {
             Some(_) if self.encoder.is_empty() => (KeptBody::Empty, ListBody::Empty),
@@ -197,7 +198,7 @@ impl Making {
 }
 
 impl List {
-    /// The answer to `GET`.
+    /// The answer to a `GET` of the list.
     ///
     /// # Errors
     /// Too many bytes of answers are on their way.

@@ -1,4 +1,4 @@
-//! Threads for work that takes long: a few at a time, clients in turn.
+//! The threads that read lists: a few at a time, with clients taking turns.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,22 +11,22 @@ use super::super::Client;
 use super::super::answer::Problem;
 use super::turns::Turns;
 
-/// At most so many threads read at a time, however many cores there are: more would mostly take memory bandwidth from the
-/// threads that write.
+/// Maximum number of threads that read at the same time, however many cores there are. More would mainly take memory bandwidth
+/// from the threads that write.
 const THREADS_MAX: usize = 4;
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// Runs work beside the node's own thread; cheap to clone.
+/// Runs work on threads beside the node's own; it is cheap to clone.
 ///
-/// Work should come in steps of a few milliseconds: what is being done is not interrupted for others.
+/// Work should come in steps of a few milliseconds, because running work is not interrupted for other clients.
 #[derive(Clone)]
 pub(crate) struct Readers {
     turns: Arc<Mutex<Turns<Client, Work>>>,
 }
 
 impl Readers {
-    /// Half of the cores read at most: the other half is for what must not wait.
+    /// Uses at most half of the cores, so that the other half is free for work that must not wait.
     pub(crate) fn new() -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
         Self::with_threads((cores / 2).clamp(1, THREADS_MAX))
@@ -36,7 +36,7 @@ impl Readers {
         Self { turns: Arc::new(Mutex::new(Turns::new(threads))) }
     }
 
-    /// Has `work` done when it is the client's turn. Not awaited any more, it is not begun.
+    /// Runs `work` when it is the client's turn. If the result is not awaited any more, `work` is not begun.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         client: Client,
@@ -45,7 +45,7 @@ impl Readers {
         self.run_for(&BTreeSet::from([client]), work).await
     }
 
-    /// As [`run`](Self::run), for several clients, of whom there is at least one: when it is the turn of one of them.
+    /// Runs `work` like [`run`](Self::run) when it is the turn of any of these clients, of which there must be at least one.
     pub(crate) async fn run_for<T: Send + 'static>(
         &self,
         clients: &BTreeSet<Client>,
@@ -54,7 +54,7 @@ impl Readers {
         let (sender, result) = oneshot::channel();
         let work = move || {
             if !sender.is_closed() {
-                // The client may have gone meanwhile.
+                // The client may have gone away meanwhile.
                 drop(sender.send(work()));
             }
         };
@@ -76,13 +76,13 @@ impl Readers {
 }
 
 fn lock(turns: &Mutex<Turns<Client, Work>>) -> MutexGuard<'_, Turns<Client, Work>> {
-    // No work runs while it is held.
+    // No work runs while the lock is held.
     turns.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Does this work and then what is next, until nothing waits.
+/// Runs this work and then the next, until none waits.
 fn work_on(turns: &Mutex<Turns<Client, Work>>, first: Work) {
-    /// Counts the work as done also where it panics.
+    /// Counts the work as done even if it panics.
     struct Done<'t>(&'t Mutex<Turns<Client, Work>>);
     impl Drop for Done<'_> {
         fn drop(&mut self) {

@@ -1,4 +1,4 @@
-//! Lists that were made, kept for a moment: many who are woken by one change ask for the same list.
+//! Finished lists, kept for a short time, because many blocking queries that are woken by one change ask for the same list.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,14 +13,14 @@ use tokio::time::Instant;
 use super::encoding::ListError;
 use super::{Client, List, ListBody, ListKey};
 
-/// How long a list that nobody asks for is kept: longer than a client takes to come back with its next blocking query.
+/// Time that a list is kept after the last request for it: longer than a client takes to send its next blocking query.
 const KEPT_FOR: Duration = Duration::from_secs(10);
-/// How long the state of a long list is held open for others: just long enough for those who were woken together.
+/// Time that the state of a long list is held open for further requests: just long enough for queries that were woken together.
 const OPEN_FOR: Duration = Duration::from_millis(500);
-/// At most so many lists are kept; others are made for each who asks.
+/// Maximum number of lists that are kept; further lists are made for each request.
 const KEPT_MAX: usize = 1024;
 
-/// The lists that are kept; cheap to clone.
+/// The lists that are kept; it is cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Shelf {
     slots: Arc<Mutex<BTreeMap<ListKey, Slot>>>,
@@ -29,9 +29,9 @@ pub(crate) struct Shelf {
 /// The place of one list.
 #[derive(Default)]
 pub(crate) struct Place {
-    /// Who holds the lock looks whether the list is there, and makes it if not.
+    /// The finished list. The holder of the lock makes the list if there is none.
     kept: tokio::sync::Mutex<Option<Kept>>,
-    /// The clients that wait for it, once for each request.
+    /// The clients that wait for the list, once for each request.
     waiting: Mutex<Vec<Client>>,
 }
 
@@ -42,18 +42,18 @@ pub(crate) struct Waiting<'p> {
 }
 
 impl Place {
-    /// A client's request waits from now on.
+    /// Registers a client's request as waiting until the result is dropped.
     pub(crate) fn wait(&self, client: Client) -> Waiting<'_> {
         self.waiting().push(client);
         Waiting { place: self, client }
     }
 
-    /// The list, or the place to put it.
+    /// Locks the list, or the place to put it.
     pub(crate) async fn kept(&self) -> tokio::sync::MutexGuard<'_, Option<Kept>> {
         self.kept.lock().await
     }
 
-    /// Whoever waits.
+    /// The clients that wait.
     pub(crate) fn clients(&self) -> BTreeSet<Client> {
         self.waiting().iter().copied().collect()
     }
@@ -75,11 +75,11 @@ impl Drop for Waiting<'_> {
 
 type Slot = Arc<Place>;
 
-/// A list that was made.
+/// A finished list.
 pub(crate) struct Kept {
     watch: Watch,
     index: u64,
-    /// The state that it was read from.
+    /// The last entry that was applied to the state from which the list was read.
     applied: LogId,
     body: KeptBody,
     made: Instant,
@@ -89,12 +89,12 @@ pub(crate) struct Kept {
 pub(crate) enum KeptBody {
     Empty,
     Whole(Arc<[Bytes]>),
-    /// Too long to be kept; its state is, for a moment.
+    /// A list that is too long to be kept. Its state is kept instead, for a short time.
     Long(Option<Listing>),
 }
 
 impl KeptBody {
-    /// For an answer; none where the state is to be opened again.
+    /// The list for an answer; none if the state must be opened again.
     fn list(&self) -> Option<ListBody> {
         match self {
             Self::Empty => Some(ListBody::Empty),
@@ -105,13 +105,13 @@ impl KeptBody {
 }
 
 impl Kept {
-    /// `watch` was armed before the state was opened.
+    /// Keeps a finished list. `watch` must have been armed before the list's state was opened.
     pub(crate) fn new(watch: Watch, index: u64, applied: LogId, body: KeptBody) -> Self {
         let now = Instant::now();
         Self { watch, index, applied, body, made: now, used: now }
     }
 
-    /// The list, if it is that of a state that shows at least the entry `since`.
+    /// The list, if it is that of a state to which the entry `since`, or a later one, is applied.
     pub(crate) fn list(
         &mut self,
         reader: &KvReader,
@@ -130,7 +130,7 @@ impl Kept {
         since: LogIndex,
     ) -> Result<Option<(LogId, ListBody)>, MachineError> {
         let Some(body) = self.body.list() else {
-            // The state is to be opened again: it must be one in which nothing under the prefix has changed.
+            // Open the state again. The list's index is valid only if nothing under the prefix has changed in that state.
             let listing = reader.listing(&key.prefix)?;
             let applied = listing.applied();
             return Ok(self.holds_at(applied).then_some((applied, ListBody::Long(listing))));
@@ -142,22 +142,23 @@ impl Kept {
         Ok(self.holds_at(applied).then_some((applied, body)))
     }
 
-    /// Whether the list is the same in the state of this entry, which is newer than its own.
+    /// Whether the list is the same in the state of the entry `applied`, which is newer than the list's own.
     ///
-    /// A change is visible for a moment before it fires its watches: then the state is newer than what is known to be
-    /// unchanged, and a read that has just seen the change elsewhere must not be followed by the list without it.
+    /// For a moment readers see a change that has not fired its watches yet. Then the state is newer than the entry up to which
+    /// the watch is known to be unchanged. Answering with the kept list would be wrong: a client that has just read the change
+    /// elsewhere would get a list without it.
     fn holds_at(&self, applied: LogId) -> bool {
         self.watch.unchanged_through().is_some_and(|through| applied.index <= through)
     }
 
-    /// Whether it may be of use to somebody who asks later.
+    /// Whether the list may serve a later request.
     fn may_be_of_use(&self, now: Instant) -> bool {
         self.watch.unchanged_through().is_some() && now.duration_since(self.used) < KEPT_FOR
     }
 }
 
 impl Shelf {
-    /// The place of a list; one of its own, which is not kept, while there are too many.
+    /// The place of a list. If too many lists are kept, the result is a new place, which is not kept.
     pub(crate) fn place(&self, key: &ListKey) -> Arc<Place> {
         let mut slots = self.lock();
         if let Some(slot) = slots.get(key) {
@@ -170,7 +171,7 @@ impl Shelf {
         slot
     }
 
-    /// Frees the lists that have changed, or that nobody has asked for in a while. Those at which somebody is at work stay.
+    /// Frees lists that have changed, or that nobody has asked for in a while. Lists that are being made stay.
     pub(crate) fn sweep(&self, now: Instant) {
         self.lock().retain(|_, slot| {
             let Ok(mut kept) = slot.kept.try_lock() else { return true };
@@ -192,7 +193,7 @@ impl Shelf {
         });
     }
 
-    /// Frees every list at which nobody is at work: what is on its way to clients needs the memory.
+    /// Frees all lists that are not being made, because answers on their way to clients need the memory.
     pub(crate) fn free(&self) {
         self.lock().retain(|_, slot| match slot.kept.try_lock() {
             Ok(mut kept) => {

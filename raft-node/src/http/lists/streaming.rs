@@ -1,4 +1,4 @@
-//! Bodies of lists: a whole one that others share, and one that is made while its client takes it.
+//! The bodies of lists: a whole list that several answers share, and a list that is made while its client takes it.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -19,10 +19,10 @@ use crate::http::Client;
 use crate::http::answer::Problem;
 use crate::http::budget::{self, Share, UNCOUNTED_MAX};
 
-/// So many pieces of one answer are on their way at most: one with the client, one that is being made.
+/// Maximum number of pieces of one answer in memory: one on its way to the client, and one that is being made.
 const PIECES_MAX: usize = 2;
 
-/// A list that is there.
+/// The body of a finished list.
 pub(super) struct Whole {
     pieces: VecDeque<Bytes>,
     left: u64,
@@ -57,14 +57,14 @@ impl HttpBody for Whole {
     }
 }
 
-/// A list that is being made. It ends well only when it is whole: a client must be able to tell.
+/// The body of a list that is being made. It ends without an error only if the list is complete, so that the client can tell.
 pub(super) struct Streamed {
     pieces: mpsc::Receiver<Next>,
 }
 
 enum Next {
     Piece(Bytes),
-    /// The list is whole.
+    /// The list is complete.
     End,
 }
 
@@ -84,7 +84,7 @@ impl HttpBody for Streamed {
     }
 }
 
-/// Begins to make the list of `listing`'s state.
+/// Starts to make the list that `listing` reads, from its beginning.
 ///
 /// # Errors
 /// Too many bytes of answers are on their way.
@@ -98,7 +98,8 @@ pub(super) fn stream(
     key: &ListKey,
     listing: &Listing,
 ) -> Result<Streamed, Problem> {
-    // All that it will hold, at once: an answer that has begun does not wait for others, but for very large values.
+    // Take the share for all its pieces at once: then an answer that has begun waits for no other, except with very large
+    // values.
     let share = lists.budget.take(PIECES_MAX * PIECE_BYTES).ok_or_else(budget::exhausted)?;
     let (sender, pieces) = mpsc::channel(1);
     let producer = Producer {
@@ -110,7 +111,7 @@ pub(super) fn stream(
         places: Arc::new(Semaphore::new(PIECES_MAX)),
     };
     tokio::spawn(async move {
-        // The client may go while a piece waits for a thread, for memory, or for the client.
+        // The client may go away while a piece waits for a thread, for memory, or for the client.
         let closed = sender.clone();
         tokio::select! {
             () = closed.closed() => {}
@@ -129,7 +130,7 @@ struct Producer {
     places: Arc<Semaphore>,
 }
 
-/// A piece on its way holds on to its place, and to its share of the memory.
+/// A piece on its way to the client. It holds its place and its share of the budget.
 struct Piece {
     bytes: Vec<u8>,
     _place: Option<OwnedSemaphorePermit>,

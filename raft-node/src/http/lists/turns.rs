@@ -1,26 +1,28 @@
-//! Whose work is done next: clients take turns, so that one with much to do does not keep the others waiting.
+//! Decides which client's work is done next. Clients take turns, so that a client with much work does not keep the others
+//! waiting.
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// Work that waits, by client.
+/// The waiting work, by client.
 ///
-/// A client has one turn a round, however much waits for it. Its own work is done in the order in which it came.
+/// Each client has one turn in a round, however much work waits for it. The work of one client is done in the order in which it
+/// came.
 #[derive(Debug)]
 pub(crate) struct Turns<C, W> {
     waiting: BTreeMap<C, VecDeque<W>>,
-    /// Every client for which work waits, once, the next one first.
+    /// Every client with waiting work, once; the first one is next.
     order: VecDeque<C>,
     running: usize,
     running_max: usize,
 }
 
 impl<C: Ord + Copy, W> Turns<C, W> {
-    /// At most `running_max` works are done at a time.
+    /// Creates a queue from which at most `running_max` pieces of work are done at the same time.
     pub(crate) fn new(running_max: usize) -> Self {
         Self { waiting: BTreeMap::new(), order: VecDeque::new(), running: 0, running_max }
     }
 
-    /// Work for a client has come.
+    /// Adds work for a client.
     pub(crate) fn push(&mut self, client: C, work: W) {
         let queue = self.waiting.entry(client).or_default();
         if queue.is_empty() {
@@ -29,7 +31,7 @@ impl<C: Ord + Copy, W> Turns<C, W> {
         queue.push_back(work);
     }
 
-    /// Work that is done for several clients has come: it waits for the turn of the one for whom the least waits.
+    /// Adds work that serves several clients. It waits for the turn of the client with the least waiting work.
     pub(crate) fn push_for(&mut self, clients: impl IntoIterator<Item = C>, work: W) {
         let waits = |client: &C| self.waiting.get(client).map_or(0, VecDeque::len);
         if let Some(client) = clients.into_iter().min_by_key(waits) {
@@ -37,7 +39,8 @@ impl<C: Ord + Copy, W> Turns<C, W> {
         }
     }
 
-    /// What is to be done now beside what is being done; it counts as being done until [`done`](Self::done).
+    /// Takes the next piece of work, unless enough is being done already. It counts as being done until
+    /// [`done`](Self::done) is called.
     pub(crate) fn start(&mut self) -> Option<W> {
         if self.running == self.running_max {
             return None;
@@ -54,7 +57,7 @@ impl<C: Ord + Copy, W> Turns<C, W> {
         work
     }
 
-    /// One work is done.
+    /// Records that one piece of work is done.
     pub(crate) fn done(&mut self) {
         self.running -= 1;
     }
