@@ -4,9 +4,13 @@
 
 mod common;
 
-use common::{content, data, folder, open, source, write};
+use std::collections::BTreeSet;
+use std::io::Write;
+
+use common::{content, data, folder, membership, open, source, write};
 use raftkit_core::LogId;
-use raftkit_disk::{Disk, SimulatedDisk};
+use raftkit_disk::{Disk, OpenMode, SimulatedDisk};
+use raftkit_snapshot::SnapshotError;
 
 fn id(index: u64) -> LogId {
     LogId::new(2, index)
@@ -49,4 +53,50 @@ fn what_comes_in_and_is_to_be_kept_goes_on_coming_in() {
     }
     partial.store(1, &from.read_chunk(1).unwrap()).unwrap();
     assert_eq!(content(&partial.finish().unwrap()), data(2000, 1));
+}
+
+#[test]
+fn two_snapshots_can_be_written_at_a_time() {
+    let disk = SimulatedDisk::new(1);
+    let dir = open(&disk).unwrap();
+    let mut writers = [5, 6].map(|index| (index, dir.create(membership()).unwrap()));
+    for (index, writer) in &mut writers {
+        writer.write_all(&data(2500, *index)).unwrap();
+    }
+    for (index, writer) in writers {
+        assert_eq!(content(&writer.finish(id(index)).unwrap()), data(2500, index));
+    }
+}
+
+#[test]
+fn a_file_that_holds_more_or_fewer_bytes_than_its_manifest_says_is_refused() {
+    let path = folder().join("00000000000000000002-00000000000000000005.snapshot");
+    for change in [-1, 1] {
+        let disk = SimulatedDisk::new(1);
+        let dir = open(&disk).unwrap();
+        write(&dir, id(5), &data(2500, 1));
+        let mut bytes = disk.durable(&path).unwrap();
+        if change < 0 {
+            bytes.remove(0);
+        } else {
+            bytes.insert(0, 0)
+        }
+        let file = disk.open(&path, OpenMode::Existing).unwrap();
+        file.set_len(bytes.len() as u64).unwrap();
+        file.write_at(0, &bytes).unwrap();
+        assert!(matches!(dir.open(id(5)), Err(SnapshotError::Damaged { .. })), "{change}");
+    }
+}
+
+#[test]
+fn equal_chunks_behind_one_that_cannot_be_read_need_not_come_again() {
+    let disk = SimulatedDisk::new(1);
+    let dir = open(&disk).unwrap();
+    let bytes = data(5000, 1);
+    write(&dir, id(5), &bytes);
+    let path = folder().join("00000000000000000002-00000000000000000005.snapshot");
+    assert!(disk.fail_reads(&path, 1000..1001));
+    let newer = source(id(6), &bytes);
+    // The sector that cannot be read touches the first two chunks.
+    assert_eq!(dir.partial(newer.manifest()).unwrap().have(), &BTreeSet::from([2, 3, 4]));
 }

@@ -348,3 +348,77 @@ fn failure_of_our_own_is_told_in_every_phase() {
         assert_eq!(bench.give(ReceiverInput::Installed), [], "too late");
     }
 }
+
+#[test]
+fn message_of_another_node_is_no_sign_of_the_sender() {
+    let (mut bench, file) = (Bench::new(), snapshot(9, 3));
+    bench.offer(A, file.manifest());
+    bench.give(opened(&[]));
+    bench.tick(9);
+    bench.hear(B, SnapshotMessage::Refused { snapshot: id(9), reason: Refusal::Gone });
+    bench.tick(1);
+    let older = manifest(id(8), 2);
+    let taken = bench.offer(B, &older);
+    assert_eq!(taken[2..], [ReceiverOutput::Open(older), working(B, id(8))]);
+}
+
+#[test]
+fn chunk_that_was_asked_for_twice_says_nothing_of_the_link() {
+    let (mut bench, file) = (Bench::new(), snapshot(9, 8));
+    bench.offer(A, file.manifest());
+    bench.give(opened(&[]));
+    // The first request may have been lost, or the answer may have taken 4 s: nobody knows.
+    assert_eq!(bench.tick(4)[..4], [0, 1, 2, 3].map(|chunk| want(A, id(9), chunk)));
+    bench.chunk(A, &file, 0);
+    let next = bench.give(ReceiverInput::Stored { chunk: 0 });
+    assert_eq!(next, [want(A, id(9), 4)], "a window of four, as before");
+}
+
+#[test]
+fn time_to_give_up_counts_from_when_a_slow_disk_has_stored_a_chunk() {
+    let (mut bench, file) = (Bench::new(), snapshot(9, 3));
+    bench.offer(A, file.manifest());
+    bench.give(opened(&[]));
+    bench.chunk(A, &file, 0);
+    bench.tick(29);
+    bench.give(ReceiverInput::Stored { chunk: 0 });
+    bench.tick(29);
+    assert_eq!(bench.receiver.receiving(), Some(file.manifest()));
+    bench.tick(1);
+    assert_eq!(bench.receiver.receiving(), None);
+}
+
+#[test]
+fn sender_that_takes_over_has_all_the_time_and_no_faults() {
+    let (mut bench, file) = (Bench::new(), snapshot(9, 2));
+    let bad = || SnapshotMessage::Chunk { snapshot: id(9), chunk: 1, bytes: Bytes::from_static(b"no") };
+    bench.offer(A, file.manifest());
+    bench.give(opened(&[]));
+    for _ in 0..3 {
+        bench.hear(A, bad());
+    }
+    bench.tick(29);
+    bench.offer(B, file.manifest());
+    assert_eq!(bench.hear(B, bad()), [want(B, id(9), 1)], "its first wrong chunk");
+    bench.tick(29);
+    assert_eq!(bench.receiver.receiving(), Some(file.manifest()));
+    bench.tick(1);
+    assert_eq!(bench.receiver.receiving(), None);
+}
+
+#[test]
+fn transfer_that_failed_after_chunks_came_gives_the_next_one_no_more_time() {
+    let (mut bench, file) = (Bench::new(), snapshot(9, 3));
+    bench.offer(A, file.manifest());
+    bench.give(opened(&[]));
+    bench.chunk(A, &file, 0);
+    bench.give(ReceiverInput::Stored { chunk: 0 });
+    bench.tick(30);
+    assert_eq!(bench.receiver.receiving(), None);
+    bench.offer(A, file.manifest());
+    bench.give(opened(&[0]));
+    bench.tick(29);
+    assert_eq!(bench.receiver.receiving(), Some(file.manifest()));
+    bench.tick(1);
+    assert_eq!(bench.receiver.receiving(), None);
+}

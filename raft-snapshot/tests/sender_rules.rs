@@ -187,3 +187,13 @@ fn sender_does_nothing_before_its_start() {
     assert_eq!(hear(&mut sender, 0, SnapshotMessage::Want { snapshot: id(9), chunk: 0 }), []);
     assert_eq!((sender.next_deadline(), sender.to()), (None, B));
 }
+
+#[test]
+fn sign_of_the_receiver_does_not_repeat_an_offer_that_has_not_left() {
+    let (mut sender, _) = sender(&manifest(id(9), 2));
+    hear(&mut sender, 1, SnapshotMessage::Working { snapshot: id(9) });
+    assert_eq!(sender.next_deadline(), None, "a second offer would only wait behind the first");
+    assert_eq!(give(&mut sender, 5, SenderInput::Tick), []);
+    give(&mut sender, 5, left(None));
+    assert_eq!(sender.next_deadline(), Some(seconds(7)));
+}
