@@ -21,6 +21,7 @@ impl Entry {
     const HEADER: usize = 32;
 
     /// Weight of an entry with this command, in bytes.
+    #[inline]
     pub(crate) fn command_weight(command: &Bytes) -> usize {
         Self::HEADER + command.len()
     }
@@ -28,6 +29,7 @@ impl Entry {
     /// Weight of the entry for limits and windows, in bytes: the payload plus a fixed allowance for the
     /// header.
     #[must_use]
+    #[inline]
     pub fn weight(&self) -> usize {
         match &self.payload {
             Payload::Noop => Self::HEADER,
