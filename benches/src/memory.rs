@@ -256,7 +256,7 @@ fn compact(log: &mut VecDeque<Entries>, len: &mut usize, to: LogIndex) {
         let gone = block.partition_point(|entry| entry.id.index <= to);
         *len -= gone;
         if gone < block.len() {
-            *block = block.part(gone..block.len());
+            *block = block.slice(gone..block.len());
             return;
         }
         log.pop_front();

@@ -10,7 +10,7 @@ impl Node {
     /// Asserts what can be checked in constant time. `Log::append` asserts that entries are consecutive.
     pub(crate) fn assert_sound(&self) {
         let common = &self.common;
-        let (applied, handed_out, commit) = (common.applied, common.handed, common.commit);
+        let (applied, handed_out, commit) = (common.applied, common.handed_out, common.commit);
         let (last, durable) = (common.log.last_index(), common.log.durable());
         assert!(applied <= handed_out, "applied index {applied} is above {handed_out}, the last handed out");
         assert!(handed_out <= commit, "entry {handed_out} is handed out above the commit index {commit}");

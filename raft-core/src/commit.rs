@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::backlog::{Amount, Backlog};
 use crate::common::Common;
 use crate::raft::{answer_all, tickets_of};
-use crate::role::{Leader, Leading, Open};
+use crate::role::{Leader, Leading, Uncommitted};
 use crate::{
     Apply, Done, Effects, Entries, Entry, LogId, LogIndex, NodeId, Outcome, Payload, Proposal, Term, Ticket,
     Time,
@@ -23,18 +23,18 @@ impl Leading<'_> {
         }
         let limit = common.config.uncommitted_bytes_max;
         let (proposals, amount) = leader.admit(proposals, limit, &common.backlog, common.now, effects);
-        let (term, first, before) = (common.term, common.log.last_index().next(), leader.open_bytes);
+        let (term, first, before) = (common.term, common.log.last_index().next(), leader.uncommitted_bytes);
         let entries: Entries = proposals
             .into_iter()
             .enumerate()
             .map(|(at, Proposal { ticket, command })| {
                 let id = LogId { term, index: first.plus(at as u64) };
                 let entry = Entry { id, payload: Payload::Command(command) };
-                leader.note_open(id.index, entry.weight(), Some(ticket));
+                leader.note_uncommitted(id.index, entry.weight(), Some(ticket));
                 entry
             })
             .collect();
-        let bytes = leader.open_bytes - before;
+        let bytes = leader.uncommitted_bytes - before;
         if let Some(last) = entries.last_index() {
             common.backlog.note_taken(common.now, last, amount);
         }
@@ -81,7 +81,7 @@ impl Leading<'_> {
         }
         let leader = &mut self.leader;
         let first_of_term = leader.reads.awaits_commit() && index >= leader.term_start;
-        leader.settle_open(index, self.common.term, effects);
+        leader.answer_committed(index, self.common.term, effects);
         if first_of_term {
             self.begin_held_reads(effects);
         }
@@ -101,7 +101,7 @@ impl Common {
 
     /// The state machine has applied everything up to `index`.
     pub(crate) fn on_applied(&mut self, index: LogIndex) {
-        self.applied = self.applied.max(index.min(self.handed));
+        self.applied = self.applied.max(index.min(self.handed_out));
         self.backlog.note_applied(self.now, self.applied);
     }
 
@@ -110,17 +110,17 @@ impl Common {
     /// crash.
     pub(crate) fn hand_out_committed(&mut self, effects: &mut Effects) {
         let last = self.commit.min(self.log.durable());
-        if last <= self.handed {
+        if last <= self.handed_out {
             return;
         }
-        while self.handed < last {
-            let first = self.handed.next();
+        while self.handed_out < last {
+            let first = self.handed_out.next();
             let entries = self.log.tail().slice(first, last, usize::MAX).map(|(entries, _)| entries);
             let held = entries.as_ref().and_then(Entries::last_index);
             // The entries up to where the in-memory tail begins are read from the log by the driver.
             let before_tail = || self.log.tail_first().previous().map_or(last, |before| before.min(last));
-            self.handed = held.unwrap_or_else(before_tail);
-            effects.apply.push(Apply { first, last: self.handed, entries });
+            self.handed_out = held.unwrap_or_else(before_tail);
+            effects.apply.push(Apply { first, last: self.handed_out, entries });
         }
     }
 }
@@ -136,12 +136,13 @@ impl Leader {
         effects: &mut Effects,
     ) -> (Vec<Proposal>, Amount) {
         let weight = |proposal: &Proposal| Entry::command_weight(&proposal.command);
-        let all = proposals.iter().map(weight).fold(self.open_bytes, usize::saturating_add);
+        let all = proposals.iter().map(weight).fold(self.uncommitted_bytes, usize::saturating_add);
         let amount = proposals.iter().map(Amount::of).fold(Amount::default(), Amount::and);
         if all <= limit && backlog.has_room(now, amount) {
             return (proposals, amount);
         }
-        let (mut open, mut is_empty, mut taken) = (self.open_bytes, self.open.is_empty(), Amount::default());
+        let (mut open, mut is_empty, mut taken) =
+            (self.uncommitted_bytes, self.uncommitted.is_empty(), Amount::default());
         proposals.retain(|proposal| {
             let with = open.saturating_add(weight(proposal));
             let taken_with = taken.and(Amount::of(proposal));
@@ -160,16 +161,16 @@ impl Leader {
     }
 
     /// Records an entry that is not committed yet.
-    pub(crate) fn note_open(&mut self, index: LogIndex, weight: usize, ticket: Option<Ticket>) {
-        self.open_bytes = self.open_bytes.saturating_add(weight);
-        self.open.push_back(Open { index, weight, ticket });
+    pub(crate) fn note_uncommitted(&mut self, index: LogIndex, weight: usize, ticket: Option<Ticket>) {
+        self.uncommitted_bytes = self.uncommitted_bytes.saturating_add(weight);
+        self.uncommitted.push_back(Uncommitted { index, weight, ticket });
     }
 
     /// Answers the proposals whose entries are committed.
-    fn settle_open(&mut self, commit: LogIndex, term: Term, effects: &mut Effects) {
-        while let Some(open) = self.open.front().copied().filter(|open| open.index <= commit) {
-            self.open.pop_front();
-            self.open_bytes -= open.weight;
+    fn answer_committed(&mut self, commit: LogIndex, term: Term, effects: &mut Effects) {
+        while let Some(open) = self.uncommitted.front().copied().filter(|open| open.index <= commit) {
+            self.uncommitted.pop_front();
+            self.uncommitted_bytes -= open.weight;
             if let Some(ticket) = open.ticket {
                 let outcome = Outcome::Committed(LogId { term, index: open.index });
                 effects.done.push(Done { ticket, outcome });
@@ -180,23 +181,23 @@ impl Leader {
     /// Ends the leadership. Uncommitted proposals are answered `Unknown`, as a later leader may commit or
     /// overwrite them; to everything else nothing was done.
     pub(crate) fn leave(self, term: Term, next: Option<NodeId>, effects: &mut Effects) {
-        self.leave_open(term, effects);
+        self.answer_unknown(term, effects);
         self.cancel_snapshots(effects);
         self.reads.fail(Outcome::NotLeader(next), effects);
     }
 
     /// Ends the leadership because the node has ended.
     pub(crate) fn stop(self, term: Term, effects: &mut Effects) {
-        self.leave_open(term, effects);
+        self.answer_unknown(term, effects);
         self.cancel_snapshots(effects);
         self.reads.fail(Outcome::Stopped, effects);
     }
 
-    fn leave_open(&self, term: Term, effects: &mut Effects) {
+    fn answer_unknown(&self, term: Term, effects: &mut Effects) {
         if let Some(change) = self.change {
             effects.done.push(Done { ticket: change.ticket, outcome: Outcome::Unknown(change.first) });
         }
-        for open in &self.open {
+        for open in &self.uncommitted {
             if let Some(ticket) = open.ticket {
                 let outcome = Outcome::Unknown(LogId { term, index: open.index });
                 effects.done.push(Done { ticket, outcome });

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::backlog::Backlog;
 use crate::heal::Condition;
-use crate::hearing::Life;
+use crate::hearing::NewestIncarnation;
 use crate::log::Log;
 use crate::membership::MembershipHistory;
 use crate::read_index::ForwardedReads;
@@ -36,7 +36,7 @@ pub(crate) struct Common {
     pub(crate) memberships: MembershipHistory,
     pub(crate) commit: LogIndex,
     /// The last index handed to the state machine in an [`Apply`](crate::Apply).
-    pub(crate) handed: LogIndex,
+    pub(crate) handed_out: LogIndex,
     pub(crate) applied: LogIndex,
     pub(crate) writes: Writes,
     pub(crate) commit_due: Option<Time>,
@@ -55,15 +55,15 @@ pub(crate) struct Common {
     pub(crate) resumed: Time,
     /// When a node other than the leader starts or restarts a campaign.
     pub(crate) campaign_at: Time,
-    /// Range the delay before a campaign is drawn from; valid for the membership entry in `patience_of`.
-    pub(crate) patience: (Duration, Duration),
-    pub(crate) patience_of: Option<LogId>,
+    /// Range the delay before a campaign is drawn from; valid for the membership entry in `campaign_delay_of`.
+    pub(crate) campaign_delay: (Duration, Duration),
+    pub(crate) campaign_delay_of: Option<LogId>,
     /// A vote that was granted and is sent once it is durable.
     pub(crate) grant: Option<Grant>,
     /// The candidate's data folder that got this term's vote; none after a restart, as it is not stored.
     pub(crate) vote_store: Option<StoreId>,
     /// The newest incarnation heard from each member.
-    pub(crate) lives: BTreeMap<NodeId, Life>,
+    pub(crate) incarnations: BTreeMap<NodeId, NewestIncarnation>,
     pub(crate) last_number: u64,
     pub(crate) last_round: Round,
     /// Proposals accepted as a leader and not applied yet, and the pace at which they are applied.

@@ -14,20 +14,20 @@ impl Common {
     /// Draws the next campaign time: 1.0 to 1.5 times the leader time-out from now, and not before this
     /// node's own promise ends.
     pub(crate) fn wait_for_leader(&mut self) {
-        if self.patience_of != Some(self.memberships.current().id()) {
-            self.settle_patience();
+        if self.campaign_delay_of != Some(self.memberships.current().id()) {
+            self.update_campaign_delay();
         }
-        let drawn = self.rng.between(self.patience.0, self.patience.1);
+        let drawn = self.rng.between(self.campaign_delay.0, self.campaign_delay.1);
         self.campaign_at = self.now.after(drawn).max(self.sticky_until);
     }
 
     /// Computes the range of the campaign delay for the membership in force.
-    fn settle_patience(&mut self) {
+    fn update_campaign_delay(&mut self) {
         let (timeout, delay) = (self.config.leader_timeout, self.priority_delay());
         // A single voter cannot tie with another candidate, so it need not draw.
         let high = if self.is_only_voter() { timeout } else { timeout + timeout / 2 };
-        self.patience = (timeout + delay, high + delay);
-        self.patience_of = Some(self.memberships.current().id());
+        self.campaign_delay = (timeout + delay, high + delay);
+        self.campaign_delay_of = Some(self.memberships.current().id());
     }
 
     /// Draws the next campaign time after a lost election: 0.5 to 1.0 times the leader time-out. Voters that

@@ -20,12 +20,12 @@ impl Entries {
     /// The empty run.
     pub const EMPTY: Self = Self { block: None, from: 0, to: 0 };
 
-    /// A part of these entries, sharing the block.
+    /// The entries in this range of positions, sharing the block.
     ///
     /// # Panics
     /// If the range is out of bounds.
     #[must_use]
-    pub fn part(&self, range: Range<usize>) -> Self {
+    pub fn slice(&self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.len(), "{range:?} of {}", self.len());
         Self { block: self.block.clone(), from: self.from + range.start, to: self.from + range.end }
     }
@@ -137,13 +137,13 @@ mod tests {
     }
 
     #[test]
-    fn parts_share_the_block_and_read_as_slices() {
+    fn slices_share_the_block_and_read_as_slices() {
         let all = run(2..7);
-        let part = all.part(1..4);
-        assert_eq!(part, run(3..6));
-        assert_eq!(part.part(2..3), run(5..6));
-        assert!(core::ptr::eq(&raw const all[1], &raw const part[0]));
-        assert_eq!((part.first_index(), part.last_index()), (Some(LogIndex(3)), Some(LogIndex(5))));
+        let slice = all.slice(1..4);
+        assert_eq!(slice, run(3..6));
+        assert_eq!(slice.slice(2..3), run(5..6));
+        assert!(core::ptr::eq(&raw const all[1], &raw const slice[0]));
+        assert_eq!((slice.first_index(), slice.last_index()), (Some(LogIndex(3)), Some(LogIndex(5))));
         assert_eq!(run(2..2), Entries::EMPTY);
         assert_eq!(Entries::from(Vec::new()), Entries::EMPTY);
     }

@@ -91,7 +91,7 @@ impl Following<'_> {
         append: AppendEntries,
         effects: &mut Effects,
     ) -> Result<(), Fatal> {
-        let (round, is_beat, commit) = (append.round, append.entries.is_empty(), append.commit);
+        let (round, is_heartbeat, commit) = (append.round, append.entries.is_empty(), append.commit);
         self.follower.round = self.follower.round.max(round);
         match self.accept(append) {
             Accepted::Contradiction(refused) => {
@@ -105,7 +105,7 @@ impl Following<'_> {
                 // (paper, Figure 2, AppendEntries rule 5: "index of last new entry").
                 self.common.raise_commit(commit.min(index));
                 self.follower.verified = self.follower.verified.max(index).max(self.common.commit);
-                self.acknowledge_append(round, is_beat, effects);
+                self.acknowledge_append(round, is_heartbeat, effects);
             }
         }
         Ok(())
@@ -155,7 +155,7 @@ impl Following<'_> {
         }
         let base = log.base().index;
         let held = entries.iter().take_while(|it| it.id.index <= base || log.holds(it.id)).count();
-        entries.part(held..entries.len())
+        entries.slice(held..entries.len())
     }
 
     /// Truncates the log from `index` on: a tail left by another leader.
@@ -182,14 +182,16 @@ impl Following<'_> {
     ///
     /// A heartbeat is answered at once in any case, without a word about the log, so that leases and
     /// check-quorum do not depend on the speed of disks.
-    fn acknowledge_append(&mut self, round: Round, is_beat: bool, effects: &mut Effects) {
+    fn acknowledge_append(&mut self, round: Round, is_heartbeat: bool, effects: &mut Effects) {
         let outcome = self.durable_match();
         // An append that only carries a commit index repeats a round and needs no answer.
         let is_news =
             round > self.follower.answered || outcome.is_some_and(|index| index > self.follower.acked);
         match outcome {
-            Some(index) if !is_beat || is_news => self.answer_leader(AppendOutcome::Match(index), effects),
-            None if is_beat && is_news => self.answer_leader(AppendOutcome::Heard, effects),
+            Some(index) if !is_heartbeat || is_news => {
+                self.answer_leader(AppendOutcome::Match(index), effects)
+            }
+            None if is_heartbeat && is_news => self.answer_leader(AppendOutcome::Heard, effects),
             Some(_) | None => {}
         }
     }

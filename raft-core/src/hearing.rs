@@ -6,7 +6,7 @@ use crate::{Body, Effects, Incarnation, LogId, Message, StoreId, Term};
 
 /// The newest incarnation heard from a member: one run of its process on one data folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Life {
+pub(crate) struct NewestIncarnation {
     store: StoreId,
     incarnation: Incarnation,
     /// The membership entry that named this data folder when it was last checked.
@@ -62,20 +62,22 @@ impl Node {
             return false;
         }
         let membership = self.common.memberships.current();
-        let known = self.common.lives.get(&from).filter(|life| life.store == store);
-        if known.is_some_and(|life| life.incarnation == incarnation && life.member_in == membership.id()) {
+        let known = self.common.incarnations.get(&from).filter(|newest| newest.store == store);
+        if known
+            .is_some_and(|newest| newest.incarnation == incarnation && newest.member_in == membership.id())
+        {
             return true; // The usual case.
         }
         if membership.store(from) != Some(store) {
             return self.hears_stranger(message);
         }
-        if known.is_some_and(|life| life.incarnation > incarnation) {
+        if known.is_some_and(|newest| newest.incarnation > incarnation) {
             return false;
         }
-        let is_new_life = known.is_some_and(|life| life.incarnation < incarnation);
+        let is_new_incarnation = known.is_some_and(|newest| newest.incarnation < incarnation);
         let member_in = membership.id();
-        self.common.lives.insert(from, Life { store, incarnation, member_in });
-        if is_new_life && let Some(mut leading) = self.leading() {
+        self.common.incarnations.insert(from, NewestIncarnation { store, incarnation, member_in });
+        if is_new_incarnation && let Some(mut leading) = self.leading() {
             leading.probe_again(from, false); // Appends to the earlier incarnation are lost.
         }
         true

@@ -100,9 +100,9 @@ pub enum Violation {
         /// The peer's next index.
         next: LogIndex,
     },
-    /// A leader's list of open proposals contradicts itself.
-    #[error("the open proposals do not rise, or do not weigh {bytes} bytes")]
-    Open {
+    /// A leader's list of uncommitted entries contradicts itself.
+    #[error("the uncommitted entries do not rise, or do not weigh {bytes} bytes")]
+    Uncommitted {
         /// The weight recorded, in bytes.
         bytes: usize,
     },

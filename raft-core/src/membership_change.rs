@@ -25,7 +25,7 @@ use crate::{
 
 /// A membership change whose caller waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct OpenChange {
+pub(crate) struct PendingChange {
     /// The caller's ticket.
     pub(crate) ticket: Ticket,
     /// The first entry of the change.
@@ -37,7 +37,7 @@ impl Leading<'_> {
     pub(crate) fn on_change(&mut self, change: MembershipChange, effects: &mut Effects) {
         let MembershipChange { ticket, seen, target } = change;
         match self.begin_change(seen, target) {
-            Ok(first) => self.leader.change = Some(OpenChange { ticket, first }),
+            Ok(first) => self.leader.change = Some(PendingChange { ticket, first }),
             Err(outcome) => effects.done.push(Done { ticket, outcome }),
         }
     }

@@ -34,15 +34,15 @@
 //! | rule | section | here |
 //! | --- | --- | --- |
 //! | all 1: apply what is committed | 5.3 | `hand_out_committed` in `commit.rs`, once it is durable here as well |
-//! | all 2: a higher term makes a follower | 5.1 | `settle_term` in `hearing.rs`; not for a pre-vote, nor for a candidate while the leader lives (thesis 4.2.3) |
+//! | all 2: a higher term makes a follower | 5.1 | `settle_term` in `hearing.rs`; not for a pre-vote, nor for a candidate while the leader incarnations (thesis 4.2.3) |
 //! | followers 1: answer candidates and leaders | 5.2 | `election.rs`, `follow.rs` |
 //! | followers 2: no leader heard, become a candidate | 5.2 | `on_campaign_time`, by way of a pre-vote (thesis 9.6) |
 //! | candidates 1: next term, own vote, timer, ask all | 5.2 | `become_candidate`; its own vote counts once it is durable |
 //! | candidates 2: a majority makes a leader | 5.2 | `count_votes`, `quorum.rs` |
 //! | candidates 3: a leader of the term makes a follower | 5.2 | `hears_leader` in `follow.rs` |
 //! | candidates 4: time-out, start again | 5.2 | `on_campaign_time` |
-//! | leaders 1: heartbeats at once and when idle | 5.2 | `become_leader` appends a no-op, which is the first; `send_beats` in `replication.rs` |
-//! | leaders 2: append commands, answer when applied | 5.3 | `on_propose`, `settle_open` in `commit.rs`: answered when committed, the driver waits for the apply |
+//! | leaders 1: heartbeats at once and when idle | 5.2 | `become_leader` appends a no-op, which is the first; `send_heartbeats` in `replication.rs` |
+//! | leaders 2: append commands, answer when applied | 5.3 | `on_propose`, `answer_committed` in `commit.rs`: answered when committed, the driver waits for the apply |
 //! | leaders 3: send from `nextIndex` on; on success raise, on refusal lower and retry | 5.3 | `pipeline` in `sender.rs`; `on_match`, `on_conflict` in `replication.rs` |
 //! | leaders 4: commit what a majority holds, if of this term | 5.3, 5.4 | `advance_leader_commit` in `commit.rs` |
 //!
@@ -63,7 +63,7 @@
 //!
 //! | what | source | here |
 //! | --- | --- | --- |
-//! | pre-vote; no vote while the leader lives | thesis 9.6, 4.2.3 | `election.rs` |
+//! | pre-vote; no vote while the leader incarnations | thesis 9.6, 4.2.3 | `election.rs` |
 //! | a leader that does not hear from a quorum steps down (check-quorum) | thesis 6.2 | `quorum_deadline` in `replication.rs` |
 //! | the leader writes in parallel with its followers | thesis 10.2.1 | messages leave with the write; `on_persisted` in `persist.rs` |
 //! | pipelining, and windows in messages and bytes | thesis 10.2.1 | `inflights.rs`, [`Config`](crate::Config) |

@@ -13,7 +13,7 @@ impl Leading<'_> {
     pub(crate) fn append_own(&mut self, payload: Payload, ticket: Option<Ticket>) {
         let Self { common, leader } = self;
         let entry = Entry { id: LogId { term: common.term, index: common.log.last_index().next() }, payload };
-        leader.note_open(entry.id.index, entry.weight(), ticket);
+        leader.note_uncommitted(entry.id.index, entry.weight(), ticket);
         common.append_entries(entry.into());
     }
 }

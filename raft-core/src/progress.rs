@@ -31,7 +31,7 @@ pub(crate) struct Progress {
     /// Until when the peer grants no vote: the send time of a round that it confirmed, plus its promise.
     pub(crate) promised_until: Time,
     /// When the next heartbeat is due.
-    pub(crate) beat_at: Time,
+    pub(crate) heartbeat_at: Time,
     /// The newest round sent to the peer.
     pub(crate) sent_round: Round,
     /// The newest commit index sent to the peer.
@@ -109,7 +109,7 @@ impl Progress {
             known_since: now,
             acked_round: Round(0),
             promised_until: Time(0),
-            beat_at: now,
+            heartbeat_at: now,
             sent_round: Round(0),
             sent_commit: LogIndex::ZERO,
             match_incarnation: Incarnation(0),

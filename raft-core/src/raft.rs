@@ -19,14 +19,14 @@ pub(crate) const COUNT_MAX: u64 = 1 << 62;
 pub struct Node {
     pub(crate) common: Common,
     pub(crate) role: Role,
-    pub(crate) told: RoleChange,
-    pub(crate) told_while: Option<Told>,
+    pub(crate) reported: RoleChange,
+    pub(crate) reported_for: Option<ReportedFor>,
     pub(crate) ended: bool,
 }
 
 /// Cache key: no [`RoleChange`] is emitted while role, term, leader and membership are unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct ReportedFor {
     role: Discriminant<Role>,
     term: Term,
     leader: Option<NodeId>,
@@ -165,7 +165,7 @@ impl Node {
         self.common.lower_promise();
         self.common.flush_writes(effects);
         self.common.hand_out_committed(effects);
-        self.tell_role(effects);
+        self.report_role(effects);
     }
 
     /// Ends the node: it stops taking part, and everyone who waits gets an outcome.
@@ -186,20 +186,24 @@ impl Node {
         }
         self.common.grant = None;
         effects.fatal = Some(why);
-        self.tell_role(effects);
+        self.report_role(effects);
     }
 
-    fn tell_role(&mut self, effects: &mut Effects) {
+    fn report_role(&mut self, effects: &mut Effects) {
         let (role, leader) = (mem::discriminant(&self.role), self.leader());
-        let still =
-            Told { role, term: self.common.term, leader, membership: self.common.memberships.current().id() };
-        if self.told_while == Some(still) {
+        let still = ReportedFor {
+            role,
+            term: self.common.term,
+            leader,
+            membership: self.common.memberships.current().id(),
+        };
+        if self.reported_for == Some(still) {
             return;
         }
-        self.told_while = Some(still);
+        self.reported_for = Some(still);
         let now = self.role_change();
-        if now != self.told {
-            self.told = now;
+        if now != self.reported {
+            self.reported = now;
             effects.role = Some(now);
         }
     }

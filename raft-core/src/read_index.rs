@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::common::Common;
 use crate::progress::Progress;
 use crate::raft::Node;
-use crate::replication::Beats;
+use crate::replication::Heartbeats;
 use crate::role::{Leader, Leading};
 use crate::{
     Body, Done, Effects, Health, LogIndex, NodeId, Outcome, ReadIndex, ReadIndexResponse, ReadMode,
@@ -301,7 +301,7 @@ impl Leading<'_> {
         let round = leader.rounds.begin(now);
         leader.reads.round = Some((round, commit));
         if !self.is_round_confirmed(round) {
-            return self.send_beats(Beats::Voters, effects);
+            return self.send_heartbeats(Heartbeats::Voters, effects);
         }
         self.confirm_reads(effects); // A single voter confirms its own round.
     }

@@ -53,7 +53,7 @@ impl Leading<'_> {
             progress.iter().filter(|(id, peer)| !stays(id, peer)).map(|(id, _)| *id).collect();
         for to in gone {
             if let Some(mut peer) = progress.remove(&to) {
-                Sender { log, config, peers, to, peer: &mut peer, rounds, effects }.part();
+                Sender { log, config, peers, to, peer: &mut peer, rounds, effects }.send_final_commit();
             }
         }
         for (id, member) in current.members().iter().filter(|(id, _)| **id != own) {
@@ -73,10 +73,10 @@ impl Leading<'_> {
             return Tenure::Ends;
         }
         let now = self.common.now;
-        if self.leader.progress.values().any(|peer| peer.beat_at <= now) {
+        if self.leader.progress.values().any(|peer| peer.heartbeat_at <= now) {
             // Peers that are due soon get their heartbeat now, so that one wake-up serves all.
             let soon = now.after(self.common.config.heartbeat_interval / 8);
-            self.send_beats(Beats::Due(soon), effects);
+            self.send_heartbeats(Heartbeats::Due(soon), effects);
             self.yield_to_priority(effects);
         }
         Tenure::Continues
@@ -130,7 +130,7 @@ impl Leading<'_> {
             // promise is relied on only that far.
             let promise = answer.promise.min(config.leader_timeout);
             peer.promised_until = peer.promised_until.max(sent.after(promise));
-            peer.beat_at = peer.beat_at.max(sent.after(config.heartbeat_interval));
+            peer.heartbeat_at = peer.heartbeat_at.max(sent.after(config.heartbeat_interval));
         }
         match answer.outcome {
             AppendOutcome::Heard => {}
@@ -239,21 +239,21 @@ impl Leading<'_> {
     }
 
     /// Sends heartbeats.
-    pub(crate) fn send_beats(&mut self, whom: Beats, effects: &mut Effects) {
+    pub(crate) fn send_heartbeats(&mut self, whom: Heartbeats, effects: &mut Effects) {
         let peers = Peers::of(self.common);
         let Common { log, config, memberships, now, .. } = &*self.common;
         let membership = memberships.current();
         let Leader { progress, rounds, .. } = &mut *self.leader;
-        if matches!(whom, Beats::Due(_)) {
+        if matches!(whom, Heartbeats::Due(_)) {
             rounds.begin(*now);
         }
         for (to, peer) in progress {
             let is_meant = match whom {
-                Beats::Due(soon) => peer.beat_at <= soon,
-                Beats::Voters => membership.is_voter(*to),
+                Heartbeats::Due(soon) => peer.heartbeat_at <= soon,
+                Heartbeats::Voters => membership.is_voter(*to),
             };
             if is_meant {
-                Sender { log, config, peers, to: *to, peer, rounds, effects }.beat();
+                Sender { log, config, peers, to: *to, peer, rounds, effects }.heartbeat();
             }
         }
     }
@@ -273,15 +273,15 @@ impl Node {
 impl Common {
     /// The next deadline of a leader.
     pub(crate) fn leader_deadline(&self, leader: &Leader) -> Time {
-        let beat = leader.progress.values().map(|peer| peer.beat_at).min();
+        let heartbeat = leader.progress.values().map(|peer| peer.heartbeat_at).min();
         let heard = leader.progress.values().map(|peer| peer.counted_answer(leader.since)).min();
         // The quorum was heard no earlier than the peer heard least recently. While even that peer's silence
         // ends after the next heartbeat, the exact check-quorum deadline need not be computed.
-        let quorum = match (beat, heard) {
-            (Some(beat), Some(heard)) if beat <= heard.after(self.silence_max()) => None,
+        let quorum = match (heartbeat, heard) {
+            (Some(heartbeat), Some(heard)) if heartbeat <= heard.after(self.silence_max()) => None,
             (Some(_), _) | (None, _) => self.quorum_deadline(leader),
         };
-        [self.stall_deadline(), quorum, beat].into_iter().flatten().min().unwrap_or(Time(u64::MAX))
+        [self.stall_deadline(), quorum, heartbeat].into_iter().flatten().min().unwrap_or(Time(u64::MAX))
     }
 
     /// When a leader gives up because its disk is stuck.
@@ -318,7 +318,7 @@ impl Common {
 
 /// The receivers of heartbeats.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Beats {
+pub(crate) enum Heartbeats {
     /// The peers whose heartbeat is due by this time, in a new round.
     Due(Time),
     /// All voters, in the newest round.

@@ -36,7 +36,7 @@ impl Node {
         let hard_state = HardState { term, commit: hard_state.commit.min(last), ..hard_state };
         let bound = hard_state.promise.max(config.leader_timeout);
         let log = Log::restore(base.id, TermRuns::new(term_runs), last, config.tail_bytes_max);
-        let told = RoleChange { role: RoleName::Follower, term: hard_state.term, leader: None };
+        let reported = RoleChange { role: RoleName::Follower, term: hard_state.term, leader: None };
         let common = Common {
             rng: Rng::new(&config),
             now,
@@ -45,7 +45,7 @@ impl Node {
             log,
             memberships: MembershipHistory::new((base.id.index, Arc::new(base.membership)), memberships),
             commit,
-            handed: applied,
+            handed_out: applied,
             applied,
             writes: Writes::restore(hard_state),
             commit_due: None,
@@ -57,12 +57,12 @@ impl Node {
             excused: None,
             resumed: Time(0),
             campaign_at: now,
-            patience: (config.leader_timeout, config.leader_timeout),
-            patience_of: None,
+            campaign_delay: (config.leader_timeout, config.leader_timeout),
+            campaign_delay_of: None,
             grant: None,
             vote_store: None,
             health: Condition::new(hard_state.health),
-            lives: BTreeMap::new(),
+            incarnations: BTreeMap::new(),
             last_number: first_number(config.store),
             last_round: Round(0),
             backlog: crate::backlog::Backlog::new(config.commit_budget),
@@ -71,8 +71,8 @@ impl Node {
             config,
         };
         let role = Role::Follower(Follower::default());
-        let mut node = Self { common, role, told, told_while: None, ended: false };
-        node.told = node.role_change();
+        let mut node = Self { common, role, reported, reported_for: None, ended: false };
+        node.reported = node.role_change();
         node.common.wait_for_leader();
         Ok(node)
     }

@@ -8,7 +8,7 @@ use core::mem;
 
 use crate::common::Common;
 use crate::lease::Rounds;
-use crate::membership_change::OpenChange;
+use crate::membership_change::PendingChange;
 use crate::progress::Progress;
 use crate::raft::Node;
 use crate::read_index::LeaderReads;
@@ -98,15 +98,15 @@ pub(crate) struct Leader {
     /// earlier leaders committed, so it must not serve reads.
     pub(crate) term_start: LogIndex,
     /// Its uncommitted entries of this term, in order.
-    pub(crate) open: VecDeque<Open>,
-    /// Sum of the weights of the `open` entries, in bytes.
-    pub(crate) open_bytes: usize,
+    pub(crate) uncommitted: VecDeque<Uncommitted>,
+    /// Sum of the weights of the `uncommitted` entries, in bytes.
+    pub(crate) uncommitted_bytes: usize,
     /// When each round was sent.
     pub(crate) rounds: Rounds,
     /// Reads that wait for a round or for the first commit of the term.
     pub(crate) reads: LeaderReads,
     /// The membership change that a caller waits for.
-    pub(crate) change: Option<OpenChange>,
+    pub(crate) change: Option<PendingChange>,
     /// True once the change that removed this leader is committed: it then steps down.
     pub(crate) resigns: bool,
     /// Earliest time to offer leadership to a peer of higher priority.
@@ -142,7 +142,7 @@ pub(crate) enum Tenure {
 
 /// An uncommitted entry of this leader's term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Open {
+pub(crate) struct Uncommitted {
     /// The index of the entry.
     pub(crate) index: LogIndex,
     /// The entry's weight in bytes.
@@ -258,8 +258,8 @@ impl Leader {
             progress,
             progress_of: None,
             term_start: last.next(),
-            open: VecDeque::new(),
-            open_bytes: 0,
+            uncommitted: VecDeque::new(),
+            uncommitted_bytes: 0,
             rounds: Rounds::new(common.last_round, common.config.leader_timeout),
             reads: LeaderReads::default(),
             change: None,

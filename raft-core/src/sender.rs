@@ -78,7 +78,7 @@ impl Sender<'_> {
                 }
             }
         }
-        self.tell_commit();
+        self.send_commit();
     }
 
     /// Sends entries fetched from the log, if they are still the next ones to send.
@@ -104,7 +104,7 @@ impl Sender<'_> {
 
     /// Sends the commit index on its own once a peer holds the whole log. While entries are still to be sent,
     /// they carry it.
-    fn tell_commit(&mut self) {
+    fn send_commit(&mut self) {
         let last = self.log.last_index();
         if self.peers.commit == last
             && self.peer.match_index == last
@@ -118,7 +118,7 @@ impl Sender<'_> {
     }
 
     /// Sends a heartbeat.
-    pub(crate) fn beat(&mut self) {
+    pub(crate) fn heartbeat(&mut self) {
         let base = self.log.base();
         let prev = match self.peer.state {
             ProgressState::Probe { .. } => self.prev(),
@@ -129,7 +129,7 @@ impl Sender<'_> {
             }
             ProgressState::Snapshot { .. } => Some(base),
         };
-        self.peer.beat_at = self.peers.now.after(self.config.heartbeat_interval);
+        self.peer.heartbeat_at = self.peers.now.after(self.config.heartbeat_interval);
         self.append(prev.unwrap_or(base), Entries::EMPTY);
     }
 
@@ -145,7 +145,7 @@ impl Sender<'_> {
     }
 
     /// Final message to a removed peer: the commit index that covers its removal.
-    pub(crate) fn part(&mut self) {
+    pub(crate) fn send_final_commit(&mut self) {
         if matches!(self.peer.state, ProgressState::Snapshot { asked: true, .. }) {
             self.effects.snapshots.push(crate::SnapshotEffect::Cancel { to: self.to });
         } else if let Some(prev) = self.peer.next_index.previous().and_then(|prev| self.log.id(prev)) {

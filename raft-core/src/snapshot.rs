@@ -56,7 +56,7 @@ impl Node {
             self.reset_to(base, membership);
         }
         let common = &mut self.common;
-        common.handed = common.handed.max(base.index);
+        common.handed_out = common.handed_out.max(base.index);
         common.applied = common.applied.max(base.index);
         if let Some(mut following) = self.following() {
             let verified = &mut following.follower.verified;
@@ -70,7 +70,7 @@ impl Node {
         let common = &mut self.common;
         common.log.reset(base);
         common.memberships.reset(base.index, Arc::clone(&membership));
-        (common.patience_of, self.told_while) = (None, None);
+        (common.campaign_delay_of, self.reported_for) = (None, None);
         common.writes.reset_to(Base { id: base, membership: Arc::unwrap_or_clone(membership) });
         common.commit = base.index;
         if let Some(following) = self.following() {

@@ -111,10 +111,10 @@ impl Tail {
         let bytes = if whole { block.bytes } else { block.weight(from, to) };
         if bytes > bytes_max {
             let (to, bytes) = block.fill(from, to, bytes_max);
-            return Some((block.entries.part(from..to), bytes));
+            return Some((block.entries.slice(from..to), bytes));
         }
         if block.last() >= last || to - from >= WHOLE {
-            return Some((block.entries.part(from..to), bytes));
+            return Some((block.entries.slice(from..to), bytes));
         }
         Some(self.collect(at, from, last, bytes_max))
     }
@@ -135,7 +135,7 @@ impl Tail {
             count += 1;
         }
         if count <= self.blocks[at].entries.len() - from {
-            return (self.blocks[at].entries.part(from..from + count), bytes);
+            return (self.blocks[at].entries.slice(from..from + count), bytes);
         }
         (small().take(count).cloned().collect(), bytes)
     }

@@ -127,7 +127,7 @@ impl View {
             && chunk.last() > last
         {
             let kept = usize::try_from(last.next().0.saturating_sub(chunk.first().0)).unwrap_or(0);
-            let part = (kept > 0).then(|| Chunk::new(chunk.entries.part(0..kept)));
+            let part = (kept > 0).then(|| Chunk::new(chunk.entries.slice(0..kept)));
             self.bytes -= chunk.weight;
             self.chunks.pop_back();
             if let Some(part) = part {
@@ -174,7 +174,7 @@ impl View {
         match self.chunks.get(at) {
             Some(chunk) if chunk.first() <= next => {
                 let skipped = usize::try_from(next.0 - chunk.first().0).unwrap_or(usize::MAX);
-                Place::Memory(chunk.entries.part(skipped..chunk.entries.len()))
+                Place::Memory(chunk.entries.slice(skipped..chunk.entries.len()))
             }
             Some(chunk) => Place::Database(LogIndex(chunk.first().0 - 1)),
             None => Place::Database(self.settled),

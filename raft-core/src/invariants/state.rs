@@ -17,8 +17,8 @@ pub fn check_state(node: &Node) -> Result<(), Violation> {
     let (base, last) = (log.base(), log.last());
     in_order("base", base.index, "commit", node.common.commit)?;
     in_order("base", base.index, "applied", node.common.applied)?;
-    in_order("applied", node.common.applied, "handed out", node.common.handed)?;
-    in_order("handed out", node.common.handed, "commit", node.common.commit)?;
+    in_order("applied", node.common.applied, "handed out", node.common.handed_out)?;
+    in_order("handed out", node.common.handed_out, "commit", node.common.commit)?;
     in_order("commit", node.common.commit, "last", last.index)?;
     in_order("durable", log.durable(), "last", last.index)?;
     check_runs(node)?;
@@ -103,13 +103,14 @@ fn check_leader(node: &Node, leader: &Leader) -> Result<(), Violation> {
             return Err(Violation::Progress { peer: *id, matched: peer.match_index, next: peer.next_index });
         }
     }
-    let weight: usize = leader.open.iter().map(|open| open.weight).sum();
-    let rises = leader.open.iter().zip(leader.open.iter().skip(1)).all(|(a, b)| a.index < b.index);
-    let open = leader.open.front().is_none_or(|open| open.index > node.common.commit);
-    if weight == leader.open_bytes && rises && open {
+    let weight: usize = leader.uncommitted.iter().map(|open| open.weight).sum();
+    let rises =
+        leader.uncommitted.iter().zip(leader.uncommitted.iter().skip(1)).all(|(a, b)| a.index < b.index);
+    let open = leader.uncommitted.front().is_none_or(|open| open.index > node.common.commit);
+    if weight == leader.uncommitted_bytes && rises && open {
         Ok(())
     } else {
-        Err(Violation::Open { bytes: leader.open_bytes })
+        Err(Violation::Uncommitted { bytes: leader.uncommitted_bytes })
     }
 }
 
