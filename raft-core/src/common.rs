@@ -4,17 +4,20 @@ use alloc::collections::BTreeMap;
 use core::time::Duration;
 
 use crate::backlog::Backlog;
+use crate::election::{Ballot, CampaignTimer};
 use crate::heal::Condition;
 use crate::hearing::NewestIncarnation;
 use crate::log::Log;
 use crate::membership::MembershipHistory;
+use crate::promise::Promise;
 use crate::read_index::ForwardedReads;
 use crate::rng::Rng;
+use crate::standstill::Standstill;
 use crate::transfer::Transfer;
 use crate::writes::Writes;
 use crate::{
-    Body, Config, Effects, HardState, Incarnation, LogId, LogIndex, Message, NodeId, RequestId, Round,
-    StoreId, Term, Time,
+    Body, Config, Effects, HardState, Incarnation, LogIndex, Message, NodeId, RequestId, Round, StoreId,
+    Term, Time,
 };
 
 /// A commit index that no write has carried is written on its own once no write has been issued for this
@@ -31,7 +34,7 @@ pub(crate) struct Common {
     pub(crate) now: Time,
     pub(crate) rng: Rng,
     pub(crate) term: Term,
-    pub(crate) vote: Option<NodeId>,
+    pub(crate) ballot: Ballot,
     pub(crate) log: Log,
     pub(crate) memberships: MembershipHistory,
     pub(crate) commit: LogIndex,
@@ -41,27 +44,10 @@ pub(crate) struct Common {
     pub(crate) writes: Writes,
     pub(crate) commit_due: Option<Time>,
     pub(crate) health: Condition,
-    /// No vote is granted before this time, except in a leadership transfer: the end of this node's promise.
-    pub(crate) sticky_until: Time,
-    /// The longest promise that may be in force, as stored by the newest write.
-    pub(crate) promise: Duration,
-    /// When the promises end that an earlier incarnation gave under a longer `leader_timeout`; none if there
-    /// are none.
-    pub(crate) lower_promise_at: Option<Time>,
+    pub(crate) promise: Promise,
     pub(crate) leader_heard: Option<Time>,
-    /// When this node last detected a standstill of its own and restarted its time-outs for it.
-    pub(crate) excused: Option<Time>,
-    /// When `handle` was last called after a gap that no running driver leaves.
-    pub(crate) resumed: Time,
-    /// When a node other than the leader starts or restarts a campaign.
-    pub(crate) campaign_at: Time,
-    /// Range the delay before a campaign is drawn from; valid for the membership entry in `campaign_delay_of`.
-    pub(crate) campaign_delay: (Duration, Duration),
-    pub(crate) campaign_delay_of: Option<LogId>,
-    /// A vote that was granted and is sent once it is durable.
-    pub(crate) grant: Option<Grant>,
-    /// The candidate's data folder that got this term's vote; none after a restart, as it is not stored.
-    pub(crate) vote_store: Option<StoreId>,
+    pub(crate) standstill: Standstill,
+    pub(crate) campaign: CampaignTimer,
     /// The newest incarnation heard from each member.
     pub(crate) incarnations: BTreeMap<NodeId, NewestIncarnation>,
     pub(crate) last_number: u64,
@@ -70,13 +56,6 @@ pub(crate) struct Common {
     pub(crate) backlog: Backlog,
     pub(crate) transfer: Option<Transfer>,
     pub(crate) forwarded: ForwardedReads,
-}
-
-/// A vote that was granted and is not durable yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Grant {
-    pub(crate) to: NodeId,
-    pub(crate) request: RequestId,
 }
 
 /// The envelope fields that all messages of this node have in common during its current term.
@@ -106,9 +85,7 @@ impl Common {
     pub(crate) fn enter_term(&mut self, term: Term) {
         if term > self.term {
             self.term = term;
-            self.vote = None;
-            self.vote_store = None;
-            self.grant = None;
+            self.ballot = Ballot::default();
         }
     }
 
@@ -135,10 +112,10 @@ impl Common {
     pub(crate) fn hard_state(&self) -> HardState {
         HardState {
             term: self.term,
-            vote: self.vote,
+            vote: self.ballot.vote,
             commit: self.commit,
             health: self.health.health(),
-            promise: self.promise,
+            promise: self.promise.longest,
         }
     }
 

@@ -1,24 +1,55 @@
 //! Elections: when to campaign, pre-votes and votes (paper, sections 5.2 and 5.4.1; thesis, sections 4.2.3 and
 //! 9.6).
 
-use crate::common::{Common, Grant};
+use core::time::Duration;
+
+use crate::common::Common;
 use crate::quorum::{self, Tally};
 use crate::raft::{COUNT_MAX, Node};
 use crate::role::{Election, Role};
 use crate::{
-    Body, CampaignReason, Effects, LogId, NodeId, PreVote, PreVoteResponse, RequestVote, RequestVoteResponse,
-    StoreId, Term, Vote,
+    Body, CampaignReason, Effects, LogId, NodeId, PreVote, PreVoteResponse, RequestId, RequestVote,
+    RequestVoteResponse, StoreId, Term, Time, Vote,
 };
+
+/// This node's vote in the current term.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ballot {
+    /// The candidate that got the vote; none while this node has not voted in the term.
+    pub(crate) vote: Option<NodeId>,
+    /// The candidate's data folder that got the vote; none after a restart, as it is not stored.
+    pub(crate) store: Option<StoreId>,
+    /// A vote that was granted and is sent once it is durable.
+    pub(crate) grant: Option<Grant>,
+}
+
+/// A vote that was granted and is not durable yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grant {
+    pub(crate) to: NodeId,
+    pub(crate) request: RequestId,
+}
+
+/// When a node other than the leader starts or restarts a campaign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CampaignTimer {
+    /// The time of the next campaign.
+    pub(crate) at: Time,
+    /// Range the delay before a campaign is drawn from; valid for the membership entry in `delay_of`.
+    pub(crate) delay: (Duration, Duration),
+    /// The membership entry that `delay` was computed for; none when it has to be computed again.
+    pub(crate) delay_of: Option<LogId>,
+}
 
 impl Common {
     /// Draws the next campaign time: 1.0 to 1.5 times the leader time-out from now, and not before this
     /// node's own promise ends.
     pub(crate) fn wait_for_leader(&mut self) {
-        if self.campaign_delay_of != Some(self.memberships.current().id()) {
+        if self.campaign.delay_of != Some(self.memberships.current().id()) {
             self.update_campaign_delay();
         }
-        let drawn = self.rng.between(self.campaign_delay.0, self.campaign_delay.1);
-        self.campaign_at = self.now.after(drawn).max(self.sticky_until);
+        let drawn = self.rng.between(self.campaign.delay.0, self.campaign.delay.1);
+        self.campaign.at = self.now.after(drawn).max(self.promise.until);
     }
 
     /// Computes the range of the campaign delay for the membership in force.
@@ -26,15 +57,15 @@ impl Common {
         let (timeout, delay) = (self.config.leader_timeout, self.priority_delay());
         // A single voter cannot tie with another candidate, so it need not draw.
         let high = if self.is_only_voter() { timeout } else { timeout + timeout / 2 };
-        self.campaign_delay = (timeout + delay, high + delay);
-        self.campaign_delay_of = Some(self.memberships.current().id());
+        self.campaign.delay = (timeout + delay, high + delay);
+        self.campaign.delay_of = Some(self.memberships.current().id());
     }
 
     /// Draws the next campaign time after a lost election: 0.5 to 1.0 times the leader time-out. Voters that
     /// refused may have heard the leader a little later than this node, and their promises end soon.
     fn wait_after_refusal(&mut self) {
         let timeout = self.config.leader_timeout;
-        self.campaign_at = self.now.after(self.rng.between(timeout / 2, timeout)).max(self.sticky_until);
+        self.campaign.at = self.now.after(self.rng.between(timeout / 2, timeout)).max(self.promise.until);
     }
 
     /// True when no write has completed for too long.
@@ -45,7 +76,7 @@ impl Common {
     /// Draws the time after which an undecided election starts again: 1.0 to 1.5 times the election time-out.
     pub(crate) fn await_election(&mut self) {
         let timeout = self.config.election_timeout;
-        self.campaign_at = self.now.after(self.rng.between(timeout, timeout + timeout / 2));
+        self.campaign.at = self.now.after(self.rng.between(timeout, timeout + timeout / 2));
     }
 
     /// Brings the next campaign forward after a refusal while other voters are silent. If one of three nodes
@@ -54,7 +85,7 @@ impl Common {
     fn try_sooner(&mut self) {
         let timeout = self.config.leader_timeout;
         let sooner = self.now.after(self.rng.between(timeout / 2, timeout));
-        self.campaign_at = self.campaign_at.min(sooner);
+        self.campaign.at = self.campaign.at.min(sooner);
     }
 
     fn is_only_voter(&self) -> bool {
@@ -85,11 +116,11 @@ impl Common {
     /// of three and lead term 5.
     pub(crate) fn release_grant(&mut self, effects: &mut Effects) {
         let durable = self.writes.durable();
-        if let Some(grant) = self.grant
+        if let Some(grant) = self.ballot.grant
             && durable.term == self.term
             && durable.vote == Some(grant.to)
         {
-            self.grant = None;
+            self.ballot.grant = None;
             let answer = RequestVoteResponse { vote: Vote::Granted, request: grant.request };
             effects.messages.push(self.envelope().to(grant.to, Body::RequestVoteResponse(answer)));
         }
@@ -112,13 +143,13 @@ impl Node {
     /// True while a vote would break a promise: to the leader heard last, or one that an earlier incarnation
     /// may have given. A leader counts as having promised to itself, for as long as it leads.
     pub(crate) fn is_sticky(&self) -> bool {
-        self.common.now < self.common.sticky_until || self.is_leader()
+        self.common.now < self.common.promise.until || self.is_leader()
     }
 
     /// Handles the campaign time: no leader was heard, or the election was not decided in time.
     pub(crate) fn on_campaign_time(&mut self, effects: &mut Effects) {
         let common = &mut self.common;
-        if common.excuses_itself(common.campaign_at, common.leader_heard) {
+        if common.excuses_itself(common.campaign.at, common.leader_heard) {
             return common.wait_for_leader();
         }
         // A node that is no voter cannot win, and one with a stuck disk cannot make its own vote durable:
@@ -201,7 +232,8 @@ impl Node {
         };
         let sticky = self.is_sticky() && ask.reason == CampaignReason::LeaderTimeout;
         // Repeating a vote is limited to the data folder that got it.
-        let free = self.common.vote.is_none_or(|vote| vote == from && self.common.vote_store == Some(store));
+        let ballot = &self.common.ballot;
+        let free = ballot.vote.is_none_or(|vote| vote == from && ballot.store == Some(store));
         let current = self.common.is_up_to_date(ask.last);
         let sound = self.common.is_sound();
         let granted = term == self.common.term && waits && free && !sticky && current && sound;
@@ -212,9 +244,9 @@ impl Node {
         }
         // A new campaign time: the candidate gets a chance to win before this node campaigns against it.
         self.become_follower(term, None, effects);
-        self.common.vote = Some(from);
-        self.common.vote_store = Some(store);
-        self.common.grant = Some(Grant { to: from, request: ask.request });
+        self.common.ballot.vote = Some(from);
+        self.common.ballot.store = Some(store);
+        self.common.ballot.grant = Some(Grant { to: from, request: ask.request });
         self.common.release_grant(effects);
     }
 

@@ -20,12 +20,24 @@ use crate::Time;
 use crate::common::Common;
 use crate::raft::Node;
 
+/// The promises that this node has given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Promise {
+    /// No vote is granted before this time, except in a leadership transfer.
+    pub(crate) until: Time,
+    /// Length of the longest promise that may be in force, as stored by the newest write.
+    pub(crate) longest: Duration,
+    /// When the promises end that an earlier incarnation gave under a longer `leader_timeout`; none if there
+    /// are none.
+    pub(crate) lower_at: Option<Time>,
+}
+
 impl Node {
     /// The end of this node's promise, on its own clock: until then it grants no vote, except in a leadership
     /// transfer. A leader grants none while it leads.
     #[must_use]
     pub fn promised_until(&self) -> Time {
-        self.common.sticky_until
+        self.common.promise.until
     }
 }
 
@@ -33,8 +45,8 @@ impl Common {
     /// Renews the promise to the leader: no vote for a whole `leader_timeout` from now.
     pub(crate) fn promise_leader(&mut self) {
         // A longer promise of an earlier incarnation stays in force.
-        self.sticky_until = self.sticky_until.max(self.now.after(self.config.leader_timeout));
-        self.promise = self.promise.max(self.config.leader_timeout);
+        self.promise.until = self.promise.until.max(self.now.after(self.config.leader_timeout));
+        self.promise.longest = self.promise.longest.max(self.config.leader_timeout);
     }
 
     /// The promise that an acknowledgement may carry: no more than a restart would honour.
@@ -45,8 +57,8 @@ impl Common {
     /// Lowers the stored promise once the longer ones of earlier incarnations have ended. Called at the end
     /// of each input.
     pub(crate) fn lower_promise(&mut self) {
-        if self.lower_promise_at.take_if(|at| *at <= self.now).is_some() {
-            self.promise = self.config.leader_timeout;
+        if self.promise.lower_at.take_if(|at| *at <= self.now).is_some() {
+            self.promise.longest = self.config.leader_timeout;
         }
     }
 }

@@ -111,11 +111,11 @@ impl Node {
         let own = match &self.role {
             Role::Leader(leader) => common.leader_deadline(leader),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
-                common.campaign_at.min(common.forwarded.deadline())
+                common.campaign.at.min(common.forwarded.deadline())
             }
         };
         let transfer = common.transfer.as_ref().map(|transfer| transfer.deadline);
-        let others = [common.commit_deadline(), transfer, common.heal_deadline(), common.lower_promise_at];
+        let others = [common.commit_deadline(), transfer, common.heal_deadline(), common.promise.lower_at];
         others.into_iter().flatten().fold(own, Time::min)
     }
 
@@ -136,7 +136,7 @@ impl Node {
         if let Some(leader) = self.leader() {
             self.common.retry_forwarded_reads(leader, effects);
         }
-        if self.common.campaign_at <= self.common.now {
+        if self.common.campaign.at <= self.common.now {
             self.on_campaign_time(effects);
         }
     }
@@ -184,7 +184,7 @@ impl Node {
         if let Some(transfer) = self.common.transfer.take() {
             answer_all(transfer.ticket, Outcome::Stopped, effects);
         }
-        self.common.grant = None;
+        self.common.ballot.grant = None;
         effects.fatal = Some(why);
         self.report_role(effects);
     }

@@ -88,10 +88,10 @@ impl Leading<'_> {
         let Self { common, leader } = self;
         let is_due = |common: &Common| common.quorum_deadline(leader).is_some_and(|at| at <= common.now);
         let heard = common.quorum_heard(leader);
-        if is_due(common) && heard.is_some_and(|heard| common.resumed > heard) {
+        if is_due(common) && heard.is_some_and(|heard| common.standstill.resumed > heard) {
             // The time-out restarts at the end of the standstill, not now. Otherwise a short standstill long
             // ago would keep a leader in office that nobody hears for another whole time-out.
-            common.excuse(heard, common.resumed);
+            common.excuse(heard, common.standstill.resumed);
         }
         is_due(common)
     }
@@ -286,14 +286,14 @@ impl Common {
 
     /// When a leader gives up because its disk is stuck.
     fn stall_deadline(&self) -> Option<Time> {
-        let since = self.writes.stuck_since()?.max(self.excused.unwrap_or_default());
+        let since = self.writes.stuck_since()?.max(self.standstill.excused.unwrap_or_default());
         Some(since.after(self.config.write_stall))
     }
 
     /// When a leader steps down if it hears nothing more: after its followers may have asked for pre-votes.
     /// None if it is its own quorum.
     fn quorum_deadline(&self, leader: &Leader) -> Option<Time> {
-        let heard = self.quorum_heard(leader)?.max(self.excused.unwrap_or_default());
+        let heard = self.quorum_heard(leader)?.max(self.standstill.excused.unwrap_or_default());
         Some(heard.after(self.silence_max()))
     }
 

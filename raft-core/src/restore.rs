@@ -5,13 +5,16 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::common::Common;
+use crate::election::{Ballot, CampaignTimer};
 use crate::heal::Condition;
 use crate::log::Log;
 use crate::membership::MembershipHistory;
+use crate::promise::Promise;
 use crate::raft::{COUNT_MAX, Node};
 use crate::read_index::ForwardedReads;
 use crate::rng::Rng;
 use crate::role::{Follower, Role};
+use crate::standstill::Standstill;
 use crate::term_runs::TermRuns;
 use crate::writes::Writes;
 use crate::{
@@ -41,7 +44,7 @@ impl Node {
             rng: Rng::new(&config),
             now,
             term,
-            vote: hard_state.vote,
+            ballot: Ballot { vote: hard_state.vote, ..Ballot::default() },
             log,
             memberships: MembershipHistory::new((base.id.index, Arc::new(base.membership)), memberships),
             commit,
@@ -50,17 +53,18 @@ impl Node {
             writes: Writes::restore(hard_state),
             commit_due: None,
             // A promise given right before the restart, under whatever setting, is honoured.
-            sticky_until: now.after(bound),
-            promise: hard_state.promise,
-            lower_promise_at: (hard_state.promise > config.leader_timeout).then(|| now.after(bound)),
+            promise: Promise {
+                until: now.after(bound),
+                longest: hard_state.promise,
+                lower_at: (hard_state.promise > config.leader_timeout).then(|| now.after(bound)),
+            },
             leader_heard: None,
-            excused: None,
-            resumed: Time(0),
-            campaign_at: now,
-            campaign_delay: (config.leader_timeout, config.leader_timeout),
-            campaign_delay_of: None,
-            grant: None,
-            vote_store: None,
+            standstill: Standstill::default(),
+            campaign: CampaignTimer {
+                at: now,
+                delay: (config.leader_timeout, config.leader_timeout),
+                delay_of: None,
+            },
             health: Condition::new(hard_state.health),
             incarnations: BTreeMap::new(),
             last_number: first_number(config.store),

@@ -223,8 +223,8 @@ impl Node {
     pub(crate) fn become_candidate(&mut self, reason: CampaignReason, effects: &mut Effects) {
         self.become_follower(self.common.term.next(), None, effects);
         let common = &mut self.common;
-        common.vote = Some(common.config.node);
-        common.vote_store = Some(common.config.store);
+        common.ballot.vote = Some(common.config.node);
+        common.ballot.store = Some(common.config.store);
         let request = common.next_request();
         self.role = Role::Candidate(Election { request, votes: BTreeMap::new() });
         common.await_election();

@@ -70,7 +70,7 @@ impl Node {
         let common = &mut self.common;
         common.log.reset(base);
         common.memberships.reset(base.index, Arc::clone(&membership));
-        (common.campaign_delay_of, self.reported_for) = (None, None);
+        (common.campaign.delay_of, self.reported_for) = (None, None);
         common.writes.reset_to(Base { id: base, membership: Arc::unwrap_or_clone(membership) });
         common.commit = base.index;
         if let Some(following) = self.following() {

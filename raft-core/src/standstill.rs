@@ -10,12 +10,21 @@
 use crate::Time;
 use crate::common::Common;
 
+/// The standstills that this node has noticed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Standstill {
+    /// When this node last detected a standstill of its own and restarted its time-outs for it.
+    pub(crate) excused: Option<Time>,
+    /// When `handle` was last called after a gap that no running driver leaves.
+    pub(crate) resumed: Time,
+}
+
 impl Common {
     /// Records a call after a gap that no running leader leaves, as it has heartbeats to send. Called first,
     /// as the rest of the call may move the deadlines that would show the gap.
     pub(crate) fn note_gap(&mut self, now: Time) {
         if now.since(self.now) > self.config.heartbeat_interval * 2 {
-            self.resumed = now;
+            self.standstill.resumed = now;
         }
     }
 
@@ -29,9 +38,9 @@ impl Common {
     /// Restarts the time-outs from the end of a standstill, but not twice without anything heard in between:
     /// a node that is always late must act in the end.
     pub(crate) fn excuse(&mut self, heard: Option<Time>, resumed: Time) -> bool {
-        let excused = heard > self.excused;
+        let excused = heard > self.standstill.excused;
         if excused {
-            self.excused = Some(resumed);
+            self.standstill.excused = Some(resumed);
         }
         excused
     }

@@ -26,7 +26,7 @@ pub struct Before {
     commit: LogIndex,
     durable_commit: LogIndex,
     applied: LogIndex,
-    sticky_until: Time,
+    own_promise_until: Time,
     /// On a leader: the values of each peer that must not go back, by id.
     peers: Vec<Peer>,
 }
@@ -70,7 +70,7 @@ impl Before {
         Self {
             now: node.common.now,
             term: node.common.term,
-            vote: node.common.vote,
+            vote: node.common.ballot.vote,
             role: node.role(),
             leader: node.leader(),
             health: node.health(),
@@ -81,7 +81,7 @@ impl Before {
             commit: node.common.commit,
             durable_commit: node.durable_commit(),
             applied: node.common.applied,
-            sticky_until: node.common.sticky_until,
+            own_promise_until: node.common.promise.until,
             peers,
         }
     }
@@ -154,11 +154,11 @@ pub fn check_since(before: &Before, after: &Node) -> Result<(), Violation> {
     rises("base", before.base.index.0, after.common.log.base().index.0)?;
     rises("durable commit", before.durable_commit.0, after.durable_commit().0)?;
     rises("time", before.now.0, after.common.now.0)?;
-    rises("promise not to vote", before.sticky_until.0, after.common.sticky_until.0)?;
+    rises("promise not to vote", before.own_promise_until.0, after.common.promise.until.0)?;
     if before.health == Health::Sound && !after.common.is_sound() {
         return Err(Violation::Damaged);
     }
-    if before.term == after.common.term && before.vote.is_some() && before.vote != after.common.vote {
+    if before.term == after.common.term && before.vote.is_some() && before.vote != after.common.ballot.vote {
         return Err(Violation::VoteChanged { term: after.common.term });
     }
     // The terms of the common part are compared at the ends of runs, as within a run they cannot differ.

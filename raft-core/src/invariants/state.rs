@@ -33,13 +33,13 @@ pub fn check_state(node: &Node) -> Result<(), Violation> {
         return Err(Violation::Damaged);
     }
     let (queued, health) = (node.common.writes.queued(), node.common.health.health());
-    if (queued.term, queued.vote, queued.health) != (node.common.term, node.common.vote, health)
+    if (queued.term, queued.vote, queued.health) != (node.common.term, node.common.ballot.vote, health)
         && !node.ended
     {
         return Err(Violation::UnwrittenVote { term: node.common.term });
     }
-    if queued.promise != node.common.promise && !node.ended {
-        return Err(Violation::UnwrittenPromise { promise: node.common.promise });
+    if queued.promise != node.common.promise.longest && !node.ended {
+        return Err(Violation::UnwrittenPromise { promise: node.common.promise.longest });
     }
     match &node.role {
         Role::Follower(_) | Role::PreCandidate(_) => Ok(()),
@@ -84,7 +84,7 @@ fn check_runs(node: &Node) -> Result<(), Violation> {
 
 fn check_leader(node: &Node, leader: &Leader) -> Result<(), Violation> {
     let durable = node.common.writes.durable();
-    if (durable.term, durable.vote) != (node.common.term, node.common.vote) {
+    if (durable.term, durable.vote) != (node.common.term, node.common.ballot.vote) {
         return Err(Violation::VoteNotDurable { term: node.common.term });
     }
     // Membership entries of earlier terms may be committed although this leader does not know it yet.
@@ -115,7 +115,7 @@ fn check_leader(node: &Node, leader: &Leader) -> Result<(), Violation> {
 }
 
 fn own_vote(node: &Node) -> Result<(), Violation> {
-    if node.common.vote == Some(node.common.config.node) {
+    if node.common.ballot.vote == Some(node.common.config.node) {
         Ok(())
     } else {
         Err(Violation::NoOwnVote { term: node.common.term })
