@@ -8,12 +8,15 @@ use bytes::Bytes;
 use raftkit_core::{LogId, LogIndex, Membership, NodeId};
 use raftkit_replica::{CallerId, Consistency, Request, RequestId, ServiceEvent};
 
-use crate::Mark;
 use crate::checks::explained::Calm;
 use crate::rng::Rng;
 use crate::run::trace::kind;
 use crate::subject::{self, Ended, Outcome, Subject};
 use crate::world::{Happening, MS, World};
+use crate::{Mark, Settings};
+
+/// Mean interval between two stale reads by the client that follows one node.
+const WATCH_MS: u64 = 100;
 
 /// A request on its way.
 pub(crate) struct Open<S: Subject> {
@@ -123,6 +126,22 @@ impl<S: Subject> World<S> {
             }
         };
         self.ask(node, client, what, wanted)
+    }
+
+    /// Sends the next stale read of the client that follows a node, as long as the node's process of this `life` runs. The first
+    /// one comes at the start, before the node has applied what its log holds. It must wait for that: before its end the node
+    /// may have shown a newer state than its state machine has kept.
+    pub(crate) fn watch(&mut self, node: NodeId, life: u64) {
+        if self.clients.resting || self.process(node, life).is_none() {
+            return;
+        }
+        let settings = Settings { reads: 1000, ..self.settings.clone() };
+        let number = self.clients.number();
+        let (ask, _) = self.subject.ask(&mut self.clients.rng, &settings, number);
+        let what = What::Read { ask, consistency: Consistency::Stale, found: None };
+        self.ask(node, None, what, Request::Read(Consistency::Stale));
+        let wait = self.clients.rng.around(WATCH_MS * MS);
+        self.at(self.now + wait, Happening::Watch(node, life));
     }
 
     /// Asks every kind of read of a node.

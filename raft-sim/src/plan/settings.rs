@@ -49,6 +49,7 @@ settings! {
     reads = 300, "Of requests: reads.";
     consistent = 300, "Of reads: those that a quorum confirms.";
     stale = 300, "Of reads: those of what a node has.";
+    watched = 0, "1: each node is followed by a client that does stale reads of it alone, the first one at its start.";
     conditional = 300, "Of writes: those with a condition.";
     value_bytes = 16, "The longest value.";
     drift = 0, "Clocks run up to so many thousandths too fast or too slow.";

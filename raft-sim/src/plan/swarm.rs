@@ -15,7 +15,10 @@ pub(crate) const CALLS_OF_MAKING: u64 = 90;
 /// What a run of this seed is made of. `nodes` fixes the number of voters.
 #[must_use]
 pub fn plan(seed: u64, nodes: Option<u64>) -> Plan {
-    crate::plan::templates::plan(seed, nodes).unwrap_or_else(|| swarm(seed, nodes))
+    let mut plan = crate::plan::templates::plan(seed, nodes).unwrap_or_else(|| swarm(seed, nodes));
+    // Use a generator of its own, so that all else is drawn as before there was this setting.
+    plan.settings.watched = u64::from(Rng::new(seed, "watched").permille(400));
+    plan
 }
 
 /// Everything drawn.

@@ -79,6 +79,9 @@ impl<S: Subject> World<S> {
                 self.follow_contacts(id);
                 self.wake(id, now);
                 self.go_on_settling(id);
+                if self.settings.watched > 0 {
+                    self.watch(id, life);
+                }
             }
             Err(why) => {
                 self.note(kind::START, id, &[2]);

@@ -37,6 +37,8 @@ pub(crate) enum Happening {
     Script(usize),
     /// A client asks.
     Client(u64),
+    /// The client that follows a node asks for its next stale read.
+    Watch(NodeId, u64),
     /// A client reads what it was told that it may read.
     Look(NodeId, u64, RequestId),
     /// A client does not wait any more.

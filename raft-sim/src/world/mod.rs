@@ -214,6 +214,7 @@ impl<S: Subject> World<S> {
             Happening::Start(id) => self.start(id),
             Happening::Script(at) => self.perform(at),
             Happening::Client(client) => self.client_asks(client),
+            Happening::Watch(id, life) => self.watch(id, life),
             Happening::Look(id, life, request) => self.client_looks(id, life, request),
             Happening::GiveUp(id, life, request) => self.client_gives_up(id, life, request),
             Happening::CallLost(id, life, call, sent) => self.call_lost(id, life, call, sent),
