@@ -1,4 +1,4 @@
-//! What a test says about a link, and what it can read from it.
+//! Conditions that a test sets on a link, and counters that it reads.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub struct Conditions {
     /// Size of the queue in front of a link with a rate, in bytes. A datagram that does not fit is dropped. A datagram
     /// that finds the queue empty always fits.
     pub queue_bytes: usize,
-    /// Whether the link is cut: then nothing passes, and what is on its way is lost.
+    /// True when the link is cut: nothing passes, and datagrams on their way are lost.
     pub cut: bool,
 }
 
@@ -40,7 +40,7 @@ impl Default for Conditions {
     }
 }
 
-/// What became of the datagrams of one direction since the proxy was started.
+/// Counters of the datagrams of one direction since the proxy was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Datagrams that were passed on.

@@ -1,4 +1,4 @@
-//! One direction at work: datagrams wait here until they are due, and a thread passes them on.
+//! The queue of one direction: datagrams wait until they are due, and a thread passes them on.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -13,7 +13,7 @@ use crate::link::Link;
 #[derive(Debug)]
 pub(crate) struct Lane {
     state: Mutex<State>,
-    /// Tells the thread that passes datagrams on of a new one, or of the end.
+    /// Notifies the thread that passes datagrams on of a new datagram, or of the end.
     changed: Condvar,
 }
 
@@ -50,7 +50,7 @@ impl Lane {
         self.lock().link.counters
     }
 
-    /// Takes in a datagram that has just arrived and is to leave through the socket `from`, to `to`.
+    /// Queues a datagram that has just arrived and is to leave through the socket `from`, to `to`.
     pub(crate) fn send(&self, bytes: &[u8], from: &Arc<UdpSocket>, to: SocketAddr) {
         let mut state = self.lock();
         let Some(due) = state.link.admit(Instant::now(), bytes.len()) else {

@@ -1,4 +1,5 @@
-//! When a datagram leaves the link, or why it does not: a pure calculation on the time of its arrival.
+//! The time at which a datagram leaves the link, or the reason for its loss: a pure calculation on the time of its
+//! arrival.
 
 use std::time::{Duration, Instant};
 
@@ -7,12 +8,12 @@ use crate::conditions::{Conditions, Counters};
 /// At most this many bytes are held on one direction, whatever its delay and its queue.
 const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// One direction: its conditions and the schedule of what is on it.
+/// The conditions of one direction, and the schedule of its datagrams.
 #[derive(Debug)]
 pub(crate) struct Link {
     conditions: Conditions,
     pub(crate) counters: Counters,
-    /// When the link has sent all that is queued in front of it.
+    /// Time at which the link has sent all that is queued in front of it.
     idle_at: Option<Instant>,
     held_bytes: usize,
     /// State of the generator that decides on losses (xorshift64*; never zero).
@@ -34,7 +35,8 @@ impl Link {
         self.conditions = conditions;
     }
 
-    /// Takes in a datagram of `len` bytes that arrived at `now`: when it is to be passed on, or `None` if it is dropped.
+    /// Admits a datagram of `len` bytes that arrived at `now`. Returns the time at which to pass it on, or `None` if it
+    /// is dropped.
     pub(crate) fn admit(&mut self, now: Instant, len: usize) -> Option<Instant> {
         if self.conditions.cut {
             self.counters.dropped_cut += 1;
@@ -52,7 +54,7 @@ impl Link {
         Some(sent_at + self.conditions.delay)
     }
 
-    /// A datagram of `len` bytes reaches the end of the link: whether it is passed on.
+    /// Decides whether a datagram of `len` bytes that has reached the end of the link is passed on.
     pub(crate) fn arrives(&mut self, len: usize) -> bool {
         self.held_bytes -= len;
         if self.conditions.cut {
@@ -71,7 +73,7 @@ impl Link {
         }
     }
 
-    /// When the link has sent a datagram that it gets now, or `None` if its queue is full.
+    /// Time at which the link has sent a datagram that it gets now, or `None` if its queue is full.
     fn sent_at(&mut self, now: Instant, len: usize) -> Option<Instant> {
         if self.held_bytes + len > HELD_BYTES_MAX {
             return None;

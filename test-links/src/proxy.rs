@@ -22,7 +22,7 @@ pub struct Proxy {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// What the threads of a proxy share.
+/// State that the threads of a proxy share.
 #[derive(Debug)]
 struct Shared {
     target: SocketAddr,
@@ -46,15 +46,15 @@ impl Proxy {
     /// Starts a proxy in front of `target`, which must be an IPv4 address, at a free port of 127.0.0.1.
     ///
     /// # Errors
-    /// No socket or no thread is to be had.
+    /// The system has no more sockets or threads.
     pub fn start(target: SocketAddr) -> io::Result<Self> {
         Self::start_seeded(target, 1)
     }
 
-    /// As [`Proxy::start`]; `seed` decides which datagrams are lost.
+    /// Starts a proxy as [`Proxy::start`] does; `seed` decides which datagrams are lost.
     ///
     /// # Errors
-    /// As for [`Proxy::start`].
+    /// The errors of [`Proxy::start`].
     pub fn start_seeded(target: SocketAddr, seed: u64) -> io::Result<Self> {
         let front = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?);
         let shared = Arc::new(Shared {
@@ -94,7 +94,7 @@ impl Proxy {
         self.set(Way::Out, conditions);
     }
 
-    /// What became of the datagrams of one direction so far.
+    /// Counters of the datagrams of one direction so far.
     #[must_use]
     pub fn counters(&self, way: Way) -> Counters {
         self.shared.lane(way).counters()

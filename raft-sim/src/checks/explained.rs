@@ -1,5 +1,5 @@
-//! Doubt needs a reason: a write whose outcome a node cannot tell, or a request that finds no leader in time, is right
-//! only where something happened that explains it. A waiter that is not woken looks just like it.
+//! Doubt needs a reason. A write of unknown outcome, or a request that finds no leader in time, is right only after an
+//! event that explains it: a waiter that the node forgot to wake looks the same.
 
 use raftkit_core::NodeId;
 use raftkit_replica::RequestError;
@@ -9,12 +9,13 @@ use crate::subject::Subject;
 use crate::world::{SECOND, World};
 use crate::{Mark, Marks};
 
-/// A cluster is calm once nothing has happened for so long: by then requests of before have ended.
+/// A cluster counts as calm when nothing has happened for this long, in microseconds: requests from before have ended
+/// by then.
 const SETTLES_US: u64 = 4 * SECOND;
-/// Farther apart than that, or with slower disks, time-outs can be right.
+/// Upper bound on the delays of links and disks, in microseconds, within which a time-out needs an explanation.
 const NEAR_US: u64 = 50_000;
 
-/// What happens in a cluster that is well. All other marks explain.
+/// Marks that are met in a healthy cluster too. All other marks explain doubt.
 const ALL_IS_WELL: &[Mark] = &[
     Mark::CommitOfOldTerm,
     Mark::Fetched,
@@ -39,23 +40,23 @@ const ALL_IS_WELL: &[Mark] = &[
     Mark::StateCopied,
 ];
 
-/// Everything that may explain doubt.
+/// The events that may explain doubt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Troubles {
-    /// How much of it there was until now.
+    /// Number of such events until now.
     count: u64,
-    /// When the last of what takes its time ends.
+    /// Time at which the last lasting disturbance ends.
     until: u64,
 }
 
-/// The troubles when they were last looked at, and since when they have been no more.
+/// The events at the last look, and the time since which there were no more.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seen {
     troubles: Troubles,
     since: u64,
 }
 
-/// The troubles that there had been when a request was asked in a calm cluster.
+/// The events up to the moment at which a request was sent in a calm cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Calm(Troubles);
 
@@ -84,7 +85,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Whether a node is asked in a cluster in which nothing has happened for a while.
+    /// Returns the events so far when a node is asked in a calm cluster; none in any other.
     pub(crate) fn is_calm(&mut self, node: NodeId) -> Option<Calm> {
         let (now, settings) = (self.now, &self.settings);
         let delays =
@@ -103,7 +104,7 @@ impl<S: Subject> World<S> {
         calm.then_some(Calm(troubles))
     }
 
-    /// Whether a request of a calm cluster may have ended so.
+    /// Checks that a request that was sent in a calm cluster may have ended in doubt.
     pub(crate) fn check_doubt(&self, node: NodeId, asked: Option<Calm>, why: &RequestError) -> Checked {
         let doubt =
             matches!(why, RequestError::Unknown(_) | RequestError::NotConfirmed | RequestError::NoLeader);

@@ -1,4 +1,4 @@
-//! What a node's files and memory may grow to, whatever the load.
+//! Bounds on a node's files and memory, which hold under any load.
 
 use raftkit_core::NodeId;
 
@@ -7,17 +7,18 @@ use crate::process::folders::Folders;
 use crate::subject::Subject;
 use crate::world::World;
 
-/// A log's database may be so many times as long as the most that was kept at once: redb doubles a file that is full, its
-/// pages are powers of two, and what is compacted is freed two commits later.
+/// Bound on the length of a log's database, as a multiple of the most bytes that were kept at once: redb doubles a file
+/// that is full, its pages are powers of two, and what is compacted is freed two commits later.
 const LOG_TIMES: u64 = 4;
-/// And so much longer: redb takes that for next to nothing, and a settling may add one write before it frees another.
+/// Bytes that are added to that bound: what redb takes for an almost empty file, and one write that a settling may add
+/// before it frees another.
 const LOG_BYTES: u64 = 6 << 20;
-/// As for the log, of the state: what a view keeps from being used again comes on top.
+/// The same multiple for the state. A view keeps pages from being used again, which comes on top.
 const STATE_TIMES: u64 = 12;
-/// As for the log.
+/// Bytes that are added to the bound of the state.
 const STATE_BYTES: u64 = 16 << 20;
 impl<S: Subject> World<S> {
-    /// What a node's log takes on disk and in memory, after one of its threads has done something.
+    /// Checks the size of a node's log on disk and in memory, after a step of one of its threads.
     pub(crate) fn check_log_size(&mut self, id: NodeId) {
         let settings = &self.settings;
         let (ring, largest) = (settings.journal_kib << 10, self.largest_write());
@@ -33,7 +34,7 @@ impl<S: Subject> World<S> {
         self.ensure(checked);
     }
 
-    /// What a node's state takes on disk, after its thread has done something.
+    /// Checks the size of a node's state on disk, after a step of its thread.
     pub(crate) fn check_state_size(&mut self, id: NodeId) {
         let most = STATE_TIMES * self.live_most() + STATE_BYTES;
         let file = self.state_bytes(id);

@@ -1,4 +1,4 @@
-//! What must come about once faults have ended.
+//! The promise `liveness`: what a cluster must achieve once faults have ended.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,9 @@ use crate::plan::script::Crash;
 use crate::subject::Subject;
 use crate::world::{MS, SECOND, World};
 
-/// The log is kept for one that has installed a snapshot and comes no further for 30 s. Then it needs another one and does
-/// not answer, is given up 10 s later, and that snapshot after 30 s more; clocks may be too slow.
+/// Time within which nothing is kept for a peer that is gone any more. The log is kept for 30 s for a peer that has
+/// installed a snapshot and comes no further; then the peer needs another snapshot, does not answer and is given up 10
+/// s later, and that snapshot goes 30 s after that. Clocks may be slow, too.
 const GIVEN_UP: u64 = 80 * SECOND;
 
 impl<S: Subject> World<S> {
@@ -34,7 +35,8 @@ impl<S: Subject> World<S> {
             self.choose_away();
         }
         let away = self.away.clone();
-        // Nobody hears those that stay away, or they hear nobody: then they ask for votes, and are not to disturb.
+        // Nodes that stay away are either not heard, or hear nobody: in the second case they ask for votes, and must
+        // not disturb.
         let deaf = self.rng.permille(500);
         let ids: Vec<NodeId> = self.hosts.keys().copied().collect();
         self.network.heal(|_, _| false);
@@ -112,7 +114,8 @@ impl<S: Subject> World<S> {
         self.check_let_go();
     }
 
-    /// What is kept for a peer that is gone has an end: its snapshot is given up, and then the log behind that is cut.
+    /// Checks that what is kept for a peer that is gone has an end: its snapshot is given up, and then the log behind
+    /// it is cut.
     fn check_let_go(&mut self) {
         let waits = |world: &Self| {
             let leader = world.leader()?;
@@ -138,7 +141,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// A settled cluster writes and reads, on every node.
+    /// Checks that every node of a settled cluster serves writes and reads.
     fn probe(&mut self) {
         let led = self.leader().map(|id| (id, self.term_of(id)));
         let answered = self.clients.answered;
@@ -199,7 +202,7 @@ impl<S: Subject> World<S> {
         membership.members().keys().copied().filter(|id| !self.away.contains(id)).collect()
     }
 
-    /// What is missing yet.
+    /// Describes what the cluster still lacks to be settled; none when it is settled.
     pub(crate) fn unsettled(&self) -> Option<String> {
         let down = |id: &&NodeId| self.hosts[id].process.is_none() && !self.away.contains(id);
         if let Some(id) = self.hosts.keys().find(down) {
@@ -260,7 +263,7 @@ impl<S: Subject> World<S> {
         rules.into_iter().find(|(broken, _)| *broken).map(|(_, why)| format!("{id} {why}"))
     }
 
-    /// Every node in a line, for a violation.
+    /// Describes every node in one line each, for the report of a violation.
     pub(crate) fn describe(&self) -> String {
         let line = |id: &NodeId| {
             let host = &self.hosts[id];

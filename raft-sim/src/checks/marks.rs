@@ -1,13 +1,13 @@
-//! What must happen sometimes: a run in which one of these never comes about proves less than it seems to.
+//! Marks: events that must happen sometimes. A run in which one of them never happens proves less than it seems to.
 
 macro_rules! marks {
     ($($name:ident = $text:literal,)*) => {
-        /// Something that must happen sometimes.
+        /// An event that must happen sometimes.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Mark { $(#[doc = $text] $name,)* }
 
         impl Mark {
-            /// All of them, in order, in words.
+            /// All marks in order, with their description.
             pub const ALL: &[(Mark, &str)] = &[$((Mark::$name, $text),)*];
         }
     };
@@ -102,7 +102,7 @@ marks! {
     Crippled = "a minority stayed away after the end of faults",
 }
 
-/// How often each has happened.
+/// The number of times that each mark was met.
 #[derive(Clone, Debug)]
 pub struct Marks([u64; Mark::ALL.len()]);
 
@@ -113,28 +113,28 @@ impl Default for Marks {
 }
 
 impl Marks {
-    /// It has happened.
+    /// Counts a mark.
     pub fn hit(&mut self, mark: Mark) {
         self.0[mark as usize] += 1;
     }
 
-    /// It has happened, if this is so.
+    /// Counts a mark if `happened` is true.
     pub fn hit_if(&mut self, happened: bool, mark: Mark) {
         self.0[mark as usize] += u64::from(happened);
     }
 
-    /// How often it has happened.
+    /// The number of times that a mark was met.
     #[must_use]
     pub fn count(&self, mark: Mark) -> u64 {
         self.0[mark as usize]
     }
 
-    /// Adds another run's.
+    /// Adds the counts of another run.
     pub fn add(&mut self, other: &Self) {
         self.0.iter_mut().zip(other.0).for_each(|(sum, count)| *sum += count);
     }
 
-    /// Those that never happened.
+    /// The marks that were never met.
     #[must_use]
     pub fn missing(&self) -> Vec<&'static str> {
         Mark::ALL.iter().filter(|(mark, _)| self.count(*mark) == 0).map(|(_, text)| *text).collect()

@@ -1,4 +1,4 @@
-//! What must hold, looked at on the node that moved: its log, its commits, its leadership, its words.
+//! Checks of the node that has just moved: its log, its commits, its leadership, its messages.
 
 pub(crate) mod explained;
 pub(crate) mod files;
@@ -26,13 +26,13 @@ use crate::checks::violation::{Checked, Promise, promise};
 use crate::subject::Subject;
 use crate::world::World;
 
-/// Bounds are looked at in each so many-th event, if a leader's round it is.
+/// Bounds are checked in the round of a leader whose event number is a multiple of this.
 const BOUNDS_EVERY: u64 = 8;
-/// The state's own check is asked after each so many-th commit.
+/// The state's own check is run after each commit whose index is a multiple of this.
 const STATE_CHECK_EVERY: u64 = 16;
 
 impl<S: Subject> World<S> {
-    /// Keeps the shadow logs up with what a node wants written.
+    /// Applies what a node wants written to the shadow of its log.
     pub(crate) fn shadow_writes(&mut self, id: NodeId, actions: &[ServiceAction]) {
         for action in actions {
             let ServiceAction::Do(Action::Log(write)) = action else { continue };
@@ -65,7 +65,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// After a round: everything that it may have broken.
+    /// Checks after a round everything that the round may have broken.
     pub(crate) fn check_round(&mut self, id: NodeId, before: &Before) {
         let Some(process) = self.hosts[&id].process.as_ref() else { return };
         let node = process.service.replica().node();
@@ -97,7 +97,8 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// What is on its way from a leader, and who waits on it, is within the limits that it was told.
+    /// Checks that what is in flight from a leader, and the number of waiting requests, are within its configured
+    /// limits.
     fn check_bounds(&self, id: NodeId) -> Checked {
         let Some(process) = self.hosts[&id].process.as_ref() else { return Ok(()) };
         let most = usize::try_from(self.settings.inflight_messages).unwrap_or(usize::MAX);
@@ -110,7 +111,7 @@ impl<S: Subject> World<S> {
             );
             self.check_acknowledged(id, peer, status.match_index)?;
         }
-        // A client that gave up while this round was under way: the service hears of it in the next one.
+        // Clients that gave up during this round; the service hears of them in the next one.
         let unheard = process.inbox.iter().filter(|it| matches!(it, ServiceEvent::Forget(_))).count();
         let open = process.open.len() + process.callers.len() + unheard;
         let waiting = process.service.waiting();
@@ -136,7 +137,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Whether a data folder holds an entry durably, as far as a leader may count it.
+    /// True when a data folder holds an entry durably, as far as a leader may count it.
     fn holds(&self, id: NodeId, store: StoreId, entry: LogId) -> bool {
         match self.ghosts.get(&(id, store)) {
             Some(ghost) => ghost.holds(entry),
@@ -154,7 +155,7 @@ impl<S: Subject> World<S> {
         while index < node.commit() {
             index = index.next();
             let Some(entry) = host.view.entry(index) else {
-                // A snapshot jumped over it; it is committed where its base is.
+                // A snapshot has replaced the entry; what is below the base is committed.
                 let known = index <= host.view.base().index && self.truth.id(index).is_some();
                 if !known {
                     let what = format!(
@@ -281,7 +282,7 @@ impl<S: Subject> World<S> {
         truth.check_leader((id, store, host.life), term, &host.view)
     }
 
-    /// What a message promises is so.
+    /// Checks that what a message promises is true.
     pub(crate) fn check_sent(&mut self, id: NodeId, message: &Message) -> Checked {
         let host = &self.hosts[&id];
         let Some(process) = &host.process else { return Ok(()) };

@@ -1,21 +1,21 @@
-//! What a log should hold, kept beside the real one: entries with a hash of all before them.
+//! The shadow of a log: what the log should hold, kept beside it, with a hash of all entries up to each one.
 
 use std::collections::VecDeque;
 
 use raftkit_core::{Entry, HardState, LogId, LogIndex, Membership, Payload, Write};
 
-/// A log as it was asked to be.
+/// A log as it was asked to be written.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shadow {
     base: LogId,
     base_chain: u64,
     entries: VecDeque<(Entry, u64)>,
-    /// The weight of the entries.
+    /// The weight of the entries, in bytes.
     bytes: usize,
     pub(crate) hard: HardState,
 }
 
-/// The hash of a log up to and with an entry.
+/// Hash of a log up to and including an entry.
 pub(crate) fn chained(before: u64, entry: &Entry) -> u64 {
     let seed = before.rotate_left(17) ^ entry.id.term.0.wrapping_mul(0x9e37_79b9) ^ entry.id.index.0;
     match &entry.payload {
@@ -28,7 +28,7 @@ pub(crate) fn chained(before: u64, entry: &Entry) -> u64 {
 }
 
 impl Shadow {
-    /// A log that starts after `base`.
+    /// Creates a log that starts after `base`.
     pub(crate) fn new(base: LogId, base_chain: u64, hard: HardState) -> Self {
         Self { base, base_chain, entries: VecDeque::new(), bytes: 0, hard }
     }
@@ -55,12 +55,12 @@ impl Shadow {
         self.entries.get(usize::try_from(at).ok()?)
     }
 
-    /// The hash of all up to `index`; none below the base or after the end.
+    /// Hash of all entries up to `index`; none below the base or after the end.
     pub(crate) fn chain(&self, index: LogIndex) -> Option<u64> {
         if index == self.base.index { Some(self.base_chain) } else { self.at(index).map(|(_, chain)| *chain) }
     }
 
-    /// True when it holds that entry, or starts after it.
+    /// True when the log holds the entry, or starts after it.
     pub(crate) fn holds(&self, id: LogId) -> bool {
         if id.index == self.base.index {
             self.base.term == id.term
@@ -77,7 +77,7 @@ impl Shadow {
         chain
     }
 
-    /// Takes a write. `chain_of` knows the hash of committed entries, for a log that starts anew after one.
+    /// Applies a write. `chain_of` returns the hash of committed entries, for a log that starts anew after one.
     pub(crate) fn apply(&mut self, write: &Write, chain_of: impl FnOnce(LogId) -> Option<u64>) {
         if let Some(base) = &write.reset_to {
             *self = Self::new(base.id, chain_of(base.id).unwrap_or(0), self.hard);

@@ -1,4 +1,4 @@
-//! What must hold of a state machine: whoever looks at it sees what a machine which never failed would show.
+//! Checks of state machines: every look shows what a machine that never failed would show.
 
 use raftkit_core::{LogId, LogIndex, NodeId};
 use raftkit_replica::Event;
@@ -9,14 +9,14 @@ use crate::subject::Subject;
 use crate::world::World;
 
 impl<S: Subject> World<S> {
-    /// The state's own check, on the machine that never fails.
+    /// Runs the state's own check on the machine that never fails.
     pub(crate) fn check_twin(&mut self) {
         if let Err(what) = self.twin.check() {
             self.ensure(Err((Promise::StateCheck, what)));
         }
     }
 
-    /// A state machine has moved: its state is that of a machine which never failed.
+    /// Checks the state of a machine that has moved against a machine that never failed.
     pub(crate) fn check_state(&mut self, id: NodeId, reports: &[Event]) {
         let mut moved = None;
         for report in reports {
@@ -51,7 +51,7 @@ impl<S: Subject> World<S> {
         self.ensure(checked);
     }
 
-    /// A state that somebody sees is that of its index.
+    /// Checks that a state that is seen is the state of its index.
     pub(crate) fn check_look(&self, id: NodeId, digest: u64, at: LogId) -> Checked {
         if at == LogId::ZERO {
             return Ok(());
@@ -75,7 +75,7 @@ impl<S: Subject> World<S> {
         Ok(())
     }
 
-    /// A node's state beside the right one, in the subject's words.
+    /// Describes a node's state beside the right one, in the subject's words.
     fn compare(&self, id: NodeId, at: LogIndex) -> Option<String> {
         let is = S::show(&self.hosts.get(&id)?.process.as_ref()?.reader)?;
         let right = Twin::<S>::show_after(self.truth.entries_to(at))?;

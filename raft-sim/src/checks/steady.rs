@@ -1,5 +1,5 @@
-//! What must go on while the cluster is busy and nothing but its own limits is in its way: its leader stays, and writes
-//! succeed though more of them are asked for than it can carry.
+//! The promise `flow`: while a cluster is only busy its leader stays, and writes succeed though more are asked for than
+//! it can carry.
 
 use raftkit_core::{NodeId, Term};
 
@@ -7,28 +7,29 @@ use crate::checks::violation::Promise;
 use crate::subject::Subject;
 use crate::world::{Happening, MS, SECOND, World};
 
-/// How often it is looked at.
+/// Interval of the checks, in microseconds.
 const LOOK_US: u64 = SECOND;
-/// Without an acknowledged write for so many looks they do not flow.
+/// Number of checks in a row without an acknowledged write after which writes do not flow.
 const DRY_LOOKS: u32 = 3;
-/// So many writes may end in doubt beside a quarter of those that succeed: what was taken when the pace was another.
+/// Number of writes that may end in doubt beside a quarter of those that succeed: those that were accepted while the
+/// pace was another.
 const DOUBTS: u64 = 20;
 
-/// What was seen since it began.
+/// Counts since the checks began.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Steady {
     leader: NodeId,
     term: Term,
-    /// Writes that were acknowledged before, and that ended in doubt before.
+    /// Writes that were acknowledged, and that ended in doubt, before the checks began.
     writes: u64,
     doubts: u64,
-    /// Acknowledged at the last look, and looks since that changed.
+    /// Writes that were acknowledged at the last check, and the number of checks since that changed.
     last_writes: u64,
     dry: u32,
 }
 
 impl<S: Subject> World<S> {
-    /// Looks after what must go on, and comes back until faults end.
+    /// Checks that writes flow, and plans the next check until faults end.
     pub(crate) fn look_after_flow(&mut self) {
         if self.healed || self.now > self.settings.duration_ms * MS {
             return;

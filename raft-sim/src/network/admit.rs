@@ -1,4 +1,4 @@
-//! Who may come in: raft-net's own rules (`admission`), between two hosts.
+//! Admission between two hosts, by raft-net's own rules (`admission`).
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ fn hello(end: End, cluster: Option<ClusterId>) -> Hello {
     }
 }
 
-/// A greeting as it comes out of the codec on the other side.
+/// Encodes and decodes a greeting, as it comes out on the other side.
 fn heard(hello: Hello) -> Option<Hello> {
     let mut greeting = BytesMut::new();
     raftkit_net::encode_frame(&Frame::Hello(hello), &mut greeting).ok()?;
@@ -48,17 +48,17 @@ fn expected<S: Subject>(hosts: &BTreeMap<NodeId, Host<S>>, at: NodeId, of: NodeI
     process.service.replica().node().membership().store(of)
 }
 
-/// Both sides greet and check each other; true when they let each other in.
+/// Has both sides greet and check each other; true when both admit the other.
 pub(crate) fn greet<S: Subject>(hosts: &mut BTreeMap<NodeId, Host<S>>, from: End, to: End) -> bool {
     admit_dialler(hosts, from, to) && admit_dialled(hosts, from, to)
 }
 
-/// True when the node that was dialled lets the one that dialled it in.
+/// True when the node that was dialled admits the dialler.
 pub(crate) fn admit_dialler<S: Subject>(hosts: &mut BTreeMap<NodeId, Host<S>>, from: End, to: End) -> bool {
     admit(hosts, from, to, None)
 }
 
-/// True when the node that dialled takes the one that answered for whom it wanted.
+/// True when the dialler accepts the node that answered.
 pub(crate) fn admit_dialled<S: Subject>(hosts: &mut BTreeMap<NodeId, Host<S>>, from: End, to: End) -> bool {
     admit(hosts, to, from, Some(to.node))
 }
@@ -77,7 +77,7 @@ fn admit<S: Subject>(
     process.met.admit(by.node, &Remote::of(&hello)).is_ok()
 }
 
-/// True when a message is one that the connection's other side may send.
+/// True when the other side of a connection may send this message.
 pub(crate) fn message<S: Subject>(
     hosts: &BTreeMap<NodeId, Host<S>>,
     to: NodeId,
@@ -96,14 +96,15 @@ pub(crate) fn message<S: Subject>(
     matches!(check_message(&own, &remote, message), Ok(Admit::Deliver))
 }
 
-/// What a stranger's greeting says of it, and which process it is.
+/// The identity that a stranger claims, and its process.
 struct Caller {
     end: End,
     cluster: Option<ClusterId>,
 }
 
 impl<S: Subject> World<S> {
-    /// A stranger calls, and says what would be believed of a leader. Whoever is let in and heard may break every promise.
+    /// Has a stranger dial a node and claim what a leader would say. A stranger that is admitted may break every
+    /// promise.
     pub(crate) fn stray(&mut self, to: NodeId, stranger: Stranger) {
         let Some(caller) = self.caller(to, stranger) else { return };
         let Some(heard) = heard(hello(caller.end, caller.cluster)) else { return };

@@ -15,30 +15,31 @@ use crate::process::round::encoded;
 use crate::subject::Subject;
 use crate::world::{Happening, SECOND, World};
 
-/// A frame that is on the link when its last byte is.
+/// A frame that has left once its last byte is on the link.
 pub(crate) struct Leaving {
     pub(crate) to: NodeId,
     pub(crate) body: Bytes,
     pub(crate) name: Option<BulkId>,
 }
 
-/// What a process has handed to its transport to send on the bulk lane.
+/// The bulk frames that a process has given to its transport.
 #[derive(Debug, Default)]
 pub(crate) struct BulkLane {
-    /// When the link to each peer has taken all that it was given.
+    /// Time at which the link to each peer has taken all frames.
     free: BTreeMap<NodeId, u64>,
-    /// Chunks that have not left, for each peer.
+    /// Number of chunks for each peer that have not left.
     waiting: BTreeMap<NodeId, usize>,
-    /// How often each chunk of each snapshot was sent to each life of each peer.
+    /// Number of times that each chunk of each snapshot was sent to each process of each peer.
     sent: BTreeMap<(NodeId, u64, LogId, u32), u64>,
-    /// Snapshots that come in: when the first offer came.
+    /// Time of the first offer of each snapshot that comes in.
     pub(crate) offered: BTreeMap<LogId, u64>,
 }
 
-/// The most chunks that a node may hold in memory for one peer ([`SenderOptions`](raftkit_snapshot::SenderOptions)).
+/// Upper bound on the chunks that a node may hold in memory for one peer
+/// ([`SenderOptions`](raftkit_snapshot::SenderOptions)).
 const CHUNKS_MAX: usize = 2;
 
-/// A transfer that took longer is a slow one.
+/// A transfer that takes longer than this counts as slow, in microseconds.
 const SLOW: u64 = 10 * SECOND;
 
 fn chunk(body: &Bytes) -> Option<(LogId, u32)> {
@@ -49,7 +50,7 @@ fn chunk(body: &Bytes) -> Option<(LogId, u32)> {
 }
 
 impl<S: Subject> World<S> {
-    /// A node wants a frame sent on the bulk lane.
+    /// Queues a frame on the bulk lane of a node.
     pub(crate) fn send_bulk(&mut self, id: NodeId, to: NodeId, body: Bytes, name: Option<BulkId>) {
         self.tell(|| format!("{id} -> {to}  bulk, {} bytes", body.len()));
         let checked = self.check_bulk(id, to, &body);
@@ -68,7 +69,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// A frame is on the link, as far as there is one.
+    /// Puts a frame on the link, if there is one.
     pub(crate) fn leaves(&mut self, id: NodeId, life: u64, leaving: Leaving) {
         let Some(process) = self.process(id, life) else { return };
         let Leaving { to, body, name } = leaving;
@@ -85,7 +86,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// A node holds few chunks in memory, and sends none of them twice where nothing went wrong.
+    /// Checks that a node holds few chunks in memory, and sends no chunk twice where nothing went wrong.
     fn check_bulk(&mut self, id: NodeId, to: NodeId, body: &Bytes) -> Checked {
         let Some((snapshot, chunk)) = chunk(body) else { return Ok(()) };
         let counts = self.counts;
@@ -121,7 +122,7 @@ impl<S: Subject> World<S> {
         self.marks.count(Mark::Stalled) > 0 || self.hosts.values().any(|host| host.held_until > 0)
     }
 
-    /// A snapshot is offered to a node, or installed by it: one that took long to come in is worth a mark.
+    /// Records that a snapshot was offered to a node, or installed by it, and marks a slow transfer.
     pub(crate) fn note_transfer(&mut self, id: NodeId, snapshot: LogId, installed: bool) {
         let now = self.now;
         let since = self.with(id, |process| *process.bulk.offered.entry(snapshot).or_insert(now));

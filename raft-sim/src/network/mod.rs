@@ -17,7 +17,7 @@ use crate::rng::Rng;
 /// The kind byte of a Raft message's frame (raft-net's documentation).
 const MESSAGE: u8 = 4;
 
-/// Who is at an end of a connection: a life of a process on a data folder.
+/// One end of a connection: a process on a data folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct End {
     pub(crate) node: NodeId,
@@ -26,7 +26,7 @@ pub(crate) struct End {
     pub(crate) incarnation: u64,
 }
 
-/// What goes on which connection.
+/// The kind of traffic that a connection carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Lane {
     /// Raft messages and requests.
@@ -41,30 +41,30 @@ pub(crate) enum Lane {
 #[derive(Clone, Debug)]
 pub(crate) struct Packet {
     pub(crate) from: NodeId,
-    /// As whom the sender had greeted.
+    /// The sender, as it had greeted.
     pub(crate) sender: End,
     pub(crate) to: NodeId,
     pub(crate) lane: Lane,
-    /// The connection that they are of.
+    /// The number of the connection.
     pub(crate) connection: u64,
-    /// The process that they are for.
+    /// The process that the bytes are for.
     pub(crate) to_life: u64,
-    /// The frame that they are a part of, and whether they are its first; none where they are a whole one.
+    /// The frame that the bytes are a part of, and true for its first part; none for a whole frame.
     pub(crate) part_of: Option<(u64, bool)>,
     pub(crate) bytes: Bytes,
 }
 
-/// One direction between two nodes, one lane.
+/// One lane of one direction between two nodes.
 #[derive(Debug, Default)]
 struct Link {
-    /// Rises with each connection.
+    /// Number of the connection.
     connection: u64,
-    /// Who is connected.
+    /// Both ends of the connection; none without one.
     ends: Option<(End, End)>,
-    /// It has broken, and nobody has noticed yet.
+    /// True when the connection has broken and neither side has noticed.
     broken: bool,
     last_arrival: u64,
-    /// What has come of a frame that is not whole yet, and which frame that is.
+    /// The part of an incomplete frame that has come, and the number of that frame.
     buffer: BytesMut,
     part_of: u64,
 }
@@ -78,14 +78,14 @@ struct Way {
     starved_until: u64,
 }
 
-/// What became of something sent.
+/// Outcome of sending.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// It arrives then, in these parts; none if it is lost.
+    /// The frame is on its way, or lost without notice.
     OnItsWay,
-    /// There is no way.
+    /// There is no connection.
     Blocked,
-    /// A part of it is on its way, and the connection has broken.
+    /// A part of the frame is on its way, and the connection has broken.
     Broken,
 }
 
@@ -139,7 +139,7 @@ impl Network {
         self.ways.get(&(from, to)).is_some_and(|way| now < way.blocked_until)
     }
 
-    /// When the last of what holds up or loses messages in any direction ends.
+    /// Time at which the last cut, delay or loss in any direction ends.
     pub(crate) fn disturbed_until(&self) -> u64 {
         let ends = |way: &Way| way.blocked_until.max(way.clogged_until).max(way.starved_until);
         self.ways.values().map(ends).max().unwrap_or(0)
@@ -152,7 +152,7 @@ impl Network {
         }
     }
 
-    /// A connection stands from now on.
+    /// Records a live connection.
     pub(crate) fn connect(&mut self, from: End, to: End, lane: Lane) {
         let link = self.links.entry((from.node, to.node, lane)).or_default();
         link.break_off();
@@ -163,7 +163,7 @@ impl Network {
         self.links.get(&(from.node, to.node, lane)).is_some_and(|link| link.ends == Some((from, to)))
     }
 
-    /// The connection of that direction and lane that stands, by its number.
+    /// Number of the live connection of a direction and lane; none without one.
     pub(crate) fn connection(&self, from: NodeId, to: NodeId, lane: Lane) -> u64 {
         self.links.get(&(from, to, lane)).map_or(0, |link| link.connection)
     }
@@ -183,7 +183,7 @@ impl Network {
         self.rng.below(limit)
     }
 
-    /// When a single packet that is sent at `sent_at` arrives; none if it is lost.
+    /// Time at which a single packet that is sent at `sent_at` arrives; none if it is lost.
     pub(crate) fn carry(
         &mut self,
         sent_at: u64,
@@ -198,7 +198,7 @@ impl Network {
         Some(sent_at + self.delay(sent_at, settings, from, to, 1200))
     }
 
-    /// How long so many bytes take.
+    /// Delay of a number of bytes.
     fn delay(&mut self, now: u64, settings: &Settings, from: NodeId, to: NodeId, bytes: usize) -> u64 {
         let distance = if from < to { settings.ahead_us } else { settings.back_us };
         let mut delay = 40 + distance + self.rng.below(settings.delay_us);

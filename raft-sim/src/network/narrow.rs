@@ -13,7 +13,7 @@ use crate::network::Lane;
 use crate::subject::Subject;
 use crate::world::{Happening, World};
 
-/// What the shipping transport queues for a peer at most.
+/// Upper bound on the bytes that the transport queues for a peer.
 const QUEUE_BYTES_MAX: usize = 32 << 20;
 
 /// All directions that have a rate.
@@ -23,17 +23,17 @@ pub(crate) struct Narrow(BTreeMap<(NodeId, NodeId), Way>);
 /// A direction from one node to another.
 #[derive(Debug)]
 struct Way {
-    /// The process that sends.
+    /// The sending process.
     life: u64,
     messages: Queue,
     others: VecDeque<(Lane, Bytes)>,
     /// Answers, each with the number of the connection that its request came in on: it goes back on that one or not at all.
     answers: VecDeque<(u64, Bytes)>,
-    /// The connection with the answers had its turn.
+    /// True when the connection with the answers had its turn.
     answered: bool,
-    /// When the link has carried all that it was given.
+    /// Time at which the link has carried all that it was given.
     free_at: u64,
-    /// A look at it is planned.
+    /// True when a look at this direction is planned.
     planned: bool,
 }
 
@@ -89,7 +89,7 @@ impl<S: Subject> World<S> {
         self.pump(id, to);
     }
 
-    /// The same for any other frame.
+    /// Sends any other frame in the same way.
     pub(crate) fn transmit(&mut self, id: NodeId, to: NodeId, lane: Lane, frame: Bytes) {
         if self.settings.link_kbps == 0 {
             return self.put_on(id, to, lane, &frame);

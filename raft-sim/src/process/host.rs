@@ -22,10 +22,10 @@ use crate::plan::script::{Area, Crash, Moment};
 use crate::subject::{Reader, Subject};
 use crate::world::clock::Clock;
 
-/// What a node has lost, as far as it is known here.
+/// Loss of a node's data, as far as the simulator knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Harm {
-    /// Nothing.
+    /// No loss.
     None,
     /// Something on its disk has rotted; nobody may have noticed.
     Rotten,
@@ -33,7 +33,7 @@ pub(crate) enum Harm {
     Damaged,
 }
 
-/// A crash that is due so long after a step of a snapshot.
+/// A crash that is due at a time after a step of a snapshot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trap {
     pub(crate) moment: Moment,
@@ -49,29 +49,29 @@ pub(crate) struct Host<S: Subject> {
     pub(crate) clock: Clock,
     /// The data folder that is on the disk, or will be made there.
     pub(crate) store: StoreId,
-    /// Whether that folder was one of the founders'.
+    /// True when the folder was one of the founders'.
     pub(crate) founder: bool,
-    /// Rises with each process.
+    /// Number of the machine's newest process; events for an earlier process are dropped by it.
     pub(crate) life: u64,
     /// The leader time-out of its newest process.
     pub(crate) leader_timeout_ms: u64,
-    /// Until when, on its clock, what its folder says that it has promised binds the process that runs.
+    /// Time on the node's clock until which the promise that its folder records binds the running process.
     pub(crate) bound_until: Time,
     pub(crate) process: Option<Process<S>>,
     /// A start is due.
     pub(crate) starting: bool,
     pub(crate) paused_until: u64,
-    /// When it last went on after it had stood still.
+    /// Time at which the process last went on after a standstill.
     pub(crate) resumed_at: u64,
     pub(crate) stalled_until: u64,
-    /// Syncs of its snapshots take until then.
+    /// Time until which syncs of its snapshots hang.
     pub(crate) held_until: u64,
     /// A crash that waits for its moment.
     pub(crate) trap: Option<Trap>,
     pub(crate) hiccup_us: u64,
-    /// How long it stays down when a planned call cuts its power.
+    /// Time for which the machine stays down when a planned call cuts its power.
     pub(crate) down_ms: u64,
-    /// What rots before its next start.
+    /// Areas that rot before the next start.
     pub(crate) rots_at_rest: Vec<(Area, u64)>,
     pub(crate) harm: Harm,
     /// It was wiped, and is to become a member again.
@@ -82,9 +82,10 @@ pub(crate) struct Host<S: Subject> {
     pub(crate) durable: Shadow,
     /// The most that was kept in the log at once, in bytes of entries.
     pub(crate) kept_most: u64,
-    /// What was to be written and is not reported durable.
+    /// Writes that are not reported durable.
     pub(crate) pending: VecDeque<Write>,
-    /// When each of these was to be written, on its clock; of the first, when the one before it became durable if that was later.
+    /// Time of each of these writes on the node's clock; for the first one, the time at which the write before it
+    /// became durable, if that was later.
     pub(crate) submitted: VecDeque<Time>,
     /// Something on this disk has rotted once.
     pub(crate) has_rotted: bool,
@@ -92,16 +93,16 @@ pub(crate) struct Host<S: Subject> {
     pub(crate) was_damaged: bool,
     /// The greatest index that a stale read showed.
     pub(crate) shown: LogIndex,
-    /// Up to where the state machine was reported durable.
+    /// The last entry up to which the state machine was reported durable.
     pub(crate) state_durable: LogId,
-    /// What the newest commit of its log's database holds may be nowhere else: it was too large for the journal, or the
-    /// process ended within the next commit, which may have written over the commit before.
+    /// True when the newest commit of the log's database may be the only copy of what it holds: that was too large for
+    /// the journal, or the process ended within the next commit, which may have overwritten the commit before.
     pub(crate) needs_newest_commit: bool,
-    /// What the disk had done to it when the process started.
+    /// The disk's faults until the process started.
     pub(crate) injected: Injected,
 }
 
-/// Who has asked a node: on which connection the answer goes back, and to which call.
+/// The sender of a request: the connection that the answer goes back on, and the call that it belongs to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asker {
     pub(crate) end: End,
@@ -109,15 +110,15 @@ pub(crate) struct Asker {
     pub(crate) call: CallId,
 }
 
-/// What runs on a machine.
+/// The process that runs on a machine.
 pub(crate) struct Process<S: Subject> {
     pub(crate) service: Service,
     pub(crate) incarnation: Incarnation,
     pub(crate) inbox: Vec<ServiceEvent>,
-    /// Taken from the inbox, while the loop stands still before it reads the clock.
+    /// Events that were taken from the inbox, while the loop stands still before it reads the clock.
     pub(crate) taken: Option<Vec<ServiceEvent>>,
     pub(crate) wake_at: Option<u64>,
-    /// How often in a row its deadline was past right after it was met.
+    /// Number of times in a row that the deadline was past right after it was met.
     pub(crate) spins: u32,
     pub(crate) flush: FlushLane,
     pub(crate) settle: SettleLane,
@@ -125,41 +126,41 @@ pub(crate) struct Process<S: Subject> {
     pub(crate) io: IoLane,
     pub(crate) log_reader: LogReader,
     pub(crate) reader: Reader<S>,
-    /// How much was applied when a node that sends snapshots was last heard.
+    /// The applied index when a node that sends snapshots was last heard.
     pub(crate) told: LogIndex,
     /// The state's index when it was last looked at.
     pub(crate) seen: LogIndex,
     pub(crate) bulk: BulkLane,
     pub(crate) calls: BTreeMap<CallId, NodeId>,
     pub(crate) callers: BTreeMap<CallerId, Asker>,
-    /// The nodes that it keeps connections to, and these.
+    /// The nodes that the process keeps connections to.
     pub(crate) contacts: Contacts,
     pub(crate) outgoing: BTreeMap<NodeId, Outgoing>,
     /// The newest incarnation of each peer that its transport has met.
     pub(crate) met: Incarnations,
-    /// What it has heard and said.
+    /// Record of what the process has heard and said.
     pub(crate) heard: Heard,
-    /// Requests of clients that are not answered.
+    /// Requests of clients without an answer yet.
     pub(crate) open: BTreeMap<RequestId, u64>,
-    /// Those whose clients do not wait any more.
+    /// Requests whose clients no longer wait.
     pub(crate) forgotten: BTreeSet<RequestId>,
-    /// Told to stop, and then to be started again after so long.
+    /// Set when the process was told to stop: the time after which it starts again.
     pub(crate) stopping: Option<u64>,
     pub(crate) stopped: bool,
 }
 
-/// Work that was begun: what it left to be synced, and what it reports once that is done.
+/// Work that a thread has begun: the syncs that are to complete, and the reports that follow.
 #[derive(Default)]
 pub(crate) struct Work {
     pub(crate) syncs: Vec<SyncId>,
     pub(crate) reports: Vec<Event>,
-    /// It takes as long as a disk that hangs.
+    /// True when the work waits for a disk that hangs.
     pub(crate) hangs: bool,
-    /// When it is done, unless other work slows it down meanwhile.
+    /// Time at which the work is done, unless other work slows it down.
     pub(crate) until: u64,
-    /// Until when the disk writes what it takes long to write, where it has a rate.
+    /// Time until which the disk writes its bytes, where the disk has a rate.
     pub(crate) writes_until: u64,
-    /// What the disk had done wrong before it and after it was asked for all that it takes.
+    /// The disk's faults before the work's calls and after them.
     pub(crate) injected: Option<(Injected, Injected)>,
 }
 
@@ -167,10 +168,10 @@ pub(crate) struct Work {
 pub(crate) struct FlushLane {
     pub(crate) half: Flushing,
     pub(crate) queue: VecDeque<Write>,
-    /// What of the queue was taken and is not begun, in bytes of entries.
+    /// Bytes of entries that were taken from the queue and are not begun.
     pub(crate) bytes: u64,
     pub(crate) work: Option<Work>,
-    /// Waits for what the other half has.
+    /// The step that waits for what the other half holds.
     pub(crate) waits: Option<FlushChore>,
     pub(crate) wakes_at: Option<u64>,
 }
@@ -180,12 +181,12 @@ impl FlushLane {
         Self { half, queue: VecDeque::new(), bytes: 0, work: None, waits: None, wakes_at: None }
     }
 
-    /// Nothing waits to be flushed.
+    /// True when nothing waits to be flushed.
     pub(crate) fn is_idle(&self) -> bool {
         self.work.is_none() && self.waits.is_none() && self.queue.is_empty()
     }
 
-    /// Everything flushed is known to the witness.
+    /// True when the witness knows everything that was flushed.
     pub(crate) fn is_witnessed(&self) -> bool {
         !self.half.flusher().wants_witness()
     }
@@ -196,7 +197,7 @@ pub(crate) struct SettleLane {
     pub(crate) half: Settling,
     pub(crate) chore: Chore,
     pub(crate) work: Option<Work>,
-    /// Waits for what the other half has.
+    /// The step that waits for what the other half holds.
     pub(crate) waits: Option<Chore>,
     pub(crate) wakes_at: Option<u64>,
 }
@@ -289,8 +290,8 @@ impl<S: Subject> Host<S> {
         self.clock.local(now)
     }
 
-    /// Whatever else a log has lost: its term, its vote and its promise are those that were flushed, or of something on its
-    /// way.
+    /// Checks that a log has kept term, vote and promise, whatever else it has lost: they are those that were flushed,
+    /// or those of a write on its way.
     pub(crate) fn check_hard_state_kept(&self, found: HardState) -> Checked {
         let of = |hard: HardState| (hard.term, hard.vote, hard.promise);
         let on_its_way = self.pending.iter().filter_map(|write| write.hard_state);
@@ -306,22 +307,22 @@ impl<S: Subject> Host<S> {
         Ok(())
     }
 
-    /// Whether the process that ends now leaves the log's database in the middle of a commit, as far as a crash may keep what
-    /// was not synced, or as a failed sync has lost it.
+    /// True when the process that ends now may leave the log's database in the middle of a commit: a crash may keep
+    /// what was not synced, or a failed sync has lost it.
     pub(crate) fn may_have_spoilt(&self, database: &Path, how: Crash) -> bool {
         let (was, is) = (self.injected, self.disk.injected());
         let failed = (was.io_errors, was.failed_syncs, was.full) != (is.io_errors, is.failed_syncs, is.full);
         failed || (how != Crash::LoseAll && self.disk.is_dirty(database))
     }
 
-    /// True while it counts: it has this folder and lost nothing.
+    /// True while the node counts: it has this folder and has lost nothing.
     pub(crate) fn is_sound(&self, store: StoreId) -> bool {
         self.store == store && self.harm == Harm::None
     }
 }
 
 impl<S: Subject> Process<S> {
-    /// A process that has just opened its folder, of these parts.
+    /// Creates a process from the parts of a folder that was just opened.
     pub(crate) fn new(
         service: Service,
         incarnation: Incarnation,
@@ -357,7 +358,7 @@ impl<S: Subject> Process<S> {
         }
     }
 
-    /// True while a thread waits for a disk that hangs, though nobody asks it for anything.
+    /// True while a thread waits for a disk that hangs, although it has nothing else to do.
     pub(crate) fn hangs(&self) -> bool {
         let works = [&self.flush.work, &self.settle.work, &self.machine.work, &self.io.work];
         works.into_iter().flatten().any(|work| work.hangs)

@@ -36,8 +36,8 @@ fn bytes_of(write: &Write) -> u64 {
 }
 
 impl<S: Subject> Process<S> {
-    /// How long the disk takes for what a thread writes alone for so long, in microseconds: it does as much for the other thread
-    /// of the log, whose writing takes longer by as much.
+    /// Time that the disk takes, in microseconds, for what it would take `writing_us` for alone. It serves both threads
+    /// of the log in turn, so the other one's writing takes longer by as much.
     pub(crate) fn share_disk(&mut self, now: u64, thread: Thread, writing_us: u64) -> u64 {
         let other = match thread {
             Thread::Flush => &mut self.settle.work,
@@ -53,12 +53,12 @@ impl<S: Subject> Process<S> {
 }
 
 impl<S: Subject> World<S> {
-    /// The time as threads are told it.
+    /// Virtual time as the threads of the log count it.
     pub(crate) fn thread_time(&self) -> Duration {
         Duration::from_micros(self.now)
     }
 
-    /// A thread of the log has ended something: it goes on, and so does the other one if it has waited for that.
+    /// Continues a thread of the log that has ended a step, and the other one if it has waited for that.
     pub(crate) fn go_on_with_log(&mut self, id: NodeId, thread: Thread) {
         self.check_log_size(id);
         let Some(process) = self.host(id).process.as_ref() else { return };
@@ -67,7 +67,8 @@ impl<S: Subject> World<S> {
             Thread::Settle => (Thread::Flush, process.flush.waits.is_some()),
             Thread::Machine | Thread::Io => return,
         };
-        // Who waits is woken, which takes a moment: the other one may be faster, and take again what it has just put back.
+        // Waking a waiting thread takes a moment: the other thread may be faster, and take again what it has just put
+        // back.
         let other_first = other_waits && self.rng.permille(500);
         let order = if other_first {
             [Some(other), Some(thread)]
@@ -83,7 +84,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Lets the thread that flushes do what comes next, if it does nothing.
+    /// Begins the next step of the thread that flushes, if it is idle.
     pub(crate) fn go_on_flushing(&mut self, id: NodeId) {
         let (now, around_from) = (self.thread_time(), (self.settings.journal_kib << 10) / 4);
         let host = self.host(id);
@@ -157,7 +158,7 @@ impl<S: Subject> World<S> {
         end.written.map(Event::from)
     }
 
-    /// Lets the thread that settles do what comes next, if it does nothing.
+    /// Begins the next step of the thread that settles, if it is idle.
     pub(crate) fn go_on_settling(&mut self, id: NodeId) {
         let now = self.thread_time();
         let Some(process) = self.host(id).process.as_mut() else { return };
@@ -222,7 +223,7 @@ impl<S: Subject> World<S> {
         process.work(thread).iter_mut().for_each(|work| work.injected = Some(injected));
     }
 
-    /// Where its disk fails it a log says so: what is durable is not known any more.
+    /// Checks that a log reports an error where its disk has failed it: what is durable is unknown then.
     fn check_told(&mut self, id: NodeId, injected: Option<(Injected, Injected)>, told: bool) {
         if !told && injected.is_some_and(|(before, after)| errors(&before) != errors(&after)) {
             let what = format!("{id} goes on after its disk failed what its log asked of it");
@@ -230,7 +231,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// What is flushed is settled a second later, and the thread that does it knows.
+    /// Checks that the thread that settles is planned to wake for what was flushed, within a second.
     fn check_settling_wakes(&mut self, id: NodeId) {
         let now = self.now;
         let Some(process) = self.host(id).process.as_ref() else { return };

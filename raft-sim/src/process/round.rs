@@ -1,4 +1,4 @@
-//! A round of a node's loop: what came in, the clock, the service, and what it wants done.
+//! A round of a node's loop: take the inputs, read the clock, call the service, carry out its actions.
 
 use raftkit_core::invariants::Before;
 use raftkit_core::{Body, NodeId};
@@ -16,13 +16,13 @@ use crate::run::trace::kind;
 use crate::subject::Subject;
 use crate::world::{Happening, MS, World};
 
-/// How long a process takes to notice that something came in.
+/// Time in microseconds that a process takes to notice an input.
 const NOTICE_US: u64 = 15;
-/// So often in a row a deadline may be past that was just met.
+/// Number of times in a row that a deadline may be past which was just met.
 const SPINS_MAX: u32 = 1000;
 
 impl<S: Subject> World<S> {
-    /// Gives a process something to take in.
+    /// Puts an event into a process's inbox.
     pub(crate) fn give(&mut self, id: NodeId, event: ServiceEvent) {
         let at = self.now + NOTICE_US;
         let Some(process) = self.host(id).process.as_mut() else { return };
@@ -162,7 +162,7 @@ impl<S: Subject> World<S> {
         self.arm(id);
     }
 
-    /// The order of what a node does is that of its actions.
+    /// Carries out an action. Actions are carried out in order.
     fn act(&mut self, id: NodeId, action: ServiceAction, ended: &mut Option<Ended>, stopped: &mut bool) {
         match action {
             ServiceAction::Do(Action::Send(message)) => {
@@ -276,7 +276,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// A call has gone out: the connection may break at any time, also when all was done and the answer is on its way.
+    /// Plans for a call that its connection may break, at any time until the answer has come.
     pub(crate) fn call_may_be_lost(&mut self, id: NodeId, call: CallId) {
         let life = self.hosts[&id].life;
         let breaks = self.settings.calls_kept == 0 && self.rng.permille(30) && !self.healed;
@@ -351,7 +351,7 @@ impl<S: Subject> World<S> {
                 }
             }
             (Lane::Control, Frame::Request { id, body }) => {
-                // The answer goes back on the connection of that life.
+                // The answer goes back on the connection of that process.
                 let caller = self.clients.next_caller();
                 let asker = Asker { end: sender, connection, call: CallId(id) };
                 self.with(to, |process| process.callers.insert(caller, asker));

@@ -1,4 +1,4 @@
-//! How processes begin and end: open the folder, check what is found, lose power, be killed, stop.
+//! Starts of processes: opening the folder, and checking what was found.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ struct Opening<S: Subject> {
     found: Shadow,
     health: Health,
     repair: Option<Repair>,
-    /// What the state machine has applied.
+    /// The last entry that the state machine has applied.
     applied: LogId,
     /// The end of the journal was torn.
     torn: bool,
@@ -202,7 +202,7 @@ impl<S: Subject> World<S> {
         self.marks.hit_if(opening.replayed, Mark::Replayed);
     }
 
-    /// What an opening found is what was flushed, and of what was on its way a prefix.
+    /// Checks that an opening found what was flushed, and a prefix of what was on its way.
     fn check_opened(&mut self, id: NodeId, opening: &Opening<S>) -> Checked {
         let (found, health, repair) = (&opening.found, opening.health, opening.repair);
         let host = &self.hosts[&id];
@@ -267,7 +267,7 @@ impl<S: Subject> World<S> {
         Ok(())
     }
 
-    /// What a node that runs says of itself fits what it was opened on.
+    /// Checks that the status of a node that runs fits what was opened.
     fn check_started(&mut self, id: NodeId) -> Checked {
         let host = &self.hosts[&id];
         let Some(process) = &host.process else { return Ok(()) };
@@ -311,7 +311,7 @@ impl<S: Subject> World<S> {
     }
 }
 
-/// All that a log holds, as a shadow.
+/// Reads all that a log holds, as a shadow.
 fn read_all(
     restored: &Restored,
     reader: &LogReader,
@@ -336,7 +336,7 @@ fn read_all(
     Ok(found)
 }
 
-/// An interrupted install was finished: the log starts after the snapshot.
+/// The shadow of a log after an interrupted install was finished: it starts after the snapshot.
 fn installed(base: LogId, found: &HardState, chain: Option<u64>) -> Shadow {
     let hard = HardState {
         term: found.term.max(base.term),

@@ -1,4 +1,4 @@
-//! The threads of a process: work that is begun, takes a while, and is done when its syncs are.
+//! The threads of a process: work that is begun, takes virtual time, and ends when its syncs are complete.
 
 use raftkit_core::{Fetched, Health, NodeId};
 use raftkit_disk::Injected;
@@ -12,7 +12,7 @@ use crate::run::trace::kind;
 use crate::subject::Subject;
 use crate::world::{Happening, MS, SECOND, World};
 
-/// What of a disk's faults a program is told of.
+/// Counts of the disk's faults that a program is told of.
 pub(crate) fn errors(injected: &Injected) -> (u64, u64, u64) {
     (injected.io_errors, injected.failed_syncs, injected.full)
 }
@@ -89,7 +89,7 @@ impl<S: Subject> World<S> {
         self.begun(id, Thread::Machine, report.into_iter().collect(), 0);
     }
 
-    /// Lets the thread for reads and snapshots do the next thing.
+    /// Begins the next work of the thread for reads and snapshots, if it is idle.
     pub(crate) fn start_io(&mut self, id: NodeId) {
         let host = self.host(id);
         host.disk.act_as(Thread::Io as u8);
@@ -119,8 +119,8 @@ impl<S: Subject> World<S> {
         self.begun(id, Thread::Io, reports, 0);
     }
 
-    /// A thread has begun something: it takes a while, and is done when what it synced is durable. `writing_us` is what the disk
-    /// takes for its bytes alone.
+    /// Plans the end of work that a thread has begun: it takes time, and ends when its syncs are durable. `writing_us`
+    /// is the time in microseconds that the disk takes for its bytes.
     pub(crate) fn begun(&mut self, id: NodeId, thread: Thread, reports: Vec<Event>, writing_us: u64) {
         let (now, settings_us, apply_us) = (self.now, self.settings.flush_us, self.settings.apply_us);
         let host = self.hosts.get_mut(&id).expect("known");
@@ -163,7 +163,7 @@ impl<S: Subject> World<S> {
         self.at(until, Happening::Done(id, life, thread));
     }
 
-    /// What a thread had begun is done.
+    /// Ends work that a thread had begun.
     pub(crate) fn work_done(&mut self, id: NodeId, life: u64, thread: Thread) {
         let now = self.now;
         let host = self.hosts.get_mut(&id).expect("known");
@@ -234,7 +234,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// A node that is told to stop has answered all it had, and its threads have nothing more to do.
+    /// Ends the process of a node that was told to stop, once it has answered everything and its threads are idle.
     pub(crate) fn maybe_finish(&mut self, id: NodeId) {
         let Some(process) = self.host(id).process.as_ref() else { return };
         let idle = process.flush.is_idle()
@@ -246,7 +246,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// A replica has ended by itself. That is right where its disk failed it, and wrong anywhere else.
+    /// Handles a replica that has ended by itself. That is right only where its disk has failed it.
     pub(crate) fn ended_by_itself(&mut self, id: NodeId, why: &Ended) {
         self.tell(|| format!("{id} has ended: {why}"));
         let host = self.host(id);

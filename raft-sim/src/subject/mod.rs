@@ -1,4 +1,4 @@
-//! What is simulated: a state machine, what clients ask of it, and what they may be told.
+//! The interface of a simulated state machine: its commands, the requests of clients, and their answers.
 
 pub(crate) mod kv;
 
@@ -23,11 +23,11 @@ use crate::rng::Rng;
 /// the state at an index is the same on all nodes and that of a machine that never failed, what is acknowledged is kept,
 /// reads are fresh.
 pub trait Subject: 'static {
-    /// The machine.
+    /// The state machine.
     type Machine: StateMachine;
-    /// What a client asks, in words of your own.
+    /// A request of a client, in a type of your own.
     type Ask: Clone + Debug;
-    /// What a read has found.
+    /// The result of a read.
     type Found: Clone + Debug;
 
     /// Opens the machine in a folder, or makes a new one.
@@ -98,41 +98,42 @@ pub fn digest(value: &impl Hash) -> u64 {
 /// A subject's reader.
 pub type Reader<S> = <<S as Subject>::Machine as StateMachine>::Reader;
 
-/// What is asked of the cluster.
+/// A request to the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Have a command applied that is like no other: if it is committed twice, something was done twice.
+    /// Apply a command that is unique: if it is committed twice, a write was done twice.
     Once(Bytes),
-    /// Have a command applied that others may equal.
+    /// Apply a command that may equal others.
     Write(Bytes),
-    /// Look at the state.
+    /// Read the state.
     Read,
 }
 
-/// A client's request that has ended. One that certainly did nothing is not told of.
+/// A client's request that has ended. Requests that certainly did nothing are not reported.
 #[derive(Clone, Debug)]
 pub struct Ended<S: Subject + ?Sized> {
-    /// Which client, from 0. One client has one request at a time, but one whose outcome is unknown goes on behind it.
+    /// The client, from 0. One client has one request at a time, but a request of unknown outcome goes on behind the
+    /// next one.
     pub client: u64,
-    /// What it asked.
+    /// The request.
     pub ask: S::Ask,
-    /// When, in microseconds.
+    /// Time of the request, in microseconds.
     pub called: u64,
-    /// When it was answered; none when it never was.
+    /// Time of the answer in microseconds; none without an answer.
     pub returned: Option<u64>,
-    /// What it was told.
+    /// The outcome that the client was told.
     pub outcome: Outcome<S::Found>,
-    /// True of a read that may be old.
+    /// True for a stale read.
     pub stale: bool,
 }
 
-/// What a client was told.
+/// Outcome of a request, as the client was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome<F> {
-    /// It is committed as this entry, with this answer.
+    /// The write is committed as this entry, with this answer.
     Written(LogId, Bytes),
-    /// It was read.
+    /// The read has found this.
     Found(F),
-    /// Nobody knows.
+    /// The outcome is unknown.
     Unknown,
 }

@@ -1,4 +1,4 @@
-//! The script, line by line: what is done to hosts, links and disks.
+//! Carries out the script line by line, on hosts, links and disks.
 
 use std::io;
 
@@ -15,7 +15,7 @@ use crate::subject::Subject;
 use crate::world::{Happening, MS, World};
 
 impl<S: Subject> World<S> {
-    /// Does what a line of the script says.
+    /// Carries out a line of the script.
     pub(crate) fn perform(&mut self, at: usize) {
         if self.healed {
             return;
@@ -26,7 +26,7 @@ impl<S: Subject> World<S> {
         self.act_out(step.action);
     }
 
-    /// Whom a line means now.
+    /// The node that a line of the script means now.
     pub(crate) fn target(&self, target: Target) -> Option<NodeId> {
         match target {
             Target::Node(id) => self.hosts.contains_key(&id).then_some(id),
@@ -41,7 +41,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Does what a line of the script says.
+    /// Carries out a line of the script.
     #[expect(clippy::too_many_lines, reason = "a list: one arm for each action of a script")]
     fn act_out(&mut self, action: Action) {
         match action {
@@ -211,7 +211,7 @@ impl<S: Subject> World<S> {
         self.hosts[&id].disk.set_capacity(None);
     }
 
-    /// What happens to each node's disk by chance.
+    /// The random faults of each node's disk.
     pub(crate) fn disk_faults(&self) -> Faults {
         let per_million = |cases| Chance::of(cases, 1_000_000);
         let error = |operation, cases| ErrorChance {

@@ -1,12 +1,12 @@
-//! A node's clock: it has an offset and a rate of its own.
+//! A node's clock, with an offset and a rate of its own.
 
 use raftkit_core::Time;
 
-/// Turns virtual time into a node's.
+/// Converts virtual time to a node's time and back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Clock {
     offset: u64,
-    /// Its seconds in a thousand of true ones.
+    /// Seconds of this clock in a thousand seconds of virtual time.
     rate: u64,
 }
 
@@ -15,12 +15,12 @@ impl Clock {
         Self { offset, rate }
     }
 
-    /// What it shows at a moment.
+    /// The clock's reading at a virtual time.
     pub(crate) fn local(self, now: u64) -> Time {
         Time(self.offset + now * self.rate / 1000)
     }
 
-    /// The first moment at which it shows this.
+    /// The first virtual time at which the clock shows a reading.
     pub(crate) fn moment(self, local: Time) -> u64 {
         let span = u128::from(local.0.saturating_sub(self.offset)) * 1000;
         u64::try_from(span.div_ceil(u128::from(self.rate))).unwrap_or(u64::MAX)

@@ -1,6 +1,6 @@
-//! What a run has done, in numbers.
+//! Counts of what happened in a run.
 
-/// What is counted beside the disks' own counts.
+/// Counts of a run, beside the disks' own counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Links that were cut.

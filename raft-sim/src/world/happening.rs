@@ -1,4 +1,4 @@
-//! What is planned for a moment of virtual time.
+//! Events that are planned for a virtual time.
 
 use raftkit_core::NodeId;
 use raftkit_replica::{CallId, RequestId};
@@ -9,7 +9,7 @@ use crate::network::{Lane, Packet};
 use crate::plan::script::Crash;
 use crate::process::host::Thread;
 
-/// Something that is to happen.
+/// An event that is planned.
 pub(crate) enum Happening {
     /// A process has something in its inbox, or a deadline.
     Wake(NodeId, u64),
@@ -68,6 +68,6 @@ pub(crate) enum Happening {
         asked_on: Option<u64>,
         frame: bytes::Bytes,
     },
-    /// It is time to see whether a busy cluster goes on.
+    /// The check of a busy cluster's progress is due.
     Steady,
 }

@@ -1,4 +1,4 @@
-//! A cluster in virtual time: hosts, network, clients, and one happening after the other.
+//! A cluster in virtual time: hosts, network and clients, and the events one after the other.
 
 pub(crate) mod chaos;
 pub(crate) mod clock;
@@ -35,7 +35,7 @@ pub(crate) const SECOND: u64 = 1_000 * MS;
 /// The cluster that all hosts are of.
 pub(crate) const CLUSTER: ClusterId = ClusterId(7);
 
-/// A cluster.
+/// A simulated cluster.
 pub struct World<S: Subject> {
     pub(crate) now: u64,
     pub(crate) seed: u64,
@@ -50,25 +50,25 @@ pub struct World<S: Subject> {
     pub(crate) clients: Clients<S>,
     /// The subject, with what it has learned.
     pub subject: S,
-    /// What happened.
+    /// The trace of events.
     pub trace: Trace,
-    /// What happened sometimes.
+    /// The marks that were met.
     pub marks: Marks,
     pub(crate) counts: Counts,
     pub(crate) steady: Option<crate::checks::steady::Steady>,
-    /// What was seen to happen that may explain doubt.
+    /// Events that may explain doubt.
     pub(crate) seen: Seen,
     /// Calls between nodes whose connection was made to break.
     pub(crate) calls_broken: u64,
-    /// What stores held when they last counted, that are wiped or damaged now: a leader that heard of it then may still
-    /// count it.
+    /// Last sound contents of stores that are wiped or damaged now: a leader that heard of them before may still count
+    /// them.
     pub(crate) ghosts: BTreeMap<(NodeId, StoreId), crate::checks::shadow::Shadow>,
     pub(crate) rng: Rng,
     pub(crate) healed: bool,
     /// Nodes that stay away though faults have ended.
     pub(crate) away: BTreeSet<NodeId>,
     pub(crate) last_store: u128,
-    /// Disks that are gone.
+    /// Faults of disks that were replaced.
     pub(crate) gone: Injected,
     queue: BinaryHeap<Reverse<(u64, u64)>>,
     happenings: BTreeMap<u64, Happening>,
@@ -89,7 +89,7 @@ fn founders(settings: &Settings, rng: &mut Rng) -> Membership {
 }
 
 impl<S: Subject> World<S> {
-    /// A founded cluster in which nothing has happened. The last so many lines of its story are kept.
+    /// Creates a founded cluster in which nothing has happened. The last `lines` lines of its trace are kept.
     ///
     /// # Panics
     /// The subject cannot be opened on a disk that works.
@@ -183,7 +183,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Lets time pass until then; less if a promise is broken.
+    /// Runs until a virtual time, or until a promise is broken.
     pub fn run_until(&mut self, end: u64) {
         while self.violation.is_none()
             && let Some(Reverse((at, _))) = self.queue.peek()
@@ -231,7 +231,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Takes a check's word.
+    /// Records the result of a check.
     pub(crate) fn ensure(&mut self, checked: Checked) {
         let Err((promise, what)) = checked else { return };
         if self.violation.is_none() && !self.off.contains(&promise) {
@@ -240,7 +240,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// The promise that was broken.
+    /// The promise that was broken, if one was.
     #[must_use]
     pub fn violation(&self) -> Option<&Violation> {
         self.violation.as_ref()
@@ -252,7 +252,7 @@ impl<S: Subject> World<S> {
         self.now
     }
 
-    /// What all disks did wrong so far.
+    /// Faults of all disks so far.
     #[must_use]
     pub fn injected(&self) -> Injected {
         let mut sum = self.gone;
@@ -262,13 +262,13 @@ impl<S: Subject> World<S> {
         sum
     }
 
-    /// What else went wrong, and what was done.
+    /// Other faults so far, and the requests of clients.
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts { lost: self.network.lost, split: self.network.split, ..self.counts }
     }
 
-    /// How many leaders were elected.
+    /// Number of elected leaders.
     #[must_use]
     pub fn elections(&self) -> u64 {
         self.truth.elections()
@@ -278,7 +278,7 @@ impl<S: Subject> World<S> {
         self.hosts.get_mut(&id).expect("known")
     }
 
-    /// The process of a node, if it is the one of that life.
+    /// The process of a node, if it is still the one of that number.
     pub(crate) fn process(&mut self, id: NodeId, life: u64) -> Option<&mut Process<S>> {
         let host = self.hosts.get_mut(&id)?;
         if host.life == life { host.process.as_mut() } else { None }

@@ -1,4 +1,4 @@
-//! The operator, who looks after the members; and what may be taken from them: a sound quorum is always left.
+//! The operator, who changes the membership; and the losses that are allowed: a sound quorum is always left.
 
 use raftkit_core::{Membership, NodeId, Suffrage};
 
@@ -24,7 +24,8 @@ impl<S: Subject> World<S> {
         is_quorum(membership, |id| Some(id) != without && self.is_sound(membership, id))
     }
 
-    /// Whether a node may lose something. One that is to be promoted by itself may not: it would count in a moment.
+    /// True when a node may lose data. A node that is about to be promoted by itself may not, as it will count in a
+    /// moment.
     pub(crate) fn may_harm(&self, id: NodeId) -> bool {
         self.truth.to_come().into_iter().all(|membership| {
             let counts = membership.is_voter(id);

@@ -1,4 +1,4 @@
-//! What rots, where it does the most harm, and when it may: as long as a sound quorum is left.
+//! Rot: which areas, where it does the most harm, and when it is allowed. A sound quorum is always left.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ const RECORD: &[u8] = b"RKJ2";
 const WITNESS: &[u8] = b"RKW2";
 /// A record's head, in bytes; its hard state comes next.
 const RECORD_HEAD: u64 = 40;
-/// How many of the newest records rot.
+/// Number of newest records that may rot.
 const NEWEST: u64 = 4;
 
 impl<S: Subject> World<S> {
@@ -163,7 +163,7 @@ fn records(bytes: &[u8]) -> Vec<(u64, u64)> {
     places.filter_map(|at| Some((claims(at)?, at as u64))).collect()
 }
 
-/// Up to which record the journal's witness knows it.
+/// Sequence of the last record that the journal's witness knows.
 fn witnessed(bytes: &[u8]) -> u64 {
     let known = |at: usize| bytes.get(at..)?.starts_with(WITNESS).then(|| number(bytes, at + 32)).flatten();
     WITNESSES.into_iter().filter_map(known).max().unwrap_or(0)

@@ -1,4 +1,4 @@
-//! What a process has heard and said, and when.
+//! Record of what a process has heard and said, and when.
 
 use std::collections::BTreeMap;
 
@@ -8,61 +8,61 @@ use raftkit_core::{
 };
 use raftkit_replica::{Event, ServiceEvent};
 
-/// So many rounds are remembered: more than an answer comes late.
+/// Number of rounds that are remembered; an answer is never later than that.
 const ROUNDS: usize = 4096;
 
-/// What a process has heard and said, all times on its own clock.
+/// Record of what a process has heard and said. All times are on its own clock.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
-    /// When a leader that it heard was heard last.
+    /// Time at which a leader was last heard.
     pub(super) leader_at: Option<Time>,
-    /// What it knew to be committed when its round began.
+    /// The commit index when the round began.
     pub(super) commit: LogIndex,
-    /// The term that it led then.
+    /// The term that the node led when the round began; none if it did not lead.
     pub(super) led: Option<Term>,
-    /// The membership in force then.
+    /// The membership in force when the round began.
     pub(super) membership: LogIndex,
-    /// Appends that it took in.
+    /// Appends that came in, with the time of each.
     pub(super) appends: BTreeMap<(NodeId, Term, Round), Time>,
-    /// Requests for its vote that it took in, each when for the first time.
+    /// Requests for a vote that came in, with the first time of each.
     pub(super) asked: BTreeMap<(NodeId, RequestId), Time>,
-    /// The term of the vote that it gave last, and when that was asked for.
+    /// The term of the last vote that was granted, and the time at which it was asked for.
     pub(super) granted: Option<(Term, Time)>,
-    /// Questions of followers from where they can read, each when it came first: it is asked again until it is answered.
+    /// Requests of followers for a read index, with the first time of each: a request is repeated until it is answered.
     pub(super) reads: BTreeMap<(NodeId, RequestId), (Time, ReadMode)>,
-    /// When it first sent each round.
+    /// Time at which each round was first sent.
     pub(super) rounds: BTreeMap<Round, Time>,
-    /// Since when it leads in its term.
+    /// Time since which the node leads in its term.
     pub(super) since: Time,
-    /// Since when each member is one, and in which membership that was looked at.
+    /// The store of each member, and the time since which it is one.
     known: BTreeMap<NodeId, (StoreId, Time)>,
     known_of: LogId,
-    /// What each peer answered last, in this term or one before.
+    /// The last answer of each peer, in this term or an earlier one.
     answers: BTreeMap<NodeId, Answer>,
-    /// Who answered in an earlier one, within this round.
+    /// Peers whose answer in this round was of an earlier term.
     pub(super) outdated: Vec<NodeId>,
 }
 
-/// The answers of a peer to a leader.
+/// The latest answers of a peer to a leader.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Answer {
     pub(super) term: Term,
-    /// When the newest round that it heard was sent. It may answer in the round of the election, to what it was sent long
-    /// before.
+    /// Time at which the newest round that the peer has heard was sent; none where the round is not known, as the peer
+    /// may answer an old message in the round of the election.
     pub(super) sent: Option<Time>,
-    /// When it was heard last.
+    /// Time at which the peer was last heard.
     pub(super) at: Time,
 }
 
 impl Heard {
-    /// A round begins.
+    /// Records the state of the node at the beginning of a round.
     pub(crate) fn begin(&mut self, before: &Before) {
         self.commit = before.commit();
         self.led = before.is_leader().then(|| before.term());
         self.membership = before.membership_index();
     }
 
-    /// Something is about to be taken in.
+    /// Records an event that the node is about to take in.
     pub(crate) fn note(&mut self, event: &ServiceEvent, node: &raftkit_core::Node, now: Time) {
         let ServiceEvent::Replica(Event::Message(message)) = event else { return };
         let from = message.from;
@@ -87,7 +87,7 @@ impl Heard {
         }
     }
 
-    /// It leads from now on.
+    /// Records that the node leads from now on.
     pub(super) fn leads(&mut self, now: Time) {
         self.since = now;
         self.known.clear();
@@ -105,7 +105,8 @@ impl Heard {
         self.answer(peer, term).map_or(known, |answer| answer.at.max(known))
     }
 
-    /// It leads these members: each has the time of a voter that has just fallen silent, from when it was named.
+    /// Records the members that the node leads. A member that was just named counts as a voter that has just fallen
+    /// silent.
     pub(super) fn knows(&mut self, members: &Membership, now: Time) {
         if self.known_of != members.id() {
             self.known_of = members.id();
@@ -117,7 +118,7 @@ impl Heard {
     }
 }
 
-/// Keeps the first time that something came, and of all no more than are asked for.
+/// Records the first time of an event, and drops the oldest above [`ROUNDS`].
 pub(super) fn keep<K: Ord, V>(times: &mut BTreeMap<K, V>, key: K, now: V) {
     times.entry(key).or_insert(now);
     if times.len() > ROUNDS {

@@ -1,5 +1,5 @@
-//! What the protocol allows, looked at on messages alone: what a node was told, what it says, and when on its own clock. A
-//! cluster gets away with most of what breaks these rules; one in a thousand does not.
+//! The rules of the protocol, checked on messages alone: what a node was told, what it says, and when on its own clock.
+//! A cluster survives most breaches of these rules; one in a thousand does harm.
 
 mod heard;
 mod said;
@@ -18,14 +18,14 @@ use crate::world::World;
 
 pub(crate) use heard::Heard;
 
-/// Clocks are read in whole microseconds, at rates that are none.
+/// Tolerance: clocks run at fractional rates but are read in whole microseconds.
 const GRACE: Duration = Duration::from_micros(10);
 
-/// Promises of votes that left, each with the term that they are for.
+/// Votes that have left a node, each with its term.
 pub(crate) type Promised = BTreeSet<(NodeId, StoreId, Term, NodeId)>;
 
 impl<S: Subject> World<S> {
-    /// After a round: whether the node may still lead, and may have committed what it did.
+    /// Checks after a round that the node may still lead, and may have committed what it committed.
     pub(crate) fn check_rules(&mut self, id: NodeId, before: &Before) -> Checked {
         let now = self.now;
         let settings = &self.settings;
@@ -34,7 +34,7 @@ impl<S: Subject> World<S> {
         let leader_timeout = ms(host.leader_timeout_ms);
         let silence = (leader_timeout + leader_timeout / 2).min(election_timeout.max(leader_timeout));
         let local = host.local(now);
-        // A leader that stood still may go on until it has had time to hear what was answered meanwhile.
+        // A leader that stood still may go on until it has had time to hear the answers that came meanwhile.
         let resumed = host.local(host.resumed_at.max(host.paused_until).min(now));
         let Some(process) = host.process.as_mut() else { return Ok(()) };
         let node = process.service.replica().node();
@@ -72,7 +72,7 @@ impl<S: Subject> World<S> {
         Ok(())
     }
 
-    /// What was answered to a leader in an earlier term says nothing in this one.
+    /// Checks that answers of an earlier term do not count in this one.
     pub(crate) fn check_outdated(&mut self, id: NodeId) -> Checked {
         let host = self.hosts.get_mut(&id).expect("known");
         let Some(process) = host.process.as_mut() else { return Ok(()) };
@@ -94,8 +94,8 @@ impl<S: Subject> World<S> {
         Ok(())
     }
 
-    /// A change of members that was not even begun is refused at once; that its outcome is unknown is told of one that
-    /// was begun.
+    /// Checks that an unknown outcome of a change of members is told only of a change that was begun; any other is
+    /// refused at once.
     pub(crate) fn check_unknown_change(&self, id: NodeId, called: u64, seen: LogIndex) -> Checked {
         let host = &self.hosts[&id];
         let Some(process) = &host.process else { return Ok(()) };
@@ -111,7 +111,7 @@ impl<S: Subject> World<S> {
         Ok(())
     }
 
-    /// A membership is appended by a leader that has committed something in its term.
+    /// Checks that a leader appends a membership only after it has committed an entry of its term.
     pub(crate) fn check_appended(&self, id: NodeId, entry: &Entry) -> Checked {
         let host = &self.hosts[&id];
         let Some(process) = &host.process else { return Ok(()) };
@@ -131,7 +131,7 @@ impl<S: Subject> World<S> {
         Ok(())
     }
 
-    /// Whoever leads has the votes of a quorum.
+    /// Checks that a leader has the votes of a quorum.
     pub(crate) fn check_votes(&self, id: NodeId) -> Checked {
         let host = &self.hosts[&id];
         let Some(process) = &host.process else { return Ok(()) };
@@ -150,7 +150,7 @@ impl<S: Subject> World<S> {
         Ok(())
     }
 
-    /// What a leader takes for acknowledged is there.
+    /// Checks that what a leader counts as acknowledged is durable at the peer.
     pub(crate) fn check_acknowledged(&self, id: NodeId, peer: NodeId, matched: LogIndex) -> Checked {
         let (host, other) = (&self.hosts[&id], &self.hosts[&peer]);
         let Some(process) = &host.process else { return Ok(()) };
@@ -173,7 +173,7 @@ impl<S: Subject> World<S> {
     }
 }
 
-/// A term never goes back, and the vote in it never changes.
+/// Checks that a term never goes back, and that the vote in it never changes.
 fn check_hard_state(id: NodeId, was: &HardState, is: &HardState) -> Checked {
     promise!(NodeState, is.term >= was.term, "{id} goes back from term {} to {}", was.term, is.term);
     promise!(
@@ -187,7 +187,7 @@ fn check_hard_state(id: NodeId, was: &HardState, is: &HardState) -> Checked {
     Ok(())
 }
 
-/// What a node wants written, after what it had written before.
+/// Checks what a node wants written against what it had written before.
 pub(crate) fn check_write(id: NodeId, before: &Shadow, write: &Write) -> Checked {
     if let Some(hard) = &write.hard_state {
         check_hard_state(id, &before.hard, hard)?;

@@ -1,4 +1,4 @@
-//! What a node may say, after what it has heard.
+//! The messages that a node may send after what it has heard.
 
 use std::time::Duration;
 
@@ -14,22 +14,22 @@ use crate::checks::violation::{Checked, promise};
 use crate::subject::Subject;
 use crate::world::World;
 
-/// A node at the moment at which it says something.
+/// A node at the moment at which it sends a message.
 struct Speaker<'a> {
     id: NodeId,
     node: &'a Node,
     heard: &'a mut Heard,
-    /// On its own clock.
+    /// The time on the node's own clock.
     now: Time,
     leader_timeout: Duration,
-    /// Until then, what an earlier life promised binds it.
+    /// Time until which the promise of an earlier incarnation binds the node.
     bound_until: Time,
-    /// Promises of votes, everybody's.
+    /// The votes of all nodes.
     promised: &'a mut Promised,
 }
 
 impl<S: Subject> World<S> {
-    /// What a node is about to say is allowed.
+    /// Checks that a node may send a message.
     pub(crate) fn check_said(&mut self, id: NodeId, message: &Message) -> Checked {
         let host = self.hosts.get_mut(&id).expect("known");
         let now = host.local(self.now);
@@ -76,12 +76,12 @@ impl<S: Subject> World<S> {
 }
 
 impl Speaker<'_> {
-    /// A membership that came within this round may have been there when this was said, or not.
+    /// True unless a membership came within this round: it may have come before or after the message.
     fn knows_membership(&self) -> bool {
         self.heard.membership == self.node.membership_index()
     }
 
-    /// What was at this time binds it no longer.
+    /// True when an event of this time no longer binds the node.
     fn is_over(&self, at: Time) -> bool {
         at.after(self.leader_timeout) <= self.now.after(GRACE)
     }

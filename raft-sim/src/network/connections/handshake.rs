@@ -1,4 +1,4 @@
-//! Attempts: their packets to and fro, and what either side makes of them.
+//! Attempts to connect: their packets in both directions, and what each side decides.
 
 use raftkit_core::{Incarnation, NodeId};
 use raftkit_net::dialling::{Called, PeerIncarnation, Progress, Step};
@@ -10,27 +10,27 @@ use crate::network::{End, Lane};
 use crate::subject::Subject;
 use crate::world::{Happening, MS, World};
 
-/// A packet that nobody takes is repeated after so long at first, and twice as long each time (QUIC's time-out for a path
-/// that is not measured yet).
+/// Time in microseconds after which a packet without an answer is repeated, doubled each time (QUIC's time-out for a
+/// path that is not measured yet).
 const REPEATED_AFTER: u64 = 99 * MS;
-/// So often. Attempts are over before.
+/// Upper bound on the repetitions of a packet; an attempt ends before.
 const REPEATS_MAX: u32 = 7;
 
 /// A packet of a handshake.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shake {
-    /// Who dials.
+    /// The dialling side.
     from: End,
-    /// Who is dialled.
+    /// The node that is dialled.
     to: NodeId,
-    /// The life that has answered, once one has.
+    /// The process that has answered, once one has.
     other: Option<End>,
     number: u64,
     stage: Stage,
-    /// When this packet, as the one that it answers, went out: for the round trip.
+    /// Time at which this packet, or the one that it answers, was sent: for the round trip.
     sent_at: u64,
     answers: u64,
-    /// How often it has come to a process that was not there.
+    /// Number of times that the packet came to a process that was not there.
     tries: u32,
 }
 
@@ -53,7 +53,7 @@ impl Shake {
 }
 
 impl<S: Subject> World<S> {
-    /// Asks the dialler of a node what is to be done about its connection to a peer.
+    /// Asks the dialler of a node for the next step of its connection to a peer.
     pub(crate) fn look(&mut self, id: NodeId, life: u64, peer: NodeId) {
         let (now, spread) = (self.now, self.network.spread());
         let paused_until = self.hosts[&id].paused_until;
@@ -81,7 +81,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Plans to look at a moment, unless that is planned for an earlier one.
+    /// Plans to ask the dialler at a time, unless an earlier time is planned.
     pub(super) fn look_by(&mut self, id: NodeId, peer: NodeId, at: u64) {
         let (at, life) = (at.max(self.now), self.hosts[&id].life);
         let Some(outgoing) = self.with(id, |process| process.outgoing.get_mut(&peer).map(|it| it.look_at))
@@ -189,7 +189,7 @@ impl<S: Subject> World<S> {
         self.carry(Shake { stage: Stage::Greeting, answers: shake.sent_at, ..shake });
     }
 
-    /// The dialling side's greeting has come: it is judged, and it is a sign of life.
+    /// Handles the dialling side's greeting: it is checked, and shows that the node is there.
     fn greeted_by(&mut self, shake: Shake) {
         let (dialler, own) = (shake.from, self.end_of(shake.to));
         let welcome = crate::network::admit::admit_dialler(&mut self.hosts, dialler, own);
@@ -201,7 +201,7 @@ impl<S: Subject> World<S> {
         self.carry(Shake { stage: Stage::Greeted(welcome), ..shake });
     }
 
-    /// A node has dialled `id`: what that means for the connection in the other direction.
+    /// Handles a dial to `id`, which may change the connection in the other direction.
     fn called(&mut self, id: NodeId, caller: End, round_trip: u64) {
         let now = moment(self.now);
         self.with(id, |process| process.contacts.called(caller.node, caller.store, ""));
@@ -227,7 +227,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// The other side's greeting, or its refusal, has come.
+    /// Handles the other side's greeting or refusal.
     fn welcomed(&mut self, shake: Shake, welcome: bool) {
         let (own, peer, now) = (shake.from, shake.to, self.now);
         let id = own.node;
@@ -273,7 +273,7 @@ impl<S: Subject> World<S> {
         self.part_if_due(id, peer);
     }
 
-    /// What waits hears that nothing came of it.
+    /// Tells what waits for an attempt that it has failed.
     fn attempt_failed(&mut self, id: NodeId, peer: NodeId) {
         let life = self.hosts[&id].life;
         let Some(Some(calls)) = self.with(id, |process| {

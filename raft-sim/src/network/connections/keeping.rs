@@ -1,4 +1,4 @@
-//! Which connections are kept, and how they are lost.
+//! Connections that nodes keep, and their loss.
 
 use raftkit_core::{Message, NodeId, StoreId};
 use raftkit_replica::CallId;
@@ -9,7 +9,7 @@ use crate::network::{End, Lane, Sent};
 use crate::subject::Subject;
 use crate::world::{Happening, MS, SECOND, World};
 
-/// How long a node that is no peer any more is dialled because of what is queued for it, as in the transport.
+/// Time for which a removed peer is still dialled because messages are queued for it, as in the transport.
 const PARTING_MAX: u64 = 60 * SECOND;
 
 impl<S: Subject> World<S> {
@@ -39,7 +39,7 @@ impl<S: Subject> World<S> {
         self.look_by(id, peer, self.now);
     }
 
-    /// A node is no peer any more: what is queued for it is sent if it can be.
+    /// Stops keeping a connection to a node. What is queued for it is sent if possible.
     pub(crate) fn let_go(&mut self, id: NodeId, peer: NodeId) {
         let until = self.now + PARTING_MAX;
         self.with(id, |process| {
@@ -158,7 +158,7 @@ impl<S: Subject> World<S> {
         self.call_may_be_lost(id, call);
     }
 
-    /// Looks after a connection now and then: QUIC asks for a sign of life, and gives up who is silent for too long.
+    /// Checks a connection from time to time: QUIC sends keep-alives, and gives up a peer that is silent for too long.
     pub(crate) fn keep(&mut self, id: NodeId, life: u64, peer: NodeId, number: u64) {
         let now = self.now;
         let paused_until = self.hosts[&id].paused_until;
@@ -195,7 +195,7 @@ impl<S: Subject> World<S> {
         self.at(at, Happening::Keep(id, life, peer, number));
     }
 
-    /// A connection breaks, unless it is another one by now.
+    /// Breaks a connection, unless it was replaced meanwhile.
     pub(crate) fn lose(&mut self, id: NodeId, life: u64, peer: NodeId, number: u64) {
         let process = self.process(id, life);
         let outgoing = process.and_then(|process| process.outgoing.get(&peer));
@@ -204,7 +204,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// The connection is gone, and what was on it.
+    /// Handles the loss of a connection with everything on it.
     pub(crate) fn connection_lost(&mut self, id: NodeId, peer: NodeId, why: &str) {
         let (now, spread, life) = (self.now, self.network.spread(), self.hosts[&id].life);
         let was = self.with(id, |process| {
@@ -225,7 +225,7 @@ impl<S: Subject> World<S> {
         self.look_by(id, peer, now);
     }
 
-    /// A process ends with a word to its peers.
+    /// Tells peers that a process ends.
     pub(crate) fn farewell(&mut self, id: NodeId) {
         let to_it: Vec<(NodeId, u64, u64)> = self
             .hosts

@@ -27,33 +27,33 @@ pub(crate) use handshake::Shake;
 use crate::Settings;
 use crate::network::End;
 
-/// What a queue takes for a peer that is not connected, as in the transport.
+/// Upper bound on the bytes that are queued for a peer, as in the transport.
 const QUEUE_BYTES_MAX: usize = 32 << 20;
 
-/// The connection from one node to another, as the one that dials it sees it. It dies with its process.
+/// The connection from one node to another, as the dialling side sees it. It ends with its process.
 pub(crate) struct Outgoing {
-    /// The data folder that the membership names.
+    /// The peer's data folder, as the membership names it.
     store: StoreId,
     dialler: Dialler,
-    /// The attempt or connection, unique in the run: what was sent on an earlier one is told from this.
+    /// Number of the attempt or connection, unique in the run, which tells it from an earlier one.
     number: u64,
     standing: Option<Standing>,
-    /// The last attempt has failed: nobody waits for the next one.
+    /// True when the last attempt has failed: calls do not wait for the next one.
     down: bool,
     queue: Queue,
     /// Calls that wait for the attempt's end.
     waiting: Vec<(CallId, Bytes)>,
-    /// When the dialler is asked next.
+    /// Time at which the dialler is asked next.
     look_at: Option<u64>,
-    /// It is no peer any more, and is dialled until then for what is queued.
+    /// Set for a removed peer: the time until which it is dialled for what is queued.
     parts_at: Option<u64>,
 }
 
-/// A connection that stands.
+/// A live connection.
 #[derive(Clone, Copy)]
 struct Standing {
     other: End,
-    /// When the other side last answered.
+    /// Time at which the other side last answered.
     heard_at: u64,
     round_trip: u64,
 }
@@ -73,7 +73,7 @@ impl Outgoing {
         }
     }
 
-    /// Who is at the other end of a connection that stands, and which connection that is.
+    /// The other end and the number of the live connection.
     pub(crate) fn connected(&self) -> Option<(End, u64)> {
         self.standing.map(|standing| (standing.other, self.number))
     }
@@ -93,17 +93,17 @@ impl Outgoing {
     }
 }
 
-/// A moment as diallers count time.
+/// Converts a time for diallers.
 fn moment(us: u64) -> Duration {
     Duration::from_micros(us)
 }
 
-/// A span in microseconds, and not less: whoever looks at that time must find it to be due.
+/// Converts a time to microseconds, rounded up, so that the dialler is due when it is asked.
 fn us(span: Duration) -> u64 {
     u64::try_from(span.as_nanos().div_ceil(1000)).unwrap_or(u64::MAX)
 }
 
-/// Whom a script's node dials, for a story.
+/// Describes the two ends of a dial.
 fn pair(from: NodeId, to: NodeId) -> String {
     format!("{from} -> {to}")
 }
