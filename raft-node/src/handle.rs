@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use raftkit_core::{LogId, LogIndex, NodeId};
+use raftkit_core::{LogId, LogIndex, Membership, NodeId};
 use raftkit_net::TlsFiles;
-pub use raftkit_replica::Consistency;
+pub use raftkit_replica::{ChangeError, Committed, Consistency, ProposeError, ReadRefused, TransferError};
 use raftkit_replica::{MachineError, StateMachine};
 use tokio::sync::watch;
 
@@ -27,15 +27,6 @@ impl<M: StateMachine> Clone for Handle<M> {
     }
 }
 
-/// A committed command.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Committed {
-    /// The entry that holds the command; its index can serve as the version of what the command changed.
-    pub id: LogId,
-    /// The state machine's answer.
-    pub response: Bytes,
-}
-
 /// The result of a read, and how fresh it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fresh<T> {
@@ -47,48 +38,15 @@ pub struct Fresh<T> {
     pub last_contact: Duration,
 }
 
-/// Why a command has no result.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProposeError {
-    /// No leader was found in time. Certainly not applied.
-    #[error("No cluster leader")]
-    NoLeader,
-    /// The command was proposed, and it is unknown whether it is committed: it may still be applied.
-    #[error(
-        "serverPartialFail: the write was proposed but not confirmed within {0:?}; it may or may not be applied, read before you try again"
-    )]
-    Unknown(Duration),
-    /// The leader has too many uncommitted bytes. Certainly not applied.
-    #[error("the leader has too many writes on their way: try again later")]
-    Overloaded,
-    /// The command is larger than a node takes. Certainly not applied.
-    #[error("the command has {got} bytes, the limit is {limit}")]
-    TooLarge {
-        /// Size of the command, in bytes.
-        got: usize,
-        /// The node's limit, in bytes.
-        limit: usize,
-    },
-    /// The node is stopping. Certainly not applied.
-    #[error("the node is stopping")]
-    Stopping,
-}
-
 /// Why a read has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// No leader was found in time.
-    #[error("No cluster leader")]
-    NoLeader,
-    /// The leader could not be confirmed in time.
-    #[error("Not ready to serve consistent reads")]
-    NotConfirmed,
+    /// The read may not be served.
+    #[error(transparent)]
+    Refused(#[from] ReadRefused),
     /// The state machine could not be read.
     #[error(transparent)]
     Machine(#[from] MachineError),
-    /// The node is stopping.
-    #[error("the node is stopping")]
-    Stopping,
 }
 
 impl<M: StateMachine> Handle<M> {
@@ -139,6 +97,22 @@ impl<M: StateMachine> Handle<M> {
         self.shared.cluster_status(timeout).await
     }
 
+    /// The membership as this node knows it. A change of it names this one by its [`id`](Membership::id). None while the
+    /// node belongs to no cluster.
+    #[must_use]
+    pub fn membership(&self) -> Option<Membership> {
+        self.shared.membership()
+    }
+
+    /// Changes the membership to `target`, if the one in force is still that which was `seen`. Only the leader does it.
+    /// Returns the entry since which the membership is as wanted.
+    ///
+    /// # Errors
+    /// Each says whether the change may have been done.
+    pub async fn change(&self, seen: LogId, target: Membership) -> Result<LogId, ChangeError> {
+        self.shared.change(seen, target).await
+    }
+
     /// Transfers leadership to `to`, or to the most up-to-date voter, and returns the new leader. The node need not be the
     /// leader itself.
     ///
@@ -147,15 +121,4 @@ impl<M: StateMachine> Handle<M> {
     pub async fn transfer(&self, to: Option<NodeId>) -> Result<NodeId, TransferError> {
         self.shared.transfer(to).await
     }
-}
-
-/// Why leadership was not transferred.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TransferError {
-    /// There is no leader.
-    #[error("No cluster leader")]
-    NoLeader,
-    /// The target did not take over in time; the old leader continues to lead.
-    #[error("the transfer did not come about: the target did not catch up or answer in time")]
-    Failed,
 }

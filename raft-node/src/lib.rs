@@ -18,6 +18,8 @@ pub mod config;
 #[cfg(feature = "server")]
 pub mod http;
 
-pub use handle::{Committed, Consistency, Fresh, Handle, ProposeError, ReadError, TransferError};
+pub use handle::{
+    ChangeError, Committed, Consistency, Fresh, Handle, ProposeError, ReadError, ReadRefused, TransferError,
+};
 pub use shell::{Formation, Server, ServerConfig, StartError, Stopped};
 pub use status::{ClusterName, MemberStatus, NodeStatus};

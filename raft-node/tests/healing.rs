@@ -12,7 +12,7 @@ use std::time::Duration;
 use raftkit_core::{Base, HardState, Health, LogId, LogIndex, StoreId, Write};
 use raftkit_disk::SimulatedDisk;
 use raftkit_log::{OpenOptions, Store};
-use raftkit_node::{Consistency, ReadError, Server, ServerConfig, StartError};
+use raftkit_node::{Consistency, ReadError, ReadRefused, Server, ServerConfig, StartError};
 use raftkit_replica::{Application, InMemory, InMemoryReader, MachineError};
 use serde::{Deserialize, Serialize};
 
@@ -155,7 +155,7 @@ async fn a_damaged_node_answers_no_stale_read_that_shows_less_than_one_before() 
     nodes.open(victim).await;
     assert_eq!(nodes.health(victim), Health::Damaged);
     let refused = nodes.read(victim, Consistency::Stale).await;
-    assert!(matches!(refused, Err(ReadError::NotConfirmed)), "{refused:?}");
+    assert!(matches!(refused, Err(ReadError::Refused(ReadRefused::NotConfirmed))), "{refused:?}");
 
     nodes.open(0).await;
     nodes.open(1).await;
@@ -164,7 +164,7 @@ async fn a_damaged_node_answers_no_stale_read_that_shows_less_than_one_before() 
         match nodes.read(victim, Consistency::Stale).await {
             // It has healed, and applied what was committed then.
             Ok((register, seen)) => break (register.values[&1], seen),
-            Err(ReadError::NotConfirmed) => {}
+            Err(ReadError::Refused(ReadRefused::NotConfirmed)) => {}
             Err(other) => panic!("{other}"),
         }
     };

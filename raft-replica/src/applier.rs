@@ -7,7 +7,9 @@ use raftkit_core::{Apply, Entry, LogId, LogIndex, Membership, Payload};
 use raftkit_log::{GiveBackPace, Progress, ReadError, ReadResult, Reader};
 
 use crate::log::in_words;
-use crate::{Answers, Applied, AppliedBatch, Event, MachineError, MachineWork, StateMachine};
+use crate::{
+    Answers, Applied, AppliedBatch, Event, LogReport, MachineError, MachineReport, MachineWork, StateMachine,
+};
 
 /// How much one step gives to the state machine at most, in bytes of entries, when it reads them from the log.
 const READ_BYTES_MAX: usize = 4 << 20;
@@ -71,10 +73,10 @@ impl ApplyError {
     /// Rot and an unreadable log are not the state machine's fault, and are told apart.
     fn into_event(self) -> Event {
         match &self {
-            Self::Log(rot @ ReadError::Damaged { .. }) => Event::LogDamaged(in_words(rot)),
+            Self::Log(rot @ ReadError::Damaged { .. }) => LogReport::Damaged(in_words(rot)).into(),
             Self::Log(ReadError::Closed | ReadError::BeyondEnd { .. } | ReadError::Database { .. })
-            | Self::Gone(_) => Event::LogFailed(in_words(&self)),
-            Self::Machine(_) | Self::NotTheSame { .. } => Event::MachineFailed(in_words(&self)),
+            | Self::Gone(_) => LogReport::Failed(in_words(&self)).into(),
+            Self::Machine(_) | Self::NotTheSame { .. } => MachineReport::Failed(in_words(&self)).into(),
         }
     }
 }
@@ -169,25 +171,25 @@ impl<M: StateMachine> Applier<M> {
                 MachineWork::Restore(file) => self.restore(&file),
             }
         };
-        Some(result.unwrap_or_else(ApplyError::into_event))
+        Some(result.map_or_else(ApplyError::into_event, Event::from))
     }
 
-    fn persist(&mut self) -> Result<Event, ApplyError> {
+    fn persist(&mut self) -> Result<MachineReport, ApplyError> {
         self.unpersisted_bytes = 0;
-        Ok(Event::MachineDurable(self.machine.persist()?))
+        Ok(MachineReport::Durable(self.machine.persist()?))
     }
 
-    fn view(&mut self) -> Result<Event, ApplyError> {
+    fn view(&mut self) -> Result<MachineReport, ApplyError> {
         let state = self.machine.applied();
         if self.through < state.index {
             // The entries in between may change the membership: a snapshot that names an old one would take it back.
             let reason = format!("the membership as of {state} is not known: the log lost entries before it");
-            return Ok(Event::SnapshotBuilt(Err(reason)));
+            return Ok(MachineReport::NoView(reason));
         }
-        Ok(Event::View { view: self.machine.snapshot()?, membership: self.membership.clone() })
+        Ok(MachineReport::View { view: self.machine.snapshot()?, membership: self.membership.clone() })
     }
 
-    fn restore(&mut self, file: &raftkit_snapshot::SnapshotFile) -> Result<Event, ApplyError> {
+    fn restore(&mut self, file: &raftkit_snapshot::SnapshotFile) -> Result<MachineReport, ApplyError> {
         let manifest = file.manifest();
         let (id, membership) = (manifest.id, manifest.membership.clone());
         if id.index > self.machine.applied().index {
@@ -206,13 +208,13 @@ impl<M: StateMachine> Applier<M> {
             self.through = id.index;
             self.membership = membership.clone();
         }
-        Ok(Event::Restored { id, membership })
+        Ok(MachineReport::Restored { id, membership })
     }
 
-    fn try_apply(&mut self, apply: Apply, answers: Answers) -> Result<Event, ApplyError> {
+    fn try_apply(&mut self, apply: Apply, answers: Answers) -> Result<MachineReport, ApplyError> {
         if apply.last <= self.through {
             // A snapshot was faster: the state holds all of it, and whoever waits for it is told so.
-            return Ok(Event::Applied(AppliedBatch { through: apply.last, responses: Vec::new() }));
+            return Ok(MachineReport::Applied(AppliedBatch { through: apply.last, responses: Vec::new() }));
         }
         match apply.entries {
             Some(entries) => self.step(&entries, answers),
@@ -224,7 +226,7 @@ impl<M: StateMachine> Applier<M> {
     }
 
     /// Applies the next entries of a run that is read from the log, as many as are read at once.
-    fn read_on(&mut self, unread: Unread) -> Result<Event, ApplyError> {
+    fn read_on(&mut self, unread: Unread) -> Result<MachineReport, ApplyError> {
         let Unread { next, last, answers } = unread;
         match self.log.read(next, last, READ_BYTES_MAX)? {
             ReadResult::Entries(entries) => {
@@ -238,14 +240,14 @@ impl<M: StateMachine> Applier<M> {
     }
 
     /// Applies entries that are at hand; those already applied are skipped, so that a run may come twice.
-    fn step(&mut self, entries: &[Entry], answers: Answers) -> Result<Event, ApplyError> {
+    fn step(&mut self, entries: &[Entry], answers: Answers) -> Result<MachineReport, ApplyError> {
         let state = self.machine.applied().index;
         let new = &entries[entries.partition_point(|entry| entry.id.index <= self.through)..];
         let (held, fresh) = new.split_at(new.partition_point(|entry| entry.id.index <= state));
         self.pass_over(held)?;
         let Some(last) = fresh.last() else {
             let through = self.through;
-            return Ok(Event::Applied(AppliedBatch { through, responses: Vec::new() }));
+            return Ok(MachineReport::Applied(AppliedBatch { through, responses: Vec::new() }));
         };
         let through = last.id.index;
         let bytes: u64 = fresh.iter().map(|entry| entry.weight() as u64).sum();
@@ -258,7 +260,7 @@ impl<M: StateMachine> Applier<M> {
             Answers::Wanted => batch.iter().map(|applied| applied.id).zip(responses).collect(),
             Answers::Unwanted => Vec::new(),
         };
-        Ok(Event::Applied(AppliedBatch { through, responses }))
+        Ok(MachineReport::Applied(AppliedBatch { through, responses }))
     }
 
     /// Takes note of entries that the state machine holds already: committed entries never change.
@@ -327,9 +329,11 @@ mod tests {
         let damage = Damage::Hole { wanted: LogIndex(5) };
         let rot =
             ReadError::Damaged { first: LogIndex(4), last: LogIndex(9), file: "log.redb".into(), damage };
-        let Event::LogDamaged(what) = ApplyError::from(rot).into_event() else { panic!("rot is told apart") };
+        let Event::Log(LogReport::Damaged(what)) = ApplyError::from(rot).into_event() else {
+            panic!("rot is told apart")
+        };
         assert!(what.contains("entries 4 to 9") && what.contains("entry 5 is missing"), "{what}");
-        let Event::LogFailed(why) = ApplyError::from(ReadError::Closed).into_event() else {
+        let Event::Log(LogReport::Failed(why)) = ApplyError::from(ReadError::Closed).into_event() else {
             panic!("the log")
         };
         assert_eq!(why, "committed entries cannot be read back: the log is closed");

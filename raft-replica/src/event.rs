@@ -4,115 +4,132 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use raftkit_core::{
-    Apply, ChangeRefused, Fatal, Fetch, FetchId, Fetched, LogId, LogIndex, Membership, MembershipChange,
-    Message, NodeId, Proposal, ReadMode, RoleChange, Ticket, Write, WriteSeq,
+    Apply, Fatal, Fetch, FetchId, Fetched, LogId, LogIndex, Membership, Message, NodeId, RoleChange, Ticket,
+    Write, WriteSeq,
 };
 use raftkit_snapshot::{Manifest, SnapshotFile};
 
-use crate::SnapshotView;
+use crate::{ChangeError, SnapshotView, TransferError};
 
 /// The replica's name of a large frame that it wants sent, unique in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BulkId(pub u64);
 
-/// Something that happened to a replica.
+/// A report to a replica, by the source that it comes from. What clients and time want of a replica are methods of
+/// [`Replica`](crate::Replica).
 pub enum Event {
-    /// Time has passed.
-    Tick,
-    /// A protocol message came in.
+    /// From the transport.
+    Transport(TransportReport),
+    /// From whoever owns the log.
+    Log(LogReport),
+    /// From the applier, which owns the state machine.
+    Machine(MachineReport),
+    /// From the snapshot worker, which owns the snapshot folder.
+    Snapshot(SnapshotReport),
+}
+
+/// What the transport reports.
+pub enum TransportReport {
+    /// A protocol message arrived.
     Message(Message),
-    /// A snapshot frame came in.
+    /// The connection to a peer was lost, or the peer could not be reached.
+    Unreachable(NodeId),
+    /// A snapshot frame arrived on the bulk lane.
     Bulk {
-        /// From whom.
+        /// The node that sent the frame.
         from: NodeId,
         /// An encoded [`SnapshotMessage`](raftkit_snapshot::SnapshotMessage).
         body: Bytes,
     },
-    /// A snapshot frame that was to be sent takes no memory here any more: the transport has passed it on, or it is lost.
+    /// A snapshot frame of this node occupies no memory here any more: the transport has passed it on, or has lost it.
     BulkLeft(BulkId),
-    /// Propose these commands.
-    Propose(Vec<Proposal>),
-    /// From which index can be read?
-    Read {
-        /// The caller's name for it.
-        ticket: Ticket,
-        /// How sure.
-        mode: ReadMode,
-    },
-    /// Hand leadership over.
-    Transfer {
-        /// The caller's name for it.
-        ticket: Ticket,
-        /// To whom; none: to the most up-to-date voter.
-        to: Option<NodeId>,
-    },
-    /// Change who takes part.
-    Change(Box<MembershipChange>),
-    /// Make the commit index durable.
-    PersistCommit,
-    /// The transport lost a peer.
-    Unreachable(NodeId),
-    /// The log worker has made all writes up to this one durable.
+}
+
+/// What is reported of the log: writes that became durable, and reads.
+pub enum LogReport {
+    /// All writes up to this one are durable.
     Persisted(WriteSeq),
-    /// The log cannot be written, or what is committed cannot be read; why, in words. The node stops.
-    LogFailed(String),
-    /// Something that the log holds is rotten; what and where, in words. The node stops: the next start finds it, and the
-    /// node heals from its peers.
-    LogDamaged(String),
+    /// The log cannot be written, or committed entries cannot be read. The reason is in words. The node stops.
+    Failed(String),
+    /// Data that the log holds is rotten: the data and its place, in words. The node stops; the next start finds the
+    /// damage, and the node heals from its peers.
+    Damaged(String),
     /// The log was read.
     Fetched {
-        /// As in the work.
-        request: FetchId,
-        /// What it said.
+        /// The id of the [`Fetch`] that this answers.
+        id: FetchId,
+        /// The result of the read.
         result: Fetched,
     },
-    /// The log could not be read, which matters if the answer is still waited for.
+    /// The log could not be read. The node stops if a peer still needs the entries.
     FetchFailed {
-        /// As in the work.
-        request: FetchId,
-        /// Why, in words.
+        /// The id of the [`Fetch`] that this answers.
+        id: FetchId,
+        /// The reason, in words.
         reason: String,
     },
-    /// The applier has applied a batch.
+}
+
+/// What the applier reports of the state machine.
+pub enum MachineReport {
+    /// A batch was applied.
     Applied(AppliedBatch),
-    /// The applier has made everything up to here durable.
-    MachineDurable(LogId),
-    /// The applier, or a snapshot's state, has failed; why, in words. The node stops.
-    MachineFailed(String),
-    /// The applier has a frozen view.
+    /// Everything up to this entry is durable in the state machine.
+    Durable(LogId),
+    /// The state machine has failed, for the reason given in words. The node stops.
+    Failed(String),
+    /// A frozen view of the state, to make a snapshot from.
     View {
         /// The view.
         view: Box<dyn SnapshotView>,
-        /// The membership as of its last entry.
+        /// The membership as of the view's last entry.
         membership: Membership,
     },
-    /// The snapshot worker has written a snapshot, or could not: why, in words.
-    SnapshotBuilt(Result<Manifest, String>),
-    /// The snapshot worker has read a chunk, or could not.
-    ChunkRead {
-        /// For whom.
-        to: NodeId,
-        /// Of which snapshot.
-        snapshot: LogId,
-        /// Which.
-        chunk: u32,
-        /// Its bytes; an error in words.
-        bytes: Result<Bytes, String>,
-    },
-    /// The snapshot worker has a place for an incoming snapshot: these chunks are there already.
-    PartialOpened(Result<BTreeSet<u32>, String>),
-    /// The snapshot worker has stored a chunk of the incoming snapshot.
-    ChunkStored(Result<u32, String>),
-    /// The incoming snapshot is whole and durable.
-    SnapshotReceived(Result<SnapshotFile, String>),
-    /// The state machine has switched to a snapshot, or held all of it already; either way it does so durably.
+    /// There is no view to make a snapshot from at present, for the reason given in words.
+    NoView(String),
+    /// The state machine has switched to a snapshot, or held all of the snapshot's entries already; either way durably.
     Restored {
         /// The snapshot's last entry.
         id: LogId,
-        /// The membership as of it.
+        /// The membership as of that entry.
         membership: Membership,
     },
 }
+
+/// What the snapshot worker reports. Errors are in words.
+pub enum SnapshotReport {
+    /// A snapshot was written out, or could not be.
+    Built(Result<Manifest, String>),
+    /// A chunk was read, or could not be.
+    ChunkRead {
+        /// The peer that the chunk is for.
+        to: NodeId,
+        /// The snapshot's last entry.
+        snapshot: LogId,
+        /// The chunk's number.
+        chunk: u32,
+        /// The chunk's bytes.
+        bytes: Result<Bytes, String>,
+    },
+    /// There is a place for the incoming snapshot, which holds these chunks already.
+    PartialOpened(Result<BTreeSet<u32>, String>),
+    /// A chunk of the incoming snapshot was stored.
+    ChunkStored(Result<u32, String>),
+    /// The incoming snapshot is complete and durable.
+    Received(Result<SnapshotFile, String>),
+}
+
+macro_rules! from_reports {
+    ($($source:ident: $report:ident),+) => {
+        $(impl From<$report> for Event {
+            fn from(report: $report) -> Self {
+                Self::$source(report)
+            }
+        })+
+    };
+}
+
+from_reports!(Transport: TransportReport, Log: LogReport, Machine: MachineReport, Snapshot: SnapshotReport);
 
 /// What the applier reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +140,26 @@ pub struct AppliedBatch {
     pub responses: Vec<(LogId, Bytes)>,
 }
 
-/// Something that a replica wants done, in this order.
+/// What comes out of a replica. The order of the actions is that in which they are to be done.
+pub enum Output {
+    /// Something that the replica wants done.
+    Do(Action),
+    /// The one answer to a ticket.
+    Answer {
+        /// The ticket that the request was given under.
+        ticket: Ticket,
+        /// The answer.
+        answer: Answer,
+    },
+}
+
+impl From<Action> for Output {
+    fn from(action: Action) -> Self {
+        Self::Do(action)
+    }
+}
+
+/// Something that a replica wants done.
 pub enum Action {
     /// Send a protocol message; always safe at once.
     Send(Message),
@@ -133,10 +169,10 @@ pub enum Action {
         to: NodeId,
         /// An encoded [`SnapshotMessage`](raftkit_snapshot::SnapshotMessage).
         body: Bytes,
-        /// Where this is named: answer [`Event::BulkLeft`], whatever became of it.
+        /// Where this is named: answer [`TransportReport::BulkLeft`], whatever became of it.
         id: Option<BulkId>,
     },
-    /// For the log worker, in order: answer [`Event::Persisted`] or [`Event::LogFailed`].
+    /// For the log worker, in order: answer [`LogReport::Persisted`] or [`LogReport::Failed`].
     Log(Write),
     /// For whoever reads the log: answer with what [`fetch`](crate::fetch) returns.
     Fetch(Fetch),
@@ -144,13 +180,6 @@ pub enum Action {
     Machine(MachineWork),
     /// For the snapshot worker, in order.
     Snapshot(SnapshotWork),
-    /// The one answer to a ticket.
-    Answer {
-        /// Whose.
-        ticket: Ticket,
-        /// What became of it.
-        answer: Answer,
-    },
     /// Role, term or leader changed.
     Role(RoleChange),
     /// The node has ended: say so and stop.
@@ -160,18 +189,18 @@ pub enum Action {
 /// Work for the applier, which owns the state machine.
 #[derive(Debug)]
 pub enum MachineWork {
-    /// Apply a run of committed entries: answer [`Event::Applied`].
+    /// Apply a run of committed entries: answer [`MachineReport::Applied`].
     Apply {
         /// The run.
         apply: Apply,
         /// Whether anybody waits for the state machine's answers.
         answers: Answers,
     },
-    /// Make what is applied durable: answer [`Event::MachineDurable`].
+    /// Make what is applied durable: answer [`MachineReport::Durable`].
     Persist,
-    /// Freeze a view: answer [`Event::View`], or [`Event::SnapshotBuilt`] with the reason why there is none now.
+    /// Freeze a view: answer [`MachineReport::View`] or [`MachineReport::NoView`].
     View,
-    /// Switch to a snapshot, unless the state holds as much already: answer [`Event::Restored`].
+    /// Switch to a snapshot, unless the state holds as much already: answer [`MachineReport::Restored`].
     Restore(SnapshotFile),
 }
 
@@ -186,14 +215,14 @@ pub enum Answers {
 
 /// Work for the snapshot worker, which owns the snapshot folder.
 pub enum SnapshotWork {
-    /// Write a view out: answer [`Event::SnapshotBuilt`].
+    /// Write a view out: answer [`SnapshotReport::Built`].
     Build {
         /// The view.
         view: Box<dyn SnapshotView>,
         /// The membership as of its last entry.
         membership: Membership,
     },
-    /// Read a chunk: answer [`Event::ChunkRead`].
+    /// Read a chunk: answer [`SnapshotReport::ChunkRead`].
     ReadChunk {
         /// For whom.
         to: NodeId,
@@ -202,16 +231,16 @@ pub enum SnapshotWork {
         /// Which.
         chunk: u32,
     },
-    /// Make or resume a place for an incoming snapshot: answer [`Event::PartialOpened`].
+    /// Make or resume a place for an incoming snapshot: answer [`SnapshotReport::PartialOpened`].
     OpenPartial(Manifest),
-    /// Store a chunk of it: answer [`Event::ChunkStored`].
+    /// Store a chunk of it: answer [`SnapshotReport::ChunkStored`].
     StoreChunk {
         /// Which.
         chunk: u32,
         /// Its bytes.
         bytes: Bytes,
     },
-    /// Make it whole and durable: answer [`Event::SnapshotReceived`].
+    /// Make it whole and durable: answer [`SnapshotReport::Received`].
     FinishPartial,
     /// Forget the incoming snapshot. No answer.
     DropPartial,
@@ -219,42 +248,40 @@ pub enum SnapshotWork {
     Keep(Vec<LogId>),
 }
 
-/// What became of a proposal, read or transfer.
+/// The one answer to a ticket. Each request has its own variants; the first two fit every request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The command is committed, durable on a quorum, and applied here.
-    Committed {
-        /// As this entry.
-        id: LogId,
-        /// The state machine's answer.
-        response: Bytes,
-    },
-    /// The read may be served once everything up to this index is applied.
+    /// To any request: nothing was done, and nothing will be.
+    NotDone(NotDone),
+    /// To a proposal or a change: it is or was in a log, and whether it is or will be applied cannot be told any more.
+    InDoubt,
+    /// To a proposal.
+    Committed(Committed),
+    /// To a read: it may be served once everything up to this index is applied.
     ReadAt(LogIndex),
-    /// Leadership has gone to this node.
-    Transferred(NodeId),
-    /// The membership is as wanted, since this entry.
-    Changed(LogId),
-    /// A peer was asked to propose a command that is larger than it takes. Nothing was done.
-    TooLarge {
-        /// Its size, in bytes.
-        got: usize,
-        /// The limit, in bytes.
-        limit: usize,
-    },
-    /// Nothing was done: the membership in force stands in this entry and is not the one that the caller saw.
-    Conflict(LogId),
-    /// Nothing was done: such a change is not possible.
-    Refused(ChangeRefused),
-    /// Nothing was done and nothing will be: this node does not lead. Safe to try elsewhere.
+    /// To a transfer: the new leader.
+    Transferred(Result<NodeId, TransferError>),
+    /// To a change: the entry since which the membership is as wanted.
+    Changed(Result<LogId, ChangeError>),
+}
+
+/// A command that is committed, durable on a quorum, and applied on the node that answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The entry that the command became. Its index is the version of what the command changed.
+    pub id: LogId,
+    /// The state machine's response.
+    pub response: Bytes,
+}
+
+/// Why nothing was done. The same request may safely be sent elsewhere, or again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotDone {
+    /// This node does not lead; the leader, if it is known.
     NotLeader(Option<NodeId>),
-    /// Nothing was done: too much is on its way.
+    /// Too many requests are under way.
     Overloaded,
-    /// The transfer did not come about.
-    TransferFailed,
-    /// It was proposed; whether it is or will be applied cannot be told any more.
-    Unknown,
-    /// Nothing was done: the node has ended.
+    /// The node has ended, or is stopping.
     Stopped,
 }
 

@@ -33,7 +33,10 @@ pub use addresses::{Addresses, Source};
 pub use applier::Applier;
 pub use compaction::CompactionOptions;
 pub use contacts::{ContactChange, Contacts};
-pub use event::{Action, Answer, Answers, AppliedBatch, BulkId, Ended, Event, MachineWork, SnapshotWork};
+pub use event::{
+    Action, Answer, Answers, AppliedBatch, BulkId, Committed, Ended, Event, LogReport, MachineReport,
+    MachineWork, NotDone, Output, SnapshotReport, SnapshotWork, TransportReport,
+};
 pub use log::{fetch, in_words};
 pub use memory::{Application, InMemory, InMemoryReader, TypedError};
 #[doc(hidden)]
@@ -41,8 +44,8 @@ pub use open::{OpenReplicaError, Opened, Repair};
 pub use raftkit_log::Progress;
 pub use replica::{Replica, ReplicaOptions};
 pub use service::{
-    CallFailed, CallId, CallerId, Consistency, Reply, Request, RequestError, RequestId, Service,
-    ServiceAction, ServiceEvent, ServiceOptions, is_for_service,
+    CallFailed, CallId, CallerId, ChangeError, ClientRequestId, Consistency, Freshness, ProposeError,
+    ReadRefused, Reply, Service, ServiceAction, ServiceEvent, ServiceOptions, TransferError, is_for_service,
 };
 pub use snapshot_worker::SnapshotWorker;
 pub use state_machine::{Applied, MachineError, SnapshotView, StateMachine};

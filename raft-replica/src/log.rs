@@ -4,35 +4,41 @@
 use raftkit_core::{Fetch, FetchId, Fetched};
 use raftkit_log::{ReadError, ReadResult, Reader, Written};
 
-use crate::Event;
+use crate::{Event, LogReport};
 
-/// What a log reports of writes, as a replica takes it.
-impl From<Written> for Event {
+/// A log's report of its writes, as a replica takes it.
+impl From<Written> for LogReport {
     fn from(written: Written) -> Self {
         match written {
             Written::Persisted(seq) => Self::Persisted(seq),
-            Written::Failed(error) => Self::LogFailed(in_words(&error)),
+            Written::Failed(error) => Self::Failed(in_words(&error)),
         }
+    }
+}
+
+impl From<Written> for Event {
+    fn from(written: Written) -> Self {
+        Self::Log(written.into())
     }
 }
 
 /// Reads the log for replication.
 #[must_use]
-pub fn fetch(log: &Reader, fetch: Fetch) -> Event {
-    let request = fetch.id;
+pub fn fetch(log: &Reader, fetch: Fetch) -> LogReport {
+    let id = fetch.id;
     match log.read(fetch.first, fetch.last, fetch.bytes_max) {
-        Ok(ReadResult::Entries(entries)) => Event::Fetched { request, result: Fetched::Entries(entries) },
-        Ok(ReadResult::Compacted) => Event::Fetched { request, result: Fetched::Compacted },
-        Err(error) => unread(request, &error),
+        Ok(ReadResult::Entries(entries)) => LogReport::Fetched { id, result: Fetched::Entries(entries) },
+        Ok(ReadResult::Compacted) => LogReport::Fetched { id, result: Fetched::Compacted },
+        Err(error) => unread(id, &error),
     }
 }
 
-fn unread(request: FetchId, error: &ReadError) -> Event {
+fn unread(id: FetchId, error: &ReadError) -> LogReport {
     match error {
-        ReadError::Damaged { .. } => Event::LogDamaged(in_words(error)),
+        ReadError::Damaged { .. } => LogReport::Damaged(in_words(error)),
         // A tail that was dropped meanwhile, for one: whether it matters is for the core to say.
         ReadError::Closed | ReadError::BeyondEnd { .. } | ReadError::Database { .. } => {
-            Event::FetchFailed { request, reason: in_words(error) }
+            LogReport::FetchFailed { id, reason: in_words(error) }
         }
     }
 }
@@ -66,7 +72,7 @@ mod tests {
         let damage = Damage::EntryChecksum { index: LogIndex(6) };
         let file = "/data/log.redb".into();
         let error = ReadError::Damaged { first: LogIndex(4), last: LogIndex(9), file, damage };
-        let Event::LogDamaged(what) = unread(FetchId(1), &error) else { panic!("rot is no other failure") };
+        let LogReport::Damaged(what) = unread(FetchId(1), &error) else { panic!("rot is no other failure") };
         assert_eq!(
             Ended::LogDamaged(what).to_string(),
             "entries 4 to 9 cannot be read: the log /data/log.redb is damaged: entry 6 does not match its checksum; \
@@ -77,7 +83,7 @@ mod tests {
     #[test]
     fn a_tail_that_is_gone_is_no_rot() {
         let error = ReadError::BeyondEnd { first: LogIndex(4), last: LogIndex(3) };
-        let Event::FetchFailed { request: FetchId(7), reason } = unread(FetchId(7), &error) else {
+        let LogReport::FetchFailed { id: FetchId(7), reason } = unread(FetchId(7), &error) else {
             panic!("it is no rot")
         };
         assert_eq!(reason, "entry 4 cannot be read: the log ends with 3");

@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use raftkit_core::{
-    Apply, Done, Effects, Fatal, FetchId, Fetched, Input, LogId, LogIndex, Membership, Node, Outcome,
-    SnapshotEffect, Status, Term, Ticket, Time, WriteSeq,
+    Apply, Done, Effects, Fatal, FetchId, Fetched, Input, LogId, LogIndex, Membership, MembershipChange,
+    Node, NodeId, Outcome, Proposal, ReadMode, SnapshotEffect, Status, Term, Ticket, Time, WriteSeq,
 };
+use raftkit_snapshot::Manifest;
 
 use crate::compaction::CompactionPolicy;
 use crate::transfers::{self, Transfers};
 use crate::{
-    Action, Answer, Answers, AppliedBatch, CompactionOptions, Ended, Event, MachineWork, SnapshotWork,
+    Action, Answer, Answers, AppliedBatch, ChangeError, Committed, CompactionOptions, Ended, Event,
+    LogReport, MachineReport, MachineWork, NotDone, Output, SnapshotReport, SnapshotWork, TransferError,
+    TransportReport,
 };
 
 /// What a replica is told beside the protocol's own settings.
@@ -116,7 +119,7 @@ impl Replica {
         self.node.applied().max(self.durable)
     }
 
-    /// When [`Event::Tick`] is due, if nothing else comes before.
+    /// When [`tick`](Self::tick) is due, if nothing else comes before.
     #[must_use]
     pub fn next_deadline(&self) -> Time {
         let persist = match (self.unpersisted_since, self.persisting) {
@@ -127,99 +130,60 @@ impl Replica {
         others.map_or_else(|| self.node.next_deadline(), |at| at.min(self.node.next_deadline()))
     }
 
-    /// Takes one event and appends what is to be done. `now` is read after the event was taken in, never before.
-    pub fn handle(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
+    /// Takes a report and appends what is to be done. `now` is read after the report was taken in, never before.
+    ///
+    /// A replica that has ended takes no reports. Above all it does not go on with installing a snapshot: its log could
+    /// not follow, and the snapshot's file must stay as it is for the restart, which finishes the install.
+    pub fn handle(&mut self, now: Time, event: Event, out: &mut Vec<Output>) {
         if self.ended {
-            return self.refuse(now, event, out);
+            return;
         }
         match event {
-            Event::Tick => self.tick(now, out),
-            Event::Message(message) => self.core(now, Input::Message(message), out),
-            Event::Propose(proposals) => self.core(now, Input::Propose(proposals), out),
-            Event::Read { ticket, mode } => self.core(now, Input::Read { ticket, mode }, out),
-            Event::Transfer { ticket, to } => self.core(now, Input::Transfer { ticket, to }, out),
-            Event::Change(change) => {
-                self.changes.insert(change.ticket);
-                self.core(now, Input::Change(change), out);
-            }
-            Event::PersistCommit => self.core(now, Input::PersistCommit, out),
-            Event::Unreachable(node) => self.core(now, Input::Unreachable(node), out),
-            Event::Fetched { request, result } => self.core(now, Input::Fetched { id: request, result }, out),
-            Event::Persisted(seq) => self.persisted(now, seq, out),
-            Event::FetchFailed { request, reason } => self.fetch_failed(now, request, reason, out),
-            Event::LogFailed(reason) => self.end(now, Ended::Log(reason), out),
-            Event::LogDamaged(what) => self.end(now, Ended::LogDamaged(what), out),
-            Event::MachineFailed(reason) => self.end(now, Ended::Machine(reason), out),
-            Event::Applied(batch) => self.note_applied(now, batch, out),
-            Event::MachineDurable(id) => self.machine_durable(now, id.index, out),
-            Event::Restored { id, membership } => self.restored(now, id, membership, out),
-            Event::View { view, membership } => {
-                self.transfers.viewed(view.id());
-                out.push(Action::Snapshot(SnapshotWork::Build { view, membership }));
-            }
-            Event::Bulk { from, body } => {
-                // As the core sees it: a log that lost entries needs a snapshot also where the state does not.
-                let ended = self.transfers.message(now, from, body, self.node.applied(), out);
-                self.sent(now, ended, out);
-            }
-            Event::BulkLeft(id) => {
-                let ended = self.transfers.left(now, id, out);
-                self.sent(now, ended, out);
-            }
-            Event::SnapshotBuilt(result) => {
-                let ended = self.transfers.built(now, result, self.node.applied(), out);
-                self.sent(now, ended, out);
-            }
-            Event::ChunkRead { to, snapshot, chunk, bytes } => {
-                let ended = self.transfers.chunk_read(now, (to, snapshot, chunk), bytes, out);
-                self.sent(now, ended, out);
-            }
-            Event::PartialOpened(result) => self.transfers.partial_opened(now, result, out),
-            Event::ChunkStored(result) => self.transfers.chunk_stored(now, result, out),
-            Event::SnapshotReceived(result) => {
-                self.transfers.whole(now, result, out);
-            }
+            Event::Transport(report) => self.on_transport(now, report, out),
+            Event::Log(report) => self.on_log(now, report, out),
+            Event::Machine(report) => self.on_machine(now, report, out),
+            Event::Snapshot(report) => self.on_snapshot(now, report, out),
         }
     }
 
-    /// After the end only requests are answered. Above all no snapshot goes on being installed: its log could not follow,
-    /// and its file must stay as it is for the restart that finishes the install.
-    fn refuse(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
-        match event {
-            Event::Propose(proposals) => self.core(now, Input::Propose(proposals), out),
-            Event::Read { ticket, mode } => self.core(now, Input::Read { ticket, mode }, out),
-            Event::Transfer { ticket, to } => self.core(now, Input::Transfer { ticket, to }, out),
-            Event::Change(change) => self.core(now, Input::Change(change), out),
-            Event::Tick
-            | Event::Message(_)
-            | Event::Bulk { .. }
-            | Event::BulkLeft(_)
-            | Event::PersistCommit
-            | Event::Unreachable(_)
-            | Event::Persisted(_)
-            | Event::LogFailed(_)
-            | Event::LogDamaged(_)
-            | Event::Fetched { .. }
-            | Event::FetchFailed { .. }
-            | Event::Applied(_)
-            | Event::MachineDurable(_)
-            | Event::MachineFailed(_)
-            | Event::View { .. }
-            | Event::SnapshotBuilt(_)
-            | Event::ChunkRead { .. }
-            | Event::PartialOpened(_)
-            | Event::ChunkStored(_)
-            | Event::SnapshotReceived(_)
-            | Event::Restored { .. } => {}
+    /// Proposes commands, in this order.
+    pub fn propose(&mut self, now: Time, proposals: Vec<Proposal>, out: &mut Vec<Output>) {
+        self.core(now, Input::Propose(proposals), out);
+    }
+
+    /// Asks for the index from which a read may be served.
+    pub fn read(&mut self, now: Time, ticket: Ticket, mode: ReadMode, out: &mut Vec<Output>) {
+        self.core(now, Input::Read { ticket, mode }, out);
+    }
+
+    /// Hands leadership to `to`, or to the most up-to-date voter.
+    pub fn transfer(&mut self, now: Time, ticket: Ticket, to: Option<NodeId>, out: &mut Vec<Output>) {
+        self.core(now, Input::Transfer { ticket, to }, out);
+    }
+
+    /// Changes the membership.
+    pub fn change(&mut self, now: Time, change: MembershipChange, out: &mut Vec<Output>) {
+        self.changes.insert(change.ticket);
+        self.core(now, Input::Change(Box::new(change)), out);
+    }
+
+    /// Makes the commit index durable.
+    pub fn persist_commit(&mut self, now: Time, out: &mut Vec<Output>) {
+        if !self.ended {
+            self.core(now, Input::PersistCommit, out);
         }
     }
 
-    fn tick(&mut self, now: Time, out: &mut Vec<Action>) {
+    /// Does what is due. Call it when [`next_deadline`](Self::next_deadline) has come; at other times it does no harm.
+    pub fn tick(&mut self, now: Time, out: &mut Vec<Output>) {
+        if self.ended {
+            return;
+        }
         let due =
             self.unpersisted_since.is_some_and(|since| since.after(self.options.persist_interval) <= now);
         if due && !self.persisting {
             self.persisting = true;
-            out.push(Action::Machine(MachineWork::Persist));
+            out.push(Action::Machine(MachineWork::Persist).into());
         }
         if self.transfers.next_deadline().is_some_and(|at| at <= now) {
             let ended = self.transfers.tick(now, self.node.applied(), out);
@@ -232,16 +196,76 @@ impl Replica {
         }
     }
 
+    fn on_transport(&mut self, now: Time, report: TransportReport, out: &mut Vec<Output>) {
+        match report {
+            TransportReport::Message(message) => self.core(now, Input::Message(message), out),
+            TransportReport::Unreachable(node) => self.core(now, Input::Unreachable(node), out),
+            TransportReport::Bulk { from, body } => {
+                // The applied index of the core: a log that lost entries needs a snapshot even where the state does not.
+                let ended = self.transfers.message(now, from, body, self.node.applied(), out);
+                self.sent(now, ended, out);
+            }
+            TransportReport::BulkLeft(id) => {
+                let ended = self.transfers.left(now, id, out);
+                self.sent(now, ended, out);
+            }
+        }
+    }
+
+    fn on_log(&mut self, now: Time, report: LogReport, out: &mut Vec<Output>) {
+        match report {
+            LogReport::Persisted(seq) => self.persisted(now, seq, out),
+            LogReport::Fetched { id, result } => self.core(now, Input::Fetched { id, result }, out),
+            LogReport::FetchFailed { id, reason } => self.fetch_failed(now, id, reason, out),
+            LogReport::Failed(reason) => self.end(now, Ended::Log(reason), out),
+            LogReport::Damaged(what) => self.end(now, Ended::LogDamaged(what), out),
+        }
+    }
+
+    fn on_machine(&mut self, now: Time, report: MachineReport, out: &mut Vec<Output>) {
+        match report {
+            MachineReport::Applied(batch) => self.note_applied(now, batch, out),
+            MachineReport::Durable(id) => self.machine_durable(now, id.index, out),
+            MachineReport::Restored { id, membership } => self.restored(now, id, membership, out),
+            MachineReport::View { view, membership } => {
+                self.transfers.viewed(view.id());
+                out.push(Action::Snapshot(SnapshotWork::Build { view, membership }).into());
+            }
+            MachineReport::NoView(reason) => self.built(now, Err(reason), out),
+            MachineReport::Failed(reason) => self.end(now, Ended::Machine(reason), out),
+        }
+    }
+
+    fn on_snapshot(&mut self, now: Time, report: SnapshotReport, out: &mut Vec<Output>) {
+        match report {
+            SnapshotReport::Built(result) => self.built(now, result, out),
+            SnapshotReport::ChunkRead { to, snapshot, chunk, bytes } => {
+                let ended = self.transfers.chunk_read(now, (to, snapshot, chunk), bytes, out);
+                self.sent(now, ended, out);
+            }
+            SnapshotReport::PartialOpened(result) => self.transfers.partial_opened(now, result, out),
+            SnapshotReport::ChunkStored(result) => self.transfers.chunk_stored(now, result, out),
+            SnapshotReport::Received(result) => {
+                self.transfers.whole(now, result, out);
+            }
+        }
+    }
+
+    fn built(&mut self, now: Time, result: Result<Manifest, String>, out: &mut Vec<Output>) {
+        let ended = self.transfers.built(now, result, self.node.applied(), out);
+        self.sent(now, ended, out);
+    }
+
     /// One input for the core, and everything that follows from it.
-    fn core(&mut self, now: Time, input: Input, out: &mut Vec<Action>) {
+    fn core(&mut self, now: Time, input: Input, out: &mut Vec<Output>) {
         let mut effects = std::mem::take(&mut self.effects);
         self.node.handle(now, input, &mut effects);
         // Messages first: they leave while the disk works (thesis, section 10.2.1).
-        out.extend(effects.messages.drain(..).map(Action::Send));
+        out.extend(effects.messages.drain(..).map(|message| Action::Send(message).into()));
         for write in effects.writes.drain(..) {
             self.compaction.written(&write);
             self.written = write.seq;
-            out.push(Action::Log(write));
+            out.push(Action::Log(write).into());
         }
         for done in effects.done.drain(..) {
             self.done(done, out);
@@ -250,10 +274,10 @@ impl Replica {
             let apply = self.bounded(apply);
             let mut waited = self.awaiting.range((apply.first, Term(0))..=(apply.last, Term(u64::MAX)));
             let answers = if waited.next().is_some() { Answers::Wanted } else { Answers::Unwanted };
-            out.push(Action::Machine(MachineWork::Apply { apply, answers }));
+            out.push(Action::Machine(MachineWork::Apply { apply, answers }).into());
         }
-        out.extend(effects.fetches.drain(..).map(Action::Fetch));
-        out.extend(effects.role.take().map(Action::Role));
+        out.extend(effects.fetches.drain(..).map(|fetch| Action::Fetch(fetch).into()));
+        out.extend(effects.role.take().map(|role| Action::Role(role).into()));
         if let Some(fatal) = effects.fatal.take() {
             self.say_ended(self.in_detail(fatal), out);
         }
@@ -274,9 +298,9 @@ impl Replica {
     }
 
     /// The log could not be read. Only if a peer still waits for it, the node ends.
-    fn fetch_failed(&mut self, now: Time, request: FetchId, reason: String, out: &mut Vec<Action>) {
+    fn fetch_failed(&mut self, now: Time, id: FetchId, reason: String, out: &mut Vec<Output>) {
         self.unread = Some(reason);
-        self.core(now, Input::Fetched { id: request, result: Fetched::Damaged }, out);
+        self.core(now, Input::Fetched { id, result: Fetched::Damaged }, out);
         self.unread = None;
     }
 
@@ -297,7 +321,7 @@ impl Replica {
         Apply { entries, ..apply }
     }
 
-    fn sent(&mut self, now: Time, ended: transfers::Ended, out: &mut Vec<Action>) {
+    fn sent(&mut self, now: Time, ended: transfers::Ended, out: &mut Vec<Output>) {
         let any = !ended.is_empty();
         for (to, result) in ended {
             self.core(now, Input::SnapshotSent { to, result }, out);
@@ -308,40 +332,38 @@ impl Replica {
         }
     }
 
-    fn done(&mut self, Done { ticket, outcome }: Done, out: &mut Vec<Action>) {
+    fn done(&mut self, Done { ticket, outcome }: Done, out: &mut Vec<Output>) {
         let is_change = self.changes.remove(&ticket);
         let answer = match outcome {
-            // The state machine has no part in it.
-            Outcome::Committed(id) if is_change => Answer::Changed(id),
-            Outcome::Unknown(_) if is_change => Answer::Unknown,
-            // Answered once it is applied. In doubt: the log itself tells what became of it, when that index commits.
+            // A change is done once it is committed: the state machine has no part in it.
+            Outcome::Committed(id) if is_change => Answer::Changed(Ok(id)),
+            Outcome::Unknown(_) if is_change => Answer::InDoubt,
+            // After the end nothing is applied any more that could tell.
+            Outcome::Committed(_) | Outcome::Unknown(_) if self.ended => Answer::InDoubt,
+            // Answered when an entry is applied at this index: ours, or the one that took its place.
             Outcome::Committed(id) | Outcome::Unknown(id) => {
-                if self.ended {
-                    Answer::Unknown
-                } else {
-                    self.awaiting.insert((id.index, id.term), ticket);
-                    return;
-                }
+                self.awaiting.insert((id.index, id.term), ticket);
+                return;
             }
             Outcome::ReadAt(index) => Answer::ReadAt(index),
-            Outcome::Transferred(node) => Answer::Transferred(node),
-            Outcome::NotLeader(hint) => Answer::NotLeader(hint),
-            Outcome::Overloaded => Answer::Overloaded,
-            Outcome::TransferFailed => Answer::TransferFailed,
-            Outcome::Stopped => Answer::Stopped,
-            Outcome::Conflict(id) => Answer::Conflict(id),
-            Outcome::Refused(why) => Answer::Refused(why),
+            Outcome::Transferred(node) => Answer::Transferred(Ok(node)),
+            Outcome::TransferFailed => Answer::Transferred(Err(TransferError::Failed)),
+            Outcome::Conflict(id) => Answer::Changed(Err(ChangeError::Conflict(id))),
+            Outcome::Refused(why) => Answer::Changed(Err(ChangeError::Refused(why))),
+            Outcome::NotLeader(hint) => Answer::NotDone(NotDone::NotLeader(hint)),
+            Outcome::Overloaded => Answer::NotDone(NotDone::Overloaded),
+            Outcome::Stopped => Answer::NotDone(NotDone::Stopped),
         };
-        out.push(Action::Answer { ticket, answer });
+        out.push(Output::Answer { ticket, answer });
     }
 
-    fn persisted(&mut self, now: Time, seq: WriteSeq, out: &mut Vec<Action>) {
+    fn persisted(&mut self, now: Time, seq: WriteSeq, out: &mut Vec<Output>) {
         self.persisted = self.persisted.max(seq);
         self.core(now, Input::Persisted(seq), out);
         self.transfers.persisted(seq, out);
     }
 
-    fn note_applied(&mut self, now: Time, batch: AppliedBatch, out: &mut Vec<Action>) {
+    fn note_applied(&mut self, now: Time, batch: AppliedBatch, out: &mut Vec<Output>) {
         if batch.through > self.durable {
             self.unpersisted_since.get_or_insert(now);
         }
@@ -361,18 +383,18 @@ impl Replica {
             while responses.next_if(|(id, _)| id.index < index).is_some() {}
             let answer = match responses.peek() {
                 Some((id, response)) if id.index == index && id.term == term => {
-                    Answer::Committed { id: *id, response: response.clone() }
+                    Answer::Committed(Committed { id: *id, response: response.clone() })
                 }
                 // Another leader's entry is committed there: ours is not in the log and never will be.
-                Some((id, _)) if id.index == index => Answer::NotLeader(self.node.leader()),
-                Some(_) | None => Answer::Unknown,
+                Some((id, _)) if id.index == index => Answer::NotDone(NotDone::NotLeader(self.node.leader())),
+                Some(_) | None => Answer::InDoubt,
             };
-            out.push(Action::Answer { ticket, answer });
+            out.push(Output::Answer { ticket, answer });
         }
         self.core(now, Input::Applied(batch.through), out);
     }
 
-    fn machine_durable(&mut self, now: Time, durable: LogIndex, out: &mut Vec<Action>) {
+    fn machine_durable(&mut self, now: Time, durable: LogIndex, out: &mut Vec<Output>) {
         self.persisting = false;
         self.unpersisted_since = (durable < self.node.applied()).then_some(now);
         self.durable = self.durable.max(durable);
@@ -380,7 +402,7 @@ impl Replica {
     }
 
     /// Cuts the log where that is worth it and nothing needs what is cut.
-    fn compact(&mut self, now: Time, out: &mut Vec<Action>) {
+    fn compact(&mut self, now: Time, out: &mut Vec<Output>) {
         // Where the state is ahead of a log that lost entries, there is nothing to cut up to it yet.
         let held = self.durable.min(self.node.applied());
         self.transfers.follow(now, held, || self.node.status().peers);
@@ -390,7 +412,7 @@ impl Replica {
     }
 
     /// The state machine has switched; now the log follows (design: snapshot, state machine, log, in this order).
-    fn restored(&mut self, now: Time, id: LogId, membership: Membership, out: &mut Vec<Action>) {
+    fn restored(&mut self, now: Time, id: LogId, membership: Membership, out: &mut Vec<Output>) {
         self.durable = self.durable.max(id.index);
         self.skip_answers(id.index, out);
         self.core(now, Input::SnapshotInstalled { base: id, membership: membership.into() }, out);
@@ -402,21 +424,21 @@ impl Replica {
     }
 
     /// What a snapshot jumped over cannot be told apart any more.
-    fn skip_answers(&mut self, through: LogIndex, out: &mut Vec<Action>) {
+    fn skip_answers(&mut self, through: LogIndex, out: &mut Vec<Output>) {
         let later = self.awaiting.split_off(&(through.next(), Term(0)));
         for ticket in std::mem::replace(&mut self.awaiting, later).into_values() {
-            out.push(Action::Answer { ticket, answer: Answer::Unknown });
+            out.push(Output::Answer { ticket, answer: Answer::InDoubt });
         }
     }
 
-    fn end(&mut self, now: Time, why: Ended, out: &mut Vec<Action>) {
+    fn end(&mut self, now: Time, why: Ended, out: &mut Vec<Output>) {
         self.say_ended(why, out);
         self.core(now, Input::WriteFailed, out);
     }
 
-    fn say_ended(&mut self, why: Ended, out: &mut Vec<Action>) {
+    fn say_ended(&mut self, why: Ended, out: &mut Vec<Output>) {
         if !std::mem::replace(&mut self.ended, true) {
-            out.push(Action::Ended(why));
+            out.push(Action::Ended(why).into());
             self.skip_answers(LogIndex(u64::MAX - 1), out);
         }
     }

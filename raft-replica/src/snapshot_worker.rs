@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use raftkit_core::LogId;
 use raftkit_snapshot::{Manifest, Partial, SnapshotDir, SnapshotFile};
 
-use crate::{Event, SnapshotWork};
+use crate::{SnapshotReport, SnapshotWork};
 
 /// Owns a [`SnapshotDir`] and does its [`SnapshotWork`].
 #[derive(Debug)]
@@ -23,28 +23,30 @@ impl SnapshotWorker {
     }
 
     /// Does one piece of work and reports it, where it has a report.
-    pub fn run(&mut self, work: SnapshotWork) -> Option<Event> {
+    pub fn run(&mut self, work: SnapshotWork) -> Option<SnapshotReport> {
         match work {
             SnapshotWork::Build { view, membership } => {
-                Some(Event::SnapshotBuilt(self.build(view, membership).map_err(|error| error.to_string())))
+                Some(SnapshotReport::Built(self.build(view, membership).map_err(|error| error.to_string())))
             }
             SnapshotWork::ReadChunk { to, snapshot, chunk } => {
                 let bytes = self.file(snapshot).and_then(|file| file.read_chunk(chunk));
                 let bytes = bytes.map_err(|error| error.to_string());
-                Some(Event::ChunkRead { to, snapshot, chunk, bytes })
+                Some(SnapshotReport::ChunkRead { to, snapshot, chunk, bytes })
             }
-            SnapshotWork::OpenPartial(manifest) => Some(Event::PartialOpened(self.open_partial(&manifest))),
+            SnapshotWork::OpenPartial(manifest) => {
+                Some(SnapshotReport::PartialOpened(self.open_partial(&manifest)))
+            }
             SnapshotWork::StoreChunk { chunk, bytes } => {
                 let partial = self.partial.as_mut().ok_or_else(|| NO_PARTIAL.to_owned());
                 let stored = partial
                     .and_then(|partial| partial.store(chunk, &bytes).map_err(|error| error.to_string()));
-                Some(Event::ChunkStored(stored.map(|()| chunk)))
+                Some(SnapshotReport::ChunkStored(stored.map(|()| chunk)))
             }
             SnapshotWork::FinishPartial => {
                 let partial = self.partial.take().ok_or_else(|| NO_PARTIAL.to_owned());
                 let finished =
                     partial.and_then(|partial| partial.finish().map_err(|error| error.to_string()));
-                Some(Event::SnapshotReceived(finished))
+                Some(SnapshotReport::Received(finished))
             }
             SnapshotWork::DropPartial => {
                 self.partial = None;

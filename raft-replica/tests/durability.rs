@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use harness::{Acknowledged, Cluster, Subject, small_options};
 use raftkit_core::{LogId, LogIndex, NodeId};
-use raftkit_replica::{Answer, Application, InMemory, ReplicaOptions};
+use raftkit_replica::{Answer, Application, InMemory, NotDone, ReplicaOptions};
 use serde::{Deserialize, Serialize};
 
 /// Remembers who wrote what, where, so that nothing can be lost or invented unnoticed.
@@ -154,7 +154,7 @@ fn a_failed_sync_ends_the_node_and_a_restart_has_all_that_was_acknowledged() {
     cluster.run(Duration::from_millis(50));
     assert!(cluster.nodes[&leader].ended.is_some(), "the node has ended");
     assert!(
-        !matches!(cluster.answers.get(&ticket), Some(Answer::Committed { .. })),
+        !matches!(cluster.answers.get(&ticket), Some(Answer::Committed(_))),
         "and did not acknowledge it"
     );
     cluster.nodes.get_mut(&leader).unwrap().crash(false);
@@ -200,7 +200,7 @@ fn a_proposal_that_another_leaders_entry_replaced_is_answered_as_not_done() {
     cluster.cut.clear();
     cluster.settle();
     assert!(
-        matches!(cluster.answers.get(&ticket), Some(Answer::NotLeader(_))),
+        matches!(cluster.answers.get(&ticket), Some(Answer::NotDone(NotDone::NotLeader(_)))),
         "the log tells that it was not and will not be applied: {:?}",
         cluster.answers.get(&ticket)
     );

@@ -231,7 +231,7 @@ fn a_healed_node_makes_snapshots_with_the_membership_that_stood_in_what_it_lost(
     let moved = change(&membership, other);
     let ticket = cluster.change(leader, moved.clone());
     cluster.until("the change is answered", |cluster| cluster.answers.contains_key(&ticket));
-    assert!(matches!(cluster.answers[&ticket], Answer::Changed(_)), "{:?}", cluster.answers[&ticket]);
+    assert!(matches!(cluster.answers[&ticket], Answer::Changed(Ok(_))), "{:?}", cluster.answers[&ticket]);
     commit(&mut cluster, 5..20);
     cluster.settle();
     cluster.run(Duration::from_millis(1500));
@@ -250,7 +250,7 @@ fn a_healed_node_makes_snapshots_with_the_membership_that_stood_in_what_it_lost(
     let ticket = cluster.transfer(cluster.leader().unwrap(), victim);
     cluster.until("it leads", |cluster| cluster.leader() == Some(victim));
     cluster.settle();
-    assert!(matches!(cluster.answers[&ticket], Answer::Transferred(_)));
+    assert!(matches!(cluster.answers[&ticket], Answer::Transferred(Ok(_))));
     let floor = crash_and_damage(&mut cluster, other, Lost::Base);
     cluster.until("its log begins after the snapshot", |cluster| {
         cluster.replica(other).status().base.index > LogIndex::ZERO

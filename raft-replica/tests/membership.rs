@@ -7,7 +7,7 @@ mod harness;
 use bytes::Bytes;
 use harness::{Cluster, small_options};
 use raftkit_core::{ChangeRefused, LogId, Member, NodeId, Suffrage};
-use raftkit_replica::{Answer, Application, InMemory};
+use raftkit_replica::{Answer, Application, ChangeError, InMemory};
 use serde::{Deserialize, Serialize};
 
 /// Counts its commands; each makes it larger, so that logs are cut and snapshots are sent.
@@ -47,7 +47,7 @@ fn a_removed_voter_comes_back_as_a_learner_and_is_promoted() {
 
     let removal = cluster.change(leader, membership.without(gone));
     cluster.until("the removal is answered", |cluster| cluster.answers.contains_key(&removal));
-    let Answer::Changed(removed_in) = cluster.answers[&removal] else {
+    let Answer::Changed(Ok(removed_in)) = cluster.answers[&removal] else {
         panic!("{:?}", cluster.answers[&removal])
     };
     for value in 1..40 {
@@ -66,7 +66,7 @@ fn a_removed_voter_comes_back_as_a_learner_and_is_promoted() {
     cluster.until("the node is promoted by itself", |cluster| {
         cluster.replica(gone).node().membership().voters().contains(&gone)
     });
-    assert!(matches!(cluster.answers[&back], Answer::Changed(_)), "{:?}", cluster.answers[&back]);
+    assert!(matches!(cluster.answers[&back], Answer::Changed(Ok(_))), "{:?}", cluster.answers[&back]);
     cluster.settle();
     for value in 41..50 {
         cluster.commit(&command(value)).expect("three voters commit");
@@ -90,6 +90,9 @@ fn a_second_change_is_refused_while_one_is_under_way() {
     cluster.until("both are answered", |cluster| {
         cluster.answers.contains_key(&first) && cluster.answers.contains_key(&second)
     });
-    assert!(matches!(cluster.answers[&first], Answer::Changed(_)));
-    assert_eq!(cluster.answers[&second], Answer::Refused(ChangeRefused::InProgress));
+    assert!(matches!(cluster.answers[&first], Answer::Changed(Ok(_))));
+    assert_eq!(
+        cluster.answers[&second],
+        Answer::Changed(Err(ChangeError::Refused(ChangeRefused::InProgress)))
+    );
 }

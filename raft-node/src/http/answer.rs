@@ -9,7 +9,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::{ProposeError, ReadError};
+use crate::{ProposeError, ReadError, ReadRefused};
 
 /// The header that says on every answer what a request without a token may do. There are no tokens here, so it may do all.
 pub(crate) const DEFAULT_ACL_POLICY: HeaderName = HeaderName::from_static("x-consul-default-acl-policy");
@@ -98,14 +98,14 @@ impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         let text = error.to_string();
         match error {
-            ReadError::NoLeader | ReadError::NotConfirmed => {
+            ReadError::Refused(ReadRefused::NoLeader | ReadRefused::NotConfirmed) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
             }
             ReadError::Machine(error) => {
                 tracing::error!(%error, "a read failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
             }
-            ReadError::Stopping => Self::unavailable(text),
+            ReadError::Refused(ReadRefused::Stopping) => Self::unavailable(text),
         }
     }
 }
@@ -210,10 +210,10 @@ mod tests {
 
     #[test]
     fn a_refused_read_has_the_words_that_clients_match() {
-        let problem = Problem::from(ReadError::NoLeader);
+        let problem = Problem::from(ReadError::from(ReadRefused::NoLeader));
         assert_eq!((problem.status().as_u16(), problem.text()), (500, "No cluster leader"));
-        let problem = Problem::from(ReadError::NotConfirmed);
+        let problem = Problem::from(ReadError::from(ReadRefused::NotConfirmed));
         assert_eq!((problem.status().as_u16(), problem.text()), (500, "Not ready to serve consistent reads"));
-        assert_eq!(Problem::from(ReadError::Stopping).status().as_u16(), 503);
+        assert_eq!(Problem::from(ReadError::from(ReadRefused::Stopping)).status().as_u16(), 503);
     }
 }

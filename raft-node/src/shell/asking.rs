@@ -1,26 +1,27 @@
-//! How a handle asks: a request goes to the loop, its answer comes back, and who stops waiting says so by being dropped.
-//! What becomes of it in between is decided in raftkit-replica.
+//! A handle's requests: each goes to the loop, its answer comes back, and a handle that stops waiting says so by being
+//! dropped. The requests are carried out in raftkit-replica.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use raftkit_core::{LogId, LogIndex, NodeId};
-use raftkit_replica::{Consistency, MachineError, Reply, Request, RequestError, RequestId, StateMachine};
+use raftkit_core::{LogId, LogIndex, Membership, NodeId};
+use raftkit_replica::{ClientRequestId, Consistency, Freshness, MachineError, ReadRefused, StateMachine};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::node_loop::LoopEvent;
+use super::replies::ReplyTo;
 use super::requests::{self, OwnRequest};
 use super::{Shared, clock};
-use crate::{Committed, Fresh, NodeStatus, ProposeError, ReadError, TransferError};
+use crate::{ChangeError, Committed, Fresh, NodeStatus, ProposeError, ReadError, TransferError};
 
-/// A request on its way through the loop. Dropped without its last answer, it is forgotten there.
-struct Asking<'a> {
+/// A request on its way through the loop, whose answer is a `T`. Dropped before its last answer, it is forgotten there.
+struct Asking<'a, T> {
     events: &'a mpsc::UnboundedSender<LoopEvent>,
-    request: RequestId,
-    reply: oneshot::Receiver<Reply>,
+    request: ClientRequestId,
+    reply: oneshot::Receiver<T>,
     waits: Waits,
 }
 
@@ -31,30 +32,34 @@ enum Waits {
     NoMore,
 }
 
-impl Asking<'_> {
-    /// The next answer.
-    async fn reply(&mut self) -> Result<Reply, Gone> {
+impl<T> Asking<'_, T> {
+    /// The answer.
+    async fn reply(&mut self) -> Result<T, Gone> {
         let reply = (&mut self.reply).await;
-        let more = matches!(reply, Ok(Reply::ReadNow { .. }));
-        self.waits = if more { Waits::StillThere } else { Waits::NoMore };
-        reply.map_err(|_| Gone::Meanwhile)
-    }
-
-    /// Says what a stale read has found.
-    fn seen(&mut self, at: LogIndex) -> Result<(), Gone> {
-        let (sender, reply) = oneshot::channel();
-        self.reply = reply;
-        let event = LoopEvent::Seen { request: self.request, at, reply: sender };
-        self.events.send(event).map_err(|_| Gone::Before)
-    }
-
-    /// No further answer is due.
-    fn is_over(&mut self) {
         self.waits = Waits::NoMore;
+        reply.map_err(|_| Gone::Meanwhile)
     }
 }
 
-impl Drop for Asking<'_> {
+impl Asking<'_, Result<Freshness, ReadRefused>> {
+    /// The answer to a stale read. The loop then waits to hear what the read has found.
+    async fn may_look(&mut self) -> Result<Freshness, ReadRefused> {
+        let freshness = self.reply().await??;
+        self.waits = Waits::StillThere;
+        Ok(freshness)
+    }
+
+    /// Says what a stale read has found. The answer says whether that may be shown.
+    async fn may_show(mut self, at: LogIndex) -> Result<Freshness, ReadRefused> {
+        let (sender, reply) = oneshot::channel();
+        self.reply = reply;
+        let event = LoopEvent::Seen { request: self.request, at, reply: sender };
+        self.events.send(event).map_err(|_| Gone::Before)?;
+        self.reply().await?
+    }
+}
+
+impl<T> Drop for Asking<'_, T> {
     fn drop(&mut self) {
         if self.waits == Waits::StillThere {
             // The loop has ended: it waits for nothing any more.
@@ -64,6 +69,7 @@ impl Drop for Asking<'_> {
 }
 
 /// The loop has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gone {
     /// It took nothing.
     Before,
@@ -71,20 +77,54 @@ enum Gone {
     Meanwhile,
 }
 
+/// A read whose loop has ended may as well be asked elsewhere.
+impl From<Gone> for ReadRefused {
+    fn from(_: Gone) -> Self {
+        Self::Stopping
+    }
+}
+
+impl From<Gone> for TransferError {
+    fn from(_: Gone) -> Self {
+        Self::Failed
+    }
+}
+
+/// The answer to a command whose loop has ended. A command may be said not to be applied only where that is certain: its
+/// client proposes it again.
+fn proposal_gone(gone: Gone, commit_timeout: Duration) -> ProposeError {
+    match gone {
+        Gone::Before => ProposeError::Stopping,
+        Gone::Meanwhile => ProposeError::Unknown(commit_timeout),
+    }
+}
+
+/// Likewise for a change of membership.
+fn change_gone(gone: Gone, commit_timeout: Duration) -> ChangeError {
+    match gone {
+        Gone::Before => ChangeError::Stopping,
+        Gone::Meanwhile => ChangeError::Unknown(commit_timeout),
+    }
+}
+
 impl<M: StateMachine> Shared<M> {
-    fn ask(&self, what: Request) -> Result<Asking<'_>, Gone> {
+    /// Gives the loop the request that `event` makes.
+    fn ask<T>(
+        &self,
+        event: impl FnOnce(ClientRequestId, ReplyTo<T>) -> LoopEvent,
+    ) -> Result<Asking<'_, T>, Gone> {
         let (sender, reply) = oneshot::channel();
-        let request = RequestId(self.next_request.fetch_add(1, Relaxed));
-        self.events.send(LoopEvent::Ask { request, what, reply: sender }).map_err(|_| Gone::Before)?;
+        let request = ClientRequestId(self.next_request.fetch_add(1, Relaxed));
+        self.events.send(event(request, sender)).map_err(|_| Gone::Before)?;
         Ok(Asking { events: &self.events, request, reply, waits: Waits::StillThere })
     }
 
-    /// One request with one answer.
-    async fn answer(&self, what: Request) -> Result<Reply, Gone> {
-        if !self.is_formed().await {
-            return Ok(Reply::Failed(RequestError::NoLeader));
-        }
-        self.ask(what)?.reply().await
+    /// The answer to the request that `event` makes.
+    async fn answer<T>(
+        &self,
+        event: impl FnOnce(ClientRequestId, ReplyTo<T>) -> LoopEvent,
+    ) -> Result<T, Gone> {
+        self.ask(event)?.reply().await
     }
 
     /// Waits, as for a leader, until the node belongs to a cluster: only then does the loop run.
@@ -98,7 +138,11 @@ impl<M: StateMachine> Shared<M> {
 
     /// See [`Handle::propose`](crate::Handle::propose).
     pub(crate) async fn propose(&self, command: Bytes) -> Result<Committed, ProposeError> {
-        proposed(self.answer(Request::Propose(command)).await, self.config.commit_timeout)
+        if !self.is_formed().await {
+            return Err(ProposeError::NoLeader);
+        }
+        let answer = self.answer(|request, reply| LoopEvent::Propose { request, command, reply }).await;
+        answer.map_err(|gone| proposal_gone(gone, self.config.commit_timeout))?
     }
 
     /// See [`Handle::read`](crate::Handle::read).
@@ -113,15 +157,14 @@ impl<M: StateMachine> Shared<M> {
             return Ok(Fresh { value, known_leader: false, last_contact: Duration::MAX });
         }
         if !self.is_formed().await {
-            return Err(ReadError::NoLeader);
+            return Err(ReadRefused::NoLeader.into());
         }
         if consistency == Consistency::Stale {
             return self.read_stale(query).await;
         }
-        let mut asking = self.ask(Request::Read(consistency)).map_err(stopping)?;
-        let reply = asking.reply().await.map_err(stopping)?;
-        asking.is_over();
-        fresh(reply, || Ok(query(&self.reader)?.0))
+        let answer = self.answer(|request, reply| LoopEvent::Read { request, consistency, reply }).await;
+        let freshness = answer.map_err(ReadRefused::from)??;
+        Ok(fresh(query(&self.reader)?.0, freshness))
     }
 
     async fn read_stale<T>(
@@ -130,19 +173,33 @@ impl<M: StateMachine> Shared<M> {
     ) -> Result<Fresh<T>, ReadError> {
         let (value, seen) = query(&self.reader)?;
         let shown = self.service().show_now(clock::now(), seen.index);
-        if let Some(reply) = shown {
-            return fresh(reply, || Ok(value));
+        if let Some(freshness) = shown {
+            return Ok(fresh(value, freshness));
         }
-        let mut asking = self.ask(Request::Read(Consistency::Stale)).map_err(stopping)?;
-        fresh(asking.reply().await.map_err(stopping)?, || Ok(()))?;
+        let consistency = Consistency::Stale;
+        let asking = self.ask(|request, reply| LoopEvent::Read { request, consistency, reply });
+        let mut asking = asking.map_err(ReadRefused::from)?;
+        asking.may_look().await?;
         let (value, seen) = query(&self.reader)?;
-        asking.seen(seen.index).map_err(stopping)?;
-        fresh(asking.reply().await.map_err(stopping)?, || Ok(value))
+        Ok(fresh(value, asking.may_show(seen.index).await?))
     }
 
     /// See [`Handle::transfer`](crate::Handle::transfer).
     pub(crate) async fn transfer(&self, to: Option<NodeId>) -> Result<NodeId, TransferError> {
-        transferred(self.answer(Request::Transfer(to)).await)
+        if !self.is_formed().await {
+            return Err(TransferError::NoLeader);
+        }
+        self.answer(|request, reply| LoopEvent::Transfer { request, to, reply }).await?
+    }
+
+    /// See [`Handle::change`](crate::Handle::change).
+    pub(crate) async fn change(&self, seen: LogId, target: Membership) -> Result<LogId, ChangeError> {
+        if !self.is_formed().await {
+            return Err(ChangeError::NotLeader(None));
+        }
+        let change = |request, reply| LoopEvent::Change { request, seen, target, reply };
+        let answer = self.answer(change).await;
+        answer.map_err(|gone| change_gone(gone, self.config.commit_timeout))?
     }
 
     /// See [`Handle::cluster_status`](crate::Handle::cluster_status).
@@ -181,201 +238,94 @@ impl<M: StateMachine> Shared<M> {
     }
 }
 
-/// What became of a proposal. Only what was certainly not done may be told so: its client asks again.
-fn proposed(answer: Result<Reply, Gone>, commit_timeout: Duration) -> Result<Committed, ProposeError> {
-    match answer {
-        Ok(Reply::Committed { id, response }) => Ok(Committed { id, response }),
-        Ok(Reply::Failed(error)) => Err(no_commit(error, commit_timeout)),
-        Err(Gone::Before) => Err(ProposeError::Stopping),
-        // The node ended meanwhile: it may be in the log.
-        Err(Gone::Meanwhile)
-        | Ok(Reply::ReadNow { .. } | Reply::Show { .. } | Reply::Transferred(_) | Reply::Changed(_)) => {
-            Err(ProposeError::Unknown(commit_timeout))
-        }
-    }
-}
-
-fn no_commit(error: RequestError, commit_timeout: Duration) -> ProposeError {
-    match error {
-        RequestError::NoLeader => ProposeError::NoLeader,
-        RequestError::Unknown(within) => ProposeError::Unknown(within),
-        RequestError::Overloaded => ProposeError::Overloaded,
-        RequestError::TooLarge { got, limit } => ProposeError::TooLarge { got, limit },
-        RequestError::Stopping => ProposeError::Stopping,
-        // A command does not fail for these.
-        RequestError::NotConfirmed
-        | RequestError::TransferFailed
-        | RequestError::Conflict(_)
-        | RequestError::Refused(_)
-        | RequestError::NotLeader(_) => ProposeError::Unknown(commit_timeout),
-    }
-}
-
-/// What became of a transfer.
-fn transferred(answer: Result<Reply, Gone>) -> Result<NodeId, TransferError> {
-    match answer {
-        Ok(Reply::Transferred(node)) => Ok(node),
-        Ok(Reply::Failed(RequestError::NoLeader)) => Err(TransferError::NoLeader),
-        Ok(
-            Reply::Failed(_)
-            | Reply::Committed { .. }
-            | Reply::ReadNow { .. }
-            | Reply::Show { .. }
-            | Reply::Changed(_),
-        )
-        | Err(Gone::Before | Gone::Meanwhile) => Err(TransferError::Failed),
-    }
-}
-
-/// A read whose loop has ended may as well be asked elsewhere.
-fn stopping(_: Gone) -> ReadError {
-    ReadError::Stopping
-}
-
-/// What a read was told, with what it finds if it may.
-fn fresh<T>(reply: Reply, value: impl FnOnce() -> Result<T, ReadError>) -> Result<Fresh<T>, ReadError> {
-    match reply {
-        Reply::ReadNow { known_leader, last_contact } | Reply::Show { known_leader, last_contact } => {
-            Ok(Fresh { value: value()?, known_leader, last_contact: last_contact.unwrap_or(Duration::MAX) })
-        }
-        Reply::Failed(RequestError::NoLeader) => Err(ReadError::NoLeader),
-        Reply::Failed(RequestError::Stopping) => Err(ReadError::Stopping),
-        // Too many requests wait: none of them can be confirmed by this node now.
-        Reply::Failed(
-            RequestError::NotConfirmed
-            | RequestError::Overloaded
-            | RequestError::Unknown(_)
-            | RequestError::TooLarge { .. }
-            | RequestError::TransferFailed
-            | RequestError::Conflict(_)
-            | RequestError::Refused(_)
-            | RequestError::NotLeader(_),
-        )
-        | Reply::Committed { .. }
-        | Reply::Transferred(_)
-        | Reply::Changed(_) => Err(ReadError::NotConfirmed),
-    }
+/// A value that a read has found, with how fresh it is.
+fn fresh<T>(value: T, Freshness { known_leader, last_contact }: Freshness) -> Fresh<T> {
+    Fresh { value, known_leader, last_contact: last_contact.unwrap_or(Duration::MAX) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn asking(events: &mpsc::UnboundedSender<LoopEvent>) -> (Asking<'_>, oneshot::Sender<Reply>) {
+    type ReadAnswer = Result<Freshness, ReadRefused>;
+
+    fn asking<T>(events: &mpsc::UnboundedSender<LoopEvent>) -> (Asking<'_, T>, oneshot::Sender<T>) {
         let (sender, reply) = oneshot::channel();
-        (Asking { events, request: RequestId(7), reply, waits: Waits::StillThere }, sender)
+        (Asking { events, request: ClientRequestId(7), reply, waits: Waits::StillThere }, sender)
     }
 
-    const READ_NOW: Reply = Reply::ReadNow { known_leader: true, last_contact: None };
+    const FRESHNESS: Freshness = Freshness { known_leader: true, last_contact: None };
 
     #[tokio::test]
     async fn who_stops_waiting_says_so() {
         let (events, mut heard) = mpsc::unbounded_channel();
-        let (waiting, _sender) = asking(&events);
+        let (waiting, _sender) = asking::<ReadAnswer>(&events);
         drop(waiting);
-        assert!(matches!(heard.try_recv(), Ok(LoopEvent::Forget(RequestId(7)))));
+        assert!(matches!(heard.try_recv(), Ok(LoopEvent::Forget(ClientRequestId(7)))));
         // A stale read whose query fails.
-        let (mut looking, sender) = asking(&events);
-        sender.send(READ_NOW).expect("it is waited for");
-        assert!(looking.reply().await.is_ok());
+        let (mut looking, sender) = asking::<ReadAnswer>(&events);
+        sender.send(Ok(FRESHNESS)).expect("it is waited for");
+        assert_eq!(looking.may_look().await, Ok(FRESHNESS));
         drop(looking);
-        assert!(matches!(heard.try_recv(), Ok(LoopEvent::Forget(RequestId(7)))));
+        assert!(matches!(heard.try_recv(), Ok(LoopEvent::Forget(ClientRequestId(7)))));
     }
 
     #[tokio::test]
     async fn who_has_the_last_answer_has_nothing_to_say() {
         let (events, mut heard) = mpsc::unbounded_channel();
-        let (mut answered, sender) = asking(&events);
-        sender.send(Reply::Failed(RequestError::NoLeader)).expect("it is waited for");
-        assert!(answered.reply().await.is_ok());
+        let (mut answered, sender) = asking::<ReadAnswer>(&events);
+        sender.send(Err(ReadRefused::NoLeader)).expect("it is waited for");
+        assert_eq!(answered.may_look().await, Err(ReadRefused::NoLeader));
         drop(answered);
-        let (mut read, sender) = asking(&events);
-        sender.send(READ_NOW).expect("it is waited for");
-        assert!(read.reply().await.is_ok());
-        read.is_over();
+        let (mut read, sender) = asking::<ReadAnswer>(&events);
+        sender.send(Ok(FRESHNESS)).expect("it is waited for");
+        assert_eq!(read.reply().await, Ok(Ok(FRESHNESS)));
         drop(read);
-        let (mut gone, sender) = asking(&events);
+        let (mut gone, sender) = asking::<ReadAnswer>(&events);
         drop(sender);
-        assert!(matches!(gone.reply().await, Err(Gone::Meanwhile)));
+        assert_eq!(gone.reply().await, Err(Gone::Meanwhile));
         drop(gone);
         assert!(heard.try_recv().is_err());
     }
 
-    /// What a client of a proposal is told that was answered so.
-    fn told(answer: Result<Reply, Gone>) -> String {
-        match proposed(answer, Duration::from_secs(7)) {
-            Ok(committed) => format!("committed {}", committed.id),
-            Err(error) => format!("{error:?}"),
-        }
-    }
-
-    #[test]
-    fn a_proposal_is_told_not_done_only_where_that_is_certain() {
-        let committed = Reply::Committed { id: LogId::new(2, 9), response: Bytes::new() };
-        assert_eq!(told(Ok(committed)), "committed 2.9");
-        let failed = |error| told(Ok(Reply::Failed(error)));
-        assert_eq!(failed(RequestError::NoLeader), "NoLeader");
-        assert_eq!(failed(RequestError::Overloaded), "Overloaded");
-        assert_eq!(failed(RequestError::Stopping), "Stopping");
-        assert_eq!(failed(RequestError::TooLarge { got: 2, limit: 1 }), "TooLarge { got: 2, limit: 1 }");
-        assert_eq!(failed(RequestError::Unknown(Duration::from_secs(1))), "Unknown(1s)");
-        assert_eq!(told(Err(Gone::Before)), "Stopping", "the loop never took it");
-        // The loop may have taken it, or the answer makes no sense: it may be in the log.
-        for answer in [
-            Err(Gone::Meanwhile),
-            Ok(READ_NOW),
-            Ok(Reply::Show { known_leader: true, last_contact: None }),
-            Ok(Reply::Transferred(NodeId(1))),
-            Ok(Reply::Changed(LogId::new(2, 9))),
-            Ok(Reply::Failed(RequestError::NotConfirmed)),
-            Ok(Reply::Failed(RequestError::TransferFailed)),
-            Ok(Reply::Failed(RequestError::Conflict(LogId::new(2, 9)))),
-            Ok(Reply::Failed(RequestError::NotLeader(None))),
-        ] {
-            assert_eq!(told(answer), "Unknown(7s)");
-        }
-    }
-
-    #[test]
-    fn a_read_is_answered_only_with_leave_and_otherwise_told_why_not() {
-        let read = |reply| match fresh(reply, || Ok(5)) {
-            Ok(fresh) => format!("{} {} {:?}", fresh.value, fresh.known_leader, fresh.last_contact),
-            Err(error) => error.to_string(),
+    #[tokio::test]
+    async fn a_stale_read_says_what_it_has_found_and_is_over_with_the_answer_to_that() {
+        let (events, mut heard) = mpsc::unbounded_channel();
+        let (mut looking, sender) = asking::<ReadAnswer>(&events);
+        sender.send(Ok(FRESHNESS)).expect("it is waited for");
+        assert_eq!(looking.may_look().await, Ok(FRESHNESS));
+        let answer = async {
+            let Some(LoopEvent::Seen { request: ClientRequestId(7), at: LogIndex(9), reply }) =
+                heard.recv().await
+            else {
+                panic!("it says what it has found")
+            };
+            reply.send(Err(ReadRefused::NotConfirmed)).expect("it is waited for");
         };
-        let last_contact = Some(Duration::from_millis(3));
-        assert_eq!(read(Reply::ReadNow { known_leader: true, last_contact }), "5 true 3ms");
-        assert_eq!(read(Reply::Show { known_leader: false, last_contact }), "5 false 3ms");
-        let failed = |error| read(Reply::Failed(error));
-        assert_eq!(failed(RequestError::NoLeader), "No cluster leader");
-        assert_eq!(failed(RequestError::Stopping), "the node is stopping");
-        for error in [
-            RequestError::NotConfirmed,
-            RequestError::Overloaded,
-            RequestError::Unknown(Duration::ZERO),
-            RequestError::TransferFailed,
-            RequestError::NotLeader(None),
-        ] {
-            assert_eq!(failed(error), "Not ready to serve consistent reads");
-        }
-        let committed = Reply::Committed { id: LogId::new(2, 9), response: Bytes::new() };
-        assert_eq!(read(committed), "Not ready to serve consistent reads");
-        assert!(matches!(stopping(Gone::Before), ReadError::Stopping));
-        assert!(matches!(stopping(Gone::Meanwhile), ReadError::Stopping));
+        let (shown, ()) = tokio::join!(looking.may_show(LogIndex(9)), answer);
+        assert_eq!(shown, Err(ReadRefused::NotConfirmed));
+        assert!(heard.try_recv().is_err());
     }
 
     #[test]
-    fn a_transfer_counts_only_where_the_new_leader_is_known() {
-        assert_eq!(transferred(Ok(Reply::Transferred(NodeId(3)))), Ok(NodeId(3)));
-        let no_leader = Ok(Reply::Failed(RequestError::NoLeader));
-        assert_eq!(transferred(no_leader), Err(TransferError::NoLeader));
-        for answer in [
-            Err(Gone::Before),
-            Err(Gone::Meanwhile),
-            Ok(READ_NOW),
-            Ok(Reply::Failed(RequestError::Overloaded)),
-            Ok(Reply::Failed(RequestError::TransferFailed)),
-        ] {
-            assert_eq!(transferred(answer), Err(TransferError::Failed));
+    fn a_request_is_said_not_to_be_done_only_where_that_is_certain() {
+        let within = Duration::from_secs(7);
+        assert_eq!(proposal_gone(Gone::Before, within), ProposeError::Stopping, "the loop never took it");
+        assert_eq!(proposal_gone(Gone::Meanwhile, within), ProposeError::Unknown(within));
+        assert_eq!(change_gone(Gone::Before, within), ChangeError::Stopping, "the loop never took it");
+        assert_eq!(change_gone(Gone::Meanwhile, within), ChangeError::Unknown(within));
+        for gone in [Gone::Before, Gone::Meanwhile] {
+            assert_eq!(ReadRefused::from(gone), ReadRefused::Stopping);
+            assert_eq!(TransferError::from(gone), TransferError::Failed);
         }
+    }
+
+    #[test]
+    fn what_was_never_heard_of_is_as_old_as_can_be() {
+        let last_contact = Some(Duration::from_millis(3));
+        let heard = fresh(5, Freshness { known_leader: true, last_contact });
+        assert_eq!(heard, Fresh { value: 5, known_leader: true, last_contact: Duration::from_millis(3) });
+        let never = fresh(5, Freshness { known_leader: false, last_contact: None });
+        assert_eq!(never, Fresh { value: 5, known_leader: false, last_contact: Duration::MAX });
     }
 }

@@ -11,6 +11,7 @@ mod formation;
 mod intake;
 mod node_loop;
 mod outreach;
+mod replies;
 mod requests;
 mod scouts;
 mod seeking;
@@ -23,7 +24,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use raftkit_core::{ClusterId, Health, Incarnation, LogIndex, Member, NodeId, RoleName, StoreId};
+use raftkit_core::{ClusterId, Health, Incarnation, LogIndex, Member, Membership, NodeId, RoleName, StoreId};
 use raftkit_net::Transport;
 use raftkit_replica::{Event, Service, StateMachine};
 use tokio::sync::{mpsc, watch};
@@ -120,6 +121,11 @@ impl<M: StateMachine> Shared<M> {
     /// The leader that this node knows, itself included.
     pub(crate) fn leader(&self) -> Option<NodeId> {
         self.running.get().and_then(|_| self.service().replica().node().leader())
+    }
+
+    /// The membership as this node knows it; none while the node belongs to no cluster.
+    pub(crate) fn membership(&self) -> Option<Membership> {
+        self.running.get().map(|_| self.service().replica().node().membership().clone())
     }
 
     /// The store under which a node is a member.

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use raftkit_core::{Health, LogIndex, Member, NodeId};
+use raftkit_core::{Health, LogId, LogIndex, Member, Membership, NodeId};
 use raftkit_net::{Inbound, Inbox, PeerStats, RemoteIdentity};
 use raftkit_replica::{
-    Action, CallFailed, CallId, CallerId, Contacts, Ended, Event, MachineWork, Reply, Request, RequestId,
-    Service, ServiceAction, ServiceEvent, Source, StateMachine, is_for_service,
+    Action, CallFailed, CallId, CallerId, ChangeError, ClientRequestId, Committed, Consistency, Contacts,
+    Ended, Event, Freshness, MachineWork, ProposeError, ReadRefused, Service, ServiceAction, ServiceEvent,
+    Source, StateMachine, TransferError, TransportReport, is_for_service,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::calls::Calls;
 use super::intake::{BATCH_MAX, Intake, Taken};
+use super::replies::{Replies, ReplyTo};
 use super::workers::{WorkerGone, Workers};
 use super::{Shared, Stopped, clock, requests};
 
@@ -22,12 +24,27 @@ use super::{Shared, Stopped, clock, requests};
 pub(crate) enum LoopEvent {
     /// A worker reports.
     Worker(Event),
-    /// A handle asks.
-    Ask { request: RequestId, what: Request, reply: oneshot::Sender<Reply> },
+    /// A handle proposes a command.
+    Propose { request: ClientRequestId, command: Bytes, reply: ReplyTo<Result<Committed, ProposeError>> },
+    /// A handle reads.
+    Read {
+        request: ClientRequestId,
+        consistency: Consistency,
+        reply: ReplyTo<Result<Freshness, ReadRefused>>,
+    },
     /// A stale read has found something.
-    Seen { request: RequestId, at: LogIndex, reply: oneshot::Sender<Reply> },
+    Seen { request: ClientRequestId, at: LogIndex, reply: ReplyTo<Result<Freshness, ReadRefused>> },
+    /// A handle wants leadership handed over.
+    Transfer { request: ClientRequestId, to: Option<NodeId>, reply: ReplyTo<Result<NodeId, TransferError>> },
+    /// A handle changes the membership.
+    Change {
+        request: ClientRequestId,
+        seen: LogId,
+        target: Membership,
+        reply: ReplyTo<Result<LogId, ChangeError>>,
+    },
     /// A handle does not wait any more.
-    Forget(RequestId),
+    Forget(ClientRequestId),
     /// A member was found at an address in `join`.
     Found(Box<RemoteIdentity>),
     /// A peer was asked.
@@ -45,8 +62,8 @@ pub(crate) struct NodeLoop<M: StateMachine> {
     intake: Intake<LoopEvent, Inbox>,
     /// What was taken in this round; kept for its memory.
     taken: Vec<ServiceEvent>,
-    /// Handles that wait: as many as the service has on its list.
-    replies: HashMap<RequestId, oneshot::Sender<Reply>>,
+    /// Handles that wait: those of the requests that the service has on its list.
+    replies: Replies,
     /// Peers that wait, likewise.
     callers: HashMap<CallerId, raftkit_net::Reply>,
     next_caller: u64,
@@ -78,7 +95,7 @@ impl<M: StateMachine> NodeLoop<M> {
             workers,
             intake: Intake::new(events, inbound),
             taken: Vec::new(),
-            replies: HashMap::new(),
+            replies: Replies::default(),
             callers: HashMap::new(),
             next_caller: 0,
             calls,
@@ -142,13 +159,17 @@ impl<M: StateMachine> NodeLoop<M> {
     /// What the service is to hear of it.
     fn take_inbound(&mut self, service: &mut Service, event: Inbound) -> Option<ServiceEvent> {
         match event {
-            Inbound::Message(message) => Some(ServiceEvent::Replica(Event::Message(message))),
-            Inbound::Bulk { from, body } => Some(ServiceEvent::Replica(Event::Bulk { from, body })),
+            Inbound::Message(message) => {
+                Some(ServiceEvent::Replica(TransportReport::Message(message).into()))
+            }
+            Inbound::Bulk { from, body } => {
+                Some(ServiceEvent::Replica(TransportReport::Bulk { from, body }.into()))
+            }
             Inbound::Unreachable(node) => {
                 if self.contacts.unreachable(node) {
                     self.shared.transport.remove_peer(node);
                 }
-                Some(ServiceEvent::Replica(Event::Unreachable(node)))
+                Some(ServiceEvent::Replica(TransportReport::Unreachable(node).into()))
             }
             Inbound::Connected(identity) => {
                 self.connected(service, &identity);
@@ -194,16 +215,28 @@ impl<M: StateMachine> NodeLoop<M> {
                 self.shared.hear(&event);
                 ServiceEvent::Replica(event)
             }
-            LoopEvent::Ask { request, what, reply } => {
-                self.replies.insert(request, reply);
-                ServiceEvent::Ask { request, what }
+            LoopEvent::Propose { request, command, reply } => {
+                self.replies.proposals.insert(request, reply);
+                ServiceEvent::Propose { request, command }
+            }
+            LoopEvent::Read { request, consistency, reply } => {
+                self.replies.reads.insert(request, reply);
+                ServiceEvent::Read { request, consistency }
             }
             LoopEvent::Seen { request, at, reply } => {
-                self.replies.insert(request, reply);
+                self.replies.reads.insert(request, reply);
                 ServiceEvent::Seen { request, at }
             }
+            LoopEvent::Transfer { request, to, reply } => {
+                self.replies.transfers.insert(request, reply);
+                ServiceEvent::Transfer { request, to }
+            }
+            LoopEvent::Change { request, seen, target, reply } => {
+                self.replies.changes.insert(request, reply);
+                ServiceEvent::Change { request, seen, target }
+            }
             LoopEvent::Forget(request) => {
-                self.replies.remove(&request);
+                self.replies.forget(request);
                 ServiceEvent::Forget(request)
             }
             LoopEvent::Found(identity) => {
@@ -238,12 +271,7 @@ impl<M: StateMachine> NodeLoop<M> {
                         reply.send(body);
                     }
                 }
-                ServiceAction::Reply { request, reply } => {
-                    if let Some(waiting) = self.replies.remove(&request) {
-                        // Whoever asked may have stopped waiting.
-                        let _ = waiting.send(reply);
-                    }
-                }
+                ServiceAction::Reply { request, reply } => self.replies.give(request, reply),
                 ServiceAction::Stopped => next = Next::Stop,
             }
         }
@@ -267,7 +295,7 @@ impl<M: StateMachine> NodeLoop<M> {
                     drop(transport.send_bulk(to, body).await);
                     if let Some(id) = id {
                         // The loop has ended: nobody wants to know any more.
-                        let _ = events.send(LoopEvent::Worker(Event::BulkLeft(id)));
+                        let _ = events.send(LoopEvent::Worker(TransportReport::BulkLeft(id).into()));
                     }
                 };
                 self.shared.tasks.start("the sending of a chunk", sending);
@@ -281,7 +309,6 @@ impl<M: StateMachine> NodeLoop<M> {
                 tracing::info!(role = ?role.role, term = role.term.0, leader, "role changed");
             }
             Action::Ended(why) => self.ended(why),
-            Action::Answer { ticket, .. } => unreachable!("the service hears the answer to {ticket}"),
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use raftkit_replica::Event;
+use raftkit_replica::{Event, MachineReport, SnapshotReport};
 
 use crate::seldom::Seldom;
 
@@ -47,35 +47,27 @@ pub(crate) struct Troubles(BTreeMap<Work, Trouble>);
 impl Troubles {
     /// What a worker's report says of its work; none for reports of other work.
     fn outcome(event: &Event) -> Option<(Work, Result<(), &str>)> {
-        fn told<T>(result: &Result<T, String>) -> Result<(), &str> {
+        fn outcome<T>(result: &Result<T, String>) -> Result<(), &str> {
             result.as_ref().map(drop).map_err(String::as_str)
         }
         match event {
-            Event::SnapshotBuilt(result) => Some((Work::Making, told(result))),
-            Event::ChunkRead { bytes, .. } => Some((Work::Reading, told(bytes))),
-            Event::PartialOpened(result) => Some((Work::Receiving, told(result))),
-            Event::ChunkStored(result) => Some((Work::Receiving, told(result))),
-            Event::SnapshotReceived(result) => Some((Work::Receiving, told(result))),
-            Event::Tick
-            | Event::Message(_)
-            | Event::Bulk { .. }
-            | Event::BulkLeft(_)
-            | Event::Propose { .. }
-            | Event::Read { .. }
-            | Event::Transfer { .. }
-            | Event::Change(_)
-            | Event::PersistCommit
-            | Event::Unreachable(_)
-            | Event::Persisted(_)
-            | Event::LogFailed(_)
-            | Event::LogDamaged(_)
-            | Event::Fetched { .. }
-            | Event::FetchFailed { .. }
-            | Event::Applied(_)
-            | Event::MachineDurable(_)
-            | Event::MachineFailed(_)
-            | Event::View { .. }
-            | Event::Restored { .. } => None,
+            Event::Snapshot(SnapshotReport::Built(result)) => Some((Work::Making, outcome(result))),
+            Event::Machine(MachineReport::NoView(reason)) => Some((Work::Making, Err(reason))),
+            Event::Snapshot(SnapshotReport::ChunkRead { bytes, .. }) => Some((Work::Reading, outcome(bytes))),
+            Event::Snapshot(SnapshotReport::PartialOpened(result)) => {
+                Some((Work::Receiving, outcome(result)))
+            }
+            Event::Snapshot(SnapshotReport::ChunkStored(result)) => Some((Work::Receiving, outcome(result))),
+            Event::Snapshot(SnapshotReport::Received(result)) => Some((Work::Receiving, outcome(result))),
+            Event::Machine(
+                MachineReport::Applied(_)
+                | MachineReport::Durable(_)
+                | MachineReport::Failed(_)
+                | MachineReport::View { .. }
+                | MachineReport::Restored { .. },
+            )
+            | Event::Transport(_)
+            | Event::Log(_) => None,
         }
     }
 
@@ -121,7 +113,7 @@ mod tests {
     use super::*;
 
     fn failed() -> Event {
-        Event::SnapshotBuilt(Err("Too many open files".to_owned()))
+        SnapshotReport::Built(Err("Too many open files".to_owned())).into()
     }
 
     #[test]
@@ -136,7 +128,7 @@ mod tests {
         assert_eq!(line.as_deref(), Some(&*format!("{said}; it is tried again (failed 31 times so far)")));
         assert_eq!(troubles.shown(at(31)), [format!("{said} (failed 31 times)")]);
         assert!(troubles.shown(at(91)).is_empty(), "nobody tries any more");
-        let stored = Event::ChunkStored(Ok(3));
+        let stored = SnapshotReport::ChunkStored(Ok(3)).into();
         assert!(troubles.hear(&stored, at(31)).is_none());
         assert_eq!(troubles.shown(at(31)).len(), 1, "other work that succeeds ends nothing");
     }
@@ -144,9 +136,10 @@ mod tests {
     #[test]
     fn success_ends_the_trouble_of_the_same_work() {
         let (mut troubles, start) = (Troubles::default(), Instant::now());
-        assert!(troubles.hear(&Event::ChunkStored(Err("no space".into())), start).is_some());
-        assert!(troubles.hear(&Event::ChunkStored(Ok(1)), start).is_none());
+        let stored = |result| SnapshotReport::ChunkStored(result).into();
+        assert!(troubles.hear(&stored(Err("no space".into())), start).is_some());
+        assert!(troubles.hear(&stored(Ok(1)), start).is_none());
         assert!(troubles.shown(start).is_empty());
-        assert!(troubles.hear(&Event::ChunkStored(Err("no space".into())), start).is_some(), "it is new");
+        assert!(troubles.hear(&stored(Err("no space".into())), start).is_some(), "it is new");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use raftkit_core::{Fetch, Write};
 use raftkit_log::{Reader, Store, Writer};
 use raftkit_replica::{
-    Applier, Event, MachineWork, SnapshotWork, SnapshotWorker, StateMachine, fetch, in_words,
+    Applier, Event, MachineReport, MachineWork, SnapshotWork, SnapshotWorker, StateMachine, fetch, in_words,
 };
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -99,7 +99,7 @@ fn run_machine<M: StateMachine>(
             Some(at) if at > now => at - now,
             Some(_) => {
                 if let Err(error) = applier.give_back(now) {
-                    report(events, Event::MachineFailed(in_words(&error)));
+                    report(events, MachineReport::Failed(in_words(&error)).into());
                 }
                 Duration::ZERO
             }
@@ -123,8 +123,8 @@ fn run_io(
 ) {
     while let Ok(work) = inbox.recv() {
         let event = match work {
-            IoWork::Fetch(work) => Some(fetch(log, work)),
-            IoWork::Snapshot(work) => snapshots.run(work),
+            IoWork::Fetch(work) => Some(fetch(log, work).into()),
+            IoWork::Snapshot(work) => snapshots.run(work).map(Event::from),
         };
         event.into_iter().for_each(|event| report(events, event));
     }

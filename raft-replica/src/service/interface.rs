@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use raftkit_core::{LogId, LogIndex, Membership, NodeId, StoreId};
 
-use super::RequestError;
+use super::{ChangeError, ProposeError, ReadRefused, TransferError};
 use crate::addresses::Source;
-use crate::{Action, Event};
+use crate::{Action, Committed, Event};
 
 /// The driver's name of a client's request, unique in this process. Rising names are served in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub u64);
+pub struct ClientRequestId(pub u64);
 
 /// The service's name of a request that it sends to a peer, unique in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,42 +32,48 @@ pub enum Consistency {
     Stale,
 }
 
-/// What a client of this node wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// Have this command committed and applied, here or on the leader.
-    Propose(Bytes),
-    /// Read this node's state.
-    Read(Consistency),
-    /// Hand leadership over, wherever the leader is; none: to the most up-to-date voter.
-    Transfer(Option<NodeId>),
-    /// Change who takes part. Only on the leader: it is not forwarded.
-    Change {
-        /// [`Membership::id`] of what the client saw: if another one is in force by now, nothing is done.
-        seen: LogId,
-        /// The whole membership wanted.
-        target: Membership,
-    },
-}
-
 /// Something that happened to a service.
 pub enum ServiceEvent {
-    /// For the replica: reports of workers, messages, [`Event::Unreachable`]. Never a tick, and nothing that has a
-    /// ticket: these are the service's own.
+    /// A report for the replica.
     Replica(Event),
-    /// A client of this node asks.
-    Ask {
-        /// The driver's name for it.
-        request: RequestId,
-        /// What it wants.
-        what: Request,
+    /// A client of this node wants a command committed and applied, here or on the leader. The answer is
+    /// [`Reply::Proposed`].
+    Propose {
+        /// The driver's name for the request.
+        request: ClientRequestId,
+        /// The command, as the state machine reads it.
+        command: Bytes,
+    },
+    /// A client of this node wants to read the node's state. The answer is [`Reply::ReadNow`] or [`Reply::ReadRefused`].
+    Read {
+        /// The driver's name for the request.
+        request: ClientRequestId,
+        /// How fresh the state must be.
+        consistency: Consistency,
+    },
+    /// A client of this node wants leadership handed over, wherever the leader is. The answer is [`Reply::Transferred`].
+    Transfer {
+        /// The driver's name for the request.
+        request: ClientRequestId,
+        /// The node that shall lead; none: the most up-to-date voter.
+        to: Option<NodeId>,
+    },
+    /// A client of this node wants the membership changed, which only the leader does: it is not forwarded. The answer is
+    /// [`Reply::Changed`].
+    Change {
+        /// The driver's name for the request.
+        request: ClientRequestId,
+        /// [`Membership::id`] of the membership that the client saw: if another one is in force by now, nothing is done.
+        seen: LogId,
+        /// The complete target membership.
+        target: Membership,
     },
     /// That client does not wait any more. No reply comes.
-    Forget(RequestId),
-    /// What a stale read has found. The answer is [`Reply::Show`], or why it may not be shown.
+    Forget(ClientRequestId),
+    /// What a stale read has found. The answer is [`Reply::Show`], or [`Reply::ReadRefused`].
     Seen {
         /// Whose read.
-        request: RequestId,
+        request: ClientRequestId,
         /// The last applied entry that it shows.
         at: LogIndex,
     },
@@ -112,7 +118,7 @@ pub enum CallFailed {
 
 /// Something that a service wants done, in this order.
 pub enum ServiceAction {
-    /// What the replica wants done. Never [`Action::Answer`]: the service hears the answers.
+    /// What the replica wants done.
     Do(Action),
     /// Ask a peer: answer [`ServiceEvent::Answered`].
     Call {
@@ -135,7 +141,7 @@ pub enum ServiceAction {
     /// The answer to a client.
     Reply {
         /// To which request.
-        request: RequestId,
+        request: ClientRequestId,
         /// The answer.
         reply: Reply,
     },
@@ -143,35 +149,36 @@ pub enum ServiceAction {
     Stopped,
 }
 
-/// What a client is told. The last it hears of its request, but for a stale read's [`ReadNow`](Self::ReadNow).
+/// The answer to a client's request. It is the only one to that request, but for a stale read: that is answered
+/// [`ReadNow`](Self::ReadNow), and again once the driver has said what the read found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// The command is committed, durable on a quorum, and applied.
-    Committed {
-        /// As this entry.
-        id: LogId,
-        /// The state machine's answer.
-        response: Bytes,
-    },
-    /// The state may be read now. A stale read may not show yet what it finds: say [`ServiceEvent::Seen`] first, or
-    /// [`ServiceEvent::Forget`].
-    ReadNow {
-        /// Whether a leader is known.
-        known_leader: bool,
-        /// How long ago the leader was heard: zero where it vouches for the read, none where it never was.
-        last_contact: Option<Duration>,
-    },
-    /// What a stale read found may be shown.
-    Show {
-        /// Whether a leader is known.
-        known_leader: bool,
-        /// How long ago the leader was heard: zero on the leader itself, none where it never was.
-        last_contact: Option<Duration>,
-    },
-    /// Leadership has gone to this node.
-    Transferred(NodeId),
-    /// The membership is as wanted, since this entry.
-    Changed(LogId),
-    /// There is no result.
-    Failed(RequestError),
+    /// To [`ServiceEvent::Propose`].
+    Proposed(Result<Committed, ProposeError>),
+    /// To [`ServiceEvent::Read`]: the state may be read now. A stale read may not show yet what it finds: say
+    /// [`ServiceEvent::Seen`] first, or [`ServiceEvent::Forget`].
+    ReadNow(Freshness),
+    /// To [`ServiceEvent::Seen`]: what the stale read found may be shown.
+    Show(Freshness),
+    /// To [`ServiceEvent::Read`] or [`ServiceEvent::Seen`]: nothing may be shown.
+    ReadRefused(ReadRefused),
+    /// To [`ServiceEvent::Transfer`]: the new leader.
+    Transferred(Result<NodeId, TransferError>),
+    /// To [`ServiceEvent::Change`]: the entry since which the membership is as wanted.
+    Changed(Result<LogId, ChangeError>),
+}
+
+/// How fresh the state is that a read shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    /// Whether a leader is known.
+    pub known_leader: bool,
+    /// The time since the leader was heard: zero on the leader itself and where the leader vouches for the read, none if
+    /// no leader was ever heard.
+    pub last_contact: Option<Duration>,
+}
+
+impl Freshness {
+    /// A read that the leader vouches for.
+    pub(super) const VOUCHED: Self = Self { known_leader: true, last_contact: Some(Duration::ZERO) };
 }

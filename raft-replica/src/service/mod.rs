@@ -27,15 +27,15 @@ mod wire;
 
 use raftkit_core::{LogIndex, NodeId, Proposal, Ticket, Time};
 
-pub use error::RequestError;
+pub use error::{ChangeError, ProposeError, ReadRefused, TransferError};
 pub use interface::{
-    CallFailed, CallId, CallerId, Consistency, Reply, Request, RequestId, ServiceAction, ServiceEvent,
+    CallFailed, CallId, CallerId, ClientRequestId, Consistency, Freshness, Reply, ServiceAction, ServiceEvent,
 };
 pub use options::ServiceOptions;
 pub use wire::is_for_service;
 
 use crate::addresses::Addresses;
-use crate::{Action, Event, Replica};
+use crate::{Action, Output, Replica};
 use forwarding::Forwarding;
 use stopping::Phase;
 use waiters::Waiters;
@@ -60,8 +60,8 @@ pub struct Service {
     expires_from: Time,
     next_ticket: u64,
     next_call: u64,
-    /// What the replica wants done; kept for its memory.
-    actions: Vec<Action>,
+    /// What came out of the replica; empty between two calls, and kept for its memory.
+    outputs: Vec<Output>,
 }
 
 impl Service {
@@ -82,7 +82,7 @@ impl Service {
             look_at_addresses: Time::default(),
             next_ticket: 0,
             next_call: 0,
-            actions: Vec::new(),
+            outputs: Vec::new(),
         };
         service.note_health();
         service
@@ -112,22 +112,18 @@ impl Service {
     /// after the event was taken in, never before.
     ///
     /// # Panics
-    /// A name is used for two requests at once, or an event for the replica is one that only the service gives it.
+    /// A name is used for two requests at once.
     pub fn handle(&mut self, now: Time, event: ServiceEvent, out: &mut Vec<ServiceAction>) {
         match event {
             ServiceEvent::Replica(event) => {
-                let own = matches!(
-                    event,
-                    Event::Tick
-                        | Event::Propose(_)
-                        | Event::Read { .. }
-                        | Event::Transfer { .. }
-                        | Event::Change(_)
-                );
-                assert!(!own, "tickets and ticks are the service's own");
-                self.hand(now, event, out);
+                self.with_replica(now, out, |replica, out| replica.handle(now, event, out));
             }
-            ServiceEvent::Ask { request, what } => self.ask(now, request, what, out),
+            ServiceEvent::Propose { request, command } => self.client_proposes(now, request, command, out),
+            ServiceEvent::Read { request, consistency } => self.client_reads(now, request, consistency, out),
+            ServiceEvent::Transfer { request, to } => self.client_transfers(now, request, to, out),
+            ServiceEvent::Change { request, seen, target } => {
+                self.client_changes(now, request, (seen, target), out);
+            }
             ServiceEvent::Forget(request) => self.forget(request, out),
             ServiceEvent::Seen { request, at } => self.seen(now, request, at, out),
             ServiceEvent::Asked { caller, body } => self.asked(now, caller, body, out),
@@ -144,7 +140,7 @@ impl Service {
     pub fn end_round(&mut self, now: Time, out: &mut Vec<ServiceAction>) {
         self.propose(now, out);
         if self.replica.next_deadline() <= now {
-            self.hand(now, Event::Tick, out);
+            self.with_replica(now, out, |replica, out| replica.tick(now, out));
         }
         // What has come about in time is looked at before time-outs are.
         self.wake(now, out);
@@ -154,42 +150,46 @@ impl Service {
         self.wind_up(now, out);
     }
 
-    /// Gives the replica an event, after what was proposed before it.
-    fn hand(&mut self, now: Time, event: Event, out: &mut Vec<ServiceAction>) {
+    /// Has the replica do something, after it was given the proposals collected so far.
+    fn with_replica(
+        &mut self,
+        now: Time,
+        out: &mut Vec<ServiceAction>,
+        act: impl FnOnce(&mut Replica, &mut Vec<Output>),
+    ) {
         self.propose(now, out);
-        self.give(now, event, out);
+        self.act(now, out, act);
     }
 
+    /// Proposes what was collected.
     fn propose(&mut self, now: Time, out: &mut Vec<ServiceAction>) {
         if !self.proposals.is_empty() {
             let proposals = std::mem::take(&mut self.proposals);
-            self.give(now, Event::Propose(proposals), out);
+            self.act(now, out, |replica, out| replica.propose(now, proposals, out));
         }
     }
 
-    /// What the replica answers here only changes who waits for what, so nothing is handed to it from within: what it
-    /// wants done stays in order.
-    fn give(&mut self, now: Time, event: Event, out: &mut Vec<ServiceAction>) {
-        let mut actions = std::mem::take(&mut self.actions);
-        self.replica.handle(now, event, &mut actions);
+    /// Has the replica do something. Its answers are handled here, and only change who waits for what: the replica is not
+    /// called again from within, so that its other actions stay in order.
+    fn act(
+        &mut self,
+        now: Time,
+        out: &mut Vec<ServiceAction>,
+        act: impl FnOnce(&mut Replica, &mut Vec<Output>),
+    ) {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        act(&mut self.replica, &mut outputs);
         let mut ended = false;
-        for action in actions.drain(..) {
-            match action {
-                Action::Answer { ticket, answer } => self.ticket_answered(now, ticket, answer, out),
-                Action::Send(_)
-                | Action::SendBulk { .. }
-                | Action::Log(_)
-                | Action::Fetch(_)
-                | Action::Machine(_)
-                | Action::Snapshot(_)
-                | Action::Role(_) => out.push(ServiceAction::Do(action)),
-                Action::Ended(_) => {
-                    ended = true;
+        for output in outputs.drain(..) {
+            match output {
+                Output::Answer { ticket, answer } => self.ticket_answered(now, ticket, answer, out),
+                Output::Do(action) => {
+                    ended |= matches!(action, Action::Ended(_));
                     out.push(ServiceAction::Do(action));
                 }
             }
         }
-        self.actions = actions;
+        self.outputs = outputs;
         if ended {
             self.end(out);
         }

@@ -6,7 +6,6 @@ use raftkit_core::{Member, MembershipChange, NodeId, StoreId, Time};
 
 use super::stopping::Phase;
 use super::{Service, ServiceAction};
-use crate::Event;
 use crate::addresses::Source;
 
 /// How often a leader looks whether the membership is to be corrected. One that was refused, because another change was
@@ -35,6 +34,7 @@ impl Service {
         let Some(target) = self.addresses.correct(membership) else { return };
         let seen = membership.id();
         let ticket = self.ticket();
-        self.hand(now, Event::Change(Box::new(MembershipChange { ticket, seen, target })), out);
+        let change = MembershipChange { ticket, seen, target };
+        self.with_replica(now, out, |replica, out| replica.change(now, change, out));
     }
 }

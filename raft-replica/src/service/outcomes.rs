@@ -1,21 +1,19 @@
-//! What became of a request: the replica's answer, the leader's, or none in time; and what follows from it.
+//! The answer to a request, from the replica, from the leader, or none in time; and what follows from it.
 
 use bytes::Bytes;
-use raftkit_core::{NodeId, Ticket, Time};
+use raftkit_core::{LogId, NodeId, Ticket, Time};
 
 use super::options::RETRY;
-use super::waiters::{Asker, State, Waiter, What};
-use super::{CallFailed, CallId, Reply, RequestError, Service, ServiceAction, wire};
-use crate::Answer;
-
-/// Who answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum From {
-    Replica,
-    Leader,
-}
+use super::waiters::{Asker, Forwarded, State, Waiter, Wanted};
+use super::wire::{self, NotCommitted};
+use super::{
+    CallFailed, CallId, CallerId, ChangeError, ProposeError, ReadRefused, Reply, Service, ServiceAction,
+    TransferError,
+};
+use crate::{Answer, Committed, NotDone};
 
 impl Service {
+    /// The replica answers a ticket.
     pub(super) fn ticket_answered(
         &mut self,
         now: Time,
@@ -26,17 +24,38 @@ impl Service {
         if self.phase.waits_for(ticket) {
             return self.handed_over(now);
         }
-        // Without a waiter: nobody waits for it any more.
-        let Some((asker, State::Here { leader, .. })) = self.waiters.take_ticket(ticket) else { return };
-        match asker {
-            Asker::Client(_) => self.outcome(now, asker, (From::Replica, leader), answer, out),
-            Asker::Peer(caller) => {
-                self.waiters.remove(asker);
-                out.push(ServiceAction::Respond { caller, body: wire::encode_answer(&answer) });
-            }
+        // Nobody waits under it any more.
+        let Some((asker, leader)) = self.waiters.take_ticket(ticket) else { return };
+        match answer {
+            Answer::Committed(committed) => self.answer_proposal(asker, Ok(committed), out),
+            Answer::ReadAt(index) => self.read_at(asker, index, out),
+            Answer::Transferred(result) => self.answer_transfer(asker, result, out),
+            Answer::Changed(result) => self.answer_change(asker, result, out),
+            Answer::InDoubt => self.in_doubt(asker, out),
+            Answer::NotDone(why) => self.not_done_here(now, (asker, leader), why, out),
         }
     }
 
+    /// This node's replica has done nothing, as `leader` was the leader that it knew.
+    fn not_done_here(
+        &mut self,
+        now: Time,
+        (asker, leader): (Asker, NodeId),
+        why: NotDone,
+        out: &mut Vec<ServiceAction>,
+    ) {
+        let Some(waiter) = self.waiters.get(asker) else { return };
+        let try_again = match (asker, &waiter.wanted, why) {
+            // The peer decides itself what to do next.
+            (Asker::Peer(_), _, _) => false,
+            (Asker::Client(_), Wanted::Proposal(_), NotDone::NotLeader(_)) => true,
+            (Asker::Client(_), Wanted::Read(_) | Wanted::StaleRead, why) => why != NotDone::Stopped,
+            (Asker::Client(_), Wanted::Proposal(_) | Wanted::Transfer(_) | Wanted::Change(_), _) => false,
+        };
+        if try_again { self.pause(now, asker, leader) } else { self.not_done(asker, why, out) }
+    }
+
+    /// The leader answers what was forwarded to it, or the call has failed.
     pub(super) fn call_answered(
         &mut self,
         now: Time,
@@ -48,99 +67,46 @@ impl Service {
             Ok(_) => self.forwarding.answered(now, call),
             Err(CallFailed::NotSent | CallFailed::Lost) => self.forwarding.lost(call),
         }
-        let taken = self.waiters.take_call(call);
-        let Some((asker, State::There { leader, .. } | State::Deposed { leader, .. })) = taken else {
-            return;
-        };
-        let answer = match result {
-            // What this version does not know may be anything.
-            Ok(body) => wire::decode_answer(body).unwrap_or(Answer::Unknown),
-            Err(CallFailed::NotSent) => Answer::NotLeader(None),
-            Err(CallFailed::Lost) => Answer::Unknown,
-        };
-        self.outcome(now, asker, (From::Leader, leader), answer, out);
-    }
-
-    /// A client's request was answered by this node's replica or by the leader, as `leader` was the one known then.
-    fn outcome(
-        &mut self,
-        now: Time,
-        asker: Asker,
-        (from, leader): (From, NodeId),
-        answer: Answer,
-        out: &mut Vec<ServiceAction>,
-    ) {
-        let Some(waiter) = self.waiters.get(asker) else { return };
-        match &waiter.what {
-            What::Propose(_) => self.proposed(now, asker, (from, leader), answer, out),
-            What::Read(_) | What::ReadStale => self.read_answered(now, asker, leader, answer, out),
-            What::Transfer(_) => self.transferred(asker, answer, out),
-            What::Change(_) => self.changed(asker, answer, out),
-        }
-    }
-
-    fn proposed(
-        &mut self,
-        now: Time,
-        asker: Asker,
-        (from, leader): (From, NodeId),
-        answer: Answer,
-        out: &mut Vec<ServiceAction>,
-    ) {
-        match answer {
-            Answer::Committed { id, response } => {
-                self.finish(asker, Reply::Committed { id, response }, out);
+        let Some((asker, kind, leader)) = self.waiters.take_call(call) else { return };
+        match kind {
+            Forwarded::Proposal => {
+                let result = match result {
+                    Ok(body) => wire::decode_proposed(body),
+                    Err(CallFailed::NotSent) => Err(NotCommitted::NotDone(NotDone::NotLeader(None))),
+                    Err(CallFailed::Lost) => Err(NotCommitted::InDoubt),
+                };
+                self.leader_proposed(now, (asker, leader), result, out);
             }
-            Answer::Overloaded => self.fail(asker, RequestError::Overloaded, out),
-            Answer::TooLarge { got, limit } => self.fail(asker, RequestError::TooLarge { got, limit }, out),
-            Answer::Stopped if from == From::Replica => self.fail(asker, RequestError::Stopping, out),
-            // Nothing was done there: safe to try elsewhere, or again.
-            Answer::NotLeader(_) | Answer::Stopped => self.pause(now, asker, leader),
-            Answer::Unknown
-            | Answer::ReadAt(_)
-            | Answer::Transferred(_)
-            | Answer::TransferFailed
-            | Answer::Changed(_)
-            | Answer::Conflict(_)
-            | Answer::Refused(_) => self.fail(asker, self.unknown(), out),
+            Forwarded::Transfer => {
+                let result = match result {
+                    Ok(body) => wire::decode_transferred(body),
+                    Err(CallFailed::NotSent) => Err(TransferError::NoLeader),
+                    Err(CallFailed::Lost) => Err(TransferError::Failed),
+                };
+                self.answer_transfer(asker, result, out);
+            }
         }
     }
 
-    fn transferred(&mut self, asker: Asker, answer: Answer, out: &mut Vec<ServiceAction>) {
-        let error = match answer {
-            Answer::Transferred(node) => return self.finish(asker, Reply::Transferred(node), out),
-            Answer::NotLeader(None) => RequestError::NoLeader,
-            Answer::NotLeader(Some(_))
-            | Answer::TransferFailed
-            | Answer::Overloaded
-            | Answer::TooLarge { .. }
-            | Answer::Unknown
-            | Answer::Stopped
-            | Answer::Committed { .. }
-            | Answer::ReadAt(_)
-            | Answer::Changed(_)
-            | Answer::Conflict(_)
-            | Answer::Refused(_) => RequestError::TransferFailed,
+    /// The leader says what became of a forwarded command.
+    fn leader_proposed(
+        &mut self,
+        now: Time,
+        (asker, leader): (Asker, NodeId),
+        result: Result<Committed, NotCommitted>,
+        out: &mut Vec<ServiceAction>,
+    ) {
+        let result = match result {
+            Ok(committed) => Ok(committed),
+            // Nothing was done there: it is safe to try another leader.
+            Err(NotCommitted::NotDone(NotDone::NotLeader(_) | NotDone::Stopped)) => {
+                return self.pause(now, asker, leader);
+            }
+            Err(NotCommitted::NotDone(NotDone::Overloaded)) => Err(ProposeError::Overloaded),
+            Err(NotCommitted::TooLarge { got, limit }) => Err(ProposeError::TooLarge { got, limit }),
+            Err(NotCommitted::InDoubt) => return self.in_doubt(asker, out),
         };
-        self.fail(asker, error, out);
-    }
-
-    fn changed(&mut self, asker: Asker, answer: Answer, out: &mut Vec<ServiceAction>) {
-        let error = match answer {
-            Answer::Changed(id) => return self.finish(asker, Reply::Changed(id), out),
-            Answer::Conflict(id) => RequestError::Conflict(id),
-            Answer::Refused(why) => RequestError::Refused(why),
-            Answer::NotLeader(leader) => RequestError::NotLeader(leader),
-            Answer::Overloaded => RequestError::Overloaded,
-            Answer::Stopped => RequestError::Stopping,
-            Answer::Unknown
-            | Answer::TooLarge { .. }
-            | Answer::Committed { .. }
-            | Answer::ReadAt(_)
-            | Answer::Transferred(_)
-            | Answer::TransferFailed => self.unknown(),
-        };
-        self.fail(asker, error, out);
+        self.answer_proposal(asker, result, out);
     }
 
     /// Waits until another leader may be known, or for a moment.
@@ -150,29 +116,88 @@ impl Service {
         self.waiters.set(asker, State::Paused { tried }, Some(soon));
     }
 
-    pub(super) fn unknown(&self) -> RequestError {
-        RequestError::Unknown(self.options.commit_timeout)
-    }
-
-    /// Why a request that is given up now has no result: what was asked for may have been done.
-    pub(super) fn given_up(&self, waiter: &Waiter, or_else: RequestError) -> RequestError {
-        match waiter.state {
-            State::Here { .. } | State::There { .. } | State::Deposed { .. } => match waiter.what {
-                What::Propose(_) | What::Change(_) => self.unknown(),
-                What::Transfer(_) => RequestError::TransferFailed,
-                What::Read(_) | What::ReadStale => or_else,
-            },
-            State::Idle
-            | State::Held
-            | State::Paused { .. }
-            | State::Applying { .. }
-            | State::Replaying
-            | State::Showing { .. } => or_else,
+    /// Ends a request that may have been carried out, or may be yet.
+    pub(super) fn in_doubt(&mut self, asker: Asker, out: &mut Vec<ServiceAction>) {
+        let Some(waiter) = self.waiters.get(asker) else { return };
+        let within = self.options.commit_timeout;
+        match waiter.wanted {
+            Wanted::Proposal(_) => self.answer_proposal(asker, Err(ProposeError::Unknown(within)), out),
+            Wanted::Change(_) => self.answer_change(asker, Err(ChangeError::Unknown(within)), out),
+            Wanted::Transfer(_) => self.answer_transfer(asker, Err(TransferError::Failed), out),
+            Wanted::Read(_) | Wanted::StaleRead => self.refuse_read(asker, ReadRefused::NotConfirmed, out),
         }
     }
 
-    /// A client gets its last reply.
-    pub(super) fn finish(&mut self, asker: Asker, reply: Reply, out: &mut Vec<ServiceAction>) {
+    /// Ends a request of which certainly nothing was done.
+    pub(super) fn not_done(&mut self, asker: Asker, why: NotDone, out: &mut Vec<ServiceAction>) {
+        let Some(waiter) = self.waiters.get(asker) else { return };
+        if let Asker::Peer(caller) = asker {
+            return self.respond(caller, wire::encode_not_done(why), out);
+        }
+        match waiter.wanted {
+            Wanted::Proposal(_) => self.answer_proposal(asker, Err(why.into()), out),
+            Wanted::Change(_) => self.answer_change(asker, Err(why.into()), out),
+            Wanted::Transfer(_) => self.answer_transfer(asker, Err(why.into()), out),
+            Wanted::Read(_) | Wanted::StaleRead => self.refuse_read(asker, why.into(), out),
+        }
+    }
+
+    /// Ends a request because the node stops.
+    pub(super) fn give_up(&mut self, asker: Asker, out: &mut Vec<ServiceAction>) {
+        let Some(waiter) = self.waiters.get(asker) else { return };
+        if waiter.may_be_done() {
+            self.in_doubt(asker, out);
+        } else {
+            self.not_done(asker, NotDone::Stopped, out);
+        }
+    }
+
+    pub(super) fn answer_proposal(
+        &mut self,
+        asker: Asker,
+        result: Result<Committed, ProposeError>,
+        out: &mut Vec<ServiceAction>,
+    ) {
+        match asker {
+            Asker::Client(_) => self.reply(asker, Reply::Proposed(result), out),
+            Asker::Peer(caller) => self.respond(caller, wire::encode_proposed(&result), out),
+        }
+    }
+
+    pub(super) fn answer_transfer(
+        &mut self,
+        asker: Asker,
+        result: Result<NodeId, TransferError>,
+        out: &mut Vec<ServiceAction>,
+    ) {
+        match asker {
+            Asker::Client(_) => self.reply(asker, Reply::Transferred(result), out),
+            Asker::Peer(caller) => self.respond(caller, wire::encode_transferred(result), out),
+        }
+    }
+
+    pub(super) fn answer_change(
+        &mut self,
+        asker: Asker,
+        result: Result<LogId, ChangeError>,
+        out: &mut Vec<ServiceAction>,
+    ) {
+        self.reply(asker, Reply::Changed(result), out);
+    }
+
+    pub(super) fn refuse_read(&mut self, asker: Asker, why: ReadRefused, out: &mut Vec<ServiceAction>) {
+        self.reply(asker, Reply::ReadRefused(why), out);
+    }
+
+    /// Answers a peer.
+    fn respond(&mut self, caller: CallerId, body: Bytes, out: &mut Vec<ServiceAction>) {
+        if self.waiters.remove(Asker::Peer(caller)).is_some() {
+            out.push(ServiceAction::Respond { caller, body });
+        }
+    }
+
+    /// Gives a client its last reply.
+    pub(super) fn reply(&mut self, asker: Asker, reply: Reply, out: &mut Vec<ServiceAction>) {
         if self.drop_waiter(asker, out).is_some()
             && let Asker::Client(request) = asker
         {
@@ -180,19 +205,7 @@ impl Service {
         }
     }
 
-    /// Whoever asked is told that there is no result.
-    pub(super) fn fail(&mut self, asker: Asker, error: RequestError, out: &mut Vec<ServiceAction>) {
-        match asker {
-            Asker::Client(_) => self.finish(asker, Reply::Failed(error), out),
-            Asker::Peer(caller) => {
-                if self.waiters.remove(asker).is_some() {
-                    out.push(ServiceAction::Respond { caller, body: wire::encode_answer(&to_peer(error)) });
-                }
-            }
-        }
-    }
-
-    /// Nobody waits for it any more.
+    /// Forgets a request: nobody waits for it any more.
     pub(super) fn drop_waiter(&mut self, asker: Asker, out: &mut Vec<ServiceAction>) -> Option<Waiter> {
         let waiter = self.waiters.remove(asker)?;
         if let State::There { call, .. } | State::Deposed { call, .. } = waiter.state {
@@ -200,21 +213,5 @@ impl Service {
             out.push(ServiceAction::HangUp(call));
         }
         Some(waiter)
-    }
-}
-
-/// What the asking service does next follows from whether something may have been done.
-fn to_peer(error: RequestError) -> Answer {
-    match error {
-        RequestError::Unknown(_) => Answer::Unknown,
-        RequestError::TransferFailed => Answer::TransferFailed,
-        RequestError::Overloaded => Answer::Overloaded,
-        RequestError::Stopping => Answer::Stopped,
-        RequestError::TooLarge { got, limit } => Answer::TooLarge { got, limit },
-        RequestError::NoLeader
-        | RequestError::NotConfirmed
-        | RequestError::Conflict(_)
-        | RequestError::Refused(_)
-        | RequestError::NotLeader(_) => Answer::NotLeader(None),
     }
 }

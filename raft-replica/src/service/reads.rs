@@ -2,64 +2,39 @@
 
 use std::time::Duration;
 
-use raftkit_core::{Health, LogIndex, NodeId, Time};
+use raftkit_core::{Health, LogIndex, Time};
 
 use super::waiters::{Asker, State};
-use super::{Reply, RequestError, RequestId, Service, ServiceAction};
-use crate::{Answer, Event};
+use super::{ClientRequestId, Freshness, ReadRefused, Reply, Service, ServiceAction};
 
 impl Service {
-    /// The replica has said from which index to read, or that it cannot say now.
-    pub(super) fn read_answered(
-        &mut self,
-        now: Time,
-        asker: Asker,
-        leader: NodeId,
-        answer: Answer,
-        out: &mut Vec<ServiceAction>,
-    ) {
-        match answer {
-            Answer::ReadAt(index) if index <= self.replica.applied() => {
-                self.read_now(asker, out);
-            }
-            Answer::ReadAt(index) => {
-                let hold_until = self.waiters.get(asker).map(|waiter| waiter.hold_until);
-                self.waiters.set(asker, State::Applying { index }, hold_until);
-            }
-            Answer::Stopped => self.fail(asker, RequestError::Stopping, out),
-            Answer::NotLeader(_)
-            | Answer::Overloaded
-            | Answer::TooLarge { .. }
-            | Answer::Unknown
-            | Answer::Committed { .. }
-            | Answer::Transferred(_)
-            | Answer::TransferFailed
-            | Answer::Changed(_)
-            | Answer::Conflict(_)
-            | Answer::Refused(_) => self.pause(now, asker, leader),
+    /// A read may be served once everything up to `index` is applied.
+    pub(super) fn read_at(&mut self, asker: Asker, index: LogIndex, out: &mut Vec<ServiceAction>) {
+        if index <= self.replica.applied() {
+            return self.read_now(asker, out);
         }
+        let hold_until = self.waiters.get(asker).map(|waiter| waiter.hold_until);
+        self.waiters.set(asker, State::Applying { index }, hold_until);
     }
 
     /// The leader vouches for it.
     pub(super) fn read_now(&mut self, asker: Asker, out: &mut Vec<ServiceAction>) {
-        let reply = Reply::ReadNow { known_leader: true, last_contact: Some(Duration::ZERO) };
-        self.finish(asker, reply, out);
+        self.reply(asker, Reply::ReadNow(Freshness::VOUCHED), out);
     }
 
     /// Why a read that was given up has no result.
-    pub(super) fn unconfirmed(&self) -> RequestError {
-        if self.leader().is_some() { RequestError::NotConfirmed } else { RequestError::NoLeader }
+    pub(super) fn unconfirmed(&self) -> ReadRefused {
+        if self.leader().is_some() { ReadRefused::NotConfirmed } else { ReadRefused::NoLeader }
     }
 
-    /// What became of a stale read that has looked before it asked: [`Reply::Show`] if a state up to `at` may be shown
+    /// What became of a stale read that has looked before it asked: its freshness if a state up to `at` may be shown
     /// right now, and none if there is something to wait for: then ask. A driver saves two events by this.
     #[must_use]
-    pub fn show_now(&self, now: Time, at: LogIndex) -> Option<Reply> {
+    pub fn show_now(&self, now: Time, at: LogIndex) -> Option<Freshness> {
         let durable = self.replica.node().durable_commit();
         // Compared with what it has seen, not with what is applied: it may have looked before that.
         let shows_all = self.stale_from.is_some_and(|from| from <= at);
-        let (known_leader, last_contact) = self.freshness(now);
-        (shows_all && at <= durable).then_some(Reply::Show { known_leader, last_contact })
+        (shows_all && at <= durable).then(|| self.freshness(now))
     }
 
     /// What this node has: never below what it has shown, also over a power cut. So it waits after a start until the node
@@ -78,12 +53,18 @@ impl Service {
         }
         self.waiters.set(asker, State::Idle, None);
         if let Asker::Client(request) = asker {
-            let (known_leader, last_contact) = self.freshness(now);
-            out.push(ServiceAction::Reply { request, reply: Reply::ReadNow { known_leader, last_contact } });
+            let reply = Reply::ReadNow(self.freshness(now));
+            out.push(ServiceAction::Reply { request, reply });
         }
     }
 
-    pub(super) fn seen(&mut self, now: Time, request: RequestId, at: LogIndex, out: &mut Vec<ServiceAction>) {
+    pub(super) fn seen(
+        &mut self,
+        now: Time,
+        request: ClientRequestId,
+        at: LogIndex,
+        out: &mut Vec<ServiceAction>,
+    ) {
         let asker = Asker::Client(request);
         // One that was answered meanwhile is not waited for any more.
         let Some(waiter) = self.waiters.get(asker).filter(|waiter| waiter.state == State::Idle) else {
@@ -94,20 +75,18 @@ impl Service {
             return self.show(now, asker, out);
         }
         self.waiters.set(asker, State::Showing { at }, Some(hold_until));
-        self.hand(now, Event::PersistCommit, out);
+        self.with_replica(now, out, |replica, out| replica.persist_commit(now, out));
     }
 
     pub(super) fn show(&mut self, now: Time, asker: Asker, out: &mut Vec<ServiceAction>) {
-        let (known_leader, last_contact) = self.freshness(now);
-        self.finish(asker, Reply::Show { known_leader, last_contact }, out);
+        self.reply(asker, Reply::Show(self.freshness(now)), out);
     }
 
-    /// Whether a leader is known, and how long ago it was heard: zero on the leader itself, none where it never was.
-    fn freshness(&self, now: Time) -> (bool, Option<Duration>) {
+    fn freshness(&self, now: Time) -> Freshness {
         let node = self.replica.node();
         let heard = node.leader_heard().map(|heard| now.since(heard));
         let last_contact = if node.is_leader() { Some(Duration::ZERO) } else { heard };
-        (node.leader().is_some(), last_contact)
+        Freshness { known_leader: node.leader().is_some(), last_contact }
     }
 
     /// From the moment that a node is sound, its stale reads wait for what it knew to be committed then.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use raftkit_core::Time;
 
 use super::{Service, ServiceAction, ServiceEvent};
-use crate::Event;
+use crate::{Event, TransportReport};
 
 impl Service {
     /// Takes in events, one after the other, and does what is due. The clock is read after each event was taken from
@@ -41,11 +41,18 @@ impl Service {
 
 fn is_from_peer(event: &ServiceEvent) -> bool {
     match event {
-        ServiceEvent::Replica(event) => {
-            matches!(event, Event::Message(_) | Event::Bulk { .. } | Event::Unreachable(_))
-        }
+        ServiceEvent::Replica(Event::Transport(report)) => match report {
+            TransportReport::Message(_) | TransportReport::Bulk { .. } | TransportReport::Unreachable(_) => {
+                true
+            }
+            TransportReport::BulkLeft(_) => false,
+        },
         ServiceEvent::Asked { .. } | ServiceEvent::Greeted { .. } => true,
-        ServiceEvent::Ask { .. }
+        ServiceEvent::Replica(Event::Log(_) | Event::Machine(_) | Event::Snapshot(_))
+        | ServiceEvent::Propose { .. }
+        | ServiceEvent::Read { .. }
+        | ServiceEvent::Transfer { .. }
+        | ServiceEvent::Change { .. }
         | ServiceEvent::Forget(_)
         | ServiceEvent::Seen { .. }
         | ServiceEvent::Answered { .. }

@@ -3,8 +3,7 @@
 use raftkit_core::{Ticket, Time};
 
 use super::options::DRAIN;
-use super::{RequestError, Service, ServiceAction};
-use crate::Event;
+use super::{Service, ServiceAction};
 
 /// ```text
 ///   Running -> HandingOver -> Draining -> Stopped
@@ -56,7 +55,7 @@ impl Service {
                 let ticket = self.ticket();
                 let until = now.after(self.options.election_timeout * 2);
                 self.phase = Phase::HandingOver { ticket, until };
-                self.hand(now, Event::Transfer { ticket, to: None }, out);
+                self.with_replica(now, out, |replica, out| replica.transfer(now, ticket, None, out));
             }
             Phase::Running => self.drain(now),
             Phase::Ended => self.phase = Phase::Draining { until: now },
@@ -102,10 +101,7 @@ impl Service {
 
     fn give_up_all(&mut self, out: &mut Vec<ServiceAction>) {
         for asker in self.waiters.everybody() {
-            if let Some(waiter) = self.waiters.get(asker) {
-                let error = self.given_up(waiter, RequestError::Stopping);
-                self.fail(asker, error, out);
-            }
+            self.give_up(asker, out);
         }
     }
 }

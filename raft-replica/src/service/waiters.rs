@@ -6,30 +6,37 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use raftkit_core::{LogId, LogIndex, Membership, NodeId, ReadMode, Ticket, Time};
 
-use super::{CallId, CallerId, RequestId};
+use super::{CallId, CallerId, ClientRequestId};
 
 /// Who asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Asker {
     /// A client of this node.
-    Client(RequestId),
+    Client(ClientRequestId),
     /// A peer, for a client of its own. It asks the leader: what it asked for is never passed on.
     Peer(CallerId),
 }
 
 impl Asker {
-    const FIRST: Self = Self::Client(RequestId(0));
+    const FIRST: Self = Self::Client(ClientRequestId(0));
     const LAST: Self = Self::Peer(CallerId(u64::MAX));
 }
 
-/// What was asked for, as far as it takes to ask again.
+/// What a request wants, as far as it takes to send the request again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum What {
-    Propose(Bytes),
+pub(super) enum Wanted {
+    Proposal(Bytes),
     Read(ReadMode),
-    ReadStale,
+    StaleRead,
     Transfer(Option<NodeId>),
     Change(Box<(LogId, Membership)>),
+}
+
+/// The kinds of request that are forwarded to the leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Forwarded {
+    Proposal,
+    Transfer,
 }
 
 /// ```text
@@ -53,8 +60,8 @@ pub(super) enum State {
     /// The replica was asked, when this node knew this leader.
     Here { ticket: Ticket, leader: NodeId },
     /// The leader was asked.
-    There { call: CallId, leader: NodeId },
-    /// It was asked and leads no more; its answer may still be on its way.
+    There { call: CallId, kind: Forwarded, leader: NodeId },
+    /// It was asked for a proposal and leads no more; its answer may still be on its way.
     Deposed { call: CallId, leader: NodeId },
     /// A read may be answered once this is applied.
     Applying { index: LogIndex },
@@ -84,7 +91,7 @@ pub(super) enum Cause {
 /// One request that is not answered.
 #[derive(Clone, Debug)]
 pub(super) struct Waiter {
-    pub(super) what: What,
+    pub(super) wanted: Wanted,
     /// How long it may wait for a leader.
     pub(super) hold_until: Time,
     pub(super) state: State,
@@ -97,15 +104,23 @@ impl Waiter {
         match self.state {
             State::Held => Some(Cause::AnyLeader),
             State::Paused { tried } => Some(Cause::OtherLeader(tried)),
-            // A transfer changes the leader, and is answered after it.
-            State::There { leader, .. } if matches!(self.what, What::Propose(_)) => {
-                Some(Cause::Deposal(leader))
-            }
+            State::There { kind: Forwarded::Proposal, leader, .. } => Some(Cause::Deposal(leader)),
             State::Applying { index } => Some(Cause::Applied(index)),
             State::Replaying => Some(Cause::Replayed),
             State::Showing { at } => Some(Cause::Durable(at)),
-            State::Idle | State::Here { .. } | State::There { .. } | State::Deposed { .. } => None,
+            // A transfer changes the leader, and is answered after that.
+            State::There { kind: Forwarded::Transfer, .. } => None,
+            State::Idle | State::Here { .. } | State::Deposed { .. } => None,
         }
+    }
+
+    /// Whether the request may have been carried out, or may be yet. A read changes nothing.
+    pub(super) fn may_be_done(&self) -> bool {
+        let changes = match self.wanted {
+            Wanted::Proposal(_) | Wanted::Transfer(_) | Wanted::Change(_) => true,
+            Wanted::Read(_) | Wanted::StaleRead => false,
+        };
+        changes && matches!(self.state, State::Here { .. } | State::There { .. } | State::Deposed { .. })
     }
 }
 
@@ -115,8 +130,10 @@ pub(super) struct Waiters {
     all: BTreeMap<Asker, Waiter>,
     causes: BTreeSet<(Cause, Asker)>,
     deadlines: BTreeSet<(Time, Asker)>,
-    tickets: BTreeMap<Ticket, Asker>,
-    calls: BTreeMap<CallId, Asker>,
+    /// Requests that the replica was asked for, each with the leader known then.
+    tickets: BTreeMap<Ticket, (Asker, NodeId)>,
+    /// Requests that were forwarded, each with the node that was the leader.
+    calls: BTreeMap<CallId, (Asker, Forwarded, NodeId)>,
 }
 
 impl Waiters {
@@ -133,8 +150,8 @@ impl Waiters {
     }
 
     /// Takes a request; it waits for nothing yet.
-    pub(super) fn add(&mut self, asker: Asker, what: What, hold_until: Time) {
-        let waiter = Waiter { what, hold_until, state: State::Idle, wake: None };
+    pub(super) fn add(&mut self, asker: Asker, wanted: Wanted, hold_until: Time) {
+        let waiter = Waiter { wanted, hold_until, state: State::Idle, wake: None };
         let twice = self.all.insert(asker, waiter);
         assert!(twice.is_none(), "{asker:?} names two requests");
     }
@@ -147,8 +164,11 @@ impl Waiters {
         self.causes.extend(waiter.cause().map(|cause| (cause, asker)));
         self.deadlines.extend(wake.map(|at| (at, asker)));
         match state {
-            State::Here { ticket, .. } => drop(self.tickets.insert(ticket, asker)),
-            State::There { call, .. } | State::Deposed { call, .. } => drop(self.calls.insert(call, asker)),
+            State::Here { ticket, leader } => drop(self.tickets.insert(ticket, (asker, leader))),
+            State::There { call, kind, leader } => drop(self.calls.insert(call, (asker, kind, leader))),
+            State::Deposed { call, leader } => {
+                self.calls.insert(call, (asker, Forwarded::Proposal, leader));
+            }
             State::Idle
             | State::Held
             | State::Paused { .. }
@@ -183,22 +203,19 @@ impl Waiters {
         }
     }
 
-    /// Whose ticket this is, and its state until now; it waits for nothing any more. None: nobody waits for it.
-    pub(super) fn take_ticket(&mut self, ticket: Ticket) -> Option<(Asker, State)> {
-        let asker = *self.tickets.get(&ticket)?;
-        self.idle(asker)
+    /// The request with this ticket and the leader that was known when the replica was asked. The request waits for
+    /// nothing any more. None if nobody waits under this ticket.
+    pub(super) fn take_ticket(&mut self, ticket: Ticket) -> Option<(Asker, NodeId)> {
+        let taken = *self.tickets.get(&ticket)?;
+        self.set(taken.0, State::Idle, None);
+        Some(taken)
     }
 
-    /// Whose call this is, likewise.
-    pub(super) fn take_call(&mut self, call: CallId) -> Option<(Asker, State)> {
-        let asker = *self.calls.get(&call)?;
-        self.idle(asker)
-    }
-
-    fn idle(&mut self, asker: Asker) -> Option<(Asker, State)> {
-        let state = self.all.get(&asker)?.state;
-        self.set(asker, State::Idle, None);
-        Some((asker, state))
+    /// The request that was forwarded by this call, its kind, and the leader that was asked; likewise.
+    pub(super) fn take_call(&mut self, call: CallId) -> Option<(Asker, Forwarded, NodeId)> {
+        let taken = *self.calls.get(&call)?;
+        self.set(taken.0, State::Idle, None);
+        Some(taken)
     }
 
     /// Those whose deadline has come, the earliest first.

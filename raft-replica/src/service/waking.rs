@@ -3,8 +3,9 @@
 use raftkit_core::{LogIndex, Time};
 
 use super::options::{CATCH_UP, LATE, WAY_BACK};
-use super::waiters::{Asker, Cause, State, What};
-use super::{RequestError, Service, ServiceAction};
+use super::waiters::{Asker, Cause, Forwarded, State, Wanted};
+use super::{Service, ServiceAction};
+use crate::NotDone;
 
 impl Service {
     /// Wakes those that waited for what has come about.
@@ -40,7 +41,7 @@ impl Service {
     /// waiting than what is on its way back already.
     fn leader_deposed(&mut self, now: Time, asker: Asker) {
         let Some(waiter) = self.waiters.get(asker) else { return };
-        if let State::There { call, leader } = waiter.state {
+        if let State::There { call, kind: Forwarded::Proposal, leader } = waiter.state {
             let back = now.after(WAY_BACK);
             let wake = waiter.wake.map_or(back, |wake| wake.min(back));
             self.waiters.set(asker, State::Deposed { call, leader }, Some(wake));
@@ -59,15 +60,12 @@ impl Service {
         }
         for asker in self.waiters.due(now) {
             let Some(waiter) = self.waiters.get(asker) else { continue };
-            match (waiter.state, &waiter.what) {
-                (State::Paused { .. }, _) | (State::Here { .. }, What::Read(_)) => {
+            match (waiter.state, &waiter.wanted) {
+                (State::Paused { .. }, _) | (State::Here { .. }, Wanted::Read(_)) => {
                     self.try_again(now, asker, out);
                 }
-                (State::Held, _) => self.fail(asker, RequestError::NoLeader, out),
-                (_, _) => {
-                    let error = self.given_up(waiter, RequestError::NotConfirmed);
-                    self.fail(asker, error, out);
-                }
+                (State::Held, _) => self.not_done(asker, NotDone::NotLeader(None), out),
+                (_, _) => self.in_doubt(asker, out),
             }
         }
     }
@@ -77,10 +75,11 @@ impl Service {
         if now < waiter.hold_until {
             return self.route(now, asker, out);
         }
-        let error = match waiter.what {
-            What::Read(_) | What::ReadStale => self.unconfirmed(),
-            What::Propose(_) | What::Transfer(_) | What::Change(_) => RequestError::NoLeader,
-        };
-        self.fail(asker, error, out);
+        match waiter.wanted {
+            Wanted::Read(_) | Wanted::StaleRead => self.refuse_read(asker, self.unconfirmed(), out),
+            Wanted::Proposal(_) | Wanted::Transfer(_) | Wanted::Change(_) => {
+                self.not_done(asker, NotDone::NotLeader(None), out);
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use raftkit_core::{LogId, Time, WriteSeq};
 use raftkit_snapshot::{Receiver, ReceiverInput, ReceiverOptions, ReceiverOutput, SnapshotFile};
 
-use crate::{Action, MachineWork, SnapshotWork};
+use crate::{Action, MachineWork, Output, SnapshotWork};
 
 /// Drives the receiver, and knows which snapshots a restart would need.
 ///
@@ -46,7 +46,7 @@ impl Incoming {
         self.receiver.next_deadline()
     }
 
-    pub(crate) fn tick(&mut self, now: Time, out: &mut Vec<Action>) {
+    pub(crate) fn tick(&mut self, now: Time, out: &mut Vec<Output>) {
         if self.next_deadline().is_some_and(|at| at <= now) {
             self.give(now, ReceiverInput::Tick, out);
         }
@@ -57,7 +57,7 @@ impl Incoming {
         &mut self,
         now: Time,
         result: Result<ReceiverInput, String>,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Output>,
     ) {
         if self.is_stale() {
             return;
@@ -66,7 +66,7 @@ impl Incoming {
     }
 
     /// The snapshot is whole and durable, or could not be made so.
-    pub(crate) fn whole(&mut self, now: Time, result: Result<SnapshotFile, String>, out: &mut Vec<Action>) {
+    pub(crate) fn whole(&mut self, now: Time, result: Result<SnapshotFile, String>, out: &mut Vec<Output>) {
         if self.is_stale() {
             return;
         }
@@ -94,7 +94,7 @@ impl Incoming {
         now: Time,
         id: LogId,
         follows: Option<WriteSeq>,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Output>,
     ) {
         self.current = self.current.filter(|current| *current != id);
         if let Some(write) = follows {
@@ -110,37 +110,37 @@ impl Incoming {
         self.switched.len() != before
     }
 
-    pub(crate) fn give(&mut self, now: Time, input: ReceiverInput, out: &mut Vec<Action>) {
+    pub(crate) fn give(&mut self, now: Time, input: ReceiverInput, out: &mut Vec<Output>) {
         let mut outputs = Vec::new();
         self.receiver.handle(now, input, &mut outputs);
         for output in outputs {
             match output {
                 ReceiverOutput::Send { to, message } => {
                     // A few bytes.
-                    out.push(Action::SendBulk { to, body: message.encode(), id: None });
+                    out.push(Action::SendBulk { to, body: message.encode(), id: None }.into());
                 }
                 ReceiverOutput::Open(manifest) => {
                     self.current = Some(manifest.id);
                     self.unanswered += 1;
-                    out.push(Action::Snapshot(SnapshotWork::OpenPartial(manifest)));
+                    out.push(Action::Snapshot(SnapshotWork::OpenPartial(manifest)).into());
                 }
                 ReceiverOutput::Store { chunk, bytes } => {
                     self.unanswered += 1;
-                    out.push(Action::Snapshot(SnapshotWork::StoreChunk { chunk, bytes }));
+                    out.push(Action::Snapshot(SnapshotWork::StoreChunk { chunk, bytes }).into());
                 }
                 ReceiverOutput::Finish => {
                     self.unanswered += 1;
-                    out.push(Action::Snapshot(SnapshotWork::FinishPartial));
+                    out.push(Action::Snapshot(SnapshotWork::FinishPartial).into());
                 }
                 ReceiverOutput::Install(_manifest) => {
                     if let Some(file) = self.whole.take() {
-                        out.push(Action::Machine(MachineWork::Restore(file)));
+                        out.push(Action::Machine(MachineWork::Restore(file)).into());
                     }
                 }
                 ReceiverOutput::Discard => {
                     (self.current, self.whole) = (None, None);
                     self.stale = self.unanswered;
-                    out.push(Action::Snapshot(SnapshotWork::DropPartial));
+                    out.push(Action::Snapshot(SnapshotWork::DropPartial).into());
                 }
             }
         }

@@ -14,7 +14,7 @@ use raftkit_snapshot::{Audience, Manifest, ReceiverInput, SnapshotFile, Snapshot
 
 use crate::transfers::incoming::Incoming;
 use crate::transfers::outgoing::Outgoing;
-use crate::{Action, BulkId, SnapshotWork};
+use crate::{Action, BulkId, Output, SnapshotWork};
 
 /// Both directions, and what the folder must keep for them.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Transfers {
         [self.outgoing.next_deadline(), self.incoming.next_deadline()].into_iter().flatten().min()
     }
 
-    pub(crate) fn tick(&mut self, now: Time, applied: LogIndex, out: &mut Vec<Action>) -> Ended {
+    pub(crate) fn tick(&mut self, now: Time, applied: LogIndex, out: &mut Vec<Output>) -> Ended {
         let ended = self.outgoing.tick(now, applied, out);
         self.incoming.tick(now, out);
         self.let_go(out);
@@ -56,7 +56,7 @@ impl Transfers {
         to: NodeId,
         at_least: LogIndex,
         applied: LogIndex,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Output>,
     ) -> Ended {
         let ended = self.outgoing.wanted(now, to, at_least, applied, out);
         self.let_go(out);
@@ -64,7 +64,7 @@ impl Transfers {
     }
 
     /// The core does not want that any more.
-    pub(crate) fn cancelled(&mut self, now: Time, to: NodeId, out: &mut Vec<Action>) {
+    pub(crate) fn cancelled(&mut self, now: Time, to: NodeId, out: &mut Vec<Output>) {
         self.outgoing.cancelled(now, to);
         self.let_go(out);
     }
@@ -94,7 +94,7 @@ impl Transfers {
         now: Time,
         result: Result<Manifest, String>,
         applied: LogIndex,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Output>,
     ) -> Ended {
         let ended = self.outgoing.built(now, result, applied, out);
         self.let_go(out);
@@ -108,7 +108,7 @@ impl Transfers {
         from: NodeId,
         body: Bytes,
         applied: LogIndex,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Output>,
     ) -> Ended {
         let Ok(message) = SnapshotMessage::decode(body) else { return Ended::new() };
         let mut ended = Ended::new();
@@ -123,7 +123,7 @@ impl Transfers {
     }
 
     /// A large frame has left this node.
-    pub(crate) fn left(&mut self, now: Time, id: BulkId, out: &mut Vec<Action>) -> Ended {
+    pub(crate) fn left(&mut self, now: Time, id: BulkId, out: &mut Vec<Output>) -> Ended {
         let ended = self.outgoing.left(now, id, out);
         self.let_go(out);
         ended
@@ -135,7 +135,7 @@ impl Transfers {
         now: Time,
         chunk: (NodeId, LogId, u32),
         bytes: Result<Bytes, String>,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Output>,
     ) -> Ended {
         let ended = self.outgoing.chunk_read(now, chunk, bytes, out);
         self.let_go(out);
@@ -147,20 +147,20 @@ impl Transfers {
         &mut self,
         now: Time,
         result: Result<BTreeSet<u32>, String>,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Output>,
     ) {
         self.incoming.answered(now, result.map(|have| ReceiverInput::Opened { have }), out);
         self.let_go(out);
     }
 
     /// A chunk of what comes in is stored.
-    pub(crate) fn chunk_stored(&mut self, now: Time, result: Result<u32, String>, out: &mut Vec<Action>) {
+    pub(crate) fn chunk_stored(&mut self, now: Time, result: Result<u32, String>, out: &mut Vec<Output>) {
         self.incoming.answered(now, result.map(|chunk| ReceiverInput::Stored { chunk }), out);
         self.let_go(out);
     }
 
     /// What comes in is whole and durable.
-    pub(crate) fn whole(&mut self, now: Time, result: Result<SnapshotFile, String>, out: &mut Vec<Action>) {
+    pub(crate) fn whole(&mut self, now: Time, result: Result<SnapshotFile, String>, out: &mut Vec<Output>) {
         self.incoming.whole(now, result, out);
         self.let_go(out);
     }
@@ -171,14 +171,14 @@ impl Transfers {
         now: Time,
         id: LogId,
         follows: Option<WriteSeq>,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Output>,
     ) {
         self.incoming.restored(now, id, follows, out);
         self.let_go(out);
     }
 
     /// The log's writes up to this one are durable.
-    pub(crate) fn persisted(&mut self, seq: WriteSeq, out: &mut Vec<Action>) {
+    pub(crate) fn persisted(&mut self, seq: WriteSeq, out: &mut Vec<Output>) {
         if self.incoming.persisted(seq) {
             self.let_go(out);
         }
@@ -187,12 +187,12 @@ impl Transfers {
     /// Says what the folder must keep, once something in it is of no more use. The work for it is a queue, and this says
     /// what is right after all that was asked for before: what is being received or written by then is named here long
     /// before it has its name in the folder.
-    fn let_go(&mut self, out: &mut Vec<Action>) {
+    fn let_go(&mut self, out: &mut Vec<Output>) {
         self.outgoing.forget_unneeded();
         let kept: BTreeSet<LogId> = self.outgoing.kept().chain(self.incoming.kept()).collect();
         let before = std::mem::replace(&mut self.kept, kept);
         if !before.is_subset(&self.kept) {
-            out.push(Action::Snapshot(SnapshotWork::Keep(self.kept.iter().copied().collect())));
+            out.push(Action::Snapshot(SnapshotWork::Keep(self.kept.iter().copied().collect())).into());
         }
     }
 }

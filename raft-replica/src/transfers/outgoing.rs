@@ -8,7 +8,7 @@ use raftkit_snapshot::{Cargo, Manifest, Sender, SenderInput, SenderOptions, Send
 
 use crate::transfers::Ended;
 use crate::transfers::peer::{Peer, RETRY_AFTER};
-use crate::{Action, BulkId, MachineWork, SnapshotWork};
+use crate::{Action, BulkId, MachineWork, Output, SnapshotWork};
 
 /// Drives the senders, and the making of what they send.
 ///
@@ -79,7 +79,7 @@ impl Outgoing {
         self.peers.values().filter_map(Peer::next_deadline).min()
     }
 
-    pub(crate) fn tick(&mut self, now: Time, applied: LogIndex, out: &mut Vec<Action>) -> Ended {
+    pub(crate) fn tick(&mut self, now: Time, applied: LogIndex, out: &mut Vec<Output>) -> Ended {
         let due = |peer: &Peer| peer.next_deadline().is_some_and(|at| at <= now);
         let due: Vec<NodeId> = self.peers.iter().filter(|(_, peer)| due(peer)).map(|(to, _)| *to).collect();
         let mut ended = Ended::new();
@@ -106,7 +106,7 @@ impl Outgoing {
         to: NodeId,
         at_least: LogIndex,
         applied: LogIndex,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Output>,
     ) -> Ended {
         if let Some(Peer::Failed { at, asked }) = self.peers.get_mut(&to)
             && now < at.after(RETRY_AFTER)
@@ -123,7 +123,7 @@ impl Outgoing {
         to: NodeId,
         at_least: LogIndex,
         applied: LogIndex,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Output>,
     ) -> Ended {
         match self.latest.clone().filter(|manifest| manifest.id.index >= at_least) {
             Some(manifest) => self.start(now, to, manifest, out),
@@ -157,10 +157,10 @@ impl Outgoing {
         self.peers.values().any(|peer| matches!(peer, Peer::CatchingUp { .. }))
     }
 
-    fn make(&mut self, applied: LogIndex, out: &mut Vec<Action>) {
+    fn make(&mut self, applied: LogIndex, out: &mut Vec<Output>) {
         if self.making.is_none() {
             self.making = Some(Making::Viewing(applied));
-            out.push(Action::Machine(MachineWork::View));
+            out.push(Action::Machine(MachineWork::View).into());
         }
     }
 
@@ -175,7 +175,7 @@ impl Outgoing {
         now: Time,
         result: Result<Manifest, String>,
         applied: LogIndex,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Output>,
     ) -> Ended {
         self.making = None;
         let waiting: Vec<(NodeId, LogIndex)> =
@@ -199,7 +199,7 @@ impl Outgoing {
         ended
     }
 
-    fn start(&mut self, now: Time, to: NodeId, manifest: Manifest, out: &mut Vec<Action>) -> Ended {
+    fn start(&mut self, now: Time, to: NodeId, manifest: Manifest, out: &mut Vec<Output>) -> Ended {
         let leaving = self.leaving.values().filter_map(|(node, snapshot, cargo)| match cargo {
             Cargo::Chunk(chunk) if *node == to => Some((*snapshot, *chunk)),
             Cargo::Chunk(_) | Cargo::Offer => None,
@@ -215,13 +215,13 @@ impl Outgoing {
         now: Time,
         from: NodeId,
         message: SnapshotMessage,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Output>,
     ) -> Ended {
         self.give(now, from, SenderInput::Message(message), out)
     }
 
     /// An offer or a chunk has left this node.
-    pub(crate) fn left(&mut self, now: Time, id: BulkId, out: &mut Vec<Action>) -> Ended {
+    pub(crate) fn left(&mut self, now: Time, id: BulkId, out: &mut Vec<Output>) -> Ended {
         let Some((to, snapshot, cargo)) = self.leaving.remove(&id) else { return Ended::new() };
         self.give(now, to, SenderInput::Left { snapshot, cargo }, out)
     }
@@ -231,7 +231,7 @@ impl Outgoing {
         now: Time,
         (to, snapshot, chunk): (NodeId, LogId, u32),
         bytes: Result<Bytes, String>,
-        out: &mut Vec<Action>,
+        out: &mut Vec<Output>,
     ) -> Ended {
         if self.sender(to).is_none_or(|sender| sender.manifest().id != snapshot) {
             return Ended::new();
@@ -254,7 +254,7 @@ impl Outgoing {
         }
     }
 
-    fn give(&mut self, now: Time, to: NodeId, input: SenderInput, out: &mut Vec<Action>) -> Ended {
+    fn give(&mut self, now: Time, to: NodeId, input: SenderInput, out: &mut Vec<Output>) -> Ended {
         let Some(sender) = self.sender(to) else { return Ended::new() };
         let snapshot = sender.manifest().id;
         let mut outputs = Vec::new();
@@ -264,10 +264,10 @@ impl Outgoing {
             match output {
                 SenderOutput::Send(message) => {
                     let id = self.name(to, &message);
-                    out.push(Action::SendBulk { to, body: message.encode(), id });
+                    out.push(Action::SendBulk { to, body: message.encode(), id }.into());
                 }
                 SenderOutput::ReadChunk { chunk } => {
-                    out.push(Action::Snapshot(SnapshotWork::ReadChunk { to, snapshot, chunk }));
+                    out.push(Action::Snapshot(SnapshotWork::ReadChunk { to, snapshot, chunk }).into());
                 }
                 SenderOutput::Done(result) => {
                     let peer = match result {

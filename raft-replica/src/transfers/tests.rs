@@ -59,10 +59,11 @@ fn a_snapshot_is_told_to_be_installed_once_the_state_machine_has_switched() {
     transfers.message(Time(0), PEER, offer, LogIndex(1), &mut out);
     transfers.partial_opened(Time(1), Ok(BTreeSet::new()), &mut out);
     transfers.whole(Time(2), Ok(file), &mut out);
-    assert!(matches!(out.last(), Some(Action::Machine(MachineWork::Restore(_)))));
-    let told = |out: &[Action]| {
+    assert!(matches!(out.last(), Some(Output::Do(Action::Machine(MachineWork::Restore(_))))));
+    let told = |out: &[Output]| {
         let says = SnapshotMessage::Installed { snapshot: LogId::new(2, 9) }.encode();
-        out.iter().any(|it| matches!(it, Action::SendBulk { to: PEER, body, .. } if *body == says))
+        out.iter()
+            .any(|it| matches!(it, Output::Do(Action::SendBulk { to: PEER, body, .. }) if *body == says))
     };
     assert!(!told(&out));
     transfers.restored(Time(3), LogId::new(2, 9), None, &mut out);
@@ -79,9 +80,9 @@ fn holding(index: u64) -> BTreeMap<NodeId, PeerStatus> {
     BTreeMap::from([(PEER, status)])
 }
 
-fn keeps(out: &[Action]) -> Vec<Vec<u64>> {
-    let keep = |action: &Action| {
-        let Action::Snapshot(SnapshotWork::Keep(keep)) = action else { return None };
+fn keeps(out: &[Output]) -> Vec<Vec<u64>> {
+    let keep = |action: &Output| {
+        let Output::Do(Action::Snapshot(SnapshotWork::Keep(keep))) = action else { return None };
         Some(keep.iter().map(|id| id.index.0).collect())
     };
     out.iter().filter_map(keep).collect()
@@ -108,18 +109,19 @@ fn ms(count: u64) -> Time {
 }
 
 /// Whom a snapshot is offered, and how often the state machine is asked for a view.
-fn offers_and_views(out: &[Action]) -> (Vec<NodeId>, usize) {
-    let offer = |action: &Action| {
-        let Action::SendBulk { to, body, .. } = action else { return None };
+fn offers_and_views(out: &[Output]) -> (Vec<NodeId>, usize) {
+    let offer = |action: &Output| {
+        let Output::Do(Action::SendBulk { to, body, .. }) = action else { return None };
         let message = SnapshotMessage::decode(body.clone()).unwrap();
         matches!(message, SnapshotMessage::Offer(_)).then_some(*to)
     };
-    let views = out.iter().filter(|action| matches!(action, Action::Machine(MachineWork::View))).count();
+    let views =
+        out.iter().filter(|action| matches!(action, Output::Do(Action::Machine(MachineWork::View)))).count();
     (out.iter().filter_map(offer).collect(), views)
 }
 
 /// A snapshot of 9 that was made for the one peer, and what was done for that.
-fn offered() -> (Transfers, Vec<Action>) {
+fn offered() -> (Transfers, Vec<Output>) {
     let (mut transfers, mut out) = (Transfers::new(), Vec::new());
     transfers.wanted(ms(0), PEER, LogIndex(5), LogIndex(8), &mut out);
     transfers.viewed(LogId::new(2, 9));
@@ -128,7 +130,7 @@ fn offered() -> (Transfers, Vec<Action>) {
     (transfers, Vec::new())
 }
 
-fn refuse(transfers: &mut Transfers, now: Time, out: &mut Vec<Action>) {
+fn refuse(transfers: &mut Transfers, now: Time, out: &mut Vec<Output>) {
     let refused = SnapshotMessage::Refused { snapshot: LogId::new(2, 9), reason: Refusal::Busy };
     let ended = transfers.message(now, PEER, refused.encode(), LogIndex(12), out);
     assert_eq!(ended, [(PEER, SnapshotSent::Failed)]);
@@ -220,7 +222,7 @@ fn what_fails_of_a_transfer_that_was_given_up_does_not_end_the_next_one() {
     let full = || Err("no space".to_owned());
     transfers.chunk_stored(ms(2), full(), &mut out);
     let failed = SnapshotMessage::Refused { snapshot, reason: Refusal::Failed }.encode();
-    assert!(out.iter().any(|it| matches!(it, Action::SendBulk { body, .. } if *body == failed)));
+    assert!(out.iter().any(|it| matches!(it, Output::Do(Action::SendBulk { body, .. }) if *body == failed)));
     assert_eq!(tell(&mut transfers, offer).len(), 2, "it is offered again, and opened");
     out.clear();
     transfers.chunk_stored(ms(3), full(), &mut out);
@@ -230,9 +232,9 @@ fn what_fails_of_a_transfer_that_was_given_up_does_not_end_the_next_one() {
 }
 
 /// The offers and chunks of which the transport is to say when they have left: what they are, and their names.
-fn cargo(out: &[Action]) -> Vec<(Option<u32>, BulkId)> {
-    let named = |action: &Action| {
-        let Action::SendBulk { to: PEER, body, id: Some(id) } = action else { return None };
+fn cargo(out: &[Output]) -> Vec<(Option<u32>, BulkId)> {
+    let named = |action: &Output| {
+        let Output::Do(Action::SendBulk { to: PEER, body, id: Some(id) }) = action else { return None };
         match SnapshotMessage::decode(body.clone()).unwrap() {
             SnapshotMessage::Offer(_) => Some((None, *id)),
             SnapshotMessage::Chunk { chunk, .. } => Some((Some(chunk), *id)),
@@ -246,9 +248,9 @@ fn cargo(out: &[Action]) -> Vec<(Option<u32>, BulkId)> {
 }
 
 /// The chunks that are to be read.
-fn reads(out: &[Action]) -> Vec<u32> {
-    let read = |action: &Action| {
-        let Action::Snapshot(SnapshotWork::ReadChunk { chunk, .. }) = action else { return None };
+fn reads(out: &[Output]) -> Vec<u32> {
+    let read = |action: &Output| {
+        let Output::Do(Action::Snapshot(SnapshotWork::ReadChunk { chunk, .. })) = action else { return None };
         Some(*chunk)
     };
     out.iter().filter_map(read).collect()
@@ -265,7 +267,7 @@ fn chunks_that_have_not_left_are_bounded_and_not_sent_twice_by_the_next_try() {
     transfers.wanted(ms(0), PEER, LogIndex(5), LogIndex(8), &mut out);
     transfers.viewed(snapshot);
     transfers.built(ms(0), Ok(file.manifest().clone()), LogIndex(9), &mut out);
-    let want = |transfers: &mut Transfers, out: &mut Vec<Action>| {
+    let want = |transfers: &mut Transfers, out: &mut Vec<Output>| {
         for chunk in 0..6 {
             let want = SnapshotMessage::Want { snapshot, chunk }.encode();
             transfers.message(ms(1), PEER, want, LogIndex(12), out);

@@ -8,7 +8,7 @@ use raftkit_core::{
 };
 use raftkit_disk::Disk;
 use raftkit_log::{OpenOptions, Store};
-use raftkit_replica::{Event, StateMachine};
+use raftkit_replica::StateMachine;
 
 use super::{Cluster, DIR, TestNode};
 
@@ -62,7 +62,7 @@ impl<M: StateMachine> Cluster<M> {
     /// Asks a leader to hand leadership to `to`.
     pub fn transfer(&mut self, leader: NodeId, to: NodeId) -> Ticket {
         let ticket = self.ticket();
-        self.give(leader, Event::Transfer { ticket, to: Some(to) });
+        self.drive(leader, |replica, now, out| replica.transfer(now, ticket, Some(to), out));
         ticket
     }
 

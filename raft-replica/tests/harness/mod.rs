@@ -17,7 +17,8 @@ use raftkit_core::{
     LogId, LogIndex, Member, Membership, MembershipChange, Message, NodeId, Proposal, StoreId, Ticket, Time,
 };
 use raftkit_replica::{
-    Action, Answer, BulkId, CompactionOptions, Event, MachineWork, Replica, ReplicaOptions, StateMachine,
+    Action, Answer, BulkId, CompactionOptions, Event, MachineWork, Output, Replica, ReplicaOptions,
+    StateMachine, TransportReport,
 };
 use raftkit_snapshot::SnapshotMessage;
 
@@ -109,7 +110,7 @@ impl<M: StateMachine> Cluster<M> {
 
     pub fn propose(&mut self, id: NodeId, command: Bytes) -> Ticket {
         let ticket = self.ticket();
-        self.give(id, Event::Propose(vec![Proposal { ticket, command }]));
+        self.drive(id, |replica, now, out| replica.propose(now, vec![Proposal { ticket, command }], out));
         ticket
     }
 
@@ -117,40 +118,48 @@ impl<M: StateMachine> Cluster<M> {
     pub fn change(&mut self, id: NodeId, target: Membership) -> Ticket {
         let ticket = self.ticket();
         let seen = self.replica(id).node().membership().id();
-        self.give(id, Event::Change(Box::new(MembershipChange { ticket, seen, target })));
+        let change = MembershipChange { ticket, seen, target };
+        self.drive(id, |replica, now, out| replica.change(now, change, out));
         ticket
     }
 
     /// The entry that a ticket was committed as.
     pub fn committed(&self, ticket: Ticket) -> Option<LogId> {
-        if let Answer::Committed { id, .. } = self.answers.get(&ticket)? { Some(*id) } else { None }
+        if let Answer::Committed(committed) = self.answers.get(&ticket)? { Some(committed.id) } else { None }
     }
 
     fn give(&mut self, id: NodeId, event: Event) {
+        self.drive(id, |replica, now, out| replica.handle(now, event, out));
+    }
+
+    /// Has a node's replica do something, if the node runs, and hands out what it wants done.
+    fn drive(&mut self, id: NodeId, act: impl FnOnce(&mut Replica, Time, &mut Vec<Output>)) {
         let node = self.nodes.get_mut(&id).expect("there is such a node");
         let Some(running) = node.running.as_mut() else { return };
         let mut actions = Vec::new();
-        running.replica.handle(self.now, event, &mut actions);
+        act(&mut running.replica, self.now, &mut actions);
         for action in actions {
             match action {
-                Action::Send(message) => {
+                Output::Do(Action::Send(message)) => {
                     damage::check_sent(running.replica.node(), &message);
                     self.messages.push_back(message);
                 }
-                Action::SendBulk { to, body, id: name } => self.bulk.push_back((id, to, body, name)),
-                Action::Log(write) => running.writes.push(write),
-                Action::Fetch(work) => running.fetches.push(work),
-                Action::Machine(work) => {
+                Output::Do(Action::SendBulk { to, body, id: name }) => {
+                    self.bulk.push_back((id, to, body, name))
+                }
+                Output::Do(Action::Log(write)) => running.writes.push(write),
+                Output::Do(Action::Fetch(work)) => running.fetches.push(work),
+                Output::Do(Action::Machine(work)) => {
                     node.views += u64::from(matches!(work, MachineWork::View));
                     running.machine.push(work);
                 }
-                Action::Snapshot(work) => running.snapshot.push_back(work),
-                Action::Answer { ticket, answer } => {
+                Output::Do(Action::Snapshot(work)) => running.snapshot.push_back(work),
+                Output::Answer { ticket, answer } => {
                     let twice = self.answers.insert(ticket, answer);
                     assert_eq!(twice, None, "ticket {ticket} was answered twice");
                 }
-                Action::Role(_) => {}
-                Action::Ended(why) => node.ended = Some(why),
+                Output::Do(Action::Role(_)) => {}
+                Output::Do(Action::Ended(why)) => node.ended = Some(why),
             }
         }
     }
@@ -160,7 +169,7 @@ impl<M: StateMachine> Cluster<M> {
         self.rounds += 1;
         for message in std::mem::take(&mut self.messages) {
             if !self.cut.contains(&(message.from, message.to)) {
-                self.give(message.to, Event::Message(message));
+                self.give(message.to, Event::Transport(TransportReport::Message(message)));
             }
         }
         let arriving = match self.bulk_slowness {
@@ -169,13 +178,13 @@ impl<M: StateMachine> Cluster<M> {
         };
         for (from, to, body, name) in self.bulk.drain(..arriving).collect::<Vec<_>>() {
             if let Some(name) = name {
-                self.give(from, Event::BulkLeft(name));
+                self.give(from, Event::Transport(TransportReport::BulkLeft(name)));
             }
             if !self.cut.contains(&(from, to)) {
                 if let Ok(SnapshotMessage::Offer(manifest)) = SnapshotMessage::decode(body.clone()) {
                     self.offered.push((to, manifest.id));
                 }
-                self.give(to, Event::Bulk { from, body });
+                self.give(to, Event::Transport(TransportReport::Bulk { from, body }));
             }
         }
         let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
@@ -222,7 +231,7 @@ impl<M: StateMachine> Cluster<M> {
                     .as_ref()
                     .is_some_and(|running| running.replica.next_deadline() <= self.now);
                 if due {
-                    self.give(id, Event::Tick);
+                    self.drive(id, |replica, now, out| replica.tick(now, out));
                 }
             }
             self.round();

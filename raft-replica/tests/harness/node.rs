@@ -156,9 +156,11 @@ impl<M: StateMachine> Running<M> {
     }
 
     pub(super) fn work_on_snapshots(&mut self, events: &mut Vec<Event>) {
-        events.extend(std::mem::take(&mut self.fetches).into_iter().map(|work| fetch(&self.reader, work)));
+        events.extend(
+            std::mem::take(&mut self.fetches).into_iter().map(|work| fetch(&self.reader, work).into()),
+        );
         while let Some(work) = self.snapshot.pop_front() {
-            events.extend(self.snapshots.run(work));
+            events.extend(self.snapshots.run(work).map(Event::from));
         }
     }
 }

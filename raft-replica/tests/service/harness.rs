@@ -10,8 +10,9 @@ use raftkit_core::{
     NodeId, Restored, StoreId, Term, Time, Write,
 };
 use raftkit_replica::{
-    Action, AppliedBatch, CallFailed, CallId, CallerId, Event, MachineWork, Replica, ReplicaOptions, Reply,
-    Request, RequestId, Service, ServiceAction, ServiceEvent, ServiceOptions,
+    Action, AppliedBatch, CallFailed, CallId, CallerId, ClientRequestId, Consistency, Event, LogReport,
+    MachineReport, MachineWork, Replica, ReplicaOptions, Reply, Service, ServiceAction, ServiceEvent,
+    ServiceOptions, TransportReport,
 };
 
 /// One step of virtual time.
@@ -46,7 +47,7 @@ pub(crate) struct TestNode {
     pub(crate) log_frozen: bool,
     /// Nothing is applied.
     pub(crate) machine_frozen: bool,
-    pub(crate) replies: BTreeMap<RequestId, Vec<Reply>>,
+    pub(crate) replies: BTreeMap<ClientRequestId, Vec<Reply>>,
     pub(crate) hung_up: Vec<CallId>,
     /// The entries of each write, as the replica wanted them.
     pub(crate) writes: Vec<Vec<LogId>>,
@@ -55,6 +56,26 @@ pub(crate) struct TestNode {
     to_apply: Vec<Apply>,
     callers: BTreeMap<CallerId, (NodeId, CallId)>,
     next_caller: u64,
+}
+
+/// What a client wants; the world gives it to a service under the next name.
+#[derive(Clone)]
+pub(crate) enum Request {
+    Propose(Bytes),
+    Read(Consistency),
+    Transfer(Option<NodeId>),
+    Change { seen: LogId, target: Membership },
+}
+
+impl Request {
+    pub(crate) fn named(self, request: ClientRequestId) -> ServiceEvent {
+        match self {
+            Self::Propose(command) => ServiceEvent::Propose { request, command },
+            Self::Read(consistency) => ServiceEvent::Read { request, consistency },
+            Self::Transfer(to) => ServiceEvent::Transfer { request, to },
+            Self::Change { seen, target } => ServiceEvent::Change { request, seen, target },
+        }
+    }
 }
 
 pub(crate) fn command(text: &'static str) -> Request {
@@ -130,10 +151,10 @@ impl World {
         self.act(id, out);
     }
 
-    pub(crate) fn ask(&mut self, id: NodeId, what: Request) -> RequestId {
+    pub(crate) fn ask(&mut self, id: NodeId, what: Request) -> ClientRequestId {
         self.next_request += 1;
-        let request = RequestId(self.next_request);
-        self.give(id, ServiceEvent::Ask { request, what });
+        let request = ClientRequestId(self.next_request);
+        self.give(id, what.named(request));
         self.end_round(id);
         request
     }
@@ -149,7 +170,6 @@ impl World {
                         node.to_write.push(write);
                     }
                     Action::Machine(MachineWork::Apply { apply, .. }) => node.to_apply.push(apply),
-                    Action::Answer { ticket, .. } => panic!("the answer to {ticket} is the service's"),
                     Action::SendBulk { .. }
                     | Action::Fetch(_)
                     | Action::Machine(_)
@@ -177,7 +197,10 @@ impl World {
     fn deliver(&mut self) {
         for message in std::mem::take(&mut self.messages) {
             if !self.cut.contains(&message.from) && !self.cut.contains(&message.to) {
-                self.give(message.to, ServiceEvent::Replica(Event::Message(message)));
+                self.give(
+                    message.to,
+                    ServiceEvent::Replica(Event::Transport(TransportReport::Message(message))),
+                );
             }
         }
         for (asker, call, result) in std::mem::take(&mut self.answers) {
@@ -244,12 +267,12 @@ impl World {
         *self.nodes.keys().find(|id| **id != leader && !self.cut.contains(id)).unwrap()
     }
 
-    pub(crate) fn replies(&self, id: NodeId, request: RequestId) -> &[Reply] {
+    pub(crate) fn replies(&self, id: NodeId, request: ClientRequestId) -> &[Reply] {
         self.nodes[&id].replies.get(&request).map_or(&[], Vec::as_slice)
     }
 
     /// Runs until there are so many replies.
-    pub(crate) fn reply(&mut self, id: NodeId, request: RequestId, count: usize) -> Reply {
+    pub(crate) fn reply(&mut self, id: NodeId, request: ClientRequestId, count: usize) -> Reply {
         self.until("a reply comes", |world| world.replies(id, request).len() >= count);
         assert_eq!(self.replies(id, request).len(), count);
         self.replies(id, request)[count - 1].clone()
@@ -288,13 +311,18 @@ impl TestNode {
     fn work(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         if !self.log_frozen {
-            events.extend(self.to_write.drain(..).next_back().map(|write| Event::Persisted(write.seq)));
+            events.extend(
+                self.to_write.drain(..).next_back().map(|write| Event::Log(LogReport::Persisted(write.seq))),
+            );
         }
         if !self.machine_frozen {
             for apply in self.to_apply.drain(..) {
                 let entries = apply.entries.iter().flatten();
                 let responses = entries.map(|entry| (entry.id, payload(&entry.payload))).collect();
-                events.push(Event::Applied(AppliedBatch { through: apply.last, responses }));
+                events.push(Event::Machine(MachineReport::Applied(AppliedBatch {
+                    through: apply.last,
+                    responses,
+                })));
             }
         }
         events

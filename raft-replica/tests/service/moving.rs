@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use raftkit_core::{Member, NodeId, StoreId, Suffrage};
-use raftkit_replica::{Reply, Request, ServiceEvent, Source};
+use raftkit_replica::{Reply, ServiceEvent, Source};
 
-use crate::harness::World;
+use crate::harness::{Request, World};
 
 fn greeted(node: NodeId, source: Source) -> ServiceEvent {
     let store = StoreId(u128::from(node.0) + 100);
@@ -47,7 +47,7 @@ fn a_follower_leaves_the_membership_alone_until_it_leads() {
     world.run(Duration::from_secs(5));
     assert_eq!(address_at(&world, follower, follower), format!("node-{follower}"));
     let request = world.ask(follower, Request::Transfer(Some(follower)));
-    assert_eq!(world.reply(follower, request, 1), Reply::Transferred(follower));
+    assert_eq!(world.reply(follower, request, 1), Reply::Transferred(Ok(follower)));
     world.until("all show both", |world| all_show(world, follower) && all_show(world, leader));
 }
 
@@ -73,7 +73,7 @@ fn a_move_that_meets_another_change_is_told_after_it() {
     let request = world.ask(leader, Request::Change { seen: seen.id(), target });
     world.give(leader, greeted(follower, Source::Reached));
     world.end_round(leader);
-    assert!(matches!(world.reply(leader, request, 1), Reply::Changed(_)), "the change goes its way");
+    assert!(matches!(world.reply(leader, request, 1), Reply::Changed(Ok(_))), "the change goes its way");
     world.until("all show it", |world| all_show(world, follower));
     let membership = world.nodes[&leader].service.replica().node().membership();
     assert_eq!(membership.priority(leader), 200, "the change before it stays");

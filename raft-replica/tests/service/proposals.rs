@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raftkit_core::{LogId, NodeId};
-use raftkit_replica::{CallerId, Reply, Request, RequestError, RequestId, ServiceEvent, ServiceOptions};
+use raftkit_replica::{
+    CallerId, ChangeError, ClientRequestId, ProposeError, Reply, ServiceEvent, ServiceOptions, TransferError,
+};
 
-use crate::harness::{Fate, STEP, World, command};
+use crate::harness::{Fate, Request, STEP, World, command};
 
 const N1: NodeId = NodeId(1);
-const UNKNOWN: Reply = Reply::Failed(RequestError::Unknown(Duration::from_secs(1)));
+const UNKNOWN: Reply = Reply::Proposed(Err(ProposeError::Unknown(Duration::from_secs(1))));
 
 fn is_committed(reply: &Reply, command: &'static str) -> bool {
-    matches!(reply, Reply::Committed { response, .. } if response == command)
+    matches!(reply, Reply::Proposed(Ok(committed)) if committed.response == command)
 }
 
 #[test]
@@ -34,8 +36,10 @@ fn without_a_leader_it_fails_at_the_deadline_and_not_before() {
         assert_eq!(world.replies(N1, request), []);
     }
     world.run(STEP);
-    for request in requests {
-        assert_eq!(world.replies(N1, request), [Reply::Failed(RequestError::NoLeader)]);
+    let no_leader =
+        [Reply::Proposed(Err(ProposeError::NoLeader)), Reply::Transferred(Err(TransferError::NoLeader))];
+    for (request, reply) in requests.into_iter().zip(no_leader) {
+        assert_eq!(world.replies(N1, request), [reply]);
     }
     world.assert_nothing_waits(N1);
 }
@@ -45,13 +49,13 @@ fn commands_that_follow_each_other_are_one_write() {
     let mut world = World::new(1);
     world.leader();
     for (request, text) in [(101, "x"), (102, "y"), (103, "z")] {
-        world.give(N1, ServiceEvent::Ask { request: RequestId(request), what: command(text) });
+        world.give(N1, command(text).named(ClientRequestId(request)));
     }
     let before = world.nodes[&N1].writes.len();
     world.end_round(N1);
     assert_eq!(world.nodes[&N1].writes[before..].iter().map(Vec::len).collect::<Vec<_>>(), [3]);
-    assert!(is_committed(&world.reply(N1, RequestId(101), 1), "x"));
-    assert!(is_committed(&world.reply(N1, RequestId(103), 1), "z"));
+    assert!(is_committed(&world.reply(N1, ClientRequestId(101), 1), "x"));
+    assert!(is_committed(&world.reply(N1, ClientRequestId(103), 1), "z"));
 }
 
 #[test]
@@ -87,7 +91,7 @@ fn a_command_that_no_leader_takes_fails_at_the_deadline() {
     world.run(Duration::from_secs(3) - STEP);
     assert_eq!(world.replies(follower, request), []);
     world.run(STEP * 2);
-    assert_eq!(world.replies(follower, request), [Reply::Failed(RequestError::NoLeader)]);
+    assert_eq!(world.replies(follower, request), [Reply::Proposed(Err(ProposeError::NoLeader))]);
     world.assert_nothing_waits(follower);
 }
 
@@ -175,8 +179,8 @@ fn a_command_that_is_too_large_is_refused() {
     let options = ServiceOptions { command_bytes_max: 2, ..ServiceOptions::default() };
     let mut world = World::with(1, options, &[]);
     let request = world.ask(N1, command("xyz"));
-    let error = RequestError::TooLarge { got: 3, limit: 2 };
-    assert_eq!(world.replies(N1, request), [Reply::Failed(error)]);
+    let error = ProposeError::TooLarge { got: 3, limit: 2 };
+    assert_eq!(world.replies(N1, request), [Reply::Proposed(Err(error))]);
 }
 
 #[test]
@@ -185,7 +189,7 @@ fn more_requests_than_may_wait_are_refused() {
     let mut world = World::with(3, options, &[]);
     let held = [command("x"), command("y")].map(|what| world.ask(N1, what));
     let refused = world.ask(N1, command("z"));
-    assert_eq!(world.replies(N1, refused), [Reply::Failed(RequestError::Overloaded)]);
+    assert_eq!(world.replies(N1, refused), [Reply::Proposed(Err(ProposeError::Overloaded))]);
     let mut out = Vec::new();
     let (now, body) = (world.now, Bytes::from_static(b"\x01x"));
     world.node(N1).service.handle(now, ServiceEvent::Asked { caller: CallerId(7), body }, &mut out);
@@ -211,9 +215,9 @@ fn leadership_is_handed_over_from_any_node() {
     let mut world = World::new(3);
     let (leader, follower) = (world.leader(), world.follower());
     let request = world.ask(follower, Request::Transfer(Some(follower)));
-    assert_eq!(world.reply(follower, request, 1), Reply::Transferred(follower));
+    assert_eq!(world.reply(follower, request, 1), Reply::Transferred(Ok(follower)));
     let request = world.ask(follower, Request::Transfer(Some(leader)));
-    assert_eq!(world.reply(follower, request, 1), Reply::Transferred(leader));
+    assert_eq!(world.reply(follower, request, 1), Reply::Transferred(Ok(leader)));
 }
 
 #[test]
@@ -224,12 +228,12 @@ fn a_change_of_membership_is_done_on_the_leader_alone() {
     let change = |seen: LogId, target| Request::Change { seen, target };
     let target = seen.clone().without(follower);
     let request = world.ask(follower, change(seen.id(), target.clone()));
-    let elsewhere = Reply::Failed(RequestError::NotLeader(Some(leader)));
+    let elsewhere = Reply::Changed(Err(ChangeError::NotLeader(Some(leader))));
     assert_eq!(world.replies(follower, request), [elsewhere]);
     let request = world.ask(leader, change(seen.id(), target.clone()));
-    let Reply::Changed(id) = world.reply(leader, request, 1) else { panic!("two voters can change it") };
+    let Reply::Changed(Ok(id)) = world.reply(leader, request, 1) else { panic!("two voters can change it") };
     let request = world.ask(leader, change(seen.id(), target));
-    assert_eq!(world.reply(leader, request, 1), Reply::Failed(RequestError::Conflict(id)));
+    assert_eq!(world.reply(leader, request, 1), Reply::Changed(Err(ChangeError::Conflict(id))));
 }
 
 #[test]
@@ -269,8 +273,8 @@ fn a_forwarded_command_that_is_larger_than_the_leader_takes_is_refused_and_says_
         }
         let follower = world.follower();
         let request = world.ask(follower, command("eleven byte"));
-        let too_large = RequestError::TooLarge { got: 11, limit: 10 };
-        assert_eq!(world.reply(follower, request, 1), Reply::Failed(too_large));
+        let too_large = ProposeError::TooLarge { got: 11, limit: 10 };
+        assert_eq!(world.reply(follower, request, 1), Reply::Proposed(Err(too_large)));
         let request = world.ask(follower, command("ten bytes."));
         assert!(is_committed(&world.reply(follower, request, 1), "ten bytes."));
         return;
@@ -280,7 +284,7 @@ fn a_forwarded_command_that_is_larger_than_the_leader_takes_is_refused_and_says_
 
 #[test]
 fn a_follower_forwards_no_more_than_the_leader_answers_in_time() {
-    const OVERLOADED: Reply = Reply::Failed(RequestError::Overloaded);
+    const OVERLOADED: Reply = Reply::Proposed(Err(ProposeError::Overloaded));
     let mut world = World::new(3);
     let (leader, follower) = (world.leader(), world.follower());
     world.fates.insert(leader, Fate::Vanishes);
@@ -302,13 +306,13 @@ fn a_follower_forwards_no_more_than_the_leader_answers_in_time() {
     assert_eq!(refused[8..], [true, false]);
     // What is answered shows the pace.
     for _ in 0..20 {
-        let requests: Vec<RequestId> = (0..3).map(|_| world.ask(follower, large())).collect();
+        let requests: Vec<ClientRequestId> = (0..3).map(|_| world.ask(follower, large())).collect();
         for request in requests {
-            assert!(matches!(world.reply(follower, request, 1), Reply::Committed { .. }));
+            assert!(matches!(world.reply(follower, request, 1), Reply::Proposed(Ok(_))));
         }
     }
     // 3 MiB in some 20 ms: so much more is answered in time.
-    let requests: Vec<RequestId> = (0..20).map(|_| world.ask(follower, large())).collect();
+    let requests: Vec<ClientRequestId> = (0..20).map(|_| world.ask(follower, large())).collect();
     let refused =
         requests.iter().filter(|request| world.replies(follower, **request) == [OVERLOADED]).count();
     assert_eq!(refused, 0);

@@ -4,19 +4,20 @@ use std::time::Duration;
 
 use raftkit_core::{Health, LogId, NodeId};
 use raftkit_replica::{
-    Consistency, Event, Reply, Request, RequestError, RequestId, ServiceEvent, ServiceOptions,
+    ClientRequestId, Consistency, Event, Freshness, MachineReport, ReadRefused, Reply, ServiceEvent,
+    ServiceOptions,
 };
 
-use crate::harness::{STEP, World, command};
+use crate::harness::{Request, STEP, World, command};
 
 const N1: NodeId = NodeId(1);
-const VOUCHED: Reply = Reply::ReadNow { known_leader: true, last_contact: Some(Duration::ZERO) };
+const VOUCHED: Reply = Reply::ReadNow(Freshness { known_leader: true, last_contact: Some(Duration::ZERO) });
 
 fn read(consistency: Consistency) -> Request {
     Request::Read(consistency)
 }
 
-fn seen(world: &mut World, id: NodeId, request: raftkit_replica::RequestId) {
+fn seen(world: &mut World, id: NodeId, request: raftkit_replica::ClientRequestId) {
     let at = world.applied(id);
     world.give(id, ServiceEvent::Seen { request, at });
     world.end_round(id);
@@ -66,7 +67,7 @@ fn a_read_that_waits_for_an_index_goes_on_when_a_snapshot_brings_it() {
     assert_eq!(world.replies(follower, request), []);
     let (index, node) = (world.applied(leader).next(), world.nodes[&follower].service.replica().node());
     let (id, membership) = (LogId { term: node.term(), index }, node.membership().clone());
-    world.give(follower, ServiceEvent::Replica(Event::Restored { id, membership }));
+    world.give(follower, ServiceEvent::Replica(Event::Machine(MachineReport::Restored { id, membership })));
     world.end_round(follower);
     assert_eq!(world.replies(follower, request), [VOUCHED]);
 }
@@ -82,7 +83,7 @@ fn what_is_not_applied_in_time_is_not_confirmed() {
     world.run(Duration::from_secs(3) - STEP);
     assert_eq!(world.replies(follower, request), []);
     world.run(STEP);
-    assert_eq!(world.replies(follower, request), [Reply::Failed(RequestError::NotConfirmed)]);
+    assert_eq!(world.replies(follower, request), [Reply::ReadRefused(ReadRefused::NotConfirmed)]);
     world.assert_nothing_waits(follower);
 }
 
@@ -96,7 +97,7 @@ fn a_read_is_held_until_a_leader_comes_and_fails_without_one() {
     world.run(Duration::from_secs(2));
     let request = world.ask(N1, read(Consistency::Consistent));
     world.run(Duration::from_secs(3));
-    assert_eq!(world.replies(N1, request), [Reply::Failed(RequestError::NoLeader)]);
+    assert_eq!(world.replies(N1, request), [Reply::ReadRefused(ReadRefused::NoLeader)]);
     world.assert_nothing_waits(N1);
 }
 
@@ -115,9 +116,12 @@ fn a_read_goes_on_with_the_next_leader() {
 fn a_stale_read_needs_no_leader_and_says_so() {
     let mut world = World::new(3);
     let request = world.ask(N1, read(Consistency::Stale));
-    assert_eq!(world.replies(N1, request), [Reply::ReadNow { known_leader: false, last_contact: None }]);
+    assert_eq!(
+        world.replies(N1, request),
+        [Reply::ReadNow(Freshness { known_leader: false, last_contact: None })]
+    );
     seen(&mut world, N1, request);
-    let shown = Reply::Show { known_leader: false, last_contact: None };
+    let shown = Reply::Show(Freshness { known_leader: false, last_contact: None });
     assert_eq!(world.replies(N1, request)[1..], [shown]);
 
     let follower = world.follower();
@@ -126,7 +130,10 @@ fn a_stale_read_needs_no_leader_and_says_so() {
     world.run(Duration::from_millis(100));
     let request = world.ask(follower, read(Consistency::Stale));
     let last_contact = Some(world.now.since(heard));
-    assert_eq!(world.replies(follower, request), [Reply::ReadNow { known_leader: true, last_contact }]);
+    assert_eq!(
+        world.replies(follower, request),
+        [Reply::ReadNow(Freshness { known_leader: true, last_contact })]
+    );
 }
 
 #[test]
@@ -147,7 +154,7 @@ fn a_stale_read_is_shown_once_its_commit_is_durable() {
     world.run(Duration::from_secs(1));
     assert_eq!(world.replies(N1, request).len(), 1, "a power cut could take back what it shows");
     world.node(N1).log_frozen = false;
-    let shown = Reply::Show { known_leader: true, last_contact: Some(Duration::ZERO) };
+    let shown = Reply::Show(Freshness { known_leader: true, last_contact: Some(Duration::ZERO) });
     assert_eq!(world.reply(N1, request, 2), shown);
     assert_eq!(world.reply(N1, other, 2), shown);
     world.assert_nothing_waits(N1);
@@ -162,7 +169,7 @@ fn a_stale_read_that_looks_before_it_asks_shows_neither_more_nor_less() {
     world.node(N1).log_frozen = true;
     let service = &world.nodes[&N1].service;
     let durable = service.replica().node().durable_commit();
-    let shown = Reply::Show { known_leader: true, last_contact: Some(Duration::ZERO) };
+    let shown = Freshness { known_leader: true, last_contact: Some(Duration::ZERO) };
     assert_eq!(service.show_now(world.now, durable), Some(shown));
     assert_eq!(service.show_now(world.now, durable.next()), None, "a power cut could take it back");
     let before = LogId::GENESIS.index.previous().unwrap();
@@ -182,10 +189,10 @@ fn a_stale_read_whose_commit_does_not_become_durable_fails_at_its_deadline() {
     let [slow, quick] = [(), ()].map(|()| world.ask(N1, read(Consistency::Stale)));
     seen(&mut world, N1, quick);
     world.run(Duration::from_secs(3));
-    assert_eq!(world.replies(N1, quick)[1..], [Reply::Failed(RequestError::NotConfirmed)]);
+    assert_eq!(world.replies(N1, quick)[1..], [Reply::ReadRefused(ReadRefused::NotConfirmed)]);
     assert_eq!(world.replies(N1, slow).len(), 1, "its client is not done");
     seen(&mut world, N1, slow);
-    assert_eq!(world.replies(N1, slow)[1..], [Reply::Failed(RequestError::NotConfirmed)]);
+    assert_eq!(world.replies(N1, slow)[1..], [Reply::ReadRefused(ReadRefused::NotConfirmed)]);
 }
 
 #[test]
@@ -197,17 +204,17 @@ fn a_damaged_node_answers_no_stale_read_until_it_has_healed() {
     world.run(Duration::from_secs(3) - STEP);
     assert_eq!(world.replies(damaged, request), []);
     world.run(STEP);
-    assert_eq!(world.replies(damaged, request), [Reply::Failed(RequestError::NotConfirmed)]);
+    assert_eq!(world.replies(damaged, request), [Reply::ReadRefused(ReadRefused::NotConfirmed)]);
 
     let request = world.ask(damaged, read(Consistency::Stale));
     world.cut.clear();
     world.until("it has healed", |world| {
         world.nodes[&damaged].service.replica().node().health() == Health::Sound
     });
-    assert!(matches!(world.reply(damaged, request, 1), Reply::ReadNow { .. }));
+    assert!(matches!(world.reply(damaged, request, 1), Reply::ReadNow(_)));
     assert!(world.applied(damaged) > LogId::GENESIS.index, "it shows what the others have committed");
     seen(&mut world, damaged, request);
-    assert!(matches!(world.reply(damaged, request, 2), Reply::Show { .. }));
+    assert!(matches!(world.reply(damaged, request, 2), Reply::Show(_)));
     world.assert_nothing_waits(damaged);
 }
 
@@ -245,15 +252,15 @@ fn a_leader_that_stood_still_while_it_took_a_read_in_does_not_answer_by_the_leas
         let leader = world.leader();
         world.run(Duration::from_millis(300));
         let now = std::cell::Cell::new(world.now);
-        let request = RequestId(77);
-        let event = ServiceEvent::Ask { request, what: read(Consistency::Default) };
+        let request = ClientRequestId(77);
+        let event = read(Consistency::Default).named(request);
         let events = std::iter::once(event).inspect(|_| {
             now.set(now.get().after(Duration::from_millis(stood_ms)));
         });
         let mut out = Vec::new();
         world.node(leader).service.round(events, || now.get(), &mut out);
         let answered = out.iter().any(|action| {
-            matches!(action, raftkit_replica::ServiceAction::Reply { request: RequestId(77), reply } if *reply == VOUCHED)
+            matches!(action, raftkit_replica::ServiceAction::Reply { request: ClientRequestId(77), reply } if *reply == VOUCHED)
         });
         // A follower answers with a promise of 500 ms, less 50 ms for the clocks.
         assert_eq!(answered, stood_ms < 400, "it stood still for {stood_ms} ms");

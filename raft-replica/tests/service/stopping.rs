@@ -5,14 +5,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use raftkit_core::NodeId;
 use raftkit_replica::{
-    CallerId, Consistency, Event, Reply, Request, RequestError, ServiceAction, ServiceEvent,
+    CallerId, Consistency, Event, LogReport, ProposeError, ReadRefused, Reply, ServiceAction, ServiceEvent,
+    TransferError,
 };
 
-use crate::harness::{Fate, STEP, World, command};
+use crate::harness::{Fate, Request, STEP, World, command};
 
 const N1: NodeId = NodeId(1);
-const UNKNOWN: Reply = Reply::Failed(RequestError::Unknown(Duration::from_secs(1)));
-const STOPPING: Reply = Reply::Failed(RequestError::Stopping);
+const UNKNOWN: Reply = Reply::Proposed(Err(ProposeError::Unknown(Duration::from_secs(1))));
+const STOPPING: Reply = Reply::Proposed(Err(ProposeError::Stopping));
+const READ_STOPPING: Reply = Reply::ReadRefused(ReadRefused::Stopping);
 
 #[test]
 fn a_leader_that_stops_hands_over_and_answers_what_it_took() {
@@ -25,7 +27,7 @@ fn a_leader_that_stops_hands_over_and_answers_what_it_took() {
     let during = world.ask(leader, command("y"));
     world.until("it stops", |world| world.nodes[&leader].stopped);
     for request in [taken, during] {
-        assert!(matches!(world.replies(leader, request), [Reply::Committed { .. }]));
+        assert!(matches!(world.replies(leader, request), [Reply::Proposed(Ok(_))]));
     }
     let after = world.ask(leader, command("z"));
     assert_eq!(world.replies(leader, after), [STOPPING]);
@@ -43,9 +45,9 @@ fn a_follower_that_stops_waits_for_what_it_has_forwarded() {
     world.run(Duration::from_millis(300));
     assert!(!world.nodes[&follower].stopped);
     let late = world.ask(follower, Request::Read(Consistency::Stale));
-    assert_eq!(world.replies(follower, late), [STOPPING]);
+    assert_eq!(world.replies(follower, late), [READ_STOPPING]);
     others.iter().for_each(|id| world.node(*id).log_frozen = false);
-    assert!(matches!(world.reply(follower, forwarded, 1), Reply::Committed { .. }));
+    assert!(matches!(world.reply(follower, forwarded, 1), Reply::Proposed(Ok(_))));
     world.run(STEP);
     assert!(world.nodes[&follower].stopped, "it does not wait longer than it must");
 }
@@ -63,7 +65,7 @@ fn a_leader_that_stops_answers_what_was_forwarded_to_it() {
     assert!(!world.nodes[&leader].stopped, "a peer waits for its answer");
     world.node(leader).machine_frozen = false;
     world.until("it stops", |world| world.nodes[&leader].stopped);
-    assert!(matches!(world.reply(follower, forwarded, 1), Reply::Committed { .. }));
+    assert!(matches!(world.reply(follower, forwarded, 1), Reply::Proposed(Ok(_))));
 }
 
 #[test]
@@ -83,10 +85,10 @@ fn what_is_not_answered_when_the_time_is_up_is_told_whether_it_may_have_been_don
     world.run(STEP);
     assert!(world.nodes[&follower].stopped);
     assert_eq!(world.replies(follower, forwarded), [UNKNOWN]);
-    assert_eq!(world.replies(follower, transfer), [Reply::Failed(RequestError::TransferFailed)]);
+    assert_eq!(world.replies(follower, transfer), [Reply::Transferred(Err(TransferError::Failed))]);
     assert_eq!(world.nodes[&follower].hung_up.len(), 2);
     assert_eq!(world.replies(follower, nowhere), [STOPPING]);
-    assert_eq!(world.replies(follower, looking)[1..], [STOPPING]);
+    assert_eq!(world.replies(follower, looking)[1..], [READ_STOPPING]);
 }
 
 #[test]
@@ -107,15 +109,15 @@ fn when_the_replica_ends_everybody_is_answered_at_once() {
     world.node(leader).log_frozen = true;
     let here = world.ask(leader, command("x"));
     let read = world.ask(leader, Request::Read(Consistency::Consistent));
-    world.give(leader, ServiceEvent::Replica(Event::LogFailed("the disk is gone".into())));
+    world.give(leader, ServiceEvent::Replica(Event::Log(LogReport::Failed("the disk is gone".into()))));
     assert_eq!(world.replies(leader, here), [UNKNOWN]);
-    assert_eq!(world.replies(leader, read), [STOPPING]);
+    assert_eq!(world.replies(leader, read), [READ_STOPPING]);
     let after = world.ask(leader, command("y"));
     assert_eq!(world.replies(leader, after), [STOPPING]);
 
     world.fates.insert(leader, Fate::Vanishes);
     let there = world.ask(follower, command("x"));
-    world.give(follower, ServiceEvent::Replica(Event::LogFailed("the disk is gone".into())));
+    world.give(follower, ServiceEvent::Replica(Event::Log(LogReport::Failed("the disk is gone".into()))));
     assert_eq!(world.replies(follower, there), [UNKNOWN]);
     assert_eq!(world.nodes[&follower].hung_up.len(), 1);
     for id in [leader, follower] {

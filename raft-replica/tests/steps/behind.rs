@@ -7,7 +7,10 @@ use raftkit_core::{
     Apply, Entry, HardState, Health, LogId, LogIndex, Membership, Payload, Term, Time, Write,
 };
 use raftkit_disk::SimulatedDisk;
-use raftkit_replica::{Action, Answers, Event, MachineWork, OpenReplicaError, Opened, Repair, StateMachine};
+use raftkit_replica::{
+    Action, Answers, Event, MachineReport, MachineWork, OpenReplicaError, Opened, Output, Repair,
+    StateMachine,
+};
 use raftkit_snapshot::SnapshotDir;
 
 use super::{DIR, Machine, command, flush, membership, try_open};
@@ -51,7 +54,7 @@ fn run(opened: &mut Opened<Machine>, works: Vec<MachineWork>) -> Vec<Event> {
 
 fn through(events: &[Event]) -> Vec<u64> {
     let applied = |event: &Event| {
-        if let Event::Applied(batch) = event { Some(batch.through.0) } else { None }
+        if let Event::Machine(MachineReport::Applied(batch)) = event { Some(batch.through.0) } else { None }
     };
     events.iter().filter_map(applied).collect()
 }
@@ -59,8 +62,8 @@ fn through(events: &[Event]) -> Vec<u64> {
 /// Whom a snapshot made now would name; the reason where none can be made.
 fn named(opened: &mut Opened<Machine>) -> Result<(LogId, Membership), String> {
     match run(opened, vec![MachineWork::View]).pop() {
-        Some(Event::View { view, membership }) => Ok((view.id(), membership)),
-        Some(Event::SnapshotBuilt(Err(reason))) => Err(reason),
+        Some(Event::Machine(MachineReport::View { view, membership })) => Ok((view.id(), membership)),
+        Some(Event::Machine(MachineReport::NoView(reason))) => Err(reason),
         _ => panic!("a view is answered"),
     }
 }
@@ -176,7 +179,7 @@ fn entries_that_cannot_be_those_of_the_state_end_the_node() {
     for entries in others {
         let mut opened = damaged();
         let events = run(&mut opened, vec![apply(4, entries)]);
-        let [Event::MachineFailed(reason)] = events.as_slice() else { panic!("it goes on") };
+        let [Event::Machine(MachineReport::Failed(reason))] = events.as_slice() else { panic!("it goes on") };
         assert!(reason.contains("do not belong together"), "{reason}");
     }
 }
@@ -191,7 +194,9 @@ fn snapshot(of: LogId) -> MachineWork {
 fn a_snapshot_that_the_state_holds_is_reported_and_changes_only_what_is_known_of_the_membership() {
     let mut opened = damaged();
     let events = run(&mut opened, vec![snapshot(LogId::new(2, 6))]);
-    let [Event::Restored { id, membership: named_there }] = events.as_slice() else { panic!("not reported") };
+    let [Event::Machine(MachineReport::Restored { id, membership: named_there })] = events.as_slice() else {
+        panic!("not reported")
+    };
     assert_eq!((*id, named_there), (LogId::new(2, 6), &membership("third")));
     assert_eq!(opened.applier.reader().read(|state| state.sum), (7, LogId::new(2, 8)), "it does not go back");
     assert!(named(&mut opened).is_err(), "what is between 6 and 8 is not known");
@@ -204,7 +209,10 @@ fn a_snapshot_that_the_state_holds_is_reported_and_changes_only_what_is_known_of
 
     for other in [LogId::new(3, 8), LogId::new(3, 6)] {
         let events = run(&mut damaged(), vec![snapshot(other)]);
-        assert!(matches!(events.as_slice(), [Event::MachineFailed(_)]), "{other} is not of this state");
+        assert!(
+            matches!(events.as_slice(), [Event::Machine(MachineReport::Failed(_))]),
+            "{other} is not of this state"
+        );
     }
 }
 
@@ -212,8 +220,9 @@ fn a_snapshot_that_the_state_holds_is_reported_and_changes_only_what_is_known_of
 fn of_a_log_behind_the_state_the_trailing_entries_are_kept() {
     let mut opened = damaged();
     let mut actions = Vec::new();
-    opened.replica.handle(Time(1), Event::MachineDurable(LogId::new(2, 8)), &mut actions);
-    let cut = |action: &Action| if let Action::Log(write) = action { write.compact_to } else { None };
+    opened.replica.handle(Time(1), Event::Machine(MachineReport::Durable(LogId::new(2, 8))), &mut actions);
+    let cut =
+        |action: &Output| if let Output::Do(Action::Log(write)) = action { write.compact_to } else { None };
     let cuts: Vec<LogIndex> = actions.iter().filter_map(cut).collect();
     assert_eq!(cuts, [LogIndex(2)], "one entry less than what is left, not than what the state holds");
 }

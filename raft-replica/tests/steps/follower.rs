@@ -11,7 +11,8 @@ use raftkit_core::{
 };
 use raftkit_disk::{Disk, SimulatedDisk};
 use raftkit_replica::{
-    Action, Applied, Ended, Event, MachineWork, OpenReplicaError, Opened, SnapshotWork, StateMachine,
+    Action, Applied, Ended, Event, MachineWork, OpenReplicaError, Opened, Output, SnapshotWork, StateMachine,
+    TransportReport,
 };
 use raftkit_snapshot::{SnapshotDir, SnapshotFile, SnapshotMessage};
 
@@ -65,12 +66,17 @@ impl Follower {
         self.opened.replica.handle(self.now, event, &mut actions);
         for action in actions {
             match action {
-                Action::Log(write) => self.writes.push_back(write),
-                Action::Machine(work) => self.machine.push_back(work),
-                Action::Snapshot(work) => self.snapshots.push_back(work),
-                Action::SendBulk { body, .. } => self.said.push(SnapshotMessage::decode(body).unwrap()),
-                Action::Ended(why) => self.ended = Some(why),
-                Action::Send(_) | Action::Fetch(_) | Action::Answer { .. } | Action::Role(_) => {}
+                Output::Do(Action::Log(write)) => self.writes.push_back(write),
+                Output::Do(Action::Machine(work)) => self.machine.push_back(work),
+                Output::Do(Action::Snapshot(work)) => self.snapshots.push_back(work),
+                Output::Do(Action::SendBulk { body, .. }) => {
+                    self.said.push(SnapshotMessage::decode(body).unwrap())
+                }
+                Output::Do(Action::Ended(why)) => self.ended = Some(why),
+                Output::Do(Action::Send(_))
+                | Output::Do(Action::Fetch(_))
+                | Output::Answer { .. }
+                | Output::Do(Action::Role(_)) => {}
             }
         }
     }
@@ -85,18 +91,18 @@ impl Follower {
         let prev = if prev == 1 { LogId::GENESIS } else { LogId::new(2, prev) };
         let append =
             AppendEntries { prev, entries: entries.into(), commit: LogIndex(commit), round: Round(1) };
-        self.give(Event::Message(Message {
+        self.give(Event::Transport(TransportReport::Message(Message {
             from: LEADER,
             from_store: StoreId(8),
             from_incarnation: Incarnation(1),
             to: NodeId(1),
             term: Term(2),
             body: Body::AppendEntries(append),
-        }));
+        })));
     }
 
     fn tell(&mut self, message: &SnapshotMessage) {
-        self.give(Event::Bulk { from: LEADER, body: message.encode() });
+        self.give(Event::Transport(TransportReport::Bulk { from: LEADER, body: message.encode() }));
     }
 
     /// The leader offers a snapshot, and its one chunk comes in. What is left for the snapshot worker is to finish it.
@@ -107,7 +113,7 @@ impl Follower {
         assert!(self.said.contains(&SnapshotMessage::Want { snapshot, chunk: 0 }), "{:?}", self.said);
         self.tell(&SnapshotMessage::Chunk { snapshot, chunk: 0, bytes: file.read_chunk(0).unwrap() });
         let store = self.snapshots.pop_front().unwrap();
-        self.give_all(|it| it.opened.snapshots.run(store).into_iter().collect());
+        self.give_all(|it| it.opened.snapshots.run(store).into_iter().map(Event::from).collect());
         assert!(matches!(self.snapshots.front(), Some(SnapshotWork::FinishPartial)));
     }
 
@@ -120,7 +126,9 @@ impl Follower {
     /// The snapshot worker does all that it has by now.
     pub(crate) fn work_on_snapshots(&mut self) {
         let works: Vec<SnapshotWork> = self.snapshots.drain(..).collect();
-        self.give_all(|it| works.into_iter().filter_map(|work| it.opened.snapshots.run(work)).collect());
+        self.give_all(|it| {
+            works.into_iter().filter_map(|work| it.opened.snapshots.run(work)).map(Event::from).collect()
+        });
     }
 
     pub(crate) fn work_on_machine(&mut self) {

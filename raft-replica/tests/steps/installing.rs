@@ -2,7 +2,7 @@
 //! has a snapshot beside it that says so.
 
 use raftkit_core::{LogId, LogIndex};
-use raftkit_replica::{Event, MachineWork, OpenReplicaError, Opened, Repair};
+use raftkit_replica::{Event, LogReport, MachineWork, OpenReplicaError, Opened, Repair};
 
 use super::Machine;
 use super::follower::{Follower, snapshot};
@@ -96,7 +96,7 @@ fn a_node_whose_log_has_failed_installs_nothing_any_more() {
     follower.append(2, 13);
     follower.settle();
     follower.receive(&snapshot(30));
-    follower.give(Event::LogFailed("no space".into()));
+    follower.give(Event::Log(LogReport::Failed("no space".into())));
     assert!(follower.ended.is_some());
     follower.work_on_snapshots();
     assert_eq!(follower.files().len(), 1, "it is whole");
@@ -113,7 +113,7 @@ fn an_install_that_was_under_way_when_the_node_ended_is_finished_by_the_restart(
     follower.receive(&snapshot(30));
     follower.work_on_snapshots();
     assert!(matches!(follower.machine.front(), Some(MachineWork::Restore(_))));
-    follower.give(Event::LogFailed("no space".into()));
+    follower.give(Event::Log(LogReport::Failed("no space".into())));
     // It switches, and nobody hears of it.
     follower.work_on_machine();
     follower.work_on_snapshots();

@@ -21,8 +21,8 @@ use raftkit_core::{
 use raftkit_disk::{Disk, SimulatedDisk};
 use raftkit_log::{OpenOptions, Store, Written};
 use raftkit_replica::{
-    Action, Answer, Answers, Application, AppliedBatch, CompactionOptions, Event, InMemory, MachineWork,
-    OpenReplicaError, Opened, ReplicaOptions,
+    Action, Answer, Answers, Application, AppliedBatch, CompactionOptions, Event, InMemory, LogReport,
+    MachineReport, MachineWork, NotDone, OpenReplicaError, Opened, Output, ReplicaOptions,
 };
 use raftkit_snapshot::SnapshotDir;
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 fn flush(log: &mut Store, writes: Vec<Write>) -> Option<Event> {
     writes.into_iter().for_each(|write| log.queue(write));
     log.flush()
-        .map(|seq| seq.map(Event::Persisted))
+        .map(|seq| seq.map(|seq| Event::Log(LogReport::Persisted(seq))))
         .unwrap_or_else(|error| Some(Written::Failed(error).into()))
 }
 
@@ -99,33 +99,31 @@ fn the_log_is_cut_below_what_is_durable_and_not_below_what_is_applied() {
     // A single voter: it elects itself and commits by itself. The applier is this loop: it applies and never persists.
     for _ in 0..400 {
         now = now.after(Duration::from_millis(10));
-        opened.replica.handle(now, Event::Tick, &mut actions);
+        opened.replica.tick(now, &mut actions);
         if opened.replica.node().is_leader()
             && let Some(ticket) = tickets.next()
         {
             let command = Machine::encode(&1).unwrap();
             let proposals = vec![Proposal { ticket: Ticket(ticket), command }];
-            opened.replica.handle(now, Event::Propose(proposals), &mut actions);
+            opened.replica.propose(now, proposals, &mut actions);
         }
         for action in std::mem::take(&mut actions) {
-            if let Action::Log(write) = action {
+            if let Output::Do(Action::Log(write)) = action {
                 cuts.extend(write.compact_to);
                 let event = flush(&mut opened.log, vec![write]).unwrap();
                 opened.replica.handle(now, event, &mut actions);
-            } else if let Action::Machine(MachineWork::Apply { apply, .. }) = action {
+            } else if let Output::Do(Action::Machine(MachineWork::Apply { apply, .. })) = action {
                 applied = apply.entries.unwrap().last().unwrap().id;
                 let batch = AppliedBatch { through: applied.index, responses: Vec::new() };
-                opened.replica.handle(now, Event::Applied(batch), &mut actions);
+                opened.replica.handle(now, Event::Machine(MachineReport::Applied(batch)), &mut actions);
             }
         }
     }
     assert!(applied.index > LogIndex(30), "much is applied: {applied}");
-    opened.replica.handle(now, Event::MachineDurable(LogId::new(2, 12)), &mut actions);
-    cuts.extend(
-        actions
-            .iter()
-            .filter_map(|action| if let Action::Log(write) = action { write.compact_to } else { None }),
-    );
+    opened.replica.handle(now, Event::Machine(MachineReport::Durable(LogId::new(2, 12))), &mut actions);
+    cuts.extend(actions.iter().filter_map(|action| {
+        if let Output::Do(Action::Log(write)) = action { write.compact_to } else { None }
+    }));
     assert_eq!(cuts, [LogIndex(11)], "below 12, which is durable, less one trailing entry");
 }
 
@@ -140,7 +138,7 @@ fn entries_that_come_twice_are_applied_once() {
     let (mut answered, mut through) = (Vec::new(), Vec::new());
     for works in [vec![run(2, 5)], vec![run(2, 5)], vec![run(4, 8)], vec![run(9, 9), run(9, 10)]] {
         opened.applier.run(works, &mut |event| {
-            if let Event::Applied(batch) = event {
+            if let Event::Machine(MachineReport::Applied(batch)) = event {
                 through.push(batch.through.0);
                 answered.extend(batch.responses.into_iter().map(|(id, _)| id.index.0));
             }
@@ -155,32 +153,36 @@ fn entries_that_come_twice_are_applied_once() {
 fn after_the_end_requests_are_refused_and_nothing_else_is_done() {
     let mut opened = open(&SimulatedDisk::new(1), |_| {});
     let mut actions = Vec::new();
-    opened.replica.handle(Time(1), Event::LogFailed("no space".into()), &mut actions);
-    assert!(
-        actions
-            .iter()
-            .any(|action| matches!(action, Action::Ended(why) if why.to_string().contains("no space")))
-    );
+    opened.replica.handle(Time(1), Event::Log(LogReport::Failed("no space".into())), &mut actions);
+    assert!(actions.iter().any(
+        |action| matches!(action, Output::Do(Action::Ended(why)) if why.to_string().contains("no space"))
+    ));
     actions.clear();
     let base = Base { id: LogId::new(3, 50), membership: membership("other") };
-    let restored = Event::Restored { id: base.id, membership: base.membership };
+    let restored = Event::Machine(MachineReport::Restored { id: base.id, membership: base.membership });
     opened.replica.handle(Time(2), restored, &mut actions);
-    opened.replica.handle(Time(3), Event::Tick, &mut actions);
+    opened.replica.tick(Time(3), &mut actions);
+    opened.replica.persist_commit(Time(3), &mut actions);
     assert!(actions.is_empty());
     let proposals = vec![Proposal { ticket: Ticket(5), command: Machine::encode(&1).unwrap() }];
-    opened.replica.handle(Time(4), Event::Propose(proposals), &mut actions);
-    assert!(matches!(actions.as_slice(), [Action::Answer { ticket: Ticket(5), answer: Answer::Stopped }]));
+    opened.replica.propose(Time(4), proposals, &mut actions);
+    assert!(matches!(
+        actions.as_slice(),
+        [Output::Answer { ticket: Ticket(5), answer: Answer::NotDone(NotDone::Stopped) }]
+    ));
 }
 
 #[test]
 fn a_log_that_cannot_be_read_ends_the_node_only_if_the_answer_is_waited_for() {
     let mut opened = open(&SimulatedDisk::new(1), |_| {});
     let mut actions = Vec::new();
-    let failed = Event::FetchFailed { request: FetchId(7), reason: "gone".into() };
+    let failed = Event::Log(LogReport::FetchFailed { id: FetchId(7), reason: "gone".into() });
     opened.replica.handle(Time(1), failed, &mut actions);
     assert!(actions.is_empty(), "nobody asked");
-    opened.replica.handle(Time(2), Event::LogDamaged("entries 4 to 9".into()), &mut actions);
-    let said = |action: &Action| if let Action::Ended(why) = action { Some(why.to_string()) } else { None };
+    opened.replica.handle(Time(2), Event::Log(LogReport::Damaged("entries 4 to 9".into())), &mut actions);
+    let said = |action: &Output| {
+        if let Output::Do(Action::Ended(why)) = action { Some(why.to_string()) } else { None }
+    };
     let why = actions.iter().find_map(said).expect("rot is rot");
     assert!(why.contains("entries 4 to 9") && why.contains("heals from its peers"), "{why}");
 }

@@ -11,7 +11,7 @@ use raftkit_core::{
     Write,
 };
 use raftkit_disk::{Disk, SimulatedDisk};
-use raftkit_replica::{Applied, Event, MachineWork, Opened, Repair, StateMachine};
+use raftkit_replica::{Applied, Event, MachineReport, MachineWork, Opened, Repair, StateMachine};
 use raftkit_snapshot::{SnapshotDir, SnapshotFile};
 
 use super::follower::Follower;
@@ -63,7 +63,7 @@ fn entry(index: u64, membership: &Membership) -> Entry {
 fn named(opened: &mut Opened<Machine>) -> (LogId, Membership) {
     let mut named = None;
     opened.applier.run(vec![MachineWork::View], &mut |event| {
-        if let Event::View { view, membership } = event {
+        if let Event::Machine(MachineReport::View { view, membership }) = event {
             named = Some((view.id(), membership));
         }
     });

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use raftkit_core::{Apply, Base, HardState, LogId, LogIndex, Proposal, Term, Ticket, Time, Write};
 use raftkit_disk::{Operation, SimulatedDisk};
-use raftkit_replica::{Action, Answer, Answers, Event, MachineWork, Opened, SnapshotWork};
+use raftkit_replica::{
+    Action, Answer, Answers, Event, LogReport, MachineReport, MachineWork, Opened, Output, SnapshotWork,
+};
 
 use super::{Machine, command, flush, membership, open};
 
@@ -15,27 +17,27 @@ fn lead(opened: &mut Opened<Machine>, proposals: &[Bytes]) -> Vec<MachineWork> {
     let mut tickets = (0..).map(Ticket).zip(proposals);
     for _ in 0..400 {
         now = now.after(Duration::from_millis(10));
-        opened.replica.handle(now, Event::Tick, &mut actions);
+        opened.replica.tick(now, &mut actions);
         if opened.replica.node().is_leader()
             && let Some((ticket, command)) = tickets.next()
         {
             let proposals = vec![Proposal { ticket, command: command.clone() }];
-            opened.replica.handle(now, Event::Propose(proposals), &mut actions);
+            opened.replica.propose(now, proposals, &mut actions);
         }
         for action in std::mem::take(&mut actions) {
             match action {
-                Action::Log(write) => {
+                Output::Do(Action::Log(write)) => {
                     let event = flush(&mut opened.log, vec![write]).unwrap();
                     opened.replica.handle(now, event, &mut actions);
                 }
-                Action::Machine(work) => waiting.push(work),
-                Action::Answer { ticket, answer } => panic!("{ticket} is answered {answer:?}"),
-                Action::Send(_)
-                | Action::SendBulk { .. }
-                | Action::Fetch(_)
-                | Action::Snapshot(_)
-                | Action::Role(_)
-                | Action::Ended(_) => {}
+                Output::Do(Action::Machine(work)) => waiting.push(work),
+                Output::Answer { ticket, answer } => panic!("{ticket} is answered {answer:?}"),
+                Output::Do(Action::Send(_))
+                | Output::Do(Action::SendBulk { .. })
+                | Output::Do(Action::Fetch(_))
+                | Output::Do(Action::Snapshot(_))
+                | Output::Do(Action::Role(_))
+                | Output::Do(Action::Ended(_)) => {}
             }
         }
     }
@@ -50,12 +52,16 @@ fn what_is_committed_and_not_applied_is_neither_shown_nor_answered_and_in_doubt_
     assert!(opened.replica.status().commit >= LogIndex(5), "all of them are committed");
     assert_eq!(opened.replica.applied(), LogIndex(1), "a read would not see them");
     let mut actions = Vec::new();
-    opened.replica.handle(Time(9_000_000), Event::MachineFailed("no space".into()), &mut actions);
-    let told = |action: &Action| {
-        if let Action::Answer { ticket, answer } = action { Some((ticket.0, answer.clone())) } else { None }
+    opened.replica.handle(
+        Time(9_000_000),
+        Event::Machine(MachineReport::Failed("no space".into())),
+        &mut actions,
+    );
+    let told = |action: &Output| {
+        if let Output::Answer { ticket, answer } = action { Some((ticket.0, answer.clone())) } else { None }
     };
     let told: Vec<(u64, Answer)> = actions.iter().filter_map(told).collect();
-    assert_eq!(told, [(0, Answer::Unknown), (1, Answer::Unknown), (2, Answer::Unknown)]);
+    assert_eq!(told, [(0, Answer::InDoubt), (1, Answer::InDoubt), (2, Answer::InDoubt)]);
 }
 
 #[test]
@@ -80,7 +86,10 @@ fn a_state_that_cannot_be_made_durable_ends_the_node() {
     disk.fail_next(Operation::Sync, 0, std::io::ErrorKind::Other);
     let mut events = Vec::new();
     opened.applier.run(works, &mut |event| events.push(event));
-    assert!(matches!(events.as_slice(), [Event::Applied(_), Event::MachineFailed(_)]));
+    assert!(matches!(
+        events.as_slice(),
+        [Event::Machine(MachineReport::Applied(_)), Event::Machine(MachineReport::Failed(_))]
+    ));
 }
 
 #[test]
@@ -101,7 +110,7 @@ fn runs_that_are_joined_keep_the_answers_that_somebody_waits_for() {
         let works = [2, 3].into_iter().zip(wanted).map(run).collect();
         let mut answered = Vec::new();
         opened.applier.run(works, &mut |event| {
-            if let Event::Applied(batch) = event {
+            if let Event::Machine(MachineReport::Applied(batch)) = event {
                 answered.extend(batch.responses.into_iter().map(|(id, _)| id.index.0));
             }
         });
@@ -120,7 +129,7 @@ fn committed_entries_that_are_gone_before_they_were_applied_end_the_node() {
     let mut events = Vec::new();
     let works = vec![MachineWork::Apply { apply, answers: Answers::Unwanted }];
     opened.applier.run(works, &mut |event| events.push(event));
-    let [Event::LogFailed(why)] = events.as_slice() else { panic!("{} events", events.len()) };
+    let [Event::Log(LogReport::Failed(why))] = events.as_slice() else { panic!("{} events", events.len()) };
     assert!(why.contains("from 2 on are gone"), "{why}");
 }
 
@@ -129,15 +138,17 @@ fn a_snapshot_names_the_membership_that_its_view_came_with() {
     let mut opened = open(&SimulatedDisk::new(1), |_| {});
     let mut view = None;
     opened.applier.run(vec![MachineWork::View], &mut |event| {
-        if let Event::View { view: frozen, .. } = event {
+        if let Event::Machine(MachineReport::View { view: frozen, .. }) = event {
             view = Some(frozen);
         }
     });
     // The protocol may know of a later one by now.
-    let event = Event::View { view: view.unwrap(), membership: membership("as of then") };
+    let event =
+        Event::Machine(MachineReport::View { view: view.unwrap(), membership: membership("as of then") });
     let mut actions = Vec::new();
     opened.replica.handle(Time(1), event, &mut actions);
-    let [Action::Snapshot(SnapshotWork::Build { membership: named, .. })] = actions.as_slice() else {
+    let [Output::Do(Action::Snapshot(SnapshotWork::Build { membership: named, .. }))] = actions.as_slice()
+    else {
         panic!("a view is written out")
     };
     assert_eq!(named, &membership("as of then"));
@@ -147,13 +158,14 @@ fn a_snapshot_names_the_membership_that_its_view_came_with() {
 fn an_installed_snapshot_is_kept_until_the_reset_of_the_log_is_durable() {
     let mut opened = open(&SimulatedDisk::new(1), |_| {});
     let mut actions = Vec::new();
-    let restored = Event::Restored { id: LogId::new(3, 50), membership: membership("first") };
+    let restored =
+        Event::Machine(MachineReport::Restored { id: LogId::new(3, 50), membership: membership("first") });
     opened.replica.handle(Time(1), restored, &mut actions);
-    let keeps = |action: &Action| matches!(action, Action::Snapshot(SnapshotWork::Keep(_)));
+    let keeps = |action: &Output| matches!(action, Output::Do(Action::Snapshot(SnapshotWork::Keep(_))));
     assert!(!actions.iter().any(keeps), "opening needs it if the power goes now");
     let write = actions
         .into_iter()
-        .find_map(|action| if let Action::Log(write) = action { Some(write) } else { None });
+        .find_map(|action| if let Output::Do(Action::Log(write)) = action { Some(write) } else { None });
     let write = write.expect("the log follows the state machine");
     assert!(write.reset_to.is_some());
     let durable = flush(&mut opened.log, vec![write]).unwrap();

@@ -2,7 +2,7 @@
 //! event that explains it: a waiter that the node forgot to wake looks the same.
 
 use raftkit_core::NodeId;
-use raftkit_replica::RequestError;
+use raftkit_replica::{ProposeError, ReadRefused, Reply};
 
 use crate::checks::violation::{Checked, promise};
 use crate::subject::Subject;
@@ -105,13 +105,23 @@ impl<S: Subject> World<S> {
     }
 
     /// Checks that a request that was sent in a calm cluster may have ended in doubt.
-    pub(crate) fn check_doubt(&self, node: NodeId, asked: Option<Calm>, why: &RequestError) -> Checked {
-        let doubt =
-            matches!(why, RequestError::Unknown(_) | RequestError::NotConfirmed | RequestError::NoLeader);
+    pub(crate) fn check_doubt(&self, node: NodeId, asked: Option<Calm>, reply: &Reply) -> Checked {
+        let doubt = match reply {
+            Reply::Proposed(Err(why @ (ProposeError::Unknown(_) | ProposeError::NoLeader))) => {
+                why.to_string()
+            }
+            Reply::ReadRefused(why @ (ReadRefused::NotConfirmed | ReadRefused::NoLeader)) => why.to_string(),
+            Reply::Proposed(_)
+            | Reply::ReadNow(_)
+            | Reply::Show(_)
+            | Reply::ReadRefused(ReadRefused::Stopping)
+            | Reply::Transferred(_)
+            | Reply::Changed(_) => return Ok(()),
+        };
         promise!(
             Explained,
-            !doubt || asked != Some(Calm(self.troubles())),
-            "{node} says \"{why}\", and for {} s nothing has happened that explains it",
+            asked != Some(Calm(self.troubles())),
+            "{node} says \"{doubt}\", and for {} s nothing has happened that explains it",
             (self.now - self.seen.since) / SECOND
         );
         Ok(())

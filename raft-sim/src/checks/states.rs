@@ -1,7 +1,7 @@
 //! Checks of state machines: every look shows what a machine that never failed would show.
 
 use raftkit_core::{LogId, LogIndex, NodeId};
-use raftkit_replica::Event;
+use raftkit_replica::{Event, MachineReport};
 
 use crate::checks::twin::Twin;
 use crate::checks::violation::{Checked, Promise, promise};
@@ -20,9 +20,9 @@ impl<S: Subject> World<S> {
     pub(crate) fn check_state(&mut self, id: NodeId, reports: &[Event]) {
         let mut moved = None;
         for report in reports {
-            if let Event::Applied(batch) = report {
+            if let Event::Machine(MachineReport::Applied(batch)) = report {
                 moved = Some(batch.through);
-            } else if let Event::Restored { id, .. } = report {
+            } else if let Event::Machine(MachineReport::Restored { id, .. }) = report {
                 moved = Some(id.index);
             }
         }

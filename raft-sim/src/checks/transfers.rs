@@ -1,7 +1,10 @@
 //! Snapshots on their way: what must hold of each step, and crashes between two of them.
 
 use raftkit_core::{LogIndex, NodeId};
-use raftkit_replica::{Action, Event, MachineWork, ServiceAction, ServiceEvent, SnapshotWork};
+use raftkit_replica::{
+    Action, Event, MachineReport, MachineWork, ServiceAction, ServiceEvent, SnapshotReport, SnapshotWork,
+    TransportReport,
+};
 use raftkit_snapshot::{Audience, SnapshotMessage};
 
 use crate::checks::violation::{Checked, promise};
@@ -11,38 +14,34 @@ use crate::world::{Happening, MS, World};
 
 /// True for a word to the receiving end of a transfer: with it the receiver hears what is applied.
 pub(crate) fn is_for_receiver(event: &ServiceEvent) -> bool {
-    let ServiceEvent::Replica(Event::Bulk { body, .. }) = event else { return false };
+    let ServiceEvent::Replica(Event::Transport(TransportReport::Bulk { body, .. })) = event else {
+        return false;
+    };
     SnapshotMessage::decode(body.clone()).is_ok_and(|message| message.audience() == Audience::Receiver)
 }
 
 fn moment(report: &Event) -> Option<Moment> {
     match report {
-        Event::SnapshotBuilt(Ok(_)) => Some(Moment::Built),
-        Event::ChunkStored(Ok(_)) => Some(Moment::Stored),
-        Event::SnapshotReceived(Ok(_)) => Some(Moment::Received),
-        Event::Restored { .. } => Some(Moment::Switched),
-        Event::SnapshotBuilt(Err(_)) | Event::ChunkStored(Err(_)) | Event::SnapshotReceived(Err(_)) => None,
-        Event::Tick
-        | Event::Message(_)
-        | Event::Bulk { .. }
-        | Event::BulkLeft(_)
-        | Event::Propose(_)
-        | Event::Read { .. }
-        | Event::Transfer { .. }
-        | Event::Change(_)
-        | Event::PersistCommit
-        | Event::Unreachable(_)
-        | Event::Persisted(_)
-        | Event::LogFailed(_)
-        | Event::LogDamaged(_)
-        | Event::Fetched { .. }
-        | Event::FetchFailed { .. }
-        | Event::Applied(_)
-        | Event::MachineDurable(_)
-        | Event::MachineFailed(_)
-        | Event::View { .. }
-        | Event::ChunkRead { .. }
-        | Event::PartialOpened(_) => None,
+        Event::Snapshot(SnapshotReport::Built(Ok(_))) => Some(Moment::Built),
+        Event::Snapshot(SnapshotReport::ChunkStored(Ok(_))) => Some(Moment::Stored),
+        Event::Snapshot(SnapshotReport::Received(Ok(_))) => Some(Moment::Received),
+        Event::Machine(MachineReport::Restored { .. }) => Some(Moment::Switched),
+        Event::Snapshot(
+            SnapshotReport::Built(Err(_))
+            | SnapshotReport::ChunkStored(Err(_))
+            | SnapshotReport::Received(Err(_))
+            | SnapshotReport::ChunkRead { .. }
+            | SnapshotReport::PartialOpened(_),
+        )
+        | Event::Machine(
+            MachineReport::Applied(_)
+            | MachineReport::Durable(_)
+            | MachineReport::Failed(_)
+            | MachineReport::View { .. }
+            | MachineReport::NoView(_),
+        )
+        | Event::Transport(_)
+        | Event::Log(_) => None,
     }
 }
 
@@ -116,7 +115,6 @@ impl<S: Subject> World<S> {
             | Action::Fetch(_)
             | Action::Machine(_)
             | Action::Snapshot(_)
-            | Action::Answer { .. }
             | Action::Role(_)
             | Action::Ended(_) => {}
         }

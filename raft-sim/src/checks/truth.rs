@@ -33,7 +33,7 @@ pub(crate) struct Truth {
     appended: BTreeMap<LogId, Membership>,
     /// What was asked for and may yet be appended, with the index of the membership that it is to follow: a leader may stand
     /// still with the request in its inbox.
-    asked: BTreeMap<raftkit_replica::RequestId, (LogIndex, Membership)>,
+    asked: BTreeMap<raftkit_replica::ClientRequestId, (LogIndex, Membership)>,
     /// Who led in a term, and in which of its lives.
     leaders: BTreeMap<Term, (NodeId, StoreId, u64)>,
     candidates: BTreeMap<(NodeId, Term, RequestId), StoreId>,
@@ -194,7 +194,7 @@ impl Truth {
     /// A change of members was asked for.
     pub(crate) fn note_asked(
         &mut self,
-        request: raftkit_replica::RequestId,
+        request: raftkit_replica::ClientRequestId,
         seen: LogIndex,
         target: Membership,
     ) {
@@ -202,7 +202,7 @@ impl Truth {
     }
 
     /// The index of the membership that a change, which may yet be done, is to follow.
-    pub(crate) fn asked_after(&self, request: raftkit_replica::RequestId) -> Option<LogIndex> {
+    pub(crate) fn asked_after(&self, request: raftkit_replica::ClientRequestId) -> Option<LogIndex> {
         self.asked.get(&request).map(|(seen, _)| *seen)
     }
 
@@ -212,7 +212,7 @@ impl Truth {
     }
 
     /// A change that was asked for has not been done and never will.
-    pub(crate) fn forget_asked(&mut self, request: raftkit_replica::RequestId) {
+    pub(crate) fn forget_asked(&mut self, request: raftkit_replica::ClientRequestId) {
         self.asked.remove(&request);
     }
 

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use raftkit_core::{LogId, NodeId};
-use raftkit_replica::{Consistency, Reply, RequestError, RequestId, ServiceEvent};
+use raftkit_replica::{
+    ChangeError, ClientRequestId, Committed, Consistency, ProposeError, ReadRefused, Reply, ServiceEvent,
+};
 
 use super::{Open, What};
 use crate::Mark;
@@ -13,7 +15,7 @@ use crate::world::{Happening, World};
 
 impl<S: Subject> World<S> {
     /// A node's service answers a client.
-    pub(crate) fn replied(&mut self, node: NodeId, request: RequestId, reply: Reply) {
+    pub(crate) fn replied(&mut self, node: NodeId, request: ClientRequestId, reply: Reply) {
         let life = self.hosts[&node].life;
         let Some(process) = self.host(node).process.as_mut() else { return };
         if process.forgotten.contains(&request) {
@@ -34,18 +36,17 @@ impl<S: Subject> World<S> {
         }
         let Some(open) = self.clients.open.remove(&request) else { return };
         let client = open.client;
-        let explained =
-            if let Reply::Failed(why) = &reply { self.check_doubt(node, open.calm, why) } else { Ok(()) };
+        let explained = self.check_doubt(node, open.calm, &reply);
         let checked = explained.and_then(|()| self.finished(node, request, open, reply));
         self.ensure(checked);
         self.next_turn(client);
     }
 
-    fn finished(&mut self, node: NodeId, request: RequestId, open: Open<S>, reply: Reply) -> Checked {
+    fn finished(&mut self, node: NodeId, request: ClientRequestId, open: Open<S>, reply: Reply) -> Checked {
         let Open { client, what, called, known: _, calm: _ } = open;
         let client = client.unwrap_or(1000 + request.0);
         match (what, reply) {
-            (What::Write { ask, command, .. }, Reply::Committed { id, response }) => {
+            (What::Write { ask, command, .. }, Reply::Proposed(Ok(Committed { id, response }))) => {
                 self.check_written(node, &command, id, &response)?;
                 self.hit(Mark::WriteCommitted);
                 self.counts.writes += 1;
@@ -54,16 +55,16 @@ impl<S: Subject> World<S> {
                 let (outcome, returned) = (Outcome::Written(id, response), Some(self.now));
                 self.subject.ended(Ended { client, ask, called, returned, outcome, stale: false });
             }
-            (What::Write { ask, command, .. }, Reply::Failed(RequestError::Unknown(_))) => {
+            (What::Write { ask, command, .. }, Reply::Proposed(Err(ProposeError::Unknown(_)))) => {
                 self.hit(Mark::WriteUnknown);
                 self.counts.doubts += 1;
                 self.clients.unknown.insert(command);
                 let outcome = Outcome::Unknown;
                 self.subject.ended(Ended { client, ask, called, returned: None, outcome, stale: false });
             }
-            (What::Write { command, once, .. }, Reply::Failed(why)) => {
-                self.marks.hit_if(why == RequestError::NoLeader, Mark::WriteNoLeader);
-                self.marks.hit_if(why == RequestError::Overloaded, Mark::WriteOverloaded);
+            (What::Write { command, once, .. }, Reply::Proposed(Err(why))) => {
+                self.marks.hit_if(why == ProposeError::NoLeader, Mark::WriteNoLeader);
+                self.marks.hit_if(why == ProposeError::Overloaded, Mark::WriteOverloaded);
                 if once {
                     self.check_undone(node, command, &why)?;
                 }
@@ -73,16 +74,16 @@ impl<S: Subject> World<S> {
                 let (outcome, returned) = (Outcome::Found(found), Some(self.now));
                 self.read_done(Ended { client, ask, called, returned, outcome, stale: true });
             }
-            (What::Read { .. }, Reply::Failed(why)) => {
-                self.marks.hit_if(why == RequestError::NotConfirmed, Mark::ReadNotConfirmed);
+            (What::Read { .. }, Reply::ReadRefused(why)) => {
+                self.marks.hit_if(why == ReadRefused::NotConfirmed, Mark::ReadNotConfirmed);
             }
-            (What::Transfer, Reply::Transferred(_)) => self.hit(Mark::Transferred),
-            (What::Transfer, Reply::Failed(_)) => self.hit(Mark::TransferFailed),
-            (What::Change, Reply::Changed(_)) => {
+            (What::Transfer, Reply::Transferred(Ok(_))) => self.hit(Mark::Transferred),
+            (What::Transfer, Reply::Transferred(Err(_))) => self.hit(Mark::TransferFailed),
+            (What::Change, Reply::Changed(Ok(_))) => {
                 self.counts.changes += 1;
                 self.hit(Mark::Changed);
             }
-            (What::Change, Reply::Failed(why)) => self.change_failed(node, request, called, &why)?,
+            (What::Change, Reply::Changed(Err(why))) => self.change_failed(node, request, called, &why)?,
             (_, reply) => {
                 return Err((
                     Promise::OneAnswer,
@@ -94,7 +95,7 @@ impl<S: Subject> World<S> {
     }
 
     /// A write that is certainly not done is committed nowhere, and never will be.
-    fn check_undone(&mut self, node: NodeId, command: Bytes, why: &RequestError) -> Checked {
+    fn check_undone(&mut self, node: NodeId, command: Bytes, why: &ProposeError) -> Checked {
         let committed = self.truth.commands.get(&command).copied();
         self.truth.undone.insert(command);
         promise!(
@@ -124,11 +125,11 @@ impl<S: Subject> World<S> {
     fn change_failed(
         &mut self,
         node: NodeId,
-        request: RequestId,
+        request: ClientRequestId,
         called: u64,
-        why: &RequestError,
+        why: &ChangeError,
     ) -> Checked {
-        if !matches!(why, RequestError::Unknown(_)) {
+        if !matches!(why, ChangeError::Unknown(_)) {
             self.truth.forget_asked(request);
         } else if let Some(seen) = self.truth.asked_after(request) {
             self.check_unknown_change(node, called, seen)?;
@@ -157,7 +158,7 @@ impl<S: Subject> World<S> {
     }
 
     /// A client looks at the state that it was told it may read.
-    pub(crate) fn client_looks(&mut self, node: NodeId, life: u64, request: RequestId) {
+    pub(crate) fn client_looks(&mut self, node: NodeId, life: u64, request: ClientRequestId) {
         let Some(process) = self.process(node, life) else { return };
         if !process.open.contains_key(&request) {
             return;

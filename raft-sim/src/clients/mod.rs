@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use raftkit_core::{LogId, LogIndex, Membership, NodeId};
-use raftkit_replica::{CallerId, Consistency, Request, RequestId, ServiceEvent};
+use raftkit_replica::{CallerId, ClientRequestId, Consistency, ServiceEvent};
 
 use crate::checks::explained::Calm;
 use crate::rng::Rng;
@@ -40,7 +40,7 @@ enum What<S: Subject> {
 /// All clients.
 pub(crate) struct Clients<S: Subject> {
     pub(crate) rng: Rng,
-    pub(crate) open: BTreeMap<RequestId, Open<S>>,
+    pub(crate) open: BTreeMap<ClientRequestId, Open<S>>,
     once: BTreeSet<Bytes>,
     unknown: BTreeSet<Bytes>,
     next: u64,
@@ -104,14 +104,17 @@ impl<S: Subject> World<S> {
         client: Option<u64>,
         ask: S::Ask,
         request: subject::Request,
-    ) -> RequestId {
-        let (what, wanted) = match request {
+    ) -> ClientRequestId {
+        let name = self.name();
+        let (what, event) = match request {
             subject::Request::Once(command) => {
                 self.clients.once.insert(command.clone());
-                (What::Write { ask, command: command.clone(), once: true }, Request::Propose(command))
+                let what = What::Write { ask, command: command.clone(), once: true };
+                (what, ServiceEvent::Propose { request: name, command })
             }
             subject::Request::Write(command) => {
-                (What::Write { ask, command: command.clone(), once: false }, Request::Propose(command))
+                let what = What::Write { ask, command: command.clone(), once: false };
+                (what, ServiceEvent::Propose { request: name, command })
             }
             subject::Request::Read => {
                 let settings = &self.settings;
@@ -122,10 +125,12 @@ impl<S: Subject> World<S> {
                 } else {
                     Consistency::Default
                 };
-                (What::Read { ask, consistency, found: None }, Request::Read(consistency))
+                let what = What::Read { ask, consistency, found: None };
+                (what, ServiceEvent::Read { request: name, consistency })
             }
         };
-        self.ask(node, client, what, wanted)
+        self.ask(node, client, name, what, event);
+        name
     }
 
     /// Sends the next stale read of the client that follows a node, as long as the node's process of this `life` runs. The first
@@ -139,7 +144,9 @@ impl<S: Subject> World<S> {
         let number = self.clients.number();
         let (ask, _) = self.subject.ask(&mut self.clients.rng, &settings, number);
         let what = What::Read { ask, consistency: Consistency::Stale, found: None };
-        self.ask(node, None, what, Request::Read(Consistency::Stale));
+        let request = self.name();
+        let event = ServiceEvent::Read { request, consistency: Consistency::Stale };
+        self.ask(node, None, request, what, event);
         let wait = self.clients.rng.around(WATCH_MS * MS);
         self.at(self.now + wait, Happening::Watch(node, life));
     }
@@ -147,32 +154,48 @@ impl<S: Subject> World<S> {
     /// Asks every kind of read of a node.
     pub(crate) fn probe_reads(&mut self, node: NodeId, ask: &S::Ask) {
         for consistency in [Consistency::Default, Consistency::Consistent, Consistency::Stale] {
+            let request = self.name();
             let what = What::Read { ask: ask.clone(), consistency, found: None };
-            self.ask(node, None, what, Request::Read(consistency));
+            self.ask(node, None, request, what, ServiceEvent::Read { request, consistency });
         }
     }
 
     pub(crate) fn ask_transfer(&mut self, node: NodeId, to: Option<NodeId>) {
-        self.ask(node, None, What::Transfer, Request::Transfer(to));
+        self.tell(|| format!("{node} is asked to hand leadership to {to:?}"));
+        let request = self.name();
+        self.ask(node, None, request, What::Transfer, ServiceEvent::Transfer { request, to });
     }
 
     pub(crate) fn ask_change(&mut self, node: NodeId, seen: LogId, target: Membership) {
         self.tell(|| {
             format!("{node} is asked for the members {:?}", target.members().keys().collect::<Vec<_>>())
         });
-        let request = self.ask(node, None, What::Change, Request::Change { seen, target: target.clone() });
+        let request = self.name();
+        let event = ServiceEvent::Change { request, seen, target: target.clone() };
+        self.ask(node, None, request, What::Change, event);
         self.truth.note_asked(request, seen.index, target);
     }
 
-    fn ask(&mut self, node: NodeId, client: Option<u64>, what: What<S>, wanted: Request) -> RequestId {
-        let request = RequestId(self.clients.number());
+    fn name(&mut self) -> ClientRequestId {
+        ClientRequestId(self.clients.number())
+    }
+
+    fn ask(
+        &mut self,
+        node: NodeId,
+        client: Option<u64>,
+        request: ClientRequestId,
+        what: What<S>,
+        event: ServiceEvent,
+    ) {
         let (called, known) = (self.now, self.truth.known);
         self.note(kind::CLIENT, node, &[request.0, client.unwrap_or(u64::MAX)]);
         if self.trace.wants_lines() {
             let words = match &what {
                 What::Write { ask, .. } => format!("{ask:?}"),
                 What::Read { ask, consistency, .. } => format!("{ask:?}, {consistency:?}"),
-                What::Transfer | What::Change => format!("{wanted:?}"),
+                What::Transfer => "a transfer".to_owned(),
+                What::Change => "a change".to_owned(),
             };
             self.tell(|| format!("client asks {node} ({}): {words}", request.0));
         }
@@ -184,15 +207,14 @@ impl<S: Subject> World<S> {
         if let Some(process) = self.host(node).process.as_mut() {
             process.open.insert(request, called);
         }
-        self.give(node, ServiceEvent::Ask { request, what: wanted });
+        self.give(node, event);
         if gives_up {
             let at = self.now + self.clients.rng.below(1500 * MS);
             self.at(at, Happening::GiveUp(node, life, request));
         }
-        request
     }
 
-    pub(crate) fn client_gives_up(&mut self, node: NodeId, life: u64, request: RequestId) {
+    pub(crate) fn client_gives_up(&mut self, node: NodeId, life: u64, request: ClientRequestId) {
         let Some(process) = self.process(node, life) else { return };
         if process.open.remove(&request).is_some() {
             // The answer may be on its way already.
@@ -203,14 +225,14 @@ impl<S: Subject> World<S> {
     }
 
     /// The process that was asked is gone.
-    pub(crate) fn orphan(&mut self, requests: Vec<RequestId>) {
+    pub(crate) fn orphan(&mut self, requests: Vec<ClientRequestId>) {
         for request in requests {
             self.lost(request);
         }
     }
 
     /// Nobody will ever know.
-    fn lost(&mut self, request: RequestId) {
+    fn lost(&mut self, request: ClientRequestId) {
         let Some(open) = self.clients.open.remove(&request) else { return };
         let Open { client, what, called, .. } = open;
         if let What::Write { ask, command, .. } = what {

@@ -9,7 +9,7 @@ use raftkit_core::{
 };
 use raftkit_net::admission::{Admit, Arrival, Own, Remote, check_cluster, check_hello, check_message};
 use raftkit_net::{Frame, Hello, Lane};
-use raftkit_replica::{Event, ServiceEvent};
+use raftkit_replica::{Event, ServiceEvent, TransportReport};
 use raftkit_snapshot::{Manifest, SnapshotMessage};
 
 use crate::Mark;
@@ -124,12 +124,15 @@ impl<S: Subject> World<S> {
             return self.hit(Mark::Refused);
         }
         if let Ok(Admit::Deliver) = check_message(&own, &remote, &message) {
-            self.give(to, ServiceEvent::Replica(Event::Message(message)));
+            self.give(to, ServiceEvent::Replica(Event::Transport(TransportReport::Message(message))));
         }
         let offer = an_empty_snapshot(LogId { term, index: last.index.next() });
         if let Ok(Admit::Deliver) = check_cluster(&own, &remote) {
             let from = remote.node;
-            self.give(to, ServiceEvent::Replica(Event::Bulk { from, body: offer.encode() }));
+            self.give(
+                to,
+                ServiceEvent::Replica(Event::Transport(TransportReport::Bulk { from, body: offer.encode() })),
+            );
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use raftkit_core::{LogId, NodeId};
 use raftkit_net::Frame;
-use raftkit_replica::{BulkId, Event, ServiceEvent};
+use raftkit_replica::{BulkId, Event, ServiceEvent, TransportReport};
 use raftkit_snapshot::SnapshotMessage;
 
 use crate::Mark;
@@ -82,7 +82,7 @@ impl<S: Subject> World<S> {
             self.transmit(id, to, Lane::Bulk, frame);
         }
         if let Some(name) = name {
-            self.give(id, ServiceEvent::Replica(Event::BulkLeft(name)));
+            self.give(id, ServiceEvent::Replica(Event::Transport(TransportReport::BulkLeft(name))));
         }
     }
 

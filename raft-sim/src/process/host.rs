@@ -8,8 +8,8 @@ use raftkit_disk::{Injected, SimulatedDisk, SyncId};
 use raftkit_log::{Chore, FlushChore, Flushing, Reader as LogReader, Settling, Store};
 use raftkit_net::admission::Incarnations;
 use raftkit_replica::{
-    Applier, CallId, CallerId, Contacts, Event, MachineWork, RequestId, Service, ServiceEvent, SnapshotWork,
-    SnapshotWorker,
+    Applier, CallId, CallerId, ClientRequestId, Contacts, Event, MachineWork, Service, ServiceEvent,
+    SnapshotWork, SnapshotWorker,
 };
 
 use crate::checks::rules::Heard;
@@ -141,9 +141,9 @@ pub(crate) struct Process<S: Subject> {
     /// Record of what the process has heard and said.
     pub(crate) heard: Heard,
     /// Requests of clients without an answer yet.
-    pub(crate) open: BTreeMap<RequestId, u64>,
+    pub(crate) open: BTreeMap<ClientRequestId, u64>,
     /// Requests whose clients no longer wait.
-    pub(crate) forgotten: BTreeSet<RequestId>,
+    pub(crate) forgotten: BTreeSet<ClientRequestId>,
     /// Set when the process was told to stop: the time after which it starts again.
     pub(crate) stopping: Option<u64>,
     pub(crate) stopped: bool,

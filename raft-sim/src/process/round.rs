@@ -5,6 +5,7 @@ use raftkit_core::{Body, NodeId};
 use raftkit_net::Frame;
 use raftkit_replica::{
     Action, CallFailed, CallId, CallerId, Ended, Event, MachineWork, Service, ServiceAction, ServiceEvent,
+    TransportReport,
 };
 
 use raftkit_snapshot::SnapshotMessage;
@@ -191,12 +192,6 @@ impl<S: Subject> World<S> {
             ServiceAction::Do(Action::Snapshot(work)) => {
                 self.with(id, |process| process.io.queue.push_back(IoWork::Snapshot(work)));
             }
-            ServiceAction::Do(Action::Answer { .. }) => {
-                self.ensure(Err((
-                    crate::Promise::OneAnswer,
-                    format!("{id}: the service let an answer through"),
-                )));
-            }
             ServiceAction::Do(Action::Role(role)) => {
                 self.tell(|| format!("{id} is {:?} in term {}", role.role, role.term));
             }
@@ -263,7 +258,7 @@ impl<S: Subject> World<S> {
             if self.with(id, |process| process.contacts.unreachable(peer)) == Some(true) {
                 self.let_go(id, peer);
             }
-            self.give(id, ServiceEvent::Replica(Event::Unreachable(peer)));
+            self.give(id, ServiceEvent::Replica(Event::Transport(TransportReport::Unreachable(peer))));
         }
     }
 
@@ -347,7 +342,7 @@ impl<S: Subject> World<S> {
                     self.truth.note_candidate(message.from, message.from_store, message.term, ask.request);
                 }
                 if crate::network::admit::message(&self.hosts, to, sender, &message) {
-                    self.give(to, ServiceEvent::Replica(Event::Message(message)));
+                    self.give(to, ServiceEvent::Replica(Event::Transport(TransportReport::Message(message))));
                 }
             }
             (Lane::Control, Frame::Request { id, body }) => {
@@ -369,7 +364,7 @@ impl<S: Subject> World<S> {
                 if let Ok(SnapshotMessage::Offer(manifest)) = SnapshotMessage::decode(body.clone()) {
                     self.note_transfer(to, manifest.id, false);
                 }
-                self.give(to, ServiceEvent::Replica(Event::Bulk { from, body }));
+                self.give(to, ServiceEvent::Replica(Event::Transport(TransportReport::Bulk { from, body })));
             }
             (_, other) => {
                 let what = format!("{to} got a frame of kind {} where none belongs", other.kind());

@@ -3,7 +3,10 @@
 use raftkit_core::{Fetched, Health, NodeId};
 use raftkit_disk::Injected;
 use raftkit_log::Progress;
-use raftkit_replica::{Ended, Event, MachineWork, ServiceEvent, SnapshotWork, fetch, in_words};
+use raftkit_replica::{
+    Ended, Event, LogReport, MachineReport, MachineWork, ServiceEvent, SnapshotReport, SnapshotWork, fetch,
+    in_words,
+};
 
 use crate::Mark;
 use crate::process::folders::JOURNAL;
@@ -85,7 +88,7 @@ impl<S: Subject> World<S> {
         let Some(process) = host.process.as_mut() else { return };
         let result = process.machine.applier.give_back(now);
         self.marks.hit_if(matches!(result, Ok(Progress::Done)), Mark::StateCopied);
-        let report = result.err().map(|error| Event::MachineFailed(in_words(&error)));
+        let report = result.err().map(|error| Event::Machine(MachineReport::Failed(in_words(&error))));
         self.begun(id, Thread::Machine, report.into_iter().collect(), 0);
     }
 
@@ -99,22 +102,23 @@ impl<S: Subject> World<S> {
         }
         let Some(next) = process.io.queue.pop_front() else { return };
         let reports: Vec<Event> = match next {
-            IoWork::Fetch(wanted) => vec![fetch(&process.log_reader, wanted)],
+            IoWork::Fetch(wanted) => vec![fetch(&process.log_reader, wanted).into()],
             IoWork::Snapshot(work) => {
                 let resumes = matches!(work, SnapshotWork::OpenPartial(_));
                 let report = process.io.worker.run(work);
-                let resumed =
-                    resumes && matches!(&report, Some(Event::PartialOpened(Ok(have))) if !have.is_empty());
+                let resumed = resumes
+                    && matches!(&report, Some(SnapshotReport::PartialOpened(Ok(have))) if !have.is_empty());
                 self.marks.hit_if(resumed, Mark::SnapshotResumed);
-                report.into_iter().collect()
+                report.into_iter().map(Event::from).collect()
             }
         };
         for report in &reports {
-            if let Event::Fetched { result, .. } = report {
+            if let Event::Log(LogReport::Fetched { result, .. }) = report {
                 let mark = if *result == Fetched::Compacted { Mark::FetchedNothing } else { Mark::Fetched };
                 self.marks.hit(mark);
             }
-            self.marks.hit_if(matches!(report, Event::SnapshotBuilt(Ok(_))), Mark::SnapshotBuilt);
+            self.marks
+                .hit_if(matches!(report, Event::Snapshot(SnapshotReport::Built(Ok(_)))), Mark::SnapshotBuilt);
         }
         self.begun(id, Thread::Io, reports, 0);
     }
@@ -193,14 +197,14 @@ impl<S: Subject> World<S> {
         for report in reports {
             self.tell_report(id, &report);
             self.spring(id, life, &report);
-            if let Event::Restored { id: snapshot, .. } = &report {
+            if let Event::Machine(MachineReport::Restored { id: snapshot, .. }) = &report {
                 self.note_transfer(id, *snapshot, true);
             }
-            if let Event::MachineDurable(to) = &report {
+            if let Event::Machine(MachineReport::Durable(to)) = &report {
                 let host = self.host(id);
                 host.state_durable = host.state_durable.max(*to);
             }
-            if let Event::Persisted(seq) = &report {
+            if let Event::Log(LogReport::Persisted(seq)) = &report {
                 let Self { hosts, truth, now, .. } = self;
                 let host = hosts.get_mut(&id).expect("known");
                 let local = host.local(*now);

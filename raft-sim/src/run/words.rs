@@ -1,7 +1,7 @@
 //! Messages, writes and reports in a few words each, for a timeline that a person reads.
 
 use raftkit_core::{AppendOutcome, Body, Entry, Message, Vote, Write};
-use raftkit_replica::Event;
+use raftkit_replica::{Event, LogReport, MachineReport, SnapshotReport};
 
 fn span(entries: &[Entry]) -> String {
     match entries {
@@ -77,32 +77,32 @@ pub(crate) fn write(write: &Write) -> String {
 /// What a worker reports.
 pub(crate) fn report(event: &Event) -> Option<String> {
     Some(match event {
-        Event::Persisted(seq) => format!("write #{} is durable", seq.0),
-        Event::Applied(batch) => format!("applied up to {}", batch.through),
-        Event::MachineDurable(id) => format!("the state is durable up to {id}"),
-        Event::LogFailed(why) => format!("the log failed: {why}"),
-        Event::LogDamaged(why) => format!("the log is damaged: {why}"),
-        Event::MachineFailed(why) => format!("the state machine failed: {why}"),
-        Event::Restored { id, .. } => format!("the state is that of the snapshot at {id}"),
-        Event::SnapshotBuilt(Ok(manifest)) => format!("a snapshot at {} is made", manifest.id),
-        Event::SnapshotBuilt(Err(why)) => format!("no snapshot: {why}"),
-        Event::SnapshotReceived(Ok(file)) => format!("the snapshot at {} is whole", file.manifest().id),
-        Event::SnapshotReceived(Err(why)) => format!("a snapshot is not whole: {why}"),
-        Event::FetchFailed { reason, .. } => format!("the log could not be read: {reason}"),
-        Event::Tick
-        | Event::Message(_)
-        | Event::Bulk { .. }
-        | Event::BulkLeft(_)
-        | Event::Propose(_)
-        | Event::Read { .. }
-        | Event::Transfer { .. }
-        | Event::Change(_)
-        | Event::PersistCommit
-        | Event::Unreachable(_)
-        | Event::Fetched { .. }
-        | Event::View { .. }
-        | Event::ChunkRead { .. }
-        | Event::PartialOpened(_)
-        | Event::ChunkStored(_) => return None,
+        Event::Log(LogReport::Persisted(seq)) => format!("write #{} is durable", seq.0),
+        Event::Machine(MachineReport::Applied(batch)) => format!("applied up to {}", batch.through),
+        Event::Machine(MachineReport::Durable(id)) => format!("the state is durable up to {id}"),
+        Event::Log(LogReport::Failed(why)) => format!("the log failed: {why}"),
+        Event::Log(LogReport::Damaged(why)) => format!("the log is damaged: {why}"),
+        Event::Machine(MachineReport::Failed(why)) => format!("the state machine failed: {why}"),
+        Event::Machine(MachineReport::Restored { id, .. }) => {
+            format!("the state is that of the snapshot at {id}")
+        }
+        Event::Snapshot(SnapshotReport::Built(Ok(manifest))) => {
+            format!("a snapshot at {} is made", manifest.id)
+        }
+        Event::Snapshot(SnapshotReport::Built(Err(why))) => format!("no snapshot: {why}"),
+        Event::Snapshot(SnapshotReport::Received(Ok(file))) => {
+            format!("the snapshot at {} is whole", file.manifest().id)
+        }
+        Event::Snapshot(SnapshotReport::Received(Err(why))) => format!("a snapshot is not whole: {why}"),
+        Event::Log(LogReport::FetchFailed { reason, .. }) => format!("the log could not be read: {reason}"),
+        Event::Machine(MachineReport::NoView(why)) => format!("no snapshot: {why}"),
+        Event::Transport(_)
+        | Event::Log(LogReport::Fetched { .. })
+        | Event::Machine(MachineReport::View { .. })
+        | Event::Snapshot(
+            SnapshotReport::ChunkRead { .. }
+            | SnapshotReport::PartialOpened(_)
+            | SnapshotReport::ChunkStored(_),
+        ) => return None,
     })
 }

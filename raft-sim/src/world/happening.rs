@@ -1,7 +1,7 @@
 //! Events that are planned for a virtual time.
 
 use raftkit_core::NodeId;
-use raftkit_replica::{CallId, RequestId};
+use raftkit_replica::{CallId, ClientRequestId};
 
 use crate::network::bulk::Leaving;
 use crate::network::connections::Shake;
@@ -40,9 +40,9 @@ pub(crate) enum Happening {
     /// The client that follows a node asks for its next stale read.
     Watch(NodeId, u64),
     /// A client reads what it was told that it may read.
-    Look(NodeId, u64, RequestId),
+    Look(NodeId, u64, ClientRequestId),
     /// A client does not wait any more.
-    GiveUp(NodeId, u64, RequestId),
+    GiveUp(NodeId, u64, ClientRequestId),
     /// A call is not answered in time.
     CallLost(NodeId, u64, CallId, bool),
     /// A frame of the bulk lane has left a node.

@@ -6,7 +6,7 @@ use raftkit_core::invariants::Before;
 use raftkit_core::{
     Body, LogId, LogIndex, Membership, NodeId, ReadMode, RequestId, Round, StoreId, Term, Time,
 };
-use raftkit_replica::{Event, ServiceEvent};
+use raftkit_replica::{Event, ServiceEvent, TransportReport};
 
 /// Number of rounds that are remembered; an answer is never later than that.
 const ROUNDS: usize = 4096;
@@ -64,7 +64,9 @@ impl Heard {
 
     /// Records an event that the node is about to take in.
     pub(crate) fn note(&mut self, event: &ServiceEvent, node: &raftkit_core::Node, now: Time) {
-        let ServiceEvent::Replica(Event::Message(message)) = event else { return };
+        let ServiceEvent::Replica(Event::Transport(TransportReport::Message(message))) = event else {
+            return;
+        };
         let from = message.from;
         match &message.body {
             Body::AppendEntries(append) => {
