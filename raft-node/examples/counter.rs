@@ -11,16 +11,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use raftkit_core::{LogId, NodeId};
-use raftkit_disk::RealDisk;
-use raftkit_net::certificates;
+use raftkit_node::serde::{Deserialize, Serialize};
+use raftkit_node::{Application, InMemory, LogId, NodeId, RealDisk, certificates};
 use raftkit_node::{Consistency, Formation, Server, ServerConfig};
-use raftkit_replica::{Application, InMemory};
-use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader, stdin};
 
 /// The state: replicated, made durable and sent to nodes that were away, all by deriving serde.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(crate = "raftkit_node::serde")]
 struct Counter {
     sum: i64,
 }
@@ -34,8 +32,6 @@ impl Application for Counter {
         self.sum
     }
 }
-
-type Machine = InMemory<Counter>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -51,7 +47,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Formation::Expect { servers: 3, join: [1, 2, 3].map(|id| address(id).to_string()).to_vec() };
     let tls = certificates::for_trying_out(&dir, node)?;
     let config = ServerConfig::new(node, dir.join(format!("node-{id}")), address(id), tls, formation);
-    let server = Server::start(config, Arc::new(RealDisk), Machine::open).await?;
+    let server = Server::start(config, Arc::new(RealDisk), InMemory::<Counter>::open).await?;
     let counter = server.handle();
 
     let mut lines = BufReader::new(stdin()).lines();
@@ -62,8 +58,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("sum {}", sum.value);
             continue;
         }
-        match counter.propose(Machine::encode(&line.trim().parse()?)?).await {
-            Ok(done) => println!("sum {} at {}", Machine::decode(&done.response)?, done.id.index),
+        match counter.submit(&line.trim().parse()?).await {
+            Ok(done) => println!("sum {} at {}", done.response, done.id.index),
             Err(error) => println!("error {error}"),
         }
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use raftkit_core::{LogId, LogIndex, Membership, NodeId};
 use raftkit_net::TlsFiles;
 pub use raftkit_replica::{ChangeError, Committed, Consistency, ProposeError, ReadRefused, TransferError};
-use raftkit_replica::{MachineError, StateMachine};
+use raftkit_replica::{MachineError, StateMachine, Typed, TypedError};
 use tokio::sync::watch;
 
 use crate::NodeStatus;
@@ -38,6 +38,34 @@ pub struct Fresh<T> {
     pub last_contact: Duration,
 }
 
+/// A command that is committed and applied, with the state machine's typed response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Submitted<R> {
+    /// The entry that the command became. Its index is the version of what the command changed.
+    pub id: LogId,
+    /// The state machine's response.
+    pub response: R,
+}
+
+/// Why a typed command has no response.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The command cannot be encoded. It is certainly not applied.
+    #[error(transparent)]
+    Command(TypedError),
+    /// The command was not committed; see [`ProposeError`] for whether it may still be applied.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+    /// The command is committed, and the state machine's response cannot be read.
+    #[error("the command is committed as {id}, and its response cannot be read: {error}")]
+    Response {
+        /// The entry that the command became.
+        id: LogId,
+        /// Why the response cannot be read.
+        error: TypedError,
+    },
+}
+
 /// Why a read has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -57,6 +85,18 @@ impl<M: StateMachine> Handle<M> {
     /// The command was not confirmed. Each error says whether the command may have been applied nevertheless.
     pub async fn propose(&self, command: Bytes) -> Result<Committed, ProposeError> {
         self.shared.propose(command).await
+    }
+
+    /// Has a typed command committed and applied, as [`propose`](Self::propose) does with bytes.
+    ///
+    /// # Errors
+    /// Each says whether the command may have been applied.
+    pub async fn submit(&self, command: &M::Command) -> Result<Submitted<M::Response>, SubmitError>
+    where
+        M: Typed,
+    {
+        let command = M::encode(command).map_err(SubmitError::Command)?;
+        submitted::<M>(self.propose(command).await?)
     }
 
     /// Reads through `query`, which returns a value and the last applied entry of the state that it read.
@@ -120,5 +160,44 @@ impl<M: StateMachine> Handle<M> {
     /// There is no leader, or the transfer failed.
     pub async fn transfer(&self, to: Option<NodeId>) -> Result<NodeId, TransferError> {
         self.shared.transfer(to).await
+    }
+}
+
+fn submitted<M: Typed>(Committed { id, response }: Committed) -> Result<Submitted<M::Response>, SubmitError> {
+    let response = M::decode(&response).map_err(|error| SubmitError::Response { id, error })?;
+    Ok(Submitted { id, response })
+}
+
+#[cfg(test)]
+mod tests {
+    use raftkit_replica::{Application, InMemory};
+
+    use super::*;
+
+    #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+    struct Echo;
+
+    impl Application for Echo {
+        type Command = String;
+        type Response = String;
+
+        fn apply(&mut self, _id: LogId, command: String) -> String {
+            command
+        }
+    }
+
+    #[test]
+    fn a_response_that_cannot_be_read_does_not_hide_that_the_command_is_committed() {
+        let id = LogId::new(2, 9);
+        // `None`: the application did not understand the command.
+        let response = Bytes::from_static(&[0]);
+        let error = submitted::<InMemory<Echo>>(Committed { id, response }).expect_err("it is no string");
+        assert!(
+            error.to_string().starts_with("the command is committed as 2.9, and its response"),
+            "{error}"
+        );
+        let response = Bytes::from_static(b"\x01\x02hi");
+        let done = submitted::<InMemory<Echo>>(Committed { id, response }).expect("it is a string");
+        assert_eq!(done, Submitted { id, response: "hi".to_owned() });
     }
 }

@@ -80,3 +80,15 @@ fn three_processes_count_together_and_all_are_killed_and_restarted_in_the_middle
     }
     counters.into_iter().for_each(Counter::kill);
 }
+
+#[test]
+fn one_dependency_is_enough_and_the_example_is_short() {
+    let code =
+        include_str!("../examples/counter.rs").lines().filter(|line| !line.trim_start().starts_with("//"));
+    let code: Vec<&str> = code.filter(|line| !line.trim().is_empty()).collect();
+    assert!(code.len() < 60, "{} lines", code.len());
+    for line in code.iter().filter(|line| line.starts_with("use ")) {
+        let of = ["use std::", "use tokio::", "use raftkit_node::"];
+        assert!(of.iter().any(|of| line.starts_with(of)), "another dependency: {line}");
+    }
+}

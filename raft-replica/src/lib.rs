@@ -38,7 +38,7 @@ pub use event::{
     MachineWork, NotDone, Output, SnapshotReport, SnapshotWork, TransportReport,
 };
 pub use log::{fetch, in_words};
-pub use memory::{Application, InMemory, InMemoryReader, TypedError};
+pub use memory::{Application, InMemory, InMemoryReader, Typed, TypedError};
 #[doc(hidden)]
 pub use open::{OpenReplicaError, Opened, Repair};
 pub use raftkit_log::Progress;

@@ -24,6 +24,27 @@ pub trait Application: Serialize + DeserializeOwned + Clone + Default + Send + S
     fn apply(&mut self, id: LogId, command: Self::Command) -> Self::Response;
 }
 
+/// A state machine whose commands and responses have types. Without it commands are proposed as bytes, and responses come
+/// back as bytes.
+pub trait Typed: StateMachine {
+    /// The type of a command.
+    type Command;
+    /// The type of the response to a command.
+    type Response;
+
+    /// Encodes a command, as [`apply`](StateMachine::apply) reads it.
+    ///
+    /// # Errors
+    /// The command cannot be encoded.
+    fn encode(command: &Self::Command) -> Result<Bytes, TypedError>;
+
+    /// Decodes a response of [`apply`](StateMachine::apply) to a command.
+    ///
+    /// # Errors
+    /// The bytes are no response to a command of this state machine, or the command was not understood.
+    fn decode(response: &[u8]) -> Result<Self::Response, TypedError>;
+}
+
 /// Makes a [`StateMachine`] of an [`Application`]: the state is in memory, the file `state.bin` holds its last durable
 /// image (written aside, synced, renamed), and a restart replays the log from there.
 #[derive(Debug)]
@@ -227,6 +248,19 @@ impl<A: Application + Debug> StateMachine for InMemory<A> {
         self.store(&image, id)?;
         self.shared.change(|current| *current = versioned);
         Ok(())
+    }
+}
+
+impl<A: Application + Debug> Typed for InMemory<A> {
+    type Command = A::Command;
+    type Response = A::Response;
+
+    fn encode(command: &A::Command) -> Result<Bytes, TypedError> {
+        Self::encode(command)
+    }
+
+    fn decode(response: &[u8]) -> Result<A::Response, TypedError> {
+        Self::decode(response)
     }
 }
 
