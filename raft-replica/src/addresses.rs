@@ -1,21 +1,22 @@
-//! Where members are reached: what the membership says, and what they say themselves.
+//! Addresses of members: those in the membership, and those that members name themselves.
 //!
-//! A member that has moved says so in its greeting; its certificate and its store prove who it is. So its own word goes
-//! before the membership's, and the leader brings the membership up to date:
+//! A member that has moved names its new address in its greeting; its certificate and its store id prove that it is
+//! the same member. So the address that it names is preferred to the one in the membership, and the leader brings the
+//! membership up to date:
 //!
 //! ```text
 //!   greets with another address  ---->  it is dialled there  ---->  it answers there  ---->  the leader changes the
 //!                                                                                           membership through the log
 //! ```
 //!
-//! Only an address at which it has answered comes into the membership: one that a node was given by mistake must not take
-//! the place of one that works.
+//! Only an address at which the member has answered enters the membership: an address that it was given by mistake
+//! must not replace one that works.
 
 use std::collections::BTreeMap;
 
 use raftkit_core::{Member, Membership, NodeId, StoreId};
 
-/// How an address was learned.
+/// The way in which an address was learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The node named it in a greeting.
@@ -24,7 +25,7 @@ pub enum Source {
     Reached,
 }
 
-/// What one node said of itself last.
+/// The last address that a node named for itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Said {
     store: StoreId,
@@ -32,14 +33,14 @@ struct Said {
     source: Source,
 }
 
-/// The addresses that members named themselves, of those in the membership alone.
+/// Addresses that members named for themselves. Nodes outside the membership have none here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Addresses {
     said: BTreeMap<NodeId, Said>,
 }
 
 impl Addresses {
-    /// `node` has named an address. Nothing is kept of a node that is no member under this store.
+    /// Records that `node` has named an address. The address is dropped if `node` is no member with this store id.
     pub fn learn(
         &mut self,
         membership: &Membership,
@@ -53,13 +54,13 @@ impl Addresses {
             return;
         }
         let before = self.said.get(&node).filter(|said| said.address == address && said.store == store);
-        // A later greeting does not undo that it was reached there.
+        // A later greeting does not undo that the node has answered at this address.
         let source =
             before.map_or(source, |said| if said.source == Source::Reached { said.source } else { source });
         self.said.insert(node, Said { store, address: address.to_owned(), source });
     }
 
-    /// Where to dial a member: where it says that it is, as far as it has said so.
+    /// The address to dial a member at: the one that it named itself, else the one in the membership.
     #[must_use]
     pub fn of<'a>(&'a self, node: NodeId, member: &'a Member) -> &'a str {
         match self.said.get(&node) {
@@ -68,8 +69,8 @@ impl Addresses {
         }
     }
 
-    /// The membership with the addresses at which its members have answered; none when it has them already, or while a
-    /// change is under way.
+    /// The membership with the addresses at which its members have answered. None if it has those addresses already,
+    /// or while a change of membership is under way.
     #[must_use]
     pub fn correct(&self, membership: &Membership) -> Option<Membership> {
         if membership.is_joint() {
@@ -130,7 +131,7 @@ mod tests {
     fn another_data_folder_or_no_member_is_not_believed() {
         assert_eq!(learned(2, StoreId(99), "new-2", Source::Reached), Addresses::default());
         assert_eq!(learned(9, STORE, "new-9", Source::Reached), Addresses::default());
-        // Added again with another folder since.
+        // The member was added again with another data folder.
         let addresses = learned(2, STORE, "new-2", Source::Reached);
         let again = membership().with(NodeId(2), Member::new(StoreId(21), "again"), Suffrage::Voter);
         assert_eq!(addresses.of(NodeId(2), &again.members()[&NodeId(2)]), "again");

@@ -1,4 +1,5 @@
-//! The applier: owns the state machine and gives it what is committed, batch by batch, off the protocol's thread.
+//! The applier. It owns the state machine and applies committed entries to it, batch by batch, off the protocol's
+//! thread.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,15 +12,16 @@ use crate::{
     Answers, Applied, AppliedBatch, Event, LogReport, MachineError, MachineReport, MachineWork, StateMachine,
 };
 
-/// How much one step gives to the state machine at most, in bytes of entries, when it reads them from the log.
+/// Upper bound on the bytes of entries applied in one step, when the entries are read from the log.
 const READ_BYTES_MAX: usize = 4 << 20;
 
 /// Owns a state machine and does its [`MachineWork`], in order.
 ///
-/// Where a damaged log ended before the state, the entries that come again are passed over up to what the state holds:
+/// If a damaged log ended before the state, the lost entries come again, and are passed over up to the state's last
+/// entry:
 ///
 /// ```text
-///   handed on up to here        the state holds up to here
+///   processed up to here        the state holds up to here
 ///   ------- through ------------------ applied --------------
 ///              passed over: membership      applied
 /// ```
@@ -27,26 +29,26 @@ const READ_BYTES_MAX: usize = 4 << 20;
 pub struct Applier<M: StateMachine> {
     machine: M,
     log: Reader,
-    /// Everything up to here was applied or passed over. Below what the state holds only while a log that lost entries is
-    /// being filled up again.
+    /// The last index that was applied or passed over. It is below the state's last entry only while a log that lost
+    /// entries is filled up again.
     through: LogIndex,
-    /// The membership as of `through`: what a snapshot's manifest carries.
+    /// The membership as of `through`. It goes into a snapshot's manifest.
     membership: Membership,
-    /// Bytes applied since the state was last durable.
+    /// Bytes applied since the state was last made durable.
     unpersisted_bytes: u64,
-    /// Above so many of them the state is made durable without being asked.
+    /// The state is made durable without being asked once this many bytes were applied.
     persist_bytes: u64,
-    /// When space is given back.
+    /// Decides when disk space is given back.
     give_back: GiveBackPace,
-    /// Work was done since the pace was asked.
+    /// True if work was done since `give_back` was last asked.
     worked: bool,
-    /// Work that was taken and is not begun.
+    /// Work that was taken and has not begun.
     taken: VecDeque<MachineWork>,
-    /// What is left of a run that is read from the log and was begun.
+    /// The rest of a run that is read from the log and has begun.
     rest: Option<Unread>,
 }
 
-/// Committed entries that are to be read from the log and applied.
+/// Committed entries that shall be read from the log and applied.
 #[derive(Clone, Copy, Debug)]
 struct Unread {
     next: LogIndex,
@@ -70,7 +72,8 @@ enum ApplyError {
 }
 
 impl ApplyError {
-    /// Rot and an unreadable log are not the state machine's fault, and are told apart.
+    /// The report of this error. Rot and an unreadable log are reported as the log's failures, as the state machine
+    /// is not at fault.
     fn into_event(self) -> Event {
         match &self {
             Self::Log(rot @ ReadError::Damaged { .. }) => LogReport::Damaged(in_words(rot)).into(),
@@ -82,8 +85,9 @@ impl ApplyError {
 }
 
 impl<M: StateMachine> Applier<M> {
-    /// An applier for `machine`, which reads from `log` what it is not handed. What it is handed begins after `through`,
-    /// and `membership` is that as of it: what `machine` has applied, or where a damaged log ended before that.
+    /// An applier for `machine`. It reads entries from `log` that a run does not bring. Runs begin after `through`,
+    /// which is the state machine's last entry, or an earlier one if a damaged log ended before that; `membership` is
+    /// the one as of `through`.
     pub fn new(machine: M, log: Reader, through: LogIndex, membership: Membership) -> Self {
         let (persist_bytes, give_back) = (4 << 20, GiveBackPace::default());
         Self {
@@ -105,8 +109,9 @@ impl<M: StateMachine> Applier<M> {
         self.machine.reader()
     }
 
-    /// When the next step of [`give_back`](Self::give_back) is due, unless work comes before; none while there is nothing to
-    /// do. It is due under load as well, now and then: ask when all that was taken is done.
+    /// The time at which the next step of [`give_back`](Self::give_back) is due, unless there is work before; none
+    /// while there is nothing to do. A step is due now and then under load as well, so ask when all work that was
+    /// taken is done.
     pub fn next(&mut self, now: Duration) -> Option<Duration> {
         if std::mem::take(&mut self.worked) {
             self.give_back.busy(now);
@@ -115,19 +120,19 @@ impl<M: StateMachine> Applier<M> {
         self.give_back.due()
     }
 
-    /// Does one bounded step of giving space back; times are durations since any fixed moment.
+    /// Does one bounded step of giving disk space back. Times are durations since any fixed moment.
     ///
     /// # Errors
     /// The state machine has failed.
     pub fn give_back(&mut self, now: Duration) -> Result<Progress, MachineError> {
         let result = self.machine.give_back();
-        // After an error there is nothing more to give back: the node ends.
+        // After an error the node ends, so there is nothing more to give back.
         self.give_back.did(now, *result.as_ref().unwrap_or(&Progress::Nothing));
         result
     }
 
-    /// Does all of `works` in order and reports each piece as soon as it is done: [`take`](Self::take), then
-    /// [`advance`](Self::advance) to the end.
+    /// Does all of `works` in order, and reports each piece as soon as it is done: [`take`](Self::take), then
+    /// [`advance`](Self::advance) until nothing is left.
     pub fn run(&mut self, works: Vec<MachineWork>, report: &mut dyn FnMut(Event)) {
         self.take(works);
         while let Some(event) = self.advance() {
@@ -135,7 +140,7 @@ impl<M: StateMachine> Applier<M> {
         }
     }
 
-    /// Takes what waits, to be done in order. Runs that follow each other are applied as one.
+    /// Takes work, to be done in order. Consecutive runs of entries are applied as one.
     pub fn take(&mut self, works: Vec<MachineWork>) {
         self.worked = true;
         for work in works {
@@ -156,8 +161,8 @@ impl<M: StateMachine> Applier<M> {
         }
     }
 
-    /// Does the next piece of what was taken and returns its report, for which whoever waits is answered before the piece
-    /// after it is begun. None when nothing is left to do.
+    /// Does the next piece of the work that was taken, and returns its report, so that requests that wait for it are
+    /// answered before the next piece begins. None if nothing is left.
     pub fn advance(&mut self) -> Option<Event> {
         let result = if self.unpersisted_bytes >= self.persist_bytes {
             self.persist()
@@ -182,7 +187,8 @@ impl<M: StateMachine> Applier<M> {
     fn view(&mut self) -> Result<MachineReport, ApplyError> {
         let state = self.machine.applied();
         if self.through < state.index {
-            // The entries in between may change the membership: a snapshot that names an old one would take it back.
+            // The lost entries may change the membership: a snapshot that names an older one would undo that change
+            // on its receiver.
             let reason = format!("the membership as of {state} is not known: the log lost entries before it");
             return Ok(MachineReport::NoView(reason));
         }
@@ -196,11 +202,12 @@ impl<M: StateMachine> Applier<M> {
             self.machine.restore(id, &mut file.reader())?;
             self.unpersisted_bytes = 0;
         } else if id.index > self.through {
-            // The state holds all of it and must not go back. The log, which lost what comes before, goes on from it.
+            // The state holds all of the snapshot's entries and must not go back. The log, which lost the entries
+            // before, continues from the snapshot.
             self.check_held(id)?;
         }
-        // Otherwise its entries were applied from the log while it came in: nothing to switch to. But what is reported
-        // counts as durable, and the log is cut up to there.
+        // Otherwise the snapshot's entries were applied from the log while the snapshot came in, and there is nothing
+        // to switch to. But what is reported as restored counts as durable, and the log is cut up to there.
         if id.index > self.machine.durable().index {
             self.persist()?;
         }
@@ -263,7 +270,7 @@ impl<M: StateMachine> Applier<M> {
         Ok(MachineReport::Applied(AppliedBatch { through, responses }))
     }
 
-    /// Takes note of entries that the state machine holds already: committed entries never change.
+    /// Passes over entries that the state machine holds already: committed entries never change.
     fn pass_over(&mut self, held: &[Entry]) -> Result<(), ApplyError> {
         for entry in held {
             self.check_held(entry.id)?;
@@ -275,8 +282,8 @@ impl<M: StateMachine> Applier<M> {
         Ok(())
     }
 
-    /// The log is another one's than the state where it has another entry at the state's index, or one of a later term
-    /// before it.
+    /// Checks that an entry of the log fits the state. They belong to different clusters if the log has another entry
+    /// at the state's last index, or an entry of a later term before that.
     fn check_held(&self, log: LogId) -> Result<(), ApplyError> {
         let state = self.machine.applied();
         let same = if log.index == state.index { log.term == state.term } else { log.term <= state.term };
@@ -296,7 +303,7 @@ impl<M: StateMachine> Applier<M> {
     }
 }
 
-/// Two runs as one, where the second follows the first and both bring their entries.
+/// Joins two runs into one, if the second follows the first and both bring their entries.
 #[allow(clippy::type_complexity, clippy::result_large_err, reason = "a pair of what came in, given back")]
 fn joined(
     (first, first_answers): (Apply, Answers),

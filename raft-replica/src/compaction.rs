@@ -1,18 +1,20 @@
-//! How much of the log is kept: automatic, while writes go on, and never above the state machine's durable state.
+//! Log compaction: which part of the log may be dropped. It happens by itself while writes go on, and never above the
+//! state machine's durable state.
 
 use std::collections::VecDeque;
 
 use raftkit_core::{LogIndex, Write};
 
-/// What to keep.
+/// How much of the log is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompactionOptions {
-    /// Entries kept below the durable state, so that a peer that was away for a moment needs no snapshot.
+    /// Number of entries kept below the durable state, so that a peer that was away for a moment catches up from the
+    /// log and needs no snapshot.
     pub trailing_logs: u64,
-    /// Of those, at most so many bytes.
+    /// Upper bound on the bytes of the entries kept below the durable state.
     pub trailing_bytes_max: u64,
-    /// While a snapshot is on its way, and until its peer has caught up, the log after it is kept, unless it grows above so
-    /// many bytes.
+    /// While a snapshot is sent to a peer, and until that peer has caught up, the log behind the snapshot is kept, up
+    /// to this many bytes: without it the peer would need another snapshot at once.
     pub transfer_bytes_max: u64,
 }
 
@@ -22,20 +24,21 @@ impl Default for CompactionOptions {
     }
 }
 
-/// The log's size by index, in coarse marks, and from it how far to cut.
+/// Decides how far the log is cut, from the bytes appended up to some of its indexes.
 #[derive(Clone, Debug)]
 pub(crate) struct CompactionPolicy {
     options: CompactionOptions,
-    /// (last index, bytes appended up to and including it), one mark for each [`MARK_BYTES`] or so.
+    /// The log's size at some indexes: (index, bytes appended up to and including it), about one mark for each
+    /// [`MARK_BYTES`].
     marks: VecDeque<(LogIndex, u64)>,
     appended: u64,
     unmarked: u64,
     cut: LogIndex,
-    /// Bytes appended up to and including `cut`, as far as marks said.
+    /// Bytes appended up to and including the last mark that was cut.
     before_cut: u64,
 }
 
-/// How fine the marks are, in bytes.
+/// Distance between two marks, in bytes.
 const MARK_BYTES: u64 = 1 << 20;
 
 impl CompactionPolicy {
@@ -43,7 +46,7 @@ impl CompactionPolicy {
         Self { options, marks: VecDeque::new(), appended: 0, unmarked: 0, cut: base, before_cut: 0 }
     }
 
-    /// Takes note of what a write adds and drops.
+    /// Records what a write appends and drops.
     pub(crate) fn written(&mut self, write: &Write) {
         if let Some(base) = &write.reset_to {
             self.marks.clear();
@@ -53,7 +56,7 @@ impl CompactionPolicy {
             while self.marks.back().is_some_and(|(index, _)| *index >= from) {
                 self.marks.pop_back();
             }
-            // What was truncated is not there to be kept: counted on, it would have that many bytes cut that are.
+            // Truncated bytes do not count: otherwise bytes that are still needed would be cut to make up for them.
             self.appended = self.marks.back().map_or(self.before_cut, |(_, appended)| *appended);
             self.unmarked = 0;
         }
@@ -68,8 +71,9 @@ impl CompactionPolicy {
         }
     }
 
-    /// Where to cut now, if it is worth it. `durable` is what the state machine holds durably; `needed` is the lowest
-    /// index from which a snapshot on its way, or one being made, must find the log continued.
+    /// The index up to which the log shall be cut now; none if that is not worth a write. `durable` is what the state
+    /// machine holds durably. `needed` is the lowest index after which the log must stay, for a snapshot that is
+    /// being sent or made.
     pub(crate) fn target(&mut self, durable: LogIndex, needed: Option<LogIndex>) -> Option<LogIndex> {
         let by_count = LogIndex(durable.0.saturating_sub(self.options.trailing_logs));
         let wanted = by_count.max(self.index_with_bytes_behind(self.options.trailing_bytes_max)).min(durable);
@@ -79,7 +83,7 @@ impl CompactionPolicy {
             }
             None => wanted,
         };
-        // Cutting costs a write: not for a handful of entries, unless they are all that is kept.
+        // A cut costs a write, so a handful of entries is not cut unless few entries are kept anyway.
         let step = (self.options.trailing_logs / 8).clamp(1, 1024);
         let worth = allowed.0 >= self.cut.0.saturating_add(step)
             || (allowed > self.cut && self.marks.front().is_some_and(|(index, _)| *index <= allowed));
@@ -92,7 +96,7 @@ impl CompactionPolicy {
         })
     }
 
-    /// The lowest mark behind which at most `bytes` were appended; zero when all fits.
+    /// The lowest marked index after which at most `bytes` were appended; zero if the whole log is no larger.
     fn index_with_bytes_behind(&self, bytes: u64) -> LogIndex {
         let floor = self.appended.saturating_sub(bytes);
         let above = self.marks.partition_point(|(_, appended)| *appended <= floor);
@@ -162,7 +166,7 @@ mod tests {
         truncate(&mut policy, 52);
         let cut = policy.target(LogIndex(51), None).expect("there is something to cut");
         assert!((42..=44).contains(&cut.0), "cut at {cut}");
-        // Again and again, and down to what was cut.
+        // Repeated appends and truncations, down to the index of the cut.
         for _ in 0..20 {
             append(&mut policy, 45..=51, 1 << 20);
             truncate(&mut policy, 45);

@@ -1,10 +1,10 @@
-//! Which nodes a transport keeps connections to: those that its node may have something to tell.
+//! Contacts: the nodes that a transport keeps connections to, because this node may have to send them something.
 
 use std::collections::BTreeMap;
 
 use raftkit_core::{Member, Membership, Node, NodeId, StoreId};
 
-/// Follows a node's membership, for its transport.
+/// Derives from a node's membership which connections its transport keeps.
 ///
 /// ```text
 /// after each round    update -> whom to keep connections to, if that has changed
@@ -12,15 +12,15 @@ use raftkit_core::{Member, Membership, Node, NodeId, StoreId};
 /// then                the connections of those that are not kept any more end
 /// ```
 ///
-/// Beside the members there are those that the membership does not name and that have something to ask: it may be old,
-/// and a leader that was added since is known by its messages alone; a log of which nothing is left names nobody. They
-/// are answered as long as they are reached, each time that there is something to answer.
+/// Nodes that the membership does not name may have to be answered too. This node's membership may be old, so that a
+/// leader added since is known only by its messages; and a log that has lost everything names no member at all. Such
+/// nodes are dialled whenever there is something to answer, as long as they can be reached.
 #[derive(Clone, Debug, Default)]
 pub struct Contacts {
-    /// The membership that was looked at last, and whether it was committed.
+    /// The membership that the contacts were last derived from, and whether it was committed.
     known: Option<(Membership, bool)>,
     named: BTreeMap<NodeId, Member>,
-    /// Others that have dialled this node: where they are, and whether they are dialled.
+    /// Nodes outside the membership that have dialled this one, with their addresses.
     callers: BTreeMap<NodeId, Caller>,
 }
 
@@ -31,17 +31,17 @@ struct Caller {
     is_dialled: bool,
 }
 
-/// What has changed.
+/// The difference between two sets of contacts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContactChange {
-    /// Those to keep a connection to, each with its data folder and address. Most are kept already.
+    /// Nodes to keep a connection to, with data folder and address. Most connections are there already.
     pub keep: Vec<(NodeId, Member)>,
-    /// Those that are not named any more, once the messages of this round are sent.
+    /// Nodes whose connection ends once the messages of this round are sent.
     pub let_go: Vec<NodeId>,
 }
 
 impl Contacts {
-    /// A node of this cluster has dialled this one.
+    /// Records that a node of this cluster has dialled this one.
     pub fn called(&mut self, node: NodeId, store: StoreId, address: &str) {
         if !self.named.contains_key(&node) {
             let is_dialled = self
@@ -52,7 +52,8 @@ impl Contacts {
         }
     }
 
-    /// There is something to tell `node`. Where to dial it first, if it is not dialled and has said where it is.
+    /// There is a message for `node`. Returns the member to dial first, if `node` is outside the membership, is not
+    /// dialled yet, and has said where it is.
     pub fn tells(&mut self, node: NodeId) -> Option<Member> {
         if self.named.contains_key(&node) {
             return None;
@@ -62,14 +63,14 @@ impl Contacts {
         Some(Member::new(caller.store, caller.address.clone()))
     }
 
-    /// `node` was lost or could not be reached. True when it is to be let go: it is no member, and dialled only because it
-    /// once called.
+    /// The connection to `node` was lost, or `node` could not be reached. True if the transport shall stop dialling
+    /// it: it is no member, and is dialled only because it had dialled this node.
     pub fn unreachable(&mut self, node: NodeId) -> bool {
         let caller = self.callers.get_mut(&node);
         caller.is_some_and(|caller| std::mem::take(&mut caller.is_dialled))
     }
 
-    /// What has changed since the last call; none if nothing has.
+    /// The contacts, if they have changed since the last call.
     pub fn update(&mut self, node: &Node) -> Option<ContactChange> {
         self.follow(node.membership(), node.membership_is_committed(), || {
             node.contacts().map(|(id, member)| (id, member.clone())).collect()
@@ -82,8 +83,8 @@ impl Contacts {
         committed: bool,
         contacts: impl FnOnce() -> Vec<(NodeId, Member)>,
     ) -> Option<ContactChange> {
-        // Not by its entry's index: a log of which nothing was left starts with a membership of nobody, which claims the
-        // same index as the founding one.
+        // The memberships are compared, not their indexes: the empty membership of a log that lost everything claims
+        // the same index as the founding one.
         if self.known.as_ref().is_some_and(|(known, was)| known == membership && *was == committed) {
             return None;
         }
@@ -94,7 +95,7 @@ impl Contacts {
         for (id, member) in &self.named {
             if !named.contains_key(id) {
                 let_go.push(*id);
-                // It may ask yet, on the connection that it has dialled already.
+                // It may still send requests on the connection that it dialled.
                 let Member { store, address, .. } = member.clone();
                 self.callers.insert(*id, Caller { store, address, is_dialled: false });
             }
@@ -159,7 +160,7 @@ mod tests {
         assert_eq!(contacts.tells(NodeId(9)), None, "it is dialled already");
         assert!(contacts.unreachable(NodeId(9)));
         assert!(!contacts.unreachable(NodeId(9)), "once");
-        // Its own connection may stand: what it asks is answered.
+        // Its own connection may still stand, and its requests are answered.
         assert_eq!(contacts.tells(NodeId(9)), Some(Member::new(StoreId(90), "there")));
         contacts.called(NodeId(9), StoreId(91), "there");
         assert_eq!(contacts.tells(NodeId(9)), Some(Member::new(StoreId(91), "there")), "another folder");

@@ -1,4 +1,4 @@
-//! What goes into a replica and what comes out, and the work that its three workers do.
+//! Input and output of a replica, and the work of its three workers.
 
 use std::collections::BTreeSet;
 
@@ -11,24 +11,24 @@ use raftkit_snapshot::{Manifest, SnapshotFile};
 
 use crate::{ChangeError, SnapshotView, TransferError};
 
-/// The replica's name of a large frame that it wants sent, unique in this process.
+/// The replica's name for a large frame that it sends, unique in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BulkId(pub u64);
 
-/// A report to a replica, by the source that it comes from. What clients and time want of a replica are methods of
-/// [`Replica`](crate::Replica).
+/// A report to a replica, grouped by its source. Requests and the passing of time are methods of
+/// [`Replica`](crate::Replica), so a report can be neither.
 pub enum Event {
-    /// From the transport.
+    /// A report of the transport.
     Transport(TransportReport),
-    /// From whoever owns the log.
+    /// A report on the log.
     Log(LogReport),
-    /// From the applier, which owns the state machine.
+    /// A report of the applier, which owns the state machine.
     Machine(MachineReport),
-    /// From the snapshot worker, which owns the snapshot folder.
+    /// A report of the snapshot worker, which owns the snapshot folder.
     Snapshot(SnapshotReport),
 }
 
-/// What the transport reports.
+/// A report of the transport.
 pub enum TransportReport {
     /// A protocol message arrived.
     Message(Message),
@@ -45,7 +45,7 @@ pub enum TransportReport {
     BulkLeft(BulkId),
 }
 
-/// What is reported of the log: writes that became durable, and reads.
+/// A report on the log: writes that became durable, and reads.
 pub enum LogReport {
     /// All writes up to this one are durable.
     Persisted(WriteSeq),
@@ -70,7 +70,7 @@ pub enum LogReport {
     },
 }
 
-/// What the applier reports of the state machine.
+/// A report of the applier on the state machine.
 pub enum MachineReport {
     /// A batch was applied.
     Applied(AppliedBatch),
@@ -96,7 +96,7 @@ pub enum MachineReport {
     },
 }
 
-/// What the snapshot worker reports. Errors are in words.
+/// A report of the snapshot worker. Errors are in words.
 pub enum SnapshotReport {
     /// A snapshot was written out, or could not be.
     Built(Result<Manifest, String>),
@@ -131,18 +131,18 @@ macro_rules! from_reports {
 
 from_reports!(Transport: TransportReport, Log: LogReport, Machine: MachineReport, Snapshot: SnapshotReport);
 
-/// What the applier reports.
+/// A batch that was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppliedBatch {
-    /// Everything up to this index is applied.
+    /// The last index of the batch: everything up to it is applied.
     pub through: LogIndex,
-    /// The state machine's answers, where the work asked for them.
+    /// The state machine's responses with their entries, if the work asked for them.
     pub responses: Vec<(LogId, Bytes)>,
 }
 
-/// What comes out of a replica. The order of the actions is that in which they are to be done.
+/// The output of a replica: actions, which are to be done in this order, and answers.
 pub enum Output {
-    /// Something that the replica wants done.
+    /// An action for the driver.
     Do(Action),
     /// The one answer to a ticket.
     Answer {
@@ -159,30 +159,31 @@ impl From<Action> for Output {
     }
 }
 
-/// Something that a replica wants done.
+/// An action that a replica's driver shall do.
 pub enum Action {
-    /// Send a protocol message; always safe at once.
+    /// Send a protocol message. This is safe at once: the core withholds what must wait for the disk.
     Send(Message),
     /// Send a snapshot frame on the bulk lane.
     SendBulk {
-        /// To whom.
+        /// The node to send the frame to.
         to: NodeId,
         /// An encoded [`SnapshotMessage`](raftkit_snapshot::SnapshotMessage).
         body: Bytes,
-        /// Where this is named: answer [`TransportReport::BulkLeft`], whatever became of it.
+        /// The frame's name, if the replica must know when the frame has left this node: answer
+        /// [`TransportReport::BulkLeft`], whether it was sent or lost.
         id: Option<BulkId>,
     },
-    /// For the log worker, in order: answer [`LogReport::Persisted`] or [`LogReport::Failed`].
+    /// Make this write durable, in order: answer [`LogReport::Persisted`] or [`LogReport::Failed`].
     Log(Write),
-    /// For whoever reads the log: answer with what [`fetch`](crate::fetch) returns.
+    /// Read the log: answer with what [`fetch`](crate::fetch) returns.
     Fetch(Fetch),
-    /// For the applier, in order.
+    /// Work for the applier, in order.
     Machine(MachineWork),
-    /// For the snapshot worker, in order.
+    /// Work for the snapshot worker, in order.
     Snapshot(SnapshotWork),
-    /// Role, term or leader changed.
+    /// The role, the term or the known leader has changed.
     Role(RoleChange),
-    /// The node has ended: say so and stop.
+    /// The node has ended: report the reason and stop.
     Ended(Ended),
 }
 
@@ -191,9 +192,9 @@ pub enum Action {
 pub enum MachineWork {
     /// Apply a run of committed entries: answer [`MachineReport::Applied`].
     Apply {
-        /// The run.
+        /// The run of entries.
         apply: Apply,
-        /// Whether anybody waits for the state machine's answers.
+        /// Whether a request waits for one of the responses.
         answers: Answers,
     },
     /// Make what is applied durable: answer [`MachineReport::Durable`].
@@ -204,12 +205,12 @@ pub enum MachineWork {
     Restore(SnapshotFile),
 }
 
-/// Whether anybody waits for the answers of a batch.
+/// Whether the responses of a batch are needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answers {
-    /// Somebody may.
+    /// A request may wait for one of them.
     Wanted,
-    /// Nobody does: they need not be kept.
+    /// No request waits for any of them: they need not be kept.
     Unwanted,
 }
 
@@ -219,32 +220,32 @@ pub enum SnapshotWork {
     Build {
         /// The view.
         view: Box<dyn SnapshotView>,
-        /// The membership as of its last entry.
+        /// The membership as of the view's last entry.
         membership: Membership,
     },
     /// Read a chunk: answer [`SnapshotReport::ChunkRead`].
     ReadChunk {
-        /// For whom.
+        /// The peer that the chunk is for.
         to: NodeId,
-        /// Of which snapshot.
+        /// The last entry of the snapshot.
         snapshot: LogId,
-        /// Which.
+        /// The chunk's number.
         chunk: u32,
     },
     /// Make or resume a place for an incoming snapshot: answer [`SnapshotReport::PartialOpened`].
     OpenPartial(Manifest),
-    /// Store a chunk of it: answer [`SnapshotReport::ChunkStored`].
+    /// Store a chunk of the incoming snapshot: answer [`SnapshotReport::ChunkStored`].
     StoreChunk {
-        /// Which.
+        /// The chunk's number.
         chunk: u32,
-        /// Its bytes.
+        /// The chunk's bytes.
         bytes: Bytes,
     },
-    /// Make it whole and durable: answer [`SnapshotReport::Received`].
+    /// Complete the incoming snapshot and make it durable: answer [`SnapshotReport::Received`].
     FinishPartial,
-    /// Forget the incoming snapshot. No answer.
+    /// Forget the incoming snapshot. There is no report.
     DropPartial,
-    /// Remove all snapshots but these. No answer.
+    /// Remove all snapshots but these. There is no report.
     Keep(Vec<LogId>),
 }
 
@@ -291,7 +292,7 @@ pub enum Ended {
     /// The log failed.
     #[error("the log failed: {0}")]
     Log(String),
-    /// The log lost something that it may have acknowledged.
+    /// The log lost entries that it may have acknowledged.
     #[error(
         "{0}; restart the node: it drops what is damaged and heals from its peers, without a vote until then"
     )]
@@ -299,7 +300,7 @@ pub enum Ended {
     /// The state machine failed.
     #[error("the state machine failed: {0}")]
     Machine(String),
-    /// The protocol found what must not be.
+    /// The protocol found a state that must not be.
     #[error(transparent)]
     Protocol(#[from] Fatal),
 }

@@ -1,4 +1,5 @@
-//! The assembly: protocol, log, snapshots and a state machine of your own, synchronous, events in, actions out.
+//! A replica: the protocol, assembled with a log, snapshots and a state machine of your own. It is synchronous:
+//! reports and requests in, actions and answers out.
 //!
 //! ```text
 //!   clients, peers, time           Replica            three workers, each in its own time
@@ -7,13 +8,14 @@
 //!   <------------ Action::Send -- sends +-- Action::Snapshot -> SnapshotWorker  snapshots/   --+
 //! ```
 //!
-//! [`Service`] stands between clients, peers and a [`Replica`]: who waits for what, and until when.
+//! [`Service`] stands between clients, peers and a [`Replica`]. It knows which requests wait, for what, and until
+//! when.
 //!
-//! Nothing here reads a clock, starts a thread or opens a socket. A shell gives each worker a thread (raft-node does,
-//! on tokio), a simulator makes each an event at a later virtual time; both run this very code.
+//! Nothing here reads a clock, starts a thread or opens a socket. A shell gives each worker a thread (raft-node does
+//! so on tokio), and a simulator makes each an event at a later virtual time; both run this code.
 //!
-//! To replicate something of your own, implement [`StateMachine`], or [`Application`] for a small one that lives in
-//! memory: [`InMemory`] does the rest.
+//! To replicate a state of your own, implement [`StateMachine`], or [`Application`] for a small state in memory:
+//! [`InMemory`] makes a state machine of it.
 
 mod addresses;
 mod applier;

@@ -1,4 +1,4 @@
-//! What a log reports, as events of a replica. Who owns the log makes writes durable: [`raftkit_log::Writer`] with two threads, a
+//! Reports on the log. Whoever owns the log makes writes durable: [`raftkit_log::Writer`] with two threads, a
 //! simulator with [`raftkit_log::Flushing`] and [`raftkit_log::Settling`].
 
 use raftkit_core::{Fetch, FetchId, Fetched};
@@ -36,14 +36,14 @@ pub fn fetch(log: &Reader, fetch: Fetch) -> LogReport {
 fn unread(id: FetchId, error: &ReadError) -> LogReport {
     match error {
         ReadError::Damaged { .. } => LogReport::Damaged(in_words(error)),
-        // A tail that was dropped meanwhile, for one: whether it matters is for the core to say.
+        // For example a tail that was truncated meanwhile. The core knows whether the entries are still needed.
         ReadError::Closed | ReadError::BeyondEnd { .. } | ReadError::Database { .. } => {
             LogReport::FetchFailed { id, reason: in_words(error) }
         }
     }
 }
 
-/// An error with its causes, each once: `what failed: because of this: and that`.
+/// An error with its causes in words, each once: `it failed: because of this: and that`.
 #[must_use]
 pub fn in_words(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();

@@ -1,4 +1,5 @@
-//! A small, typed state machine that lives in memory, with its base on disk: the quickest way to replicate something.
+//! A small typed state machine that lives in memory, with its last durable image on disk: the quickest way to
+//! replicate a state.
 
 use std::fmt::Debug;
 use std::io::{self, Read, Write};
@@ -13,14 +14,15 @@ use serde::de::DeserializeOwned;
 
 use crate::{Applied, MachineError, SnapshotView, StateMachine};
 
-/// A state and what commands do to it. Deterministic: no clock, no randomness, no order of a hash map.
+/// A state, and the commands that change it. It must be deterministic: no clock, no randomness, no order of a hash
+/// map.
 pub trait Application: Serialize + DeserializeOwned + Clone + Default + Send + Sync + 'static {
-    /// What is proposed.
+    /// The type of a command.
     type Command: Serialize + DeserializeOwned;
-    /// What the proposer gets back.
+    /// The type of the response to a command.
     type Response: Serialize + DeserializeOwned;
 
-    /// Does what `command` says; `id` is its place in the log, which is the state's version from now on.
+    /// Executes a command. `id` is the command's place in the log; its index is the state's new version.
     fn apply(&mut self, id: LogId, command: Self::Command) -> Self::Response;
 }
 
@@ -45,7 +47,7 @@ pub trait Typed: StateMachine {
     fn decode(response: &[u8]) -> Result<Self::Response, TypedError>;
 }
 
-/// Makes a [`StateMachine`] of an [`Application`]: the state is in memory, the file `state.bin` holds its last durable
+/// A [`StateMachine`] made of an [`Application`]. The state is in memory; the file `state.bin` holds the last durable
 /// image (written aside, synced, renamed), and a restart replays the log from there.
 #[derive(Debug)]
 pub struct InMemory<A> {
@@ -55,7 +57,7 @@ pub struct InMemory<A> {
     durable: LogId,
 }
 
-/// Reads the state of an [`InMemory`].
+/// A handle for reads of the state of an [`InMemory`].
 #[derive(Debug)]
 pub struct InMemoryReader<A>(Arc<RwLock<Versioned<A>>>);
 
@@ -68,7 +70,7 @@ struct Versioned<A> {
 /// Why a typed command or response cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TypedError {
-    /// The bytes are not one of this type.
+    /// The bytes are no encoding of this type.
     #[error("these bytes are no command or response of this application: {0}")]
     Undecodable(#[from] postcard::Error),
     /// The application did not understand the command, so nothing was done: it was proposed by another version.
@@ -83,7 +85,7 @@ impl<A> Clone for InMemoryReader<A> {
 }
 
 impl<A: Clone> InMemoryReader<A> {
-    /// The state, and the last entry it shows, as `query` sees them.
+    /// The result of `query` on the state, and the last entry that this state shows.
     pub fn read<T>(&self, query: impl FnOnce(&A) -> T) -> (T, LogId) {
         let shared = self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         (query(&shared.state), shared.applied)
@@ -102,7 +104,8 @@ impl<A: Application> InMemory<A> {
     pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, MachineError> {
         let path = dir.join(FILE);
         let versioned = if disk.exists(&path)? {
-            // Its maker may have ended before the name was durable, and the log is cut up to what is read here.
+            // The process that renamed this file may have ended before the rename was durable. The log is cut up to
+            // what is read here, so the name must be durable first.
             disk.sync_dir(dir)?;
             let file = disk.open(&path, OpenMode::Existing)?;
             let length = usize::try_from(file.len()?).map_err(|_| damaged("is larger than memory"))?;
@@ -121,18 +124,18 @@ impl<A: Application> InMemory<A> {
         })
     }
 
-    /// A command as bytes to propose.
+    /// Encodes a command, to be proposed.
     ///
     /// # Errors
-    /// It cannot be serialized.
+    /// The command cannot be serialized.
     pub fn encode(command: &A::Command) -> Result<Bytes, TypedError> {
         Ok(postcard::to_allocvec(command)?.into())
     }
 
-    /// The answer in what a proposal returned.
+    /// Decodes the response to a proposal.
     ///
     /// # Errors
-    /// The bytes are no answer of this application, or it did not understand the command.
+    /// The bytes are no response of this application, or the application did not understand the command.
     pub fn decode(response: &[u8]) -> Result<A::Response, TypedError> {
         postcard::from_bytes::<Option<A::Response>>(response)?.ok_or(TypedError::NotUnderstood)
     }
@@ -151,7 +154,7 @@ const FILE: &str = "state.bin";
 const ASIDE: &str = "state.bin.tmp";
 const MAGIC: &[u8; 8] = b"RKMEM\0\0\x01";
 
-/// `magic [u8; 8], checksum u64 of what follows, term u64, index u64, postcard of the state`.
+/// Encodes an image: `magic [u8; 8], checksum u64 of what follows, term u64, index u64, postcard of the state`.
 fn encode<A: Serialize>(applied: LogId, state: &A) -> Result<Vec<u8>, MachineError> {
     let state = postcard::to_allocvec(state).map_err(|error| MachineError::Storage(Box::new(error)))?;
     let mut body = Vec::with_capacity(state.len() + 16);
@@ -181,7 +184,7 @@ fn decode<A: DeserializeOwned>(image: &[u8]) -> Result<Versioned<A>, MachineErro
     Ok(Versioned { applied, state })
 }
 
-/// FNV-1a, 64 bits: finds rot; nobody forges a file in one's own data folder.
+/// FNV-1a with 64 bits. It detects rot, not forgery: nobody forges a file in their own data folder.
 fn checksum(bytes: &[u8]) -> u64 {
     bytes
         .iter()

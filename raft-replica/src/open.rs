@@ -1,5 +1,5 @@
-//! Opening a data folder: log, state machine and snapshots are separate files, so a crash can fall between them. This
-//! is where what is missing is finished, and what cannot be is refused.
+//! Opening a data folder. Log, state machine and snapshots are separate files, so a crash can fall between changes of
+//! two of them. Opening finishes what a crash interrupted, and refuses what no crash can have left.
 
 use raftkit_core::{
     Base, Config, HardState, Health, LogId, LogIndex, Membership, Node, Restored, Time, Write,
@@ -12,28 +12,28 @@ use crate::{Applier, MachineError, Replica, ReplicaOptions, SnapshotWorker, Stat
 /// A replica, its log and its two workers, ready to run.
 #[derive(Debug)]
 pub struct Opened<M: StateMachine> {
-    /// The protocol's side.
+    /// The protocol, with its requests and transfers.
     pub replica: Replica,
-    /// The log, for who makes its writes durable.
+    /// The log, for whoever makes its writes durable.
     pub log: Store,
-    /// Owns the state machine.
+    /// The applier, which owns the state machine.
     pub applier: Applier<M>,
-    /// Owns the snapshot folder.
+    /// The snapshot worker, which owns the snapshot folder.
     pub snapshots: SnapshotWorker,
-    /// What was done to finish what a crash had interrupted; none after a clean end.
+    /// The repair that finished what a crash had interrupted; none if nothing was interrupted.
     pub repaired: Option<Repair>,
 }
 
-/// What opening found out of step and put right.
+/// A mismatch between log and state machine that opening has repaired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repair {
-    /// The state machine had switched to this snapshot and the log had not followed.
+    /// The state machine had switched to this snapshot, and the log had not followed: it was reset to the snapshot.
     LogReset(LogId),
     /// A damaged log lost entries that the state machine holds. The log is filled up again from the leader, and the
-    /// state machine passes them over.
+    /// state machine passes over the entries that it holds.
     LogBehindState {
-        /// How far the log is known to hold what the state machine holds. What it has behind may be entries that others
-        /// took the place of, which are lost.
+        /// The index up to which the log certainly agrees with the state machine. Entries that it holds behind this
+        /// index may have been overwritten in the log before it was damaged.
         agreed: LogIndex,
         /// The last entry in the state machine.
         state: LogId,
@@ -43,7 +43,7 @@ pub enum Repair {
 /// Why a data folder cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenReplicaError {
-    /// The protocol refuses the settings or what the log says.
+    /// The protocol refuses the settings, or the contents of the log.
     #[error(transparent)]
     Core(#[from] raftkit_core::RestoreError),
     /// The log cannot be written.
@@ -75,10 +75,11 @@ pub enum OpenReplicaError {
 }
 
 impl<M: StateMachine> Opened<M> {
-    /// Puts together what was opened apart: `store` and what it `restored`, the state machine, the snapshot folder.
+    /// Assembles a replica from parts that were opened separately: the store with the state that it `restored`, the
+    /// state machine, and the snapshot folder.
     ///
     /// # Errors
-    /// They do not belong together, or cannot be written where something has to be finished.
+    /// The parts do not belong together, or a repair cannot be written.
     pub fn new(
         config: Config,
         options: ReplicaOptions,
@@ -89,11 +90,13 @@ impl<M: StateMachine> Opened<M> {
     ) -> Result<Self, OpenReplicaError> {
         let state = machine.applied();
         let repaired = reconcile(state, &mut store, &mut restored, &dir)?;
-        // Log and state are durable and need no snapshot any more, and nobody else knows of those that are there. What
-        // cannot be removed is tried again later; it costs space, nothing else.
+        // Log and state machine are durable, so this node needs no snapshot any more, and no peer knows of the
+        // snapshots that are here. If they cannot be removed now, that is tried again later; they cost nothing but
+        // space.
         let _ = dir.remove_all_but(&[]);
-        // A founding member's log starts after an entry that holds no command: a new state machine is up to it.
-        // Of a damaged log that lost some of what the state machine holds, what both are known to hold is applied.
+        // The log of a founding member starts after an entry that holds no command, so a new state machine counts as
+        // having applied it. If a damaged log lost entries that the state machine holds, applied is what both
+        // certainly hold.
         let applied = match repaired {
             Some(Repair::LogBehindState { agreed, .. }) => agreed,
             Some(Repair::LogReset(_)) | None => state.index,
@@ -114,9 +117,10 @@ impl<M: StateMachine> Opened<M> {
     }
 }
 
-/// Brings log and state machine together. The order of an install is: snapshot durable, state machine switched, log
-/// reset; so a state machine ahead of its log has a snapshot beside it that says so, or the log is damaged. Then nothing
-/// is written: which membership was in force at the state machine's last entry was lost with the log.
+/// Brings log and state machine in step. An install makes the snapshot durable, then switches the state machine, then
+/// resets the log; so if the state machine is ahead of its log, either a snapshot beside it explains that, or the log
+/// is damaged. In the second case nothing is written: the membership in force at the state machine's last entry was
+/// lost with the log.
 fn reconcile(
     state: LogId,
     store: &mut Store,
@@ -139,15 +143,16 @@ fn reconcile(
     }
     let agreed = agreed(state, restored);
     match restored.hard_state.health {
-        // Where another entry is known to be committed at the state machine's index they do not belong together.
+        // If another entry is certainly committed at the state machine's index, the two do not belong together.
         Health::Damaged if agreed < state.index => Ok(Some(Repair::LogBehindState { agreed, state })),
         Health::Damaged | Health::Sound => Err(OpenReplicaError::StateAheadOfLog { state, last }),
     }
 }
 
-/// How far a damaged log is known to hold what the state machine holds, of which it lost the last entry. It may have lost
-/// as well that some of what it still has was truncated: only what it knows to be committed is certain, and what has the
-/// term of the state machine's last entry, as all of that term before it is the same in every log (paper, section 5.3).
+/// The index up to which a damaged log certainly agrees with the state machine, whose last entry the log has lost. A
+/// truncation may be among what was lost, and then the entries that it removed are in the log again. So only two
+/// parts are certain: entries known to be committed, and entries of the term of the state machine's last entry,
+/// because logs that share an entry agree on everything before it (paper, section 5.3).
 fn agreed(state: LogId, restored: &Restored) -> LogIndex {
     let runs = &restored.term_runs;
     let of_term = runs.iter().position(|run| run.term == state.term).map(|at| {
@@ -161,7 +166,7 @@ fn agreed(state: LogId, restored: &Restored) -> LogIndex {
 fn reset(base: Base, store: &mut Store, restored: &mut Restored) -> Result<(), OpenReplicaError> {
     let hard_state = HardState {
         term: restored.hard_state.term.max(base.id.term),
-        // Of a damaged log it may be higher: what was committed stays so.
+        // The commit index of a damaged log may be higher; what was committed stays committed.
         commit: restored.hard_state.commit.max(base.id.index),
         health: restored.hard_state.health,
         vote: restored.hard_state.vote.filter(|_| restored.hard_state.term >= base.id.term),
@@ -184,7 +189,7 @@ fn reset(base: Base, store: &mut Store, restored: &mut Restored) -> Result<(), O
     Ok(())
 }
 
-/// The term of the entry at `index`, where the log has it or starts after it.
+/// The term of the entry at `index`; none if the log neither holds that entry nor starts right after it.
 fn term_at(restored: &Restored, index: LogIndex) -> Option<raftkit_core::Term> {
     if index == restored.base.id.index {
         return Some(restored.base.id.term);

@@ -1,4 +1,4 @@
-//! The replica: the protocol with a log, a state machine and snapshots around it. Events in, actions out.
+//! The replica: the protocol, with a log, a state machine and snapshots around it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -17,15 +17,16 @@ use crate::{
     TransportReport,
 };
 
-/// What a replica is told beside the protocol's own settings.
+/// Settings of a replica, beside the protocol's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplicaOptions {
     /// How much of the log is kept.
     pub compaction: CompactionOptions,
-    /// The state machine is made durable at least so often while commands are applied; what a restart replays.
+    /// Longest time between two moments at which the state machine is made durable, while commands are applied. A
+    /// restart replays the log from the last such moment.
     pub persist_interval: Duration,
-    /// At most so many bytes of committed entries wait in memory to be applied; what comes on top is read back from the
-    /// log when its turn comes.
+    /// Upper bound on the bytes of committed entries that wait in memory to be applied. Entries beyond it are read
+    /// from the log when their turn comes.
     pub unapplied_bytes_max: usize,
 }
 
@@ -39,38 +40,40 @@ impl Default for ReplicaOptions {
     }
 }
 
-/// One node's protocol, and what is waited for around it. It knows no clock, thread or socket: whoever drives it gives
-/// it time with each event and does what it asks for, through the three workers
+/// One node's protocol, with the requests, the work and the snapshot transfers that it waits for. A replica knows no
+/// clock, thread or socket: its driver passes the time with each call, and carries out the actions with three workers
 /// ([`raftkit_log`], [`Applier`](crate::Applier), [`SnapshotWorker`](crate::SnapshotWorker)).
 #[derive(Debug)]
 pub struct Replica {
     node: Node,
     options: ReplicaOptions,
     effects: Effects,
-    /// Proposals that are committed or in doubt, until the entry of that index is applied here.
+    /// Proposals that are committed or in doubt, by the index and term of their entry. They are answered once an
+    /// entry is applied at that index.
     awaiting: BTreeMap<(LogIndex, Term), Ticket>,
-    /// Changes of membership that are not answered.
+    /// Tickets of membership changes that are not answered.
     changes: BTreeSet<Ticket>,
-    /// What the applier was handed and has not reported: (last index, bytes in memory) of each run.
+    /// Runs given to the applier and not reported as applied: (last index, bytes in memory) of each.
     unapplied: VecDeque<(LogIndex, usize)>,
     unapplied_bytes: usize,
     transfers: Transfers,
     compaction: CompactionPolicy,
     durable: LogIndex,
-    /// The state machine has applied something that is not durable, since when; none while it is being made durable.
+    /// The time since which the state machine has applied commands that are not durable; none if all are, or are
+    /// being made so.
     unpersisted_since: Option<Time>,
     persisting: bool,
-    /// The newest write that the log worker was handed.
+    /// The newest write given to the log.
     written: WriteSeq,
-    /// The newest one that it has made durable.
+    /// The newest write that the log has made durable.
     persisted: WriteSeq,
-    /// Why the log could not be read, while the core is told.
+    /// The reason why the log could not be read, while the core handles that.
     unread: Option<String>,
     ended: bool,
 }
 
 impl Replica {
-    /// A replica around a restored node, whose state machine holds everything up to `durable` durably.
+    /// A replica around a restored node. The state machine holds everything up to `durable` durably.
     #[must_use]
     pub fn new(node: Node, durable: LogIndex, options: ReplicaOptions) -> Self {
         let base = node.status().base.index;
@@ -100,26 +103,27 @@ impl Replica {
         &self.node
     }
 
-    /// Everything that an operator wants to see.
+    /// The state of the protocol that an operator looks at.
     #[must_use]
     pub fn status(&self) -> Status {
         self.node.status()
     }
 
-    /// What the state machine holds durably. Above the end of the log while that lacks what was damaged in it.
+    /// The last index that the state machine holds durably. It is above the end of the log while a damaged log lacks
+    /// entries that the state machine holds.
     #[must_use]
     pub fn durable(&self) -> LogIndex {
         self.durable
     }
 
-    /// What the state machine shows at least: what the core had it apply, or what it held already when the log, which
-    /// lost entries, ended before that.
+    /// The last index that the state machine certainly shows: what the core knows to be applied, or what the state
+    /// machine held already when a damaged log ended before that.
     #[must_use]
     pub fn applied(&self) -> LogIndex {
         self.node.applied().max(self.durable)
     }
 
-    /// When [`tick`](Self::tick) is due, if nothing else comes before.
+    /// The time at which [`tick`](Self::tick) is due, if nothing else happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Time {
         let persist = match (self.unpersisted_since, self.persisting) {
@@ -188,7 +192,7 @@ impl Replica {
         if self.transfers.next_deadline().is_some_and(|at| at <= now) {
             let ended = self.transfers.tick(now, self.node.applied(), out);
             self.sent(now, ended, out);
-            // What the log was kept for may be given up.
+            // A transfer that ended may be what the log was kept for.
             self.compact(now, out);
         }
         if self.node.next_deadline() <= now {
@@ -256,7 +260,7 @@ impl Replica {
         self.sent(now, ended, out);
     }
 
-    /// One input for the core, and everything that follows from it.
+    /// Gives the core one input, and carries out everything that follows from it.
     fn core(&mut self, now: Time, input: Input, out: &mut Vec<Output>) {
         let mut effects = std::mem::take(&mut self.effects);
         self.node.handle(now, input, &mut effects);
@@ -297,7 +301,7 @@ impl Replica {
         }
     }
 
-    /// The log could not be read. Only if a peer still waits for it, the node ends.
+    /// The log could not be read. The node ends only if a peer still needs the entries.
     fn fetch_failed(&mut self, now: Time, id: FetchId, reason: String, out: &mut Vec<Output>) {
         self.unread = Some(reason);
         self.core(now, Input::Fetched { id, result: Fetched::Damaged }, out);
@@ -311,7 +315,8 @@ impl Replica {
         }
     }
 
-    /// A state machine that is slower than the log must not fill the memory: the run is handed on without its entries.
+    /// Drops the entries of a run from memory if too many bytes wait to be applied: a slow state machine must not
+    /// fill the memory. The applier reads them from the log.
     fn bounded(&mut self, apply: Apply) -> Apply {
         let fits = self.unapplied_bytes < self.options.unapplied_bytes_max;
         let entries = apply.entries.filter(|_| fits);
@@ -327,7 +332,7 @@ impl Replica {
             self.core(now, Input::SnapshotSent { to, result }, out);
         }
         if any {
-            // What was kept for it can go, also when no write comes any more.
+            // The log that was kept for it can be cut, also if no more writes come.
             self.compact(now, out);
         }
     }
@@ -385,7 +390,7 @@ impl Replica {
                 Some((id, response)) if id.index == index && id.term == term => {
                     Answer::Committed(Committed { id: *id, response: response.clone() })
                 }
-                // Another leader's entry is committed there: ours is not in the log and never will be.
+                // Another leader's entry is committed at this index, so ours is not in the log and never will be.
                 Some((id, _)) if id.index == index => Answer::NotDone(NotDone::NotLeader(self.node.leader())),
                 Some(_) | None => Answer::InDoubt,
             };
@@ -401,9 +406,9 @@ impl Replica {
         self.compact(now, out);
     }
 
-    /// Cuts the log where that is worth it and nothing needs what is cut.
+    /// Cuts the log, if that is worth a write and nothing needs the entries.
     fn compact(&mut self, now: Time, out: &mut Vec<Output>) {
-        // Where the state is ahead of a log that lost entries, there is nothing to cut up to it yet.
+        // While the state is ahead of a log that lost entries, there is nothing to cut yet up to the state.
         let held = self.durable.min(self.node.applied());
         self.transfers.follow(now, held, || self.node.status().peers);
         if let Some(to) = self.compaction.target(held, self.transfers.needed()) {
@@ -411,19 +416,19 @@ impl Replica {
         }
     }
 
-    /// The state machine has switched; now the log follows (design: snapshot, state machine, log, in this order).
+    /// The state machine has switched to a snapshot, and the log follows. The order is snapshot, state machine, log.
     fn restored(&mut self, now: Time, id: LogId, membership: Membership, out: &mut Vec<Output>) {
         self.durable = self.durable.max(id.index);
         self.skip_answers(id.index, out);
         self.core(now, Input::SnapshotInstalled { base: id, membership: membership.into() }, out);
-        // The last write resets the log to the snapshot, or it or one before brings the log's own entries up to it: the
-        // log may hold them in memory only. Until that is durable nothing but the snapshot explains a state machine that
-        // is ahead of its log.
+        // Either the last write resets the log to the snapshot, or the log's own entries reach up to the snapshot and
+        // may still be in memory only. Until that write is durable, only the snapshot explains a state machine that
+        // is ahead of its log, so the snapshot stays.
         let follows = Some(self.written).filter(|write| *write > self.persisted);
         self.transfers.restored(now, id, follows, out);
     }
 
-    /// What a snapshot jumped over cannot be told apart any more.
+    /// Answers the proposals that a snapshot covers as in doubt: the snapshot does not say which entries it includes.
     fn skip_answers(&mut self, through: LogIndex, out: &mut Vec<Output>) {
         let later = self.awaiting.split_off(&(through.next(), Term(0)));
         for ticket in std::mem::replace(&mut self.awaiting, later).into_values() {

@@ -1,4 +1,4 @@
-//! The snapshot worker: owns the snapshot folder; all reads and writes of snapshots happen here.
+//! The snapshot worker. It owns the snapshot folder: all reads and writes of snapshots happen here.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +16,13 @@ pub struct SnapshotWorker {
 }
 
 impl SnapshotWorker {
-    /// A worker on this folder.
+    /// A worker for this folder.
     #[must_use]
     pub fn new(dir: SnapshotDir) -> Self {
         Self { dir, open: BTreeMap::new(), partial: None }
     }
 
-    /// Does one piece of work and reports it, where it has a report.
+    /// Does one piece of work. Returns the report, if that kind of work has one.
     pub fn run(&mut self, work: SnapshotWork) -> Option<SnapshotReport> {
         match work {
             SnapshotWork::Build { view, membership } => {
@@ -54,7 +54,8 @@ impl SnapshotWorker {
             }
             SnapshotWork::Keep(keep) => {
                 self.open.retain(|id, _| keep.contains(id));
-                // What cannot be removed is tried again the next time; it costs space, nothing else.
+                // A snapshot that cannot be removed now is removed with the next such work; it costs nothing but
+                // space.
                 let _ = self.dir.remove_all_but(&keep);
                 None
             }

@@ -1,4 +1,4 @@
-//! What is replicated: a state machine, as a trait.
+//! The state machine that is replicated, as a trait.
 
 use std::io::{Read, Write};
 
@@ -12,10 +12,10 @@ use raftkit_log::Progress;
 /// One thread calls [`apply`](Self::apply), [`persist`](Self::persist), [`snapshot`](Self::snapshot) and
 /// [`restore`](Self::restore), one at a time; reads go through [`Reader`](Self::Reader) beside it.
 ///
-/// It keeps its own state on disk, or has it kept: what [`durable`](Self::durable) covers survives a crash, what was
-/// applied after it need not, because the log is cut only below it and is applied again.
+/// The state machine stores its state itself. What [`durable`](Self::durable) covers must survive a crash. What was
+/// applied after that need not, because the log is cut only below it and is applied again.
 pub trait StateMachine: Send + 'static {
-    /// What reads use while commands are applied; cheap to clone.
+    /// A handle for reads, which are served while commands are applied. It is cheap to clone.
     type Reader: Clone + Send + Sync + 'static;
 
     /// A handle for reads; it stays valid over [`restore`](Self::restore).
@@ -27,11 +27,12 @@ pub trait StateMachine: Send + 'static {
     /// The last entry whose effects survive a crash; never above [`applied`](Self::applied).
     fn durable(&self) -> LogId;
 
-    /// Applies consecutive committed entries, all in one step where a reader sees either none or all of them. Entries
-    /// that are no command (a new leader's no-op, a change of membership) come with `command: None`: they only move
-    /// [`applied`](Self::applied). Returns one answer for each entry, in order (empty for no command).
+    /// Applies consecutive committed entries in one step: a reader sees either none or all of them. Entries that hold
+    /// no command (a new leader's no-op, a change of membership) come with `command: None`; they only advance
+    /// [`applied`](Self::applied). Returns one response for each entry, in order; it is empty for an entry without a
+    /// command.
     ///
-    /// A command that makes no sense is answered, never an error: every node must go on alike.
+    /// A command that makes no sense gets a response that says so, never an error: all nodes must go on alike.
     ///
     /// # Errors
     /// The state cannot be stored. The node stops: its state is unknown from here on.
@@ -49,67 +50,68 @@ pub trait StateMachine: Send + 'static {
     /// As [`apply`](Self::apply).
     fn snapshot(&mut self) -> Result<Box<dyn SnapshotView>, MachineError>;
 
-    /// Does one bounded step of giving space back, where its files are much larger than what is in them: looks whether they are,
-    /// or copies some. Reads go on meanwhile. [`Progress::More`]: there is more to do; called when nothing is to be applied
-    /// for a moment, and now and then under load. After [`Progress::Postponed`] it is tried again later.
+    /// Does one bounded step of giving disk space back, where the files are much larger than their contents: it looks
+    /// whether they are, or copies a part. Reads go on meanwhile. [`Progress::More`] means that there is more to do.
+    /// The step is called when there is nothing to apply for a moment, and now and then under load. After
+    /// [`Progress::Postponed`] it is called again later.
     ///
-    /// A machine whose files do not grow has nothing to do.
+    /// A state machine whose files do not grow has nothing to do.
     ///
     /// # Errors
-    /// As [`apply`](Self::apply). A full disk is no error: it postpones.
+    /// As [`apply`](Self::apply). A full disk is no error: the work is postponed.
     fn give_back(&mut self) -> Result<Progress, MachineError> {
         Ok(Progress::Nothing)
     }
 
-    /// Replaces the whole state by a snapshot's, durably and atomically: a crash at any moment leaves the old state or
-    /// the new one. Afterwards [`applied`](Self::applied) and [`durable`](Self::durable) are `id`.
+    /// Replaces the whole state by that of a snapshot, durably and atomically: a crash at any moment leaves either
+    /// the old state or the new one. Afterwards [`applied`](Self::applied) and [`durable`](Self::durable) are `id`.
     ///
     /// # Errors
     /// The snapshot is not one of this state machine, or the state cannot be stored. The old state stays.
     fn restore(&mut self, id: LogId, source: &mut dyn Read) -> Result<(), MachineError>;
 }
 
-/// One committed entry for a state machine.
+/// A committed entry, as the state machine gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// Its name; the index is the version that its changes get.
+    /// The entry's id. Its index is the version of what the command changes.
     pub id: LogId,
-    /// The command, or none where the entry is not one.
+    /// The command; none if the entry holds no command.
     pub command: Option<Bytes>,
 }
 
 /// A frozen view of a state machine.
 pub trait SnapshotView: Send {
-    /// The last entry that it includes.
+    /// The last entry that the view includes.
     fn id(&self) -> LogId;
 
-    /// Writes the state out in bounded memory. The same state gives the same bytes on every node.
+    /// Writes the state to `target`, in bounded memory. The same state gives the same bytes on every node.
     ///
     /// # Errors
-    /// The state cannot be read or the target not written.
+    /// The state cannot be read, or the target cannot be written.
     fn write_to(self: Box<Self>, target: &mut dyn Write) -> Result<(), MachineError>;
 }
 
 /// Why a state machine failed.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
-    /// Its storage failed.
+    /// The state machine's storage failed.
     #[error("the state machine's storage failed: {0}")]
     Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A snapshot or a stored state is not what it should be.
+    /// A snapshot or a stored state is damaged.
     #[error("the state machine's data is damaged: {what}")]
     Damaged {
-        /// What was found, and where.
+        /// The damage, and its place.
         what: String,
     },
-    /// Its files were written by a newer version.
+    /// The files were written by a newer version.
     #[error(
         "the state machine's files have format {found}; this version reads up to {supported}: use a newer raftkit"
     )]
     NewerFormat {
-        /// What the files say.
+        /// The format of the files.
         found: u32,
-        /// What this version reads.
+        /// The newest format that this version reads.
         supported: u32,
     },
 }

@@ -1,5 +1,5 @@
-//! Writes that were forwarded to the leader and are not answered, and how many more may be: what the leader answers in
-//! time at the pace at which it did so until now. The link to it may be slower than everything behind it.
+//! Forwarded writes that are not answered, and the bound on them: a node forwards no more than the leader answers in
+//! time, at the pace measured so far. The link to the leader may be slower than everything behind it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,25 +9,25 @@ use raftkit_core::pace::{Departure, Load, Pace};
 
 use super::CallId;
 
-/// So many bytes are sent before the pace is known.
+/// Bytes that may be under way before the pace is known.
 const UNKNOWN_PACE_BYTES: usize = 4 << 20;
-/// So many bytes of commands are sent as long as no more is known than the pace of little: a small one of each of a thousand
-/// clients.
+/// Bytes of commands that may be under way while the pace is known from light load only, which says little of the
+/// maximum: a small command of each of a thousand clients.
 const CROWD_BYTES: usize = 256 << 10;
-/// So many bytes are sent at any pace.
+/// Bytes that may be under way at any pace, however slow.
 const BYTES_MIN: usize = 128 << 10;
-/// What a call counts for beside its bytes.
+/// Bytes that each call counts for beside those of its command.
 const CALL_BYTES: usize = 4 << 10;
 
-/// The calls that are on their way.
+/// The calls that are under way to the leader.
 #[derive(Debug)]
 pub(super) struct Forwarding {
-    /// How long what is sent may take.
+    /// Time within which everything that is under way should be answered.
     budget: Duration,
     pace: Pace,
     calls: BTreeMap<CallId, Forwarded>,
     given_up: BTreeMap<CallId, GivenUp>,
-    /// What all of these weigh.
+    /// Bytes that count for all calls under way.
     bytes: usize,
 }
 
@@ -37,24 +37,23 @@ struct Forwarded {
     departure: Departure,
 }
 
-/// Nobody waits for this call any more, but it may be on its way: it counts until a later one is answered, or for a while.
-/// Otherwise one flood after the other would be sent to a leader that answers none of them in time.
+/// A call that nobody waits for any more. It may still be under way, so it counts until a later call is answered, or
+/// for a while. Otherwise one flood after another would be sent to a leader that answers none of them in time.
 #[derive(Clone, Copy, Debug)]
 struct GivenUp {
     bytes: usize,
-    /// Set when it is first looked at.
+    /// The time until which it counts; set when it is first looked at.
     until: Option<Time>,
 }
 
 impl Forwarding {
-    /// Writes may take as long as `commit_timeout`. A quarter of it is planned for: what the leader takes waits there for
-    /// up to a half.
+    /// Plans for a quarter of `commit_timeout`, as what the leader accepts may wait there for up to half of it.
     pub(super) fn new(commit_timeout: Duration) -> Self {
         let budget = commit_timeout / 4;
         Self { budget, pace: Pace::new(budget), calls: BTreeMap::new(), given_up: BTreeMap::new(), bytes: 0 }
     }
 
-    /// Whether a command of this length would be answered in time. One alone is always sent.
+    /// Whether a command of this length would be answered in time. A single command is always sent.
     pub(super) fn has_room(&mut self, now: Time, len: usize) -> bool {
         if !self.given_up.is_empty() {
             self.expire(now);
@@ -63,12 +62,12 @@ impl Forwarding {
         self.bytes == 0 || fits || !self.pace.is_limit() && self.commands().saturating_add(len) <= CROWD_BYTES
     }
 
-    /// What the commands of all calls weigh.
+    /// Bytes of the commands of all calls, without what counts for the calls themselves.
     fn commands(&self) -> usize {
         self.bytes - (self.calls.len() + self.given_up.len()) * CALL_BYTES
     }
 
-    /// A command of this length is sent.
+    /// Records that a command of this length is sent.
     pub(super) fn sent(&mut self, now: Time, call: CallId, len: usize) {
         let with = self.bytes.saturating_add(weight(len));
         let load = if with >= self.bytes_max() / 2 { Load::Full } else { Load::Light };
@@ -77,7 +76,7 @@ impl Forwarding {
         self.bytes = with;
     }
 
-    /// The leader has answered, whatever it said: what was sent has arrived, and what was sent before it.
+    /// The leader has answered, with any answer: this call has arrived, and so has everything sent before it.
     pub(super) fn answered(&mut self, now: Time, call: CallId) {
         let Some(Forwarded { bytes, departure }) = self.calls.remove(&call) else { return };
         self.bytes -= bytes;
@@ -87,14 +86,14 @@ impl Forwarding {
         }
     }
 
-    /// No answer comes, and nothing is on its way.
+    /// No answer will come, and nothing is under way any more.
     pub(super) fn lost(&mut self, call: CallId) {
         if let Some(Forwarded { bytes, .. }) = self.calls.remove(&call) {
             self.bytes -= bytes;
         }
     }
 
-    /// Nobody waits for the answer any more.
+    /// Nobody waits for the answer any more, but the call may still be under way.
     pub(super) fn give_up(&mut self, call: CallId) {
         if let Some(Forwarded { bytes, .. }) = self.calls.remove(&call) {
             self.given_up.insert(call, GivenUp { bytes, until: None });

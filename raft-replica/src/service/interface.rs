@@ -1,4 +1,4 @@
-//! What goes into the service and what comes out: requests, answers, and the names that tell them apart.
+//! Input and output of a service: requests, answers, and the names that tell requests apart.
 
 use std::time::Duration;
 
@@ -9,30 +9,31 @@ use super::{ChangeError, ProposeError, ReadRefused, TransferError};
 use crate::addresses::Source;
 use crate::{Action, Committed, Event};
 
-/// The driver's name of a client's request, unique in this process. Rising names are served in their order.
+/// The driver's name for a client's request, unique in this process. Requests with rising names are served in that
+/// order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientRequestId(pub u64);
 
-/// The service's name of a request that it sends to a peer, unique in this process.
+/// The service's name for a request that it sends to a peer, unique in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
 
-/// The driver's name of a request that a peer sent here, unique in this process.
+/// The driver's name for a request that a peer sent here, unique in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallerId(pub u64);
 
-/// How fresh a read must be.
+/// The freshness that a read requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consistency {
-    /// Linearizable while clocks keep the stated bound: by the leader's lease.
+    /// Linearizable while clocks keep the stated bound: served by the leader's lease.
     Default,
-    /// Linearizable with no assumption on clocks: a quorum confirms the leader.
+    /// Linearizable without any assumption on clocks: a quorum confirms the leader.
     Consistent,
-    /// What this node has, also without a leader. Never goes back on one node, also over a power cut.
+    /// The state of this node, also without a leader. On one node it never goes back, not even after a power cut.
     Stale,
 }
 
-/// Something that happened to a service.
+/// An input of a service.
 pub enum ServiceEvent {
     /// A report for the replica.
     Replica(Event),
@@ -68,84 +69,85 @@ pub enum ServiceEvent {
         /// The complete target membership.
         target: Membership,
     },
-    /// That client does not wait any more. No reply comes.
+    /// The client does not wait any more. No reply comes.
     Forget(ClientRequestId),
-    /// What a stale read has found. The answer is [`Reply::Show`], or [`Reply::ReadRefused`].
+    /// A stale read has found a state. The answer is [`Reply::Show`] or [`Reply::ReadRefused`].
     Seen {
-        /// Whose read.
+        /// The driver's name for the read.
         request: ClientRequestId,
-        /// The last applied entry that it shows.
+        /// The last applied entry that the found state shows.
         at: LogIndex,
     },
-    /// A peer asks: the body of a transport request that [is for the service](crate::is_for_service).
+    /// A peer sends a request: the body of a transport request that [is for the service](crate::is_for_service).
     Asked {
-        /// The driver's name for it.
+        /// The driver's name for the peer's request.
         caller: CallerId,
-        /// What it said.
+        /// The body of the request.
         body: Bytes,
     },
-    /// What became of a call.
+    /// A call was answered, or has failed.
     Answered {
-        /// Which.
+        /// The service's name for the call.
         call: CallId,
-        /// Its answer, or why there is none.
+        /// The answer, or the way in which the call failed.
         result: Result<Bytes, CallFailed>,
     },
-    /// A node has greeted: where it says that it is reached. Also this node itself, once at its start.
+    /// A node has greeted, and names the address at which it is reached. Give one for this node itself, too, once at
+    /// the start.
     Greeted {
-        /// Who, as its certificate proves.
+        /// The node, as its certificate proves.
         node: NodeId,
-        /// Its data folder.
+        /// The store id of the node's data folder.
         store: StoreId,
-        /// Where its transport is reached, `host:port`.
+        /// The address of the node's transport, `host:port`.
         address: String,
-        /// Whether it was also reached there.
+        /// Whether the node has also answered at this address.
         source: Source,
     },
-    /// Hand leadership over if this node leads, then take nothing more, answer what was taken, and say
-    /// [`ServiceAction::Stopped`].
+    /// Stop: hand leadership over if this node leads, then take no more requests, answer those that were taken, and
+    /// emit [`ServiceAction::Stopped`].
     Stop,
 }
 
-/// Why a call has no answer.
+/// The way in which a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallFailed {
-    /// It was certainly not sent.
+    /// The call was certainly not sent.
     NotSent,
-    /// It may have been carried out.
+    /// The call may have arrived and may have been carried out.
     Lost,
 }
 
-/// Something that a service wants done, in this order.
+/// An action that a service's driver shall do. The order is that in which the actions are to be done.
 pub enum ServiceAction {
-    /// What the replica wants done.
+    /// An action of the replica.
     Do(Action),
-    /// Ask a peer: answer [`ServiceEvent::Answered`].
+    /// Send a request to a peer: answer [`ServiceEvent::Answered`].
     Call {
-        /// The service's name for it.
+        /// The service's name for the call.
         call: CallId,
-        /// Whom.
+        /// The peer to send the request to.
         to: NodeId,
-        /// What.
+        /// The body of the request.
         body: Bytes,
     },
-    /// The answer to that call is of no more use. None need come.
+    /// The answer to this call is not needed any more. None needs to be given.
     HangUp(CallId),
-    /// The one answer to a peer that asked.
+    /// The one answer to a peer's request.
     Respond {
-        /// Whom.
+        /// The driver's name for the peer's request.
         caller: CallerId,
-        /// The answer.
+        /// The body of the answer.
         body: Bytes,
     },
     /// The answer to a client.
     Reply {
-        /// To which request.
+        /// The driver's name for the request.
         request: ClientRequestId,
         /// The answer.
         reply: Reply,
     },
-    /// After [`ServiceEvent::Stop`]: everything is answered.
+    /// The service has stopped, after [`ServiceEvent::Stop`]: every request is answered.
     Stopped,
 }
 
@@ -168,7 +170,7 @@ pub enum Reply {
     Changed(Result<LogId, ChangeError>),
 }
 
-/// How fresh the state is that a read shows.
+/// The freshness of the state that a read shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
     /// Whether a leader is known.
@@ -179,6 +181,6 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    /// A read that the leader vouches for.
+    /// The freshness of a read that the leader vouches for.
     pub(super) const VOUCHED: Self = Self { known_leader: true, last_contact: Some(Duration::ZERO) };
 }

@@ -1,15 +1,15 @@
-//! The service: who waits for what, around a replica. Requests in, answers out; it knows no clock, thread or socket.
+//! The service: the requests around a replica. Requests in, answers out. It knows no clock, thread or socket.
 //!
 //! ```text
-//!   client --- Ask ----> +---------+ --- Do -------> as the replica says
+//!   client -- Propose -> +---------+ --- Do -------> as the replica says
 //!   client <-- Reply --- | Service | --- Call -----> the leader's service   --- Asked ---> +---------+
 //!                        | Replica | <-- Answered -- the leader's service   <-- Respond -- | Service |
 //!   time --- end_round > +---------+                                                       +---------+
 //! ```
 //!
-//! Held while no leader is known, forwarded where another node leads, tried again where certainly nothing was done: all of
-//! that is here, and a driver only moves bytes. What a request waits for is in `waiters.rs`; a state changes in `handle`,
-//! and whom that wakes is looked up once a round.
+//! A request is held while no leader is known, forwarded if another node leads, and sent again if certainly nothing
+//! was done. All of that is decided here, and a driver only moves bytes. `waiters.rs` knows what each request waits
+//! for. Events change states in `handle`; the requests that those changes wake are looked up once a round.
 
 mod error;
 mod forwarding;
@@ -40,27 +40,27 @@ use forwarding::Forwarding;
 use stopping::Phase;
 use waiters::Waiters;
 
-/// One node's requests, and the replica that they are for.
+/// The requests of one node, and the replica that they are for.
 pub struct Service {
     replica: Replica,
     node: NodeId,
     options: ServiceOptions,
     waiters: Waiters,
     forwarding: Forwarding,
-    /// Proposals that follow each other are given to the replica as one.
+    /// Consecutive proposals, which the replica gets in one call.
     proposals: Vec<Proposal>,
-    /// A stale read shows no less: what was known to be committed when the node started, or when it had healed. None
-    /// while it is damaged: what it showed before may be among what it lost.
+    /// The lowest index that a stale read may show: the commit index known when the node started, or when it had
+    /// healed. None while the node is damaged, because what it showed before may be among what it lost.
     stale_from: Option<LogIndex>,
     phase: Phase,
-    /// What members say of their addresses.
+    /// The addresses that members name for themselves.
     addresses: Addresses,
     look_at_addresses: Time,
-    /// Deadlines of waiters are not looked at before this: the node stood still.
+    /// Deadlines of requests are not checked before this time, because the node stood still.
     expires_from: Time,
     next_ticket: u64,
     next_call: u64,
-    /// What came out of the replica; empty between two calls, and kept for its memory.
+    /// The output of the replica; empty between two calls, and kept for its memory.
     outputs: Vec<Output>,
 }
 
@@ -88,19 +88,19 @@ impl Service {
         service
     }
 
-    /// The replica, to look at.
+    /// The replica, for reading its state.
     #[must_use]
     pub fn replica(&self) -> &Replica {
         &self.replica
     }
 
-    /// How many requests are not answered.
+    /// Number of requests that are not answered.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiters.len()
     }
 
-    /// When [`end_round`](Self::end_round) is due, if nothing else comes before.
+    /// The time at which [`end_round`](Self::end_round) is due, if no event comes before.
     #[must_use]
     pub fn next_deadline(&self) -> Time {
         let waiters = self.waiters.first_deadline().map(|at| at.max(self.expires_from));
@@ -108,11 +108,11 @@ impl Service {
         own.map_or_else(|| self.replica.next_deadline(), |at| at.min(self.replica.next_deadline()))
     }
 
-    /// Takes one event and appends what is to be done. Proposals that follow each other are collected. `now` is read
-    /// after the event was taken in, never before.
+    /// Takes one event and appends the actions that follow. Consecutive proposals are collected. `now` is read after
+    /// the event was taken in, never before.
     ///
     /// # Panics
-    /// A name is used for two requests at once.
+    /// One name is used for two requests at once.
     pub fn handle(&mut self, now: Time, event: ServiceEvent, out: &mut Vec<ServiceAction>) {
         match event {
             ServiceEvent::Replica(event) => {
@@ -135,14 +135,14 @@ impl Service {
         }
     }
 
-    /// Ends a round of the driver: proposes what is collected and does what is due. Call it after each batch of events
-    /// and when [`next_deadline`](Self::next_deadline) has come.
+    /// Ends a round of the driver: proposes what was collected, and does what is due. Call it after each batch of
+    /// events, and when [`next_deadline`](Self::next_deadline) has come.
     pub fn end_round(&mut self, now: Time, out: &mut Vec<ServiceAction>) {
         self.propose(now, out);
         if self.replica.next_deadline() <= now {
             self.with_replica(now, out, |replica, out| replica.tick(now, out));
         }
-        // What has come about in time is looked at before time-outs are.
+        // A request whose condition is met in time is answered before time-outs are checked.
         self.wake(now, out);
         self.expire(now, out);
         self.correct_addresses(now, out);
@@ -200,7 +200,7 @@ impl Service {
         Ticket(self.next_ticket)
     }
 
-    /// The leader it knows, itself included.
+    /// The leader that this node knows, itself included.
     fn leader(&self) -> Option<NodeId> {
         self.replica.node().leader()
     }

@@ -1,4 +1,5 @@
-//! Members that have moved: they are dialled where they say they are, and the leader brings the membership up to date.
+//! Members that have moved. They are dialled at the address that they name, and the leader brings the membership up
+//! to date.
 
 use std::time::Duration;
 
@@ -8,12 +9,12 @@ use super::stopping::Phase;
 use super::{Service, ServiceAction};
 use crate::addresses::Source;
 
-/// How often a leader looks whether the membership is to be corrected. One that was refused, because another change was
-/// under way, is tried again by this.
+/// Interval at which a leader checks whether the membership needs a correction. A correction that was refused,
+/// because another change was under way, is tried again this way.
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Service {
-    /// Where to dial a member: where it says that it is, as far as it has said so.
+    /// The address to dial a member at: the one that it named itself, else the one in the membership.
     #[must_use]
     pub fn address_of<'a>(&'a self, node: NodeId, member: &'a Member) -> &'a str {
         self.addresses.of(node, member)
@@ -23,8 +24,8 @@ impl Service {
         self.addresses.learn(self.replica.node().membership(), node, store, address, source);
     }
 
-    /// Changes the membership where a member has moved, if this node leads. Nobody waits for the outcome: what does not
-    /// come about is tried again.
+    /// Corrects the membership if a member has moved and this node leads. Nobody waits for the outcome: a correction
+    /// that fails is tried again.
     pub(super) fn correct_addresses(&mut self, now: Time, out: &mut Vec<ServiceAction>) {
         if now < self.look_at_addresses || self.phase != Phase::Running || !self.replica.node().is_leader() {
             return;

@@ -1,4 +1,5 @@
-//! Reads: linearizable ones wait for an index to be applied, stale ones until what they show cannot be taken back.
+//! Reads. A linearizable read waits for an index to be applied; a stale read waits until what it shows cannot be
+//! taken back.
 
 use std::time::Duration;
 
@@ -17,29 +18,31 @@ impl Service {
         self.waiters.set(asker, State::Applying { index }, hold_until);
     }
 
-    /// The leader vouches for it.
+    /// Answers a read that the leader vouches for.
     pub(super) fn read_now(&mut self, asker: Asker, out: &mut Vec<ServiceAction>) {
         self.reply(asker, Reply::ReadNow(Freshness::VOUCHED), out);
     }
 
-    /// Why a read that was given up has no result.
+    /// The reason why a read that is given up has no result.
     pub(super) fn unconfirmed(&self) -> ReadRefused {
         if self.leader().is_some() { ReadRefused::NotConfirmed } else { ReadRefused::NoLeader }
     }
 
-    /// What became of a stale read that has looked before it asked: its freshness if a state up to `at` may be shown
-    /// right now, and none if there is something to wait for: then ask. A driver saves two events by this.
+    /// The freshness of a stale read that has looked before it asked, if a state up to `at` may be shown right now.
+    /// None if the read has to wait: then give [`ServiceEvent::Read`](crate::ServiceEvent::Read). This saves a driver
+    /// two events.
     #[must_use]
     pub fn show_now(&self, now: Time, at: LogIndex) -> Option<Freshness> {
         let durable = self.replica.node().durable_commit();
-        // Compared with what it has seen, not with what is applied: it may have looked before that.
+        // Compared with the index that was seen, not with what is applied now: the state may have been read before
+        // that.
         let shows_all = self.stale_from.is_some_and(|from| from <= at);
         (shows_all && at <= durable).then(|| self.freshness(now))
     }
 
-    /// What this node has: never below what it has shown, also over a power cut. So it waits after a start until the node
-    /// has applied what it knows to be committed, where its log is damaged until that has healed, and is shown only once
-    /// its commit is durable here.
+    /// Serves a stale read: the state of this node, never below one that it has shown, even after a power cut. So
+    /// after a start the read waits until the node has applied what it knows to be committed, with a damaged log
+    /// until that has healed; and what it finds is shown only once a commit index that covers it is durable here.
     pub(super) fn read_stale(
         &mut self,
         asker: Asker,
@@ -66,7 +69,7 @@ impl Service {
         out: &mut Vec<ServiceAction>,
     ) {
         let asker = Asker::Client(request);
-        // One that was answered meanwhile is not waited for any more.
+        // A read that was answered meanwhile does not wait any more.
         let Some(waiter) = self.waiters.get(asker).filter(|waiter| waiter.state == State::Idle) else {
             return;
         };
@@ -89,7 +92,7 @@ impl Service {
         Freshness { known_leader: node.leader().is_some(), last_contact }
     }
 
-    /// From the moment that a node is sound, its stale reads wait for what it knew to be committed then.
+    /// From the moment at which a node is sound, stale reads wait for the commit index known at that moment.
     pub(super) fn note_health(&mut self) {
         let node = self.replica.node();
         if self.stale_from.is_none() && node.health() == Health::Sound {

@@ -1,4 +1,5 @@
-//! A round of a driver's loop: what it takes in, when it looks at its clock, and how long it may wait for more.
+//! A round of a driver's loop: the events it takes in, the moments at which it reads its clock, and the time it may
+//! wait for more.
 
 use std::time::Duration;
 
@@ -9,9 +10,10 @@ use crate::{Event, TransportReport};
 
 impl Service {
     /// Takes in events, one after the other, and does what is due. The clock is read after each event was taken from
-    /// `events`, never before: a process may stand still between any two instructions, for longer than a lease. What came
-    /// in must then count as heard after that time, and not before: otherwise a leader would answer a read by a lease that
-    /// is over, and a follower would promise its vote away for a time that has begun long ago.
+    /// `events`, never before, because a process may stand still between any two instructions for longer than a
+    /// lease. An event must count as heard no earlier than it was taken in. Otherwise a leader would answer a read by
+    /// a lease that has ended, and a follower would count the time in which it grants no vote from a moment long
+    /// past.
     pub fn round(
         &mut self,
         events: impl Iterator<Item = ServiceEvent>,
@@ -25,14 +27,15 @@ impl Service {
         self.end_round(clock(), out);
     }
 
-    /// Brings what a driver has taken in for one round into the order in which it is [handled](Self::handle): what peers sent comes
-    /// before what this process tells itself. Of each it stays in the order in which it came.
+    /// Sorts the events that a driver has taken in for one round into the order in which they are
+    /// [handled](Self::handle): events from peers come before events of this process. Within each group the order
+    /// stays.
     pub fn order(events: &mut [ServiceEvent]) {
         events.sort_by_key(|event| !is_from_peer(event));
     }
 
-    /// For how long, from `now` on, a driver may wait for an event before the next round. To be asked before each wait: a
-    /// round moves the deadline, nearer or further away.
+    /// The time, from `now` on, that a driver may wait for an event before the next round. Ask before each wait: a
+    /// round moves the deadline in either direction.
     #[must_use]
     pub fn idle_for(&self, now: Time) -> Duration {
         self.next_deadline().since(now)

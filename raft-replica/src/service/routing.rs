@@ -1,4 +1,4 @@
-//! Where a request goes: to this node where it leads, else to the leader; held while no leader is known.
+//! Routing of requests: to this node if it leads, else to the leader; held while no leader is known.
 
 use bytes::Bytes;
 use raftkit_core::{LogId, Membership, MembershipChange, NodeId, Proposal, ReadMode, Ticket, Time};
@@ -12,7 +12,7 @@ use super::{
 use crate::NotDone;
 
 impl Service {
-    /// A client of this node proposes a command.
+    /// Takes a command of a client of this node.
     pub(super) fn client_proposes(
         &mut self,
         now: Time,
@@ -33,7 +33,7 @@ impl Service {
         self.route_proposal(now, asker, command, out);
     }
 
-    /// A client of this node reads.
+    /// Takes a read of a client of this node.
     pub(super) fn client_reads(
         &mut self,
         now: Time,
@@ -53,7 +53,7 @@ impl Service {
         self.route(now, asker, out);
     }
 
-    /// A client of this node wants leadership handed over.
+    /// Takes a client's request to hand leadership over.
     pub(super) fn client_transfers(
         &mut self,
         now: Time,
@@ -68,7 +68,7 @@ impl Service {
         self.route_transfer(now, asker, to, out);
     }
 
-    /// A client of this node changes the membership.
+    /// Takes a client's change of membership.
     pub(super) fn client_changes(
         &mut self,
         now: Time,
@@ -83,7 +83,7 @@ impl Service {
         self.route_change(now, asker, (seen, target), out);
     }
 
-    /// Why no request is taken at present.
+    /// The reason why no request is taken at present, if there is one.
     fn refusal(&self) -> Option<NotDone> {
         if !self.phase.takes_requests() {
             return Some(NotDone::Stopped);
@@ -91,19 +91,20 @@ impl Service {
         (self.waiters.len() >= self.options.waiters_max).then_some(NotDone::Overloaded)
     }
 
-    /// Takes a client's request, which waits for a leader from now on.
+    /// Adds a client's request, which may wait for a leader from now on.
     fn take(&mut self, now: Time, request: ClientRequestId, wanted: Wanted) -> Asker {
         let asker = Asker::Client(request);
         self.waiters.add(asker, wanted, now.after(self.options.hold_timeout));
         asker
     }
 
-    /// A peer asks for what only the leader does: this node does it, or says that it does not lead.
+    /// Takes a request of a peer, which only the leader can carry out: this node does so, or answers that it does not
+    /// lead.
     pub(super) fn asked(&mut self, now: Time, caller: CallerId, body: Bytes, out: &mut Vec<ServiceAction>) {
         let refusal = self.refusal();
         let asker = Asker::Peer(caller);
         let body = match (wire::decode_request(body), refusal) {
-            // A request of a version that this one does not know.
+            // The request comes from a version that this one does not know.
             (None, _) => Bytes::new(),
             (Some(_), Some(NotDone::Stopped)) => wire::encode_not_done(NotDone::Stopped),
             // The peer may have been given another limit than this node.
@@ -124,7 +125,7 @@ impl Service {
         out.push(ServiceAction::Respond { caller, body });
     }
 
-    /// Sends a client's request to where it can be carried out now.
+    /// Sends a client's request to the node that can carry it out now.
     pub(super) fn route(&mut self, now: Time, asker: Asker, out: &mut Vec<ServiceAction>) {
         let Some(waiter) = self.waiters.get(asker) else { return };
         let hold_until = waiter.hold_until;
@@ -153,7 +154,7 @@ impl Service {
         }
     }
 
-    /// A follower's replica asks the leader for the index to read at by itself.
+    /// Reads always go to this node's replica: a follower's replica asks the leader for the index by itself.
     fn route_read(&mut self, now: Time, asker: Asker, mode: ReadMode, out: &mut Vec<ServiceAction>) {
         let Some(leader) = self.leader() else { return self.hold(asker) };
         let hold_until = self.waiters.get(asker).map_or(now, |waiter| waiter.hold_until);
@@ -176,7 +177,7 @@ impl Service {
         }
     }
 
-    /// Only the leader changes the membership.
+    /// Gives a change of membership to this node's replica, if this node leads: a change is not forwarded.
     fn route_change(
         &mut self,
         now: Time,

@@ -1,4 +1,4 @@
-//! How a node stops: leadership goes to another, nothing more is taken, what was taken is answered.
+//! A clean stop: leadership is handed over, no more requests are taken, and those that were taken are answered.
 
 use raftkit_core::{Ticket, Time};
 
@@ -13,16 +13,16 @@ use super::{Service, ServiceAction};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Running,
-    /// It leads, and is to stop: the lease ends with the transfer. Whatever comes goes to the next leader.
+    /// The node leads and shall stop. Its lease ends with the transfer, and new requests go to the next leader.
     HandingOver {
         ticket: Ticket,
         until: Time,
     },
-    /// Nothing more is taken.
+    /// No more requests are taken.
     Draining {
         until: Time,
     },
-    /// The replica has ended; nothing is waited for.
+    /// The replica has ended, and no request waits.
     Ended,
     Stopped,
 }
@@ -42,7 +42,7 @@ impl Phase {
         }
     }
 
-    /// Whether this is the transfer's.
+    /// Whether this is the ticket of the transfer that the stop began.
     pub(super) fn waits_for(self, ticket: Ticket) -> bool {
         matches!(self, Self::HandingOver { ticket: own, .. } if own == ticket)
     }
@@ -63,7 +63,8 @@ impl Service {
         }
     }
 
-    /// Another node leads; or none could take over, and the others elect by themselves.
+    /// The transfer has ended: another node leads, or none could take over and the others will elect a leader by
+    /// themselves.
     pub(super) fn handed_over(&mut self, now: Time) {
         self.drain(now);
     }
@@ -72,7 +73,7 @@ impl Service {
         self.phase = Phase::Draining { until: now.after(DRAIN) };
     }
 
-    /// The end of a round.
+    /// Goes on with a stop, at the end of a round.
     pub(super) fn wind_up(&mut self, now: Time, out: &mut Vec<ServiceAction>) {
         if let Phase::HandingOver { until, .. } = self.phase
             && until <= now
@@ -88,12 +89,12 @@ impl Service {
         }
     }
 
-    /// The replica has ended: it answers nothing more, and its driver stops.
+    /// The replica has ended. It answers no more requests, and its driver stops.
     pub(super) fn end(&mut self, out: &mut Vec<ServiceAction>) {
         self.give_up_all(out);
         self.phase = match self.phase {
             Phase::Running => Phase::Ended,
-            // It was told to stop, and that is what it says at the end of the round.
+            // The stop was requested before, and is reported at the end of the round.
             Phase::HandingOver { until, .. } => Phase::Draining { until },
             Phase::Draining { .. } | Phase::Ended | Phase::Stopped => self.phase,
         };

@@ -1,5 +1,5 @@
-//! Who waits, for what, and until when. Each waiter stands in an index of what wakes it and in one of its deadline, so an
-//! event touches only those that it concerns.
+//! Requests that wait: each stands in an index of what wakes it and in an index of its deadline, so an event touches
+//! only the requests that it concerns.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,12 +8,12 @@ use raftkit_core::{LogId, LogIndex, Membership, NodeId, ReadMode, Ticket, Time};
 
 use super::{CallId, CallerId, ClientRequestId};
 
-/// Who asked.
+/// The sender of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Asker {
     /// A client of this node.
     Client(ClientRequestId),
-    /// A peer, for a client of its own. It asks the leader: what it asked for is never passed on.
+    /// A peer, for a client of its own. It asks the leader, so its request is never forwarded again.
     Peer(CallerId),
 }
 
@@ -51,51 +51,51 @@ pub(super) enum Forwarded {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// Waits for nothing here: it was just taken, or its client is reading.
+    /// Waits for nothing here: the request was just taken, or its client is reading.
     Idle,
-    /// No leader is known.
+    /// Waits for a leader to be known.
     Held,
-    /// Nothing was done, or will be, by this leader.
+    /// Waits to be sent again: the leader `tried` has done nothing and will not.
     Paused { tried: NodeId },
-    /// The replica was asked, when this node knew this leader.
+    /// Waits for the replica's answer; `leader` was the known leader when the replica was asked.
     Here { ticket: Ticket, leader: NodeId },
-    /// The leader was asked.
+    /// Waits for the answer of the leader that the request was forwarded to.
     There { call: CallId, kind: Forwarded, leader: NodeId },
-    /// It was asked for a proposal and leads no more; its answer may still be on its way.
+    /// The leader that a proposal was forwarded to leads no more; its answer may still be under way.
     Deposed { call: CallId, leader: NodeId },
-    /// A read may be answered once this is applied.
+    /// A read waits until this index is applied.
     Applying { index: LogIndex },
     /// A stale read waits until the node shows again what it may have shown before.
     Replaying,
-    /// What a stale read found is shown once a commit index that covers it is durable.
+    /// A stale read has found a state, which is shown once a commit index that covers it is durable.
     Showing { at: LogIndex },
 }
 
 /// A change of the replica's state that wakes a waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Cause {
-    /// A leader is known.
+    /// Some leader is known.
     AnyLeader,
-    /// Another leader than this one is known: worth another attempt.
+    /// A leader other than this one is known: the request is worth another try.
     OtherLeader(NodeId),
-    /// Another leader than this one is known: it may have died with the request.
+    /// A leader other than this one is known: this one may have failed with the request.
     Deposal(NodeId),
-    /// So much is applied.
+    /// Everything up to this index is applied.
     Applied(LogIndex),
-    /// A stale read may be answered.
+    /// The state shows everything that it may have shown before, so stale reads may be answered.
     Replayed,
-    /// A commit index so high is durable.
+    /// A commit index of at least this is durable.
     Durable(LogIndex),
 }
 
-/// One request that is not answered.
+/// A request that is not answered.
 #[derive(Clone, Debug)]
 pub(super) struct Waiter {
     pub(super) wanted: Wanted,
-    /// How long it may wait for a leader.
+    /// The time until which the request may wait for a leader.
     pub(super) hold_until: Time,
     pub(super) state: State,
-    /// When something else is to be done; none while the client is waited for.
+    /// The deadline of the present state; none while the client is waited for.
     pub(super) wake: Option<Time>,
 }
 
@@ -108,7 +108,7 @@ impl Waiter {
             State::Applying { index } => Some(Cause::Applied(index)),
             State::Replaying => Some(Cause::Replayed),
             State::Showing { at } => Some(Cause::Durable(at)),
-            // A transfer changes the leader, and is answered after that.
+            // A transfer changes the leader itself, and is answered after that.
             State::There { kind: Forwarded::Transfer, .. } => None,
             State::Idle | State::Here { .. } | State::Deposed { .. } => None,
         }
@@ -149,14 +149,14 @@ impl Waiters {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// Takes a request; it waits for nothing yet.
+    /// Adds a request, which waits for nothing yet.
     pub(super) fn add(&mut self, asker: Asker, wanted: Wanted, hold_until: Time) {
         let waiter = Waiter { wanted, hold_until, state: State::Idle, wake: None };
         let twice = self.all.insert(asker, waiter);
         assert!(twice.is_none(), "{asker:?} names two requests");
     }
 
-    /// What it waits for from now on, and until when. One that is gone stays so.
+    /// Sets what a request waits for, and until when. A request that is gone stays gone.
     pub(super) fn set(&mut self, asker: Asker, state: State, wake: Option<Time>) {
         self.unlink(asker);
         let Some(waiter) = self.all.get_mut(&asker) else { return };
@@ -218,17 +218,17 @@ impl Waiters {
         Some(taken)
     }
 
-    /// Those whose deadline has come, the earliest first.
+    /// Requests whose deadline has come, the earliest first.
     pub(super) fn due(&self, now: Time) -> Vec<Asker> {
         self.deadlines.range(..=(now, Asker::LAST)).map(|(_, asker)| *asker).collect()
     }
 
-    /// Those that a cause from `first` to `last` wakes.
+    /// Requests that a cause from `first` to `last` wakes.
     pub(super) fn woken(&self, first: Cause, last: Cause) -> Vec<Asker> {
         self.causes.range((first, Asker::FIRST)..=(last, Asker::LAST)).map(|(_, asker)| *asker).collect()
     }
 
-    /// Those that have to do with another leader than this one.
+    /// Requests that wait for a leader other than `leader`.
     pub(super) fn woken_by_other(&self, cause: fn(NodeId) -> Cause, leader: NodeId) -> Vec<Asker> {
         let below = leader.0.checked_sub(1).map(|last| self.woken(cause(NodeId(0)), cause(NodeId(last))));
         let above =
@@ -236,12 +236,12 @@ impl Waiters {
         below.into_iter().chain(above).flatten().collect()
     }
 
-    /// Everybody.
+    /// All requests.
     pub(super) fn everybody(&self) -> Vec<Asker> {
         self.all.keys().copied().collect()
     }
 
-    /// True when nothing is left behind.
+    /// True if no request waits. Then no index may hold anything.
     pub(super) fn is_empty(&self) -> bool {
         let empty = self.all.is_empty();
         if empty {

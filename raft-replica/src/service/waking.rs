@@ -1,4 +1,5 @@
-//! Who goes on: those whom the replica's state wakes, looked up once a round, and those whose time is up.
+//! Requests that go on: those that the replica's state wakes, looked up once a round, and those whose deadline has
+//! come.
 
 use raftkit_core::{LogIndex, Time};
 
@@ -8,7 +9,7 @@ use super::{Service, ServiceAction};
 use crate::NotDone;
 
 impl Service {
-    /// Wakes those that waited for what has come about.
+    /// Goes on with requests whose condition is met.
     pub(super) fn wake(&mut self, now: Time, out: &mut Vec<ServiceAction>) {
         if let Some(leader) = self.leader() {
             for asker in self.waiters.woken(Cause::AnyLeader, Cause::AnyLeader) {
@@ -37,8 +38,8 @@ impl Service {
         }
     }
 
-    /// Another node leads, so the one that was asked may have died with the request; nothing more is to be learned by
-    /// waiting than what is on its way back already.
+    /// Another node leads, so the node that was asked may have failed with the request. Only an answer that is
+    /// already under way can still come.
     fn leader_deposed(&mut self, now: Time, asker: Asker) {
         let Some(waiter) = self.waiters.get(asker) else { return };
         if let State::There { call, kind: Forwarded::Proposal, leader } = waiter.state {
@@ -48,8 +49,8 @@ impl Service {
         }
     }
 
-    /// Goes on with those whose deadline has come. Where the first of them is met far too late, the node stood still: what
-    /// was answered meanwhile waits to be taken in, and is looked at first.
+    /// Goes on with requests whose deadline has come. If the earliest deadline is met far too late, the node stood
+    /// still: events that waited meanwhile are taken in first.
     pub(super) fn expire(&mut self, now: Time, out: &mut Vec<ServiceAction>) {
         let Some(first) = self.waiters.first_deadline().filter(|first| *first <= now) else { return };
         if now.since(first) > LATE && self.expires_from <= first {

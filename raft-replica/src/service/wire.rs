@@ -1,4 +1,4 @@
-//! What one service asks of another: carry out a forwarded write, hand leadership over.
+//! The encoding of requests between services: carry out a forwarded write, hand leadership over.
 //!
 //! A request is a kind byte and a body. A forwarded write's body is the command itself; a transfer's is the target, as
 //! postcard. An answer is a kind byte and, for a commit, `term u64, index u64, response`; for a transfer, `node u64`; for a
@@ -31,18 +31,18 @@ const IN_DOUBT: u8 = 5;
 const STOPPED: u8 = 6;
 const TOO_LARGE: u8 = 7;
 
-/// Whether the body of a transport request is for a service, by its kind. All other kinds are the driver's own.
+/// Whether the body of a transport request is for a service, by its kind. All other kinds belong to the driver.
 #[must_use]
 pub fn is_for_service(body: &[u8]) -> bool {
     matches!(body.first(), Some(&(PROPOSE | TRANSFER)))
 }
 
-/// A forwarded write.
+/// Encodes a forwarded write.
 pub(super) fn encode_propose(command: &[u8]) -> Bytes {
     encode(PROPOSE, command)
 }
 
-/// A forwarded transfer.
+/// Encodes a forwarded transfer.
 pub(super) fn encode_transfer(to: Option<NodeId>) -> Bytes {
     let to = to.map(|node| node.0);
     encode(TRANSFER, &postcard::to_allocvec(&to).expect("plain data serializes"))
@@ -55,7 +55,7 @@ fn encode(kind: u8, body: &[u8]) -> Bytes {
     out.freeze()
 }
 
-/// None for what this version does not know.
+/// Decodes a request. None if this version does not know it.
 pub(super) fn decode_request(mut bytes: Bytes) -> Option<PeerRequest> {
     match bytes.try_get_u8().ok()? {
         PROPOSE => Some(PeerRequest::Propose(bytes)),
@@ -67,7 +67,7 @@ pub(super) fn decode_request(mut bytes: Bytes) -> Option<PeerRequest> {
     }
 }
 
-/// The answer to a request of any kind that was not carried out.
+/// Encodes the answer to a request of any kind that was not carried out.
 pub(super) fn encode_not_done(why: NotDone) -> Bytes {
     Bytes::from_static(match why {
         NotDone::NotLeader(_) => &[NOT_LEADER],
@@ -76,7 +76,7 @@ pub(super) fn encode_not_done(why: NotDone) -> Bytes {
     })
 }
 
-/// The answer to a forwarded write.
+/// Encodes the answer to a forwarded write.
 pub(super) fn encode_proposed(result: &Result<Committed, ProposeError>) -> Bytes {
     let mut out = BytesMut::with_capacity(32);
     match result {
@@ -99,7 +99,7 @@ pub(super) fn encode_proposed(result: &Result<Committed, ProposeError>) -> Bytes
     out.freeze()
 }
 
-/// The answer to a forwarded transfer.
+/// Encodes the answer to a forwarded transfer.
 pub(super) fn encode_transferred(result: Result<NodeId, TransferError>) -> Bytes {
     let mut out = BytesMut::with_capacity(16);
     match result {
@@ -113,7 +113,7 @@ pub(super) fn encode_transferred(result: Result<NodeId, TransferError>) -> Bytes
     out.freeze()
 }
 
-/// Why the leader has not committed a forwarded write.
+/// The reason why the leader has not committed a forwarded write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NotCommitted {
     NotDone(NotDone),
@@ -121,8 +121,8 @@ pub(super) enum NotCommitted {
     InDoubt,
 }
 
-/// The leader's answer to a forwarded write. An answer that this version does not know may mean anything, so the write is
-/// in doubt.
+/// Decodes the leader's answer to a forwarded write. An answer that this version does not know may mean anything, so
+/// the write is then in doubt.
 pub(super) fn decode_proposed(bytes: Bytes) -> Result<Committed, NotCommitted> {
     try_decode_proposed(bytes).unwrap_or(Err(NotCommitted::InDoubt))
 }
@@ -145,7 +145,7 @@ fn try_decode_proposed(mut bytes: Bytes) -> Option<Result<Committed, NotCommitte
     }))
 }
 
-/// The leader's answer to a forwarded transfer.
+/// Decodes the leader's answer to a forwarded transfer.
 pub(super) fn decode_transferred(mut bytes: Bytes) -> Result<NodeId, TransferError> {
     match bytes.try_get_u8() {
         Ok(TRANSFERRED) => bytes.try_get_u64_le().map(NodeId).map_err(|_| TransferError::Failed),

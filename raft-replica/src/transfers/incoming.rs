@@ -1,4 +1,4 @@
-//! The snapshot that comes in, and those that the state machine has switched to and the log has not.
+//! The incoming snapshot, and the snapshots that the state machine has switched to before the log followed.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use raftkit_snapshot::{Receiver, ReceiverInput, ReceiverOptions, ReceiverOutput,
 
 use crate::{Action, MachineWork, Output, SnapshotWork};
 
-/// Drives the receiver, and knows which snapshots a restart would need.
+/// Drives the receiver of snapshots, and knows which snapshots a restart would need.
 ///
 /// ```text
 ///   offered --> current ------ the state machine has switched ------> switched --- the log is durably ---> gone
@@ -16,17 +16,18 @@ use crate::{Action, MachineWork, Output, SnapshotWork};
 #[derive(Debug)]
 pub(crate) struct Incoming {
     receiver: Receiver,
-    /// The snapshot that is coming in or being switched to.
+    /// The snapshot that comes in, or that the state machine is switching to.
     current: Option<LogId>,
-    /// It, once it is whole and until the state machine is told to switch to it.
+    /// The complete snapshot file, held until the state machine is to switch to it.
     whole: Option<SnapshotFile>,
-    /// Snapshots that the state machine has switched to, and the write that brings the log durably up to each. Should the
-    /// power go before, they are all that explains a state ahead of its log. Another one may be coming in meanwhile, and
-    /// be switched to, so each has its own write.
+    /// Snapshots that the state machine has switched to, each with the write that brings the log durably up to it. If
+    /// the power is cut before that write is durable, only the snapshot explains a state ahead of its log. Another
+    /// snapshot may come in and be switched to meanwhile, so each has a write of its own.
     switched: BTreeMap<LogId, WriteSeq>,
-    /// What the snapshot worker was asked for and has not answered; it answers in order.
+    /// Number of pieces of work that the snapshot worker has not answered; it answers in order.
     unanswered: usize,
-    /// Of those, the first so many belong to transfers that were given up: the receiver must not hear of them.
+    /// Number of the first of those that belong to transfers which were given up. The receiver must not see their
+    /// answers.
     stale: usize,
 }
 
@@ -37,7 +38,7 @@ impl Incoming {
         Self { receiver, current: None, whole: None, switched, unanswered: 0, stale: 0 }
     }
 
-    /// The snapshots that must stay on disk.
+    /// The incoming snapshots that must stay on disk.
     pub(crate) fn kept(&self) -> impl Iterator<Item = LogId> + '_ {
         self.current.into_iter().chain(self.switched.keys().copied())
     }
@@ -52,7 +53,7 @@ impl Incoming {
         }
     }
 
-    /// The snapshot worker answers.
+    /// The snapshot worker has answered.
     pub(crate) fn answered(
         &mut self,
         now: Time,
@@ -65,7 +66,7 @@ impl Incoming {
         self.give(now, result.unwrap_or(ReceiverInput::Failed), out);
     }
 
-    /// The snapshot is whole and durable, or could not be made so.
+    /// The snapshot is complete and durable, or could not be completed.
     pub(crate) fn whole(&mut self, now: Time, result: Result<SnapshotFile, String>, out: &mut Vec<Output>) {
         if self.is_stale() {
             return;
@@ -80,7 +81,7 @@ impl Incoming {
         self.give(now, input, out);
     }
 
-    /// Takes note of an answer. True when nobody waits for it any more.
+    /// Counts an answer of the snapshot worker. True if the transfer that it belongs to was given up.
     fn is_stale(&mut self) -> bool {
         self.unanswered = self.unanswered.saturating_sub(1);
         let stale = self.stale > 0;
@@ -88,7 +89,8 @@ impl Incoming {
         stale
     }
 
-    /// The state machine has switched to a snapshot; the log is durably up to it by that write, or is already.
+    /// The state machine has switched to a snapshot. The log is durably up to it with the write `follows`, or is so
+    /// already.
     pub(crate) fn restored(
         &mut self,
         now: Time,
@@ -103,7 +105,7 @@ impl Incoming {
         self.give(now, ReceiverInput::Installed, out);
     }
 
-    /// The log's writes up to this one are durable. True when that is what a snapshot was kept for.
+    /// The log's writes up to this one are durable. True if a snapshot was kept for one of them.
     pub(crate) fn persisted(&mut self, seq: WriteSeq) -> bool {
         let before = self.switched.len();
         self.switched.retain(|_, write| *write > seq);
@@ -116,7 +118,7 @@ impl Incoming {
         for output in outputs {
             match output {
                 ReceiverOutput::Send { to, message } => {
-                    // A few bytes.
+                    // A few bytes, which need no pacing.
                     out.push(Action::SendBulk { to, body: message.encode(), id: None }.into());
                 }
                 ReceiverOutput::Open(manifest) => {

@@ -1,4 +1,4 @@
-//! Snapshots on their way: which peers get one, which is being made, which one comes in.
+//! Snapshot transfers: the snapshots that peers need, the one being made, and the one that comes in.
 
 mod incoming;
 mod outgoing;
@@ -16,16 +16,16 @@ use crate::transfers::incoming::Incoming;
 use crate::transfers::outgoing::Outgoing;
 use crate::{Action, BulkId, Output, SnapshotWork};
 
-/// Both directions, and what the folder must keep for them.
+/// Transfers in both directions, and the snapshots that the folder must keep for them.
 #[derive(Debug)]
 pub(crate) struct Transfers {
     outgoing: Outgoing,
     incoming: Incoming,
-    /// What the folder must keep, as of the last event.
+    /// The snapshots that the folder must keep, as of the last event.
     kept: BTreeSet<LogId>,
 }
 
-/// Sent transfers that have ended, for the core.
+/// Results of outgoing transfers that have ended, for the core.
 pub(crate) type Ended = Vec<(NodeId, SnapshotSent)>;
 
 impl Transfers {
@@ -33,7 +33,7 @@ impl Transfers {
         Self { outgoing: Outgoing::default(), incoming: Incoming::new(), kept: BTreeSet::new() }
     }
 
-    /// The lowest index from which the log must go on for what is on its way.
+    /// The lowest index after which the log must stay, for the snapshots being sent or made.
     pub(crate) fn needed(&self) -> Option<LogIndex> {
         self.outgoing.needed()
     }
@@ -49,7 +49,7 @@ impl Transfers {
         ended
     }
 
-    /// The core wants `to` to get a snapshot.
+    /// The core wants a snapshot sent to `to`.
     pub(crate) fn wanted(
         &mut self,
         now: Time,
@@ -63,14 +63,14 @@ impl Transfers {
         ended
     }
 
-    /// The core does not want that any more.
+    /// The core does not need the transfer to `to` any more.
     pub(crate) fn cancelled(&mut self, now: Time, to: NodeId, out: &mut Vec<Output>) {
         self.outgoing.cancelled(now, to);
         self.let_go(out);
     }
 
-    /// Looks how far those have come that have installed a snapshot, if there are any. `held` is how far the log may be
-    /// cut at most; `led` says which peers this node leads.
+    /// Checks how far peers that have installed a snapshot have read the log. `held` is the highest index up to which
+    /// the log may be cut; `led` gives the peers that this node leads.
     pub(crate) fn follow(
         &mut self,
         now: Time,
@@ -82,13 +82,13 @@ impl Transfers {
         }
     }
 
-    /// The state machine has a view, which is being written from now on.
+    /// The state machine has made a view, and the snapshot is being written from it.
     pub(crate) fn viewed(&mut self, id: LogId) {
         self.outgoing.viewed(id);
         self.kept.extend(self.outgoing.kept());
     }
 
-    /// The snapshot that was being made is there, or is not.
+    /// The snapshot was made, or could not be.
     pub(crate) fn built(
         &mut self,
         now: Time,
@@ -101,7 +101,7 @@ impl Transfers {
         ended
     }
 
-    /// A frame came in. One that makes no sense is dropped: its sender asks again or gives up.
+    /// A snapshot frame arrived. A frame that makes no sense is dropped: its sender asks again or gives up.
     pub(crate) fn message(
         &mut self,
         now: Time,
@@ -142,7 +142,7 @@ impl Transfers {
         ended
     }
 
-    /// There is a place for what comes in, and these chunks are there already.
+    /// There is a place for the incoming snapshot, which holds these chunks already.
     pub(crate) fn partial_opened(
         &mut self,
         now: Time,
@@ -153,19 +153,20 @@ impl Transfers {
         self.let_go(out);
     }
 
-    /// A chunk of what comes in is stored.
+    /// A chunk of the incoming snapshot was stored, or could not be.
     pub(crate) fn chunk_stored(&mut self, now: Time, result: Result<u32, String>, out: &mut Vec<Output>) {
         self.incoming.answered(now, result.map(|chunk| ReceiverInput::Stored { chunk }), out);
         self.let_go(out);
     }
 
-    /// What comes in is whole and durable.
+    /// The incoming snapshot is complete and durable, or could not be completed.
     pub(crate) fn whole(&mut self, now: Time, result: Result<SnapshotFile, String>, out: &mut Vec<Output>) {
         self.incoming.whole(now, result, out);
         self.let_go(out);
     }
 
-    /// The state machine has switched to a snapshot. The log is durably up to it by the write `follows`, or is already.
+    /// The state machine has switched to a snapshot. The log is durably up to it with the write `follows`, or is so
+    /// already.
     pub(crate) fn restored(
         &mut self,
         now: Time,
@@ -184,9 +185,9 @@ impl Transfers {
         }
     }
 
-    /// Says what the folder must keep, once something in it is of no more use. The work for it is a queue, and this says
-    /// what is right after all that was asked for before: what is being received or written by then is named here long
-    /// before it has its name in the folder.
+    /// Tells the folder which snapshots to keep, once one of them is not needed any more. This is work in a queue and
+    /// holds for the moment after all work before it, so a snapshot that is being received or written is named here
+    /// long before it has its name in the folder.
     fn let_go(&mut self, out: &mut Vec<Output>) {
         self.outgoing.forget_unneeded();
         let kept: BTreeSet<LogId> = self.outgoing.kept().chain(self.incoming.kept()).collect();

@@ -1,4 +1,4 @@
-//! Snapshots for peers: made when one is asked for, and sent to all that need one.
+//! Outgoing snapshots: made when a peer needs one, and sent to all peers that need one.
 
 use std::collections::BTreeMap;
 
@@ -10,36 +10,36 @@ use crate::transfers::Ended;
 use crate::transfers::peer::{Peer, RETRY_AFTER};
 use crate::{Action, BulkId, MachineWork, Output, SnapshotWork};
 
-/// Drives the senders, and the making of what they send.
+/// Drives the senders of snapshots, and the making of snapshots.
 ///
-/// A snapshot may be gigabytes, so one that was made is used for all that need one, and for all tries, as long as the log
-/// goes on from it. What is kept for that has an end: the file goes with the last [`Peer`] that may need it, and the log
-/// behind it is cut all the same where it grows above
-/// [`transfer_bytes_max`](crate::CompactionOptions::transfer_bytes_max). A peer that is gone is not asked for again, and
-/// is forgotten after a while.
+/// A snapshot may have gigabytes, so one that was made is used for all peers that need one, and for all their
+/// retries, as long as the log continues from it. Two bounds keep that from lasting: the file is removed with the
+/// last [`Peer`] that may need it, and the log behind it is cut regardless once it exceeds
+/// [`transfer_bytes_max`](crate::CompactionOptions::transfer_bytes_max). The core does not ask again for a peer that
+/// is gone, and such a peer is forgotten after a while.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
     peers: BTreeMap<NodeId, Peer>,
     making: Option<Making>,
-    /// The newest snapshot that was made here, while a peer may need it.
+    /// The newest snapshot made on this node, while a peer may need it.
     latest: Option<Manifest>,
-    /// Offers and chunks that were handed to the transport and have not left this node. They outlive their sender: the
-    /// next one to the same peer must know what is before it on the link.
+    /// Offers and chunks given to the transport that have not left this node. They outlive their sender, because the
+    /// next sender to the same peer must know what is before it on the link.
     leaving: BTreeMap<BulkId, (NodeId, LogId, Cargo)>,
     next_bulk: u64,
 }
 
-/// A snapshot that is being made.
+/// The snapshot that is being made.
 #[derive(Clone, Copy, Debug)]
 enum Making {
-    /// The state machine is asked for a view, which will include at least this index.
+    /// The state machine was asked for a view, which will include at least this index.
     Viewing(LogIndex),
-    /// It is being written.
+    /// The snapshot with this last entry is being written.
     Writing(LogId),
 }
 
 impl Making {
-    /// The log continues it if it is kept from here on.
+    /// The snapshot is usable if the log stays from after this index on.
     fn floor(self) -> LogIndex {
         match self {
             Self::Viewing(applied) => applied,
@@ -49,7 +49,7 @@ impl Making {
 }
 
 impl Outgoing {
-    /// The lowest index from which the log must go on for what is on its way.
+    /// The lowest index after which the log must stay, for the snapshots being sent or made.
     pub(crate) fn needed(&self) -> Option<LogIndex> {
         let making = self.making.map(Making::floor);
         let peers = self.peers.values().filter_map(Peer::needs_log_from);
@@ -57,10 +57,10 @@ impl Outgoing {
         sent.chain(making).min()
     }
 
-    /// The snapshots that must stay on disk.
+    /// The snapshots made here that must stay on disk.
     pub(crate) fn kept(&self) -> impl Iterator<Item = LogId> + '_ {
         let sent = self.peers.values().filter_map(Peer::sent);
-        // From the moment that its file may get its name, which is before this node hears of it.
+        // A snapshot counts from the moment its file may get its name, which is before this node hears of that.
         let made = self.making.and_then(|making| match making {
             Making::Viewing(_) => None,
             Making::Writing(id) => Some(id),
@@ -68,7 +68,7 @@ impl Outgoing {
         sent.chain(made).chain(self.latest.as_ref().map(|it| it.id))
     }
 
-    /// Forgets the newest snapshot once nobody needs it.
+    /// Forgets the newest snapshot if no peer needs it.
     pub(crate) fn forget_unneeded(&mut self) {
         if !self.peers.values().any(Peer::needs_latest) {
             self.latest = None;
@@ -92,14 +92,14 @@ impl Outgoing {
                 Some(Peer::Failed { asked: None, .. }) => {
                     self.peers.remove(&to);
                 }
-                // For the next look at how far it has come.
+                // Decided by the next check of how far the peer has read.
                 Some(Peer::CatchingUp { .. }) | Some(Peer::Waiting(_)) | None => {}
             }
         }
         ended
     }
 
-    /// The core wants `to` to get a snapshot.
+    /// The core wants a snapshot sent to `to`.
     pub(crate) fn wanted(
         &mut self,
         now: Time,
@@ -128,7 +128,7 @@ impl Outgoing {
         match self.latest.clone().filter(|manifest| manifest.id.index >= at_least) {
             Some(manifest) => self.start(now, to, manifest, out),
             None => {
-                // The log begins after it by now, so it is of no use to anyone who is not being sent it already.
+                // The log starts after the snapshot by now, so only transfers that are under way can still use it.
                 self.latest = None;
                 self.peers.insert(to, Peer::Waiting(at_least));
                 self.make(applied, out);
@@ -137,7 +137,8 @@ impl Outgoing {
         }
     }
 
-    /// The core does not want that any more; mostly as the peer is known to have installed it before it says so itself.
+    /// The core does not need the transfer any more. In most cases the peer is known to have installed the snapshot
+    /// before it says so itself.
     pub(crate) fn cancelled(&mut self, now: Time, to: NodeId) {
         if let Some(Peer::Sending(sender)) = self.peers.remove(&to) {
             let from = sender.manifest().id.index;
@@ -145,14 +146,14 @@ impl Outgoing {
         }
     }
 
-    /// Looks how far the peers have come that have installed a snapshot: `held` is how far the log may be cut at most,
-    /// `led` are the peers that this node leads.
+    /// Checks how far peers that have installed a snapshot have read the log: `held` is the highest index up to which
+    /// the log may be cut, and `led` are the peers that this node leads.
     pub(crate) fn follow(&mut self, now: Time, held: LogIndex, led: &BTreeMap<NodeId, PeerStatus>) {
         let matches = |to: &NodeId| led.get(to).map(|peer| peer.match_index);
         self.peers.retain(|to, peer| peer.still_behind(now, held, matches(to)));
     }
 
-    /// Whether there is anyone to look at.
+    /// Whether any peer has installed a snapshot and may still be behind.
     pub(crate) fn follows(&self) -> bool {
         self.peers.values().any(|peer| matches!(peer, Peer::CatchingUp { .. }))
     }
@@ -164,12 +165,12 @@ impl Outgoing {
         }
     }
 
-    /// The state machine has a view, which is being written from now on.
+    /// The state machine has made a view, and the snapshot is being written from it.
     pub(crate) fn viewed(&mut self, id: LogId) {
         self.making = Some(Making::Writing(id));
     }
 
-    /// The snapshot that was being made is there, or is not.
+    /// The snapshot was made, or could not be.
     pub(crate) fn built(
         &mut self,
         now: Time,
@@ -209,7 +210,7 @@ impl Outgoing {
         self.give(now, to, SenderInput::Start, out)
     }
 
-    /// A peer said something about the snapshot that it is being sent.
+    /// A peer has sent a message about the snapshot that is being sent to it.
     pub(crate) fn message(
         &mut self,
         now: Time,
@@ -239,7 +240,7 @@ impl Outgoing {
         let input = match bytes {
             Ok(bytes) => SenderInput::ChunkRead { chunk, bytes },
             Err(_unreadable) => {
-                // Nor will it be the next time.
+                // The snapshot will not be readable the next time either.
                 self.latest.take_if(|latest| latest.id == snapshot);
                 SenderInput::ReadFailed
             }
@@ -282,7 +283,7 @@ impl Outgoing {
         ended
     }
 
-    /// Names what may take long to leave this node.
+    /// Gives a name to a message that may take long to leave this node; other messages get none.
     fn name(&mut self, to: NodeId, message: &SnapshotMessage) -> Option<BulkId> {
         let cargo = match message {
             SnapshotMessage::Offer(_) => Cargo::Offer,

@@ -1,19 +1,19 @@
-//! What is done for one peer that needs a snapshot.
+//! The snapshot transfer to one peer.
 
 use std::time::Duration;
 
 use raftkit_core::{LogId, LogIndex, Time};
 use raftkit_snapshot::Sender;
 
-/// A peer that could not be given a snapshot is tried again after so long: one that is busy installing another, or whose
-/// disk is full, says so at once, and each try costs both sides a look at what is there.
+/// Pause before a failed transfer is tried again. A peer that is busy installing another snapshot, or whose disk is
+/// full, says so at once, and each try costs both sides disk reads.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// So long the snapshot is kept for a peer that could not be given one and is not asked for again, and the log for one
-/// that has installed it and comes no further: enough for a restart.
+/// How long a snapshot is kept for a peer whose transfer failed and that is not asked for again, and the log for a
+/// peer that has installed a snapshot and reads no further. It is enough time for a restart.
 const KEPT_FOR: Duration = Duration::from_secs(30);
 
-/// What is done for a peer that needs a snapshot.
+/// The state of the snapshot transfer to one peer.
 ///
 /// ```text
 ///                        the newest one will do
@@ -28,23 +28,23 @@ const KEPT_FOR: Duration = Duration::from_secs(30);
 /// ```
 #[derive(Debug)]
 pub(crate) enum Peer {
-    /// One that includes at least this index is being made.
+    /// A snapshot that includes at least this index is being made.
     Waiting(LogIndex),
-    /// It is being sent one.
+    /// A snapshot is being sent to the peer.
     Sending(Box<Sender>),
-    /// That failed.
+    /// The transfer has failed.
     Failed {
-        /// When.
+        /// The time of the failure.
         at: Time,
-        /// It was asked for again meanwhile, to include at least this index.
+        /// The core has asked again meanwhile, for a snapshot that includes at least this index.
         asked: Option<LogIndex>,
     },
-    /// It has a snapshot and needs the log behind it, which has grown while it came: would that be cut now, it needed
-    /// another one, and so on as long as there is load (hashicorp/raft#212).
+    /// The peer has installed the snapshot and needs the log behind it, which has grown during the transfer. If that
+    /// were cut now, the peer would need another snapshot, and so on as long as there is load (hashicorp/raft#212).
     CatchingUp {
-        /// It needs what comes after this index.
+        /// The peer needs the log after this index.
         from: LogIndex,
-        /// When it got there.
+        /// The time at which the peer reached this index.
         since: Time,
     },
 }
@@ -67,7 +67,7 @@ impl Peer {
         }
     }
 
-    /// The snapshot that it is being sent.
+    /// The snapshot that is being sent to the peer.
     pub(crate) fn sent(&self) -> Option<LogId> {
         match self {
             Self::Sending(sender) => Some(sender.manifest().id),
@@ -75,7 +75,7 @@ impl Peer {
         }
     }
 
-    /// The index from which on it needs the log.
+    /// The index after which the peer needs the log.
     pub(crate) fn needs_log_from(&self) -> Option<LogIndex> {
         match self {
             Self::Sending(sender) => Some(sender.manifest().id.index),
@@ -84,7 +84,7 @@ impl Peer {
         }
     }
 
-    /// True when the newest snapshot may be of use to it.
+    /// True if the peer may need the newest snapshot.
     pub(crate) fn needs_latest(&self) -> bool {
         match self {
             Self::Waiting(_) | Self::Sending(_) | Self::Failed { .. } => true,
@@ -92,8 +92,8 @@ impl Peer {
         }
     }
 
-    /// Takes note of how far it has come, if it is catching up; none where this node does not lead it. False when it has
-    /// come up to `held`, which is as far as the log may be cut at all, or comes no further.
+    /// Records how far a peer that catches up has read; `matches` is none if this node does not lead it. False if the
+    /// peer has reached `held`, up to which the log may be cut at most, or makes no progress.
     pub(crate) fn still_behind(&mut self, now: Time, held: LogIndex, matches: Option<LogIndex>) -> bool {
         let Self::CatchingUp { from, since } = self else { return true };
         let Some(index) = matches else { return false };

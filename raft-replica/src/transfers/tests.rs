@@ -1,4 +1,4 @@
-//! What is made, sent and kept, event by event.
+//! Which snapshots are made, sent and kept, event by event.
 
 #![allow(clippy::unwrap_used, reason = "test")]
 
@@ -33,7 +33,7 @@ fn the_log_is_needed_from_the_making_of_a_snapshot_until_its_peer_has_caught_up(
     let installed = SnapshotMessage::Installed { snapshot: LogId::new(2, 9) }.encode();
     let ended = transfers.message(Time(2), PEER, installed, LogIndex(12), &mut out);
     assert_eq!(ended, [(PEER, SnapshotSent::Installed(LogId::new(2, 9)))]);
-    // It needs what has come since, until it has read that, too.
+    // The peer needs the entries that have come since, until it has read those too.
     for (at, index, needed) in [(3, 0, Some(9)), (4, 9, Some(9)), (5, 11, Some(11)), (6, 12, None)] {
         transfers.follow(Time(at), LogIndex(12), || holding(index));
         assert_eq!(transfers.needed(), needed.map(LogIndex), "it holds all up to {index}");
@@ -70,7 +70,7 @@ fn a_snapshot_is_told_to_be_installed_once_the_state_machine_has_switched() {
     assert!(told(&out));
 }
 
-/// What a leader knows of its one peer.
+/// A leader's status of its one peer.
 fn holding(index: u64) -> BTreeMap<NodeId, PeerStatus> {
     let (match_index, next_index) = (LogIndex(index), LogIndex(index + 1));
     let (state, health) = (PeerState::Replicate, Health::Sound);
@@ -98,7 +98,7 @@ fn a_snapshot_is_kept_from_the_moment_that_it_is_written_on() {
     transfers.viewed(LogId::new(2, 9));
     let installed = SnapshotMessage::Installed { snapshot: LogId::new(2, 5) }.encode();
     transfers.message(Time(3), PEER, installed, LogIndex(9), &mut out);
-    // By the time that this is done, 9 may have its name.
+    // By the time this work is done, snapshot 9 may have its name.
     assert_eq!(keeps(&out), [[9]]);
     transfers.built(Time(4), Err("no space".to_owned()), LogIndex(9), &mut out);
     assert_eq!(keeps(&out), [vec![9], vec![]]);
@@ -108,7 +108,7 @@ fn ms(count: u64) -> Time {
     Time(count * 1000)
 }
 
-/// Whom a snapshot is offered, and how often the state machine is asked for a view.
+/// The peers that a snapshot is offered to, and how often the state machine is asked for a view.
 fn offers_and_views(out: &[Output]) -> (Vec<NodeId>, usize) {
     let offer = |action: &Output| {
         let Output::Do(Action::SendBulk { to, body, .. }) = action else { return None };
@@ -120,7 +120,7 @@ fn offers_and_views(out: &[Output]) -> (Vec<NodeId>, usize) {
     (out.iter().filter_map(offer).collect(), views)
 }
 
-/// A snapshot of 9 that was made for the one peer, and what was done for that.
+/// Snapshot 9, made for the one peer, and the actions for it.
 fn offered() -> (Transfers, Vec<Output>) {
     let (mut transfers, mut out) = (Transfers::new(), Vec::new());
     transfers.wanted(ms(0), PEER, LogIndex(5), LogIndex(8), &mut out);
@@ -231,7 +231,7 @@ fn what_fails_of_a_transfer_that_was_given_up_does_not_end_the_next_one() {
     assert_eq!(out.len(), 3, "it asks for the three that are missing");
 }
 
-/// The offers and chunks of which the transport is to say when they have left: what they are, and their names.
+/// The offers and chunks whose leaving the transport is to report: the chunk's number, and the name.
 fn cargo(out: &[Output]) -> Vec<(Option<u32>, BulkId)> {
     let named = |action: &Output| {
         let Output::Do(Action::SendBulk { to: PEER, body, id: Some(id) }) = action else { return None };
@@ -247,7 +247,7 @@ fn cargo(out: &[Output]) -> Vec<(Option<u32>, BulkId)> {
     out.iter().filter_map(named).collect()
 }
 
-/// The chunks that are to be read.
+/// The chunks that the snapshot worker shall read.
 fn reads(out: &[Output]) -> Vec<u32> {
     let read = |action: &Output| {
         let Output::Do(Action::Snapshot(SnapshotWork::ReadChunk { chunk, .. })) = action else { return None };
@@ -284,7 +284,7 @@ fn chunks_that_have_not_left_are_bounded_and_not_sent_twice_by_the_next_try() {
     assert_eq!(reads(&out), Vec::<u32>::new());
     out.clear();
 
-    // The peer gives up and is offered it again, while both are still on their way.
+    // The peer gives up and gets the offer again, while both messages are still on their way.
     refuse(&mut transfers, ms(2), &mut out);
     transfers.wanted(ms(1500), PEER, LogIndex(5), LogIndex(12), &mut out);
     assert_eq!(offers_and_views(&out), (vec![PEER], 0));
