@@ -60,14 +60,14 @@ fn a_snapshot_is_told_to_be_installed_once_the_state_machine_has_switched() {
     transfers.partial_opened(Time(1), Ok(BTreeSet::new()), &mut out);
     transfers.whole(Time(2), Ok(file), &mut out);
     assert!(matches!(out.last(), Some(Output::Do(Action::Machine(MachineWork::Restore(_))))));
-    let told = |out: &[Output]| {
+    let says_installed = |out: &[Output]| {
         let says = SnapshotMessage::Installed { snapshot: LogId::new(2, 9) }.encode();
         out.iter()
             .any(|it| matches!(it, Output::Do(Action::SendBulk { to: PEER, body, .. }) if *body == says))
     };
-    assert!(!told(&out));
+    assert!(!says_installed(&out));
     transfers.restored(Time(3), LogId::new(2, 9), None, &mut out);
-    assert!(told(&out));
+    assert!(says_installed(&out));
 }
 
 /// A leader's status of its one peer.

@@ -24,7 +24,7 @@ use raftkit_snapshot::SnapshotMessage;
 
 #[allow(unused_imports, reason = "shared by several tests")]
 pub use damage::{Lost, damage};
-pub use node::{DIR, Open, TestNode};
+pub use node::{DIR, OpenMachine, TestNode};
 #[allow(unused_imports, reason = "shared by several tests")]
 pub use subject::{Acknowledged, Subject};
 
@@ -56,7 +56,7 @@ pub fn small_options() -> ReplicaOptions {
 
 impl<M: StateMachine> Cluster<M> {
     /// A founded cluster of `count` running nodes.
-    pub fn new(count: u64, open: Open<M>, options: ReplicaOptions) -> Self {
+    pub fn new(count: u64, open: OpenMachine<M>, options: ReplicaOptions) -> Self {
         let ids: Vec<NodeId> = (1..=count).map(NodeId).collect();
         let member = |id: &NodeId| Member::new(StoreId(u128::from(id.0) + 100), format!("node-{id}"));
         let membership = Membership::founding(ids.iter().map(|id| (*id, member(id))).collect());

@@ -17,7 +17,7 @@ use raftkit_snapshot::SnapshotDir;
 pub const DIR: &str = "/data";
 
 /// Opens a state machine in a folder.
-pub type Open<M> = fn(Arc<dyn Disk>, &Path) -> Result<M, MachineError>;
+pub type OpenMachine<M> = fn(Arc<dyn Disk>, &Path) -> Result<M, MachineError>;
 
 /// One node: a disk that outlives it, and what runs on it between two crashes.
 pub struct TestNode<M: StateMachine> {
@@ -33,7 +33,7 @@ pub struct TestNode<M: StateMachine> {
     pub ended: Option<Ended>,
     options: ReplicaOptions,
     membership: Membership,
-    open: Open<M>,
+    open: OpenMachine<M>,
 }
 
 pub struct Running<M: StateMachine> {
@@ -51,7 +51,12 @@ pub struct Running<M: StateMachine> {
 }
 
 impl<M: StateMachine> TestNode<M> {
-    pub(super) fn new(id: NodeId, open: Open<M>, options: ReplicaOptions, membership: Membership) -> Self {
+    pub(super) fn new(
+        id: NodeId,
+        open: OpenMachine<M>,
+        options: ReplicaOptions,
+        membership: Membership,
+    ) -> Self {
         let disk = SimulatedDisk::new(id.0);
         Self {
             id,

@@ -8,14 +8,14 @@ use bytes::Bytes;
 use raftkit_core::{LogId, NodeId};
 use raftkit_replica::StateMachine;
 
-use super::{Cluster, Open, small_options};
+use super::{Cluster, OpenMachine, small_options};
 
 /// What was acknowledged: key to (value, entry).
 pub type Acknowledged = BTreeMap<u64, (u64, LogId)>;
 
 /// How a test sees its state machine: a command that puts a value at a key, and a check of everything on all nodes.
 pub struct Subject<M: StateMachine> {
-    pub open: Open<M>,
+    pub open: OpenMachine<M>,
     pub put: fn(u64, u64) -> Bytes,
     pub check: fn(&Cluster<M>, &Acknowledged, &str),
 }

@@ -1,4 +1,4 @@
-//! What the workers say when they cannot do what they were asked for, and what is told to those who wait meanwhile.
+//! What the workers say when they cannot do what they were asked for, and what is answered to those who wait meanwhile.
 
 use std::time::Duration;
 
@@ -57,11 +57,11 @@ fn what_is_committed_and_not_applied_is_neither_shown_nor_answered_and_in_doubt_
         Event::Machine(MachineReport::Failed("no space".into())),
         &mut actions,
     );
-    let told = |action: &Output| {
+    let answered = |action: &Output| {
         if let Output::Answer { ticket, answer } = action { Some((ticket.0, answer.clone())) } else { None }
     };
-    let told: Vec<(u64, Answer)> = actions.iter().filter_map(told).collect();
-    assert_eq!(told, [(0, Answer::InDoubt), (1, Answer::InDoubt), (2, Answer::InDoubt)]);
+    let answered: Vec<(u64, Answer)> = actions.iter().filter_map(answered).collect();
+    assert_eq!(answered, [(0, Answer::InDoubt), (1, Answer::InDoubt), (2, Answer::InDoubt)]);
 }
 
 #[test]
