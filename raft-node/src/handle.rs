@@ -1,4 +1,4 @@
-//! The handle by which a program uses its node: proposals, reads, status.
+//! The handle by which a program uses its node: proposals, reads, changes of membership, status.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use crate::shell::{Shared, StartError};
 
 /// A handle on a running node, which is cheap to clone and can be used by any number of tasks.
 ///
-/// Every node takes every request, and forwards to the leader what only the leader can do.
+/// Every node takes every request, and forwards to the leader what only the leader can do. The exception is a change of
+/// membership, which must be given to the leader.
 pub struct Handle<M: StateMachine> {
     pub(crate) shared: Arc<Shared<M>>,
 }

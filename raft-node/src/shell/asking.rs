@@ -17,7 +17,8 @@ use super::requests::{self, OwnRequest};
 use super::{Shared, clock};
 use crate::{ChangeError, Committed, Fresh, NodeStatus, ProposeError, ReadError, TransferError};
 
-/// A request on its way through the loop, whose answer is a `T`. Dropped before its last answer, it is forgotten there.
+/// A request that the loop has taken, whose answer is a `T`. If it is dropped before its last answer, the loop
+/// forgets it.
 struct Asking<'a, T> {
     events: &'a mpsc::UnboundedSender<LoopEvent>,
     request: ClientRequestId,
@@ -49,7 +50,7 @@ impl Asking<'_, Result<Freshness, ReadRefused>> {
         Ok(freshness)
     }
 
-    /// Says what a stale read has found. The answer says whether that may be shown.
+    /// Reports the index at which a stale read has found its value. The answer says whether the value may be shown.
     async fn may_show(mut self, at: LogIndex) -> Result<Freshness, ReadRefused> {
         let (sender, reply) = oneshot::channel();
         self.reply = reply;
@@ -62,7 +63,7 @@ impl Asking<'_, Result<Freshness, ReadRefused>> {
 impl<T> Drop for Asking<'_, T> {
     fn drop(&mut self) {
         if self.waits == Waits::StillThere {
-            // The loop has ended: it waits for nothing any more.
+            // If the loop has ended, it waits for nothing any more.
             let _ = self.events.send(LoopEvent::Forget(self.request));
         }
     }
@@ -71,13 +72,13 @@ impl<T> Drop for Asking<'_, T> {
 /// The loop has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gone {
-    /// It took nothing.
+    /// The loop has not taken the request.
     Before,
-    /// It may have taken the request.
+    /// The loop may have taken the request.
     Meanwhile,
 }
 
-/// A read whose loop has ended may as well be asked elsewhere.
+/// A read whose loop has ended may safely be tried on another node.
 impl From<Gone> for ReadRefused {
     fn from(_: Gone) -> Self {
         Self::Stopping
@@ -90,8 +91,8 @@ impl From<Gone> for TransferError {
     }
 }
 
-/// The answer to a command whose loop has ended. A command may be said not to be applied only where that is certain: its
-/// client proposes it again.
+/// The answer to a command whose loop has ended. It says that the command is not applied only if that is certain,
+/// because the client then proposes it again.
 fn proposal_gone(gone: Gone, commit_timeout: Duration) -> ProposeError {
     match gone {
         Gone::Before => ProposeError::Stopping,
@@ -99,7 +100,7 @@ fn proposal_gone(gone: Gone, commit_timeout: Duration) -> ProposeError {
     }
 }
 
-/// Likewise for a change of membership.
+/// The answer to a change of membership whose loop has ended.
 fn change_gone(gone: Gone, commit_timeout: Duration) -> ChangeError {
     match gone {
         Gone::Before => ChangeError::Stopping,
@@ -152,7 +153,7 @@ impl<M: StateMachine> Shared<M> {
         query: impl Fn(&M::Reader) -> Result<(T, LogId), MachineError>,
     ) -> Result<Fresh<T>, ReadError> {
         if consistency == Consistency::Stale && self.running.get().is_none() {
-            // A node that belongs to no cluster yet has shown nothing and knows nobody.
+            // A node that belongs to no cluster yet has shown nothing before and knows no leader.
             let (value, _) = query(&self.reader)?;
             return Ok(Fresh { value, known_leader: false, last_contact: Duration::MAX });
         }
@@ -238,7 +239,7 @@ impl<M: StateMachine> Shared<M> {
     }
 }
 
-/// A value that a read has found, with how fresh it is.
+/// A value that a read has found, with its freshness.
 fn fresh<T>(value: T, Freshness { known_leader, last_contact }: Freshness) -> Fresh<T> {
     Fresh { value, known_leader, last_contact: last_contact.unwrap_or(Duration::MAX) }
 }

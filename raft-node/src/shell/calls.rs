@@ -1,4 +1,4 @@
-//! Requests to peers that are on their way.
+//! Requests to peers that are under way.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use super::node_loop::LoopEvent;
 use super::tasks::Tasks;
 
-/// A task for each call. All of them end with it.
+/// The calls that are under way, a task for each. Dropping this ends all of them.
 pub(crate) struct Calls {
     transport: Transport,
     events: mpsc::UnboundedSender<LoopEvent>,
@@ -20,7 +20,7 @@ pub(crate) struct Calls {
     under_way: HashMap<CallId, OnItsWay>,
 }
 
-/// Dropped, the peer's answer is waited for no more.
+/// A running call. Dropping it ends the wait for the peer's answer.
 struct OnItsWay(AbortHandle);
 
 impl Drop for OnItsWay {
@@ -38,20 +38,20 @@ impl Calls {
         let (transport, events) = (self.transport.clone(), self.events.clone());
         let task = self.tasks.start("a request to a peer", async move {
             let result = transport.request(to, body).await.map_err(|error| failed(&error));
-            // The loop has ended: nobody wants to know any more.
+            // If the loop has ended, nobody waits for the answer.
             let _ = events.send(LoopEvent::Answered { call, result });
         });
         self.under_way.insert(call, OnItsWay(task.abort_handle()));
     }
 
-    /// Nothing more is wanted of it.
+    /// Ends a call: its answer is not needed any more.
     pub(crate) fn over(&mut self, call: CallId) {
         self.under_way.remove(&call);
     }
 }
 
-/// What the service is told of a call without an answer. A write that may have arrived must not count as not sent: the
-/// service would send it again, and it would be applied twice.
+/// The failure that the service gets for a call without an answer. A write that may have arrived must not count as
+/// not sent: the service would send it again, and it would be applied twice.
 fn failed(error: &RequestError) -> CallFailed {
     match error {
         RequestError::NotSent(_) => CallFailed::NotSent,

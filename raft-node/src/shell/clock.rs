@@ -1,10 +1,10 @@
-//! The one clock of a node.
+//! The only clock of a node.
 
 use raftkit_core::Time;
 use rustix::time::{ClockId, clock_gettime};
 
-/// Now, in microseconds since the machine started, suspend included (`CLOCK_BOOTTIME`): a lease must not survive a
-/// machine that slept.
+/// The present time in microseconds since the machine started, time in suspend included (`CLOCK_BOOTTIME`): a lease
+/// must not outlive a suspend.
 pub(crate) fn now() -> Time {
     let moment = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(moment.tv_sec).expect("the boot clock starts at zero");

@@ -1,4 +1,4 @@
-//! What a server is told at its start.
+//! The settings of a server.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,21 +12,21 @@ use raftkit_replica::{ReplicaOptions, ServiceOptions};
 /// A server's settings.
 #[derive(Clone)]
 pub struct ServerConfig {
-    /// Its id, from 1, unique in the cluster.
+    /// The node's id: at least 1, and unique in the cluster.
     pub node: NodeId,
-    /// Where everything durable is kept.
+    /// The data folder, which holds everything durable.
     pub data_dir: PathBuf,
-    /// Where the transport listens (UDP).
+    /// The UDP address that the transport listens on.
     pub listen: SocketAddr,
-    /// Where others reach it, `host:port`; none: the address that it listens on.
+    /// The address at which other nodes reach this one, `host:port`; none: the address that it listens on.
     pub advertise: Option<String>,
-    /// CA, certificate and key.
+    /// The CA, the certificate and the key.
     pub tls: TlsFiles,
-    /// How a node that belongs to no cluster gets into one.
+    /// The way in which a node without a cluster gets into one.
     pub formation: Formation,
-    /// Where to look for members that have moved, `host:port`, besides the addresses in [`Formation::Expect`].
+    /// Addresses at which to look for members that have moved, `host:port`, besides those in [`Formation::Expect`].
     pub join: Vec<String>,
-    /// What the node tells others of itself, shown in its status.
+    /// Attributes that the node publishes in its status.
     pub attributes: BTreeMap<String, String>,
     /// See [`Config::leader_timeout`].
     pub leader_timeout: Duration,
@@ -40,34 +40,34 @@ pub struct ServerConfig {
     pub write_stall: Duration,
     /// See [`Config::batch_bytes_max`].
     pub batch_bytes_max: usize,
-    /// How long a proposed command may take until its outcome is reported as unknown.
+    /// Time after which the outcome of a proposed command is reported as unknown.
     pub commit_timeout: Duration,
-    /// How long a request waits for a leader to be there.
+    /// Time that a request waits for a leader to be known.
     pub hold_timeout: Duration,
-    /// The largest command taken, in bytes.
+    /// Upper bound on the size of a command, in bytes.
     pub command_bytes_max: usize,
-    /// Compaction and persistence.
+    /// Settings for compaction and persistence.
     pub replica: ReplicaOptions,
 }
 
-/// How a node that belongs to no cluster gets into one. A node that belongs to one just rejoins it.
+/// The way in which a node without a cluster gets into one. A node that belongs to a cluster just rejoins it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Formation {
-    /// Not by itself: it waits.
+    /// The node forms no cluster: it waits.
     Rejoin,
     /// This node alone forms a new cluster.
     Alone,
-    /// Servers that find each other form one.
+    /// Servers that find each other form a new cluster.
     Expect {
-        /// How many it takes, this one included.
+        /// Number of servers that it takes, this one included.
         servers: usize,
-        /// Where to look for them, `host:port`; this node's own address may be among them.
+        /// Addresses of those servers, `host:port`. The address of this node may be among them.
         join: Vec<String>,
     },
 }
 
 impl ServerConfig {
-    /// The defaults, for this node.
+    /// The default settings, for this node.
     #[must_use]
     pub fn new(
         node: NodeId,
@@ -99,7 +99,7 @@ impl ServerConfig {
         }
     }
 
-    /// All addresses at which other servers may be.
+    /// All addresses at which other servers may be found.
     pub(crate) fn join(&self) -> Vec<String> {
         match &self.formation {
             Formation::Expect { join, .. } => {
@@ -110,7 +110,7 @@ impl ServerConfig {
         }
     }
 
-    /// What the service is told.
+    /// The settings of the service.
     pub(crate) fn service(&self) -> ServiceOptions {
         ServiceOptions {
             hold_timeout: self.hold_timeout,
@@ -121,7 +121,7 @@ impl ServerConfig {
         }
     }
 
-    /// The protocol's settings for this life of this data folder.
+    /// The settings of the protocol, for this incarnation of the data folder.
     pub(crate) fn core(&self, store: StoreId, incarnation: Incarnation, seed: u64) -> Config {
         Config {
             leader_timeout: self.leader_timeout,
@@ -130,7 +130,7 @@ impl ServerConfig {
             clock_error: self.clock_error,
             write_stall: self.write_stall,
             batch_bytes_max: self.batch_bytes_max,
-            // Half of what clients wait for is planned for, as a pace changes.
+            // The budget is half of the time that clients wait, because the measured pace changes.
             commit_budget: self.commit_timeout / 2,
             ..Config::new(self.node, store, incarnation, seed)
         }

@@ -1,5 +1,5 @@
-//! Says when a peer is farther away than the time-outs allow for: such a cluster works badly or not at all, and nothing else
-//! would tell why.
+//! Warnings about peers that are farther away than the time-outs allow for. Such a cluster works badly or not at all,
+//! and nothing else would say why.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -9,29 +9,30 @@ use tokio::time::{Instant, sleep};
 
 use super::{ServerConfig, Shared};
 
-/// How often the round trips are looked at.
+/// Interval between two checks of the round trips.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// What is said stays true for a while: the same is said again after this.
+/// Interval after which the same warning is logged again.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 
-/// The round trips that this node's settings bear.
+/// The longest round trips that this node's settings allow for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
-    /// For electing a leader and staying one.
+    /// The longest round trip for electing a leader, and for staying one.
     protocol: Duration,
-    /// For a write through a follower: to the leader and back, and from there to a quorum and back.
+    /// The longest round trip for a write through a follower: to the leader and back, and from there to a quorum and
+    /// back.
     commit: Duration,
 }
 
 impl Bounds {
     pub(crate) fn of(config: &ServerConfig) -> Self {
-        // Names and seed make no difference.
+        // The ids and the seed make no difference here.
         let core = config.core(raftkit_core::StoreId(0), raftkit_core::Incarnation(0), 0);
         Self { protocol: core.round_trip_max(), commit: config.commit_timeout / 2 }
     }
 
-    /// What a round trip does not fit, and what to do about it.
+    /// The settings that a round trip exceeds, and the advice on them; none if it fits.
     pub(crate) fn objection(self, round_trip: Duration) -> Option<String> {
         if round_trip > self.protocol {
             return Some(format!(
@@ -53,7 +54,7 @@ impl Bounds {
     }
 }
 
-/// Looks at the round trips to all peers now and then, until the node has ended.
+/// Checks the round trips to all peers now and then, until the node has ended.
 pub(crate) async fn watch<M: StateMachine>(shared: Weak<Shared<M>>) {
     let mut said: Option<Instant> = None;
     loop {
@@ -68,7 +69,7 @@ pub(crate) async fn watch<M: StateMachine>(shared: Weak<Shared<M>>) {
     }
 }
 
-/// One line for each peer that is too far away; true when there was one.
+/// Logs a line for each peer that is too far away; true if there is one.
 fn say<M: StateMachine>(shared: &Arc<Shared<M>>) -> bool {
     let bounds = Bounds::of(&shared.config);
     let mut any = false;

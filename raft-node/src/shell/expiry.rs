@@ -1,4 +1,4 @@
-//! Certificates that end soon: what the log and the status say of them.
+//! Warnings about certificates that end soon, for the log and the status.
 
 use std::collections::BTreeMap;
 use std::sync::Weak;
@@ -11,15 +11,16 @@ use tokio::time::Instant;
 
 use super::Shared;
 
-/// From so many days before the end of a certificate on, it is spoken of. Enough to renew one by hand, holidays included.
+/// Days before the end of a certificate at which the warnings begin: enough time to renew it by hand, holidays
+/// included.
 const DAYS: i64 = 30;
 const DAY: i64 = 24 * 60 * 60;
-/// The same is said again after this.
+/// Interval after which the same warning is logged again.
 const AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
-/// How often to look: certificates of other nodes become known when they connect.
+/// Interval between two checks. It is short because certificates of other nodes become known when they connect.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// What is to be said of certificates that are valid until these seconds since 1970, by node.
+/// The warnings about certificates, by node. Each certificate is given by the second since 1970 at which it ends.
 pub(crate) fn warnings(
     own: NodeId,
     certificates: &BTreeMap<NodeId, i64>,
@@ -42,7 +43,7 @@ pub(crate) fn warnings(
     certificates.iter().filter_map(warning).collect()
 }
 
-/// How a certificate that is valid until then ends, if it does so soon.
+/// A sentence on the end of a certificate, if that is near.
 pub(crate) fn ends_soon(until: i64, now: i64) -> Option<String> {
     let left = until.saturating_sub(now);
     if left >= DAYS * DAY {
@@ -62,7 +63,7 @@ pub(crate) fn now() -> i64 {
     i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Logs what is to be said, at once and then daily. Ends with the node, which it does not keep alive.
+/// Logs the warnings at once and then daily. The task ends with the node, and does not keep it alive.
 pub(crate) async fn tell<M: StateMachine>(shared: Weak<Shared<M>>) {
     let mut said: BTreeMap<NodeId, (i64, Instant)> = BTreeMap::new();
     while let Some(shared) = shared.upgrade() {
@@ -87,18 +88,18 @@ mod tests {
     #[test]
     fn a_certificate_is_spoken_of_from_thirty_days_before_its_end() {
         let end = 1_800_000_000;
-        let told = |until: i64, now| {
+        let ends = |until: i64, now| {
             warnings(NodeId(1), &BTreeMap::from([(NodeId(1), until), (NodeId(2), i64::MAX)]), now)
         };
-        assert!(told(end, end - DAYS * DAY).is_empty());
-        let soon = told(end, end - DAYS * DAY + 1);
+        assert!(ends(end, end - DAYS * DAY).is_empty());
+        let soon = ends(end, end - DAYS * DAY + 1);
         assert_eq!(soon.len(), 1, "node 2's lasts");
         assert!(
             soon[&NodeId(1)].starts_with("this node's certificate ends in 29 days, on 2027-01-15; renew"),
             "{soon:?}"
         );
-        assert!(told(end, end)[&NodeId(1)].contains("in 0 days"));
-        assert!(told(end, end + 1)[&NodeId(1)].contains("has ended on 2027-01-15"));
+        assert!(ends(end, end)[&NodeId(1)].contains("in 0 days"));
+        assert!(ends(end, end + 1)[&NodeId(1)].contains("has ended on 2027-01-15"));
         let of_peer = warnings(NodeId(3), &BTreeMap::from([(NodeId(2), end)]), end);
         assert!(of_peer[&NodeId(2)].starts_with("the certificate of node 2 ends"), "{of_peer:?}");
     }

@@ -1,9 +1,9 @@
-//! How a new node gets into a cluster: alone, or with the others that it was told to expect.
+//! Forming a cluster: a new node gets into one alone, or together with the servers that it was told to expect.
 //!
-//! Of the servers that have found each other, the one with the lowest id founds the cluster: it draws the cluster's id
-//! and makes it durable with the members it sees. That is the decision. The others ask whom they were told to join, and
-//! take over what a founder says if they are among its members, by node id *and* store id. So a cluster is decided in
-//! one place, once, and a wiped node that comes back is not mistaken for a founding member.
+//! Of the servers that have found each other, the one with the lowest id founds the cluster: it draws the cluster id
+//! and makes it durable together with the members that it sees. That is the decision. The others ask the servers in
+//! `join`, and accept a founder's answer if they are among its members, by node id *and* store id. So a cluster is
+//! decided in one place, once, and a wiped node that comes back is not mistaken for a founding member.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use super::requests::{self, Founding, OwnRequest};
 use super::scouts::{Scouts, Sighting, fault};
 use super::{Formation, Shared, StartError};
 
-/// How long a server is given to say with whom it was founded.
+/// Time that a server has for answering which members it was founded with.
 const ANSWER: Duration = Duration::from_secs(5);
-/// How long to wait before looking at an address again.
+/// Pause between two greetings at one address.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How often to look whether something is to be said while nothing happens.
+/// Interval at which to check for due warnings while nothing else happens.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What to found or take over.
+/// The cluster to found, or to accept from its founder.
 #[derive(Debug, PartialEq, Eq)]
 struct Decision {
     cluster: ClusterId,
@@ -72,8 +72,8 @@ fn found(members: BTreeMap<NodeId, Member>) -> Decision {
     Decision { cluster: ClusterId(super::random()), membership: Membership::founding(members) }
 }
 
-/// Looks for the others until there is something to found or to take over. All addresses are looked at at the same time:
-/// one that is silent, or far away, holds nobody up.
+/// Looks for the other servers until there is a cluster to found or to accept. All addresses are greeted at the same
+/// time, so one that is silent or far away delays nobody.
 async fn look_around<M: StateMachine>(shared: &Arc<Shared<M>>, servers: usize, join: &[String]) -> Decision {
     let mut scouts = Scouts::send(&shared.tasks, &shared.transport, join, PAUSE);
     let mut seen: BTreeMap<String, RemoteIdentity> = BTreeMap::new();
@@ -114,7 +114,7 @@ async fn look_around<M: StateMachine>(shared: &Arc<Shared<M>>, servers: usize, j
     }
 }
 
-/// Those that were found, and this node; none while two of them claim one id.
+/// The servers that were found, and this node. None while two of them claim one id.
 fn members<M: StateMachine>(
     shared: &Arc<Shared<M>>,
     seen: &BTreeMap<String, RemoteIdentity>,
@@ -132,7 +132,7 @@ fn members<M: StateMachine>(
     Some(members)
 }
 
-/// Takes note that nothing came of an address.
+/// Records that no server was reached at an address.
 pub(super) fn missed<M: StateMachine>(shared: &Shared<M>, address: &str, error: &HelloError) {
     shared.outreach(|outreach, now| match fault(error) {
         Some(fault) => outreach.failed(now, address, fault, error.to_string()),
@@ -140,7 +140,7 @@ pub(super) fn missed<M: StateMachine>(shared: &Shared<M>, address: &str, error: 
     });
 }
 
-/// Logs which addresses nothing came of, as often as that is due.
+/// Logs the addresses at which no server was reached, as often as that is due.
 pub(super) fn say_what_is_missing<M: StateMachine>(shared: &Shared<M>) {
     for line in shared.outreach(|outreach, now| outreach.lines(now)) {
         tracing::warn!(node = shared.config.node.0, "{line}");
@@ -151,10 +151,11 @@ fn member(identity: &RemoteIdentity) -> Member {
     Member::new(identity.store, identity.address.clone())
 }
 
-/// Takes over what the node at `address` was founded with, if this node is a part of it; none when it does not say.
+/// Accepts the founding membership of the node at `address`, if this node is a member of it. None if that node gives
+/// no answer.
 ///
 /// # Errors
-/// This node is no part of that cluster; in words.
+/// This node is no member of that cluster; the reason in words.
 async fn take_over<M: StateMachine>(
     shared: &Arc<Shared<M>>,
     address: &str,
@@ -173,19 +174,20 @@ async fn take_over<M: StateMachine>(
     }
 }
 
-/// What a node is in a cluster that it has found.
+/// The place of this node in a cluster that it has found.
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
-    /// There is none yet.
+    /// There is no cluster yet.
     None,
-    /// A founding member.
+    /// This node is a founding member.
     Member(Decision),
-    /// It was formed without this node, or has changed since.
+    /// The cluster was formed without this node, or its membership has changed since.
     Stranger { cluster: ClusterId },
 }
 
-/// A founding member is one by its node id *and* its data folder. One that lost its folder has forgotten what it voted and
-/// acknowledged: taken for the member that it was, it could vote a second time in a term.
+/// A founding member is recognised by its node id *and* its data folder. A node that lost its folder has forgotten
+/// its votes and acknowledgements: if it were taken for the member that it was, it could vote a second time in a
+/// term.
 fn place(founding: Founding, node: NodeId, store: StoreId) -> Place {
     match founding {
         Founding::None => Place::None,
@@ -196,12 +198,12 @@ fn place(founding: Founding, node: NodeId, store: StoreId) -> Place {
     }
 }
 
-/// Answers what others ask while this node looks for a cluster.
+/// Answers requests of other nodes while this node looks for a cluster.
 async fn answer<M: StateMachine>(shared: &Arc<Shared<M>>, inbound: &mut Inbox) {
     while let Some(event) = inbound.recv().await {
         match event {
             Inbound::Request { from: _, body, reply } => reply.send(requests::serve(shared, &body)),
-            // The protocol begins when there is a cluster.
+            // The protocol starts once there is a cluster.
             Inbound::Message(_) | Inbound::Bulk { .. } | Inbound::Unreachable(_) | Inbound::Connected(_) => {}
         }
     }

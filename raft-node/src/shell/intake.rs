@@ -1,11 +1,12 @@
-//! What the node's loop waits for: its own process, its peers, or its deadline, whichever comes first.
+//! The wait of the node's loop: for events of its own process, for events of its peers, or for its deadline,
+//! whichever comes first.
 
 use std::future::Future;
 
 use raftkit_net::{Inbound, Inbox};
 use tokio::sync::mpsc;
 
-/// At most so many events of each kind go into one round.
+/// Upper bound on the events of each kind in one round.
 pub(crate) const BATCH_MAX: usize = 1_024;
 
 /// A bounded queue of events.
@@ -42,12 +43,12 @@ pub(crate) struct Intake<Own, Peers> {
     peers: Peers,
 }
 
-/// What a wait ended with.
+/// The result of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// There is something to do: events, or what is due.
+    /// There are events, or the deadline has come.
     Round,
-    /// A source has ended, and so does the loop.
+    /// A source has ended, and so shall the loop.
     Closed,
 }
 
@@ -56,8 +57,8 @@ impl<Own, Peers: Source> Intake<Own, Peers> {
         Self { own, peers }
     }
 
-    /// Waits for an event or for `alarm`, which is set anew for each wait, and takes all that is there by then: it goes
-    /// into the same round, one write and one send.
+    /// Waits for an event or for `alarm`, which is set anew for each wait, and then takes all events that are there:
+    /// they go into the same round, with one write and one send.
     pub(crate) async fn next(
         &mut self,
         alarm: impl Future<Output = ()>,

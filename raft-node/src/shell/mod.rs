@@ -1,5 +1,5 @@
-//! The tokio shell: gives a service a clock, threads for its replica's workers, and a transport. All decisions but how a
-//! cluster is formed are elsewhere.
+//! The tokio shell. It gives a service a clock, threads for its replica's workers, and a transport. The only
+//! decisions made here are those of forming a cluster.
 
 mod asking;
 mod calls;
@@ -39,27 +39,27 @@ use requests::Founding;
 use tasks::Tasks;
 use troubles::Troubles;
 
-/// What handles, the loop and requests of other nodes share.
+/// The state that handles, the loop and the answers to other nodes share.
 pub(crate) struct Shared<M: StateMachine> {
     pub(crate) config: ServerConfig,
     pub(crate) store: StoreId,
     incarnation: Incarnation,
     pub(crate) transport: Transport,
-    /// Where others reach this node.
+    /// The address at which other nodes reach this one.
     address: String,
     pub(crate) reader: M::Reader,
     pub(crate) events: mpsc::UnboundedSender<LoopEvent>,
     applied: watch::Sender<LogIndex>,
-    /// Filled once the node belongs to a cluster; `formed` tells.
+    /// Set once the node belongs to a cluster; `formed` announces that.
     running: OnceLock<Running>,
     formed: watch::Sender<bool>,
-    /// What came of the addresses in `join`.
+    /// Failed attempts to reach a server at the addresses in `join`.
     outreach: Mutex<Outreach>,
     started: std::time::Instant,
     next_request: AtomicU64,
-    /// Starts what runs beside the loop, and knows whether the node has ended.
+    /// Starts tasks and threads beside the loop, and knows whether the node has ended.
     pub(crate) tasks: Tasks,
-    /// What fails and is tried again.
+    /// Background work that fails and is tried again.
     troubles: Mutex<Troubles>,
 }
 
@@ -69,17 +69,17 @@ struct Running {
 }
 
 impl<M: StateMachine> Shared<M> {
-    /// The service. Only the loop and status take it, each for a moment.
+    /// The service. Only the loop and status requests lock it, each for a moment.
     pub(crate) fn service(&self) -> MutexGuard<'_, Service> {
         let running = self.running.get().expect("the loop starts after the service is there");
         running.service.lock().unwrap_or_else(|poisoned| {
-            // Whoever panicked may have left it half changed, and a node must not go on from there.
+            // The user that panicked may have left the service half changed, and a node must not go on from there.
             self.tasks.panicked("a user of the service", "its state may be half changed");
             poisoned.into_inner()
         })
     }
 
-    /// The node belongs to a cluster: requests go to the loop from now on.
+    /// Starts to give requests to the loop, as the node belongs to a cluster.
     fn begin(&self, cluster: ClusterId, service: Service) {
         self.show_applied(service.replica().applied());
         let running = Running { cluster, service: Mutex::new(service) };
@@ -87,7 +87,7 @@ impl<M: StateMachine> Shared<M> {
         self.formed.send_replace(true);
     }
 
-    /// Shows readers what is applied.
+    /// Publishes the applied index.
     pub(crate) fn show_applied(&self, applied: LogIndex) {
         self.applied.send_if_modified(|shown| {
             let risen = applied > *shown;
@@ -96,9 +96,9 @@ impl<M: StateMachine> Shared<M> {
         });
     }
 
-    /// Hears what a worker reports, and logs what fails.
+    /// Checks a report of a worker, and logs failures.
     pub(crate) fn hear(&self, event: &Event) {
-        // Most reports are of writes and of what was applied, and take no lock.
+        // Most reports are about writes and applied batches, and take no lock.
         let line = Troubles::concern(event).then(|| self.troubles().hear(event, Instant::now()));
         if let Some(Some(line)) = line {
             tracing::warn!("{line}");
@@ -113,7 +113,7 @@ impl<M: StateMachine> Shared<M> {
         self.applied.subscribe()
     }
 
-    /// Has something done with what is known of the addresses in `join`, at the present time since the start.
+    /// Calls `act` with what is known of the addresses in `join`, and the time since the start.
     pub(crate) fn outreach<T>(&self, act: impl FnOnce(&mut Outreach, Duration) -> T) -> T {
         act(&mut self.outreach.lock().unwrap_or_else(PoisonError::into_inner), self.started.elapsed())
     }
@@ -128,12 +128,12 @@ impl<M: StateMachine> Shared<M> {
         self.running.get().map(|_| self.service().replica().node().membership().clone())
     }
 
-    /// The store under which a node is a member.
+    /// The store id under which a node is a member.
     pub(crate) fn member_store(&self, node: NodeId) -> Option<StoreId> {
         self.running.get().and_then(|_| self.service().replica().node().membership().store(node))
     }
 
-    /// What an operator should look at.
+    /// Warnings for the operator.
     fn warnings(&self) -> Vec<String> {
         let mut warnings = self.outreach(|outreach, now| outreach.warnings(now));
         let certificates = self.transport.certificates();
@@ -190,7 +190,7 @@ impl<M: StateMachine> Shared<M> {
             let service = self.service();
             let replica = service.replica();
             let core = replica.status();
-            // Zero on the leader itself, none where it was never heard.
+            // Zero on the leader itself; none if no leader was ever heard.
             let heard = replica.node().leader_heard().map(|heard| clock::now().since(heard));
             let contact = if core.role == RoleName::Leader { Some(Duration::ZERO) } else { heard };
             status.role = core.role;
@@ -243,13 +243,13 @@ pub(crate) fn seconds_since_1970() -> i64 {
     expiry::now()
 }
 
-/// How a certificate that is valid until this second since 1970 ends, if it does so soon.
+/// A sentence on the end of a certificate that is valid until this second since 1970, if that is near.
 #[cfg(feature = "server")]
 pub(crate) fn ends_soon(until: i64) -> Option<String> {
     expiry::ends_soon(until, expiry::now())
 }
 
-/// A handle's part of a server that was just started.
+/// A handle on a server that was just started.
 fn handle<M: StateMachine>(shared: &Arc<Shared<M>>) -> crate::Handle<M> {
     crate::Handle { shared: Arc::clone(shared) }
 }

@@ -1,4 +1,5 @@
-//! The loop around a service: takes what came in, reads the clock, lets the service decide, does what it asks for.
+//! The loop around a service. In each round it takes in events, reads the clock, lets the service decide, and carries
+//! out the actions.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,9 +21,9 @@ use super::replies::{Replies, ReplyTo};
 use super::workers::{WorkerGone, Workers};
 use super::{Shared, Stopped, clock, requests};
 
-/// What the loop takes from its own process.
+/// An event of the loop's own process.
 pub(crate) enum LoopEvent {
-    /// A worker reports.
+    /// A worker has sent a report.
     Worker(Event),
     /// A handle proposes a command.
     Propose { request: ClientRequestId, command: Bytes, reply: ReplyTo<Result<Committed, ProposeError>> },
@@ -32,7 +33,7 @@ pub(crate) enum LoopEvent {
         consistency: Consistency,
         reply: ReplyTo<Result<Freshness, ReadRefused>>,
     },
-    /// A stale read has found something.
+    /// A stale read has found a value, at this index.
     Seen { request: ClientRequestId, at: LogIndex, reply: ReplyTo<Result<Freshness, ReadRefused>> },
     /// A handle wants leadership handed over.
     Transfer { request: ClientRequestId, to: Option<NodeId>, reply: ReplyTo<Result<NodeId, TransferError>> },
@@ -47,11 +48,11 @@ pub(crate) enum LoopEvent {
     Forget(ClientRequestId),
     /// A member was found at an address in `join`.
     Found(Box<RemoteIdentity>),
-    /// A peer was asked.
+    /// A call to a peer was answered, or has failed.
     Answered { call: CallId, result: Result<Bytes, CallFailed> },
-    /// Answer what was taken, make the state durable and end.
+    /// Stop: answer the requests that were taken, make the state durable, and end.
     Stop,
-    /// The node has ended by itself: look.
+    /// The node has ended by itself. This only wakes the loop, which then checks for that.
     HasEnded,
 }
 
@@ -60,11 +61,11 @@ pub(crate) struct NodeLoop<M: StateMachine> {
     shared: Arc<Shared<M>>,
     workers: Workers,
     intake: Intake<LoopEvent, Inbox>,
-    /// What was taken in this round; kept for its memory.
+    /// Events taken in this round; the vector is kept for its memory.
     taken: Vec<ServiceEvent>,
-    /// Handles that wait: those of the requests that the service has on its list.
+    /// Handles that wait for a request which the service has on its list.
     replies: Replies,
-    /// Peers that wait, likewise.
+    /// Peers that wait for a request which the service has on its list.
     callers: HashMap<CallerId, raftkit_net::Reply>,
     next_caller: u64,
     calls: Calls,
@@ -105,7 +106,7 @@ impl<M: StateMachine> NodeLoop<M> {
         }
     }
 
-    /// Runs until it is stopped or the replica ends; then lets the workers finish.
+    /// Runs until the node is stopped or the replica ends, then lets the workers finish.
     pub(crate) async fn run(mut self) {
         let mut events = Vec::with_capacity(BATCH_MAX);
         let mut inbound = Vec::with_capacity(BATCH_MAX);
@@ -125,7 +126,7 @@ impl<M: StateMachine> NodeLoop<M> {
         self.finish().await;
     }
 
-    /// This node may have moved itself.
+    /// Tells the service this node's own address: the node may have moved.
     fn introduce_itself(&mut self) {
         let shared = Arc::clone(&self.shared);
         let (node, member) = shared.as_member();
@@ -149,14 +150,14 @@ impl<M: StateMachine> NodeLoop<M> {
             self.ended(Ended::Machine("a worker thread is gone".into()));
             Next::Stop
         });
-        // Only now: the last message to a node that was removed is one of the actions.
+        // Only after the actions, as the last message to a removed node is among them.
         for node in removed {
             self.shared.transport.remove_peer(node);
         }
         if self.shared.tasks.has_ended() { Next::Stop } else { next }
     }
 
-    /// What the service is to hear of it.
+    /// The event that the service gets for an event of the transport; none if the service has no part in it.
     fn take_inbound(&mut self, service: &mut Service, event: Inbound) -> Option<ServiceEvent> {
         match event {
             Inbound::Message(message) => {
@@ -183,7 +184,7 @@ impl<M: StateMachine> NodeLoop<M> {
             }
             Inbound::Request { from: _, body, reply } => {
                 let shared = Arc::clone(&self.shared);
-                // It looks at the service, which this loop holds now.
+                // The answer needs the service, which this loop has locked now.
                 let answer = async move { reply.send(requests::serve(&shared, &body)) };
                 self.shared.tasks.start("an answer to a peer", answer);
                 None
@@ -191,8 +192,8 @@ impl<M: StateMachine> NodeLoop<M> {
         }
     }
 
-    /// A member may have moved: its certificate and store say that it is the same. Whoever else belongs to this cluster is
-    /// answered if it asks: what this node knows of the membership may be old, or lost.
+    /// A node has connected. A member may have moved: its certificate and store id prove that it is the same. Any
+    /// other node of this cluster is answered if it asks, as this node's membership may be old or lost.
     fn connected(&mut self, service: &mut Service, identity: &RemoteIdentity) {
         let RemoteIdentity { node, store, address, .. } = identity;
         let reached = |peer: &PeerStats| peer.node == *node && peer.connected && peer.address == *address;
@@ -248,12 +249,12 @@ impl<M: StateMachine> NodeLoop<M> {
                 ServiceEvent::Answered { call, result }
             }
             LoopEvent::Stop => ServiceEvent::Stop,
-            // The round ends with a look at it.
+            // The round checks at its end whether the node has ended.
             LoopEvent::HasEnded => return None,
         })
     }
 
-    /// Gives an event that is not waited for by anybody.
+    /// Gives the service an event that no client or peer waits for.
     fn give(&mut self, service: &mut Service, event: ServiceEvent) {
         service.handle(clock::now(), event, &mut self.actions);
     }
@@ -289,12 +290,12 @@ impl<M: StateMachine> NodeLoop<M> {
             }
             Action::SendBulk { to, body, id } => {
                 let (transport, events) = (self.shared.transport.clone(), self.shared.events.clone());
-                // Waits for its turn beside the loop. What is lost is asked for again; the replica hands out the next
-                // chunk when it hears that one has left.
+                // The frame waits for its turn outside the loop. If it is lost, the peer asks again; the replica
+                // sends the next chunk when it hears that one has left.
                 let sending = async move {
                     drop(transport.send_bulk(to, body).await);
                     if let Some(id) = id {
-                        // The loop has ended: nobody wants to know any more.
+                        // If the loop has ended, nobody needs to know.
                         let _ = events.send(LoopEvent::Worker(TransportReport::BulkLeft(id).into()));
                     }
                 };
@@ -318,7 +319,8 @@ impl<M: StateMachine> NodeLoop<M> {
         self.shared.tasks.end(Stopped::Failed(why.to_string()));
     }
 
-    /// Shows what has changed to readers, and the transport its peers. Returns those that it is to let go of.
+    /// Publishes the state to readers, and the contacts to the transport. Returns the nodes whose connection shall
+    /// end.
     fn publish(&mut self) -> Vec<NodeId> {
         let shared = Arc::clone(&self.shared);
         let service = shared.service();
@@ -339,7 +341,8 @@ impl<M: StateMachine> NodeLoop<M> {
 
     async fn finish(self) {
         let Self { shared, workers, intake, replies, callers, calls, .. } = self;
-        // Nobody can ask any more, and whoever waits is told by the reply's end that the node is stopping.
+        // No more requests can come, and a handle that waits sees by the end of its channel that the node is
+        // stopping.
         drop((intake, replies, callers, calls));
         shared.tasks.end(Stopped::OnRequest);
         let _ = workers.machine(MachineWork::Persist);

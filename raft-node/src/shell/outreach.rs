@@ -1,57 +1,58 @@
-//! What came of looking for other servers at the addresses in `join`: what the log and the status say of it, and when.
+//! Failed attempts to reach servers at the addresses in `join`: the lines for the log and the status, and when they
+//! are due.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// An address that is silent for less than this may be of a server that just starts.
+/// An address that is silent for less than this may belong to a server that is just starting.
 const SILENCE: Duration = Duration::from_secs(4);
-/// The same is said again after this.
+/// Interval after which the same line is logged again.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// Why nothing came of an address.
+/// The reason why no server was reached at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Nobody is there, as far as one can tell.
+    /// No server seems to be there.
     Silent,
-    /// Somebody is there, and one of the two does not want the other. Waiting does not help.
+    /// A server is there, and one of the two refuses the other. Waiting does not help.
     Refused,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Failing {
     fault: Fault,
-    /// In words.
+    /// The reason in words.
     reason: String,
     since: Duration,
     said: Option<Duration>,
 }
 
-/// The addresses of which nothing came. Times count from any fixed moment.
+/// Addresses at which no server was reached. Times count from any fixed moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outreach {
     failing: BTreeMap<String, Failing>,
 }
 
 impl Outreach {
-    /// A server that is welcome is at `address`, or it needs no looking at.
+    /// A server was reached at `address`, or the address need not be tried.
     pub(crate) fn found(&mut self, address: &str) {
         self.failing.remove(address);
     }
 
-    /// Nothing is looked for any more.
+    /// No server is looked for any more.
     pub(crate) fn clear(&mut self) {
         self.failing.clear();
     }
 
-    /// Nothing came of `address`.
+    /// No server was reached at `address`.
     pub(crate) fn failed(&mut self, now: Duration, address: &str, fault: Fault, reason: String) {
         let before = self.failing.get(address).filter(|failing| failing.fault == fault);
         let (since, said) = before.map_or((now, None), |failing| (failing.since, failing.said));
         self.failing.insert(address.to_owned(), Failing { fault, reason, since, said });
     }
 
-    /// What is to be said in the log now, if anything: one line for each address, at once where it was refused, after
-    /// [`SILENCE`] where nobody answers, and again every [`AGAIN`].
+    /// The lines for the log that are due now, one for each address: at once if the server refused, after [`SILENCE`]
+    /// if nobody answers, and again after each [`AGAIN`].
     pub(crate) fn lines(&mut self, now: Duration) -> Vec<String> {
         let due = self.failing.iter_mut().filter(|(_, failing)| match failing.said {
             Some(said) => now.saturating_sub(said) >= AGAIN,
@@ -64,7 +65,7 @@ impl Outreach {
         .collect()
     }
 
-    /// What the status says now.
+    /// The warnings for the status.
     pub(crate) fn warnings(&self, now: Duration) -> Vec<String> {
         let telling = self.failing.iter().filter(|(_, failing)| failing.is_telling(now));
         telling.map(|(address, failing)| line(address, failing)).collect()
@@ -123,7 +124,7 @@ mod tests {
         assert!(matches!(lines.as_slice(), [line] if line.contains("b:1") && line.ends_with(": refused")));
         outreach.failed(second(2), "b:1", Fault::Refused, "refused".to_owned());
         assert_eq!(outreach.lines(second(2)).len(), 0);
-        // Another kind of fault is news.
+        // A fault of another kind is logged at once.
         outreach.failed(second(3), "b:1", Fault::Silent, "silent".to_owned());
         outreach.failed(second(4), "b:1", Fault::Refused, "refused".to_owned());
         assert_eq!(outreach.lines(second(4)).len(), 1);

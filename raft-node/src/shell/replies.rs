@@ -8,7 +8,7 @@ use raftkit_replica::{
 };
 use tokio::sync::oneshot;
 
-/// The end of a channel at which a handle waits for one answer.
+/// The sending end of a channel at whose other end a handle waits for one answer.
 pub(crate) type ReplyTo<T> = oneshot::Sender<T>;
 
 /// The handles that wait.

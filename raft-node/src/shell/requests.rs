@@ -1,5 +1,5 @@
-//! What one shell asks of another: how are you, who founded us. Forwarded requests are between services, in
-//! raftkit-replica ([`is_for_service`](raftkit_replica::is_for_service)).
+//! Requests between shells: for the status, and for the founding membership. Forwarded client requests are between
+//! services, in raftkit-replica ([`is_for_service`](raftkit_replica::is_for_service)).
 //!
 //! A request is a kind byte; an answer is postcard.
 
@@ -14,9 +14,9 @@ use crate::NodeStatus;
 /// A request from another node's shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OwnRequest {
-    /// How are you?
+    /// Asks for the node's status.
     Status,
-    /// With which members was your cluster founded?
+    /// Asks for the members that the node's cluster was founded with.
     Founding,
 }
 
@@ -25,16 +25,16 @@ pub(crate) enum OwnRequest {
 pub(crate) enum Founding {
     /// The node belongs to no cluster either.
     None,
-    /// These members, and nothing has changed since.
+    /// The cluster was founded with these members, and the membership has not changed since.
     Members {
-        /// The cluster.
+        /// The cluster's id.
         cluster: ClusterId,
-        /// Its members.
+        /// The founding membership.
         membership: Membership,
     },
     /// The membership has changed since: a new member must be added by the leader.
     Changed {
-        /// The cluster.
+        /// The cluster's id.
         cluster: ClusterId,
     },
 }
@@ -50,7 +50,7 @@ impl OwnRequest {
         }
     }
 
-    /// None for what this version does not know.
+    /// Decodes a request. None if this version does not know it.
     fn decode(bytes: &[u8]) -> Option<Self> {
         match *bytes.first()? {
             STATUS => Some(Self::Status),
@@ -60,8 +60,8 @@ impl OwnRequest {
     }
 }
 
-/// Answers a request of another node's shell. One that is not known, or is for a service that does not run yet, gets an
-/// empty answer: whoever asked can tell nothing from it.
+/// Answers a request of another node's shell. A request that is not known, or is for a service that does not run yet,
+/// gets an empty answer, from which the sender can conclude nothing.
 pub(crate) fn serve<M: StateMachine>(shared: &Shared<M>, body: &[u8]) -> Bytes {
     match OwnRequest::decode(body) {
         Some(OwnRequest::Status) => to_bytes(&shared.status()),

@@ -1,4 +1,4 @@
-//! Scouts: one task for each address in `join`, which greets whoever is there again and again.
+//! Scouts: a task for each address in `join`, which greets the server there again and again.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use tokio::task::JoinSet;
 use super::outreach::Fault;
 use super::tasks::Tasks;
 
-/// What a scout has found.
+/// The result of one greeting.
 pub(crate) struct Sighting {
-    /// Where, as it stands in `join`.
+    /// The address, as it stands in `join`.
     pub(crate) address: String,
-    /// Who is there, or why nobody.
+    /// The server that answered, or the reason why none did.
     pub(crate) who: Result<RemoteIdentity, HelloError>,
 }
 
-/// Scouts on their way. Dropped, they end.
+/// Running scouts. Dropping this ends them.
 pub(crate) struct Scouts {
     sightings: mpsc::Receiver<Sighting>,
     _scouts: JoinSet<()>,
 }
 
 impl Scouts {
-    /// Sends scouts out. Each waits for `pause` between two greetings.
+    /// Starts a scout for each address. Each waits for `pause` between two greetings.
     #[expect(clippy::disallowed_methods, reason = "the tasks are watched")]
     pub(crate) fn send(tasks: &Tasks, transport: &Transport, addresses: &[String], pause: Duration) -> Self {
         let (sender, sightings) = mpsc::channel(1);
@@ -45,13 +45,13 @@ impl Scouts {
         Self { sightings, _scouts: scouts }
     }
 
-    /// The next sighting, or none within `patience`.
-    pub(crate) async fn next(&mut self, patience: Duration) -> Option<Sighting> {
-        match tokio::time::timeout(patience, self.sightings.recv()).await {
+    /// The next result, or none if there is none within this time.
+    pub(crate) async fn next(&mut self, within: Duration) -> Option<Sighting> {
+        match tokio::time::timeout(within, self.sightings.recv()).await {
             Ok(Some(sighting)) => Some(sighting),
-            // With no address to look at there is nothing to come.
+            // Without any address there will be no result.
             Ok(None) => {
-                tokio::time::sleep(patience).await;
+                tokio::time::sleep(within).await;
                 None
             }
             Err(_) => None,
@@ -59,7 +59,7 @@ impl Scouts {
     }
 }
 
-/// What an error says of an address; none when it is this node's own.
+/// The fault that an error shows of an address; none if the address is this node's own.
 pub(crate) fn fault(error: &HelloError) -> Option<Fault> {
     match error {
         HelloError::Refused(Refusal::Myself { .. }) => None,

@@ -1,5 +1,5 @@
-//! Looks for members that have moved at the addresses in `join`, while some are not to be reached where the membership
-//! says: after all members have moved at once, nobody is where anybody looks.
+//! Looks at the addresses in `join` for members that cannot be reached where the membership says. If all members move
+//! at once, the membership's addresses lead nowhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use super::node_loop::LoopEvent;
 use super::outreach::Fault;
 use super::scouts::{Scouts, Sighting};
 
-/// How often to look whether a member is missing, and how long to wait before looking at an address again.
+/// Interval between two checks for missing members, and pause between two greetings at one address.
 const PAUSE: Duration = Duration::from_secs(1);
-/// A member that has been missing at so many looks in a row is looked for.
+/// Number of checks in a row at which a member must be missing before it is looked for.
 const LOOKS: u32 = 2;
 
-/// Runs as long as the node does.
+/// Runs for as long as the node does.
 pub(crate) async fn seek<M: StateMachine>(shared: Arc<Shared<M>>) {
     let join = shared.config.join();
     if join.is_empty() {
@@ -41,7 +41,7 @@ pub(crate) async fn seek<M: StateMachine>(shared: Arc<Shared<M>>) {
     }
 }
 
-/// Looks until every member is reached.
+/// Greets the addresses until every member is reached.
 async fn look<M: StateMachine>(shared: &Arc<Shared<M>>, join: &[String]) {
     let mut scouts = Scouts::send(&shared.tasks, &shared.transport, join, PAUSE);
     while !unreached(&shared.transport).is_empty() {
@@ -51,7 +51,7 @@ async fn look<M: StateMachine>(shared: &Arc<Shared<M>>, join: &[String]) {
                 Err(error) => missed(shared, &address, &error),
             }
         }
-        // With a leader the cluster works, and each lost peer has lines of its own.
+        // With a leader the cluster works, and each lost peer is logged elsewhere.
         if shared.leader().is_none() {
             say_what_is_missing(shared);
         }
@@ -63,7 +63,7 @@ fn found<M: StateMachine>(shared: &Shared<M>, address: &str, identity: RemoteIde
     match shared.member_store(identity.node) {
         Some(store) if store == identity.store => {
             shared.outreach(|outreach, _| outreach.found(address));
-            // The loop has ended: nobody wants to know any more.
+            // If the loop has ended, nobody needs to know.
             let _ = shared.events.send(LoopEvent::Found(Box::new(identity)));
         }
         Some(_) | None => {

@@ -1,4 +1,4 @@
-//! A running node: start, watch, stop.
+//! A running node: it is started, watched and stopped here.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -19,7 +19,7 @@ use super::workers::Workers;
 use super::{ServerConfig, Shared, clock, distance, expiry, formation, handle, random, seeking};
 use crate::Handle;
 
-/// A node of a cluster, running in this process. Dropping it ends it without a farewell, as a crash would.
+/// A node of a cluster, running in this process. Dropping it ends the node abruptly, as a crash would.
 pub struct Server<M: StateMachine> {
     shared: Arc<Shared<M>>,
     running: JoinHandle<()>,
@@ -32,15 +32,15 @@ pub enum StartError {
     /// The data folder cannot be used.
     #[error("the data folder {} cannot be used: {error}", dir.display())]
     DataDir {
-        /// Which.
+        /// The folder.
         dir: PathBuf,
-        /// Why.
+        /// The error of the file system.
         error: std::io::Error,
     },
     /// Another process uses the data folder.
     #[error("the data folder {} is in use by another process: stop that one, or give this node a folder of its own", dir.display())]
     InUse {
-        /// Which.
+        /// The folder.
         dir: PathBuf,
     },
     /// The log cannot be opened.
@@ -72,19 +72,19 @@ pub enum StartError {
 /// Why a node is not running any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stopped {
-    /// It was told to.
+    /// The node was asked to stop.
     OnRequest,
-    /// By itself; why, in words.
+    /// The node ended by itself, for this reason.
     Failed(String),
-    /// One of its threads or tasks panicked, which is a bug: which one, and what it said. Nothing that was acknowledged
+    /// A thread or task of the node panicked, which is a bug: its name and its message. Nothing that was acknowledged
     /// is lost; start the node again.
     Panicked(String),
 }
 
-/// What the task is called that forms a cluster and then runs the node.
+/// Name of the task that forms a cluster and then runs the node.
 const LOOP: &str = "the node's loop";
 
-/// How many events of the transport may wait before it pushes back on the peers.
+/// Number of the transport's events that may wait before the transport pushes back on the peers.
 const INBOUND_MAX: usize = 4_096;
 
 impl<M: StateMachine> Server<M> {
@@ -155,13 +155,13 @@ impl<M: StateMachine> Server<M> {
         handle(&self.shared)
     }
 
-    /// This node.
+    /// The id of this node.
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.shared.config.node
     }
 
-    /// Where the transport listens.
+    /// The address that the transport listens on.
     #[must_use]
     pub fn raft_addr(&self) -> std::net::SocketAddr {
         self.shared.transport.local_addr()
@@ -176,7 +176,7 @@ impl<M: StateMachine> Server<M> {
         }
     }
 
-    /// Stops the node cleanly: leadership is handed over, what is applied is made durable, peers are told.
+    /// Stops the node cleanly: leadership is handed over, the applied state is made durable, and peers are informed.
     pub async fn stop(self) {
         if self.shared.events.send(LoopEvent::Stop).is_err() || self.shared.running.get().is_none() {
             self.running.abort();
@@ -205,7 +205,7 @@ fn watch_transport(tasks: &Tasks, transport: &Transport) {
     });
 }
 
-/// What a node is made of until it runs.
+/// The parts of a node, until it runs.
 struct Parts<M> {
     store: Store,
     restored: raftkit_core::Restored,
@@ -216,7 +216,7 @@ struct Parts<M> {
     lock: Box<dyn DirLock>,
 }
 
-/// Says what opening the log found and did, if anything.
+/// Logs what opening the log found and did, if anything.
 fn tell(report: &OpenReport) {
     let said = report.to_string();
     if report.damage.is_some() {
@@ -260,7 +260,7 @@ fn transport(config: &ServerConfig, store: &Store) -> Result<(Transport, Inbox, 
 async fn form_and_run<M: StateMachine>(shared: Arc<Shared<M>>, mut parts: Parts<M>) {
     let formed = formation::form(&shared, &mut parts.store, &mut parts.inbound).await;
     let begun = formed.and_then(|()| {
-        // What opening found is older than what was just formed.
+        // The state read at opening is older than the cluster that was just formed.
         parts.restored = parts.store.restored();
         begin(&shared, parts)
     });
@@ -275,7 +275,7 @@ async fn form_and_run<M: StateMachine>(shared: Arc<Shared<M>>, mut parts: Parts<
     }
 }
 
-/// Puts the node together; the future runs it.
+/// Assembles the node. The future runs it.
 fn begin<M: StateMachine>(
     shared: &Arc<Shared<M>>,
     parts: Parts<M>,
@@ -314,12 +314,12 @@ fn begin<M: StateMachine>(
     let node_loop = NodeLoop::new(Arc::clone(shared), workers, events, inbound);
     let seeking = shared.tasks.watched("the search for members", seeking::seek(Arc::clone(shared)));
     Ok(async move {
-        // Ends with the loop.
+        // The search for members ends with the loop.
         let mut seekers = JoinSet::new();
         #[expect(clippy::disallowed_methods, reason = "the task is watched")]
         seekers.spawn(seeking);
         node_loop.run().await;
-        // Only now may another process have the folder.
+        // Only now may another process use the folder.
         drop(lock);
     })
 }

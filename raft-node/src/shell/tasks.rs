@@ -1,5 +1,5 @@
-//! The node's tasks and threads. A panic in one of them ends the node: one that runs on without its applier or its loop
-//! would hold its port and its data folder, and serve nobody, for ever.
+//! The node's tasks and threads. A panic in one of them ends the node: a node without its applier or its loop would
+//! hold its port and its data folder for ever, and serve nobody.
 
 use std::future::Future;
 use std::io;
@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::Stopped;
 use super::node_loop::LoopEvent;
 
-/// Starts tasks and threads, and knows whether the node has ended. Its clones share that.
+/// Starts tasks and threads, and knows whether the node has ended. Clones share this state.
 #[derive(Clone)]
 pub(crate) struct Tasks {
     end: watch::Sender<Option<Stopped>>,
@@ -34,7 +34,7 @@ impl Tasks {
         tokio::spawn(self.watched(what, task))
     }
 
-    /// The task, to be started in a set of tasks that end together; `what` names it if it panics.
+    /// A task to be started in a set of tasks that end together; `what` names it if it panics.
     pub(crate) fn watched<F: Future<Output = ()> + Send + 'static>(
         &self,
         what: &'static str,
@@ -57,8 +57,8 @@ impl Tasks {
     ) -> io::Result<JoinHandle<()>> {
         let tasks = self.clone();
         Builder::new().name(name.to_owned()).spawn(move || {
-            // Lent, so that the thread's inbox lives until the panic is told: a loop that finds the inbox gone would give
-            // a vaguer reason.
+            // The work is lent, so that the thread's inbox lives until the panic is recorded: a loop that finds the
+            // inbox gone would give a vaguer reason.
             if let Err(panic) = catch_unwind(AssertUnwindSafe(&mut work)) {
                 tasks.panicked(&format!("the thread {name}"), &panic_message(&*panic));
             }
@@ -80,7 +80,8 @@ impl Tasks {
             first
         });
         if first {
-            // The loop looks whether the node has ended after each event. It is gone if it is what panicked.
+            // The loop checks after each event whether the node has ended. The loop may be gone, if it is what
+            // panicked.
             let _ = self.events.send(LoopEvent::HasEnded);
         }
     }

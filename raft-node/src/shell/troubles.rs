@@ -1,5 +1,5 @@
-//! Background work that fails and is tried again: told in the log, and shown in the status while it lasts. A follower that
-//! waits for a snapshot which cannot be made would otherwise wait without a word.
+//! Background work that fails and is tried again. It is logged, and shown in the status while it lasts: a follower
+//! that waits for a snapshot which cannot be made would otherwise wait without any message.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,9 +9,9 @@ use raftkit_replica::{Event, MachineReport, SnapshotReport};
 
 use crate::seldom::Seldom;
 
-/// How often the same trouble is logged.
+/// Interval after which the same trouble is logged again.
 const SAID_EVERY: Duration = Duration::from_secs(30);
-/// A trouble that has not been met for so long is over: its work is not wanted any more.
+/// A trouble that has not occurred for this long is over: its work is not needed any more.
 const OVER_AFTER: Duration = Duration::from_secs(60);
 
 /// Work that may fail without ending the node.
@@ -40,12 +40,12 @@ struct Trouble {
     line: Seldom,
 }
 
-/// What fails at the moment.
+/// The work that fails at present.
 #[derive(Debug, Default)]
 pub(crate) struct Troubles(BTreeMap<Work, Trouble>);
 
 impl Troubles {
-    /// What a worker's report says of its work; none for reports of other work.
+    /// The kind of work that a report is about, and its result. None for other work.
     fn outcome(event: &Event) -> Option<(Work, Result<(), &str>)> {
         fn outcome<T>(result: &Result<T, String>) -> Result<(), &str> {
             result.as_ref().map(drop).map_err(String::as_str)
@@ -71,12 +71,12 @@ impl Troubles {
         }
     }
 
-    /// Whether a report is of work that is told about here.
+    /// Whether a report is about work that is watched here.
     pub(crate) fn concern(event: &Event) -> bool {
         Self::outcome(event).is_some()
     }
 
-    /// Hears a worker's report. Returns a line for the log if one is due.
+    /// Takes a worker's report. Returns a line for the log if one is due.
     pub(crate) fn hear(&mut self, event: &Event, now: Instant) -> Option<String> {
         match Self::outcome(event)? {
             (work, Ok(())) => {
@@ -99,7 +99,7 @@ impl Troubles {
         }
     }
 
-    /// What fails, in words, for the status.
+    /// The work that fails, in words for the status.
     pub(crate) fn shown(&self, now: Instant) -> Vec<String> {
         let lasting = self.0.iter().filter(|(_, trouble)| now.duration_since(trouble.met) < OVER_AFTER);
         lasting

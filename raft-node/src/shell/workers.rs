@@ -1,4 +1,4 @@
-//! A thread for each of a replica's workers, and nothing else: what they do is in raftkit-replica.
+//! The threads of a replica's workers. The work itself is done in raftkit-replica.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -14,7 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::node_loop::LoopEvent;
 use super::tasks::Tasks;
 
-/// The workers' inboxes. Dropping it lets them finish what they have and end.
+/// The workers' inboxes. Dropping them lets the workers finish their work and end.
 #[derive(Debug)]
 pub(crate) struct Workers {
     log: Writer,
@@ -29,7 +29,7 @@ enum IoWork {
     Snapshot(SnapshotWork),
 }
 
-/// A worker's thread is gone: it panicked, and has told so.
+/// A worker's thread has ended: it has panicked, and has recorded that.
 #[derive(Debug)]
 pub(crate) struct WorkerGone;
 
@@ -70,19 +70,19 @@ impl Workers {
         self.io.send(IoWork::Snapshot(work)).map_err(|_| WorkerGone)
     }
 
-    /// Lets the workers finish what they have, and waits for them. Blocks.
+    /// Lets the workers finish their work, and waits for them. This blocks.
     pub(crate) fn finish(self) {
         let Self { log, machine, io, threads } = self;
         drop((log, machine, io));
         for thread in threads {
-            // A panic was told when it happened.
+            // A panic was recorded when it happened.
             let _ = thread.join();
         }
     }
 }
 
 fn report(events: &UnboundedSender<LoopEvent>, event: Event) {
-    // The loop has ended: nobody wants to know any more.
+    // If the loop has ended, nobody needs the report.
     let _ = events.send(LoopEvent::Worker(event));
 }
 
