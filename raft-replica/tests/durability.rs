@@ -1,4 +1,4 @@
-//! Durable means durable, and a crash may fall anywhere: whole nodes over simulated disks.
+//! Durability of whole nodes over simulated disks: what is acknowledged survives a crash at any point.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -13,7 +13,7 @@ use raftkit_core::{LogId, LogIndex, NodeId};
 use raftkit_replica::{Answer, Application, InMemory, NotDone, ReplicaOptions};
 use serde::{Deserialize, Serialize};
 
-/// Remembers who wrote what, where, so that nothing can be lost or invented unnoticed.
+/// A state of all writes with their entries, so that a write that is lost or invented is noticed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Register {
     values: BTreeMap<u64, (u64, u64)>,
@@ -46,7 +46,7 @@ fn state(cluster: &Nodes, id: NodeId) -> Register {
     cluster.reader(id).read(Clone::clone).0
 }
 
-/// Every acknowledged write is on every node, at its index, and all nodes are alike.
+/// Asserts that every acknowledged write is on every node, at its index, and that all nodes have the same state.
 fn assert_all_hold(cluster: &Nodes, acknowledged: &Acknowledged, why: &str) {
     let first = state(cluster, NodeId(1));
     for id in cluster.nodes.keys() {
@@ -134,8 +134,8 @@ fn a_follower_that_lacks_the_log_gets_a_snapshot_and_the_log_stays_bounded() {
 
 const REGISTER: Subject<InMemory<Register>> = Subject { open: InMemory::open, put, check: assert_all_hold };
 
-/// The order rules of log, state and snapshots: whatever step the power goes in, the node comes back with the old or the
-/// new state and goes on.
+/// The order of changes to log, state and snapshots: at whatever step the power is cut, the node comes back with the
+/// old or the new state and goes on.
 #[test]
 fn a_crash_between_any_two_steps_of_apply_persist_compact_and_install_loses_nothing() {
     let points = REGISTER.crash_everywhere();
@@ -217,7 +217,7 @@ fn the_log_is_kept_while_a_snapshot_is_on_its_way_so_one_is_enough() {
         cluster.commit(&put(value % 5, value)).expect("two of three commit");
         cluster.run(Duration::from_millis(20));
     }
-    // Frames of the transfer arrive one every 100 ms, and writes and cuts go on all the while.
+    // One frame of the transfer arrives every 100 ms, and writes and cuts of the log go on meanwhile.
     cluster.bulk_slowness = Some(20);
     cluster.nodes.get_mut(&away).unwrap().start(cluster.now).unwrap();
     for value in 40..120 {

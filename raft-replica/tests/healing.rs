@@ -1,5 +1,5 @@
-//! A node whose log lost entries: it opens, takes no part in votes, fills its log up from its peers and never shows less
-//! than it did.
+//! A node whose log lost entries: it opens, takes no part in votes, fills its log from its peers, and never shows an
+//! older state than before.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -13,7 +13,7 @@ use raftkit_core::{Health, LogId, LogIndex, Member, Membership, NodeId, Suffrage
 use raftkit_replica::{Answer, Application, InMemory, ReplicaOptions};
 use serde::{Deserialize, Serialize};
 
-/// Remembers every command, so that none can be lost, come twice or be undone unnoticed.
+/// A state of all commands, so that a command that is lost, repeated or undone is noticed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct History(Vec<u64>);
 
@@ -50,7 +50,7 @@ fn assert_histories(cluster: &Nodes, count: u64) {
     }
 }
 
-/// Three nodes that have applied and persisted the commands `0..count`; a follower of them, and the other.
+/// Three nodes that have applied and persisted the commands `0..count`. Returns a follower and the other follower.
 fn settled(options: ReplicaOptions, count: u64) -> (Nodes, NodeId, NodeId) {
     let mut cluster = Nodes::new(3, InMemory::open, options);
     let leader = cluster.until_leader();
@@ -69,7 +69,8 @@ fn start(cluster: &mut Nodes, id: NodeId) {
     cluster.nodes.get_mut(&id).unwrap().start(now).unwrap();
 }
 
-/// Crashes the node, lets its log lose that, and starts it again. Returns what its state shows.
+/// Crashes the node, removes the lost part from its log, and starts it again. Returns the last index that its state
+/// shows.
 fn crash_and_damage(cluster: &mut Nodes, id: NodeId, lost: Lost) -> LogIndex {
     let node = cluster.nodes.get_mut(&id).unwrap();
     node.crash(true);
@@ -83,7 +84,7 @@ fn crash_and_damage(cluster: &mut Nodes, id: NodeId, lost: Lost) -> LogIndex {
     state
 }
 
-/// Runs until the node is sound, while its state never goes below `floor`, and looks whether the disk says so too.
+/// Runs until the node is sound, while its state never goes below `floor`, and checks that the disk says so too.
 fn heal(cluster: &mut Nodes, id: NodeId, floor: LogIndex) {
     cluster.until("the node has healed", |cluster| {
         assert!(shown(cluster, id) >= floor, "the state went back to {} from {floor}", shown(cluster, id));
@@ -103,7 +104,7 @@ fn heal(cluster: &mut Nodes, id: NodeId, floor: LogIndex) {
     cluster.settle();
 }
 
-/// Only with its vote can a leader be elected now.
+/// Asserts that a leader is elected with the vote of this node.
 fn assert_votes(cluster: &mut Nodes, id: NodeId, other: NodeId) {
     let gone = cluster.nodes.keys().copied().find(|node| *node != id && *node != other).unwrap();
     cluster.nodes.get_mut(&gone).unwrap().crash(true);
@@ -120,7 +121,7 @@ fn a_log_cut_below_the_state_is_filled_up_and_its_node_does_not_vote_before() {
     let leader = cluster.leader().unwrap();
     cluster.isolate(&[leader]);
     let floor = crash_and_damage(&mut cluster, victim, Lost::From(LogIndex(12)));
-    // The leader is out of reach: a quorum would need the damaged node's vote. The harness looks at each message.
+    // The leader cannot be reached, so a quorum would need the damaged node's vote. The harness checks each message.
     for _ in 0..1000 {
         cluster.run(Duration::from_millis(10));
         assert!(cluster.leader().is_none_or(|now| now == leader), "nobody is elected with a damaged vote");
@@ -165,7 +166,7 @@ fn a_log_that_lost_what_the_leader_has_compacted_heals_by_a_snapshot() {
     assert_votes(&mut cluster, victim, other);
 }
 
-/// A leader that is sending a third node a snapshot, below what the state of the victim holds durably.
+/// A leader that is sending a third node a snapshot below the durable state of the victim.
 fn with_an_older_snapshot_on_its_way() -> (Nodes, NodeId, LogId) {
     let (mut cluster, victim, away) = settled(small_options(), 20);
     cluster.nodes.get_mut(&away).unwrap().crash(true);
@@ -173,7 +174,7 @@ fn with_an_older_snapshot_on_its_way() -> (Nodes, NodeId, LogId) {
         commit(&mut cluster, value..value + 1);
         cluster.run(Duration::from_millis(20));
     }
-    // Every 500 ms one frame arrives: the snapshot takes long, and stays the newest that there is.
+    // One frame arrives every 500 ms, so the transfer takes long, and the snapshot stays the newest.
     cluster.bulk_slowness = Some(100);
     start(&mut cluster, away);
     cluster.until("it is being sent a snapshot", |cluster| !cluster.offered.is_empty());
@@ -221,8 +222,8 @@ fn crash_and_damage_again(cluster: &mut Nodes, id: NodeId) -> LogIndex {
     crash_and_damage(cluster, id, Lost::From(LogIndex(3)))
 }
 
-/// A change of membership stands in the entries that the state holds and the log lost. Whoever heals and then leads
-/// gives others snapshots that name it.
+/// A change of membership is among the entries that the state holds and the log lost. A node that heals and then
+/// leads sends snapshots that name that membership.
 #[test]
 fn a_healed_node_makes_snapshots_with_the_membership_that_stood_in_what_it_lost() {
     let (mut cluster, victim, other) = settled(ReplicaOptions::default(), 5);
@@ -239,14 +240,14 @@ fn a_healed_node_makes_snapshots_with_the_membership_that_stood_in_what_it_lost(
     assert!(
         cluster.replica(victim).node().membership_index() < cluster.replica(leader).node().membership_index()
     );
-    // Without a restart, which would read the membership from the log.
+    // There is no restart, which would read the membership from the log.
     cluster.until("the node has healed", |cluster| {
         assert!(shown(cluster, victim) >= floor);
         cluster.health(victim) == Health::Sound
     });
     cluster.settle();
 
-    // It leads, and a node without a log gets a snapshot from it.
+    // The node leads, and another node without a log gets a snapshot from it.
     let ticket = cluster.transfer(cluster.leader().unwrap(), victim);
     cluster.until("it leads", |cluster| cluster.leader() == Some(victim));
     cluster.settle();
@@ -261,13 +262,13 @@ fn a_healed_node_makes_snapshots_with_the_membership_that_stood_in_what_it_lost(
     assert_histories(&cluster, 20);
 }
 
-/// The same voters, one of them at another address.
+/// A membership with the same voters, one of them at another address.
 fn change(membership: &Membership, of: NodeId) -> Membership {
     let member = Member::new(membership.members()[&of].store, "moved".to_owned());
     membership.clone().with(of, member, Suffrage::Voter)
 }
 
-/// How a log is lost and comes back.
+/// A way in which a log is lost and comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Entries,
@@ -275,7 +276,7 @@ enum Way {
     OlderSnapshot,
 }
 
-/// The power goes at each call that changes the disk of the damaged node, from its start until it has healed.
+/// Cuts the power at each call that changes the disk of the damaged node, from its start until it has healed.
 #[test]
 fn a_crash_at_any_step_of_the_healing_leaves_a_node_that_heals() {
     for (way, least) in [(Way::Entries, 15), (Way::Snapshot, 40), (Way::OlderSnapshot, 40)] {
@@ -284,7 +285,7 @@ fn a_crash_at_any_step_of_the_healing_leaves_a_node_that_heals() {
     }
 }
 
-/// True when the point was met.
+/// True if the run reached that call.
 fn crash_while_healing(way: Way, point: u64) -> bool {
     let why = format!("{way:?}, at call {point}");
     let (mut cluster, victim, lost, count) = match way {

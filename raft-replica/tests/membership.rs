@@ -10,7 +10,7 @@ use raftkit_core::{ChangeRefused, LogId, Member, NodeId, Suffrage};
 use raftkit_replica::{Answer, Application, ChangeError, InMemory};
 use serde::{Deserialize, Serialize};
 
-/// Counts its commands; each makes it larger, so that logs are cut and snapshots are sent.
+/// A state that counts its commands. Each command makes it larger, so that logs are cut and snapshots are sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Counter(Vec<u64>);
 
@@ -42,7 +42,7 @@ fn a_removed_voter_comes_back_as_a_learner_and_is_promoted() {
     let gone = [1, 2, 3].map(NodeId).into_iter().find(|id| *id != leader).unwrap();
     let membership = cluster.replica(leader).node().membership().clone();
     let member: Member = membership.members()[&gone].clone();
-    // A leader changes nothing before it has committed an entry of its term.
+    // A leader refuses changes before it has committed an entry of its term.
     cluster.commit(&command(0)).expect("three voters commit");
 
     let removal = cluster.change(leader, membership.without(gone));
@@ -54,7 +54,7 @@ fn a_removed_voter_comes_back_as_a_learner_and_is_promoted() {
         cluster.commit(&command(value)).expect("two voters commit");
     }
 
-    // A restart of all nodes finds the same membership, under the same name.
+    // After a restart of all nodes the membership is the same, with the same id.
     restart_all(&mut cluster);
     cluster.until("one of the two leads", |cluster| cluster.leader().is_some());
     cluster.commit(&command(40)).expect("two voters commit");

@@ -1,4 +1,4 @@
-//! Snapshots on their way through whole nodes: how many are made, and what is kept for whom.
+//! Snapshot transfers between whole nodes: how many snapshots are made, and what is kept for which peer.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -13,7 +13,7 @@ use raftkit_core::{LogId, LogIndex, NodeId, PeerState};
 use raftkit_replica::{Application, InMemory};
 use serde::{Deserialize, Serialize};
 
-/// Remembers every command's number, and nothing of what came with it.
+/// A state of the numbers of all commands, without their padding.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct History(Vec<u64>);
 
@@ -48,8 +48,8 @@ fn assert_histories(cluster: &Nodes, count: u64) {
     }
 }
 
-/// Three nodes, of which one was away while the log that it lacks was cut. The leader, the other one, and that one, which
-/// is up again.
+/// Three nodes, one of which was away while the part of the log that it lacks was cut. Returns the leader, the second
+/// node, and that one, which is up again.
 fn with_one_behind(bulk_slowness: Option<u64>) -> (Nodes, [NodeId; 3]) {
     let mut cluster = Nodes::new(3, InMemory::open, small_options());
     let leader = cluster.until_leader();
@@ -63,7 +63,7 @@ fn with_one_behind(bulk_slowness: Option<u64>) -> (Nodes, [NodeId; 3]) {
     (cluster, [leader, other, away])
 }
 
-/// A node is installing one leader's snapshot, which takes long, when another one leads and offers it another.
+/// A node is installing one leader's snapshot, which takes long, when another leader is elected and offers its own.
 #[test]
 fn for_a_peer_that_is_busy_one_snapshot_is_made_and_offered_once_a_second() {
     let (mut cluster, [leader, other, away]) = with_one_behind(None);
@@ -96,8 +96,8 @@ fn for_a_peer_that_is_busy_one_snapshot_is_made_and_offered_once_a_second() {
     assert!(base > LogIndex(180), "and is cut now: it begins after {base}");
 }
 
-/// What comes after the snapshot has grown while it came in, and is more than fits into one message or is not durable at
-/// once. It is not cut before the peer has it.
+/// The log behind the snapshot has grown during the transfer, and is more than fits into one message, or is not
+/// durable at once. It is not cut before the peer has it.
 #[test]
 fn a_peer_that_has_installed_a_snapshot_catches_up_from_the_log_behind_it() {
     let (mut cluster, [leader, _, away]) = with_one_behind(Some(20));
@@ -119,7 +119,7 @@ fn a_peer_that_has_installed_a_snapshot_catches_up_from_the_log_behind_it() {
     assert!(base > LogIndex(70), "it is cut now: it begins after {base}");
 }
 
-/// It has installed the snapshot and says nothing any more.
+/// The peer has installed the snapshot and does not answer any more.
 #[test]
 fn for_a_peer_that_does_not_catch_up_the_log_is_kept_for_half_a_minute() {
     let (mut cluster, [leader, other, away]) = with_one_behind(None);

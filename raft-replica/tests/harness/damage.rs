@@ -1,4 +1,4 @@
-//! What a log is like that was opened after rot: cut to what is sound, its hard state kept, damaged and aware of it.
+//! A log as it is opened after rot: cut to its sound part, with its hard state kept, and marked as damaged.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use raftkit_replica::StateMachine;
 
 use super::{Cluster, DIR, TestNode};
 
-/// What rot took from a log.
+/// The part of a log that rot has destroyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lost {
-    /// The entries from this index on; where that is compacted, all there are.
+    /// The entries from this index on; all entries if that index is compacted.
     From(LogIndex),
-    /// Everything, also where the log starts and who took part there.
+    /// The whole log, its base and the membership there included.
     Base,
 }
 
-/// Opens a log, lets it lose that, and closes it.
+/// Opens a log, removes the lost part, and closes it.
 pub fn damage(disk: Arc<dyn Disk>, dir: &Path, options: OpenOptions, lost: Lost) {
     let (mut store, restored) = Store::open(disk, dir, options).unwrap();
     let hard_state = Some(HardState { health: Health::Damaged, ..restored.hard_state });
@@ -41,13 +41,13 @@ impl<M: StateMachine> TestNode<M> {
         OpenOptions { journal_bytes: 64 << 10, ..OpenOptions::new(self.id, self.store()) }
     }
 
-    /// The log of a node that is down loses that, and the next start knows.
+    /// Removes the lost part from the log of a node that is down; the node's next start knows of the damage.
     pub fn damage(&self, lost: Lost) {
         assert!(self.running.is_none(), "it is damaged while it is down");
         damage(Arc::new(self.disk.clone()), Path::new(DIR), self.log_options(), lost);
     }
 
-    /// What the log of a node that is down says.
+    /// The contents of the log of a node that is down.
     pub fn stored(&self) -> Restored {
         assert!(self.running.is_none(), "a log has one owner");
         Store::open(Arc::new(self.disk.clone()), Path::new(DIR), self.log_options()).unwrap().1
@@ -78,7 +78,7 @@ impl<M: StateMachine> Cluster<M> {
     }
 }
 
-/// True for a vote or the promise of one.
+/// True for a granted vote or pre-vote.
 fn grants(message: &Message) -> bool {
     match &message.body {
         Body::PreVoteResponse(answer) => answer.vote == Vote::Granted,
@@ -93,7 +93,7 @@ fn grants(message: &Message) -> bool {
     }
 }
 
-/// What no damaged node may do, looked at with each message that it sends.
+/// Checks each message that a node sends: a damaged node must not send some of them.
 pub(super) fn check_sent(node: &Node, message: &Message) {
     if node.health() == Health::Damaged {
         assert!(!grants(message), "node {} is damaged and grants a vote: {message:?}", message.from);

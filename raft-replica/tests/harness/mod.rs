@@ -1,7 +1,7 @@
-//! Whole nodes in one thread: shipping replicas and workers over simulated disks, under virtual time, step by step.
+//! Whole nodes in one thread: the shipped replicas and workers over simulated disks, in virtual time, step by step.
 //!
-//! What each worker has to do waits in its inbox until a step is taken, so a test decides when a sync returns, and a
-//! disk that freezes at its k-th call falls between any two steps.
+//! The work of each worker waits in its inbox until a step is taken, so a test decides when a sync returns, and a
+//! disk that freezes at its k-th call does so between any two steps.
 
 #![allow(dead_code, clippy::unwrap_used, missing_docs, unreachable_pub, reason = "shared by several tests")]
 
@@ -28,16 +28,16 @@ pub use node::{DIR, OpenMachine, TestNode};
 #[allow(unused_imports, reason = "shared by several tests")]
 pub use subject::{Acknowledged, Subject};
 
-/// Nodes, the network between them, and what was answered.
+/// Nodes, the network between them, and the answers that came.
 pub struct Cluster<M: StateMachine> {
     pub nodes: BTreeMap<NodeId, TestNode<M>>,
     pub now: Time,
     pub answers: BTreeMap<Ticket, Answer>,
-    /// Links that lose everything, (from, to).
+    /// Links that lose all messages: (from, to).
     pub cut: BTreeSet<(NodeId, NodeId)>,
-    /// Where it is set, one bulk frame arrives every so many rounds, and no more.
+    /// If set, one bulk frame arrives in this many rounds, and no more.
     pub bulk_slowness: Option<u64>,
-    /// Every snapshot that was offered to a node.
+    /// All snapshots that were offered, with the node that each was offered to.
     pub offered: Vec<(NodeId, LogId)>,
     messages: VecDeque<Message>,
     bulk: VecDeque<(NodeId, NodeId, Bytes, Option<BulkId>)>,
@@ -45,7 +45,7 @@ pub struct Cluster<M: StateMachine> {
     rounds: u64,
 }
 
-/// Little is kept, so that compaction and snapshots happen all the time.
+/// Options by which little is kept, so that compaction and snapshots happen all the time.
 pub fn small_options() -> ReplicaOptions {
     ReplicaOptions {
         compaction: CompactionOptions { trailing_logs: 4, ..CompactionOptions::default() },
@@ -88,13 +88,13 @@ impl<M: StateMachine> Cluster<M> {
         self.nodes[&id].running.as_ref().expect("the node runs").applier.reader()
     }
 
-    /// True while the state machine of a node has a snapshot to switch to.
+    /// True while a node's state machine has a snapshot to switch to.
     pub fn is_installing(&self, id: NodeId) -> bool {
         let machine = &self.nodes[&id].running.as_ref().expect("the node runs").machine;
         machine.iter().any(|work| matches!(work, MachineWork::Restore(_)))
     }
 
-    /// A running node that leads in the highest term.
+    /// The running node that leads in the highest term.
     pub fn leader(&self) -> Option<NodeId> {
         let leading = self.nodes.values().filter_map(|node| {
             let replica = &node.running.as_ref()?.replica;
@@ -114,7 +114,7 @@ impl<M: StateMachine> Cluster<M> {
         ticket
     }
 
-    /// Asks a node to change from the membership that it knows to `target`.
+    /// Asks a node to change the membership that it knows to `target`.
     pub fn change(&mut self, id: NodeId, target: Membership) -> Ticket {
         let ticket = self.ticket();
         let seen = self.replica(id).node().membership().id();
@@ -123,7 +123,7 @@ impl<M: StateMachine> Cluster<M> {
         ticket
     }
 
-    /// The entry that a ticket was committed as.
+    /// The entry that the proposal under a ticket was committed as.
     pub fn committed(&self, ticket: Ticket) -> Option<LogId> {
         if let Answer::Committed(committed) = self.answers.get(&ticket)? { Some(committed.id) } else { None }
     }
@@ -132,7 +132,7 @@ impl<M: StateMachine> Cluster<M> {
         self.drive(id, |replica, now, out| replica.handle(now, event, out));
     }
 
-    /// Has a node's replica do something, if the node runs, and hands out what it wants done.
+    /// Calls a node's replica, if the node runs, and hands its actions to the workers and the network.
     fn drive(&mut self, id: NodeId, act: impl FnOnce(&mut Replica, Time, &mut Vec<Output>)) {
         let node = self.nodes.get_mut(&id).expect("there is such a node");
         let Some(running) = node.running.as_mut() else { return };
@@ -164,7 +164,7 @@ impl<M: StateMachine> Cluster<M> {
         }
     }
 
-    /// One round: everything that is on its way arrives, every worker that is not frozen does what it has.
+    /// Runs one round: all frames under way arrive, and every worker that is not frozen does its work.
     pub fn round(&mut self) {
         self.rounds += 1;
         for message in std::mem::take(&mut self.messages) {
@@ -193,14 +193,14 @@ impl<M: StateMachine> Cluster<M> {
                 self.give(id, event);
             }
             if self.nodes[&id].disk.is_frozen() && self.nodes[&id].running.is_some() {
-                // The power went in one of these steps.
+                // The power was cut in one of these steps.
                 self.nodes.get_mut(&id).unwrap().crash(false);
             }
         }
     }
 
-    /// What a node's workers do in one round. They are threads of their own in a server, so which goes first changes from
-    /// round to round, and the log's takes every third round off.
+    /// The events of a node's workers in one round. In a server they are threads, so their order changes from round
+    /// to round here, and the log rests in every third round.
     fn work(&mut self, id: NodeId) -> Vec<Event> {
         let turn = self.rounds + id.0;
         let node = self.nodes.get_mut(&id).unwrap();
@@ -238,7 +238,7 @@ impl<M: StateMachine> Cluster<M> {
         }
     }
 
-    /// Runs until `condition` holds, or panics after so long.
+    /// Runs until `condition` holds; panics if that takes too long.
     pub fn until(&mut self, what: &str, condition: impl Fn(&Self) -> bool) {
         let end = self.now.after(Duration::from_secs(30));
         while !condition(self) {
@@ -260,7 +260,8 @@ impl<M: StateMachine> Cluster<M> {
         self.leader().unwrap()
     }
 
-    /// Proposes on the leader until it is committed; none if the cluster cannot within some seconds.
+    /// Proposes a command on the leader until it is committed; none if the cluster cannot do that within some
+    /// seconds.
     pub fn commit(&mut self, command: &Bytes) -> Option<LogId> {
         let end = self.now.after(Duration::from_secs(20));
         while self.now < end {
@@ -292,8 +293,8 @@ impl<M: StateMachine> Cluster<M> {
         }
     }
 
-    /// Runs until every node has applied all that is in the leader's log: a new leader knows what is committed only once
-    /// an entry of its own term is.
+    /// Runs until every node has applied the leader's whole log. A new leader knows what is committed only once an
+    /// entry of its own term is.
     pub fn settle(&mut self) {
         self.until_leader();
         self.until("all nodes have applied all that there is", |cluster| {

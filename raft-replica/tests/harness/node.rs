@@ -19,16 +19,16 @@ pub const DIR: &str = "/data";
 /// Opens a state machine in a folder.
 pub type OpenMachine<M> = fn(Arc<dyn Disk>, &Path) -> Result<M, MachineError>;
 
-/// One node: a disk that outlives it, and what runs on it between two crashes.
+/// A node: its disk, which outlives crashes, and the replica and workers that run between two of them.
 pub struct TestNode<M: StateMachine> {
     pub id: NodeId,
     pub disk: SimulatedDisk,
     pub running: Option<Running<M>>,
-    /// The log worker does nothing: as if a sync did not return.
+    /// The log makes no progress, as if a sync did not return.
     pub log_frozen: bool,
-    /// The applier does nothing, as if an install took very long.
+    /// The applier makes no progress, as if an install took very long.
     pub machine_frozen: bool,
-    /// How often the state machine was asked for a view, to make a snapshot of.
+    /// Number of views that the state machine was asked for, to make snapshots from.
     pub views: u64,
     pub ended: Option<Ended>,
     options: ReplicaOptions,
@@ -76,7 +76,7 @@ impl<M: StateMachine> TestNode<M> {
         StoreId(u128::from(self.id.0) + 100)
     }
 
-    /// Opens everything from the disk, as a process that starts does. False when the disk failed meanwhile.
+    /// Opens everything from the disk, as a starting process does. An error if the disk fails meanwhile.
     pub fn start(&mut self, now: Time) -> Result<(), String> {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let dir = Path::new(DIR);
@@ -127,8 +127,8 @@ impl<M: StateMachine> Running<M> {
     pub(super) fn work_on_log(&mut self, events: &mut Vec<Event>) {
         let mut writes = std::mem::take(&mut self.writes).into_iter();
         let mut failed = self.flush(&mut writes, events);
-        // So much later whatever there is to do is due: the witness, and one step of what is done for the database, which learns
-        // of the flush now.
+        // After this time all work of the log is due: the witness, and one step of the work on the database, which
+        // learns of the flush now.
         let _ = self.settling.next(self.log_time);
         self.log_time += Duration::from_secs(2);
         failed = failed || self.flush(&mut writes, events);
@@ -141,7 +141,7 @@ impl<M: StateMachine> Running<M> {
         }
     }
 
-    /// Does what the half that flushes has to do now. True when it has failed.
+    /// Does the work that the flushing half has now. True if it has failed.
     fn flush(&mut self, writes: &mut dyn Iterator<Item = Write>, events: &mut Vec<Event>) -> bool {
         loop {
             self.flushing.take(&mut *writes);

@@ -1,4 +1,4 @@
-//! A state machine as the crash tests see it, and the test that cuts the power at every call.
+//! State machines as the crash tests use them, and the test that cuts the power at every call.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,10 +10,10 @@ use raftkit_replica::StateMachine;
 
 use super::{Cluster, OpenMachine, small_options};
 
-/// What was acknowledged: key to (value, entry).
+/// The acknowledged writes: key to (value, entry).
 pub type Acknowledged = BTreeMap<u64, (u64, LogId)>;
 
-/// How a test sees its state machine: a command that puts a value at a key, and a check of everything on all nodes.
+/// A test's view of a state machine: a command that puts a value at a key, and a check of the state on all nodes.
 pub struct Subject<M: StateMachine> {
     pub open: OpenMachine<M>,
     pub put: fn(u64, u64) -> Bytes,
@@ -21,7 +21,7 @@ pub struct Subject<M: StateMachine> {
 }
 
 impl<M: StateMachine> Subject<M> {
-    /// Writes values one after the other to keys 0 to 4 in turn.
+    /// Writes values, one after the other, to the keys 0 to 4 in turn.
     pub fn write(&self, cluster: &mut Cluster<M>, values: Range<u64>, acknowledged: &mut Acknowledged) {
         for value in values {
             if let Some(id) = cluster.commit(&(self.put)(value % 5, value)) {
@@ -31,20 +31,21 @@ impl<M: StateMachine> Subject<M> {
         }
     }
 
-    /// Cuts the power of each of three nodes at each call that changes its disk, while it applies, persists, compacts
-    /// and sends a snapshot or receives one; every third time of the others too. Returns how many points there were.
+    /// Cuts the power of each of three nodes at each call that changes its disk, while it applies, persists,
+    /// compacts, and sends or receives a snapshot; every third time that of the other nodes too. Returns the number
+    /// of such calls.
     pub fn crash_everywhere(&self) -> u64 {
         let points = |victim| (0..).take_while(|point| self.crash_at(victim, *point)).count() as u64;
         [1, 2, 3].map(NodeId).into_iter().map(points).sum()
     }
 
-    /// True when the point was met.
+    /// True if the run reached that call.
     fn crash_at(&self, victim: NodeId, point: u64) -> bool {
         let mut acknowledged = Acknowledged::new();
         let mut cluster = Cluster::new(3, self.open, small_options());
         let leader = cluster.until_leader();
         let away = NodeId(if leader == NodeId(3) { 2 } else { 3 });
-        // One node is away until the others have compacted what it lacks; it comes back by a snapshot.
+        // One node is away until the others have compacted entries that it lacks; it comes back by a snapshot.
         self.write(&mut cluster, 0..2, &mut acknowledged);
         cluster.nodes.get_mut(&away).unwrap().crash(true);
         self.write(&mut cluster, 2..14, &mut acknowledged);

@@ -1,5 +1,5 @@
-//! Services in memory under virtual time. A write is durable and a run is applied in the next step, unless that is held
-//! back; a call arrives in the next step, or meets the fate that the test has chosen.
+//! Services in memory, in virtual time. A write is durable and a run is applied in the next step, unless a test holds
+//! it back. A call arrives in the next step, or meets the fate that the test has chosen.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -18,22 +18,22 @@ use raftkit_replica::{
 /// One step of virtual time.
 pub(crate) const STEP: Duration = Duration::from_millis(5);
 
-/// What becomes of calls.
+/// The fate of calls to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Arrives,
     NotSent,
     Lost,
-    /// Nothing is ever heard of it.
+    /// The call is never answered and never fails.
     Vanishes,
 }
 
 pub(crate) struct World {
     pub(crate) now: Time,
     pub(crate) nodes: BTreeMap<NodeId, TestNode>,
-    /// Nodes that hear nobody and are heard by nobody, but for calls.
+    /// Nodes that exchange no messages with any other; calls still arrive.
     pub(crate) cut: BTreeSet<NodeId>,
-    /// Of calls to a node, where it is not that they arrive.
+    /// The fate of calls to a node; they arrive if there is none here.
     pub(crate) fates: BTreeMap<NodeId, Fate>,
     messages: VecDeque<Message>,
     calls: VecDeque<(NodeId, CallId, NodeId, Bytes)>,
@@ -43,13 +43,13 @@ pub(crate) struct World {
 
 pub(crate) struct TestNode {
     pub(crate) service: Service,
-    /// Nothing becomes durable.
+    /// The log makes no progress.
     pub(crate) log_frozen: bool,
-    /// Nothing is applied.
+    /// The applier makes no progress.
     pub(crate) machine_frozen: bool,
     pub(crate) replies: BTreeMap<ClientRequestId, Vec<Reply>>,
     pub(crate) hung_up: Vec<CallId>,
-    /// The entries of each write, as the replica wanted them.
+    /// The entries of each write, in the order of the replica's actions.
     pub(crate) writes: Vec<Vec<LogId>>,
     pub(crate) stopped: bool,
     to_write: Vec<Write>,
@@ -58,7 +58,7 @@ pub(crate) struct TestNode {
     next_caller: u64,
 }
 
-/// What a client wants; the world gives it to a service under the next name.
+/// A client's request. The world gives it to a service under the next name.
 #[derive(Clone)]
 pub(crate) enum Request {
     Propose(Bytes),
@@ -103,12 +103,12 @@ impl World {
         Self::with(count, ServiceOptions::default(), &[])
     }
 
-    /// Some of the nodes know that their log is damaged.
+    /// A world in which some nodes have a damaged log.
     pub(crate) fn with(count: u64, options: ServiceOptions, damaged: &[NodeId]) -> Self {
         Self::with_each(count, |_| options, damaged)
     }
 
-    /// The same, where nodes are told different things.
+    /// A world in which nodes have different settings.
     pub(crate) fn with_each(
         count: u64,
         options: impl Fn(NodeId) -> ServiceOptions,
@@ -222,7 +222,7 @@ impl World {
         }
     }
 
-    /// Lets time pass in steps: what is on its way arrives, what is to be done is done.
+    /// Lets time pass in steps. In each, frames under way arrive and the work of all nodes is done.
     pub(crate) fn run(&mut self, span: Duration) {
         let end = self.now.after(span);
         while self.now < end {
@@ -245,7 +245,7 @@ impl World {
         }
     }
 
-    /// Runs until all that are not cut off know one leader, and it has committed in its term.
+    /// Runs until all nodes that are not cut off know one leader, which has committed an entry of its term.
     pub(crate) fn leader(&mut self) -> NodeId {
         self.until("a leader is known to all", |world| world.agreed().is_some());
         self.agreed().unwrap()
@@ -271,7 +271,7 @@ impl World {
         self.nodes[&id].replies.get(&request).map_or(&[], Vec::as_slice)
     }
 
-    /// Runs until there are so many replies.
+    /// Runs until the request has this many replies, and returns the last.
     pub(crate) fn reply(&mut self, id: NodeId, request: ClientRequestId, count: usize) -> Reply {
         self.until("a reply comes", |world| world.replies(id, request).len() >= count);
         assert_eq!(self.replies(id, request).len(), count);
@@ -282,7 +282,7 @@ impl World {
         self.nodes[&id].service.replica().applied()
     }
 
-    /// Stops a node; it checks by itself that its indexes are empty when nobody waits.
+    /// Stops a node. It checks by itself that its indexes are empty when no request waits.
     pub(crate) fn assert_nothing_waits(&mut self, id: NodeId) {
         assert_eq!(self.nodes[&id].service.waiting(), 0);
         self.give(id, ServiceEvent::Stop);
@@ -307,7 +307,7 @@ impl TestNode {
         }
     }
 
-    /// The state machine answers each command with the command.
+    /// The events of the workers. The state machine's response to a command is the command itself.
     fn work(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         if !self.log_frozen {

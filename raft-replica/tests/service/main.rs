@@ -1,5 +1,5 @@
-//! What becomes of requests: services around real replicas in memory, with disks and state machines that do what the test
-//! lets them.
+//! The outcome of requests: services around real replicas in memory. The tests decide what disks and state machines
+//! do.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 

@@ -32,7 +32,7 @@ fn the_leader_has_the_membership_show_where_a_member_has_moved() {
     world.run(Duration::from_secs(5));
     let later = world.nodes[&leader].service.replica().node().membership().id();
     assert_eq!(later, entry, "it is changed once");
-    // Its own address too: nobody else could tell a cluster of one.
+    // The leader corrects its own address too: in a cluster of one nobody else could.
     world.give(leader, greeted(leader, Source::Reached));
     world.until("all show it", |world| all_show(world, leader));
 }

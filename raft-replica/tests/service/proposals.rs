@@ -264,7 +264,7 @@ fn a_client_that_does_not_wait_any_more_leaves_nothing_behind() {
 #[test]
 fn a_forwarded_command_that_is_larger_than_the_leader_takes_is_refused_and_says_so() {
     let small = ServiceOptions { command_bytes_max: 10, ..ServiceOptions::default() };
-    // Whoever leads takes less than the others.
+    // The node that leads accepts less than the others.
     for leading in [N1, NodeId(2), NodeId(3)] {
         let options = |id| if id == leading { small } else { ServiceOptions::default() };
         let mut world = World::with_each(3, options, &[]);
@@ -295,7 +295,7 @@ fn a_follower_forwards_no_more_than_the_leader_answers_in_time() {
         refused.push(world.replies(follower, request) == [OVERLOADED]);
     }
     assert_eq!(refused, [false, false, false, true, true, true, true, true], "no pace is known");
-    // Those are given up, and may be on their way for a while.
+    // Those requests are given up, and may still be under way for a while.
     world.run(Duration::from_secs(2));
     world.fates.remove(&leader);
     for _ in 0..2 {
@@ -304,14 +304,14 @@ fn a_follower_forwards_no_more_than_the_leader_answers_in_time() {
         world.run(Duration::from_secs(3));
     }
     assert_eq!(refused[8..], [true, false]);
-    // What is answered shows the pace.
+    // Answers show the pace.
     for _ in 0..20 {
         let requests: Vec<ClientRequestId> = (0..3).map(|_| world.ask(follower, large())).collect();
         for request in requests {
             assert!(matches!(world.reply(follower, request, 1), Reply::Proposed(Ok(_))));
         }
     }
-    // 3 MiB in some 20 ms: so much more is answered in time.
+    // The pace is 3 MiB in about 20 ms, so more is answered in time.
     let requests: Vec<ClientRequestId> = (0..20).map(|_| world.ask(follower, large())).collect();
     let refused =
         requests.iter().filter(|request| world.replies(follower, **request) == [OVERLOADED]).count();
@@ -325,12 +325,12 @@ fn a_node_that_stood_still_takes_in_what_waits_before_it_gives_anything_up() {
     let mut world = World::new(1);
     world.leader();
     let request = world.ask(N1, command("x"));
-    // All of the process stands still for longer than the command may take; its disk has answered meanwhile.
+    // The whole process stands still for longer than the command may take; its disk has answered meanwhile.
     world.now = world.now.after(Duration::from_secs(3));
     world.end_round(N1);
     assert_eq!(world.replies(N1, request), []);
     assert!(is_committed(&world.reply(N1, request, 1), "x"));
-    // It is put off once: what does not come then is given up.
+    // The deadline is put off once. A request that is not answered then is given up.
     world.node(N1).log_frozen = true;
     let request = world.ask(N1, command("y"));
     for _ in 0..3 {

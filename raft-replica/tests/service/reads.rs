@@ -1,4 +1,4 @@
-//! Reads: when they are answered, and with what said of their freshness.
+//! Reads: when they are answered, and with which freshness.
 
 use std::time::Duration;
 
@@ -244,7 +244,8 @@ fn a_client_that_does_not_wait_for_a_read_any_more_leaves_nothing_behind() {
     world.assert_nothing_waits(leader);
 }
 
-/// The process stands still while it takes an event from its queue; what its clock shows only then is what counts.
+/// The process stands still while it takes an event from its queue. Only the time that its clock shows after that
+/// counts.
 #[test]
 fn a_leader_that_stood_still_while_it_took_a_read_in_does_not_answer_by_the_lease_that_it_had() {
     for stood_ms in [0, 300, 2000] {
@@ -262,12 +263,12 @@ fn a_leader_that_stood_still_while_it_took_a_read_in_does_not_answer_by_the_leas
         let answered = out.iter().any(|action| {
             matches!(action, raftkit_replica::ServiceAction::Reply { request: ClientRequestId(77), reply } if *reply == VOUCHED)
         });
-        // A follower answers with a promise of 500 ms, less 50 ms for the clocks.
+        // A follower's answer carries a promise of 500 ms; 50 ms of that are left for the clock error.
         assert_eq!(answered, stood_ms < 400, "it stood still for {stood_ms} ms");
     }
 }
 
-/// A round moves the deadline: whoever waits by the one before sleeps through what is due.
+/// A round moves the deadline: a driver that waits by the one before would sleep through work that is due.
 #[test]
 fn the_time_to_wait_is_asked_for_before_each_wait() {
     let mut world = World::new(3);
@@ -276,7 +277,7 @@ fn the_time_to_wait_is_asked_for_before_each_wait() {
     let now = world.now;
     let idle = world.node(leader).service.idle_for(now);
     assert!(idle <= Duration::from_millis(100), "a heartbeat is due");
-    // Nobody answers any more: each wait ends with something to do, again and again, until it leads no more.
+    // No peer answers any more: each wait ends with work that is due, until the node leads no more.
     let (mut at, mut rounds) = (now, 0);
     while world.node(leader).service.replica().node().is_leader() {
         at = at.after(world.node(leader).service.idle_for(at));

@@ -1,4 +1,4 @@
-//! How a service stops, on request or because its replica has ended: everybody is answered, once.
+//! A service that stops, on request or because its replica has ended: every request is answered, once.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn a_leader_that_stops_hands_over_and_answers_what_it_took() {
     let taken = world.ask(leader, command("x"));
     world.give(leader, ServiceEvent::Stop);
     world.end_round(leader);
-    // What comes during the transfer goes to the next leader.
+    // Requests that come during the transfer go to the next leader.
     let during = world.ask(leader, command("y"));
     world.until("it stops", |world| world.nodes[&leader].stopped);
     for request in [taken, during] {
@@ -60,7 +60,7 @@ fn a_leader_that_stops_answers_what_was_forwarded_to_it() {
     let forwarded = world.ask(follower, command("x"));
     world.run(STEP * 2);
     world.give(leader, ServiceEvent::Stop);
-    // Less than a follower waits for an answer once another node leads.
+    // This is less than a follower waits for an answer once another node leads.
     world.run(STEP * 4);
     assert!(!world.nodes[&leader].stopped, "a peer waits for its answer");
     world.node(leader).machine_frozen = false;

@@ -1,4 +1,5 @@
-//! A log that lost entries which the state machine holds: what is passed over, and what is not known meanwhile.
+//! A log that lost entries which the state machine holds: the entries that are passed over, and what is unknown
+//! meanwhile.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use raftkit_snapshot::SnapshotDir;
 
 use super::{DIR, Machine, command, flush, membership, try_open};
 
-/// A state that holds up to 2.8, and a log that ends with 2.3.
+/// A state that holds entries up to 2.8, and a log that ends with 2.3.
 fn behind(disk: &SimulatedDisk, health: Health) -> Result<Opened<Machine>, OpenReplicaError> {
     try_open(disk, |store| {
         let hard_state =
@@ -59,7 +60,7 @@ fn through(events: &[Event]) -> Vec<u64> {
     events.iter().filter_map(applied).collect()
 }
 
-/// Whom a snapshot made now would name; the reason where none can be made.
+/// The membership that a snapshot made now would name; the reason if none can be made.
 fn named(opened: &mut Opened<Machine>) -> Result<(LogId, Membership), String> {
     match run(opened, vec![MachineWork::View]).pop() {
         Some(Event::Machine(MachineReport::View { view, membership })) => Ok((view.id(), membership)),
@@ -101,8 +102,8 @@ fn a_damaged_log_that_knows_another_entry_to_be_committed_where_the_state_ends_i
     }
 }
 
-/// What a node starts with whose log, damaged, holds these entries and knows itself to be committed up to `commit`, and
-/// whose state holds up to 2.8.
+/// The applied index, the commit index and the membership of a node that starts with a damaged log, which holds these
+/// entries and knows its commit index to be `commit`, and a state that holds entries up to 2.8.
 fn agreed_with(entries: Vec<Entry>, commit: u64) -> (LogIndex, LogIndex, Membership) {
     let mut opened = open_with(entries, commit).unwrap();
     let status = opened.replica.status();
@@ -111,7 +112,7 @@ fn agreed_with(entries: Vec<Entry>, commit: u64) -> (LogIndex, LogIndex, Members
     assert_eq!(opened.repaired, Some(Repair::LogBehindState { agreed: status.applied, state }));
     let named = named(&mut opened);
     assert!(named.is_err(), "the membership as of the state is not known");
-    // Nothing that the state holds is asked of it again: the same entries are passed over, from there on.
+    // The state applies nothing twice: the same entries are passed over from there on.
     let first = status.applied.next().0;
     let held = (first..=8).map(command).collect();
     assert_eq!(through(&run(&mut opened, vec![apply(first, held)])), [8]);
@@ -119,8 +120,8 @@ fn agreed_with(entries: Vec<Entry>, commit: u64) -> (LogIndex, LogIndex, Members
     (status.applied, status.commit, membership)
 }
 
-/// Before an entry of the state's term came into the log it may have held others, which were truncated then; with the
-/// record of that lost they are back.
+/// Before an entry of the state's term came into the log, the log may have held other entries, which were truncated
+/// then. If the record of the truncation is lost, they are in the log again.
 #[test]
 fn entries_that_may_have_been_replaced_in_what_is_lost_are_not_taken_for_applied() {
     let old = |index| Entry { id: LogId::new(1, index), payload: Payload::Noop };
@@ -135,7 +136,7 @@ fn a_log_that_goes_on_in_another_term_than_the_state_is_not_taken_for_applied_be
     let other = |index| Entry { id: LogId::new(3, index), payload: Payload::Noop };
     let (applied, commit, _) = agreed_with((4..=9).map(other).collect(), 3);
     assert_eq!((applied, commit), (LogIndex(3), LogIndex(3)));
-    // 2.3 is the state's as well, whether the log knows that or not: they are of one term.
+    // 2.3 is in the state as well, whether the log knows that or not, because both entries are of one term.
     let (applied, commit, _) = agreed_with((4..=9).map(other).collect(), 0);
     assert_eq!((applied, commit), (LogIndex(3), LogIndex(3)));
 }
@@ -172,7 +173,7 @@ fn what_the_state_holds_is_passed_over_also_where_it_is_read_from_the_log() {
 #[test]
 fn entries_that_cannot_be_those_of_the_state_end_the_node() {
     let others = [
-        // Another entry where the state ends; one of a later term before.
+        // Another entry at the state's last index; an entry of a later term before that.
         vec![command(4), command(5), command(6), command(7), moved(3, 8, "first")],
         vec![command(4), moved(3, 5, "first")],
     ];

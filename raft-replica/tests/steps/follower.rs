@@ -1,4 +1,4 @@
-//! A follower whose workers do as much of their queues as a test says, and the snapshots that it gets.
+//! A follower whose workers do as much of their work as a test says, and the snapshots that it gets.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -20,7 +20,7 @@ use super::{DIR, Machine, command, flush, membership, open, try_open};
 
 const LEADER: NodeId = NodeId(2);
 
-/// The snapshot of a log of which each entry up to `index` added one.
+/// The snapshot of a log in which each entry up to `index` added one.
 pub(crate) fn snapshot(index: u64) -> SnapshotFile {
     let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new(index));
     let mut machine = Machine::open(Arc::clone(&disk), Path::new("/")).unwrap();
@@ -37,7 +37,7 @@ fn one() -> bytes::Bytes {
     Machine::encode(&1).unwrap()
 }
 
-/// A follower and what its workers have to do.
+/// A follower, and the work of its workers.
 pub(crate) struct Follower {
     disk: SimulatedDisk,
     pub(crate) opened: Opened<Machine>,
@@ -46,7 +46,7 @@ pub(crate) struct Follower {
     pub(crate) machine: VecDeque<MachineWork>,
     pub(crate) snapshots: VecDeque<SnapshotWork>,
     pub(crate) ended: Option<Ended>,
-    /// What it said to whoever sends a snapshot.
+    /// The messages that it sent to the sender of a snapshot.
     said: Vec<SnapshotMessage>,
 }
 
@@ -81,12 +81,12 @@ impl Follower {
         }
     }
 
-    /// The leader's entries from `first` to `last` come in; all of them are committed.
+    /// Gives the leader's entries from `first` to `last`, all of them committed.
     pub(crate) fn append(&mut self, first: u64, last: u64) {
         self.append_entries(first - 1, (first..=last).map(command).collect(), last);
     }
 
-    /// The leader's entries after index `prev` come in, which are committed up to `commit`.
+    /// Gives the leader's entries after index `prev`, committed up to `commit`.
     pub(crate) fn append_entries(&mut self, prev: u64, entries: Vec<Entry>, commit: u64) {
         let prev = if prev == 1 { LogId::GENESIS } else { LogId::new(2, prev) };
         let append =
@@ -105,7 +105,8 @@ impl Follower {
         self.give(Event::Transport(TransportReport::Bulk { from: LEADER, body: message.encode() }));
     }
 
-    /// The leader offers a snapshot, and its one chunk comes in. What is left for the snapshot worker is to finish it.
+    /// Gives the leader's offer of a snapshot, and its one chunk. All that is left for the snapshot worker is to
+    /// finish it.
     pub(crate) fn receive(&mut self, file: &SnapshotFile) {
         let snapshot = file.manifest().id;
         self.tell(&SnapshotMessage::Offer(file.manifest().clone()));
@@ -123,7 +124,7 @@ impl Follower {
         }
     }
 
-    /// The snapshot worker does all that it has by now.
+    /// Lets the snapshot worker do all its present work.
     pub(crate) fn work_on_snapshots(&mut self) {
         let works: Vec<SnapshotWork> = self.snapshots.drain(..).collect();
         self.give_all(|it| {
@@ -140,13 +141,13 @@ impl Follower {
         });
     }
 
-    /// The log makes its next `count` writes durable, and no more.
+    /// Lets the log make its next `count` writes durable, and no more.
     pub(crate) fn work_on_log(&mut self, count: usize) {
         let writes = self.writes.drain(..count).collect();
         self.give_all(|it| flush(&mut it.opened.log, writes).into_iter().collect());
     }
 
-    /// All workers do all that they have, until nothing is left.
+    /// Lets all workers work until nothing is left.
     pub(crate) fn settle(&mut self) {
         while !(self.writes.is_empty() && self.machine.is_empty() && self.snapshots.is_empty()) {
             self.work_on_log(self.writes.len());
@@ -155,12 +156,12 @@ impl Follower {
         }
     }
 
-    /// It receives this snapshot and its state machine switches to it; the log does nothing.
+    /// Gives this snapshot and lets the state machine switch to it, while the log does nothing.
     pub(crate) fn switch_to(&mut self, index: u64) {
         self.switch_to_file(&snapshot(index));
     }
 
-    /// As [`switch_to`](Self::switch_to), to this snapshot.
+    /// As [`switch_to`](Self::switch_to), with this snapshot.
     pub(crate) fn switch_to_file(&mut self, file: &SnapshotFile) {
         self.receive(file);
         self.work_on_snapshots();
@@ -175,8 +176,8 @@ impl Follower {
         paths.iter().map(name).collect()
     }
 
-    /// The power goes, and comes back. All that was not synced is lost, but for one thing: a snapshot that was removed
-    /// stays so, as it may.
+    /// Cuts the power and starts the node again. Everything that was not synced is lost, but for one thing: a
+    /// snapshot that was removed stays so, as it may.
     pub(crate) fn crash(self) -> Result<Opened<Machine>, OpenReplicaError> {
         let disk = self.disk.clone();
         drop(self);
@@ -185,7 +186,7 @@ impl Follower {
         try_open(&disk, |_| {})
     }
 
-    /// The process is killed and starts again.
+    /// Kills the process and starts it again.
     pub(crate) fn restart(self) -> Self {
         let disk = self.disk.clone();
         disk.freeze();

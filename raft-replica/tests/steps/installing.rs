@@ -1,5 +1,5 @@
-//! A follower that installs snapshots. Whenever the power goes, or the node ends, a state machine that is ahead of its log
-//! has a snapshot beside it that says so.
+//! A follower that installs snapshots. Whenever the power is cut or the node ends, a state machine that is ahead of
+//! its log has a snapshot beside it that explains that.
 
 use raftkit_core::{LogId, LogIndex};
 use raftkit_replica::{Event, LogReport, MachineWork, OpenReplicaError, Opened, Repair};
@@ -7,7 +7,7 @@ use raftkit_replica::{Event, LogReport, MachineWork, OpenReplicaError, Opened, R
 use super::Machine;
 use super::follower::{Follower, snapshot};
 
-/// The node comes back with the snapshot's state, and a log that begins after it.
+/// Asserts that the node comes back with the snapshot's state, and a log that starts after it.
 #[track_caller]
 fn assert_comes_back_with(index: u64, reopened: Result<Opened<Machine>, OpenReplicaError>) {
     let opened = reopened.expect("a snapshot explains the state");
@@ -50,7 +50,7 @@ fn a_snapshot_that_comes_in_while_the_log_follows_an_earlier_one_is_not_forgotte
     follower.receive(&snapshot(50));
     follower.work_on_log(1);
     assert!(follower.writes.is_empty(), "the log is durably reset to the first one");
-    // The second one is finished, and what the end of the first one's install lets go is removed.
+    // The second snapshot is finished, and the snapshot that the end of the first install released is removed.
     follower.work_on_snapshots();
     follower.work_on_machine();
     assert_eq!(follower.opened.replica.durable(), LogIndex(50));
@@ -71,7 +71,7 @@ fn each_snapshot_is_kept_until_the_log_is_durable_up_to_that_one() {
     assert_comes_back_with(50, follower.crash());
 }
 
-/// Otherwise the log would be cut up to there, and a power cut would leave a gap.
+/// Otherwise the log would be cut up to that snapshot, and a power cut would leave a gap.
 #[test]
 fn a_snapshot_that_the_log_was_faster_than_counts_as_durable_only_once_the_state_is() {
     let mut follower = Follower::new();
@@ -114,7 +114,7 @@ fn an_install_that_was_under_way_when_the_node_ended_is_finished_by_the_restart(
     follower.work_on_snapshots();
     assert!(matches!(follower.machine.front(), Some(MachineWork::Restore(_))));
     follower.give(Event::Log(LogReport::Failed("no space".into())));
-    // It switches, and nobody hears of it.
+    // The state machine switches, and the report of that is lost.
     follower.work_on_machine();
     follower.work_on_snapshots();
     assert!(follower.writes.is_empty());

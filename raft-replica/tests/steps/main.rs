@@ -1,4 +1,4 @@
-//! Single steps by hand: what a replica asks for, and what its workers do with work that comes twice.
+//! Single steps by hand: the actions of a replica, and workers that get the same work twice.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -27,7 +27,7 @@ use raftkit_replica::{
 use raftkit_snapshot::SnapshotDir;
 use serde::{Deserialize, Serialize};
 
-/// Makes writes durable, as the log's thread does, and says what it reports.
+/// Makes writes durable, as the log's thread does, and returns its report.
 fn flush(log: &mut Store, writes: Vec<Write>) -> Option<Event> {
     writes.into_iter().for_each(|write| log.queue(write));
     log.flush()
@@ -96,7 +96,8 @@ fn the_log_is_cut_below_what_is_durable_and_not_below_what_is_applied() {
     let mut actions = Vec::new();
     let mut cuts = Vec::new();
     let mut tickets = 0..40u64;
-    // A single voter: it elects itself and commits by itself. The applier is this loop: it applies and never persists.
+    // A single voter, which elects itself and commits by itself. The applier is this loop: it applies and never
+    // persists.
     for _ in 0..400 {
         now = now.after(Duration::from_millis(10));
         opened.replica.tick(now, &mut actions);

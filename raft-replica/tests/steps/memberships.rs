@@ -1,5 +1,5 @@
-//! Every way to a node's membership, with every kind of membership: what an opening takes from log and state, what an install
-//! and its completion by a restart put in force, and what the next snapshot names.
+//! Every way in which a node learns its membership, with every kind of membership: from log and state at an opening,
+//! from an install, and from an install that a restart completes; and the membership that the next snapshot names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -26,12 +26,12 @@ fn nodes(ids: &[u64]) -> BTreeSet<NodeId> {
 }
 
 fn members(ids: &[u64]) -> BTreeMap<NodeId, Member> {
-    // Node 1 is the one that is tested, in its data folder.
+    // Node 1 is the node under test, with its data folder.
     let own = |id: &u64| if *id == 1 { Member::new(StoreId(9), "host1:1") } else { member(*id) };
     ids.iter().map(|id| (NodeId(*id), own(id))).collect()
 }
 
-/// A membership of each kind, as node 1 may find it in force.
+/// One membership of each kind, as node 1 may find it in force.
 fn kinds() -> Vec<(&'static str, Membership)> {
     let three = Membership::founding(members(&[1, 2, 3]));
     let joint =
@@ -59,7 +59,7 @@ fn entry(index: u64, membership: &Membership) -> Entry {
     Entry { id: LogId::new(2, index), payload: Payload::Membership(Arc::new(membership.clone())) }
 }
 
-/// Whom a snapshot made now would name, and as of which entry.
+/// The membership that a snapshot made now would name, and the entry that it is as of.
 fn named(opened: &mut Opened<Machine>) -> (LogId, Membership) {
     let mut named = None;
     opened.applier.run(vec![MachineWork::View], &mut |event| {
@@ -70,7 +70,8 @@ fn named(opened: &mut Opened<Machine>) -> (LogId, Membership) {
     named.expect("a view is answered")
 }
 
-/// A node whose log holds a command at 2, a membership at 3, another at 5, and whose state is durable up to `applied`.
+/// A node whose log holds a command at 2, a membership at 3 and another at 5, and whose state is durable up to
+/// `applied`.
 fn with_log(first: &Membership, second: &Membership, applied: u64) -> Opened<Machine> {
     let disk = SimulatedDisk::new(1);
     open(&disk, |store| {
@@ -91,7 +92,7 @@ fn a_snapshot_after_a_restart_names_the_membership_as_of_what_is_applied() {
         for (_, second) in kinds() {
             for (applied, as_of) in [
                 (2, &membership("first")),
-                // Exactly the entry that changes it.
+                // The state ends with exactly the entry that changes the membership.
                 (3, &first),
                 (4, &first),
                 (5, &second),
@@ -99,7 +100,7 @@ fn a_snapshot_after_a_restart_names_the_membership_as_of_what_is_applied() {
             ] {
                 let mut opened = with_log(&first, &second, applied);
                 assert_eq!(named(&mut opened), (LogId::new(2, applied), as_of.clone()), "{kind}, {applied}");
-                // The protocol goes by the last one in the log, committed or not.
+                // The protocol goes by the last membership in the log, committed or not.
                 assert_eq!(opened.replica.node().membership(), &second, "{kind}, {applied}");
             }
         }
@@ -130,7 +131,7 @@ fn a_snapshot_puts_its_membership_in_force_also_in_the_middle_of_a_change() {
         assert_eq!(follower.opened.replica.node().membership(), &membership, "{kind}");
         follower.settle();
         assert_eq!(named(&mut follower.opened), (LogId::new(2, 30), membership.clone()), "{kind}");
-        // The log is reset to it, durably.
+        // The log is reset to the snapshot, durably.
         let mut opened = follower.crash().unwrap();
         assert_eq!(opened.repaired, None, "{kind}");
         assert_eq!(opened.replica.node().membership(), &membership, "{kind}");
@@ -152,7 +153,7 @@ fn an_install_that_a_restart_finishes_puts_its_membership_in_force() {
     }
 }
 
-/// What the log holds behind a snapshot goes on after it; the memberships in it are in force and the snapshot's is not.
+/// The log's entries behind a snapshot stay. The memberships in them are in force, and the snapshot's is not.
 #[test]
 fn a_membership_behind_a_snapshot_that_keeps_the_tail_stays_in_force() {
     for (kind, behind) in kinds() {
@@ -168,7 +169,8 @@ fn a_membership_behind_a_snapshot_that_keeps_the_tail_stays_in_force() {
     }
 }
 
-/// The log is cut at its membership, before or behind it: what it starts with from then on names who was in force there.
+/// The log is cut at the entry of its membership, before it, or behind it. From then on the log's base names the
+/// membership that was in force there.
 #[test]
 fn a_log_that_is_cut_across_a_membership_starts_with_it() {
     for (kind, first) in kinds() {

@@ -1,4 +1,5 @@
-//! What opening finishes, and what it refuses: the log and the state machine as a crash, or a mistake, can leave them.
+//! Opening: what it finishes, and what it refuses, for a log and a state machine as a crash or a mistake can leave
+//! them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,8 +15,8 @@ use super::{DIR, Machine, command, membership, try_open};
 
 const SNAPSHOT: LogId = LogId { term: Term(2), index: LogIndex(8) };
 
-/// A node that lost power when its state machine had switched to snapshot 2.8 and its log, which ends with 2.3, had not
-/// followed.
+/// A node that lost power when its state machine had switched to snapshot 2.8, and its log, which ends with 2.3, had
+/// not followed.
 fn half_installed(disk: &SimulatedDisk, hard_state: HardState) -> Result<Opened<Machine>, OpenReplicaError> {
     try_open(disk, |store| {
         let append = vec![command(2), command(3)].into();
@@ -84,8 +85,8 @@ fn an_image_of_the_state_in_which_a_bit_has_flipped_is_refused() {
     assert!(refused.to_string().contains("checksum"), "{refused}");
 }
 
-/// A process that is killed leaves what it wrote in the page cache, names included. What the next one reads there it must
-/// not lose to a power cut: the log is cut up to it.
+/// A killed process leaves its writes in the page cache, file names included. What the next process reads there must
+/// not be lost by a power cut, because the log is cut up to it.
 #[test]
 fn a_state_whose_name_an_earlier_life_could_not_make_durable_is_durable_once_it_is_opened() {
     let disk = SimulatedDisk::new(1);

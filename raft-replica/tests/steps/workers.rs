@@ -1,4 +1,4 @@
-//! What the workers say when they cannot do what they were asked for, and what is answered to those who wait meanwhile.
+//! Workers that cannot do their work: their reports, and the answers to requests that wait meanwhile.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use raftkit_replica::{
 
 use super::{Machine, command, flush, membership, open};
 
-/// A leader, alone, whose log is written at once and whose applier does nothing. Returns the work that waits for that.
+/// A single leader whose log is written at once and whose applier does nothing. Returns the work that waits for the
+/// applier.
 fn lead(opened: &mut Opened<Machine>, proposals: &[Bytes]) -> Vec<MachineWork> {
     let (mut now, mut actions, mut waiting) = (Time(0), Vec::new(), Vec::new());
     let mut tickets = (0..).map(Ticket).zip(proposals);
@@ -142,7 +143,7 @@ fn a_snapshot_names_the_membership_that_its_view_came_with() {
             view = Some(frozen);
         }
     });
-    // The protocol may know of a later one by now.
+    // The protocol may know a later membership by now.
     let event =
         Event::Machine(MachineReport::View { view: view.unwrap(), membership: membership("as of then") });
     let mut actions = Vec::new();
