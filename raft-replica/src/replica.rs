@@ -1,21 +1,19 @@
 //! The replica: the protocol, with a log, a state machine and snapshots around it.
 
+mod answers;
+mod reports;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use raftkit_core::{
-    Apply, Done, Effects, Fatal, FetchId, Fetched, Input, LogId, LogIndex, Membership, MembershipChange,
-    Node, NodeId, Outcome, Proposal, ReadMode, SnapshotEffect, Status, Term, Ticket, Time, WriteSeq,
+    Apply, Effects, Fatal, FetchId, Fetched, Input, LogIndex, MembershipChange, Node, NodeId, Proposal,
+    ReadMode, SnapshotEffect, Status, Term, Ticket, Time, WriteSeq,
 };
-use raftkit_snapshot::Manifest;
 
 use crate::compaction::CompactionPolicy;
 use crate::transfers::{self, Transfers};
-use crate::{
-    Action, Answer, Answers, AppliedBatch, ChangeError, Committed, CompactionOptions, Ended, Event,
-    LogReport, MachineReport, MachineWork, NotDone, Output, SnapshotReport, SnapshotWork, TransferError,
-    TransportReport,
-};
+use crate::{Action, Answers, CompactionOptions, Ended, Event, MachineWork, Output};
 
 /// Settings of a replica, beside the protocol's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,66 +198,6 @@ impl Replica {
         }
     }
 
-    fn on_transport(&mut self, now: Time, report: TransportReport, out: &mut Vec<Output>) {
-        match report {
-            TransportReport::Message(message) => self.core(now, Input::Message(message), out),
-            TransportReport::Unreachable(node) => self.core(now, Input::Unreachable(node), out),
-            TransportReport::Bulk { from, body } => {
-                // The applied index of the core: a log that lost entries needs a snapshot even where the state does not.
-                let ended = self.transfers.message(now, from, body, self.node.applied(), out);
-                self.sent(now, ended, out);
-            }
-            TransportReport::BulkLeft(id) => {
-                let ended = self.transfers.left(now, id, out);
-                self.sent(now, ended, out);
-            }
-        }
-    }
-
-    fn on_log(&mut self, now: Time, report: LogReport, out: &mut Vec<Output>) {
-        match report {
-            LogReport::Persisted(seq) => self.persisted(now, seq, out),
-            LogReport::Fetched { id, result } => self.core(now, Input::Fetched { id, result }, out),
-            LogReport::FetchFailed { id, reason } => self.fetch_failed(now, id, reason, out),
-            LogReport::Failed(reason) => self.end(now, Ended::Log(reason), out),
-            LogReport::Damaged(what) => self.end(now, Ended::LogDamaged(what), out),
-        }
-    }
-
-    fn on_machine(&mut self, now: Time, report: MachineReport, out: &mut Vec<Output>) {
-        match report {
-            MachineReport::Applied(batch) => self.note_applied(now, batch, out),
-            MachineReport::Durable(id) => self.machine_durable(now, id.index, out),
-            MachineReport::Restored { id, membership } => self.restored(now, id, membership, out),
-            MachineReport::View { view, membership } => {
-                self.transfers.viewed(view.id());
-                out.push(Action::Snapshot(SnapshotWork::Build { view, membership }).into());
-            }
-            MachineReport::NoView(reason) => self.built(now, Err(reason), out),
-            MachineReport::Failed(reason) => self.end(now, Ended::Machine(reason), out),
-        }
-    }
-
-    fn on_snapshot(&mut self, now: Time, report: SnapshotReport, out: &mut Vec<Output>) {
-        match report {
-            SnapshotReport::Built(result) => self.built(now, result, out),
-            SnapshotReport::ChunkRead { to, snapshot, chunk, bytes } => {
-                let ended = self.transfers.chunk_read(now, (to, snapshot, chunk), bytes, out);
-                self.sent(now, ended, out);
-            }
-            SnapshotReport::PartialOpened(result) => self.transfers.partial_opened(now, result, out),
-            SnapshotReport::ChunkStored(result) => self.transfers.chunk_stored(now, result, out),
-            SnapshotReport::Received(result) => {
-                self.transfers.whole(now, result, out);
-            }
-        }
-    }
-
-    fn built(&mut self, now: Time, result: Result<Manifest, String>, out: &mut Vec<Output>) {
-        let ended = self.transfers.built(now, result, self.node.applied(), out);
-        self.sent(now, ended, out);
-    }
-
     /// Gives the core one input, and carries out everything that follows from it.
     fn core(&mut self, now: Time, input: Input, out: &mut Vec<Output>) {
         let mut effects = std::mem::take(&mut self.effects);
@@ -337,75 +275,6 @@ impl Replica {
         }
     }
 
-    fn done(&mut self, Done { ticket, outcome }: Done, out: &mut Vec<Output>) {
-        let is_change = self.changes.remove(&ticket);
-        let answer = match outcome {
-            // A change is done once it is committed: the state machine has no part in it.
-            Outcome::Committed(id) if is_change => Answer::Changed(Ok(id)),
-            Outcome::Unknown(_) if is_change => Answer::InDoubt,
-            // After the end nothing is applied any more that could tell.
-            Outcome::Committed(_) | Outcome::Unknown(_) if self.ended => Answer::InDoubt,
-            // Answered when an entry is applied at this index: ours, or the one that took its place.
-            Outcome::Committed(id) | Outcome::Unknown(id) => {
-                self.awaiting.insert((id.index, id.term), ticket);
-                return;
-            }
-            Outcome::ReadAt(index) => Answer::ReadAt(index),
-            Outcome::Transferred(node) => Answer::Transferred(Ok(node)),
-            Outcome::TransferFailed => Answer::Transferred(Err(TransferError::Failed)),
-            Outcome::Conflict(id) => Answer::Changed(Err(ChangeError::Conflict(id))),
-            Outcome::Refused(why) => Answer::Changed(Err(ChangeError::Refused(why))),
-            Outcome::NotLeader(hint) => Answer::NotDone(NotDone::NotLeader(hint)),
-            Outcome::Overloaded => Answer::NotDone(NotDone::Overloaded),
-            Outcome::Stopped => Answer::NotDone(NotDone::Stopped),
-        };
-        out.push(Output::Answer { ticket, answer });
-    }
-
-    fn persisted(&mut self, now: Time, seq: WriteSeq, out: &mut Vec<Output>) {
-        self.persisted = self.persisted.max(seq);
-        self.core(now, Input::Persisted(seq), out);
-        self.transfers.persisted(seq, out);
-    }
-
-    fn note_applied(&mut self, now: Time, batch: AppliedBatch, out: &mut Vec<Output>) {
-        if batch.through > self.durable {
-            self.unpersisted_since.get_or_insert(now);
-        }
-        while let Some((last, bytes)) = self.unapplied.front()
-            && *last <= batch.through
-        {
-            self.unapplied_bytes -= bytes;
-            self.unapplied.pop_front();
-        }
-        let mut responses = batch.responses.into_iter().peekable();
-        while let Some(entry) = self.awaiting.first_entry() {
-            let (index, term) = *entry.key();
-            if index > batch.through {
-                break;
-            }
-            let ticket = entry.remove();
-            while responses.next_if(|(id, _)| id.index < index).is_some() {}
-            let answer = match responses.peek() {
-                Some((id, response)) if id.index == index && id.term == term => {
-                    Answer::Committed(Committed { id: *id, response: response.clone() })
-                }
-                // Another leader's entry is committed at this index, so ours is not in the log and never will be.
-                Some((id, _)) if id.index == index => Answer::NotDone(NotDone::NotLeader(self.node.leader())),
-                Some(_) | None => Answer::InDoubt,
-            };
-            out.push(Output::Answer { ticket, answer });
-        }
-        self.core(now, Input::Applied(batch.through), out);
-    }
-
-    fn machine_durable(&mut self, now: Time, durable: LogIndex, out: &mut Vec<Output>) {
-        self.persisting = false;
-        self.unpersisted_since = (durable < self.node.applied()).then_some(now);
-        self.durable = self.durable.max(durable);
-        self.compact(now, out);
-    }
-
     /// Cuts the log, if that is worth a write and nothing needs the entries.
     fn compact(&mut self, now: Time, out: &mut Vec<Output>) {
         // While the state is ahead of a log that lost entries, there is nothing to cut yet up to the state.
@@ -413,26 +282,6 @@ impl Replica {
         self.transfers.follow(now, held, || self.node.status().peers);
         if let Some(to) = self.compaction.target(held, self.transfers.needed()) {
             self.core(now, Input::Compact(to), out);
-        }
-    }
-
-    /// The state machine has switched to a snapshot, and the log follows. The order is snapshot, state machine, log.
-    fn restored(&mut self, now: Time, id: LogId, membership: Membership, out: &mut Vec<Output>) {
-        self.durable = self.durable.max(id.index);
-        self.skip_answers(id.index, out);
-        self.core(now, Input::SnapshotInstalled { base: id, membership: membership.into() }, out);
-        // Either the last write resets the log to the snapshot, or the log's own entries reach up to the snapshot and
-        // may still be in memory only. Until that write is durable, only the snapshot explains a state machine that
-        // is ahead of its log, so the snapshot stays.
-        let follows = Some(self.written).filter(|write| *write > self.persisted);
-        self.transfers.restored(now, id, follows, out);
-    }
-
-    /// Answers the proposals that a snapshot covers as in doubt: the snapshot does not say which entries it includes.
-    fn skip_answers(&mut self, through: LogIndex, out: &mut Vec<Output>) {
-        let later = self.awaiting.split_off(&(through.next(), Term(0)));
-        for ticket in std::mem::replace(&mut self.awaiting, later).into_values() {
-            out.push(Output::Answer { ticket, answer: Answer::InDoubt });
         }
     }
 
