@@ -220,7 +220,7 @@ impl<M: StateMachine> Applier<M> {
 
     fn try_apply(&mut self, apply: Apply, answers: Answers) -> Result<MachineReport, ApplyError> {
         if apply.last <= self.through {
-            // A snapshot was faster: the state holds all of it, and whoever waits for it is told so.
+            // A snapshot was installed meanwhile that covers the whole run. The run is reported without responses.
             return Ok(MachineReport::Applied(AppliedBatch { through: apply.last, responses: Vec::new() }));
         }
         match apply.entries {
@@ -246,7 +246,7 @@ impl<M: StateMachine> Applier<M> {
         }
     }
 
-    /// Applies entries that are at hand; those already applied are skipped, so that a run may come twice.
+    /// Applies entries. Those that were applied before are skipped, so a run may come twice.
     fn step(&mut self, entries: &[Entry], answers: Answers) -> Result<MachineReport, ApplyError> {
         let state = self.machine.applied().index;
         let new = &entries[entries.partition_point(|entry| entry.id.index <= self.through)..];
