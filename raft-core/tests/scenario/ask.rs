@@ -8,11 +8,12 @@ use raftkit_core::{
     Suffrage, Term, Ticket,
 };
 
+use crate::backing::Backing;
 use crate::cluster::Cluster;
 use crate::members::member;
 use crate::words::{Words, number};
 
-impl Cluster {
+impl<B: Backing> Cluster<B> {
     pub fn propose(&mut self, id: NodeId, commands: &[&str]) {
         let proposals = commands
             .iter()
@@ -105,7 +106,7 @@ impl Cluster {
     pub fn snapshot(&mut self, from: NodeId, to: NodeId, at: Option<LogIndex>) {
         let host = &self.hosts[&from];
         let (sender, at) = (host.node.as_ref().unwrap(), at.unwrap_or(host.applied));
-        let base = host.disk.view.entry(at).map_or(sender.status().base, |entry| entry.id);
+        let base = host.disk.view().entry(at).map_or(sender.status().base, |entry| entry.id);
         let membership = sender.membership_as_of(at).clone();
         let host = self.hosts.get_mut(&to).unwrap();
         host.applied = host.applied.max(base.index);

@@ -10,14 +10,14 @@ use raftkit_core::{
     NodeId, Payload, StoreId, Suffrage, Term, Ticket, Time, Write,
 };
 
-use crate::disk::Disk;
+use crate::backing::Backing;
 use crate::members::member;
 
 /// A machine: its node while it runs, its disk, and what its driver has not answered yet.
-pub struct Host {
+pub struct Host<B> {
     pub config: Config,
     pub node: Option<Node>,
-    pub disk: Disk,
+    pub disk: B,
     pub applied: LogIndex,
     pub inputs: Vec<Input>,
     /// True when the log can be written but not read.
@@ -26,9 +26,9 @@ pub struct Host {
     pub clock: u64,
 }
 
-impl Host {
-    fn new(config: Config, disk: Disk, clock: u64) -> Self {
-        let applied = disk.durable.base.id.index;
+impl<B: Backing> Host<B> {
+    fn new(config: Config, base: Base, clock: u64) -> Self {
+        let (applied, disk) = (base.id.index, B::new(&config, base));
         Self { config, node: None, disk, applied, inputs: Vec::new(), rotten: false, clock }
     }
 
@@ -53,9 +53,8 @@ pub struct Founding {
     pub config: Config,
 }
 
-#[derive(Default)]
-pub struct Cluster {
-    pub hosts: BTreeMap<NodeId, Host>,
+pub struct Cluster<B> {
+    pub hosts: BTreeMap<NodeId, Host<B>>,
     pub wire: Vec<Message>,
     pub told: Vec<String>,
     /// Number of messages sent since the last count, by sender and kind.
@@ -66,7 +65,21 @@ pub struct Cluster {
     pub tickets: BTreeMap<Ticket, String>,
 }
 
-impl Cluster {
+impl<B> Default for Cluster<B> {
+    fn default() -> Self {
+        Self {
+            hosts: BTreeMap::new(),
+            wire: Vec::new(),
+            told: Vec::new(),
+            sent: BTreeMap::new(),
+            now: Time(0),
+            cut: BTreeSet::new(),
+            tickets: BTreeMap::new(),
+        }
+    }
+}
+
+impl<B: Backing> Cluster<B> {
     pub fn config() -> Config {
         Config::new(NodeId(0), StoreId(0), Incarnation(0), 1)
     }
@@ -87,9 +100,8 @@ impl Cluster {
         }
         for id in (1..=founding.count).map(NodeId) {
             let config = Config { node: id, store: member(id.0).store, ..founding.config.clone() };
-            let disk = Disk::founded(Base::founding(membership.clone()));
             let clock = founding.clocks.get(&id).copied().unwrap_or(100);
-            self.hosts.insert(id, Host::new(config, disk, clock));
+            self.hosts.insert(id, Host::new(config, Base::founding(membership.clone()), clock));
         }
         Ok(())
     }
@@ -99,7 +111,7 @@ impl Cluster {
         let template = self.hosts.values().next().unwrap().config.clone();
         let (store, incarnation) = (member(id.0).store, Incarnation(0));
         let config = Config { node: id, store, incarnation, ..template };
-        self.hosts.insert(id, Host::new(config, Disk::default(), 100));
+        self.hosts.insert(id, Host::new(config, Base::default(), 100));
         self.restart(id);
     }
 
@@ -115,7 +127,7 @@ impl Cluster {
         let term = term.or(terms.last().copied()).unwrap_or(1);
         write.hard_state = Some(HardState { term: Term(term), ..Default::default() });
         host.disk.queue(write);
-        host.disk.flush(1);
+        host.disk.flush();
     }
 
     pub fn start_all(&mut self) {
@@ -126,7 +138,7 @@ impl Cluster {
     pub fn restart(&mut self, id: NodeId) {
         let host = self.hosts.get_mut(&id).unwrap();
         host.config.incarnation.0 += 1;
-        let restored = host.disk.durable.restored(host.applied);
+        let restored = host.disk.restored(host.applied);
         let node = Node::restore(host.config.clone(), restored, host.clock(self.now)).unwrap();
         check_state(&node).unwrap();
         host.node = Some(node);
@@ -145,20 +157,17 @@ impl Cluster {
         let host = self.hosts.get_mut(&id).unwrap();
         host.node = None;
         host.inputs.clear();
-        host.disk.crash(0);
-        host.applied = host.disk.durable.hard.commit.min(host.applied).max(host.disk.durable.base.id.index);
+        host.disk.crash();
+        let durable = host.disk.durable();
+        host.applied = durable.hard.commit.min(host.applied).max(durable.base.id.index);
     }
 
     /// Crashes the node and drops its log from an index on. `health` says whether it detects the loss.
     pub fn lose(&mut self, id: NodeId, from: LogIndex, health: Health) {
         self.crash(id);
         let host = self.hosts.get_mut(&id).unwrap();
-        let image = &mut host.disk.durable;
-        image.entries.retain(|entry| entry.id.index < from);
-        image.hard.health = health;
-        image.hard.commit = image.hard.commit.min(image.last().index);
-        host.applied = host.applied.min(image.last().index);
-        host.disk.view = image.clone();
+        host.disk.lose(from, health);
+        host.applied = host.applied.min(host.disk.durable().last().index);
         self.restart(id);
     }
 
@@ -171,7 +180,7 @@ impl Cluster {
             incarnation: Incarnation(0),
             ..host.config.clone()
         };
-        *host = Host::new(config, Disk::default(), host.clock);
+        *host = Host::new(config, Base::default(), host.clock);
         self.restart(id);
     }
 

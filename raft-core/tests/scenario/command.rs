@@ -2,12 +2,14 @@
 
 use raftkit_core::{Health, Input, LogIndex};
 
+use crate::backing::Backing;
 use crate::cluster::{Cluster, Founding};
+use crate::disk::Disk;
 use crate::drive::Limits;
 use crate::words::{Words, bytes, node, number, span};
 
 /// Runs one command. Its output is in `cluster.told`.
-pub fn run(cluster: &mut Cluster, line: &str) -> Result<(), String> {
+pub fn run<B: Backing>(cluster: &mut Cluster<B>, line: &str) -> Result<(), String> {
     let words = Words::of(line);
     let first = *words.plain.first().ok_or("no command")?;
     if !(found(cluster, first, &words)?
@@ -22,7 +24,7 @@ pub fn run(cluster: &mut Cluster, line: &str) -> Result<(), String> {
 }
 
 /// Commands that create a cluster.
-fn found(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool, String> {
+fn found<B: Backing>(cluster: &mut Cluster<B>, first: &str, words: &Words<'_>) -> Result<bool, String> {
     match first {
         "cluster" => {
             let founding = founding(words)?;
@@ -46,7 +48,7 @@ fn found(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool, 
 }
 
 fn founding(words: &Words<'_>) -> Result<Founding, String> {
-    let mut config = Cluster::config();
+    let mut config = Cluster::<Disk>::config();
     for (name, value) in &words.named {
         match *name {
             "learners" | "staging" | "priorities" | "leader" | "clocks" => {}
@@ -69,7 +71,7 @@ fn founding(words: &Words<'_>) -> Result<Founding, String> {
 }
 
 /// Commands about time, messages, disks and drivers.
-fn happen(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool, String> {
+fn happen<B: Backing>(cluster: &mut Cluster<B>, first: &str, words: &Words<'_>) -> Result<bool, String> {
     let limits = Limits { drop: words.set("drop")?, stuck: words.set("stuck")? };
     match first {
         "elect" => cluster.elect(words.node()?, &limits),
@@ -89,7 +91,7 @@ fn happen(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool,
 }
 
 /// Commands that make requests to a node.
-fn ask(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool, String> {
+fn ask<B: Backing>(cluster: &mut Cluster<B>, first: &str, words: &Words<'_>) -> Result<bool, String> {
     match first {
         "propose" => cluster.propose(words.node()?, &words.plain[2..]),
         "read" => cluster.read(words.node()?, words.mode()?),
@@ -114,7 +116,7 @@ fn ask(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool, St
 }
 
 /// Commands that inject and repair faults.
-fn break_down(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool, String> {
+fn break_down<B: Backing>(cluster: &mut Cluster<B>, first: &str, words: &Words<'_>) -> Result<bool, String> {
     match first {
         "crash" => cluster.crash(words.node()?),
         "restart" => {
@@ -139,7 +141,7 @@ fn break_down(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<b
     Ok(true)
 }
 
-fn show(cluster: &mut Cluster, first: &str, words: &Words<'_>) -> Result<bool, String> {
+fn show<B: Backing>(cluster: &mut Cluster<B>, first: &str, words: &Words<'_>) -> Result<bool, String> {
     match first {
         "messages" => cluster.show_messages(),
         "promises" => cluster.show_promises(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use raftkit_core::{Input, NodeId, RoleName, Time};
 
+use crate::backing::Backing;
 use crate::cluster::{Cluster, Host};
 
 /// The limits that a command sets.
@@ -16,7 +17,7 @@ pub struct Limits {
     pub stuck: BTreeSet<NodeId>,
 }
 
-impl Cluster {
+impl<B: Backing> Cluster<B> {
     /// Waits for the node's deadline, lets it campaign, and processes everything that follows.
     pub fn elect(&mut self, id: NodeId, limits: &Limits) {
         self.campaign(id);
@@ -24,7 +25,7 @@ impl Cluster {
     }
 
     pub fn campaign(&mut self, id: NodeId) {
-        let follows = |host: &Host| host.node.as_ref().is_some_and(|it| it.role() == RoleName::Follower);
+        let follows = |host: &Host<B>| host.node.as_ref().is_some_and(|it| it.role() == RoleName::Follower);
         let deadline = self.hosts[&id].deadline().expect("it runs");
         let late = deadline < self.now;
         self.now = self.now.max(deadline);
@@ -43,7 +44,7 @@ impl Cluster {
             let lost =
                 limits.drop.contains(&to) || limits.drop.contains(&from) || self.cut.contains(&(from, to));
             if !lost && self.hosts.get(&to).is_some_and(|host| host.node.is_some()) {
-                self.input(to, Input::Message(message));
+                self.input(to, Input::Message(B::carry(message)));
             }
         }
     }
@@ -67,7 +68,7 @@ impl Cluster {
 
     pub fn persist(&mut self, id: NodeId) {
         let host = self.hosts.get_mut(&id).unwrap();
-        if let Some(seq) = host.disk.flush(host.disk.queued()) {
+        if let Some(seq) = host.disk.flush() {
             self.input(id, Input::Persisted(seq));
         }
     }

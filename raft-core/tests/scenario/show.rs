@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use raftkit_core::{AppendOutcome, Body, Member, NodeId, Suffrage};
 
+use crate::backing::Backing;
 use crate::cluster::Cluster;
 use crate::shown::{damaged, message, role};
 
@@ -28,7 +29,7 @@ pub fn kind(body: &Body) -> &'static str {
     }
 }
 
-impl Cluster {
+impl<B: Backing> Cluster<B> {
     /// Shows the number of messages that each node has sent since the last count, by kind.
     pub fn show_count(&mut self) {
         for (id, kinds) in std::mem::take(&mut self.sent) {
@@ -47,7 +48,7 @@ impl Cluster {
         for (id, host) in &self.hosts {
             let Some(node) = &host.node else { continue };
             let bound = node.promised_until().since(host.clock(self.now)).as_millis();
-            let stored = host.disk.durable.hard.promise.as_millis();
+            let stored = host.disk.durable().hard.promise.as_millis();
             self.told.push(format!("{id}: no vote for {bound} ms, on its disk {stored} ms"));
         }
         for message in &self.wire {
@@ -62,7 +63,7 @@ impl Cluster {
     /// durable part.
     pub fn show_logs(&mut self) {
         for (id, host) in &self.hosts {
-            let (view, durable) = (&host.disk.view, &host.disk.durable);
+            let (view, durable) = (host.disk.view(), host.disk.durable());
             let mut line = format!("{id}: ({})", view.base.id);
             let mut on_disk = true;
             for entry in &view.entries {

@@ -3,9 +3,10 @@
 use raftkit_core::invariants::{check_delta, check_state};
 use raftkit_core::{Effects, Fetch, Fetched, Input, LogIndex, NodeId, SnapshotEffect};
 
+use crate::backing::Backing;
 use crate::cluster::{Cluster, Host};
 
-impl Cluster {
+impl<B: Backing> Cluster<B> {
     pub fn input(&mut self, id: NodeId, input: Input) {
         let host = self.hosts.get_mut(&id).unwrap();
         let now = host.clock(self.now);
@@ -61,19 +62,7 @@ impl Cluster {
     }
 }
 
-fn fetched(fetch: Fetch, host: &Host) -> Input {
-    let mut bytes = 0;
-    let entries: Vec<_> = (fetch.first.0..=fetch.last.0)
-        .map_while(|index| host.disk.view.entry(LogIndex(index)).cloned())
-        .take_while(|entry| {
-            bytes += entry.weight();
-            entry.id.index == fetch.first || bytes <= fetch.bytes_max
-        })
-        .collect();
-    let result = match (host.rotten, entries.is_empty()) {
-        (true, _) => Fetched::Damaged,
-        (false, true) => Fetched::Compacted,
-        (false, false) => Fetched::Entries(entries),
-    };
+fn fetched<B: Backing>(fetch: Fetch, host: &Host<B>) -> Input {
+    let result = if host.rotten { Fetched::Damaged } else { host.disk.read(&fetch) };
     Input::Fetched { id: fetch.id, result }
 }
