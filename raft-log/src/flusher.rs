@@ -141,6 +141,8 @@ impl Flusher {
             Some(present) => return Err(FormError::OtherCluster { present, asked: cluster }),
             None => {}
         }
+        // Flush first: the base must not replace queued entries unseen, nor a queued vote be forgotten.
+        self.flush()?;
         let mut write = Write::default();
         if base.id != LogId::ZERO {
             if self.state.last != LogId::ZERO {
@@ -156,7 +158,6 @@ impl Flusher {
             });
             write.reset_to = Some(base.into());
         }
-        self.flush()?;
         self.identity.cluster = Some(cluster);
         self.record_identity(vec![write])?;
         // Write the witness, so that it names the cluster too: the node then knows its cluster whatever else is lost.
