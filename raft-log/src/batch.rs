@@ -66,6 +66,7 @@ impl<'txn> Batch<'txn> {
     /// Writes out what is still in memory. The transaction must not be committed before this.
     pub(crate) fn finish(mut self) -> Result<(), Trouble> {
         self.write_run()?;
+        self.state.assert_sound();
         let mut meta = self.txn.open_table(META)?;
         if self.ends_changed {
             let ends = Ends { base: self.state.base.id, last: self.state.last };

@@ -32,6 +32,8 @@ const CHAIN_START: u32 = u32::from_le_bytes(*b"RUN1");
 pub(crate) struct RunBuilder {
     first: LogIndex,
     count: u32,
+    /// Term of the last entry.
+    term: Term,
     chain: u32,
     bytes: Vec<u8>,
 }
@@ -41,7 +43,7 @@ impl RunBuilder {
     pub(crate) fn new(first: LogIndex) -> Self {
         let mut bytes = vec![RUN_VERSION, 0, 0, 0, 0, 0, 0, 0];
         bytes.extend_from_slice(&first.0.to_le_bytes());
-        Self { first, count: 0, chain: CHAIN_START, bytes }
+        Self { first, count: 0, term: Term(0), chain: CHAIN_START, bytes }
     }
 
     /// Appends the entry that follows the last one.
@@ -56,6 +58,8 @@ impl RunBuilder {
         self.bytes.push(kind);
         self.bytes.extend_from_slice(payload);
         self.count += 1;
+        assert!(self.term <= id.term, "the terms of a run do not go back: {id} follows one of {}", self.term);
+        self.term = id.term;
     }
 
     /// Returns the length of the run so far, in bytes.
@@ -63,11 +67,28 @@ impl RunBuilder {
         self.bytes.len()
     }
 
-    /// Finishes the run; returns its key and value.
+    /// Finishes the run; returns its key and value, re-read and checked.
     pub(crate) fn finish(mut self) -> (u64, Vec<u8>) {
         self.bytes[4..8].copy_from_slice(&self.count.to_le_bytes());
+        let last = self.first.plus(u64::from(self.count)).previous().unwrap_or_default();
+        assert_reads_back(self.first, last, &self.bytes);
         (self.first.0, self.bytes)
     }
+}
+
+/// Checks that a run about to be written can be read back, from its first to its last entry.
+///
+/// # Panics
+/// It cannot, which is a bug in the encoding: once the run is in redb, the journal's copy of its entries is overwritten.
+fn assert_reads_back(first: LogIndex, last: LogIndex, bytes: &[u8]) {
+    let mut cursor =
+        RunCursor::new(first.0, bytes).expect("the head of a run that was just encoded is sound");
+    assert_eq!(cursor.last(), last, "the head of a run states its last index");
+    let mut read = None;
+    while let Some(entry) = cursor.next().expect("an entry that was just encoded matches its checksum") {
+        read = Some(entry.id.index);
+    }
+    assert_eq!(read, Some(last), "a run holds all of its entries");
 }
 
 /// Returns the last index of a run, from its head alone.
@@ -83,6 +104,7 @@ pub(crate) fn run_prefix(key: u64, bytes: &[u8], last: LogIndex) -> Result<Vec<u
             let mut prefix = bytes[..entry.payload.end].to_vec();
             let count = u32::try_from(last.0 - key + 1).expect("a prefix is no longer than its run");
             prefix[4..8].copy_from_slice(&count.to_le_bytes());
+            assert_reads_back(LogIndex(key), last, &prefix);
             return Ok(prefix);
         }
     }

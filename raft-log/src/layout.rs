@@ -96,6 +96,7 @@ pub(crate) fn encode_hard_state(state: &HardState) -> Vec<u8> {
     // Saturating is harmless: `u64::MAX` nanoseconds are more than 500 years.
     let promise = u64::try_from(state.promise.as_nanos()).unwrap_or(u64::MAX);
     body.extend_from_slice(&promise.to_le_bytes());
+    assert_eq!(body.len(), HARD_STATE_BYTES, "readers tell the formats of a hard state apart by its length");
     body
 }
 

@@ -172,6 +172,7 @@ impl Taker {
     }
 
     fn took(&mut self, id: LogId, weight: usize) {
+        assert_eq!(id.index, self.next, "entries are taken one after the other");
         self.bytes = self.bytes.saturating_add(weight);
         self.term = id.term;
         self.next = id.index.next();

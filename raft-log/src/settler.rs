@@ -164,7 +164,10 @@ impl SettleCore {
             self.shared.view().settled(seq, last);
             self.shared.forget(seq);
         }
-        floor.into_iter().for_each(|at| self.shared.raise_floor(at));
+        if let Some(at) = floor {
+            assert!(at >= self.shared.floor(), "a stretch of the ring that is free stays free");
+            self.shared.raise_floor(at);
+        }
     }
 
     /// Returns true if some effects are not visible yet.
@@ -250,6 +253,7 @@ impl SettleCore {
             Ok(txn.commit()?)
         });
         result?;
+        assert!(mark.seq >= self.settled.seq, "what the database covers does not go back");
         self.loose = self.loose.saturating_sub(1);
         self.before = self.settled;
         self.settled = mark;

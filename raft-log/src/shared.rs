@@ -97,7 +97,10 @@ impl Shared {
     pub(crate) fn flushed(&self, flush: Unsettled) -> u64 {
         self.show(&flush);
         let before = self.unsettled_bytes.fetch_add(flush.bytes, Ordering::Relaxed);
-        self.unsettled().push_back(Arc::new(flush));
+        let mut unsettled = self.unsettled();
+        let newest = unsettled.back().map_or(0, |newest| newest.mark.seq);
+        assert!(newest < flush.mark.seq, "record {} is flushed after record {newest}", flush.mark.seq);
+        unsettled.push_back(Arc::new(flush));
         before
     }
 

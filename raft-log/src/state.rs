@@ -68,7 +68,32 @@ impl LogState {
         if let Some(to) = write.compact_to {
             self.compact(to)?;
         }
+        self.assert_sound();
         Ok(())
+    }
+
+    /// Checks that ends, terms and memberships agree, in constant time except for the search in the maps. An opening
+    /// checks more of what it has read, and reports a contradiction as damage; here it would be a bug.
+    ///
+    /// # Panics
+    /// They contradict each other.
+    pub(crate) fn assert_sound(&self) {
+        let (base, last) = (self.base.id, self.last);
+        assert!(
+            base.index <= last.index && base.term <= last.term,
+            "the log goes from {base} back to {last}"
+        );
+        let first = self.terms.first_key_value().map(|(first, _)| *first);
+        let expected = (base.index < last.index).then(|| base.index.next());
+        assert_eq!(first, expected, "the first term starts right after the base");
+        let newest = self.terms.last_key_value().map_or(base.term, |(_, term)| *term);
+        assert_eq!(newest, last.term, "the last term is the last entry's");
+        let memberships = [self.memberships.first_key_value(), self.memberships.last_key_value()];
+        let is_in_log = |index: LogIndex| base.index < index && index <= last.index;
+        assert!(
+            memberships.into_iter().flatten().all(|(index, _)| is_in_log(*index)),
+            "memberships are in the log"
+        );
     }
 
     /// Drops everything; the log now starts after `base`.

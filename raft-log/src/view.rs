@@ -106,8 +106,9 @@ impl View {
             self.truncate(last);
             self.cut(seq, last);
         }
-        if let Some(entry) = write.append.last() {
-            self.last = entry.id.index;
+        if let (Some(first), Some(last)) = (write.append.first(), write.append.last()) {
+            assert_eq!(first.id.index, self.last.next(), "an append continues the log");
+            self.last = last.id.index;
             let chunk = Chunk::new(write.append.clone());
             self.bytes += chunk.weight;
             self.chunks.push_back(chunk);
@@ -149,6 +150,12 @@ impl View {
             self.cuts.pop_front();
         }
         self.settled = self.cuts.iter().map(|(_, kept)| *kept).fold(last, LogIndex::min);
+        assert!(
+            self.settled <= self.last,
+            "redb holds up to {}, the log ends with {}",
+            self.settled,
+            self.last
+        );
         while self.bytes > self.bytes_max
             && self.chunks.front().is_some_and(|chunk| chunk.last() <= self.settled)
         {

@@ -11,6 +11,7 @@
 //! back to the one before, and the ring must still hold everything since then.
 
 pub(crate) mod image;
+mod recheck;
 pub(crate) mod record;
 pub(crate) mod witness;
 
@@ -22,6 +23,7 @@ use raftkit_core::{HardState, LogId};
 use raftkit_disk::{Disk, DiskFile, create_aside, replace_durably};
 
 use crate::layout::{Identity, Mark};
+use recheck::{Meant, assert_says};
 use record::Encoder;
 use witness::Witness;
 
@@ -104,13 +106,22 @@ impl Journal {
         let at = place(self.next.at, len, self.ring);
         let seq = self.next.seq + 1;
         let sum = self.encoder.seal(self.salt, seq, at, self.next.sum);
-        Mark { seq, at: at + len, sum }
+        let mark = Mark { seq, at: at + len, sum };
+        let meant = Meant { start: at, prev: self.next.sum, mark, hard_state: *hard_state, last };
+        assert_says(self.encoder.bytes(), self.salt, &meant);
+        mark
     }
 
     /// Writes the prepared record durably.
     pub(crate) fn commit(&mut self, mark: Mark) -> io::Result<()> {
         let bytes = self.encoder.bytes();
         let at = mark.at - bytes.len() as u64;
+        assert_eq!(mark.seq, self.next.seq + 1, "records are written in the order of their numbers");
+        assert!(at >= self.next.at, "a record does not overwrite the one before it");
+        assert!(
+            at % self.ring + bytes.len() as u64 <= self.ring,
+            "a record does not wrap around the ring's end"
+        );
         let place = RING_START + at % self.ring;
         self.file.write_durably(place, bytes)?;
         self.next = mark;
@@ -138,7 +149,11 @@ impl Journal {
             last,
             hard_state,
         };
-        self.file.write_durably(witness.offset(), &witness.encode())?;
+        assert!(witness.mark.seq >= self.witness.mark.seq, "a witness does not go back");
+        let sector = witness.encode();
+        let read = Witness::decode(&sector).expect("a witness that was just encoded matches its checksum");
+        assert!(read.says_the_same_as(&witness), "{read:?} is read back as {witness:?}");
+        self.file.write_durably(witness.offset(), &sector)?;
         self.witness = witness;
         Ok(())
     }

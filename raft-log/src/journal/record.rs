@@ -43,13 +43,13 @@ const ENTRY_HEAD: usize = 13;
 const NAME: &str = "journal record";
 
 /// Tags that precede the parts of a record.
-mod tag {
-    pub(super) const IDENTITY: u8 = 1;
-    pub(super) const RESET: u8 = 2;
-    pub(super) const TRUNCATE: u8 = 3;
-    pub(super) const APPEND: u8 = 4;
-    pub(super) const COMPACT: u8 = 5;
-    pub(super) const ELSEWHERE: u8 = 6;
+pub(super) mod tag {
+    pub(in crate::journal) const IDENTITY: u8 = 1;
+    pub(in crate::journal) const RESET: u8 = 2;
+    pub(in crate::journal) const TRUNCATE: u8 = 3;
+    pub(in crate::journal) const APPEND: u8 = 4;
+    pub(in crate::journal) const COMPACT: u8 = 5;
+    pub(in crate::journal) const ELSEWHERE: u8 = 6;
 }
 
 /// Returns the maximum length of a write in a record, in bytes.
@@ -290,6 +290,11 @@ impl<'a> Sealed<'a> {
         self.mark.at - padded(HEAD + self.body.len()) as u64
     }
 
+    /// Returns the encoded parts of the record, which follow the hard state and the last entry.
+    pub(super) fn parts(&self) -> &'a [u8] {
+        &self.body[self.hard_state_bytes + ID_BYTES..]
+    }
+
     /// Decodes the hard state and the last entry after the record.
     pub(crate) fn ends(&self) -> Result<(HardState, LogId), Damage> {
         let mut fields = Fields::keyed(NAME, self.mark.seq, self.body);
@@ -311,9 +316,8 @@ impl<'a> Sealed<'a> {
             writes: Vec::new(),
             elsewhere: false,
         };
-        let skipped = self.hard_state_bytes + ID_BYTES;
         // Copy once for all payloads: slices of the image would keep the whole ring in memory.
-        let mut rest = Bytes::copy_from_slice(&self.body[skipped..]);
+        let mut rest = Bytes::copy_from_slice(self.parts());
         while !rest.is_empty() {
             let mut fields = Fields::keyed(NAME, self.mark.seq, &rest);
             let before = fields.rest().len();

@@ -89,6 +89,16 @@ impl Witness {
         Some(Self { generation, identity, ring, mark, last, hard_state })
     }
 
+    /// Returns true if both witnesses state the same. A promise that is too long to be stored counts as the longest that
+    /// can be stored.
+    pub(super) fn says_the_same_as(&self, other: &Self) -> bool {
+        let capped = |witness: &Self| {
+            let promise = witness.hard_state.promise.min(std::time::Duration::from_nanos(u64::MAX));
+            Self { hard_state: HardState { promise, ..witness.hard_state }, ..*witness }
+        };
+        capped(self) == capped(other)
+    }
+
     /// Returns the newer of the two witnesses in the file's head.
     pub(crate) fn newest(head: &[u8]) -> Option<Self> {
         let slot = usize::try_from(SLOT_BYTES).ok()?;
