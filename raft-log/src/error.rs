@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use raftkit_core::{ClusterId, DecodeError, LogId, LogIndex, NodeId, StoreId, Term};
 
+use crate::database_error::DatabaseError;
+
 /// Damage in the content of a file. Damage is reported, never skipped.
 #[derive(Debug, thiserror::Error)]
 pub enum Damage {
@@ -90,8 +92,8 @@ pub enum Damage {
     /// redb reports that the file is damaged.
     #[error("the database is damaged")]
     Database {
-        /// The error that redb reported.
-        source: Box<redb::Error>,
+        /// The database's error.
+        source: DatabaseError,
     },
     /// redb panicked, as it does on some damage.
     #[error("the database panicked: {message}")]
@@ -166,8 +168,8 @@ pub enum OpenError {
     Database {
         /// Path of the database.
         path: PathBuf,
-        /// The error that redb reported.
-        source: Box<redb::Error>,
+        /// The database's error.
+        source: DatabaseError,
     },
 }
 
@@ -242,8 +244,8 @@ pub enum StoreError {
     Database {
         /// Path of the database.
         path: PathBuf,
-        /// The error that redb reported.
-        source: Box<redb::Error>,
+        /// The database's error.
+        source: DatabaseError,
     },
     /// One of the store's threads panicked, which is a bug.
     #[error("the thread {thread} panicked: {message}")]
@@ -315,8 +317,8 @@ pub enum ReadError {
         last: LogIndex,
         /// Path of the database.
         file: PathBuf,
-        /// The error that redb reported.
-        source: Box<redb::Error>,
+        /// The database's error.
+        source: DatabaseError,
     },
 }
 
@@ -325,20 +327,15 @@ pub enum ReadError {
 pub(crate) enum Trouble {
     Closed,
     Damaged(Damage),
-    Database(Box<redb::Error>),
+    Database(DatabaseError),
     /// The caller's fault, already in its final form.
     Refused(StoreError),
 }
 
 impl<E: Into<redb::Error>> From<E> for Trouble {
     fn from(error: E) -> Self {
-        let error: redb::Error = error.into();
-        // redb reports a file without its magic number as invalid data. No log ever had one of redb's other formats: if
-        // redb finds one, the first byte of a commit slot is rotten.
-        let damaged = matches!(&error, redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_))
-            || matches!(&error, redb::Error::Io(io) if io.kind() == io::ErrorKind::InvalidData);
-        let source = Box::new(error);
-        if damaged { Self::Damaged(Damage::Database { source }) } else { Self::Database(source) }
+        let source = DatabaseError::from(error.into());
+        if source.is_damage() { Self::Damaged(Damage::Database { source }) } else { Self::Database(source) }
     }
 }
 

@@ -197,11 +197,7 @@ fn copy_table<K: Key + 'static, V: Value + 'static>(
 fn none_if_full<T>(result: Result<T, Trouble>) -> Result<Option<T>, Trouble> {
     match result {
         Ok(done) => Ok(Some(done)),
-        Err(Trouble::Database(error)) if is_full(&error) => Ok(None),
+        Err(Trouble::Database(error)) if error.is_full_disk() => Ok(None),
         Err(trouble) => Err(trouble),
     }
-}
-
-fn is_full(error: &redb::Error) -> bool {
-    matches!(error, redb::Error::Io(error) if raftkit_disk::is_full(error.kind()))
 }

@@ -4,6 +4,7 @@ mod batch;
 mod codec;
 mod compaction;
 mod core_slot;
+mod database_error;
 mod error;
 mod fields;
 mod flusher;
@@ -27,6 +28,7 @@ mod view;
 mod writer;
 
 pub use compaction::Compaction;
+pub use database_error::DatabaseError;
 pub use error::{Damage, FormError, OpenError, ReadError, StoreError};
 pub use flusher::Flusher;
 pub use flushing::{FlushEnd, Flushing};
