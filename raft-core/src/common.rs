@@ -31,30 +31,41 @@ const COMMIT_IDLE: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug)]
 pub(crate) struct Common {
     pub(crate) config: Config,
+    /// The time of the present call of `handle`; it never goes back.
     pub(crate) now: Time,
     pub(crate) rng: Rng,
+    /// The current term (`currentTerm`).
     pub(crate) term: Term,
+    /// The vote in that term (`votedFor`).
     pub(crate) ballot: Ballot,
     pub(crate) log: Log,
     pub(crate) memberships: MembershipHistory,
+    /// The highest index known to be committed (`commitIndex`).
     pub(crate) commit: LogIndex,
     /// The last index handed to the state machine in an [`Apply`](crate::Apply).
     pub(crate) handed_out: LogIndex,
+    /// The last index that the state machine has applied (`lastApplied`).
     pub(crate) applied: LogIndex,
     pub(crate) writes: Writes,
+    /// When the commit index is written on its own; none while a write has carried it.
     pub(crate) commit_due: Option<Time>,
     pub(crate) health: Condition,
     pub(crate) promise: Promise,
+    /// When a leader was last heard; none on a leader.
     pub(crate) leader_heard: Option<Time>,
     pub(crate) standstill: Standstill,
     pub(crate) campaign: CampaignTimer,
     /// The newest incarnation heard from each member.
     pub(crate) incarnations: BTreeMap<NodeId, NewestIncarnation>,
+    /// The number of the last request or fetch of this incarnation.
     pub(crate) last_number: u64,
+    /// The last round of this node's last leadership.
     pub(crate) last_round: Round,
     /// Proposals accepted as a leader and not applied yet, and the pace at which they are applied.
     pub(crate) backlog: Backlog,
+    /// The leadership transfer under way.
     pub(crate) transfer: Option<Transfer>,
+    /// Reads that wait for the leader's answer.
     pub(crate) forwarded: ForwardedReads,
 }
 
@@ -68,6 +79,7 @@ pub(crate) struct Envelope {
 }
 
 impl Envelope {
+    /// A message to this node, with this content.
     pub(crate) fn to(&self, to: NodeId, body: Body) -> Message {
         Message {
             from: self.from,
@@ -109,6 +121,7 @@ impl Common {
         self.commit_due.filter(|_| self.writes.is_idle())
     }
 
+    /// The hard state as it is now, durable or not.
     pub(crate) fn hard_state(&self) -> HardState {
         HardState {
             term: self.term,
@@ -119,6 +132,7 @@ impl Common {
         }
     }
 
+    /// The envelope of the messages that are sent now.
     pub(crate) fn envelope(&self) -> Envelope {
         Envelope {
             from: self.config.node,

@@ -8,7 +8,7 @@ use crate::{Base, HardState, Incarnation, LogId, LogIndex, Membership, NodeId, S
 /// Settings of a node. All durations are measured on the node's own clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// This node's id.
+    /// The id of this node, as the membership names it.
     pub node: NodeId,
     /// The id of its data folder.
     pub store: StoreId,

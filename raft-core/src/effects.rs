@@ -80,9 +80,9 @@ impl Base {
 /// A range of committed entries that are durable on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Apply {
-    /// The first index.
+    /// The index of the first entry to apply.
     pub first: LogIndex,
-    /// The last index, inclusive.
+    /// The index of the last entry to apply, inclusive.
     pub last: LogIndex,
     /// The entries, if the core still holds all of them in memory; otherwise the driver reads them from the
     /// log.
@@ -94,7 +94,7 @@ pub struct Apply {
 pub struct Done {
     /// The ticket that the caller gave.
     pub ticket: Ticket,
-    /// The result.
+    /// What has become of the request.
     pub outcome: Outcome,
 }
 
@@ -162,7 +162,7 @@ pub enum ChangeRefused {
 pub struct Fetch {
     /// The id of this fetch, echoed in the answer.
     pub id: FetchId,
-    /// The first index.
+    /// The index of the first entry to read.
     pub first: LogIndex,
     /// The last index requested, inclusive.
     pub last: LogIndex,

@@ -17,7 +17,7 @@ pub struct Entries {
 }
 
 impl Entries {
-    /// The empty run.
+    /// A run without entries, which needs no block.
     pub const EMPTY: Self = Self { block: None, from: 0, to: 0 };
 
     /// The entries in this range of positions, sharing the block.

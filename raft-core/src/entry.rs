@@ -7,12 +7,12 @@ use bytes::Bytes;
 
 use crate::{LogId, LogIndex, Membership, NodeId, Term};
 
-/// A log entry.
+/// One entry of the log: its position, and what it carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The entry's term and index.
     pub id: LogId,
-    /// The entry's content.
+    /// What the entry carries: a command, a membership, or nothing.
     pub payload: Payload,
 }
 

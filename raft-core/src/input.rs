@@ -22,7 +22,7 @@ pub enum Input {
     Read {
         /// The caller's name for the request; returned with its outcome.
         ticket: Ticket,
-        /// The consistency required.
+        /// The consistency that the read requires, and so how it is confirmed.
         mode: ReadMode,
     },
     /// Transfer leadership to `to`, or to the most up-to-date voter. Answered `Transferred` once another node

@@ -34,7 +34,7 @@ pub enum Violation {
     /// The term runs do not rise from the base to the end of the log.
     #[error("the term runs do not rise from the base to the last index {last}")]
     TermRuns {
-        /// The last index.
+        /// The last index of the log.
         last: LogIndex,
     },
     /// An entry's term is above the node's.
@@ -54,13 +54,13 @@ pub enum Violation {
     /// A membership contradicts itself.
     #[error("the membership of {at} contradicts itself: a voter or learner is no member, or is both")]
     Membership {
-        /// The membership entry.
+        /// The entry that the membership comes from.
         at: LogId,
     },
     /// A leader has started a change before the last one was committed.
     #[error("the leader has more than one membership after its commit index {commit}")]
     TwoChanges {
-        /// The commit index.
+        /// The leader's commit index.
         commit: LogIndex,
     },
     /// A damaged node campaigns or leads, or a node became damaged while it ran.
@@ -69,7 +69,7 @@ pub enum Violation {
     /// Term or vote has changed without being written.
     #[error("term {term} and its vote are not in the newest write")]
     UnwrittenVote {
-        /// The term.
+        /// The node's current term.
         term: Term,
     },
     /// A node has promised not to vote for longer than its newest write stores.
@@ -81,19 +81,19 @@ pub enum Violation {
     /// A node campaigns or leads without its own vote.
     #[error("the node campaigns or leads in term {term} without its own vote")]
     NoOwnVote {
-        /// The term.
+        /// The node's current term.
         term: Term,
     },
     /// A leader leads with a vote that is not durable.
     #[error("the node leads term {term} while its vote is not durable")]
     VoteNotDurable {
-        /// The term.
+        /// The node's current term.
         term: Term,
     },
     /// A leader's view of a peer contradicts itself.
     #[error("the view of peer {peer} contradicts itself: match {matched}, next {next}")]
     Progress {
-        /// The peer.
+        /// The peer that the view is of.
         peer: NodeId,
         /// The peer's match index.
         matched: LogIndex,
@@ -119,7 +119,7 @@ pub enum Violation {
     /// A vote changed within a term.
     #[error("the vote of term {term} was changed")]
     VoteChanged {
-        /// The term.
+        /// The node's current term.
         term: Term,
     },
     /// A committed entry changed.

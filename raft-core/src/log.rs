@@ -31,12 +31,12 @@ impl Log {
         self.base
     }
 
-    /// The last index.
+    /// The index of the last entry, durable or not; the base's when the log is empty.
     pub(crate) fn last_index(&self) -> LogIndex {
         self.last
     }
 
-    /// The last entry.
+    /// The id of the last entry, durable or not; the base's when the log is empty.
     pub(crate) fn last(&self) -> LogId {
         self.id(self.last).unwrap_or(self.base)
     }

@@ -29,7 +29,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// The default priority.
+    /// The priority of a member for which none was chosen.
     pub const PRIORITY: u8 = 100;
 
     /// A member of default priority.

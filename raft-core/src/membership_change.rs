@@ -26,7 +26,7 @@ use crate::{
 /// A membership change whose caller waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PendingChange {
-    /// The caller's ticket.
+    /// The ticket of the caller that asked for the change.
     pub(crate) ticket: Ticket,
     /// The first entry of the change.
     pub(crate) first: LogId,

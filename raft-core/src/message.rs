@@ -8,7 +8,7 @@ use crate::{Entries, Incarnation, LogId, LogIndex, NodeId, Round, StoreId, Term}
 /// A message with its envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// The sender.
+    /// The node that sent the message.
     pub from: NodeId,
     /// The sender's data folder. A vote or acknowledgement counts only if it comes from the folder that the
     /// membership names: a voter that was wiped has forgotten its votes and entries, and returns with another
@@ -16,12 +16,12 @@ pub struct Message {
     pub from_store: StoreId,
     /// The sender's incarnation. Messages of an earlier one than the newest heard are ignored.
     pub from_incarnation: Incarnation,
-    /// The receiver.
+    /// The node that the message is for; another node ignores it.
     pub to: NodeId,
     /// The sender's current term. The term that a pre-candidate *would* campaign in is in the body of its
     /// pre-vote.
     pub term: Term,
-    /// The content.
+    /// What the message asks or answers.
     pub body: Body,
 }
 
@@ -189,7 +189,7 @@ pub struct TimeoutNow {}
 /// Identifies a request; unique over all incarnations of the sender. An answer with another id is dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId {
-    /// The sender's incarnation.
+    /// The incarnation of the node that sent the request.
     pub incarnation: Incarnation,
     /// A number that rises within that incarnation.
     pub number: u64,

@@ -18,7 +18,7 @@ pub(crate) struct Progress {
     pub(crate) next_index: LogIndex,
     /// The state of replication to the peer.
     pub(crate) state: ProgressState,
-    /// Appends in flight.
+    /// The appends that are sent and not acknowledged yet.
     pub(crate) inflights: Inflights,
     /// The pace at which appends are acknowledged.
     pub(crate) pace: Pace,
@@ -81,7 +81,7 @@ pub(crate) enum ProgressState {
         /// An append is in flight; the next one is sent with the next heartbeat.
         paused: bool,
     },
-    /// Appends are pipelined.
+    /// Appends are pipelined: the next is sent before the last is acknowledged.
     Replicate,
     /// The peer needs a snapshot, as the log no longer holds what it lacks.
     Snapshot {

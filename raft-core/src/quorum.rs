@@ -17,7 +17,7 @@ pub enum Tally {
     Won,
     /// So many have refused that no quorum can grant any more.
     Lost,
-    /// Undecided.
+    /// Undecided: answers that are still to come can win or lose the election.
     Open,
 }
 

@@ -19,8 +19,10 @@ pub(crate) const COUNT_MAX: u64 = 1 << 62;
 pub struct Node {
     pub(crate) common: Common,
     pub(crate) role: Role,
+    /// The last role, term and leader that were reported to the driver.
     pub(crate) reported: RoleChange,
     pub(crate) reported_for: Option<ReportedFor>,
+    /// True once the node has ended: it then ignores everything, and answers every request `Stopped`.
     pub(crate) ended: bool,
 }
 
@@ -189,6 +191,7 @@ impl Node {
         self.report_role(effects);
     }
 
+    /// Reports role, term and leader to the driver, if one of them has changed.
     fn report_role(&mut self, effects: &mut Effects) {
         let (role, leader) = (mem::discriminant(&self.role), self.leader());
         let still = ReportedFor {
@@ -208,6 +211,7 @@ impl Node {
         }
     }
 
+    /// Role, term and leader as they are now.
     pub(crate) fn role_change(&self) -> RoleChange {
         RoleChange { role: self.role(), term: self.common.term, leader: self.leader() }
     }

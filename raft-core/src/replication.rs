@@ -238,7 +238,7 @@ impl Leading<'_> {
         Ok(())
     }
 
-    /// Sends heartbeats.
+    /// Sends heartbeats to the peers that are meant.
     pub(crate) fn send_heartbeats(&mut self, whom: Heartbeats, effects: &mut Effects) {
         let peers = Peers::of(self.common);
         let Common { log, config, memberships, now, .. } = &*self.common;

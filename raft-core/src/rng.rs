@@ -22,7 +22,7 @@ impl Rng {
         rng
     }
 
-    /// The next number.
+    /// Draws the next number of the sequence.
     fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.state;

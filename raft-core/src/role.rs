@@ -42,7 +42,7 @@ pub enum RoleName {
     PreCandidate,
     /// Asks for votes in its term.
     Candidate,
-    /// Leads its term.
+    /// Leads its term: the only node that appends entries in it.
     Leader,
 }
 
@@ -55,7 +55,7 @@ pub(crate) enum Role {
     PreCandidate(Election),
     /// Asks for votes in its term.
     Candidate(Election),
-    /// Leads its term.
+    /// Leads its term, with a view of every peer.
     Leader(Box<Leader>),
 }
 
@@ -64,7 +64,7 @@ pub(crate) enum Role {
 pub(crate) struct Follower {
     /// The leader, if known.
     pub(crate) leader: Option<NodeId>,
-    /// The leader's incarnation.
+    /// The incarnation of the leader that numbers the rounds; answers name it.
     pub(crate) incarnation: Incarnation,
     /// The newest round received from the leader.
     pub(crate) round: Round,

@@ -117,7 +117,7 @@ impl Sender<'_> {
         }
     }
 
-    /// Sends a heartbeat.
+    /// Sends a heartbeat, which is an append without entries.
     pub(crate) fn heartbeat(&mut self) {
         let base = self.log.base();
         let prev = match self.peer.state {

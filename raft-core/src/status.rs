@@ -70,7 +70,7 @@ pub struct PeerStatus {
 pub enum PeerState {
     /// One append at a time, until the logs are known to match.
     Probe,
-    /// Appends are pipelined.
+    /// Appends are pipelined: the next is sent before the last is acknowledged.
     Replicate,
     /// The peer needs a snapshot, or is being sent one.
     Snapshot,

@@ -73,7 +73,7 @@ impl Tail {
         }
     }
 
-    /// Drops all entries.
+    /// Drops all entries, as the log was emptied.
     pub(crate) fn clear(&mut self) {
         self.blocks.clear();
         self.bytes = 0;

@@ -75,7 +75,7 @@ impl TermRuns {
         }
     }
 
-    /// Drops all runs.
+    /// Drops all runs, as the log was emptied.
     pub(crate) fn clear(&mut self) {
         self.runs.clear();
     }

@@ -60,7 +60,7 @@ pub enum Loss {
         list(behind)
     )]
     NoQuorum {
-        /// The stage.
+        /// The stage of the change at which the quorum is lost.
         stage: Stage,
         /// Number of voters at that stage.
         voters: usize,
@@ -105,7 +105,7 @@ pub fn what_if(
     Ok(weakest.expect("there is a stage before the change"))
 }
 
-/// Formats node ids.
+/// Formats node ids, separated by commas.
 fn list(nodes: &[NodeId]) -> String {
     if nodes.is_empty() {
         return "none".to_string();

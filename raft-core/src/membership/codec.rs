@@ -39,7 +39,7 @@ pub enum DecodeError {
     /// A kind or flags byte that this version does not know.
     #[error("kind {kind} is not known to this version")]
     UnknownKind {
-        /// The byte found.
+        /// The byte that stands where the kind should.
         kind: u8,
     },
     /// An address is not UTF-8.
