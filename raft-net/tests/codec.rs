@@ -316,6 +316,19 @@ fn forged_payload_lengths_are_refused() {
 }
 
 #[test]
+fn forged_payload_lengths_whose_sum_would_wrap_are_refused() {
+    let entry =
+        |index| Entry { id: LogId::new(5, index), payload: Payload::Command(Bytes::from_static(b"1234")) };
+    let mut bytes = encoded(&Frame::Message(append(vec![entry(8), entry(9)]))).to_vec();
+    // The length is the last of the 21 bytes of each entry's header. Together they are 8, and 2^32 more.
+    let second = bytes.len() - 8 - 4;
+    bytes[second - 21..second - 17].copy_from_slice(&u32::MAX.to_le_bytes());
+    bytes[second..second + 4].copy_from_slice(&9u32.to_le_bytes());
+    let announced = u64::from(u32::MAX) + 9;
+    assert_eq!(decode(bytes.into()), Err(FrameError::PayloadMismatch { announced, got: 8 }));
+}
+
+#[test]
 fn bodies_of_another_length_than_announced_are_refused() {
     let (id, body) = (7, Bytes::from_static(b"12345678"));
     for frame in [

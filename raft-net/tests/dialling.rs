@@ -162,6 +162,21 @@ fn the_members_data_folder_displaces_another_one_and_not_the_other_way_round() {
 }
 
 #[test]
+fn a_connection_that_stood_for_a_while_ends_the_row_of_failures() {
+    let mut dialler = dialler();
+    for attempt in 0..10 {
+        dialler.step(ms(attempt * 1000), 0);
+        dialler.failed(ms(attempt * 1000), 0);
+    }
+    dialler.step(ms(10_000), 0);
+    dialler.greeted(ms(10_000), incarnation(1, 1));
+    dialler.lost(ms(20_000), ms(1), 0);
+    dialler.step(ms(20_000), 0);
+    dialler.failed(ms(20_000), 0);
+    assert_eq!(dialler.step(ms(20_000), 0), wait(20_020), "the first pause again");
+}
+
+#[test]
 fn a_connection_that_ends_soon_counts_as_a_failure() {
     let mut dialler = connected(incarnation(1, 1));
     dialler.lost(ms(999), ms(1), 0);

@@ -113,6 +113,15 @@ fn the_member_that_greeted_longest_ago_is_forgotten_first() {
 }
 
 #[test]
+fn a_member_that_greets_again_and_again_has_one_place_in_memory() {
+    let mut door = Door::default();
+    filled(&mut door, Address::Proven);
+    door.met(member(0));
+    (0..2 * MET_MAX).for_each(|_| door.met(member(1)));
+    accepted(door.knock(START, member(0), Address::Proven, Standing::Stranger));
+}
+
+#[test]
 fn a_handshake_that_fails_at_once_keeps_its_place_for_a_while() {
     let mut door = Door::default();
     let places = filled(&mut door, Address::Claimed);

@@ -12,7 +12,7 @@ mod support;
 
 use bytes::Bytes;
 use raftkit_core::{NodeId, StoreId};
-use raftkit_net::{HelloError, Inbound, Refusal};
+use raftkit_net::{BulkError, HelloError, Inbound, Refusal};
 use support::{Log, Plan, authority, heartbeat, plan, round, store, within};
 
 #[tokio::test]
@@ -41,11 +41,12 @@ async fn a_removed_node_that_runs_on_does_not_end_the_connections_of_the_member_
 #[tokio::test]
 async fn a_member_that_is_replaced_by_another_data_folder_is_cut_off() {
     let ca = authority();
-    let (one, mut two) = (plan(&ca, 1).start(), plan(&ca, 2).start());
+    let (mut one, mut two) = (plan(&ca, 1).start(), plan(&ca, 2).start());
     one.knows(&two);
     two.knows(&one);
-    two.connected(1).await;
     two.transport.send(heartbeat(&two, 1, 1));
+    // It came on the connection that node 2 dialled: that one stands.
+    one.message().await;
     one.transport.set_peer(NodeId(2), StoreId(77), &two.address());
     assert_eq!(two.unreachable().await, NodeId(1), "what it dialled has ended");
 }
@@ -79,6 +80,22 @@ async fn a_bulk_body_goes_to_the_life_that_called_last() {
     one.connected(2).await;
     within("a bulk body", one.transport.send_bulk(NodeId(2), Bytes::from_static(b"2"))).await.unwrap();
     assert_eq!(later.bulk().await.1, b"2"[..]);
+}
+
+#[tokio::test]
+async fn no_bulk_body_goes_to_an_incarnation_after_a_later_one_has_called() {
+    let ca = authority();
+    let mut one = plan(&ca, 1).start();
+    let mut earlier = plan(&ca, 2).start();
+    one.knows(&earlier);
+    within("a bulk body", one.transport.send_bulk(NodeId(2), Bytes::from_static(b"1"))).await.unwrap();
+    assert_eq!(earlier.bulk().await.1, b"1"[..]);
+    let later = Plan { incarnation: 2, ..plan(&ca, 2) }.start();
+    later.knows(&one);
+    while one.connected(2).await.incarnation.0 != 2 {}
+    // The connection to the earlier one has ended with the call, and a new one to it is refused.
+    let sent = within("an end", one.transport.send_bulk(NodeId(2), Bytes::from_static(b"2"))).await;
+    assert!(matches!(sent, Err(BulkError::NotSent(_))), "{sent:?}");
 }
 
 #[tokio::test]

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use raftkit_core::{Body, NodeId};
-use raftkit_net::{BulkError, Inbound, NotSent, RequestError, StartError, Transport};
+use raftkit_core::{Body, NodeId, StoreId};
+use raftkit_net::{BulkError, FRAME_BYTES_MAX, Inbound, NotSent, RequestError, StartError, Transport};
 use support::{CLUSTER, append, authority, heartbeat, plan, round, store, within};
 
 #[tokio::test]
@@ -179,6 +179,49 @@ async fn a_request_that_is_dropped_unanswered_is_lost() {
         drop(two.request().await);
     });
     assert!(matches!(answer, Err(RequestError::Lost { .. })), "{answer:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_long_for_a_frame_is_lost_and_later_ones_arrive() {
+    let ca = authority();
+    let (one, mut two) = (plan(&ca, 1).start(), plan(&ca, 2).start());
+    one.knows(&two);
+    for (length, arrives) in [(FRAME_BYTES_MAX, false), (5, true)] {
+        let asked = one.transport.request(NodeId(2), Bytes::from_static(b"?"));
+        let served = async {
+            let (_from, _body, reply) = two.request().await;
+            reply.send(Bytes::from(vec![0; length]));
+        };
+        let (answer, ()) = within("an answer", async { tokio::join!(asked, served) }).await;
+        assert_eq!(answer.is_ok(), arrives, "{length} bytes");
+    }
+}
+
+#[tokio::test]
+async fn a_frame_above_the_limit_of_the_receiver_ends_the_connection() {
+    let ca = authority();
+    let one = plan(&ca, 1).start();
+    let mut config = plan(&ca, 2).config();
+    config.frame_bytes_max = 10_000;
+    let (two, mut events) = Transport::start(config).unwrap();
+    one.transport.set_peer(NodeId(2), store(2), &two.local_addr().to_string());
+    let answer = within("an end", one.transport.request(NodeId(2), Bytes::from(vec![0; 10_000]))).await;
+    assert!(matches!(answer, Err(RequestError::Lost { .. })), "{answer:?}");
+    while let Some(event) = events.try_recv() {
+        assert!(!matches!(event, Inbound::Request { .. }), "it is not delivered");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_lost_is_told_also_when_the_next_one_follows_at_once() {
+    let ca = authority();
+    let (mut one, two) = (plan(&ca, 1).start(), plan(&ca, 2).start());
+    one.knows(&two);
+    one.connected(2).await;
+    // It closes what node 1 dialled, as that must have another store, and takes the next dial all the same.
+    two.transport.set_peer(NodeId(1), StoreId(77), "127.0.0.1:9");
+    one.connected(2).await;
+    assert_eq!(one.passed_over(|event| matches!(event, Inbound::Unreachable(_))), 1);
 }
 
 #[tokio::test]

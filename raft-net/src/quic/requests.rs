@@ -207,6 +207,7 @@ pub(crate) async fn request_once(
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "test")]
 mod tests {
+    use std::pin::pin;
     use std::sync::Arc;
 
     use tokio::task::JoinHandle;
@@ -271,5 +272,38 @@ mod tests {
         assert!(buffer.is_empty());
         requests.end("cut");
         assert!(matches!(second.await.unwrap(), Err(RequestError::Lost { .. })));
+    }
+
+    #[tokio::test]
+    async fn the_budget_is_given_back_with_each_answer_and_closed_with_the_connection() {
+        let large = || Bytes::from(vec![0; 1000]);
+        // There is room for one of them at a time.
+        let requests = Arc::new(Requests::new(NodeId(2), 1000 + REQUEST_BYTES));
+        for id in 1..=3 {
+            let asked = {
+                let requests = Arc::clone(&requests);
+                tokio::spawn(async move { requests.request(large()).await })
+            };
+            while lock(&requests.state).queued.is_empty() {
+                tokio::task::yield_now().await;
+            }
+            requests.encode_queued(&mut BytesMut::new(), usize::MAX);
+            requests.answer(id, Some(Bytes::new()));
+            assert!(asked.await.unwrap().is_ok());
+        }
+        // A request whose caller does not look at it holds its share of the budget to the end, and keeps nobody waiting.
+        let mut held = pin!(requests.request(Bytes::from_static(b"body")));
+        tokio::select! {
+            biased;
+            _ = &mut held => unreachable!("nobody answers"),
+            () = core::future::ready(()) => {}
+        }
+        let waits = {
+            let requests = Arc::clone(&requests);
+            tokio::spawn(async move { requests.request(large()).await })
+        };
+        tokio::task::yield_now().await;
+        requests.end("cut");
+        assert!(matches!(waits.await.unwrap(), Err(RequestError::NotSent(NotSent::Disconnected { .. }))));
     }
 }
