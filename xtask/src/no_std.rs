@@ -69,17 +69,23 @@ mod tests {
 
     use super::SOURCE;
 
-    /// Whether the compiler takes the checked crate with `line` in the place of what it depends on, and what it says.
+    /// Whether the compiler takes the checked crate with `line` in the place of what it depends on, and what it says. What it
+    /// makes goes to a folder of its own: run by root with `-o /dev/null` it puts a file in the place of the device.
     fn compiled_with(line: &str) -> (bool, String) {
         let source = SOURCE.replace("use raftkit_core as _;", line);
+        let folder = std::env::temp_dir().join(format!("raftkit-no-std-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a temporary folder");
         let mut compiler = Command::new("rustc")
-            .args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata", "-o", "/dev/null", "-"])
+            .args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata", "--out-dir"])
+            .arg(&folder)
+            .arg("-")
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("a compiler");
         compiler.stdin.take().expect("a pipe").write_all(source.as_bytes()).expect("a compiler that reads");
         let output = compiler.wait_with_output().expect("a compiler that ends");
+        drop(std::fs::remove_dir_all(&folder));
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
