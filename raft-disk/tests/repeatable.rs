@@ -100,6 +100,7 @@ impl Run {
         self.files[name].as_deref().ok_or_else(|| ErrorKind::NotFound.into())
     }
 
+    #[expect(clippy::too_many_lines, reason = "a list: an arm for each kind of step")]
     fn step(&mut self, number: usize, step: &Step) {
         let data = |len| vec![u8::try_from(number % 255 + 1).unwrap(); len];
         let path = |name: usize| PathBuf::from(format!("/file{name}"));
