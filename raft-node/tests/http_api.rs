@@ -237,6 +237,8 @@ async fn without_a_leader_requests_are_held_and_then_refused() {
     for (method, target) in [
         ("GET", "/v1/kv/k"),
         ("GET", "/v1/kv/k?consistent"),
+        // This node has never heard a leader, so its own state is staler than that.
+        ("GET", "/v1/kv/k?max_stale=5s"),
         ("GET", "/v1/kv/?recurse"),
         ("PUT", "/v1/kv/k"),
         ("DELETE", "/v1/kv/k"),

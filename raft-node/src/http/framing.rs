@@ -331,7 +331,9 @@ mod tests {
 
     #[test]
     fn what_is_refused_stops_before_its_head_whatever_came_before() {
-        let good = "GET /a HTTP/1.1\r\nHost: t\r\n\r\n";
+        let (get, put) =
+            ("GET /a HTTP/1.1\r\nHost: t\r\n", "PUT /a HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n");
+        let (without_body, with_body) = (format!("{get}\r\n"), format!("{put}\r\n123"));
         for bad in [
             "DELETE /app#old HTTP/1.1\r\nHost: t\r\n\r\n",
             "GET /a HTTP/1.1\nHost: t\n\n",
@@ -341,10 +343,12 @@ mod tests {
             "\u{16}\u{3}\u{1}",
             "\0",
         ] {
-            for size in [1, 5, 1000] {
+            for (size, good) in
+                [1, 5, 1000].into_iter().flat_map(|size| [(size, &without_body), (size, &with_body)])
+            {
                 let (admitted, then) = feed(format!("{good}{bad}").as_bytes(), size);
                 assert!(matches!(then, Then::Refused(_)), "{bad:?} in pieces of {size}: {then:?}");
-                assert_eq!(String::from_utf8_lossy(&admitted), good, "{bad:?} in pieces of {size}");
+                assert_eq!(String::from_utf8_lossy(&admitted), *good, "{bad:?} in pieces of {size}");
             }
         }
     }

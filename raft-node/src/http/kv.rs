@@ -210,6 +210,7 @@ mod tests {
         assert_eq!(key("/v1/kv/a/b").as_deref(), Ok("a/b"));
         assert_eq!(key("/v1/kv/a%2Fb+c").as_deref(), Ok("a/b+c"));
         assert_eq!(key("/v1/kv/%c3%a4").as_deref(), Ok("ä"));
+        assert_eq!(key("/v1/kv/a%2541").as_deref(), Ok("a%41"), "decoded once");
         assert_eq!(key("/v1/kv/").as_deref(), Ok(""));
         assert_eq!(key("/v1/kv").as_deref(), Ok(""));
         for path in ["/v1/kv/%0a", "/v1/kv/a%00", "/v1/kv/%7f", "/v1/kv/%ff", "/v1/kv/%", "/v1/kv/%c3"] {

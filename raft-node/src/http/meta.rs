@@ -54,3 +54,23 @@ pub(crate) fn forbid_active_content(headers: &mut HeaderMap) {
     headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     headers.insert("content-security-policy", HeaderValue::from_static("sandbox"));
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    fn last_contact(last_contact: Duration) -> HeaderValue {
+        let meta = Meta { known_leader: false, last_contact, consistency: Consistency::Stale };
+        meta.describe(Response::new(Body::empty()), None).headers()[LAST_CONTACT].clone()
+    }
+
+    #[test]
+    fn a_leader_that_was_never_heard_fits_the_nanoseconds_of_clients() {
+        assert_eq!(last_contact(Duration::from_millis(1500)), "1500");
+        let never = last_contact(Duration::MAX);
+        let millis: i64 = never.to_str().ok().and_then(|text| text.parse().ok()).expect("a number");
+        assert!(millis.checked_mul(1_000_000).is_some(), "{millis}");
+    }
+}

@@ -132,3 +132,50 @@ impl Health {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use raftkit_core::{RoleName, StoreId, Term};
+
+    use super::*;
+
+    fn status() -> NodeStatus {
+        NodeStatus {
+            node: NodeId(1),
+            store: StoreId(1),
+            cluster: None,
+            incarnation: 1,
+            role: RoleName::Follower,
+            term: Term(1),
+            leader: Some(NodeId(2)),
+            last_contact_ms: Some(1),
+            base: LogIndex(1),
+            last: LogIndex(20_000),
+            commit: LogIndex(20_000),
+            applied: LogIndex(20_000),
+            durable: LogIndex(1),
+            health: raftkit_core::Health::Sound,
+            raft_addr: String::new(),
+            attributes: std::collections::BTreeMap::new(),
+            members: Vec::new(),
+            membership_index: LogIndex(1),
+            warnings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_node_is_healthy_that_has_a_leader_a_sound_log_and_keeps_up() {
+        let reason = |status: NodeStatus| {
+            let Health { healthy, reason, .. } = Health::of(&status);
+            assert_eq!(healthy, reason.is_none());
+            reason.unwrap_or_default()
+        };
+        assert_eq!(reason(status()), "");
+        assert_eq!(reason(NodeStatus { leader: None, ..status() }), "no leader is known");
+        let damaged = NodeStatus { health: raftkit_core::Health::Damaged, ..status() };
+        assert!(reason(damaged).starts_with("the log is damaged"));
+        assert_eq!(reason(NodeStatus { applied: LogIndex(10_000), ..status() }), "");
+        let behind = NodeStatus { applied: LogIndex(9_999), ..status() };
+        assert_eq!(reason(behind), "10001 committed entries are not applied yet");
+    }
+}

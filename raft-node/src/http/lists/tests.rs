@@ -279,6 +279,18 @@ async fn a_place_knows_for_whom_its_list_is_made() {
 }
 
 #[tokio::test]
+async fn a_change_right_after_a_list_was_opened_is_in_the_next_one() {
+    let mut machine = machine();
+    let since = put(&mut machine, "p/a", b"1");
+    let (lists, key) = (lists(&machine, 10 << 20), recurse("p/"));
+    // The write comes as soon as the making of the list waits for something.
+    let (list, changed) =
+        tokio::join!(lists.list(CLIENT, &key, since), async { put(&mut machine, "p/b", b"2") });
+    assert_eq!(list.unwrap().index, since.0);
+    assert_eq!(lists.list(CLIENT, &key, changed).await.unwrap().index, changed.0);
+}
+
+#[tokio::test]
 async fn a_change_that_is_visible_and_has_fired_nothing_yet_is_not_passed_over() {
     // Two machines with the same entries stand for two moments of one: the watch knows of the first three entries, readers
     // see the fourth, which is under the prefix, as they do between a commit and its publishing.
