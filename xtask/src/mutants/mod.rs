@@ -27,7 +27,7 @@ const LARGE: &[&str] = &["raft-core", "raft-log"];
 /// The crates that have mutants beside these, and whether they are built without their default features, because those
 /// take minutes to build.
 const OTHERS: &[(&str, bool)] =
-    &[("raft-snapshot", false), ("raft-replica", false), ("raft-kv", false), ("raft-net", false)];
+    &[("raft-snapshot", false), ("raft-replica", false), ("raft-kv", false), ("raft-net", true)];
 /// The crates whose mutants are no step of the gate, because building them takes minutes.
 const ALONE: &[&str] = &["raft-node"];
 /// So many mutants at a time.
