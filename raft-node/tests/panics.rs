@@ -364,7 +364,7 @@ async fn end_of_one_of_two(at: At) -> Stopped {
 #[tokio::test]
 async fn a_panic_of_a_task_of_the_transport_ends_the_node() {
     let _turn = TURN.lock().await;
-    let why = end_of_one_of_two(At { target: "raftkit_net::quic::peer", text: "connected" }).await;
+    let why = end_of_one_of_two(At { target: "raftkit_net::quic::keeper", text: "connected" }).await;
     assert!(matches!(why, Stopped::Panicked(_)), "{why:?}");
     said(
         why,
