@@ -100,6 +100,12 @@ pub(crate) fn encode_hard_state(state: &HardState) -> Vec<u8> {
     body
 }
 
+/// Returns the hard state as it is decoded after [`encode_hard_state`]: a promise longer than the field holds is stored as the longest
+/// that fits.
+pub(crate) fn as_stored(state: HardState) -> HardState {
+    HardState { promise: state.promise.min(Duration::from_nanos(u64::MAX)), ..state }
+}
+
 /// Decodes a hard state of any format, told apart by its length.
 pub(crate) fn decode_hard_state(body: &[u8]) -> Result<HardState, Damage> {
     let mut fields = Fields::new("hard state", body);

@@ -16,7 +16,8 @@ use super::SECTOR;
 use crate::fields::Fields;
 use crate::layout::{
     HARD_STATE_BYTES, HARD_STATE_BYTES_BEFORE_3, ID_BYTES, IDENTITY_BYTES, Identity, MARK_BYTES, Mark,
-    decode_hard_state, decode_identity, encode_hard_state, encode_id, encode_identity, encode_mark,
+    as_stored, decode_hard_state, decode_identity, encode_hard_state, encode_id, encode_identity,
+    encode_mark,
 };
 
 const MAGIC: u32 = u32::from_le_bytes(*b"RKW2");
@@ -92,11 +93,8 @@ impl Witness {
     /// Returns true if both witnesses state the same. A promise that is too long to be stored counts as the longest that
     /// can be stored.
     pub(super) fn says_the_same_as(&self, other: &Self) -> bool {
-        let capped = |witness: &Self| {
-            let promise = witness.hard_state.promise.min(std::time::Duration::from_nanos(u64::MAX));
-            Self { hard_state: HardState { promise, ..witness.hard_state }, ..*witness }
-        };
-        capped(self) == capped(other)
+        let stored = |witness: &Self| Self { hard_state: as_stored(witness.hard_state), ..*witness };
+        stored(self) == stored(other)
     }
 
     /// Returns the newer of the two witnesses in the file's head.
