@@ -1,4 +1,4 @@
-//! How the parts of a node are configured, from the numbers of a run.
+//! Options of a node's parts, made from the settings of a run.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(crate) fn log_options(id: NodeId, store: StoreId, settings: &Settings) -> Op
     }
 }
 
-/// `leader_timeout_ms` is this node's own.
+/// Configuration of the protocol. `leader_timeout_ms` is the node's own setting, which may differ from the run's.
 pub(crate) fn config(
     id: NodeId,
     identity: &Identity,
@@ -53,7 +53,7 @@ pub(crate) fn replica_options(id: NodeId, settings: &Settings) -> ReplicaOptions
     }
 }
 
-/// Nodes are configured one by one.
+/// Interval of durable commits of the state machine. With `uneven` it differs from node to node, as settings of servers may.
 fn persist_interval(id: NodeId, settings: &Settings) -> Duration {
     let times = if settings.uneven == 1 { [12, 1, 4][usize::try_from(id.0 % 3).unwrap_or(0)] } else { 1 };
     Duration::from_millis(settings.persist_ms * times)

@@ -1,4 +1,4 @@
-//! How processes end: they lose power, are killed, end by themselves, or stop; and data folders that are lost.
+//! Ends of processes: by a power cut, a kill, a fault of their own disk, or a clean stop. And the loss of data folders.
 
 use raftkit_core::{HardState, LogId, NodeId, StoreId};
 use raftkit_disk::SimulatedDisk;
@@ -13,8 +13,9 @@ use crate::run::trace::kind;
 use crate::subject::Subject;
 use crate::world::{MS, World};
 
-/// Drops what each thread of a process holds, as that thread: what it writes as it ends comes after all that it was doing, and
-/// happens only if that does. The state's readers go first, as the last one closes the state's file.
+/// Drops the parts of a process, each in the name of the thread that holds it: what a destructor writes comes after all that its
+/// thread was doing, and reaches the disk only if that did. Readers of the state are dropped first, so that the machine's
+/// thread is the one that closes the state's file.
 fn close<S: Subject>(disk: &SimulatedDisk, process: Process<S>) {
     let Process { flush, settle, machine, io, log_reader, reader, .. } = process;
     drop((log_reader, reader));
@@ -29,7 +30,7 @@ fn close<S: Subject>(disk: &SimulatedDisk, process: Process<S>) {
 }
 
 impl<S: Subject> World<S> {
-    /// Ends a process at once.
+    /// Ends a process at once, by a power cut or a kill.
     pub(crate) fn crash(&mut self, id: NodeId, how: Crash) {
         let log = Folders::of(&self.settings).database();
         let host = self.hosts.get_mut(&id).expect("known");
@@ -65,7 +66,7 @@ impl<S: Subject> World<S> {
         self.orphan(open);
     }
 
-    /// Ends a process as a program ends: what it holds is dropped, and the machine goes on.
+    /// Ends a process as a program ends: its destructors run, and the page cache survives.
     pub(crate) fn end_process(&mut self, id: NodeId) {
         let log = Folders::of(&self.settings).database();
         let host = self.hosts.get_mut(&id).expect("known");
@@ -80,7 +81,7 @@ impl<S: Subject> World<S> {
         self.orphan(open);
     }
 
-    /// The disk lost its power in the middle of a call.
+    /// Handles a power cut in the middle of a call to the disk.
     pub(crate) fn power_gone(&mut self, id: NodeId) {
         self.hit(Mark::CrashAtCall);
         self.tell(|| format!("{id} loses power in the middle of a call"));
@@ -89,7 +90,7 @@ impl<S: Subject> World<S> {
         self.plan_start(id, down * MS);
     }
 
-    /// It lost its power, or was killed, in the middle of a call of its opening.
+    /// Handles a power cut, or a kill, in the middle of a call while a process opens its folder.
     pub(crate) fn ended_in_open(&mut self, id: NodeId) {
         let killed = self.rng.permille(300);
         let disk = &self.hosts[&id].disk;
@@ -108,7 +109,7 @@ impl<S: Subject> World<S> {
         self.plan_start(id, down * MS);
     }
 
-    /// The data folder is lost; the next start makes a new one.
+    /// Loses the data folder of a node. The next start creates another one, with another store id.
     pub(crate) fn wipe(&mut self, id: NodeId) {
         self.last_store += 1;
         let store = StoreId(self.last_store);
@@ -138,7 +139,7 @@ impl<S: Subject> World<S> {
         self.counts.wipes += 1;
     }
 
-    /// A clean stop has answered all it had: the state is made durable, and the process ends.
+    /// Ends a clean stop whose requests are all answered: makes the state durable and ends the process.
     pub(crate) fn finish_stop(&mut self, id: NodeId) {
         let host = self.hosts.get_mut(&id).expect("known");
         let Some(process) = host.process.as_mut() else { return };

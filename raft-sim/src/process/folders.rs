@@ -1,4 +1,4 @@
-//! Where on its disk a node keeps what; and a data folder that gets into the wrong hands.
+//! The files of a node on its disk, and the start of a node on another node's data folder.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use crate::subject::Subject;
 use crate::world::World;
 use crate::{Mark, Promise, Settings};
 
-/// The log's database in its folder.
+/// File name of the log's database.
 const LOG: &str = "log.redb";
-/// The log's journal in its folder.
+/// File name of the log's journal.
 pub(crate) const JOURNAL: &str = "journal";
 
 /// The folders of a node.
@@ -26,8 +26,9 @@ pub(crate) struct Folders {
 }
 
 impl Folders {
-    /// All in one folder, as the server has it: there each part makes durable also what the others have named. Or each in
-    /// a folder of its own, as the parts' own documentation allows, and each is on its own.
+    /// All parts in one folder, as in the server, or each in a folder of its own, which the parts' documentation allows. In one
+    /// folder a part that syncs the folder also makes names of the other parts durable, which hides a sync that one of
+    /// them has forgotten.
     pub(crate) fn of(settings: &Settings) -> Self {
         let (log, state, snapshots) = match settings.apart {
             0 => ("/data", "/data", "/data/snapshots"),
@@ -36,12 +37,12 @@ impl Folders {
         Self { log: log.into(), state: state.into(), snapshots: snapshots.into() }
     }
 
-    /// The log's database.
+    /// Path of the log's database.
     pub(crate) fn database(&self) -> PathBuf {
         self.log.join(LOG)
     }
 
-    /// The files of an area that are there.
+    /// Files of an area that exist on the disk.
     pub(crate) fn files_of(&self, image: &DiskImage, area: Area) -> Vec<PathBuf> {
         let log = [self.database(), self.log.join(JOURNAL)];
         let is_in = |path: &Path| match area {
@@ -59,7 +60,7 @@ impl Folders {
 }
 
 impl<S: Subject> World<S> {
-    /// Somebody copies a node's data folder to the machine of another and starts that on it.
+    /// Opens a copy of the data folder of node `of` as node `id`, as after a mix-up of folders, and checks that it is refused.
     pub(crate) fn misplace(&mut self, id: NodeId, of: NodeId) {
         let (image, folders) = (self.hosts[&of].disk.image(), Folders::of(&self.settings));
         let is_whole = folders.files_of(&image, Area::Log).len() == 1 && self.hosts[&of].harm == Harm::None;

@@ -27,78 +27,85 @@ use crate::world::clock::Clock;
 pub(crate) enum Harm {
     /// No loss.
     None,
-    /// Something on its disk has rotted; nobody may have noticed.
+    /// Part of its disk has rotted, and the node may not have noticed.
     Rotten,
-    /// It opened as damaged and has not healed.
+    /// Its log opened as damaged, and the node has not recovered yet.
     Damaged,
 }
 
-/// A crash that is due at a time after a step of a snapshot.
+/// A crash that is planned for the next time that a snapshot takes a certain step on this node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trap {
+    /// The step.
     pub(crate) moment: Moment,
     pub(crate) how: Crash,
+    /// Time from the step to the crash, in microseconds.
     pub(crate) us: u64,
+    /// Time until the next start, in milliseconds.
     pub(crate) down_ms: u64,
 }
 
-/// One machine.
+/// A simulated machine.
 pub(crate) struct Host<S: Subject> {
     pub(crate) id: NodeId,
     pub(crate) disk: SimulatedDisk,
     pub(crate) clock: Clock,
-    /// The data folder that is on the disk, or will be made there.
+    /// Store id of the data folder on the disk, or of the one that the next start creates.
     pub(crate) store: StoreId,
     /// True when the folder was one of the founders'.
     pub(crate) founder: bool,
-    /// Number of the machine's newest process; events for an earlier process are dropped by it.
+    /// Number of the machine's newest process. Planned events carry it, so that those for an earlier process are dropped.
     pub(crate) life: u64,
-    /// The leader time-out of its newest process.
+    /// Leader time-out of the newest process, in milliseconds.
     pub(crate) leader_timeout_ms: u64,
     /// Time on the node's clock until which the promise that its folder records binds the running process.
     pub(crate) bound_until: Time,
     pub(crate) process: Option<Process<S>>,
-    /// A start is due.
+    /// True while a start is planned.
     pub(crate) starting: bool,
+    /// Time until which the process stands still.
     pub(crate) paused_until: u64,
     /// Time at which the process last went on after a standstill.
     pub(crate) resumed_at: u64,
+    /// Time until which all syncs hang.
     pub(crate) stalled_until: u64,
-    /// Time until which syncs of its snapshots hang.
+    /// Time until which syncs of snapshots hang.
     pub(crate) held_until: u64,
-    /// A crash that waits for its moment.
+    /// A crash that waits for a step of a snapshot.
     pub(crate) trap: Option<Trap>,
+    /// Time in microseconds that the next round of the loop takes between its inputs and its look at the clock.
     pub(crate) hiccup_us: u64,
-    /// Time for which the machine stays down when a planned call cuts its power.
+    /// Time in milliseconds for which the machine stays down after its power was cut in the middle of a call.
     pub(crate) down_ms: u64,
-    /// Areas that rot before the next start.
+    /// Areas, and the number of sectors in each, that rot before the next start.
     pub(crate) rots_at_rest: Vec<(Area, u64)>,
     pub(crate) harm: Harm,
-    /// It was wiped, and is to become a member again.
+    /// True from the loss of the data folder until the node is a member again.
     pub(crate) returning: bool,
-    /// The log as the node was last told to write it.
+    /// The log as it will be once every write that the node has submitted is done.
     pub(crate) view: Shadow,
-    /// The log as far as it was reported durable.
+    /// The log as far as it has been reported durable.
     pub(crate) durable: Shadow,
-    /// The most that was kept in the log at once, in bytes of entries.
+    /// Largest size that the entries of the log have had at one time, in bytes.
     pub(crate) kept_most: u64,
-    /// Writes that are not reported durable.
+    /// Writes that were submitted and have not been reported durable yet.
     pub(crate) pending: VecDeque<Write>,
-    /// Time of each of these writes on the node's clock; for the first one, the time at which the write before it
-    /// became durable, if that was later.
+    /// Submission time of each pending write on the node's clock. For the first one it is the time at which the write
+    /// before became durable, if that was later: only from then on was the disk busy with the first one.
     pub(crate) submitted: VecDeque<Time>,
-    /// Something on this disk has rotted once.
+    /// True when any part of this disk has ever rotted.
     pub(crate) has_rotted: bool,
-    /// Its log has opened as damaged once: the commit before the newest one may be of before it was mended.
+    /// True when the log on this disk has ever opened as damaged. The commit before the database's newest one may then
+    /// hold the log as it was before the repair.
     pub(crate) was_damaged: bool,
-    /// The greatest index that a stale read showed.
+    /// Highest index whose state a stale read has shown.
     pub(crate) shown: LogIndex,
-    /// The last entry up to which the state machine was reported durable.
+    /// Last entry up to which the state machine has been reported durable.
     pub(crate) state_durable: LogId,
-    /// True when the newest commit of the log's database may be the only copy of what it holds: that was too large for
+    /// True when the newest commit of the log's database may be the only copy of some data: the data was too large for
     /// the journal, or the process ended within the next commit, which may have overwritten the commit before.
     pub(crate) needs_newest_commit: bool,
-    /// The disk's faults until the process started.
+    /// Counts of the disk's faults at the start of the process.
     pub(crate) injected: Injected,
 }
 
@@ -118,7 +125,7 @@ pub(crate) struct Process<S: Subject> {
     /// Events that were taken from the inbox, while the loop stands still before it reads the clock.
     pub(crate) taken: Option<Vec<ServiceEvent>>,
     pub(crate) wake_at: Option<u64>,
-    /// Number of times in a row that the deadline was past right after it was met.
+    /// Number of consecutive rounds after which the deadline was already past.
     pub(crate) spins: u32,
     pub(crate) flush: FlushLane,
     pub(crate) settle: SettleLane,
@@ -126,9 +133,10 @@ pub(crate) struct Process<S: Subject> {
     pub(crate) io: IoLane,
     pub(crate) log_reader: LogReader,
     pub(crate) reader: Reader<S>,
-    /// The applied index when a node that sends snapshots was last heard.
+    /// Applied index at the last input that the receiving end of a snapshot transfer was handed; that end knows no newer
+    /// one.
     pub(crate) told: LogIndex,
-    /// The state's index when it was last looked at.
+    /// Index of the state when it was last checked.
     pub(crate) seen: LogIndex,
     pub(crate) bulk: BulkLane,
     pub(crate) calls: BTreeMap<CallId, NodeId>,
@@ -136,20 +144,21 @@ pub(crate) struct Process<S: Subject> {
     /// The nodes that the process keeps connections to.
     pub(crate) contacts: Contacts,
     pub(crate) outgoing: BTreeMap<NodeId, Outgoing>,
-    /// The newest incarnation of each peer that its transport has met.
+    /// Newest incarnation of each peer that the transport has met.
     pub(crate) met: Incarnations,
-    /// Record of what the process has heard and said.
+    /// Messages that the process has received and sent, as far as the checks of the protocol's rules need them.
     pub(crate) heard: Heard,
     /// Requests of clients without an answer yet.
     pub(crate) open: BTreeMap<ClientRequestId, u64>,
     /// Requests whose clients no longer wait.
     pub(crate) forgotten: BTreeSet<ClientRequestId>,
-    /// Set when the process was told to stop: the time after which it starts again.
+    /// Set when the process was asked to stop: time until the next start, in milliseconds.
     pub(crate) stopping: Option<u64>,
+    /// True once the service has answered every request and reported that it has stopped.
     pub(crate) stopped: bool,
 }
 
-/// Work that a thread has begun: the syncs that are to complete, and the reports that follow.
+/// Work that a thread has begun: the syncs that complete at its end, and the reports that follow them.
 #[derive(Default)]
 pub(crate) struct Work {
     pub(crate) syncs: Vec<SyncId>,
@@ -158,9 +167,9 @@ pub(crate) struct Work {
     pub(crate) hangs: bool,
     /// Time at which the work is done, unless other work slows it down.
     pub(crate) until: u64,
-    /// Time until which the disk writes its bytes, where the disk has a rate.
+    /// Time until which the disk writes the work's bytes, where the disk has a rate.
     pub(crate) writes_until: u64,
-    /// The disk's faults before the work's calls and after them.
+    /// Counts of the disk's faults before the work's calls, and after them.
     pub(crate) injected: Option<(Injected, Injected)>,
 }
 
@@ -168,10 +177,10 @@ pub(crate) struct Work {
 pub(crate) struct FlushLane {
     pub(crate) half: Flushing,
     pub(crate) queue: VecDeque<Write>,
-    /// Bytes of entries that were taken from the queue and are not begun.
+    /// Size of the entries that were taken from the queue and whose flush has not begun, in bytes.
     pub(crate) bytes: u64,
     pub(crate) work: Option<Work>,
-    /// The step that waits for what the other half holds.
+    /// The step that cannot begin before the other half puts back a part of the log that both use.
     pub(crate) waits: Option<FlushChore>,
     pub(crate) wakes_at: Option<u64>,
 }
@@ -186,7 +195,7 @@ impl FlushLane {
         self.work.is_none() && self.waits.is_none() && self.queue.is_empty()
     }
 
-    /// True when the witness knows everything that was flushed.
+    /// True when the witness covers everything that was flushed.
     pub(crate) fn is_witnessed(&self) -> bool {
         !self.half.flusher().wants_witness()
     }
@@ -195,9 +204,10 @@ impl FlushLane {
 /// The log's thread that settles.
 pub(crate) struct SettleLane {
     pub(crate) half: Settling,
+    /// The step that was begun last.
     pub(crate) chore: Chore,
     pub(crate) work: Option<Work>,
-    /// The step that waits for what the other half holds.
+    /// The step that cannot begin before the other half puts back a part of the log that both use.
     pub(crate) waits: Option<Chore>,
     pub(crate) wakes_at: Option<u64>,
 }
@@ -235,6 +245,7 @@ impl IoLane {
     }
 }
 
+/// One piece of work for the thread that reads the log and handles snapshots.
 pub(crate) enum IoWork {
     Fetch(Fetch),
     Snapshot(SnapshotWork),
@@ -290,8 +301,8 @@ impl<S: Subject> Host<S> {
         self.clock.local(now)
     }
 
-    /// Checks that a log has kept term, vote and promise, whatever else it has lost: they are those that were flushed,
-    /// or those of a write on its way.
+    /// Checks that a damaged log has kept term, vote and promise. They must be the durable ones or those of a write that
+    /// was on its way; an older vote could be given twice in one term.
     pub(crate) fn check_hard_state_kept(&self, found: HardState) -> Checked {
         let of = |hard: HardState| (hard.term, hard.vote, hard.promise);
         let on_its_way = self.pending.iter().filter_map(|write| write.hard_state);
@@ -307,15 +318,15 @@ impl<S: Subject> Host<S> {
         Ok(())
     }
 
-    /// True when the process that ends now may leave the log's database in the middle of a commit: a crash may keep
-    /// what was not synced, or a failed sync has lost it.
+    /// True when the end of the process may leave the log's database in the middle of a commit: a crash may keep unsynced
+    /// writes, or a failed sync has lost some.
     pub(crate) fn may_have_spoilt(&self, database: &Path, how: Crash) -> bool {
         let (was, is) = (self.injected, self.disk.injected());
         let failed = (was.io_errors, was.failed_syncs, was.full) != (is.io_errors, is.failed_syncs, is.full);
         failed || (how != Crash::LoseAll && self.disk.is_dirty(database))
     }
 
-    /// True while the node counts: it has this folder and has lost nothing.
+    /// True while the node counts in quorums: it has this data folder and has lost nothing.
     pub(crate) fn is_sound(&self, store: StoreId) -> bool {
         self.store == store && self.harm == Harm::None
     }
@@ -358,7 +369,7 @@ impl<S: Subject> Process<S> {
         }
     }
 
-    /// True while a thread waits for a disk that hangs, although it has nothing else to do.
+    /// True while the work of any thread waits for a disk that hangs.
     pub(crate) fn hangs(&self) -> bool {
         let works = [&self.flush.work, &self.settle.work, &self.machine.work, &self.io.work];
         works.into_iter().flatten().any(|work| work.hangs)

@@ -1,5 +1,5 @@
-//! The two threads of a log: what `raftkit_log::Writer` does in loops is done here in events. Each asks its half what comes next,
-//! begins it, and ends it when it is done in virtual time; the other one goes on meanwhile, on the same disk.
+//! The two threads of a log. `raftkit_log::Writer` runs them as loops, the simulator as events: each thread asks its half of the
+//! log for the next step, begins the step, and ends it later in virtual time; the other thread goes on meanwhile, on the same disk.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use crate::process::work::errors;
 use crate::subject::Subject;
 use crate::world::{Happening, MS, SECOND, World};
 
-/// A thread that is woken goes on within this time, in microseconds.
+/// Upper bound on the time from waking a thread to its next step, in microseconds.
 const WOKEN_WITHIN: u64 = 200;
-/// A thread that wakes by itself is late by up to this time, in microseconds.
+/// Upper bound on the lateness of a thread that wakes by its own timer, in microseconds.
 const LATE: u64 = 500 * MS;
-/// A thread of a process that stands still looks this often whether that is over, in microseconds.
+/// Interval at which a thread checks whether its process still stands still, in microseconds.
 const LOOKS_AGAIN: u64 = 100 * MS;
-/// One settling takes about this many bytes (raft-log's settler).
+/// About the size of one settling, in bytes (raft-log's settler).
 const SETTLING_BYTES: u64 = 256 << 10;
 
 fn payload_len(entry: &Entry) -> u64 {
@@ -36,8 +36,8 @@ fn bytes_of(write: &Write) -> u64 {
 }
 
 impl<S: Subject> Process<S> {
-    /// Time that the disk takes, in microseconds, for what it would take `writing_us` for alone. It serves both threads
-    /// of the log in turn, so the other one's writing takes longer by as much.
+    /// Time in microseconds that the disk takes for a write that would take `writing_us` if the disk did nothing else. The
+    /// disk serves both threads of the log in turn, so that the other thread's write takes longer by as much.
     pub(crate) fn share_disk(&mut self, now: u64, thread: Thread, writing_us: u64) -> u64 {
         let other = match thread {
             Thread::Flush => &mut self.settle.work,
@@ -53,12 +53,12 @@ impl<S: Subject> Process<S> {
 }
 
 impl<S: Subject> World<S> {
-    /// Virtual time as the threads of the log count it.
+    /// Virtual time in the form that the threads of the log use.
     pub(crate) fn thread_time(&self) -> Duration {
         Duration::from_micros(self.now)
     }
 
-    /// Continues a thread of the log that has ended a step, and the other one if it has waited for that.
+    /// Continues a thread of the log that has ended a step, and the other thread if it has waited for that end.
     pub(crate) fn go_on_with_log(&mut self, id: NodeId, thread: Thread) {
         self.check_log_size(id);
         let Some(process) = self.host(id).process.as_ref() else { return };
@@ -67,8 +67,8 @@ impl<S: Subject> World<S> {
             Thread::Settle => (Thread::Flush, process.flush.waits.is_some()),
             Thread::Machine | Thread::Io => return,
         };
-        // Waking a waiting thread takes a moment: the other thread may be faster, and take again what it has just put
-        // back.
+        // Either thread may be faster: waking the waiting one takes a moment, in which the other one may take the shared
+        // part of the log again that it has just put back.
         let other_first = other_waits && self.rng.permille(500);
         let order = if other_first {
             [Some(other), Some(thread)]
@@ -97,7 +97,8 @@ impl<S: Subject> World<S> {
                 let waiting = std::iter::from_fn(|| queue.pop_front());
                 half.take(waiting.inspect(|write| {
                     *bytes += bytes_of(write);
-                    // It may be too large for the journal (raft-log's README: more than a quarter of it).
+                    // A write above a quarter of the ring goes around the journal, straight into the database (raft-log's
+                    // README).
                     around |= write.reset_to.is_some()
                         || 16 * write.append.len() as u64 + bytes_of(write) + 512 > around_from;
                 }));
@@ -112,7 +113,7 @@ impl<S: Subject> World<S> {
                 self.with(id, |process| process.flush.waits = Some(chore));
             }
             Next::Do(chore) => self.begin_flush(id, chore),
-            // Not late: on the witness's moment the rot that is put in goes by.
+            // Never late: rot is injected only while the witness is known to cover the last flush, after this wake-up.
             Next::At(at) => self.plan_wake(id, Thread::Flush, at, 0),
             Next::WhenWoken => {}
         }
@@ -127,8 +128,8 @@ impl<S: Subject> World<S> {
         });
     }
 
-    /// Begins a step of one of the log's threads. `begin` asks the disk for all that the step takes, and returns how many bytes
-    /// that is about.
+    /// Begins a step of one of the log's threads. `begin` makes all calls to the disk that the step needs, and returns about how
+    /// many bytes they write.
     fn begin_on_log(&mut self, id: NodeId, thread: Thread, begin: impl FnOnce(&mut Process<S>) -> u64) {
         let rate = self.settings.disk_kbps;
         let host = self.host(id);
@@ -205,7 +206,7 @@ impl<S: Subject> World<S> {
             self.marks.hit_if(came_to == Some(Progress::Done), Mark::LogCopied);
             self.marks.hit_if(came_to == Some(Progress::Postponed), Mark::CopyPostponed);
         }
-        // A full disk may only postpone a copy.
+        // A copy that finds the disk full is postponed, which is no failure.
         let postponed = came_to == Some(Progress::Postponed);
         let injected = injected.map(|(before, mut after)| {
             if postponed {
@@ -218,12 +219,13 @@ impl<S: Subject> World<S> {
     }
 
     fn note_injected(&mut self, id: NodeId, thread: Thread, injected: (Injected, Injected)) {
-        // None where the power went in it.
+        // The process is gone if the power was cut within the step.
         let Some(process) = self.host(id).process.as_mut() else { return };
         process.work(thread).iter_mut().for_each(|work| work.injected = Some(injected));
     }
 
-    /// Checks that a log reports an error where its disk has failed it: what is durable is unknown then.
+    /// Checks that a log reports an error after one of its calls to the disk has failed: what is durable is unknown from then
+    /// on, so going on could acknowledge what is not.
     fn check_told(&mut self, id: NodeId, injected: Option<(Injected, Injected)>, told: bool) {
         if !told && injected.is_some_and(|(before, after)| errors(&before) != errors(&after)) {
             let what = format!("{id} goes on after its disk failed what its log asked of it");
@@ -231,7 +233,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Checks that the thread that settles is planned to wake for what was flushed, within a second.
+    /// Checks that the thread that settles will wake within a second while flushed writes are unsettled.
     fn check_settling_wakes(&mut self, id: NodeId) {
         let now = self.now;
         let Some(process) = self.host(id).process.as_ref() else { return };
@@ -268,12 +270,12 @@ impl<S: Subject> World<S> {
             Thread::Settle => &mut process.settle.wakes_at,
             Thread::Machine | Thread::Io => return,
         };
-        // It was woken before, and has asked again.
+        // The thread was woken earlier, and has since asked for another time.
         if wakes_at.is_none_or(|at| at > now) {
             return;
         }
         if now < paused_until {
-            // With the end of all faults it may go on before.
+            // The standstill may be cut short by the end of all faults, so the thread looks again from time to time.
             let again = paused_until.min(now + LOOKS_AGAIN);
             *wakes_at = Some(again);
             return self.at(again, Happening::Wakes(id, life, thread));

@@ -1,4 +1,4 @@
-//! A machine and the process that runs on it: its start and its end, its loop, its threads.
+//! A machine and the process that runs on it: how the process starts and ends, its loop and its threads.
 
 pub(crate) mod configured;
 pub(crate) mod ends;

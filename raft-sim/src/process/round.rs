@@ -17,9 +17,10 @@ use crate::run::trace::kind;
 use crate::subject::Subject;
 use crate::world::{Happening, MS, World};
 
-/// Time in microseconds that a process takes to notice an input.
+/// Time from the arrival of an input to the round that takes it, in microseconds.
 const NOTICE_US: u64 = 15;
-/// Number of times in a row that a deadline may be past which was just met.
+/// Upper bound on the consecutive rounds after which the deadline is already past. A loop that exceeds it does nothing else any
+/// more.
 const SPINS_MAX: u32 = 1000;
 
 impl<S: Subject> World<S> {
@@ -105,7 +106,7 @@ impl<S: Subject> World<S> {
             return self.ensure(Err((crate::Promise::Liveness, what)));
         }
         let at = if process.inbox.is_empty() { host.clock.moment(deadline) } else { self.now };
-        // A deadline that is past is met in the next round, not in this one again.
+        // Virtual time moves on between two rounds, even where the deadline is past already.
         let at = at.max(self.now + 1);
         self.wake(id, at);
     }
@@ -146,7 +147,7 @@ impl<S: Subject> World<S> {
         for action in out {
             self.act(id, action, &mut ended, &mut stopped);
         }
-        // Only now: the last message to a node that was removed is one of the actions.
+        // Connections end only after the actions, as the final message to a removed peer is among these.
         for peer in let_go {
             self.let_go(id, peer);
         }
@@ -163,7 +164,7 @@ impl<S: Subject> World<S> {
         self.arm(id);
     }
 
-    /// Carries out an action. Actions are carried out in order.
+    /// Carries out one action of a round. The order of the actions matters, so the caller keeps it.
     fn act(&mut self, id: NodeId, action: ServiceAction, ended: &mut Option<Ended>, stopped: &mut bool) {
         match action {
             ServiceAction::Do(Action::Send(message)) => {
@@ -216,7 +217,7 @@ impl<S: Subject> World<S> {
         End { node: id, life: host.life, store: host.store, incarnation }
     }
 
-    /// Sends a bulk body, on a connection of its own that is made when it is needed.
+    /// Sends a bulk body on the connection for bulk data, which is made when it is first needed.
     pub(crate) fn put_bulk_on(&mut self, id: NodeId, to: NodeId, frame: &bytes::Bytes) {
         if self.hosts.get(&to).is_none_or(|host| host.process.is_none()) {
             return;
@@ -238,7 +239,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Sends a frame on a connection that stands.
+    /// Sends a frame on a live connection.
     pub(crate) fn send(&mut self, own: End, other: End, lane: Lane, frame: &bytes::Bytes) -> Sent {
         let content = [other.node.0, frame.len() as u64, xxhash_rust::xxh3::xxh3_64(frame)];
         self.note(kind::ACTION, own.node, &content);
@@ -271,7 +272,8 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Plans for a call that its connection may break, at any time until the answer has come.
+    /// Plans the loss of a call: its connection may break at any time until the answer has come, and without an answer the
+    /// caller gives up in the end.
     pub(crate) fn call_may_be_lost(&mut self, id: NodeId, call: CallId) {
         let life = self.hosts[&id].life;
         let breaks = self.settings.calls_kept == 0 && self.rng.permille(30) && !self.healed;
@@ -298,7 +300,7 @@ impl<S: Subject> World<S> {
             )));
         };
         let Asker { end: other, connection, call } = asker;
-        // On the connection that it asked on, and on no other.
+        // A response belongs on the connection of its request; on a later connection nobody waits for it.
         if self.network.connection(other.node, id, Lane::Control) != connection {
             return;
         }
@@ -346,7 +348,7 @@ impl<S: Subject> World<S> {
                 }
             }
             (Lane::Control, Frame::Request { id, body }) => {
-                // The answer goes back on the connection of that process.
+                // The response will go back on this connection, to this process.
                 let caller = self.clients.next_caller();
                 let asker = Asker { end: sender, connection, call: CallId(id) };
                 self.with(to, |process| process.callers.insert(caller, asker));

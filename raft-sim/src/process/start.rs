@@ -1,4 +1,4 @@
-//! Starts of processes: opening the folder, and checking what was found.
+//! Starts of processes: opening the data folder, and checking what the opening found.
 
 use std::sync::Arc;
 
@@ -18,22 +18,23 @@ use crate::run::trace::kind;
 use crate::subject::Subject;
 use crate::world::{CLUSTER, MS, World};
 
-/// A process that is ready to run, and what its folder held.
+/// A process that is ready to run, and the contents of its folder.
 struct Opening<S: Subject> {
     process: Process<S>,
+    /// The log as it was found, after a repair.
     found: Shadow,
     health: Health,
     repair: Option<Repair>,
-    /// The last entry that the state machine has applied.
+    /// Last entry that the state machine has applied.
     applied: LogId,
-    /// The end of the journal was torn.
+    /// True when the end of the journal was torn.
     torn: bool,
-    /// The journal held what the database did not.
+    /// True when the journal held writes that the database lacked.
     replayed: bool,
 }
 
 impl<S: Subject> World<S> {
-    /// Starts a node on what its disk holds.
+    /// Starts a node on its disk.
     pub(crate) fn start(&mut self, id: NodeId) {
         let now = self.now;
         let host = self.host(id);
@@ -47,7 +48,7 @@ impl<S: Subject> World<S> {
         host.life += 1;
         host.needs_newest_commit = false;
         let before = host.disk.injected();
-        // What opening syncs takes no time: either all of it is done, or the power goes in a call of it.
+        // An opening takes no virtual time: either all its syncs complete, or the power is cut in one of its calls.
         host.disk.defer_syncs();
         let started = self.open(id);
         let host = self.host(id);
@@ -91,7 +92,8 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// An operator may change a setting with each start; once faults have ended all have the same again.
+    /// Chooses the leader time-out for a start. With `retimed` an operator changes the setting at some starts; once faults have
+    /// ended every node has the usual value again.
     fn choose_timeout(&mut self, id: NodeId) {
         let (usual, retimed) = (self.settings.leader_timeout_ms, self.settings.retimed);
         let changes = retimed > 0 && !self.healed && self.rng.permille(retimed);
@@ -107,12 +109,14 @@ impl<S: Subject> World<S> {
         }
     }
 
+    /// Handles a start that has failed. A fault of the disk excuses it, and so does rot: the folder is wiped then. A node that
+    /// lost nothing must start.
     fn failed_to_start(&mut self, id: NodeId, why: &str, before: raftkit_disk::Injected) {
         let host = self.host(id);
         let now = host.disk.injected();
         let disturbed = (now.io_errors, now.failed_syncs, now.full)
             != (before.io_errors, before.failed_syncs, before.full);
-        // Whatever was opened is dropped; its locks go with the process.
+        // The kill also releases the file locks of the parts that were opened.
         host.disk.freeze();
         host.disk.kill();
         if disturbed {
@@ -124,12 +128,13 @@ impl<S: Subject> World<S> {
                 Err((crate::Promise::NoLoss, format!("{id} lost nothing and does not start: {why}")));
             return self.ensure(checked);
         }
-        // The operator does as the error says: removes the folder and lets the node join anew.
+        // The operator follows the error's advice: remove the data folder and let the node join anew.
         self.hit(Mark::StateRotten);
         self.wipe(id);
         self.plan_start(id, 200 * MS);
     }
 
+    /// Opens log, state machine and snapshots of a node, and assembles its process.
     fn open(&mut self, id: NodeId) -> Result<Opening<S>, String> {
         let founding = self.founding.clone();
         let settings = self.settings.clone();
@@ -152,7 +157,7 @@ impl<S: Subject> World<S> {
         let (health, reader) = (restored.hard_state.health, store.reader());
         let found = read_all(&restored, &reader, |base| self.truth.chain(base))?;
         let host = self.hosts.get_mut(&id).expect("known");
-        // A machine may take its folder to be there: in the server the log has made it.
+        // State machines may rely on an existing folder, as in the server the log has created it.
         create_dir_all_durably(&*disk, &folders.state).map_err(|error| words(&error))?;
         let machine = S::open(Arc::clone(&disk), &folders.state).map_err(|error| words(&error))?;
         let applied = machine.applied();
@@ -176,6 +181,7 @@ impl<S: Subject> World<S> {
         Ok(Opening { process, found, health, repair, applied, torn, replayed })
     }
 
+    /// Counts what an opening went through, and updates the record of the node's losses.
     fn mark_opened(&mut self, id: NodeId, opening: &Opening<S>) {
         let (health, repair, torn) = (opening.health, opening.repair, opening.torn);
         let host = self.host(id);
@@ -202,7 +208,7 @@ impl<S: Subject> World<S> {
         self.marks.hit_if(opening.replayed, Mark::Replayed);
     }
 
-    /// Checks that an opening found what was flushed, and a prefix of what was on its way.
+    /// Checks that an opening found every durable write and a prefix of the pending ones.
     fn check_opened(&mut self, id: NodeId, opening: &Opening<S>) -> Checked {
         let (found, health, repair) = (&opening.found, opening.health, opening.repair);
         let host = &self.hosts[&id];
@@ -217,7 +223,7 @@ impl<S: Subject> World<S> {
             return Ok(());
         }
         if health == Health::Damaged {
-            // One that has healed is so only once its log says so.
+            // A node that has recovered opens as damaged all the same until the write that says so is durable.
             let known = host.harm != Harm::None || host.durable.hard.health == Health::Damaged;
             promise!(NoLoss, known, "{id} lost nothing and opened as damaged");
             return if repair.is_none() { host.check_hard_state_kept(found.hard) } else { Ok(()) };
@@ -234,7 +240,7 @@ impl<S: Subject> World<S> {
         let mut expected = host.durable.clone();
         let fits = |expected: &Shadow| {
             let (index, chain) = (found.last().index, expected.chain(found.last().index));
-            // A log that was reset by an install which a crash cut short is checked by its base alone.
+            // No hash is known of the base of a log that an interrupted install has reset: then only ids are compared.
             expected.last() == found.last()
                 && chain.is_none_or(|chain| found.chain(index) == Some(chain))
                 && (expected.hard.term, expected.hard.vote, expected.hard.promise)
@@ -267,7 +273,7 @@ impl<S: Subject> World<S> {
         Ok(())
     }
 
-    /// Checks that the status of a node that runs fits what was opened.
+    /// Checks that a node starts with the term, the state and the membership that its log and snapshot hold.
     fn check_started(&mut self, id: NodeId) -> Checked {
         let host = &self.hosts[&id];
         let Some(process) = &host.process else { return Ok(()) };
@@ -283,7 +289,7 @@ impl<S: Subject> World<S> {
             node.term(),
             hard.term
         );
-        // A disk that fails the look is found out by the node itself.
+        // If the disk fails this read the node notices by itself.
         if let Ok((_, state)) = S::look(&process.reader) {
             promise!(
                 Recovery,
@@ -311,7 +317,7 @@ impl<S: Subject> World<S> {
     }
 }
 
-/// Reads all that a log holds, as a shadow.
+/// Reads a whole log into a shadow.
 fn read_all(
     restored: &Restored,
     reader: &LogReader,
@@ -336,7 +342,7 @@ fn read_all(
     Ok(found)
 }
 
-/// The shadow of a log after an interrupted install was finished: it starts after the snapshot.
+/// Shadow of a log after the opening has finished an interrupted install: an empty log that starts after the snapshot.
 fn installed(base: LogId, found: &HardState, chain: Option<u64>) -> Shadow {
     let hard = HardState {
         term: found.term.max(base.term),

@@ -15,7 +15,7 @@ use crate::run::trace::kind;
 use crate::subject::Subject;
 use crate::world::{Happening, MS, SECOND, World};
 
-/// Counts of the disk's faults that a program is told of.
+/// Counts of those faults of a disk that a call reports as an error.
 pub(crate) fn errors(injected: &Injected) -> (u64, u64, u64) {
     (injected.io_errors, injected.failed_syncs, injected.full)
 }
@@ -34,8 +34,8 @@ impl<S: Subject> World<S> {
         self.advance_machine(id);
     }
 
-    /// Begins the next piece of what the state machine's thread has taken. Each is reported when it is done, before the next
-    /// one is begun, as by the applier's thread in the server.
+    /// Begins the next piece of work that the state machine's thread has taken. Each piece is reported when it is done and
+    /// before the next one begins, as by the applier's thread in the server.
     fn advance_machine(&mut self, id: NodeId) {
         let host = self.host(id);
         host.disk.act_as(Thread::Machine as u8);
@@ -49,8 +49,8 @@ impl<S: Subject> World<S> {
         self.begun(id, Thread::Machine, reports, 0);
     }
 
-    /// Lets the state machine's thread go on: with what it has taken, then with a step that gives space back, where it is due,
-    /// then with what waits.
+    /// Lets the state machine's thread go on: with work that it has taken, then with giving space back, if that is due,
+    /// then with work that waits.
     fn go_on_with_machine(&mut self, id: NodeId) {
         self.check_state_size(id);
         self.advance_machine(id);
@@ -123,8 +123,8 @@ impl<S: Subject> World<S> {
         self.begun(id, Thread::Io, reports, 0);
     }
 
-    /// Plans the end of work that a thread has begun: it takes time, and ends when its syncs are durable. `writing_us`
-    /// is the time in microseconds that the disk takes for its bytes.
+    /// Plans the end of work that a thread has begun. The work takes virtual time, and its syncs complete at its end.
+    /// `writing_us` is the time in microseconds that the disk takes for the work's bytes.
     pub(crate) fn begun(&mut self, id: NodeId, thread: Thread, reports: Vec<Event>, writing_us: u64) {
         let (now, settings_us, apply_us) = (self.now, self.settings.flush_us, self.settings.apply_us);
         let host = self.hosts.get_mut(&id).expect("known");
@@ -180,7 +180,7 @@ impl<S: Subject> World<S> {
             return self.at(paused_until, Happening::Done(id, life, thread));
         }
         let Some(work) = process.work(thread).take_if(|work| work.until <= now) else {
-            // The disk did other work beside it.
+            // The disk has served the other thread meanwhile, which has moved the end.
             let until = process.work(thread).as_ref().map(|work| work.until);
             return until.into_iter().for_each(|until| self.at(until, Happening::Done(id, life, thread)));
         };
@@ -215,7 +215,8 @@ impl<S: Subject> World<S> {
                 if let Some(next) = host.submitted.front_mut() {
                     *next = local.max(*next);
                 }
-                // Until that is durable a restart takes it back, and the node counts in no quorum again.
+                // The node counts again only once the log says durably that it is sound: a restart before would open the
+                // log as damaged again.
                 if host.harm == Harm::Damaged && host.durable.hard.health == Health::Sound {
                     host.harm = Harm::None;
                 }
@@ -250,7 +251,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Handles a replica that has ended by itself. That is right only where its disk has failed it.
+    /// Handles a replica that has ended by itself, which it may do only after a fault of its disk.
     pub(crate) fn ended_by_itself(&mut self, id: NodeId, why: &Ended) {
         self.tell(|| format!("{id} has ended: {why}"));
         let host = self.host(id);
@@ -260,7 +261,7 @@ impl<S: Subject> World<S> {
         let full = was.full != is.full;
         let only_full = full && (was.io_errors, was.failed_syncs) == (is.io_errors, is.failed_syncs);
         let right = match why {
-            // The journal's space was taken when it was made.
+            // A full disk is no excuse for the journal: its space was allocated when the file was created.
             Ended::Log(what) if only_full && !rotten && what.contains(JOURNAL) => false,
             Ended::Log(_) => errors || rotten,
             Ended::LogDamaged(_) | Ended::Protocol(raftkit_core::Fatal::LogDamaged { .. }) => {

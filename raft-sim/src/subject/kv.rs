@@ -1,4 +1,5 @@
-//! The key-value store of raft-kv as a subject: contended keys, conditional writes, histories that must be linearizable.
+//! The key-value store of raft-kv as a subject. Clients contend for few keys, some of their writes are conditional, and the
+//! history of each key must be linearizable.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,41 +17,41 @@ use crate::linearizable::{Budget, History, KvCall, KvInput, KvModel, KvOutput, O
 use crate::rng::Rng;
 use crate::subject::{Ended, Outcome, Reader, Request, Subject};
 
-/// What a client asks of the store.
+/// A client's request to the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KvAsk {
-    /// Store this number.
+    /// Stores a number under a key.
     Put {
-        /// Under this key.
+        /// The key.
         key: u64,
         /// The number.
         value: u64,
-        /// Only while the key's `ModifyIndex` is this.
+        /// The `ModifyIndex` that the key must have, 0 for an absent key; none for an unconditional put.
         cas: Option<u64>,
     },
-    /// Remove a key.
+    /// Removes a key.
     Delete {
-        /// Which.
+        /// The key.
         key: u64,
-        /// Only while its `ModifyIndex` is this.
+        /// The `ModifyIndex` that the key must have; none for an unconditional removal.
         cas: Option<u64>,
     },
-    /// Remove all keys, if they are not too many for one command.
+    /// Removes all keys with one command, unless the command's limit on keys is exceeded.
     DeleteAll {
-        /// How many keys there may be, from key 0 on.
+        /// Number of keys that the clients use: keys 0 to `keys - 1`.
         keys: u64,
     },
-    /// Look at a key.
+    /// Reads a key.
     Get {
-        /// Which.
+        /// The key.
         key: u64,
     },
 }
 
-/// One key as a read found it.
+/// The entry of a key, as a read found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KvFound {
-    /// The number that was stored.
+    /// The stored number.
     pub value: u64,
     /// The key's `ModifyIndex`.
     pub modify_index: u64,
@@ -58,22 +59,22 @@ pub struct KvFound {
     pub create_index: u64,
 }
 
-/// The subject. It remembers what clients saw.
+/// The key-value store as a subject. It records the history of its clients.
 #[derive(Debug, Default)]
 pub struct Kv {
-    /// The newest `ModifyIndex` that anybody saw of a key: what conditions are made of.
+    /// Last `ModifyIndex` that any client has seen of each key. Conditions use it, so that many of them hold.
     seen: BTreeMap<u64, u64>,
     history: Vec<Ended<Kv>>,
 }
 
-/// What every key begins with.
+/// Prefix of every key.
 const PREFIX: &str = "key-";
 
 fn name(key: u64) -> String {
     format!("{PREFIX}{key}")
 }
 
-/// A value: the number, and bytes that make it longer.
+/// A value of `len` bytes, at least 8, which begins with the number.
 fn value(number: u64, len: u64) -> Bytes {
     let mut bytes = number.to_le_bytes().to_vec();
     bytes.resize(usize::try_from(len.max(8)).unwrap_or(8), 0x5a);
@@ -85,7 +86,7 @@ fn condition(cas: Option<u64>) -> Condition {
 }
 
 impl Kv {
-    /// What clients saw, in the order in which it ended.
+    /// Requests of all clients with their outcomes, in the order in which they ended. Stale reads are not among them.
     #[must_use]
     pub fn history(&self) -> &[Ended<Self>] {
         &self.history
@@ -109,7 +110,7 @@ impl Subject for Kv {
         let seen = self.seen.get(&key).copied().unwrap_or(0);
         let cas = rng.permille(settings.conditional).then(|| if rng.permille(200) { 0 } else { seen });
         if rng.permille(120) {
-            // Chosen by the number: a choice drawn here would make all that follows in every known seed another.
+            // Chosen by the request's number, not drawn: a draw here would change every later draw in every known seed.
             if cas.is_none() && number.is_multiple_of(8) {
                 let keys_max = Some(if number.is_multiple_of(16) { 1 } else { u32::MAX });
                 let command = Command::DeleteTree { prefix: PREFIX.to_owned(), keys_max };
@@ -162,7 +163,7 @@ impl Subject for Kv {
             }
             hasher.update(&entry.value);
         }
-        // What a blocking query would be told: it shows tombstones, too.
+        // The index that a blocking query would be given. It depends on tombstones too, which the list does not show.
         hasher.update(&read.index.to_le_bytes());
         Ok((hasher.digest(), read.applied))
     }
@@ -209,22 +210,23 @@ impl Subject for Kv {
         match history.check(Budget::default()) {
             Verdict::Linearizable => Ok(()),
             Verdict::Violation(violation) => Err(violation.to_string()),
-            // Nothing was found, and nothing was proven. The promises that are checked event by event stand.
+            // The search has neither found an order nor shown that there is none, so the history counts as kept. The promises
+            // that are checked event by event hold all the same.
             Verdict::OutOfBudget { .. } => Ok(()),
         }
     }
 }
 
-/// A request as the checker takes it: what it did to each key. Nothing where the store said that it did nothing.
+/// Converts a request to operations of the checker, one for each key that it concerns; none where the store has refused it.
 fn operations(ended: &Ended<Kv>) -> Vec<Operation<KvInput, KvOutput>> {
     let found = matches!(ended.outcome, Outcome::Found(_));
     let calls = match ended.ask {
-        // What was found was read, whatever the key was named for.
+        // A request that was answered as a read is a read, although its type names a write.
         KvAsk::Put { key, .. } | KvAsk::Delete { key, .. } if found => vec![(key, KvCall::Get)],
         KvAsk::DeleteAll { .. } if found => vec![(0, KvCall::Get)],
         KvAsk::Put { key, value, cas } => vec![(key, KvCall::Put { value, cas })],
         KvAsk::Delete { key, cas } => vec![(key, KvCall::Delete { cas })],
-        // All of them at one index. Each key's history must have an order with it.
+        // All keys are removed at one index. Keys are checked one by one, so the history of each key gets a removal.
         KvAsk::DeleteAll { keys } => (0..keys).map(|key| (key, KvCall::Delete { cas: None })).collect(),
         KvAsk::Get { key } => vec![(key, KvCall::Get)],
     };
