@@ -43,7 +43,7 @@ promises! {
     OneAnswer "one-answer" "Every request is answered exactly once, in time.",
     AppliedOnce "applied-once" "A write is committed once.",
     FreshRead "fresh-read" "Default and consistent reads see every write that was acknowledged before, and all that a read before has seen.",
-    StaleRead "stale-read" "A stale read sees a prefix, never older than what a stale read on that node has seen before, across power cuts.",
+    StaleRead "stale-read" "A stale read sees a prefix, never older than what a stale read on that node had shown before this one was asked for, across power cuts.",
     Lease "lease" "While a lease holds on its holder's clock no other node leads.",
     Membership "membership" "After a start the membership is what snapshot and log say.",
     DamagedCountsNot "damaged-counts-not" "A damaged node grants no vote, does not campaign and acknowledges nothing.",

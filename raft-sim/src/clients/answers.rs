@@ -1,7 +1,7 @@
 //! What clients are told: whether it is true, in time, and once.
 
 use bytes::Bytes;
-use raftkit_core::{LogId, NodeId};
+use raftkit_core::{LogId, LogIndex, NodeId};
 use raftkit_replica::{
     ChangeError, ClientRequestId, Committed, Consistency, ProposeError, ReadRefused, Reply, ServiceEvent,
 };
@@ -43,7 +43,7 @@ impl<S: Subject> World<S> {
     }
 
     fn finished(&mut self, node: NodeId, request: ClientRequestId, open: Open<S>, reply: Reply) -> Checked {
-        let Open { client, what, called, known: _, calm: _ } = open;
+        let Open { client, what, called, known: _, shown, calm: _ } = open;
         let client = client.unwrap_or(1000 + request.0);
         match (what, reply) {
             (What::Write { ask, command, .. }, Reply::Proposed(Ok(Committed { id, response }))) => {
@@ -70,7 +70,7 @@ impl<S: Subject> World<S> {
                 }
             }
             (What::Read { ask, found: Some((found, at)), .. }, Reply::Show { .. }) => {
-                self.check_shown(node, at)?;
+                self.check_shown(node, at, shown)?;
                 let (outcome, returned) = (Outcome::Found(found), Some(self.now));
                 self.read_done(Ended { client, ask, called, returned, outcome, stale: true });
             }
@@ -107,15 +107,15 @@ impl<S: Subject> World<S> {
         Ok(())
     }
 
-    /// A stale read shows nothing older than a stale read on this node has shown before.
-    fn check_shown(&mut self, node: NodeId, at: LogId) -> Checked {
+    /// A stale read shows nothing older than what stale reads on this node had shown when the read was asked for. Two reads
+    /// that wait at the same time may be answered in either order: each looks at the state at a moment of its own.
+    fn check_shown(&mut self, node: NodeId, at: LogId, shown: LogIndex) -> Checked {
         let host = self.host(node);
-        let shown = host.shown;
-        host.shown = shown.max(at.index);
+        host.shown = host.shown.max(at.index);
         promise!(
             StaleRead,
             at.index >= shown,
-            "a stale read on {node} shows {at}, and one before showed {shown}"
+            "a stale read on {node} shows {at}, and one that was answered before it was asked for showed {shown}"
         );
         self.marks.hit_if(at.index < self.truth.last(), Mark::StaleIsOld);
         self.hit(Mark::ReadStale);

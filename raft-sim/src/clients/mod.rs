@@ -26,6 +26,8 @@ pub(crate) struct Open<S: Subject> {
     called: u64,
     /// What was known to be committed when it was asked.
     known: LogIndex,
+    /// The greatest index that a stale read on this node had shown when the request was made.
+    shown: LogIndex,
     /// For reads and writes, where it was asked of a cluster in which all is well.
     calm: Option<Calm>,
 }
@@ -188,7 +190,7 @@ impl<S: Subject> World<S> {
         what: What<S>,
         event: ServiceEvent,
     ) {
-        let (called, known) = (self.now, self.truth.known);
+        let (called, known, shown) = (self.now, self.truth.known, self.hosts[&node].shown);
         self.note(kind::CLIENT, node, &[request.0, client.unwrap_or(u64::MAX)]);
         if self.trace.wants_lines() {
             let words = match &what {
@@ -202,7 +204,7 @@ impl<S: Subject> World<S> {
         let is_of_client = matches!(what, What::Write { .. } | What::Read { .. });
         let gives_up = is_of_client && client.is_some() && self.clients.rng.permille(15);
         let calm = if is_of_client { self.is_calm(node) } else { None };
-        self.clients.open.insert(request, Open { client, what, called, known, calm });
+        self.clients.open.insert(request, Open { client, what, called, known, shown, calm });
         let life = self.hosts[&node].life;
         if let Some(process) = self.host(node).process.as_mut() {
             process.open.insert(request, called);
