@@ -1,4 +1,4 @@
-//! Commands and answers as bytes: fixed, and safe against any bytes.
+//! The encoding of commands and answers: the bytes are fixed, and decoding does not panic on any input.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 

@@ -1,4 +1,4 @@
-//! Every crash point and every failing call of short scripts, one after the other.
+//! Short scripts, repeated with a power cut or a failing call at every single call to the disk.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -12,7 +12,7 @@ use raftkit_disk::SimulatedDisk;
 use raftkit_kv::KvMachine;
 use raftkit_replica::{MachineError, StateMachine};
 
-/// Cuts the power under a machine and starts it again.
+/// Cuts the power of a machine and opens it again.
 fn crash(disk: &SimulatedDisk, machine: KvMachine) -> KvMachine {
     disk.freeze();
     drop(machine);
@@ -26,7 +26,7 @@ fn fill(machine: &mut KvMachine, from: u64, to: u64, value: &str) {
     machine.apply(&entries).unwrap();
 }
 
-/// A machine with a durable state, and its bytes.
+/// A machine with a durable state, and that state's snapshot.
 fn old_state(seed: u64) -> (SimulatedDisk, KvMachine, Vec<u8>) {
     let (disk, mut machine) = fresh(seed);
     fill(&mut machine, 1, 80, "old");
@@ -36,7 +36,7 @@ fn old_state(seed: u64) -> (SimulatedDisk, KvMachine, Vec<u8>) {
     (disk, machine, bytes)
 }
 
-/// Another state, further on.
+/// A later state.
 fn new_state() -> (LogId, Vec<u8>) {
     let (_disk, mut machine) = fresh(9);
     fill(&mut machine, 1, 200, &"new".repeat(500));
@@ -68,7 +68,7 @@ fn crash_at_any_point_of_restore_leaves_the_old_state_or_the_new_one() {
             } else {
                 news += 1
             }
-            // And it goes on from there.
+            // The machine applies further entries from there.
             apply(&mut machine, &put("more", "x"));
             machine.persist().unwrap();
             assert!(crash(&disk, machine).reader().get("more").unwrap().value.is_some());
@@ -123,7 +123,7 @@ fn crash_at_any_point_of_the_first_opening_leaves_a_folder_that_opens() {
     }
 }
 
-/// A life of a machine. Each step may fail; what was durable and applied at the end is returned.
+/// Opens a machine and applies entries. Each step may fail. Returns what was durable and what was applied at the end.
 fn life(disk: &SimulatedDisk, new: &[u8], id: LogId) -> Result<(), MachineError> {
     let mut machine = open(disk)?;
     machine.apply(&[entry(1, &put("a", "1")), entry(2, &put("b", &"x".repeat(9000)))])?;
@@ -151,8 +151,8 @@ fn any_call_of_the_disk_may_fail_once() {
         for kind in [ErrorKind::Other, ErrorKind::StorageFull] {
             let disk = SimulatedDisk::new(call);
             disk.fail_call(call, kind);
-            // The failing call may be in a destructor, where nobody hears of it; but nothing panics, and what is there
-            // afterwards is a state that once was.
+            // The failing call may be made by a destructor, which cannot report it. But nothing panics, and the state
+            // afterwards is one that the machine has had.
             let _ = life(&disk, &new, id);
             disk.clear_faults();
             disk.freeze();
@@ -189,7 +189,7 @@ fn what_an_opening_shows_after_a_failed_sync_outlives_a_power_cut() {
                 apply(&mut machine, &put(&format!("k{}", index % 50), &"x".repeat(300)));
             }
             disk.fail_next(raftkit_disk::Operation::Sync, sync, ErrorKind::Other);
-            // Killed: the cache goes on showing what the failed sync has lost.
+            // A killed process: the page cache still shows what the failed sync has lost.
             let _ = machine.persist();
             std::mem::forget(machine);
             disk.clear_faults();

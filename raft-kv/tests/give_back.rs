@@ -1,4 +1,4 @@
-//! Space is given back by copying the state into a new file, while it is changed and read, whatever happens.
+//! Giving space back: the state is copied into a new file while it is changed and read, with crashes and errors at any step.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -13,7 +13,7 @@ use raftkit_kv::{Condition, KvMachine};
 use raftkit_replica::{MachineError, Progress, StateMachine};
 
 const SLACK: Slack = Slack::new(64 << 10);
-/// What an empty database of redb takes, about.
+/// Approximate size of an empty database of redb, in bytes.
 const EMPTY: u64 = 2 << 20;
 
 fn open(disk: &SimulatedDisk) -> Result<KvMachine, MachineError> {
@@ -36,7 +36,7 @@ fn fill(machine: &mut KvMachine, keys: std::ops::Range<u64>, len: usize) -> Resu
     Ok(())
 }
 
-/// A machine whose file is much larger than what is in it: most of it was deleted.
+/// A machine whose file is much larger than its content, because most keys were deleted.
 fn roomy(seed: u64, filled: u64, kept: u64) -> (SimulatedDisk, KvMachine) {
     let disk = SimulatedDisk::new(seed);
     let mut machine = open(&disk).unwrap();
@@ -59,7 +59,7 @@ fn give_back(machine: &mut KvMachine) -> Result<Progress, MachineError> {
     }
 }
 
-/// Goes on until a copy has begun.
+/// Lets the machine work until a copy has begun.
 fn begin(disk: &SimulatedDisk, machine: &mut KvMachine) {
     while !has_left_over(disk) {
         assert_eq!(machine.give_back().unwrap(), Progress::More);
@@ -101,7 +101,7 @@ fn a_view_from_before_a_copy_is_written_out_after_it() {
     assert!(written == state);
 }
 
-/// Changes of every kind, before and behind what is copied.
+/// Changes of every kind to keys that are already copied and to keys that are not.
 fn change(machine: &mut KvMachine, step: u64) -> Result<(), MachineError> {
     let mut apply = |command| {
         let index = machine.applied().index.0 + 1;
@@ -143,7 +143,7 @@ fn a_change_of_the_very_key_that_a_copy_has_reached_is_in_it() {
     let mut steps = 0;
     while machine.give_back().unwrap() == Progress::More {
         steps += 1;
-        // The copy stands at one of these keys after most of its steps, whichever key that is.
+        // After most of its steps the copy has reached one of these keys.
         let value = char::from(b'a' + steps).to_string().repeat(9_000);
         for key in 0..400 {
             let command = put(&format!("key/{key:06}"), &value);
@@ -193,7 +193,7 @@ fn a_file_with_little_room_in_it_is_left_alone() {
     assert_eq!(reopened, Progress::Nothing);
 }
 
-/// A copy with changes on the way. Tells the states that may be found afterwards: they are known before each change.
+/// Runs a copy with changes in between, and appends the state after each change to `states`: a crash may leave any of them.
 fn live(machine: &mut KvMachine, states: &mut Vec<Vec<u8>>) -> Result<Progress, MachineError> {
     let mut step = 0;
     loop {
@@ -239,7 +239,7 @@ fn the_power_may_be_cut_in_each_call_of_a_copy() {
             let (disk, mut machine, mut states) = prepare(nth);
             disk.crash_at_call(nth);
             let lived = live(&mut machine, &mut states);
-            // Nobody hears of a power cut while the old file, which has no name any more, is closed.
+            // A power cut while the old file, which has no name any more, is closed is not reported.
             assert!(lived.is_ok() || nth < calls, "call {nth}");
             let durable = if lived.is_ok() { states.len() - 1 } else { 0 };
             disk.freeze();

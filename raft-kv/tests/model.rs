@@ -1,4 +1,4 @@
-//! The machine against a deliberately dumb twin, over random commands, crashes and splits into batches.
+//! The machine compared with a deliberately simple model, over random commands, crashes and batch boundaries.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -17,10 +17,10 @@ use raftkit_replica::{Applied, StateMachine};
 enum Op {
     Apply(Vec<Option<Command>>),
     Persist,
-    /// The power is cut at the so-manieth call from here that changes something, or at the end of the next steps.
+    /// The power is cut at the call with this number, counted from here, that changes the disk, or at the end of the next steps.
     CrashAt(u64),
     Crash,
-    /// The process ends in good order.
+    /// The process ends cleanly.
     Reopen,
     /// A snapshot is taken and restored.
     Restore,
@@ -61,7 +61,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// The log, and what the state was after each entry.
+/// The log, and the state after each entry.
 struct Log {
     entries: Vec<Applied>,
     states: Vec<Twin>,
@@ -109,7 +109,7 @@ fn check(machine: &KvMachine, log: &Log) {
         assert_eq!(list.value, twin.under(prefix), "list {prefix}");
         assert_eq!((list.index, list.applied), (twin.index(prefix), applied), "list {prefix}");
         let (mut listing, mut found) = (reader.listing(prefix).unwrap(), Vec::new());
-        // Two entries a step.
+        // Apply two entries per step.
         let index = loop {
             let step = listing.step(|entry| {
                 found.push(entry.to_entry());
@@ -135,7 +135,7 @@ fn check(machine: &KvMachine, log: &Log) {
     }
 }
 
-/// Cuts the power and starts again: the state is one between what was durable and what was applied.
+/// Cuts the power and opens the machine again. Its state must lie between the durable one and the applied one.
 fn crash(disk: &SimulatedDisk, machine: KvMachine, log: &Log) -> KvMachine {
     let (durable, applied) = (machine.durable(), machine.applied());
     disk.freeze();
@@ -153,7 +153,7 @@ fn crash(disk: &SimulatedDisk, machine: KvMachine, log: &Log) -> KvMachine {
     machine
 }
 
-/// Applies what the machine lacks of the log. An error can only be the crash point; then the machine starts again.
+/// Applies the entries that the machine does not have. An error can only be the crash point; then the machine is opened again.
 fn catch_up(disk: &SimulatedDisk, mut machine: KvMachine, log: &Log) -> KvMachine {
     loop {
         let first = machine.applied();

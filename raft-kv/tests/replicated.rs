@@ -31,7 +31,7 @@ fn assert_all_hold(cluster: &Nodes, acknowledged: &Acknowledged, why: &str) {
             let entry = state.iter().find(|entry| entry.key == format!("key/{key}"));
             let entry = entry.unwrap_or_else(|| panic!("{why}: key {key} is gone on node {id}"));
             assert!(entry.value.starts_with(format!("{value}-").as_bytes()), "{why}: key {key} on node {id}");
-            // Lower where an earlier try, of unknown outcome, had been applied: an unchanged PUT keeps its version.
+            // Lower if an earlier attempt of unknown outcome was applied: a PUT that changes nothing keeps the version.
             assert!(
                 entry.modify_index <= at.index.0,
                 "{why}: the version is a log index, not above the last write"
@@ -48,8 +48,8 @@ fn a_crash_between_any_two_steps_loses_nothing_and_mixes_nothing() {
     assert!(points > 150, "only {points} crash points: the script does too little");
 }
 
-/// Every call that a node makes to its disk fails once, with its power left on: it goes on or it ends and says why, and
-/// after a restart it is whole.
+/// Every call of a node to its disk fails once, without a power cut. The node continues or ends with a reason, and
+/// after a restart it has lost nothing.
 #[test]
 fn each_disk_call_fails_once_and_nothing_acknowledged_is_lost() {
     let mut ended = 0;
@@ -78,7 +78,7 @@ fn each_disk_call_fails_once_and_nothing_acknowledged_is_lost() {
     assert!(ended > 50, "only {ended} failures ended a node: they are swallowed");
 }
 
-/// The machine takes no entry twice and none out of order: what it holds must be passed over to the entry.
+/// The machine refuses entries that it has applied already or that leave a gap, so the node must skip exactly the former.
 #[test]
 fn a_node_whose_log_lost_what_its_state_holds_heals() {
     for lost in [Lost::From(LogIndex(6)), Lost::Base] {

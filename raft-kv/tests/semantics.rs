@@ -1,4 +1,4 @@
-//! The semantics of the KV store, command by command, and against what a real Consul answered.
+//! The semantics of the KV store, command by command, and compared with the answers of a real Consul.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -125,7 +125,7 @@ fn a_tree_with_more_keys_than_the_command_may_delete_stays_as_it_is() {
     let after = kv.reader().list("").unwrap();
     assert_eq!((&after.value, after.index), (&before.value, before.index));
     assert!(watch.unchanged_through().is_some());
-    // As many as it may, none at all, and the neighbours stay.
+    // Trees of exactly the limit and of no keys are deleted. Neighbouring keys are not.
     assert!(apply(&mut kv, &delete_tree_up_to("t/", 3)).1);
     assert!(apply(&mut kv, &delete_tree_up_to("none", 0)).1);
     assert_eq!(kv.reader().keys("", None).unwrap().value, ["s", "u"]);
@@ -241,7 +241,7 @@ fn empty_batch_is_nothing() {
     assert_eq!(disk.calls(), before);
 }
 
-/// What a step does, and what a real Consul 1.8.7 answered to it (recorded from a cluster of three).
+/// A step, and the answer of a real Consul 1.8.7 to it, recorded from a cluster of three.
 enum Step {
     /// The index at which Consul applied the next command.
     At(u64),
@@ -253,7 +253,7 @@ enum Step {
     Keys(&'static str, Option<&'static str>, u64, &'static [&'static str]),
 }
 
-/// What a Consul server was asked, and what it answered, with the indexes that it gave.
+/// Requests to a Consul server and its answers, with the indexes that it assigned.
 fn recorded_steps() -> Vec<Step> {
     const ALL: &[(&str, u64)] = &[
         ("rec/a", 197_218),
@@ -332,7 +332,7 @@ fn recorded_answers_of_consul_are_given() {
     }
 }
 
-/// Lets the next command be entry `next`: other entries of the log come between.
+/// Makes the next command the entry `next`, as if other entries of the log came before it.
 fn skip_to(kv: &mut KvMachine, next: u64) {
     let first = kv.applied().index.0 + 1;
     let between: Vec<_> =

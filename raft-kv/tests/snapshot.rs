@@ -1,4 +1,4 @@
-//! Snapshots: frozen, canonical, and refused when anything about them is wrong.
+//! Snapshots: they do not change once taken, equal states give equal bytes, and malformed ones are refused.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -116,7 +116,7 @@ fn snapshot_shows_the_state_as_it_was_taken() {
     assert_eq!(bytes, before);
 }
 
-/// Reads from the machine while it is restored from here.
+/// A source for a restore that reads from the machine in between.
 struct Spy<'a> {
     bytes: &'a [u8],
     reader: KvReader,
@@ -129,7 +129,7 @@ impl Read for Spy<'_> {
         assert_eq!((list.value.len(), list.applied), (1, LogId::new(1, 1)), "the old state, whole");
         assert_eq!(self.reader.get("old").unwrap().applied, LogId::new(1, 1));
         self.reads += 1;
-        // Less than the buffer holds, so that it comes again and again.
+        // Return less than the buffer holds, so that the restore calls this many times.
         let length = buffer.len().min(1000);
         (&mut self.bytes).take(length as u64).read(buffer)
     }
@@ -187,7 +187,7 @@ fn wrong_snapshots_are_refused_by_name() {
     }
 }
 
-/// A snapshot's bytes with a right checksum.
+/// Builds the bytes of a snapshot with the right checksum.
 fn forged(records: &[&[u8]], entries: u64, tombstones: u64) -> Vec<u8> {
     let mut bytes = b"RKKVSNAP\x01\0\0\0".to_vec();
     for number in [1_u64, 9, 9, 0] {

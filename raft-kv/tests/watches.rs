@@ -1,4 +1,4 @@
-//! Watches on a machine: a change fires those under it, once readers see it, and no others.
+//! Watches on a machine: a change fires the watches that it concerns, and only those, once readers can see it.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -41,7 +41,7 @@ fn watches(reader: &KvReader) -> Vec<(Watched, Watch)> {
         .collect()
 }
 
-/// What is to be seen under a watch: every key and every deletion.
+/// Everything that a watch covers: every key and every deletion.
 fn seen(twin: &Twin, watched: &Watched) -> (Vec<raftkit_kv::KvEntry>, usize) {
     let under = |key: &str| match watched {
         Watched::Key(watched) => key == watched,
@@ -51,7 +51,7 @@ fn seen(twin: &Twin, watched: &Watched) -> (Vec<raftkit_kv::KvEntry>, usize) {
     (entries, twin.graves.iter().filter(|(key, _)| under(key)).count())
 }
 
-/// Whether a deletion of the tree `prefix` may concern a watch, whatever is there.
+/// Whether a deletion of the tree `prefix` may concern a watch, whichever keys exist.
 fn related(prefix: &str, watched: &Watched) -> bool {
     match watched {
         Watched::Key(key) => key.starts_with(prefix),
@@ -82,19 +82,19 @@ proptest! {
                 let fired = watch.unchanged_through().is_none();
                 let changed = seen(&before, &watched) != seen(&twin, &watched);
                 prop_assert!(fired || !changed, "{:?} missed {:?}", watched, batch);
-                // A deleted tree may have held nothing that is watched.
+                // A deleted tree may not have contained a watched key.
                 let deleted = |command: &Command| match command {
                     Command::DeleteTree { prefix, .. } => related(prefix, &watched),
                     Command::Put { .. } | Command::Delete { .. } => false,
                 };
-                // Put and deleted again in one batch shows as a grave; all else that fires shows in the end.
+                // A key that is put and deleted in one batch leaves a tombstone. Every other change that fires is visible at the end.
                 prop_assert!(!fired || changed || batch.iter().any(deleted), "{:?} fired by {:?}", watched, batch);
             }
         }
     }
 }
 
-/// Looks at the state when it is woken.
+/// A waker that reads the state when it is woken.
 struct Looks {
     reader: KvReader,
     seen: AtomicU64,
@@ -158,7 +158,7 @@ fn a_restored_snapshot_fires_everything() {
     for (watched, watch) in watches {
         assert_eq!(watch.unchanged_through(), None, "{watched:?}");
     }
-    // One that is armed afterwards knows how new the state is.
+    // A watch that is armed afterwards knows how recent the state is.
     let mut watch = machine.reader().watch(Watched::Key("k".into()));
     assert_eq!(watch.look(|| watch_through(&machine.reader())), source.applied().index.0);
     assert_eq!(watch.unchanged_through(), Some(source.applied().index));
@@ -181,7 +181,7 @@ fn a_machine_that_is_opened_again_knows_up_to_where_nothing_has_changed() {
     assert_eq!(watch.unchanged_through(), Some(applied.index));
 }
 
-/// Goes on with the thread that waits.
+/// A waker that unparks the waiting thread.
 struct Unpark(std::thread::Thread);
 
 impl Wake for Unpark {
@@ -190,7 +190,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Waits on this thread for a change.
+/// Blocks this thread until the watch fires.
 fn wait(watch: &mut Watch) {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut changed = pin!(watch.changed());
@@ -199,7 +199,7 @@ fn wait(watch: &mut Watch) {
     }
 }
 
-/// Watchers on threads of their own, beside a machine that applies as fast as it can: each sees the last change.
+/// Watchers run on threads of their own while a machine applies as fast as it can. Each must see the last change.
 #[test]
 fn no_watcher_is_left_asleep_beside_a_machine_that_applies() {
     const WRITES: u64 = 400;
@@ -210,7 +210,7 @@ fn no_watcher_is_left_asleep_beside_a_machine_that_applies() {
             scope.spawn(move || {
                 let Watched::Key(key) = watched.clone() else { unreachable!("a key") };
                 let mut watch = reader.watch(watched);
-                // The last write of each key says so; a missed wake leaves this thread waiting for ever.
+                // The last write of each key is marked. If a wake-up is missed, this thread waits forever.
                 while watch.look(|| reader.get(&key)).unwrap().value.is_none_or(|entry| entry.flags == 0) {
                     wait(&mut watch);
                 }
@@ -247,7 +247,7 @@ fn a_listing_shows_one_state_whatever_is_written_between_its_steps() {
         apply(&mut machine, &put(&format!("p/{}x", found.len()), "new"));
     };
     assert_eq!((found, index, listing.applied()), (expected.value.clone(), expected.index, expected.applied));
-    // And once more from the beginning.
+    // Repeat everything from the beginning.
     let mut again = listing.again();
     let mut count = 0;
     let counted = |_: raftkit_kv::KvEntryRef<'_>| {

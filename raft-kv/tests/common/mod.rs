@@ -77,11 +77,11 @@ pub(crate) fn state_bytes(machine: &mut KvMachine) -> Vec<u8> {
     bytes
 }
 
-/// What the machine must be: as dumb as possible.
+/// A model of the machine that is as simple as possible.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Twin {
     pub(crate) entries: BTreeMap<String, KvEntry>,
-    /// Every deletion ever: key and index.
+    /// Key and index of every deletion.
     pub(crate) graves: Vec<(String, u64)>,
     pub(crate) changed: u64,
 }
@@ -97,7 +97,7 @@ impl Twin {
         Response::Done(self.apply(index, command))
     }
 
-    /// As `answer`, of a command that is done.
+    /// Like `answer`, for a command that must succeed.
     pub(crate) fn apply(&mut self, index: u64, command: &Command) -> bool {
         match command {
             Command::Put { key, value, flags, condition } => {
@@ -152,7 +152,7 @@ impl Twin {
         self.entries.values().filter(|entry| entry.key.starts_with(prefix)).cloned().collect()
     }
 
-    /// The index of a read of a prefix.
+    /// The index that a read of a prefix reports.
     pub(crate) fn index(&self, prefix: &str) -> u64 {
         let live = self.under(prefix).iter().map(|entry| entry.modify_index).max();
         let dead =
@@ -160,7 +160,7 @@ impl Twin {
         live.max(dead).unwrap_or(self.changed.max(1))
     }
 
-    /// The names under a prefix, cut after the separator.
+    /// The names under a prefix, each cut after the separator.
     pub(crate) fn keys(&self, prefix: &str, separator: &str) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         for key in self.entries.keys().filter(|key| key.starts_with(prefix)) {
