@@ -1,4 +1,4 @@
-//! The HTTP interface beyond what was recorded: our own endpoints, blocking queries, refusals.
+//! The parts of the HTTP interface that were not recorded from Consul: our own endpoints, blocking queries, refusals.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -62,7 +62,7 @@ async fn lists_of_nothing_and_of_everything() {
     assert_eq!(served.get("/v1/kv?recurse").await.status, 404);
     served.request("PUT", "/v1/kv/k", b"v").await;
     assert_eq!(served.get("/v1/kv?keys").await.json(), json!(["k"]));
-    // `raw` is for single keys.
+    // `raw` has a meaning for single keys only.
     assert_eq!(served.get("/v1/kv/?recurse&raw").await.json()[0]["Value"], "dg==");
     assert_eq!(served.request("DELETE", "/v1/kv/?recurse", b"").await.text(), "true");
     assert_eq!(served.get("/v1/kv/?keys").await.text(), "[]");
@@ -130,7 +130,7 @@ async fn a_blocking_query_returns_when_its_key_changes_and_not_before() {
         let target = format!("/v1/kv/watched?index={index}&wait=60s{parameters}");
         let blocked = served.get(&target);
         let mut blocked = std::pin::pin!(blocked);
-        // Writes to other keys pass by while it waits.
+        // Writes to other keys do not wake the query.
         let others = async {
             for number in 0..20 {
                 served.request("PUT", "/v1/kv/other", format!("{parameters}{number}").as_bytes()).await;
@@ -143,7 +143,7 @@ async fn a_blocking_query_returns_when_its_key_changes_and_not_before() {
         served.request("PUT", "/v1/kv/watched", format!("new{parameters}").as_bytes()).await;
         let answer = timeout(Duration::from_secs(10), blocked).await.expect("the change wakes it");
         assert!(answer.index() > index, "{target}");
-        // An index of the past is answered at once.
+        // A query with an older index is answered at once.
         let again = timeout(Duration::from_secs(10), served.get(&target)).await.expect("at once");
         assert_eq!(again.body, answer.body);
     }
@@ -198,7 +198,7 @@ async fn a_stop_answers_blocking_queries_at_once() {
     let head = format!("GET /v1/kv/k?index={index}&wait=10m HTTP/1.1\r\nHost: t\r\n\r\n");
     let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
-    // The request is under way once another one, sent later, has been answered.
+    // Once a request that was sent later has been answered, the first one is under way.
     served.get("/v1/kv/k").await;
     let mut all = Vec::new();
     let read = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut all);
@@ -237,7 +237,7 @@ async fn without_a_leader_requests_are_held_and_then_refused() {
     for (method, target) in [
         ("GET", "/v1/kv/k"),
         ("GET", "/v1/kv/k?consistent"),
-        // This node has never heard a leader, so its own state is staler than that.
+        // This node has never heard from a leader, so its state is older than that.
         ("GET", "/v1/kv/k?max_stale=5s"),
         ("GET", "/v1/kv/?recurse"),
         ("PUT", "/v1/kv/k"),
@@ -259,7 +259,7 @@ async fn without_a_leader_requests_are_held_and_then_refused() {
 async fn a_stop_waits_for_no_client_that_hangs() {
     let served = Served::alone().await;
     served.fill("tree/", 40, 200_000).await;
-    // Half a head, half a body, a long list that nobody reads, and a connection that is idle after one answer.
+    // Clients that have sent half a head or half a body, that do not read a long list, or that are idle after one answer.
     let open = async |bytes: &str| {
         let mut stream = TcpStream::connect(served.addr).await.unwrap();
         stream.write_all(bytes.as_bytes()).await.unwrap();
@@ -274,7 +274,7 @@ async fn a_stop_waits_for_no_client_that_hangs() {
         answered.read_exact(&mut first).await.unwrap();
     }
     timeout(Duration::from_secs(10), served.stop()).await.expect("it does not wait for them");
-    // Nothing says that the half of a value was stored.
+    // The client that has sent half a value is not told that it was stored.
     let mut all = Vec::new();
     let _ = body.read_to_end(&mut all).await;
     assert!(!all.starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&all));

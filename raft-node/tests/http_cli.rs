@@ -1,4 +1,4 @@
-//! The commands that talk to a node, against one: what they print, and how they end.
+//! The commands that talk to a node, run against a node: their output and their exit codes.
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -9,10 +9,10 @@ use std::process::{Command, Stdio};
 
 use http_support::Served;
 
-/// What a command came to: exit code, stdout, stderr.
+/// The result of a command: exit code, stdout, stderr.
 type Outcome = (i32, String, String);
 
-/// Runs `raft-node` with these arguments against a node.
+/// Runs `raft-node` with `arguments` against a node.
 async fn run(served: &Served, args: &[&str], stdin: &'static [u8]) -> Outcome {
     let mut command = Command::new(env!("CARGO_BIN_EXE_raft-node"));
     command.args(args).env("RAFT_NODE_ADDR", served.addr.to_string());
@@ -24,7 +24,7 @@ async fn run(served: &Served, args: &[&str], stdin: &'static [u8]) -> Outcome {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     };
-    // The node runs on this thread and must go on meanwhile.
+    // The node runs on this thread, so the thread must not block.
     tokio::task::spawn_blocking(run).await.unwrap()
 }
 
@@ -57,7 +57,7 @@ async fn keys_are_written_read_listed_and_removed() {
         (&["kv", "list", "--keys", "b"], b"", done("b c/ä?\nb/file\n")),
         (&["kv", "list", "--separator", "/"], b"", done("a\nb c/\nb/\n")),
         (&["kv", "list", "none"], b"", done("")),
-        // What is special in a URL is encoded once and decoded once.
+        // Characters that are special in a URL are encoded once and decoded once.
         (&["kv", "put", "e%2F#?%", "x"], b"", done("")),
         (&["kv", "get", "e%2F#?%"], b"", done("x\n")),
         (&["kv", "list", "--keys", "e"], b"", done("e%2F#?%\n")),
@@ -124,7 +124,7 @@ async fn what_goes_wrong_is_said_with_what_to_do() {
     let served = Served::leaderless().await;
     let refused = failed(1, "the node refused: No cluster leader");
     assert_eq!(run(&served, &["kv", "get", "k"], b"").await, refused);
-    // A port that was free a moment ago.
+    // A port on which nothing listens.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let (code, out, err) = run(&served, &["kv", "get", "k", "--addr", &nobody], b"").await;
     assert_eq!((code, out.as_str()), (1, ""));
@@ -246,7 +246,7 @@ async fn an_authority_is_never_overwritten_and_keys_are_for_their_owner() {
         "--out",
         text,
     ];
-    // Twice: a node's certificate may be renewed.
+    // A second time: a node's certificate may be renewed.
     for _ in 0..2 {
         assert_eq!(run(&node).status.code(), Some(0));
     }

@@ -1,4 +1,4 @@
-//! Concurrent clients whose writes have conditions: what one of them was told holds against all others.
+//! Concurrent clients that write with conditions: of two writes under the same condition at most one succeeds.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -12,8 +12,8 @@ use tokio::task::{JoinSet, LocalSet};
 const CLIENTS: u64 = 8;
 const WRITES: u64 = 15;
 
-/// Adds one to the flags of a key as often as is asked for, each time under the condition that nobody else has since the
-/// key was read.
+/// Adds one to the flags of a key `WRITES` times, each time under the condition that no other client has changed the key since
+/// it was read.
 async fn add(served: Rc<Served>, key: &'static str) {
     let mut done = 0;
     while done < WRITES {

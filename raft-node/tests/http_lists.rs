@@ -1,4 +1,4 @@
-//! Lists as they go out: whole or in pieces, of one state, within bounds, also to clients that take nothing.
+//! Sending lists: whole or in pieces, from one state, within the byte budget, and to clients that do not read.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-/// Longer than what a node holds as a whole, and than what the kernel buffers: 8 MiB, 11 as JSON.
+/// Number of keys of a list that is too long to be held in memory or buffered by the kernel: 8 MiB, or 11 MiB as JSON.
 const KEYS: usize = 80;
 const VALUE_BYTES: usize = 100 << 10;
 
@@ -20,7 +20,7 @@ async fn rest(mut stream: TcpStream, mut begun: Vec<u8>) -> std::io::Result<Answ
     Ok(Answer::parse(&begun))
 }
 
-/// Waits for the first bytes of an answer.
+/// Reads the first bytes of an answer.
 async fn begin(stream: &mut TcpStream) -> Vec<u8> {
     let mut begun = vec![0; 1000];
     let read = timeout(Duration::from_secs(60), stream.read(&mut begun)).await.expect("it begins").unwrap();
@@ -36,7 +36,7 @@ async fn a_long_list_is_that_of_one_state_however_slowly_it_is_taken() {
         let index = served.get("/v1/kv/tree/?keys").await.index();
         let mut stream = served.ask(&format!("/v1/kv/tree/?{parameters}")).await;
         let begun = begin(&mut stream).await;
-        // The last keys, of which nothing can have been sent yet.
+        // Change the last keys, which cannot have been sent yet.
         let last = format!("/v1/kv/tree/{:06}", KEYS - 1);
         served.request("PUT", &last, b"changed meanwhile").await;
         served.request("DELETE", &format!("/v1/kv/tree/{:06}", KEYS - 2), b"").await;
@@ -48,7 +48,7 @@ async fn a_long_list_is_that_of_one_state_however_slowly_it_is_taken() {
         assert_eq!(list.len(), KEYS, "{parameters}");
         assert_eq!(answer.index(), index, "{parameters}");
         assert!(list.iter().all(|entry| entry["Value"].as_str().unwrap().len() > 100_000), "{parameters}");
-        // As it was, for the next one.
+        // Restore the tree for the next round.
         served.request("DELETE", "/v1/kv/tree/000000x", b"").await;
         for number in [KEYS - 2, KEYS - 1] {
             let value = vec![b'v'; VALUE_BYTES];
@@ -75,7 +75,7 @@ async fn a_short_list_has_a_length_and_head_has_it_as_well() {
 
 #[tokio::test]
 async fn silent_clients_hold_no_more_than_the_bound_and_are_closed() {
-    // Eight long lists at a time.
+    // The budget is enough for eight long lists at a time.
     let settings = |state: raftkit_node::http::HttpState| {
         state.with_answer_bytes_max(1 << 20).with_send_timeout(Duration::from_secs(2))
     };
@@ -84,16 +84,16 @@ async fn silent_clients_hold_no_more_than_the_bound_and_are_closed() {
     let mut silent = all((0..30).map(|_| served.ask("/v1/kv/tree/?recurse")).collect()).await;
     let begun = all(silent.iter_mut().map(begin).collect()).await;
     let refused: Vec<_> = begun.iter().filter(|begun| begun.starts_with(b"HTTP/1.1 503")).collect();
-    // The kernel takes some pieces of each, so not exactly eight are let in.
+    // The kernel buffers some pieces of each list, so more than eight may be admitted.
     assert!((1..=28).contains(&refused.len()), "{} of 30 refused", refused.len());
     for answer in refused {
         let answer = Answer::parse(answer);
         assert!(answer.header("Retry-After").is_some() && answer.text().contains("http-answer-bytes-max"));
     }
-    // Others are served, with what needs no part of the bound.
+    // Requests that need no share of the budget are served.
     assert_eq!(served.request("PUT", "/v1/kv/other", b"v").await.text(), "true");
     assert_eq!(served.get("/v1/kv/other?raw").await.text(), "v");
-    // Each is closed before it has all; nobody has read on.
+    // Each connection is closed before its whole list was sent, because no client has continued to read.
     let sent = silent.iter().zip(&begun).filter(|(_, begun)| begun.starts_with(b"HTTP/1.1 200")).count();
     let mut closed = 0;
     for (mut stream, begun) in silent.into_iter().zip(begun) {
@@ -106,17 +106,17 @@ async fn silent_clients_hold_no_more_than_the_bound_and_are_closed() {
         }
     }
     assert_eq!(closed, sent);
-    // And whoever comes now has the room.
+    // After that a new client gets its list.
     let answer = rest(served.ask("/v1/kv/tree/?recurse").await, Vec::new()).await.unwrap();
     assert_eq!(answer.status, 200);
     assert!(dechunked(&answer.body).is_some());
     served.stop().await;
 }
 
-/// Waits for the server's end of a connection to be gone, without reading from it.
+/// Waits until the server has closed a connection, without reading from it.
 async fn until_closed(stream: &mut TcpStream) {
     let closed = async {
-        // Anything that is sent behind the request: it is not read by the server before its answer is out.
+        // The server does not read these bytes before it has sent its answer.
         while stream.write_all(b"\n").await.is_ok() {
             sleep(Duration::from_millis(20)).await;
         }

@@ -1,7 +1,7 @@
-//! What a real Consul 1.8.7 answered, request by request, in order: the same requests get the same answers here.
+//! Answers of a real Consul 1.8.7, recorded in order: the same requests get the same answers here.
 //!
-//! The indexes of the recording are another cluster's. The first time that one is seen it is bound to the index that
-//! stands in its place here; from then on the two must go together.
+//! The recorded indexes are those of another cluster. The first time that one is seen, it is bound to the index that
+//! this node answers in its place. From then on the two must always appear together.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -25,9 +25,9 @@ struct Exchange {
     answer: String,
 }
 
-/// What is different on purpose: the request, the status, and how the body begins.
+/// Requests that are answered differently on purpose: the request, the status, and the beginning of the body.
 const DIFFERENT: &[(&str, u16, &str)] = &[
-    // A follower had not applied the newest write there; a node alone has.
+    // The recorded follower had not applied the newest write. A single node has.
     ("GET /v1/kv/rec/a?stale", 200, "[{\"LockIndex\":0,\"Key\":\"rec/a\",\"Flags\":42,\"Value\":\"dHdv\""),
     ("PUT /v1/kv/rec/a?cas=x", 400, "Invalid cas value \"x\""),
     ("PUT /v1/kv/rec/a?flags=x", 400, "Invalid flags value \"x\""),
@@ -39,7 +39,7 @@ const DIFFERENT: &[(&str, u16, &str)] = &[
     ),
     ("GET /v1/kv/rec/%0a", 400, "Invalid key name: it has a control character"),
     ("HEAD /v1/kv/rec/a", 200, ""),
-    // Other members, other addresses: what they look like is tested in http_api.rs.
+    // Members and addresses differ. http_api.rs tests the format.
     ("GET /v1/status/leader", 200, "\"127.0.0.1:"),
     ("GET /v1/status/peers", 200, "[\"127.0.0.1:"),
     (
@@ -49,12 +49,12 @@ const DIFFERENT: &[(&str, u16, &str)] = &[
     ),
 ];
 
-/// Whether an exchange is the one of a request, which may name the body too.
+/// Whether an exchange is that of `request`, which may name the body, too.
 fn is_for(request: &str, exchange: &Exchange) -> bool {
     request == exchange.request || request == format!("{} {}", exchange.request, exchange.body)
 }
 
-/// Recorded index to index here.
+/// Maps recorded indexes to indexes of this node.
 #[derive(Debug, Default)]
 struct Indexes(BTreeMap<u64, u64>);
 
@@ -66,14 +66,14 @@ impl Indexes {
         assert!(order.is_sorted(), "{what}: indexes do not rise together: {self:?}");
     }
 
-    /// Puts the indexes of this cluster into a request.
+    /// Replaces the recorded indexes in a request by those of this node.
     fn replace(&self, request: &str) -> String {
         self.0.iter().fold(request.to_owned(), |request, (recorded, here)| {
             request.replace(&format!("={recorded}"), &format!("={here}"))
         })
     }
 
-    /// Compares JSON, and binds the indexes in it.
+    /// Compares JSON values, and binds the indexes in them.
     fn compare(&mut self, recorded: &Value, here: &Value, what: &str) {
         match (recorded, here) {
             (Value::Array(recorded), Value::Array(here)) => {
@@ -117,7 +117,7 @@ fn check(exchange: &Exchange, answer: &Answer, indexes: &mut Indexes) {
     match serde_json::from_str::<Value>(&exchange.answer) {
         Ok(recorded) => {
             indexes.compare(&recorded, &answer.json(), what);
-            // The same layout, and the same order of fields: only the digits of indexes may differ.
+            // The layout and the order of fields must be the same. Only the digits of indexes may differ.
             let shape = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
             assert_eq!(shape(answer.text()), shape(&exchange.answer), "{what}");
         }

@@ -1,4 +1,4 @@
-//! Connections that are used again and again: each answer on one is that of its own request.
+//! Connections that are used for many requests: each request gets its own answer.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -12,13 +12,13 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 const CONNECTIONS: usize = 8;
-/// Of each connection.
+/// Number of requests on each connection.
 const REQUESTS: usize = 150;
 const ENTRIES: usize = 50;
-/// Longer than what a node holds as a whole, 4 MiB: it comes in chunks.
+/// Number of keys and bytes per value of a long list. A list above 4 MiB is not held in memory and is sent in chunks.
 const LONG: (usize, usize) = (34, 100 << 10);
 
-/// A request whose answer differs from those of the others, where that can be.
+/// A request. Where possible, its answer differs from that of every other request.
 #[derive(Clone, Copy, Debug)]
 enum Ask {
     Value(usize),
@@ -27,14 +27,14 @@ enum Ask {
     Absent(usize),
     Names(usize),
     Put(usize),
-    /// A write that is not carried out, as its condition does not hold.
+    /// A write whose condition does not hold.
     Condition(usize),
     Refused(usize),
     Long(usize),
 }
 
 impl Ask {
-    /// The request with this number on a connection: every kind in turn, in an order of the connection's own.
+    /// The request with this number on a connection. Each connection sends all kinds in turn, in a different order.
     fn nth(connection: usize, number: usize) -> Self {
         if connection < 4 && number == 20 + 10 * connection {
             return Self::Long(connection % 2);
@@ -112,7 +112,7 @@ impl Ask {
     }
 }
 
-/// Of another length for each.
+/// The value of an entry. Each entry has a different length.
 fn value(entry: usize) -> String {
     format!("value {entry} ").repeat(entry + 1)
 }
@@ -121,7 +121,7 @@ fn put(connection: usize, number: usize) -> String {
     format!("{number} of {connection}")
 }
 
-/// The next answer on a connection that stays open, a body in chunks joined.
+/// Reads the next answer on a connection that stays open. The chunks of a body are joined.
 async fn next(stream: &mut BufReader<TcpStream>, has_body: bool) -> Answer {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -151,7 +151,7 @@ async fn next(stream: &mut BufReader<TcpStream>, has_body: bool) -> Answer {
     }
 }
 
-/// Uses one connection for all of its requests, one to four of which are sent in one write before their answers are read.
+/// Sends all requests of one connection, one to four of them in one write before their answers are read.
 async fn use_again_and_again(served: &Served, connection: usize, long: &[Vec<u8>]) {
     let mut stream = BufReader::new(TcpStream::connect(served.addr).await.unwrap());
     let (mut first, mut together) = (0, connection % 4);
@@ -185,7 +185,7 @@ async fn each_answer_on_a_reused_connection_is_its_own() {
     let connections =
         (0..CONNECTIONS).map(|connection| use_again_and_again(&served, connection, &long)).collect();
     timeout(Duration::from_secs(60), all(connections)).await.expect("each request is answered");
-    // Each write has gone to its own key.
+    // Each write was made to its own key.
     for connection in 0..CONNECTIONS {
         for number in 0..REQUESTS {
             if matches!(Ask::nth(connection, number), Ask::Put(_)) {

@@ -1,4 +1,4 @@
-//! Blocking queries: who is woken by what, and what becomes of those whose client is gone.
+//! Blocking queries: which changes wake which queries, and the end of queries whose client is gone.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -12,13 +12,13 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-/// How many watches the node has.
+/// Number of watches that the node has.
 async fn watching(served: &Served) -> usize {
     let count = |reader: &raftkit_kv::KvReader| Ok((reader.watching(), reader.applied()?));
     served.server.handle().read(Consistency::Stale, count).await.unwrap().value
 }
 
-/// Waits until the node has so many watches.
+/// Waits until the node has `wanted` watches.
 async fn until_watching(served: &Served, wanted: usize) {
     let reached = async {
         while watching(served).await != wanted {
@@ -38,7 +38,7 @@ async fn answer(mut stream: TcpStream) -> Answer {
     Answer::parse(&bytes)
 }
 
-/// Whether nothing has come yet.
+/// Whether no bytes have arrived yet.
 fn is_silent(stream: &TcpStream) -> bool {
     matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
 }
@@ -101,7 +101,7 @@ async fn of_a_thousand_watchers_a_write_wakes_its_own() {
     assert!(watchers.iter().all(is_silent), "nobody else was woken");
     until_watching(&served, KEYS - 1 + 1).await;
 
-    // All at once.
+    // One change wakes all others.
     served.request("DELETE", "/v1/kv/w/?recurse", b"").await;
     for gone in all(watchers.into_iter().map(answer).collect()).await {
         assert!(gone.status == 404 && gone.index() > index);
@@ -153,7 +153,7 @@ async fn a_client_that_is_gone_is_forgotten() {
     served.stop().await;
 }
 
-/// Each write under the tree wakes all who watch it, and each of them asks again at once.
+/// Each write under the tree wakes all watchers of the tree, and each of them sends the next query at once.
 #[tokio::test]
 async fn writes_succeed_beside_many_who_follow_a_tree_and_those_elsewhere_wake_nobody() {
     const WATCHERS: usize = 50;
@@ -184,7 +184,7 @@ async fn writes_succeed_beside_many_who_follow_a_tree_and_those_elsewhere_wake_n
         assert_eq!((answer.status, answer.text()), (200, "true"), "{target}");
     };
     let writes = async {
-        // A list that many wait for is kept for a while, and watched too.
+        // A list that several queries wait for is kept for a while, and the kept list has a watch of its own.
         until_watching(&served, WATCHERS + LISTS).await;
         for number in 0..50 {
             put(format!("/v1/kv/other/{number}")).await;
@@ -198,17 +198,17 @@ async fn writes_succeed_beside_many_who_follow_a_tree_and_those_elsewhere_wake_n
             put(format!("/v1/kv/w/{number:06}")).await;
         }
         last.set(last_of(&served, WRITES).await);
-        // Those who had it before this was known wait for one more.
+        // Watchers that had read the last write before `last` was set wait for one more change.
         put("/v1/kv/w/end".to_owned()).await;
     };
     let (ends, ()) = tokio::join!(all((0..WATCHERS).map(follow).collect()), writes);
     assert!(ends.iter().all(|end| *end >= last.get()), "{ends:?}, the last is {}", last.get());
-    // At most once for each change, however many there are.
+    // Each watcher is woken at most once per change.
     assert!(answered.get() <= WATCHERS * (WRITES + 1), "{} answers", answered.get());
     served.stop().await;
 }
 
-/// The index of the last of so many writes under the tree.
+/// The index of the last of `writes` writes under the tree.
 async fn last_of(served: &Served, writes: usize) -> u64 {
     served.get(&format!("/v1/kv/w/{:06}", writes - 1)).await.json()[0]["ModifyIndex"].as_u64().unwrap()
 }

@@ -1,4 +1,4 @@
-//! Bytes on the connection: packets, limits, and clients that do not keep to the rules.
+//! Bytes on the connection: packets, limits, and clients that violate the protocol.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -19,7 +19,7 @@ fn too_large(got: usize) -> String {
     )
 }
 
-/// Reads one answer of a connection that stays open; returns it and in how many pieces it came.
+/// Reads one answer on a connection that stays open. Returns the answer and the number of reads that it took.
 async fn answer_of(stream: &mut TcpStream) -> (Answer, usize) {
     let (mut all, mut pieces) = (Vec::new(), 0);
     loop {
@@ -74,7 +74,7 @@ async fn the_largest_value_is_stored_and_one_byte_more_is_refused() {
     assert_eq!(served.get("/v1/kv/big?raw").await.body.len(), MAX);
     let answer = served.request("PUT", "/v1/kv/big2", &vec![b'x'; MAX + 1]).await;
     assert_eq!((answer.status, answer.text()), (413, too_large(MAX + 1).as_str()));
-    // Far more than fits in the buffers of a connection: the client still sees the answer.
+    // The body is much larger than the buffers of a connection, and the client still gets the answer.
     let answer = served.request("PUT", "/v1/kv/big2", &vec![b'x'; 16 << 20]).await;
     assert_eq!((answer.status, answer.text()), (413, too_large(16 << 20).as_str()));
     assert_eq!(served.get("/v1/kv/big2").await.status, 404);
@@ -116,7 +116,7 @@ async fn bodies_in_chunks_are_taken_up_to_the_limit() {
 
 #[derive(Clone, Copy, Debug)]
 enum Leaves {
-    /// It closes its own side, and reads on.
+    /// The client closes its sending side and continues to read.
     HalfOpen,
     Closed,
     Reset,
@@ -124,7 +124,7 @@ enum Leaves {
 
 #[tokio::test]
 async fn a_body_that_ends_early_writes_nothing() {
-    // One connection at a time: the next request is answered when the broken one is over, and not before.
+    // With one connection at a time, the next request is answered only after the broken one has ended.
     let served = Served::alone_with(|state| state.with_connections_max(1)).await;
     assert_eq!(served.request("PUT", "/v1/kv/half", b"old").await.text(), "true");
     let index = served.get("/v1/kv/half").await.index();

@@ -1,4 +1,4 @@
-//! One node in this process with its HTTP interface, and a client that shows answers as they came.
+//! One node in this process with its HTTP interface, and a client that shows answers as they were sent.
 
 #![allow(
     dead_code,
@@ -34,21 +34,21 @@ pub struct Served {
 }
 
 impl Served {
-    /// A node that leads a cluster of its own.
+    /// Starts a node that leads a cluster of one.
     pub async fn alone() -> Self {
         Self::alone_with(|state| state).await
     }
 
-    /// The same with other settings of its HTTP interface.
+    /// Like [`alone`](Self::alone), with changed settings of the HTTP interface.
     pub async fn alone_with(settings: impl FnOnce(HttpState) -> HttpState) -> Self {
         let served = Self::start(Formation::Alone, settings).await;
-        // The first write is held until there is a leader.
+        // The node holds the first write until there is a leader.
         assert_eq!(served.request("PUT", "/v1/kv/ready", b"").await.status, 200);
         assert_eq!(served.request("DELETE", "/v1/kv/ready", b"").await.status, 200);
         served
     }
 
-    /// A node that waits for others that do not exist.
+    /// Starts a node without a leader: it waits for other members, which do not exist.
     pub async fn leaderless() -> Self {
         Self::start(Formation::Rejoin, |state| state).await
     }
@@ -71,7 +71,7 @@ impl Served {
         Self { addr, server, stop, serving, _dir: dir }
     }
 
-    /// Sends a request on a connection of its own, which is closed after it.
+    /// Sends a request on a new connection, which is closed after the answer.
     pub async fn request(&self, method: &str, target: &str, body: &[u8]) -> Answer {
         self.send(method, target, "", body).await
     }
@@ -80,7 +80,7 @@ impl Served {
         self.request("GET", target, b"").await
     }
 
-    /// As `request`, with more headers.
+    /// Like `request`, with additional headers.
     pub async fn send(&self, method: &str, target: &str, headers: &str, body: &[u8]) -> Answer {
         let head = format!(
             "{method} {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
@@ -89,7 +89,7 @@ impl Served {
         self.exchange(&[head.as_bytes(), body].concat()).await
     }
 
-    /// Sends these bytes and reads until the connection is closed.
+    /// Sends bytes and reads until the connection is closed.
     pub async fn exchange(&self, bytes: &[u8]) -> Answer {
         let mut stream = TcpStream::connect(self.addr).await.unwrap();
         stream.write_all(bytes).await.unwrap();
@@ -98,7 +98,7 @@ impl Served {
         Answer::parse(&all)
     }
 
-    /// A connection on which this request was sent, and nothing read.
+    /// Opens a connection and sends a request on it. Nothing is read yet.
     pub async fn ask(&self, target: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.addr).await.unwrap();
         let head = format!("GET {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
@@ -109,13 +109,13 @@ impl Served {
     /// Stores `count` keys under `prefix`, each with `bytes` bytes.
     pub async fn fill(&self, prefix: &str, count: usize, bytes: usize) {
         let value = vec![b'v'; bytes];
-        // Several at a time: each is answered by a sync of the disk.
+        // Send several at a time, because each waits for a sync of the disk.
         for first in (0..count).step_by(64) {
             let puts = (first..count.min(first + 64)).map(|number| {
                 let (target, value) = (format!("/v1/kv/{prefix}{number:06}"), &value);
                 async move {
                     let mut answer = self.request("PUT", &target, value).await;
-                    // More than the node takes at a time: nothing was done, so it is asked again.
+                    // The node is overloaded and has not done the write, so send it again.
                     while answer.status == 503 {
                         answer = self.request("PUT", &target, value).await;
                     }
@@ -126,7 +126,7 @@ impl Served {
         }
     }
 
-    /// Ends serving, then the node.
+    /// Stops the HTTP interface, then the node.
     pub async fn stop(self) {
         drop(self.stop);
         self.serving.await.unwrap();
@@ -134,7 +134,7 @@ impl Served {
     }
 }
 
-/// Waits for all of them.
+/// Waits for all futures.
 pub async fn all<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
     let mut futures: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
     std::future::poll_fn(|context| {
@@ -153,7 +153,7 @@ pub async fn all<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
     futures.into_iter().map(|(_, done)| done.unwrap()).collect()
 }
 
-/// A body in chunks; none if it is not whole.
+/// Joins the chunks of a body; none if the body is not complete.
 pub fn dechunked(mut body: &[u8]) -> Option<Vec<u8>> {
     let mut all = Vec::new();
     loop {
@@ -170,7 +170,7 @@ pub fn dechunked(mut body: &[u8]) -> Option<Vec<u8>> {
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
-    /// As they stand on the wire.
+    /// Names and values as they were sent.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
@@ -188,7 +188,7 @@ impl Answer {
         Self { status, headers: headers.collect(), body: bytes[end + 4..].to_vec() }
     }
 
-    /// A header by its exact name.
+    /// The value of a header by its exact name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
