@@ -87,7 +87,7 @@ proptest! {
                     Command::DeleteTree { prefix, .. } => related(prefix, &watched),
                     Command::Put { .. } | Command::Delete { .. } => false,
                 };
-                // A key that is put and deleted in one batch leaves a tombstone. Every other change that fires is visible at the end.
+                // A key that is put and deleted in one batch leaves a tombstone. All other changes are visible at the end.
                 prop_assert!(!fired || changed || batch.iter().any(deleted), "{:?} fired by {:?}", watched, batch);
             }
         }

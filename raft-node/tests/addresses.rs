@@ -10,15 +10,15 @@ use support::{Cluster, eventually, must_run};
 
 /// The addresses of a server.
 struct Place {
-    /// Where it listens for others.
+    /// The address on which the server listens for its peers.
     listen: String,
-    /// What the others are told, and `join` names.
+    /// The address that is advertised to the peers and named in `join`.
     told: String,
     http: String,
 }
 
 impl Place {
-    /// On ports that are free; `host` stands for the told one as well where `told` is none.
+    /// Addresses with free ports. If `told` is none, `host` is advertised, too.
     fn at(host: &str, told: Option<&str>, http: &str) -> Self {
         let port = UdpSocket::bind(format!("{host}:0")).unwrap().local_addr().unwrap().port();
         let http = TcpListener::bind(format!("{http}:0")).unwrap().local_addr().unwrap().to_string();
@@ -26,7 +26,7 @@ impl Place {
     }
 }
 
-/// Three servers at these places, not started.
+/// Three servers at these addresses, not started.
 fn placed(places: [Place; 3]) -> Cluster {
     let mut cluster = Cluster::prepare(3, "");
     let join: Vec<String> = places.iter().map(|place| format!("{:?}", place.told)).collect();
@@ -47,7 +47,7 @@ fn placed(places: [Place; 3]) -> Cluster {
     cluster
 }
 
-/// Whether IPv6 can be tried on this machine.
+/// Whether this machine has IPv6.
 fn has_ipv6() -> bool {
     let has = UdpSocket::bind("[::1]:0").is_ok();
     if !has {
@@ -56,8 +56,8 @@ fn has_ipv6() -> bool {
     has
 }
 
-/// The cluster is formed, takes writes through each server and shows the addresses that were told; so it does after a
-/// restart, in which the log alone says where the others are.
+/// The cluster is formed, takes writes through each server and shows the advertised addresses. It does so again after a
+/// restart, when each server knows its peers' addresses from its log only.
 fn serves(mut cluster: Cluster) {
     let told: Vec<String> = cluster.nodes.iter().map(|node| node.raft.clone()).collect();
     for round in ["formed", "found again"] {
@@ -76,7 +76,7 @@ fn serves(mut cluster: Cluster) {
         }
         for node in &cluster.nodes {
             assert_eq!(node.get("/v1/status/peers").json(), serde_json::json!(told));
-            // The table has a row for each, which the node has asked the others for.
+            // The table has a row for each member, for which the node asks the others.
             eventually("all are in the table, and none is silent", || {
                 let (status, table, _) = support::run(&["status", "--addr", &node.http]);
                 status.success() && told.iter().all(|address| table.contains(&**address))
@@ -105,7 +105,7 @@ fn a_cluster_on_ipv6_is_formed_and_found_again() {
     }
 }
 
-/// Sockets for both families, told by an address of one, of the other, and by a name.
+/// Sockets for both address families, advertised by an IPv4 address, an IPv6 address, and a name.
 #[test]
 fn a_cluster_on_both_families_is_formed_and_found_again() {
     if has_ipv6() {

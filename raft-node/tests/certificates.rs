@@ -1,4 +1,4 @@
-//! Certificates of real processes: what is wrong is said beforehand, what is renewed is used, what ends soon is told.
+//! Certificates of real processes: faults are reported beforehand, renewed files are used, and an approaching end is reported.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use support::{Cluster, Node, certificates, eventually, must_run, run};
 
-/// The files in a node's settings.
+/// The certificate files in a node's settings.
 fn files(cluster: &Cluster, id: u64) -> [PathBuf; 3] {
     let of = |name: String| cluster.dir.path().join(name);
     [of("ca.pem".to_owned()), of(format!("node-{id}.pem")), of(format!("node-{id}-key.pem"))]
@@ -21,7 +21,7 @@ fn check(cluster: &Cluster, id: usize) -> (bool, String, String) {
     (status.success(), out, err)
 }
 
-/// Puts a file in place of another, whole, as one does while a node runs.
+/// Replaces a file atomically, as an operator does while a node runs.
 fn replace(path: &Path, content: &[u8]) {
     let aside = path.with_extension("new");
     std::fs::write(&aside, content).unwrap();
@@ -91,7 +91,7 @@ fn a_renewed_authority_is_used_without_a_restart_and_a_broken_file_changes_nothi
             .any(|line| line.contains("WARN") && line.contains(key.to_str().unwrap()) && line.contains(STAYS))
     });
     replace(&key, &before);
-    // The files are looked at without a signal too, here on the way to another authority.
+    // The files are also read without a signal. Here they change to another CA.
     let new = cluster.dir.path().join("renewed");
     certificates(&new, 3);
     let both = [std::fs::read(&ca).unwrap(), std::fs::read(new.join("ca.pem")).unwrap()].concat();
@@ -110,7 +110,7 @@ fn a_renewed_authority_is_used_without_a_restart_and_a_broken_file_changes_nothi
         eventually("the certificate is read", || logged(node, READ_AGAIN) > after);
     }
     replace(&ca, &std::fs::read(new.join("ca.pem")).unwrap());
-    // A node that starts now trusts the new authority alone, and finds only nodes that show its certificates.
+    // A node that starts now trusts the new CA only, so it finds only nodes that show certificates of the new CA.
     let follower = cluster.wait_for_leader() % 3 + 1;
     cluster.node(follower).kill();
     cluster.node(follower).start();
@@ -153,7 +153,7 @@ fn a_certificate_that_ends_soon_is_told_in_the_log_and_the_status_of_all() {
     }
     let (good, out, _) = check(&cluster, 1);
     assert!(good && out.contains("ends in 19 days"), "{out}");
-    // Renewed, it is spoken of no more.
+    // Once the certificate is renewed, there is no warning any more.
     support::certificate(&dir, 1);
     cluster.nodes[0].signal("-HUP");
     eventually("it is renewed", || {

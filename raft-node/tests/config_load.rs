@@ -1,4 +1,4 @@
-//! Settings from flags, environment and file: who goes before whom, and what is said of what is wrong.
+//! Settings from flags, environment and file: their precedence, and the error texts for wrong ones.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 use raftkit_node::config::keys::{Fallback, KEYS, Kind};
 use raftkit_node::config::{Config, ConfigError, Flags, Found, Origin};
 
-/// Where settings are given.
+/// The sources of settings.
 #[derive(Default)]
 struct Given {
     dir: Option<tempfile::TempDir>,
@@ -19,7 +19,7 @@ struct Given {
 }
 
 impl Given {
-    /// All that is required, as flags.
+    /// All required settings, as flags.
     fn sound() -> Self {
         let mut given = Self::default();
         for (name, value) in
@@ -53,7 +53,7 @@ impl Given {
         Config::load_from(&self.flags, &|name| self.env.get(name).map(OsString::from))
     }
 
-    /// What is said, without the folder that the file is in.
+    /// The error text, without the folder of the file.
     fn error(&self) -> String {
         let text = self.load().unwrap_err().to_string();
         let dir = self.dir.as_ref().map(|dir| format!("{}/", dir.path().display())).unwrap_or_default();
@@ -109,7 +109,7 @@ fn sample(kind: Kind) -> (&'static str, &'static str) {
 fn every_setting_is_taken_from_flag_variable_and_file_alike() {
     for key in KEYS {
         let (text, toml) = sample(key.kind);
-        // What other settings this value goes with.
+        // Other settings that this value needs.
         let with = |given: Given| match key.name {
             "raft-leader-timeout" => given.flag("raft-heartbeat-interval", "50ms"),
             "raft-election-timeout" => {
@@ -163,7 +163,7 @@ fn a_flag_goes_before_a_variable_and_a_variable_before_the_file() {
     assert_eq!(config.election_timeout, Duration::from_millis(1500));
     assert_eq!(config.hold_timeout, Duration::from_secs(2));
     assert_eq!(config.commit_timeout, Duration::from_secs(3));
-    // An empty variable is none.
+    // An empty variable counts as not set.
     let config = Given::sound().env("RAFT_NODE_DATACENTER", "").load().unwrap();
     assert_eq!(config.datacenter, "dc1");
     let config = Given::sound().file("bootstrap = true").flag("bootstrap", "false").load().unwrap();

@@ -1,4 +1,4 @@
-//! `examples/counter.rs`: a state machine of one's own in three durable processes, restarted in the middle.
+//! `examples/counter.rs`: a custom state machine in three durable processes, which are restarted in the middle.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -30,7 +30,7 @@ impl Counter {
         self.output.next().expect("the counter answers").unwrap()
     }
 
-    /// Adds, again for as long as there is no leader: then nothing was added.
+    /// Adds, and tries again while there is no leader, because then nothing was added.
     fn add(&mut self, number: i64) -> (i64, u64) {
         loop {
             let answer = self.say(&number.to_string());
@@ -49,7 +49,7 @@ impl Counter {
     }
 }
 
-/// Cargo builds examples beside the test's own folder.
+/// The path of the example. Cargo builds examples in a folder next to that of the tests.
 fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     test.parent().unwrap().parent().unwrap().join("examples/counter")

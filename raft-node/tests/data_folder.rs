@@ -1,4 +1,5 @@
-//! A data folder that refuses something when the node starts: it says which folder and why, and once it may, it starts.
+//! A data folder in which an operation fails at the start of the node: the error names the folder and the reason, and the node
+//! //! starts once the operation succeeds.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -42,7 +43,7 @@ async fn start(config: &ServerConfig, disk: &SimulatedDisk) -> Result<Server<Mac
     Server::start(config.clone(), Arc::new(disk.clone()), Machine::open).await
 }
 
-/// Starts, adds one, and returns the sum of all that were added.
+/// Starts a node, adds one, and returns the sum.
 async fn one_more(config: &ServerConfig, disk: &SimulatedDisk, what: &str) -> u64 {
     let server = start(config, disk).await.unwrap_or_else(|error| panic!("{what}: {}", in_words(&error)));
     let handle = server.handle();
@@ -58,7 +59,7 @@ async fn one_more(config: &ServerConfig, disk: &SimulatedDisk, what: &str) -> u6
 async fn a_folder_that_refuses_something_is_named_with_the_reason_and_starts_once_it_may() {
     let config = config();
     let (denied, read_only) = (ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem);
-    // The sum before it, and what is refused: to a new folder, and to one that was used.
+    // The sum before the start, and the refused operation: in a new folder, and in a used one.
     for (before, operation, kind) in [
         (0, Operation::CreateDir, read_only),
         (0, Operation::Lock, denied),

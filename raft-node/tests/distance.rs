@@ -1,4 +1,4 @@
-//! Three servers far apart, over a proxy for each: they form a cluster, elect a leader and write, with time-outs that fit.
+//! Three servers far apart, each behind a proxy: with suitable time-outs they form a cluster, elect a leader and write.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -39,7 +39,7 @@ struct Nodes {
 }
 
 impl Nodes {
-    /// Starts three servers at once, whose packets take `delay` each way and are lost at this rate.
+    /// Starts three servers at once. Their packets take `delay` each way and are lost at the given rate.
     async fn start(port: u16, delay: Duration, loss_permille: u32) -> Self {
         let pid = std::process::id();
         let ip = format!("127.{}.{}.{}", 1 + (pid >> 14) % 250, 1 + (pid >> 7) % 127, 130 + pid % 120);
@@ -65,7 +65,7 @@ impl Nodes {
             let formation = Formation::Expect { servers: 3, join: join.clone() };
             let mut config = ServerConfig::new(NodeId(id), PathBuf::from("/data"), *address, tls, formation);
             config.advertise = Some(join[servers.len()].clone());
-            // As the README says for this distance, and some time for a machine that is busy.
+            // The settings that the README gives for this distance, with a margin for a busy machine.
             let round_trip = delay * 2;
             config.leader_timeout = round_trip * 4 + Duration::from_secs(1);
             config.election_timeout = config.leader_timeout * 2;
@@ -79,7 +79,7 @@ impl Nodes {
         Self { servers, _proxies: proxies }
     }
 
-    /// A write through each node, and a read on each.
+    /// Writes through each node, and reads on each.
     async fn write_and_read(&self) {
         for (key, server) in (1..).zip(&self.servers) {
             let handle = server.handle();

@@ -1,5 +1,5 @@
-//! Durable means durable, through the whole shell: three servers with real threads and real QUIC over simulated disks,
-//! whose syncs a test can hold back. (`kill -9` cannot show this: the page cache survives it.)
+//! Acknowledged writes are durable, through the whole shell: three servers with real threads and real QUIC over simulated disks,
+//! whose syncs a test can hold back. `kill -9` cannot show this, because the page cache survives it.
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -42,7 +42,7 @@ impl Nodes {
     async fn start(port: u16) -> Self {
         let mut configs = servers::three(port);
         for config in &mut configs {
-            // A disk that is held back on purpose is not to be taken for a broken one here.
+            // A disk that is held back on purpose must not be taken for a broken one.
             config.write_stall = Duration::from_secs(60);
         }
         let mut nodes =
@@ -55,7 +55,7 @@ impl Nodes {
         for (config, disk) in self.configs.iter().zip(&self.disks) {
             let server = loop {
                 match Server::start(config.clone(), Arc::new(disk.clone()), Machine::open).await {
-                    // The socket of the life before closes once its tasks have seen the end.
+                    // The socket of the previous run closes once its tasks have ended.
                     Err(StartError::Transport(_)) => tokio::task::yield_now().await,
                     other => break other.unwrap(),
                 }
@@ -68,7 +68,7 @@ impl Nodes {
         self.servers[at].handle()
     }
 
-    /// Which of the three leads.
+    /// The leader's position among the three.
     async fn leader(&self) -> usize {
         // A linearizable read returns once there is a leader.
         let read = self.handle(0).read(Consistency::Consistent, |state| Ok(state.read(|_| ()))).await;
@@ -77,7 +77,7 @@ impl Nodes {
         usize::try_from(leader.0 - 1).unwrap()
     }
 
-    /// The power goes on all nodes at once, and nothing that was not synced is left.
+    /// Cuts the power of all nodes at once: only synced data is left.
     async fn lose_power(&mut self) {
         for disk in &self.disks {
             disk.freeze();
@@ -116,7 +116,7 @@ async fn with_syncs_held_on_two_of_three_nodes_nothing_is_acknowledged() {
     nodes.disks[others[0]].release_syncs();
     nodes.handle(leader).propose(put(1, 3)).await.expect("two durable copies are a quorum");
 
-    // The leader's own copy counts no more than another's.
+    // The leader's own copy counts only once it is durable.
     nodes.disks[leader].hold_syncs();
     let outcome = nodes.handle(leader).propose(put(1, 4)).await;
     assert_eq!(outcome, Err(ProposeError::Unknown(Duration::from_millis(1000))));

@@ -1,5 +1,5 @@
-//! The program's end by a panic, whatever panicked: an exit code of its own, and a last line that says what. The test is its
-//! own harness, because it runs itself as the node: with a log that panics at a given line.
+//! The end of the program after a panic in any part: a specific exit code, and a last line with the panic's message. The test is
+//! its own harness, because it runs itself as the node, with a log subscriber that panics at a given line.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs, reason = "test")]
 
@@ -14,7 +14,7 @@ use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// `TARGET TEXT`: where the node panics.
+/// The variable that says where the node panics: `TARGET TEXT`.
 const PANIC_AT: &str = "TEST_PANIC_AT";
 
 fn main() -> ExitCode {
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         tracing_subscriber::registry().with(layer).init();
         return raftkit_node::cli::main();
     }
-    // What a harness is asked for by tools that look for tests.
+    // Tools that look for tests pass this flag.
     if std::env::args().any(|arg| arg == "--list") {
         println!("a_panic_ends_the_process_with_its_own_code_and_a_last_line: test");
         return ExitCode::SUCCESS;
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// A log that panics at a line.
+/// A log subscriber that panics at one line.
 struct PanicsAt {
     target: String,
     text: String,
@@ -84,7 +84,7 @@ fn certificates(dir: &Path) {
     run(&["cert", "node", "--ca-dir", dir, "--node-id", "1", "--host", "127.0.0.1", "--out", dir]);
 }
 
-/// Runs a node that panics; returns how it ended and what it said.
+/// Runs a node that panics. Returns its exit status and its output.
 fn end(dir: &Path, cluster: &[&str], number: &str, target: &str, text: &str) -> (ExitStatus, String) {
     let data = dir.join(format!("data-{number}"));
     let file = |name: &str| dir.join(name).to_str().unwrap().to_owned();
@@ -112,7 +112,7 @@ fn end(dir: &Path, cluster: &[&str], number: &str, target: &str, text: &str) -> 
     (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// quinn panics once more when a panic goes through what it holds: Rust then aborts, which ends the process all the same.
+/// quinn panics again while a panic unwinds through its locks. Rust then aborts, which ends the process as well.
 fn a_panic_that_panics_again(dir: &Path) {
     let (status, log) =
         end(dir, &["--bootstrap-expect", "2", "--join", "127.0.0.1:1"], "again", "quinn_proto", "sending");

@@ -1,4 +1,4 @@
-//! Clusters that are formed, or not, and members that have moved: what the log and the status say, and what comes of it.
+//! Forming clusters, and members that have moved: the outcome, the log lines and the status.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -13,7 +13,7 @@ fn warned(node: &Node, parts: &[&str]) -> bool {
     log.lines().any(|line| line.contains("WARN") && parts.iter().all(|part| line.contains(part)))
 }
 
-/// What a node's status warns of.
+/// The warnings of a node's status.
 fn warnings(node: &Node) -> Vec<String> {
     let status = node.status().unwrap_or_default();
     let texts = status["Warnings"].as_array().cloned().unwrap_or_default();
@@ -74,7 +74,7 @@ fn servers_that_refuse_each_other_say_so_at_once() {
 #[test]
 fn a_server_whose_id_is_taken_is_told_so_in_its_own_log() {
     let mut cluster = Cluster::start(3);
-    // A fourth server takes the name of the second, by mistake.
+    // By mistake, a fourth server has the id of the second.
     let (ip, port) = own_address();
     let text = std::fs::read_to_string(&cluster.nodes[1].config).unwrap();
     let two = cluster.node(2);
@@ -97,7 +97,7 @@ fn a_server_whose_id_is_taken_is_told_so_in_its_own_log() {
     });
 }
 
-/// What the cluster says of its members' addresses, in three ways.
+/// The members' addresses as the cluster reports them in three places.
 fn shown(node: &Node) -> [Vec<String>; 3] {
     let texts = |value: &Value| value.as_str().unwrap().to_owned();
     let peers = node.get("/v1/status/peers").json().as_array().unwrap().iter().map(texts).collect();
@@ -138,7 +138,7 @@ fn members_that_have_all_moved_find_each_other_again_through_join() {
         });
         eventually("nothing is warned of", || warnings(node).is_empty());
     }
-    // The new addresses are in the log: without join they are found again.
+    // The new addresses are in the log, so the members find each other without `join`.
     for id in 1..=3 {
         assert!(cluster.node(id).stop().success());
     }
@@ -153,7 +153,7 @@ fn members_that_have_all_moved_find_each_other_again_through_join() {
     cluster.wait_for_leader();
 }
 
-/// Nobody is where anybody looks.
+/// No member is at an address where another one looks for it.
 #[test]
 fn members_that_have_all_moved_and_whose_join_is_old_say_where_they_look_in_vain() {
     let mut cluster = Cluster::start(3);
@@ -187,7 +187,7 @@ fn members_that_have_all_moved_and_whose_join_is_old_say_where_they_look_in_vain
     }
 }
 
-/// The others know its old address alone, from the log and from `join`: it finds them, and they find it again.
+/// The others know only the member's old address, from the log and from `join`. It finds them, and they find it again.
 #[test]
 fn one_member_that_has_moved_is_reached_by_all() {
     let mut cluster = Cluster::start(3);
@@ -209,7 +209,7 @@ fn one_member_that_has_moved_is_reached_by_all() {
         });
         eventually("nothing is warned of", || warnings(node).is_empty());
     }
-    // Of the two that are left each needs the other.
+    // The two remaining members need each other for a quorum.
     cluster.node(1).kill();
     for id in [2, 3] {
         eventually("it takes writes", || {

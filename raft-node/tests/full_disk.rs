@@ -1,4 +1,4 @@
-//! A disk that is full, through the whole shell: the node says so and ends, the others serve on, and with space it is back.
+//! A full disk, through the whole shell: the node reports it and ends, the others continue, and with space the node returns.
 //! Three servers with real threads and real QUIC over simulated disks.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
@@ -16,7 +16,7 @@ use raftkit_replica::{Application, InMemory, InMemoryReader};
 use serde::{Deserialize, Serialize};
 use tokio::time::{error::Elapsed, timeout};
 
-/// More than the space that a node keeps for itself holds of few of these.
+/// Size of a value, in bytes. A few of them need more than the space that a node reserves.
 const VALUE: usize = 100_000;
 const LONG: Duration = Duration::from_secs(60);
 
@@ -41,7 +41,7 @@ struct Nodes {
     configs: Vec<ServerConfig>,
     disks: Vec<SimulatedDisk>,
     servers: Vec<Server<Machine>>,
-    /// What was acknowledged: the keys below it.
+    /// The writes to all keys below this one were acknowledged.
     written: u64,
 }
 
@@ -61,7 +61,7 @@ impl Nodes {
         loop {
             let disk = Arc::new(self.disks[at].clone());
             match Server::start(self.configs[at].clone(), disk, Machine::open).await {
-                // The socket of the life before closes once its tasks have seen the end.
+                // The socket of the previous run closes once its tasks have ended.
                 Err(StartError::Transport(_)) => tokio::task::yield_now().await,
                 other => break other.unwrap(),
             }
@@ -72,14 +72,14 @@ impl Nodes {
         self.servers[at].handle()
     }
 
-    /// Which of the three leads, as this one knows after a read that the leader confirmed.
+    /// The leader's position among the three, as this node knows it after a read that the leader confirmed.
     async fn leader(&self, asked: usize) -> usize {
         self.read(asked).await;
         let leader = self.handle(asked).status().leader.expect("it was just confirmed");
         usize::try_from(leader.0 - 1).unwrap()
     }
 
-    /// What a node holds; asked again while the cluster has no leader.
+    /// The keys that a node has. The read is repeated while the cluster has no leader.
     async fn read(&self, at: usize) -> Register {
         let read = async {
             loop {
@@ -92,8 +92,8 @@ impl Nodes {
         timeout(LONG, read).await.expect("a majority elects a leader")
     }
 
-    /// Writes through `at` until the node `full` has ended, and returns why it has. Whether a write may fail meanwhile
-    /// is `may_fail`.
+    /// Writes through `at` until the node `full` has ended, and returns the reason. `may_fail` says whether a write may fail
+    /// meanwhile.
     async fn write_until_ended(&mut self, at: usize, full: usize, may_fail: bool) -> Stopped {
         let handle = self.handle(at);
         let mut written = self.written;
@@ -117,7 +117,7 @@ impl Nodes {
         why.expect("a node whose disk is full ends")
     }
 
-    /// Everything that was acknowledged is on this node.
+    /// Asserts that this node has every acknowledged write.
     async fn holds_all(&self, at: usize) {
         let held = self.read(at).await;
         for key in 0..self.written {
@@ -125,13 +125,13 @@ impl Nodes {
         }
     }
 
-    /// The disk of `full` has no space left, and then it has again.
+    /// Fills the disk of `full`, and then frees space on it.
     async fn lives_through(&mut self, full: usize, through: usize, may_fail: bool) {
-        // What is there may still be written over.
+        // Existing bytes may still be overwritten.
         self.disks[full].set_capacity(Some(0));
         let why = self.write_until_ended(through, full, may_fail).await;
         assert!(matches!(&why, Stopped::Failed(text) if text.contains("full")), "{why:?}");
-        // The others serve on without it.
+        // The others continue without it.
         self.holds_all(through).await;
         self.handle(through)
             .propose(Machine::encode(&(self.written, vec![0; VALUE])).unwrap())

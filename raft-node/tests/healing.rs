@@ -1,4 +1,4 @@
-//! A node whose log was damaged, through the whole shell: real threads, real QUIC, simulated disks.
+//! A node with a damaged log heals, through the whole shell: real threads, real QUIC, simulated disks.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -60,7 +60,7 @@ impl Nodes {
         let server = loop {
             let disk = Arc::new(self.disks[at].clone());
             match Server::start(self.configs[at].clone(), disk, Machine::open).await {
-                // The socket of the life before closes once its tasks have seen the end.
+                // The socket of the previous run closes once its tasks have ended.
                 Err(StartError::Transport(_)) => tokio::task::yield_now().await,
                 other => break other.unwrap(),
             }
@@ -85,14 +85,14 @@ impl Nodes {
         self.servers[&at].handle().status().health
     }
 
-    /// The power goes on one node.
+    /// Cuts the power of one node.
     async fn lose_power(&mut self, at: usize) {
         self.disks[at].freeze();
         self.servers.remove(&at).unwrap().crash().await;
         self.disks[at].crash_losing_all_unsynced();
     }
 
-    /// Changes the log of a node that is down.
+    /// Changes the log of a stopped node.
     fn damage(&self, at: usize, write: impl FnOnce(HardState) -> Write) {
         let options = OpenOptions::new(self.configs[at].node, StoreId(0));
         let (mut store, restored) =
@@ -102,7 +102,7 @@ impl Nodes {
     }
 }
 
-/// Nothing is left of its log, so it knows no peer: it hears of them from whoever dials it.
+/// Nothing is left of the node's log, so it knows no peer. It learns of the peers from those that dial it.
 #[tokio::test]
 async fn a_node_that_lost_its_whole_log_learns_of_its_peers_and_heals() {
     let mut nodes = Nodes::start(7140).await;
@@ -120,13 +120,13 @@ async fn a_node_that_lost_its_whole_log_learns_of_its_peers_and_heals() {
         ..Write::default()
     });
     nodes.open(victim).await;
-    // Answered once the node has healed.
+    // The read is answered once the node has healed.
     let (after, shown) = nodes.read(victim, Consistency::Stale).await.unwrap();
     assert!(shown.index >= seen.index, "{shown} after {seen}");
     assert_eq!(after.values, before.values);
     let status = nodes.servers[&victim].handle().status();
     assert_eq!((status.health, status.members.len()), (Health::Sound, 3));
-    // It counts again: without one of the others its vote and its disk are needed.
+    // The node counts again: without one of the others its vote and its copy are needed for a quorum.
     nodes.lose_power(0).await;
     nodes.put(victim, 5, 500).await;
     assert_eq!(nodes.read(victim, Consistency::Consistent).await.unwrap().0.values[&5], 500);
@@ -145,7 +145,7 @@ async fn a_damaged_node_answers_no_stale_read_that_shows_less_than_one_before() 
     for at in 0..3 {
         nodes.lose_power(at).await;
     }
-    // It lost the second write, and has since stored how much it still knows to be committed.
+    // The node lost the second write, and has since stored the commit index that it still knows.
     nodes.damage(victim, |hard_state| Write {
         truncate_from: Some(last),
         hard_state: Some(HardState { commit: first, ..hard_state }),
@@ -162,7 +162,7 @@ async fn a_damaged_node_answers_no_stale_read_that_shows_less_than_one_before() 
     nodes.read(0, Consistency::Consistent).await.unwrap();
     let healed = loop {
         match nodes.read(victim, Consistency::Stale).await {
-            // It has healed, and applied what was committed then.
+            // The node has healed, and has applied everything that was committed then.
             Ok((register, seen)) => break (register.values[&1], seen),
             Err(ReadError::Refused(ReadRefused::NotConfirmed)) => {}
             Err(other) => panic!("{other}"),

@@ -1,7 +1,7 @@
-//! Clients of every kind at all nodes of a real cluster, which are killed, paused, stopped and out of disk meanwhile: there is
-//! one order that explains everything that any of them was told.
+//! Clients of every kind use all nodes of a real cluster, which are killed, paused, stopped and run out of disk meanwhile. There
+//! must be one order of requests that explains every answer.
 //!
-//! `RAFT_HISTORY_SEED` draws what clients choose, and which faults come when, once more; when things happen it does not.
+//! `RAFT_HISTORY_SEED` repeats the choices of the clients and the order of the faults. It does not repeat their timing.
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -20,7 +20,7 @@ use history_support::{Ask, Event, Mode, NODES, Shared, Shown, Told};
 use raftkit_sim::Rng;
 use support::Cluster;
 
-/// Three at each node, and three anywhere.
+/// Number of clients: three at each node, and three that use any node.
 const CLIENTS: u64 = 12;
 
 #[test]
@@ -40,7 +40,7 @@ fn what_clients_are_told_while_nodes_fail_has_one_order() {
 
 fn run(seed: u64) {
     let begin = Instant::now();
-    // A request that finds no leader is refused soon, so that the time without one is not all waiting.
+    // Refuse a request soon if there is no leader, so that clients do not only wait during that time.
     let mut cluster =
         Cluster::prepare(NODES as u64, "raft-hold-timeout = \"1000ms\"\nraft-commit-timeout = \"2000ms\"");
     for id in 1..=NODES as u64 {
@@ -79,7 +79,7 @@ fn run(seed: u64) {
     eprintln!("judged in {:?}", since.elapsed());
 }
 
-/// An answer of node 1 in its first life.
+/// An answer of node 1 in its first run.
 fn answer(at: u64, ask: Ask, told: Told) -> Event {
     Event { client: 0, node: 0, life: Some(0), called: at, returned: at + 1, ask, told }
 }
@@ -115,7 +115,7 @@ fn what_cannot_be_true_is_noticed() {
         let why = judge(&[base.clone(), wrong].concat()).expect_err(words);
         assert!(why.contains(words), "{words}: {why}");
     }
-    // What another life of the node shows may be older.
+    // An answer of another run of the node may be older.
     let mut older = get(40, Mode::Stale, 1, 5);
     older.life = Some(2);
     assert_eq!(judge(&[base, vec![older]].concat()), Ok(()));

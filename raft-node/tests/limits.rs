@@ -1,4 +1,4 @@
-//! Files and connections that run out, and background work that fails: told, lived through, and tried again.
+//! Running out of files or connections, and failing background work: the node reports it, survives, and tries again.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -56,7 +56,7 @@ fn a_crowd_of_clients_leaves_files_for_the_node_and_waits_its_turn() {
     eventually("the node takes writes", || node.put("/v1/kv/k", b"v").is_ok_and(|it| it.text() == "true"));
     let log = node.log_text();
     assert!(log.contains("only 72 HTTP connections are served at a time"), "{log}");
-    // More than have room: the last of them wait to be accepted.
+    // More connections than allowed: the last of them wait to be accepted.
     let crowd: Vec<TcpStream> = (0..150).map(|_| TcpStream::connect(&node.http).unwrap()).collect();
     let files = || std::fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap().count();
     eventually("all that have room are accepted", || files() >= 72);
@@ -72,7 +72,7 @@ fn a_crowd_of_clients_leaves_files_for_the_node_and_waits_its_turn() {
     stop(child);
 }
 
-/// As if something else in the process had used them up: its soft limit falls below what it has open.
+/// The soft limit falls below the number of open files, as if other code in the process had used them up.
 #[test]
 fn connections_that_cannot_be_accepted_are_told_seldom_and_later_they_are() {
     let cluster = Cluster::prepare(1, "");
@@ -87,10 +87,10 @@ fn connections_that_cannot_be_accepted_are_told_seldom_and_later_they_are() {
     limit("10");
     let read = |patience| request(&node.http, "GET", "/v1/kv/k?raw", b"", patience);
     let told = || node.log_text().matches("connections could not be accepted").count();
-    // One connection may have been waited for with its file at hand.
+    // One more connection may be accepted, because the node had reserved a file for it.
     eventually("the log says so", || read(Duration::from_millis(100)).is_err() && told() > 0);
     for _ in 0..20 {
-        // It is tried again ten times a second.
+        // Accepting is tried again ten times a second.
         assert!(read(Duration::from_millis(100)).is_err());
     }
     assert_eq!(told(), 1, "{}", node.log_text());
@@ -106,7 +106,7 @@ fn a_snapshot_that_cannot_be_made_is_told_and_made_as_soon_as_it_can() {
     let mut cluster = Cluster::start_with(3, "raft-trailing-logs = 50");
     let leader = cluster.wait_for_leader();
     let away = (1..=3).find(|id| *id != leader).unwrap();
-    // A file where the folder should be. Before anything else: a snapshot that is made is kept open.
+    // Put a file in place of the folder. Do this first, because a snapshot that was made is kept open.
     let folder = cluster.dir.path().join(format!("data-{leader}/snapshots"));
     std::fs::remove_dir_all(&folder).unwrap();
     std::fs::write(&folder, b"").unwrap();

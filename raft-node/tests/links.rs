@@ -1,4 +1,4 @@
-//! Real processes whose links are narrow: each listens behind a proxy that carries only so much, and advertises it.
+//! Real processes with narrow links: each listens behind a proxy with a limited rate, whose address it advertises.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 use raftkit_test_links::{Conditions, Proxy};
 use support::{Cluster, eventually, request};
 
-/// A leader time-out that a busy machine keeps, and the others to match.
+/// A leader time-out that is long enough for a busy machine, with matching other settings.
 const PATIENT: &str = "raft-leader-timeout = \"1500ms\"\nraft-election-timeout = \"3s\"\n\
                        raft-heartbeat-interval = \"300ms\"\nclock-error = \"100ms\"";
 
@@ -24,7 +24,7 @@ fn behind_proxies(more: &str) -> (Cluster, Vec<Proxy>) {
     for (node, proxy) in cluster.nodes.iter().zip(&proxies) {
         let mut text = std::fs::read_to_string(&node.config).unwrap();
         for (other, proxy) in cluster.nodes.iter().zip(&proxies) {
-            // In the list of addresses to join, not in what the node listens on.
+            // Replace the address in `join` and keep the one that the node listens on.
             text = text.replace(&format!("\"{}\",", other.raft), &format!("\"{}\",", proxy.address()));
             text = text.replace(&format!("\"{}\"]", other.raft), &format!("\"{}\"]", proxy.address()));
         }
@@ -48,8 +48,8 @@ fn narrow(proxies: &[Proxy], bytes_per_second: u64) {
     proxies.iter().for_each(|proxy| proxy.set_both(conditions));
 }
 
-/// A follower that was away comes back 12 MB behind over a link of 1.5 MB a second, and the other one dies: heartbeats
-/// and their answers must pass all that it is sent, or the leader hears nobody for five of its time-outs.
+/// A follower returns 12 MB behind over a link of 1.5 MB a second, and the other follower dies. Heartbeats and their answers
+/// must overtake the data that is sent to it, or the leader hears from no follower for five leader time-outs.
 #[test]
 fn a_follower_that_catches_up_over_a_slow_link_leaves_the_leader_in_office() {
     let (mut cluster, proxies) = behind_proxies(PATIENT);
@@ -66,7 +66,7 @@ fn a_follower_that_catches_up_over_a_slow_link_leaves_the_leader_in_office() {
     let before = cluster.node(leader).status().unwrap();
     narrow(&proxies, 1_500_000);
     cluster.node(lagging).start();
-    // It is heard before the other one is gone.
+    // The leader hears from it before the other follower is gone.
     eventually("the node that was away knows its leader", || {
         cluster.node(lagging).status().is_some_and(|status| status["Leader"] == before["Leader"])
     });
@@ -85,13 +85,13 @@ fn a_follower_that_catches_up_over_a_slow_link_leaves_the_leader_in_office() {
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
 
-/// More is written than the links carry: what is too much is refused at once, and the rest succeeds all along.
+/// Clients write more than the links carry. The excess is refused at once, and the other writes keep succeeding.
 #[test]
 fn more_writes_than_the_links_carry_do_not_keep_the_others_from_succeeding() {
     let (mut cluster, proxies) = behind_proxies(PATIENT);
     let leader = cluster.wait_for_leader();
     let http = cluster.node(leader).http.clone();
-    // Two followers, a link to each: five values of 500 KB a second, and 24 clients that write as fast as they may.
+    // The links to the two followers carry five values of 500 KB a second. 24 clients write as fast as they can.
     narrow(&proxies, 2_500_000);
     let stop = AtomicBool::new(false);
     let answers = thread::scope(|scope| {
@@ -121,14 +121,14 @@ fn more_writes_than_the_links_carry_do_not_keep_the_others_from_succeeding() {
     });
     let count = |status| answers.iter().filter(|answer| **answer == status).count();
     let (good, refused, doubtful) = (count(200), count(503), count(500));
-    // The links carry 60 in that time. What is in doubt is of the first second, when no pace was known.
+    // The links carry 60 values in that time. Outcomes are unknown only in the first second, before the pace was known.
     assert!(good >= 30, "{good} succeeded, {refused} were refused, {doubtful} are in doubt");
     assert!(doubtful <= 12, "{good} succeeded, {refused} were refused, {doubtful} are in doubt");
     assert!(refused > 0, "{good} succeeded, {refused} were refused, {doubtful} are in doubt");
 }
 
-/// A host pauses its guests, all three nodes, for longer than any time-out. They take in what waits in their sockets before
-/// they look at their time-outs, so the leader and the connections stay.
+/// A host pauses its guests, all three nodes, for longer than any time-out. They read what waits in their sockets before they
+/// check their time-outs, so the leader and the connections stay.
 #[test]
 fn nodes_that_stood_still_together_keep_their_leader_and_their_connections() {
     let mut cluster = Cluster::start_with(3, PATIENT);

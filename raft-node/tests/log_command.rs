@@ -1,4 +1,4 @@
-//! `raft-node log`: a stopped node's log is checked and listed, and a running one's is not touched.
+//! `raft-node log`: checks and lists the log of a stopped node, and does not touch that of a running one.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 
 use support::{Cluster, run};
 
-/// The exit code, and what is on stdout and stderr.
+/// Exit code, stdout and stderr.
 fn log(command: &str, dir: &Path, more: &[&str]) -> (Option<i32>, String, String) {
     let (status, out, err) = run(&[&["log", command, "--data-dir", dir.to_str().unwrap()], more].concat());
     (status.code(), out, err)
 }
 
-/// The names and bytes of all files.
+/// Names and contents of all files.
 fn content(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files: Vec<_> = std::fs::read_dir(dir)
         .unwrap()
@@ -26,7 +26,7 @@ fn content(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files
 }
 
-/// A node of its own that took these puts, and its data folder.
+/// Starts a node that takes `puts` writes. Returns the cluster and the node's data folder.
 fn cluster(puts: u64) -> (Cluster, PathBuf) {
     let cluster = Cluster::start(1);
     for number in 1..=puts {
@@ -95,7 +95,7 @@ fn a_rotten_log_is_told_with_its_file_and_entries_before_a_start_finds_it() {
         .filter(|(_, part)| part == wanted)
         .map(|(at, _)| at)
         .collect();
-    // In the middle of the value, wherever the file holds it.
+    // Change a byte in the middle of the value, wherever the file has it.
     places.iter().for_each(|place| bytes[*place + 3] ^= 1);
     assert!(!places.is_empty());
     std::fs::write(&path, bytes).unwrap();

@@ -1,4 +1,4 @@
-//! What becomes of a node when nobody takes what it logs: nothing. And what commands do whose output nobody reads.
+//! A node whose log output is not read keeps serving. Commands whose output is not read end in an orderly way.
 
 #![allow(clippy::expect_fun_call, clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -23,14 +23,14 @@ fn start(cluster: &Cluster, stderr: impl Into<Stdio>) -> Child {
         .unwrap()
 }
 
-/// It forms its cluster, elects itself and takes writes, all of which it logs.
+/// Asserts that the node forms its cluster, elects itself and takes writes, all of which it logs.
 fn serves(cluster: &Cluster) {
     eventually("the node takes writes", || {
         cluster.nodes[0].put("/v1/kv/k", b"v").is_ok_and(|answer| answer.text() == "true")
     });
 }
 
-/// Ends it as its parent's death would.
+/// Ends the node by closing its standard input, as the death of its parent does.
 fn stop(mut child: Child) -> ExitStatus {
     drop(child.stdin.take());
     support::wait_for_end(&mut child)
@@ -63,7 +63,7 @@ fn a_node_whose_log_is_on_a_full_disk_or_closed_starts_serves_and_stops() {
     let child = start(&cluster, File::options().write(true).open("/dev/full").unwrap());
     serves(&cluster);
     assert!(stop(child).success());
-    // Closed, which only a shell can do.
+    // Start the node with a closed descriptor, which only a shell can do.
     let config = cluster.nodes[0].config.to_str().unwrap();
     let child = Command::new("sh")
         .args(["-c", "exec \"$0\" serve --stop-on-stdin-eof --config \"$1\" 2>&-", BINARY, config])
@@ -80,7 +80,7 @@ fn a_node_whose_log_is_taken_again_says_how_many_lines_were_lost() {
     let cluster = Cluster::prepare(1, "");
     let fifo = cluster.dir.path().join("log");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    // A reader is needed for a moment, to open the other end at all.
+    // Opening the pipe for writing needs a reader for a moment.
     let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap();
     let first = File::options().read(true).custom_flags(flags).open(&fifo).unwrap();
     let writer = File::options().write(true).open(&fifo).unwrap();
@@ -102,7 +102,7 @@ fn a_node_whose_log_is_taken_again_says_how_many_lines_were_lost() {
 fn a_node_whose_log_nobody_takes_starts_serves_and_stops() {
     let cluster = Cluster::prepare(1, "log-level = \"debug\"");
     let (reader, mut writer) = pipe().unwrap();
-    // What a pipe takes: the node's first line has no room any more, and its writer waits for ever.
+    // Fill the pipe: the node's first line has no room, so its writer waits forever.
     writer.write_all(&[b'.'; 65_536]).unwrap();
     let child = start(&cluster, writer);
     serves(&cluster);
@@ -116,7 +116,7 @@ fn two_signals_at_once_are_one_wish() {
     let mut child = start(&cluster, Stdio::null());
     serves(&cluster);
     let pid = child.id().to_string();
-    // As coreutils' `timeout` sends them.
+    // `timeout` of coreutils sends the signal twice in the same way.
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     let _ = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
     assert!(support::wait_for_end(&mut child).success());

@@ -1,4 +1,4 @@
-//! Mistakes that newcomers make: each is told in words that say where the wrong value came from and what to do.
+//! Mistakes that newcomers make: each error says where the wrong value came from and what to do.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 
 use support::{BINARY, Cluster, eventually, run};
 
-/// Starts a node with a changed configuration and more variables, which must fail; returns what it says.
+/// Starts a node with a changed configuration and additional variables. The start must fail; returns the error text.
 fn refused(cluster: &Cluster, env: &[(&str, &str)], change: impl Fn(String) -> String) -> String {
     let text = std::fs::read_to_string(&cluster.nodes[0].config).unwrap();
     let config = cluster.dir.path().join("changed.toml");
@@ -30,7 +30,7 @@ fn without(text: &str, key: &str) -> String {
 fn an_address_that_cannot_be_listened_on_is_told_with_where_it_was_set_and_why() {
     let cluster = Cluster::start(1);
     let taken = cluster.nodes[0].http.clone();
-    // What a shell has for its commands, under the name that it had before, is the server's setting.
+    // A shell may have this variable for the commands, from when they used this name. It is the server's setting.
     let said = refused(&cluster, &[("RAFT_NODE_HTTP_ADDR", &taken)], |text| without(&text, "http-addr"));
     let whence =
         format!("http-addr {taken}, set in the environment (RAFT_NODE_HTTP_ADDR), cannot be listened on");
@@ -38,7 +38,7 @@ fn an_address_that_cannot_be_listened_on_is_told_with_where_it_was_set_and_why()
     assert!(said.contains("RAFT_NODE_ADDR"), "{said}");
     let said = refused(&cluster, &[], |text| text);
     assert!(said.contains("set in ") && said.contains("changed.toml line 3"), "{said}");
-    // TEST-NET-3: no machine has it.
+    // An address of TEST-NET-3, which no machine has.
     let said = refused(&cluster, &[], |text| text.replace(&taken, "203.0.113.1:8500"));
     assert!(said.contains("this machine has no such address") && !said.contains("uses it"), "{said}");
     let raft = cluster.nodes[0].raft.clone();
@@ -57,7 +57,7 @@ fn a_file_that_cannot_be_read_is_named_from_the_root_on() {
     let here = std::env::current_dir().unwrap().join("tls/ca.pem");
     assert!(said.contains(&format!("tls-ca: {} cannot be read", here.display())), "{said}");
     assert!(said.contains("make certificates"), "{said}");
-    // It is there, and something else is wrong with it.
+    // The file exists, but something else is wrong with it.
     let said =
         refused(&cluster, &[], |text| text.replace(&format!("\"{root}/ca.pem\""), &format!("\"{root}\"")));
     assert!(said.contains("cannot be read: Is a directory") && !said.contains("make certificates"), "{said}");
@@ -127,7 +127,7 @@ fn a_cluster_of_one_leads_again_soon_after_its_restart() {
         cluster.node(1).kill();
         cluster.node(1).start();
         let began = std::time::Instant::now();
-        // Until it has been elected in a new term it claims nothing.
+        // Until the node has been elected in a new term, it does not claim to lead.
         eventually("it leads again", || {
             cluster.nodes[0].status().is_some_and(|status| {
                 let leads = status["Leader"] == 1;
@@ -145,12 +145,12 @@ fn a_data_folder_that_cannot_be_used_is_refused_and_lost_and_found_is_no_obstacl
     let mut cluster = Cluster::prepare(1, "");
     let dir = cluster.dir.path().join("data-1").display().to_string();
     let file = cluster.nodes[0].config.display().to_string();
-    // In the last one no folder can be made, not even by root.
+    // In the last of these, not even root can create a folder.
     for unusable in [&file, "/proc/no/such/folder", "/sys/raftkit-test"] {
         let said = refused(&cluster, &[], |text| text.replace(&dir, unusable));
         assert!(said.contains(&format!("the data folder {unusable} cannot be used")), "{said}");
     }
-    // The root of a file system of its own.
+    // The root of a separate file system.
     std::fs::create_dir_all(format!("{dir}/lost+found")).unwrap();
     cluster.node(1).start();
     eventually("the node takes writes", || {
@@ -176,7 +176,7 @@ fn a_relative_data_folder_is_told_with_its_whole_path() {
     assert!(lines.any(|line| line.unwrap().contains(&whole)), "no line says: {whole}");
     assert!(lines.any(|line| line.unwrap().contains("the node is up")));
     drop(child.stdin.take());
-    // Its log is read to the end: with nobody there its lines are dropped.
+    // Read the node's log to its end, because the node drops lines that are not read.
     lines.for_each(drop);
     assert!(support::wait_for_end(&mut child).success());
     assert!(dir.join("here/data/journal").is_file());

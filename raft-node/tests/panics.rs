@@ -1,8 +1,8 @@
-//! A panic in any thread or task of a node ends the node, and whoever holds the server is told: a node that ran on without
+//! A panic in any thread or task of a node ends the node, and the owner of the `Server` is told. A node that ran on without
 //! its applier, its loop or its transport would hold its port and its data folder, and serve nobody.
 //!
-//! Panics are put in from outside: by the state machine, by the disk, and by a log subscriber that panics at a given line,
-//! which makes any code panic that logs.
+//! The panics are injected from outside: by the state machine, by the disk, and by a log subscriber that panics at a given line,
+//! which can make any code panic that logs.
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -129,7 +129,7 @@ impl DiskFile for PanickingFile {
     }
 }
 
-/// Where the log panics: at the first line of `target` that has `text` in it.
+/// The line at which the log subscriber panics: the first one of `target` that contains `text`.
 #[derive(Clone, Copy)]
 struct At {
     target: &'static str,
@@ -178,7 +178,7 @@ impl tracing::Subscriber for PanickingLog {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// Tests of this file take turns: where the log panics is for all of them.
+/// Makes the tests of this file run one at a time, because they share the line at which the log subscriber panics.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 fn panic_at(at: At) {
@@ -187,7 +187,7 @@ fn panic_at(at: At) {
     *PANIC_AT.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
 }
 
-/// Settings for nodes of a cluster that finds itself.
+/// Settings for nodes that find each other and form a cluster.
 fn configs(dir: &Path, count: u64) -> Vec<ServerConfig> {
     let ca = create_ca("test").unwrap();
     let pid = std::process::id();
@@ -213,7 +213,7 @@ fn configs(dir: &Path, count: u64) -> Vec<ServerConfig> {
         .collect()
 }
 
-/// Starts a node alone on a disk, has it take commands until it ends, and returns what is said of its end.
+/// Starts a single node on a disk, sends it commands until it ends, and returns the reason of its end.
 async fn end_alone(disk: Arc<dyn Disk>, commands: &[&str]) -> Stopped {
     let dir = tempfile::tempdir().unwrap();
     let config = configs(dir.path(), 1).remove(0);
@@ -223,7 +223,7 @@ async fn end_alone(disk: Arc<dyn Disk>, commands: &[&str]) -> Stopped {
         let commands: Vec<_> =
             commands.iter().map(|command| Machine::encode(&(*command).to_owned()).unwrap()).collect();
         async move {
-            // It does not matter what becomes of them.
+            // The outcome of the commands does not matter.
             for command in commands.iter().cycle() {
                 let _ = handle.propose(command.clone()).await;
                 tokio::task::yield_now().await;
@@ -271,7 +271,7 @@ async fn a_panic_of_the_flusher_ends_the_node() {
     );
 }
 
-/// The thread makes a snapshot for a node that comes back to a log that is compacted.
+/// The thread makes a snapshot for a node that returns after the log was compacted.
 #[tokio::test]
 async fn a_panic_of_the_thread_for_snapshots_ends_the_node() {
     let _turn = TURN.lock().await;
@@ -288,7 +288,7 @@ async fn a_panic_of_the_thread_for_snapshots_ends_the_node() {
     let _ = handle.propose(command.clone()).await;
     servers.remove(2).crash().await;
     let missed = handle.status().last;
-    // A node may end at any moment, as the one that was slow for a while needs a snapshot too: then writes fail.
+    // A node may end at any moment, because a node that was slow for a while needs a snapshot, too. Then writes fail.
     let provoke = async {
         while servers.iter().any(|server| server.handle().status().base <= missed) {
             let _ = handle.propose(command.clone()).await;
@@ -296,7 +296,7 @@ async fn a_panic_of_the_thread_for_snapshots_ends_the_node() {
         }
         let _late = loop {
             match Server::start(configs[2].clone(), real(), Machine::open).await {
-                // The socket of the life before closes once its tasks have seen the end.
+                // The socket of the previous run closes once its tasks have ended.
                 Err(StartError::Transport(_)) => tokio::task::yield_now().await,
                 other => break other.unwrap(),
             }
@@ -339,7 +339,7 @@ async fn a_panic_while_a_cluster_is_formed_ends_the_node() {
     said(why, "the node's loop panicked: the log panics at a line of raftkit_node::shell::formation");
 }
 
-/// Starts a pair of nodes with the log set to panic; returns what is said of the end of the one that it met.
+/// Starts two nodes with the log subscriber set to panic. Returns the reason of the end of the node that it hit.
 async fn end_of_one_of_two(at: At) -> Stopped {
     let dir = tempfile::tempdir().unwrap();
     let configs = configs(dir.path(), 2);

@@ -1,5 +1,5 @@
-//! Clusters of real processes of which some stand still or are dead: nothing is claimed or answered from the past, a stop
-//! waits for nobody, and the log stays short.
+//! Clusters of real processes some of which are paused or dead: no node claims or answers anything outdated, a stop
+//! does not wait for the missing nodes, and the log stays short.
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use support::{Cluster, Node, eventually, request};
 
-/// A stop that takes longer than this hangs.
+/// Maximum time for a stop. A longer one counts as hanging.
 const SOON: Duration = Duration::from_secs(10);
 
 fn others(cluster: &Cluster, than: u64) -> Vec<u64> {
@@ -20,7 +20,7 @@ fn term(node: &Node) -> u64 {
     node.status().unwrap()["Term"].as_u64().unwrap()
 }
 
-/// Its followers stand still, so nobody can tell it after its restart that it leads, or that somebody else does.
+/// The followers are paused, so after its restart no node can tell the former leader who leads.
 #[test]
 fn a_leader_that_is_restarted_alone_claims_nothing() {
     let mut cluster = Cluster::start(3);
@@ -33,7 +33,7 @@ fn a_leader_that_is_restarted_alone_claims_nothing() {
     cluster.node(leader).start();
     let node = cluster.node(leader);
     eventually("it answers again", || node.status().is_some());
-    // A read is held for three seconds, which are several election time-outs.
+    // The node holds the read for three seconds, which are several election time-outs.
     let read = std::thread::scope(|scope| {
         let reading = scope.spawn(|| node.get("/v1/kv/k?raw"));
         while !reading.is_finished() {
@@ -77,14 +77,14 @@ fn a_stop_waits_for_no_peer_that_stands_still() {
     let leader = cluster.wait_for_leader();
     let others = others(&cluster, leader);
     others.iter().for_each(|id| cluster.node(*id).signal("-STOP"));
-    // A write waits for them meanwhile.
+    // Meanwhile a write waits for them.
     let http = cluster.node(leader).http.clone();
     let writing = std::thread::spawn(move || request(&http, "PUT", "/v1/kv/k", b"v", SOON));
     let since = Instant::now();
     let status = cluster.node(leader).terminate();
     let took = since.elapsed();
     assert!(status.success() && took < SOON, "{status} after {took:?}");
-    // Nobody may take it for stored.
+    // The client must not be told that the write is stored.
     let answer = writing.join().unwrap();
     assert!(answer.as_ref().map_or(true, |answer| answer.status != 200), "{answer:?}");
 }
@@ -101,7 +101,7 @@ fn a_server_that_still_looks_for_its_cluster_stops_at_once() {
     assert!(status.success() && took < SOON, "{status} after {took:?}");
 }
 
-/// By how many bytes the logs of these nodes have grown after twenty seconds in which others ask for writes.
+/// Number of bytes by which the logs of these nodes grow during twenty seconds in which clients ask for writes.
 fn said(cluster: &Cluster, speakers: &[u64]) -> Vec<String> {
     let at = |id: &u64| &cluster.nodes[usize::try_from(*id - 1).unwrap()];
     let before: Vec<usize> = speakers.iter().map(|id| at(id).log_text().len()).collect();
@@ -125,7 +125,7 @@ fn a_dead_peer_is_spoken_of_seldom() {
     for text in said(&cluster, &[leader, others[1]]) {
         assert!(text.len() < 1_500, "{} bytes in 20 s:\n{text}", text.len());
     }
-    // The last one campaigns in vain.
+    // The remaining node campaigns without success.
     cluster.node(leader).kill();
     for text in said(&cluster, &[others[1]]) {
         assert!(text.len() < 3_000, "{} bytes in 20 s:\n{text}", text.len());

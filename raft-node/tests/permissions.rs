@@ -1,5 +1,5 @@
-//! Data folders that the node's user may not use: it is refused in words that name what and why, and
-//! once it may, it starts. Where this is root, whom permissions do not hold, the node runs as nobody.
+//! Data folders that the node's user may not use: the error names the file and the reason, and once the
+//! permissions are right, the node starts. If the test runs as root, whom permissions do not restrict, the node runs as nobody.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -12,10 +12,10 @@ use std::process::{Command, Stdio};
 use support::{BINARY, Cluster, eventually};
 
 const NOBODY: u32 = 65_534;
-/// What runs a program as nobody.
+/// The command that runs a program as nobody.
 const SETPRIV: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
 
-/// The words before the program that make it run as a user whom permissions hold: none for one who is no root.
+/// The command words that make a program run as a user whom permissions restrict; none if this user is not root.
 fn as_user() -> Option<&'static [&'static str]> {
     if !rustix::process::geteuid().is_root() {
         return Some(&[]);
@@ -28,7 +28,7 @@ fn as_user() -> Option<&'static [&'static str]> {
     may.then_some(&SETPRIV)
 }
 
-/// Gives it with all that is in it to nobody, if this is root.
+/// Makes nobody the owner of a folder and of everything in it, if this user is root.
 fn give_away(at: &Path) {
     if rustix::process::geteuid().is_root() {
         chown(at, Some(NOBODY), Some(NOBODY)).unwrap();
@@ -42,14 +42,14 @@ fn set_mode(at: &Path, mode: u32) {
     std::fs::set_permissions(at, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// What is in a folder.
+/// The names in a folder.
 fn entries(at: &Path) -> Vec<PathBuf> {
     let mut all: Vec<PathBuf> = std::fs::read_dir(at).unwrap().map(|entry| entry.unwrap().path()).collect();
     all.sort();
     all
 }
 
-/// What a node says that is to be refused.
+/// Starts a node that must fail, and returns its error text.
 fn refused(user: &[&str], config: &Path) -> String {
     let words: Vec<&str> = user.iter().copied().chain([BINARY]).collect();
     let mut command = Command::new(words[0]);
@@ -78,11 +78,11 @@ fn a_data_folder_without_permission_is_refused_with_its_name_and_keeps_what_it_h
         Some((program, args)) => cluster.node(1).start_through(program, args),
         None => cluster.node(1).start(),
     };
-    // It may not make the folder.
+    // The node may not create the folder.
     set_mode(cluster.dir.path(), 0o500);
     named(&refused(user, &config), &data);
     set_mode(cluster.dir.path(), 0o700);
-    // The folder is there, and nothing can be made in it.
+    // The folder exists, and the node may create nothing in it.
     std::fs::create_dir(&data).unwrap();
     give_away(&data);
     set_mode(&data, 0o500);
@@ -95,10 +95,10 @@ fn a_data_folder_without_permission_is_refused_with_its_name_and_keeps_what_it_h
     assert_eq!(cluster.nodes[0].put("/v1/kv/k", b"kept").unwrap().text(), "true");
     assert!(cluster.node(1).stop().success());
 
-    // What it has written may be read and not written, one file and folder after the other.
+    // Make one file or folder after the other read-only.
     let before = entries(&data);
     for part in before.iter().filter(|part| part.is_file()) {
-        // It is enough to read the file that is locked, and it stands for its folder.
+        // The lock file needs only be readable, and its error names its folder.
         let (modes, name): (&[u32], _) =
             if part.ends_with("LOCK") { (&[0], &data) } else { (&[0o400, 0], part) };
         for &mode in modes {

@@ -1,4 +1,4 @@
-//! Clusters of real processes: killed, stopped, restarted. What was acknowledged stays, and errors say what is true.
+//! Clusters of real processes that are killed, stopped and restarted: acknowledged writes stay, and errors tell the truth.
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use support::{Cluster, eventually, request};
 
-/// What one writer did: for each key the last value acknowledged, and the last one tried.
+/// The writes of one client: for each key the last acknowledged value and the last one that it tried.
 type Written = BTreeMap<String, (Option<u64>, u64)>;
 
-/// Writes rising numbers to keys of its own, to whichever node answers, until told to stop.
+/// Writes rising numbers to keys of its own, through any node that answers, until told to stop.
 fn writer(name: usize, addresses: Vec<String>, stop: Arc<AtomicBool>) -> Written {
     let mut written = Written::new();
     let mut target = name;
@@ -32,14 +32,14 @@ fn writer(name: usize, addresses: Vec<String>, stop: Arc<AtomicBool>) -> Written
                 assert_eq!(answer.text(), "true");
                 entry.0 = Some(number);
             }
-            // In doubt, or refused: the next node may do better.
+            // The outcome is unknown or the write was refused, so try the next node.
             Ok(_) | Err(_) => target += 1,
         }
     }
     written
 }
 
-/// Every acknowledged write is on every node, nothing is there that nobody wrote, and all nodes agree on each entry.
+/// Asserts that every node has every acknowledged write and only values that were written, and that all nodes agree.
 fn check(cluster: &Cluster, written: &Written) {
     for node in &cluster.nodes {
         for (key, (acknowledged, tried)) in written {
@@ -64,7 +64,7 @@ fn check(cluster: &Cluster, written: &Written) {
     }
 }
 
-/// How long until a write to one of the nodes is acknowledged.
+/// Measures the time until a write to one of the nodes is acknowledged.
 fn time_to_write(cluster: &Cluster, but: u64) -> Duration {
     let since = Instant::now();
     let others: Vec<&support::Node> = cluster.nodes.iter().filter(|node| node.id != but).collect();
@@ -94,7 +94,7 @@ fn kill_9_of_every_node_in_turn_loses_nothing_that_was_acknowledged() {
     victims.extend((1..=3).filter(|id| *id != leader));
     victims.push(0);
     for victim in victims {
-        // Last of all, whoever leads then.
+        // Restart the present leader last.
         let victim = if victim == 0 { cluster.wait_for_leader() } else { victim };
         cluster.node(victim).kill();
         let gap = time_to_write(&cluster, victim);
@@ -130,7 +130,7 @@ fn without_a_majority_errors_say_what_is_true_and_stale_reads_go_on() {
         cluster.node(*id).signal("-STOP");
     }
 
-    // The leader does not know yet: the write is proposed, and nobody can say what becomes of it.
+    // The leader does not know yet that its followers are gone, so it proposes the write, whose outcome is unknown.
     let since = Instant::now();
     let answer = cluster.node(leader).put("/v1/kv/doubt", b"maybe").unwrap();
     let took = since.elapsed();
@@ -138,7 +138,7 @@ fn without_a_majority_errors_say_what_is_true_and_stale_reads_go_on() {
     assert!(answer.text().contains("serverPartialFail"), "{}", answer.text());
     assert!(took >= Duration::from_millis(1000) && took < Duration::from_millis(2000), "after {took:?}");
 
-    // It has stepped down by now: the write is held, then refused, and certainly not applied.
+    // The leader has stepped down: the write is held, then refused, and certainly not applied.
     let since = Instant::now();
     let answer = cluster.node(leader).put("/v1/kv/refused", b"never").unwrap();
     let took = since.elapsed();
@@ -191,7 +191,7 @@ fn a_clean_stop_of_the_leader_hands_leadership_over_at_once() {
     let leader = cluster.wait_for_leader();
     let term = cluster.node(leader).status().unwrap()["Term"].as_u64().unwrap();
     let said: Vec<usize> = cluster.nodes.iter().map(|node| node.log_text().len()).collect();
-    // Somebody writes through another node all the while, and never gets to know of it.
+    // Meanwhile a client writes through another node, and does not notice the restart.
     let other = cluster.node(leader % 3 + 1).http.clone();
     let stop = Arc::new(AtomicBool::new(false));
     let writer = std::thread::spawn({
@@ -273,7 +273,7 @@ fn the_data_folder_stays_bounded_under_endless_overwrites() {
     for number in 0..2000_u64 {
         assert_eq!(node.put(&format!("/v1/kv/over/{}", number % 4), &value).unwrap().status, 200);
         if number % 100 == 99 {
-            // The log is cut beside the writes: by how much these are ahead depends on who else uses the machine.
+            // The log is compacted concurrently with the writes, and how far it lags depends on the load of the machine.
             eventually("the log is cut", || {
                 node.status().is_some_and(|status| status["Base"].as_u64() > Some(number.saturating_sub(200)))
             });
@@ -283,7 +283,7 @@ fn the_data_folder_stays_bounded_under_endless_overwrites() {
         }
     }
     let end = size();
-    // redb doubles its file when it is full.
+    // redb doubles the size of its file when it is full.
     assert!(end <= largest * 2, "{largest} bytes after 400 writes, {end} after 2000 (200 MB in all)");
 }
 

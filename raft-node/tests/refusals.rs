@@ -1,4 +1,4 @@
-//! Bad input gets a clear error that says what to do, and nothing is lost.
+//! Wrong input is refused with an error that says what to do, and no data is lost.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -6,7 +6,7 @@ mod support;
 
 use support::{Cluster, certificates, eventually, run};
 
-/// Starts node `id` anew with a changed configuration, and returns what it says when it refuses.
+/// Restarts node `id` with a changed configuration. The start must fail; returns the error text.
 fn refused(cluster: &mut Cluster, id: u64, change: impl Fn(String) -> String) -> String {
     let text = std::fs::read_to_string(&cluster.node(id).config).unwrap();
     let config = cluster.dir.path().join("changed.toml");
@@ -51,7 +51,7 @@ fn a_folder_in_use_a_port_in_use_and_another_nodes_folder_are_refused() {
 #[test]
 fn a_node_of_another_cluster_is_refused_and_both_are_named() {
     let mut cluster = Cluster::start(3);
-    // Node 3 is given the folder of a node 3 that formed a cluster of its own with the same CA.
+    // Give node 3 the folder of another node 3, which formed a separate cluster with the same CA.
     cluster.node(3).stop();
     let text = std::fs::read_to_string(&cluster.nodes[2].config).unwrap();
     let alone: String = text
@@ -99,7 +99,7 @@ fn a_certificate_of_another_ca_is_refused_on_both_sides_with_a_line_that_names_t
         };
         names_it(&outside) && names_it(&inside)
     });
-    // The node that was killed may have led: a write that went to it has an unknown outcome, and the next one goes on.
+    // The killed node may have led. Then the outcome of a write to it is unknown, and the next node is tried.
     eventually("the cluster goes on", || {
         cluster.nodes[0].put("/v1/kv/a", b"1").is_ok_and(|answer| answer.text() == "true")
     });

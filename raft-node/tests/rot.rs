@@ -1,4 +1,4 @@
-//! Bytes go rotten on the disk of a real node: it says so, serves none of them, heals from its peers, and counts again.
+//! Bytes on the disk of a real node change: the node reports it, does not serve them, heals from its peers, and counts again.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -11,7 +11,7 @@ use support::{Cluster, eventually};
 
 const KEYS: usize = 60;
 
-/// A value that is found again in a file.
+/// A value that can be found in a file.
 fn value(of: usize) -> String {
     format!("value-{of:04}-").repeat(150)
 }
@@ -27,7 +27,7 @@ fn data_dir(cluster: &Cluster, node: u64) -> PathBuf {
     cluster.dir.path().join(format!("data-{node}"))
 }
 
-/// Flips a bit in every copy of a key's value in a file; answers how many there were.
+/// Flips a bit in every copy of a key's value in a file. Returns the number of copies.
 fn rot(file: &Path, key: usize) -> usize {
     let bytes = std::fs::read(file).unwrap();
     let wanted = value(key);
@@ -43,7 +43,7 @@ fn rot(file: &Path, key: usize) -> usize {
     places.len()
 }
 
-/// Waits until the node has healed; then it must hold all, and be good for a quorum of two.
+/// Waits until the node has healed. Then it must have all keys, and form a quorum with one other node.
 fn check_healed(cluster: &mut Cluster, healed: u64, said: &str) {
     eventually("the node says what it lost", || cluster.node(healed).log_text().contains(said));
     eventually("the node has healed", || cluster.node(healed).log_text().contains("the node has healed"));
@@ -60,7 +60,7 @@ fn check_healed(cluster: &mut Cluster, healed: u64, said: &str) {
     put(cluster, healed, 0..5);
 }
 
-/// A cluster of three with all keys, and one that does not lead.
+/// A cluster of three with all keys, and one of its followers.
 fn filled() -> (Cluster, u64) {
     let mut cluster = Cluster::start(3);
     let leader = cluster.wait_for_leader();
@@ -72,7 +72,7 @@ fn filled() -> (Cluster, u64) {
 #[test]
 fn rot_in_the_database_of_a_node_that_is_down_is_found_when_it_starts() {
     let (mut cluster, rotten) = filled();
-    // A clean stop leaves all of it in the database.
+    // After a clean stop, all entries are in the database.
     assert!(cluster.node(rotten).stop().success());
     assert!(rot(&data_dir(&cluster, rotten).join("log.redb"), 20) > 0);
     cluster.node(rotten).start();
@@ -83,7 +83,7 @@ fn rot_in_the_database_of_a_node_that_is_down_is_found_when_it_starts() {
 fn rot_in_the_journal_of_a_node_that_was_killed_is_found_when_it_starts() {
     let (mut cluster, rotten) = filled();
     let leader = cluster.wait_for_leader();
-    // Not settled yet: the journal alone holds them.
+    // The entries are not settled yet: only the journal has them.
     put(&mut cluster, leader, 0..KEYS);
     cluster.settle();
     cluster.node(rotten).kill();

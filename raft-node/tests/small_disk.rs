@@ -1,5 +1,5 @@
-//! The process on a disk that is full: its last words, its exit code, and what it has kept once there is space again. It has a
-//! small file system of its own, in a mount namespace, which takes root; elsewhere this is skipped.
+//! The process on a full disk: its last log line, its exit code, and its data once there is space again. The test uses a
+//! small file system in a mount namespace, which needs root. Without root, the test is skipped.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -11,14 +11,14 @@ use std::process::{Child, Command, Stdio};
 
 use support::{Cluster, eventually};
 
-/// A file system that is gone with this: the process that holds its namespace ends when its standard input is closed.
+/// A file system that is removed on drop: the process that holds its namespace ends when its standard input is closed.
 struct SmallDisk {
     holder: Child,
     at: String,
 }
 
 impl SmallDisk {
-    /// None where this is not allowed.
+    /// Creates the file system; none if this is not allowed.
     fn mount(at: &Path) -> Option<Self> {
         std::fs::create_dir_all(at).unwrap();
         let at = at.display().to_string();
@@ -44,19 +44,19 @@ impl SmallDisk {
         None
     }
 
-    /// What makes a program run where this disk is.
+    /// The command words that make a program run in the namespace of the file system.
     fn enter(&self) -> [String; 4] {
         ["--target".to_owned(), self.holder.id().to_string(), "--mount".to_owned(), "--".to_owned()]
     }
 
-    /// The output of a command that has succeeded there.
+    /// Runs a command there, which must succeed, and returns its output.
     fn run(&self, words: &[&str]) -> String {
         let output = Command::new("nsenter").args(self.enter()).args(words).output().unwrap();
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Makes it so large that this many bytes are free.
+    /// Grows the file system so that this many bytes are free.
     fn leave(&self, bytes: u64) {
         let used = self.run(&["df", "--block-size=1", "--output=used", &self.at]);
         let used: u64 = used.lines().nth(1).unwrap().trim().parse().unwrap();
@@ -88,7 +88,7 @@ fn a_process_whose_disk_is_full_ends_with_words_and_comes_back_with_all_that_was
 
     disk.leave(256 << 10);
     let mut acknowledged = 0;
-    // What is there may be written over, so some more is taken before space runs out.
+    // Existing bytes may be overwritten, so some more writes succeed before space runs out.
     while let Ok(answer) = cluster.nodes[0].put(&format!("/v1/kv/k/{acknowledged}"), &value(acknowledged))
         && answer.text() == "true"
     {
@@ -104,7 +104,7 @@ fn a_process_whose_disk_is_full_ends_with_words_and_comes_back_with_all_that_was
         "{last}"
     );
     assert!(last.contains(&format!("{root}/small/data")), "it names what could not be written: {last}");
-    // Without space it does not start, and says so, or it starts and ends again.
+    // Without space the node does not start and reports why, or it starts and ends again.
     cluster.node(1).start_through("nsenter", &enter);
     let mut first = 0;
     let mut put = || {

@@ -1,4 +1,4 @@
-//! One request over HTTP, and what its answer promises.
+//! Sends one request over HTTP and reduces its answer to what it promises.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub fn ask(address: &str, ask: &Ask, timeout: Duration) -> (Told, Came) {
             };
             (told(ask, &answer).unwrap_or_else(unknown), Came::Answer)
         }
-        // Nobody listened.
+        // No process listened at the address.
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
             (Told::NotDone("no connection".into()), Came::Nothing)
         }

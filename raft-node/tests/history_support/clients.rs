@@ -1,4 +1,4 @@
-//! Clients: what they ask, drawn from a seed, and what they noted.
+//! Clients: they draw their requests from a seed and record the answers.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,7 +28,7 @@ impl Client {
         Self { id, home, is_away: false, rng, shared, values: id * 1_000_000, events: Vec::new() }
     }
 
-    /// Asks one thing after the other until told to stop.
+    /// Sends one request after the other until told to stop.
     pub fn run(mut self) -> Vec<Event> {
         while !self.shared.stop.load(Ordering::Relaxed) {
             self.turn();
@@ -37,7 +37,7 @@ impl Client {
     }
 
     fn turn(&mut self) {
-        // The lower ones are the hotter ones.
+        // Lower keys are used more often.
         let keys = KEYS.len() as u64;
         let limit = self.rng.range(1, keys);
         let key = usize::try_from(self.rng.below(limit)).unwrap();
@@ -98,7 +98,7 @@ impl Client {
     }
 
     fn write(&mut self, ask: Ask) {
-        // Some give up at once, and their request goes on without them.
+        // Some clients give up at once, and the node still carries their request out.
         let patience =
             if self.rng.permille(6) { Duration::from_micros(self.rng.range(500, 8_000)) } else { PATIENCE };
         let counter = match self.ask(ask, patience) {

@@ -11,15 +11,15 @@ use crate::support::{Cluster, eventually};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// SIGKILL, and a new start.
+    /// The process is killed (SIGKILL) and started again.
     Kill(Whom),
-    /// SIGSTOP until the others have gone on without it, and SIGCONT.
+    /// The process is paused (SIGSTOP) until the others have made progress without it, and then resumed (SIGCONT).
     Pause(Whom),
-    /// Its standard input is closed: it hands over, answers, ends; and a new start.
+    /// The process is told to stop (its standard input is closed): it hands leadership over, answers, ends, and is started.
     Stop(Whom),
-    /// SIGKILL, and a new start at once: its peers hear from the new process that their connections are gone.
+    /// The process is killed and started again at once: its peers learn from the new process that their connections are gone.
     Bounce(Whom),
-    /// No file can be written any more: it ends by itself; and a new start.
+    /// The process cannot write to any file any more and ends by itself. Then it is started.
     FullDisk(Whom),
     /// The leader is told to stop while no other node answers, and those go on only when it has ended.
     StopAlone,
@@ -29,7 +29,7 @@ pub enum Fault {
 pub enum Whom {
     Leader,
     Follower,
-    /// All but the leader.
+    /// The followers.
     Followers,
     All,
 }

@@ -1,4 +1,4 @@
-//! Real processes for tests: clusters of `raft-node`, each on a loopback address of its own, that end with the test.
+//! Real processes for tests: clusters of `raft-node` processes that end with the test, each on its own loopback address.
 
 #![allow(dead_code, clippy::unwrap_used, missing_docs, unreachable_pub, reason = "shared by several tests")]
 
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_raft-node");
 
-/// Two cores do not carry two clusters under load: tests that start one take turns.
+/// Lets only one cluster run at a time, because two cores are not enough for two clusters under load.
 static TURN: Mutex<()> = Mutex::new(());
 static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 
@@ -56,7 +56,7 @@ pub fn run(args: &[&str]) -> (ExitStatus, String, String) {
     (output.status, String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
-/// Waits for a process that is to end by itself; one that does not is killed, and the test fails.
+/// Waits for a process that should end by itself. If it does not, it is killed, and the test fails.
 pub fn wait_for_end(child: &mut Child) -> ExitStatus {
     let end = Instant::now() + Duration::from_secs(30);
     loop {
@@ -102,12 +102,12 @@ pub fn certificate(dir: &str, id: u64) {
 }
 
 impl Cluster {
-    /// A cluster of `count` running nodes that has a leader.
+    /// Starts a cluster of `count` nodes and waits until it has a leader.
     pub fn start(count: u64) -> Self {
         Self::start_with(count, "")
     }
 
-    /// As `start`, with more lines for each node's configuration.
+    /// Like `start`, with additional lines in each node's configuration.
     pub fn start_with(count: u64, more: &str) -> Self {
         let mut cluster = Self::prepare(count, more);
         for node in &mut cluster.nodes {
@@ -117,7 +117,7 @@ impl Cluster {
         cluster
     }
 
-    /// Everything for a cluster, and nothing started.
+    /// Prepares folders, certificates and configurations. No node is started.
     pub fn prepare(count: u64, more: &str) -> Self {
         let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let dir = tempfile::tempdir().unwrap();
@@ -144,7 +144,7 @@ impl Cluster {
         Self { dir, nodes, _turn: turn }
     }
 
-    /// One more server, with a configuration of its own; not started.
+    /// Adds a server with its own configuration. It is not started.
     pub fn add(&mut self, id: u64, http: String, raft: String, config: PathBuf) -> &mut Node {
         let log = config.with_extension("log");
         self.nodes.push(Node { id, http, raft, config, log, child: None });
@@ -171,7 +171,7 @@ impl Cluster {
         leader
     }
 
-    /// Waits until every running node has applied what all know to be committed.
+    /// Waits until every running node knows and has applied the same commit index.
     pub fn settle(&self) {
         self.wait_for_leader();
         eventually("all nodes have applied the same", || {
@@ -183,7 +183,7 @@ impl Cluster {
         });
     }
 
-    /// What the nodes have said, for a failing test.
+    /// The logs of the nodes, for the message of a failing test.
     pub fn logs(&self) -> String {
         self.nodes
             .iter()
@@ -207,14 +207,14 @@ impl Node {
         self.start_by(Command::new(BINARY));
     }
 
-    /// As `start`; a write beyond `limit_files` is then an error and not the process's end by SIGXFSZ.
+    /// Like `start`, but a write beyond `limit_files` is an error instead of ending the process by SIGXFSZ.
     pub fn start_for_file_limit(&mut self) {
         let mut shell = Command::new("sh");
         shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", BINARY]);
         self.start_by(shell);
     }
 
-    /// As `start`, by another program that becomes the node once it has set something up.
+    /// Like `start`, through another program that sets something up and then executes the node.
     pub fn start_through(&mut self, program: &str, args: &[&str]) {
         let mut command = Command::new(program);
         command.args(args).arg(BINARY);
@@ -239,7 +239,7 @@ impl Node {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
-    /// No file can be written from now on, as on a disk that is full.
+    /// From now on writing to any file fails, as on a full disk.
     pub fn limit_files(&self) {
         let pid = i32::try_from(self.child.as_ref().unwrap().id()).unwrap();
         let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
@@ -247,26 +247,26 @@ impl Node {
         rustix::process::prlimit(pid, rustix::process::Resource::Fsize, none).unwrap();
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the process ends by itself.
     pub fn wait(&mut self) -> ExitStatus {
         wait_for_end(&mut self.child.take().unwrap())
     }
 
-    /// `kill -9`, and waits for the end.
+    /// Kills the process with SIGKILL, and waits for its end.
     pub fn kill(&mut self) {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
-    /// Closes its standard input, as the death of its parent does, and waits for the end.
+    /// Closes the process's standard input, as the death of its parent does, and waits for its end.
     pub fn stop(&mut self) -> ExitStatus {
         let mut child = self.child.take().unwrap();
         drop(child.stdin.take());
         wait_for_end(&mut child)
     }
 
-    /// SIGTERM, as from a service manager, and waits for the end.
+    /// Sends SIGTERM, as a service manager does, and waits for the end.
     pub fn terminate(&mut self) -> ExitStatus {
         self.signal("-TERM");
         wait_for_end(&mut self.child.take().unwrap())
@@ -299,9 +299,9 @@ impl Drop for Node {
     }
 }
 
-/// Asks again until it holds; panics after a while. Each try is a request of its own, so this is no busy waiting.
+/// Repeats `condition` until it returns true, and panics after a while. Each try is a request, so this does not spin.
 ///
-/// The longest that a node waits itself is for a peer that is gone: its snapshot, and the log behind it, are kept for 40 s.
+/// The longest wait of a node is that for a missing peer: its snapshot, and the log after it, are kept for 40 s.
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(90);
     while !condition() {
@@ -331,7 +331,7 @@ impl Answer {
     }
 }
 
-/// One request on a connection of its own.
+/// Sends one request on a new connection.
 pub fn request(
     address: &str,
     method: &str,
@@ -369,7 +369,7 @@ pub fn request(
     Ok(Answer { status, headers, body })
 }
 
-/// The body that was sent in chunks (RFC 9112, section 7.1), up to the last one.
+/// Joins the chunks of a body (RFC 9112, section 7.1), up to the last one.
 fn joined(mut chunks: &[u8]) -> std::io::Result<Vec<u8>> {
     let malformed = || std::io::Error::other("a malformed or unfinished chunked body");
     let mut body = Vec::new();
