@@ -21,10 +21,10 @@
 mod bits;
 mod kv;
 mod plan;
+mod prefix;
 mod search;
 mod trail;
 mod violation;
-mod way;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};

@@ -1,14 +1,14 @@
 //! The search for an order of one key's operations, as Lowe's "just in time" one: return by return.
 //!
-//! A [`Way`] stands before a return. It holds what was done of that which is pending, which operations of unknown
-//! outcome were used up, and the state. All that returned earlier is done, so it need not be named: ways that differ only
-//! in the order of a finished prefix are one way, and where nothing is pending a way is no more than a state.
-//! To get past a return its operation is done, at once or after others that are pending. The furthest way goes
+//! A [`Prefix`] stands before a return. It holds what was done of that which is pending, which operations of unknown
+//! outcome were used up, and the state. All that returned earlier is done, so it need not be named: prefixes that differ only
+//! in the order of a finished prefix are one prefix, and where nothing is pending a prefix is no more than a state.
+//! To get past a return its operation is done, at once or after others that are pending. The furthest prefix goes
 //! first, and the one that used up fewest.
 //!
 //! What is left out, and why no order is missed by that:
-//! - **A way that used up more.** Two ways before one return, with the same operations done and the same state, where
-//!   what the first one used up of unknown outcome is a subset of the second's: each end of the second way is one
+//! - **A prefix that used up more.** Two prefixes before one return, with the same operations done and the same state, where
+//!   what the first one used up of unknown outcome is a subset of the second's: each end of the second prefix is one
 //!   of the first, as operations of unknown outcome need not be done. Without unknown outcomes this is Lowe's memo.
 //!   So an unknown put that nobody saw is forgotten with the next known put.
 //! - **An operation of unknown outcome that leaves the state as it is.** The same, with itself as the difference.
@@ -18,7 +18,7 @@
 //!   was called before and need not return.
 //! - **An operation of unknown outcome after the time by which it was done if at all** ([`Model::inferred`]). Where that
 //!   time is past it is not even remembered whether it was used up.
-//! - **Waiting with a read that fits and leaves the state as it is.** Take any end of the way, and move the read to the
+//! - **Waiting with a read that fits and leaves the state as it is.** Take any end of the prefix, and move the read to the
 //!   front: it fits there, and whatever followed it at its old place still fits without it ([`Model::is_read`]).
 //! - **An answer before one of a lower position** ([`Model::position`]): the lower one would not fit any more.
 
@@ -26,9 +26,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::plan::{Certain, Duty, Plan, Wait};
+use super::prefix::{Prefix, Seen};
 use super::trail::Trails;
 use super::violation::Violation;
-use super::way::{Seen, Way};
 use super::{Budget, Model, Operation, Verdict};
 
 /// Searches for an order of the operations on one key.
@@ -57,7 +57,7 @@ pub(super) fn search<M: Model>(
     }
 }
 
-/// What to do next with a way.
+/// What to do next with a prefix.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Next {
     /// The operation that returns.
@@ -68,10 +68,10 @@ enum Next {
     Optional,
 }
 
-/// Which way goes first: the furthest one, of these the one that used up fewest, the oldest one.
+/// Which prefix goes first: the furthest one, of these the one that used up fewest, the oldest one.
 type Rank = (Reverse<usize>, usize, Next, u64);
 
-/// How far a way came: up to which return, with how many operations that have to be done; the order is its trail.
+/// How far a prefix came: up to which return, with how many operations that have to be done; the order is its trail.
 #[derive(Clone, Copy, Default)]
 struct Furthest {
     event: usize,
@@ -87,15 +87,15 @@ enum Outcome {
 
 /// Whether there is a return left.
 enum Opened {
-    /// The way is noted, or was not needed.
+    /// The prefix is noted, or was not needed.
     Waits,
-    /// All returns are passed: the way is an order of the whole history.
+    /// All returns are passed: the prefix is an order of the whole history.
     Ended,
 }
 
 struct Search<'p, 'a, M: Model> {
     plan: &'p Plan<'a, M>,
-    open: BTreeMap<Rank, Way<M::State>>,
+    open: BTreeMap<Rank, Prefix<M::State>>,
     seen: Seen<M::State>,
     trails: Trails,
     furthest: Furthest,
@@ -105,17 +105,17 @@ struct Search<'p, 'a, M: Model> {
 
 impl<M: Model> Search<'_, '_, M> {
     fn run(&mut self, steps_max: u64) -> Outcome {
-        if let Opened::Ended = self.open(0, Way::new(M::initial())) {
+        if let Opened::Ended = self.open(0, Prefix::new(M::initial())) {
             return Outcome::Order;
         }
-        while let Some(((Reverse(event), _, next, _), way)) = self.open.pop_first() {
+        while let Some(((Reverse(event), _, next, _), prefix)) = self.open.pop_first() {
             if self.steps > steps_max {
                 return Outcome::Unfinished;
             }
             let opened = match next {
-                Next::Returning => self.do_returning(event, way),
-                Next::Certain => self.do_certain(event, way),
-                Next::Optional => self.do_optional(event, &way),
+                Next::Returning => self.do_returning(event, prefix),
+                Next::Certain => self.do_certain(event, prefix),
+                Next::Optional => self.do_optional(event, &prefix),
             };
             if let Opened::Ended = opened {
                 return Outcome::Order;
@@ -124,40 +124,40 @@ impl<M: Model> Search<'_, '_, M> {
         Outcome::NoOrder
     }
 
-    /// Does the operation that returns; the others are for later, when the furthest ways have come to nothing.
-    fn do_returning(&mut self, event: usize, way: Way<M::State>) -> Opened {
+    /// Does the operation that returns; the others are for later, when the furthest prefixes have come to nothing.
+    fn do_returning(&mut self, event: usize, prefix: Prefix<M::State>) -> Opened {
         let operation = self.plan.returns[event].operation;
-        let opened = match self.after(event, &way, operation) {
+        let opened = match self.after(event, &prefix, operation) {
             Some(after) => self.open(event, after),
             None => Opened::Waits,
         };
-        self.put(event, Next::Certain, way);
+        self.put(event, Next::Certain, prefix);
         opened
     }
 
     /// Does each of the others that are certain.
-    fn do_certain(&mut self, event: usize, way: Way<M::State>) -> Opened {
+    fn do_certain(&mut self, event: usize, prefix: Prefix<M::State>) -> Opened {
         let plan = self.plan;
         let at = &plan.returns[event];
         for (operation, _) in plan.pending_certain(at) {
             if operation != at.operation
-                && let Some(after) = self.after(event, &way, operation)
+                && let Some(after) = self.after(event, &prefix, operation)
                 && let Opened::Ended = self.open(event, after)
             {
                 return Opened::Ended;
             }
         }
-        self.put(event, Next::Optional, way);
+        self.put(event, Next::Optional, prefix);
         Opened::Waits
     }
 
     /// Does each of those of unknown outcome.
-    fn do_optional(&mut self, event: usize, way: &Way<M::State>) -> Opened {
+    fn do_optional(&mut self, event: usize, prefix: &Prefix<M::State>) -> Opened {
         let plan = self.plan;
         self.steps += plan.returns[event].lasting as u64 / 16; // to look at one is far cheaper than a step
         for operation in plan.pending(&plan.returns[event]) {
             if let Duty::Optional { .. } = plan.duties[operation]
-                && let Some(after) = self.after(event, way, operation)
+                && let Some(after) = self.after(event, prefix, operation)
                 && let Opened::Ended = self.open(event, after)
             {
                 return Opened::Ended;
@@ -166,32 +166,37 @@ impl<M: Model> Search<'_, '_, M> {
         Opened::Waits
     }
 
-    /// The way with an operation more, if that fits and is worth it.
-    fn after(&mut self, event: usize, way: &Way<M::State>, operation: usize) -> Option<Way<M::State>> {
-        let trails = |search: &mut Self| search.trails.push(way.trail, operation);
+    /// The prefix with an operation more, if that fits and is worth it.
+    fn after(
+        &mut self,
+        event: usize,
+        prefix: &Prefix<M::State>,
+        operation: usize,
+    ) -> Option<Prefix<M::State>> {
+        let trails = |search: &mut Self| search.trails.push(prefix.trail, operation);
         match self.plan.duties[operation] {
             Duty::Certain(certain) => {
-                if way.done.contains(certain.bit) || !self.is_next(&certain, event, way) {
+                if prefix.done.contains(certain.bit) || !self.is_next(&certain, event, prefix) {
                     return None;
                 }
-                let state = self.step(&way.state, operation)?;
-                Some(way.with_certain(certain.bit, state, trails(self)))
+                let state = self.step(&prefix.state, operation)?;
+                Some(prefix.with_certain(certain.bit, state, trails(self)))
             }
             Duty::Optional { bit, twin } => {
-                if way.used.contains(bit) || twin.is_some_and(|twin| !way.used.contains(twin)) {
+                if prefix.used.contains(bit) || twin.is_some_and(|twin| !prefix.used.contains(twin)) {
                     return None;
                 }
-                let state = self.step(&way.state, operation).filter(|after| *after != way.state)?;
-                Some(way.with_optional(bit, state, trails(self)))
+                let state = self.step(&prefix.state, operation).filter(|after| *after != prefix.state)?;
+                Some(prefix.with_optional(bit, state, trails(self)))
             }
         }
     }
 
     /// Whether all that comes before it by its own answer is done.
-    fn is_next(&self, certain: &Certain, event: usize, way: &Way<M::State>) -> bool {
+    fn is_next(&self, certain: &Certain, event: usize, prefix: &Prefix<M::State>) -> bool {
         match self.plan.waits_for(certain, event) {
             Wait::Nothing => true,
-            Wait::Bit(bit) => way.done.contains(bit),
+            Wait::Bit(bit) => prefix.done.contains(bit),
             Wait::Future => false,
         }
     }
@@ -201,8 +206,8 @@ impl<M: Model> Search<'_, '_, M> {
         self.plan.step(state, operation)
     }
 
-    /// Takes a way past all returns of what is done, and notes it before the first one that is not.
-    fn open(&mut self, mut event: usize, mut way: Way<M::State>) -> Opened {
+    /// Takes a prefix past all returns of what is done, and notes it before the first one that is not.
+    fn open(&mut self, mut event: usize, mut prefix: Prefix<M::State>) -> Opened {
         let plan = self.plan;
         let start = event;
         loop {
@@ -210,44 +215,50 @@ impl<M: Model> Search<'_, '_, M> {
                 return Opened::Ended;
             };
             for (operation, certain) in plan.pending_certain(at) {
-                // On the way the state is the same, so only those count that were called there.
+                // On the prefix the state is the same, so only those count that were called there.
                 if event == start || certain.called == event {
-                    self.do_idle_read(event, &mut way, operation, certain);
+                    self.do_idle_read(event, &mut prefix, operation, certain);
                 }
             }
-            if !way.done.contains(at.bit) {
+            if !prefix.done.contains(at.bit) {
                 break;
             }
-            way.done.remove(at.bit);
-            plan.expired(at).iter().for_each(|&bit| way.forget(bit));
+            prefix.done.remove(at.bit);
+            plan.expired(at).iter().for_each(|&bit| prefix.forget(bit));
             event += 1;
         }
-        if self.seen.is_new(event, &way, &mut self.steps) {
+        if self.seen.is_new(event, &prefix, &mut self.steps) {
             // Of equally far ones the first is the one that used up fewest.
-            if (event, way.certain_count) > (self.furthest.event, self.furthest.certain_count) {
-                self.furthest = Furthest { event, certain_count: way.certain_count, trail: way.trail };
+            if (event, prefix.certain_count) > (self.furthest.event, self.furthest.certain_count) {
+                self.furthest = Furthest { event, certain_count: prefix.certain_count, trail: prefix.trail };
             }
-            self.put(event, Next::Returning, way);
+            self.put(event, Next::Returning, prefix);
         }
         Opened::Waits
     }
 
     /// Does the operation if it is a read that fits and leaves the state as it is.
-    fn do_idle_read(&mut self, event: usize, way: &mut Way<M::State>, operation: usize, certain: Certain) {
-        if !way.done.contains(certain.bit)
+    fn do_idle_read(
+        &mut self,
+        event: usize,
+        prefix: &mut Prefix<M::State>,
+        operation: usize,
+        certain: Certain,
+    ) {
+        if !prefix.done.contains(certain.bit)
             && self.plan.is_read(operation)
-            && self.is_next(&certain, event, way)
-            && self.step(&way.state, operation).is_some_and(|after| after == way.state)
+            && self.is_next(&certain, event, prefix)
+            && self.step(&prefix.state, operation).is_some_and(|after| after == prefix.state)
         {
-            way.done.insert(certain.bit);
-            way.certain_count += 1;
-            way.trail = Some(self.trails.push(way.trail, operation));
+            prefix.done.insert(certain.bit);
+            prefix.certain_count += 1;
+            prefix.trail = Some(self.trails.push(prefix.trail, operation));
         }
     }
 
-    fn put(&mut self, event: usize, next: Next, way: Way<M::State>) {
+    fn put(&mut self, event: usize, next: Next, prefix: Prefix<M::State>) {
         self.opened += 1;
-        self.open.insert((Reverse(event), way.used_count, next, self.opened), way);
+        self.open.insert((Reverse(event), prefix.used_count, next, self.opened), prefix);
     }
 
     /// What the search came to, for a person.
