@@ -1,10 +1,10 @@
-//! A set of small numbers, ordered, cheap to copy while they are below 64.
+//! An ordered set of small numbers, which is cheap to copy while all of them are below 64.
 
-/// A set of small numbers. The trailing zero words are cut, so that equal sets are equal values.
+/// A set of small numbers. Trailing zero words are cut, so that equal sets are equal values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Bits {
     low: u64,
-    /// The words above the first one: no allocation for the sets that are met in practice.
+    /// The words after the first one. Empty, and so without an allocation, for nearly all sets in practice.
     high: Vec<u64>,
 }
 

@@ -1,22 +1,22 @@
-//! Linearizability: could a history of overlapping calls have come from one object that does one thing at a time?
+//! A checker for linearizability: could a history of overlapping calls come from one object that does one call at a time?
 //!
 //! A history is linearizable if each operation can be given one instant between its call and its return such that
 //! the operations, done one by one in the order of these instants, answer what they answered (Herlihy and Wing 1990).
 //!
-//! What is combined here:
+//! The checker combines:
 //! - The search of Wing and Gong (*Testing and Verifying Concurrent Objects*, 1993): try the operations that may
 //!   come first, one after another, and go back where none fits.
-//! - What Lowe added (*Testing for linearizability*, 2017): never search twice from the same set of operations done and
-//!   the same state, and do an operation only *just in time*, when some operation returns and has to be done.
-//! - What Horn and Kroening added (*Faster linearizability checking via P-compositionality*, 2015): check key by key.
-//! - Operations whose outcome is unknown may be done at any time after their call, or never. Left to themselves a few
-//!   dozen of them cost a search of exponential length. So of two ways to the same state the one that used up
-//!   fewer of them is enough, of those that ask for the same only the earliest is tried, and a model can tell
-//!   what others' answers say about them. `search.rs` says why no order is missed by that.
+//! - Lowe's additions (*Testing for linearizability*, 2017): never search twice from the same set of done operations and
+//!   the same state, and do an operation only *just in time*, before a return that needs it.
+//! - Horn and Kroening's addition (*Faster linearizability checking via P-compositionality*, 2015): check key by key.
+//! - Rules for operations of unknown outcome. They may be done at any time after their call, or never, so that a few dozen of
+//!   them would make the search exponentially long. Of two prefixes with the same state the one that used fewer of them
+//!   is enough; of operations with equal inputs only the earliest is tried; and a model can infer facts about them from the
+//!   answers to other operations. `search.rs` says why no order is missed.
 //!
-//! The search takes a few steps an operation where the answers leave little choice, as those of [`KvModel`] do. To show
-//! that there is no order, it has to try all that unknown outcomes leave open since the beginning; many clients on one key,
-//! or many unknown outcomes with few different values, can end the [`Budget`] before.
+//! The search takes a few steps for each operation if the answers leave little choice, as those of [`KvModel`] do. To show
+//! that there is no order, the search has to try everything that unknown outcomes leave open since the beginning. Many clients
+//! on one key, or many unknown outcomes with few different values, may exhaust the [`Budget`].
 
 mod bits;
 mod kv;
@@ -32,47 +32,47 @@ use std::fmt::{self, Debug};
 pub use kv::{KvCall, KvInput, KvModel, KvOutput, KvState, KvVersion};
 pub use violation::{Linearized, Violation};
 
-/// What a sequential object does: the specification that a history is held against.
+/// A sequential object: the specification that a history is checked against.
 pub trait Model: Sized {
-    /// What is asked of the object. What is equal asks for the same.
+    /// The input of an operation. Equal inputs ask for the same.
     type Input: Clone + Ord + Debug;
-    /// What it answers.
+    /// The answer to an operation.
     type Output: Clone + Debug;
-    /// What it remembers. As small as possible: fewer states, shorter search.
+    /// The state of the object. The fewer different states there are, the shorter is the search.
     type State: Clone + Ord + Debug;
-    /// The part of the object that an operation is about. Operations of different parts do not touch each other.
+    /// Identifies an independent part of the object. Operations on different parts do not affect each other.
     type Key: Ord + Clone + Debug;
 
-    /// The part that this is about.
+    /// Returns the part that an operation is about.
     fn key(input: &Self::Input) -> Self::Key;
 
-    /// How each part begins.
+    /// Returns the initial state of every part.
     fn initial() -> Self::State;
 
-    /// The state after `input`, if it can be answered by `output` in `state`. Without an output the outcome is unknown
-    /// and any answer is fine; if none of them changes the state, that is `state` itself.
+    /// Returns the state after `input`, or none if `output` is no possible answer in `state`. Without an output the outcome
+    /// is unknown and any answer is possible; if no possible answer changes the state, the result is `state` itself.
     fn step(state: &Self::State, input: &Self::Input, output: Option<&Self::Output>) -> Option<Self::State>;
 
-    /// Whether this only looks. It then leaves the state as it is, or narrowed by what its answer tells: whatever is
-    /// possible after it has to be possible without it, too.
+    /// True if the operation is a read. A read leaves the state as it is, or narrows it by what its answer tells:
+    /// whatever is possible after the read must be possible without it as well.
     fn is_read(input: &Self::Input) -> bool;
 
-    /// Where in the order of its part this answer says that it was made: of two answers that say so, the lower one
-    /// comes first. Only a help, which makes the search much shorter; `step` refuses the other order, too.
+    /// Returns the position in the order of its part that an answer tells, if it tells one: of two such answers the one with
+    /// the lower position comes first. This only makes the search much shorter; `step` must refuse the other order as well.
     fn position(_output: &Self::Output) -> Option<u64> {
         None
     }
 
-    /// What the other answers of a part tell about some of its operations of unknown outcome, by their numbers. It has to
-    /// hold in every order that explains those answers. Only a help: the fewer ways there are to do an
-    /// operation, the shorter the search. By default nothing.
+    /// Infers facts about operations of unknown outcome from the other answers of a part. Keys are positions in
+    /// `operations`. A fact must hold in every order that explains those answers. This only makes the search shorter, and
+    /// the default infers nothing.
     fn inferred(
         _operations: &[&Operation<Self::Input, Self::Output>],
     ) -> BTreeMap<usize, Inferred<Self::Input, Self::Output>> {
         BTreeMap::new()
     }
 
-    /// An operation in words, for a reader of a [`Violation`].
+    /// Describes an operation for the readers of a [`Violation`].
     fn describe(input: &Self::Input, output: Option<&Self::Output>) -> String {
         match output {
             Some(output) => format!("{input:?} -> {output:?}"),
@@ -80,49 +80,50 @@ pub trait Model: Sized {
         }
     }
 
-    /// A state in words, for a reader of a [`Violation`].
+    /// Describes a state for the readers of a [`Violation`].
     fn describe_state(state: &Self::State) -> String {
         format!("{state:?}")
     }
 }
 
-/// One call and what came of it. What certainly did nothing (say, it was refused before it was proposed) is left out.
+/// A call and its outcome. Calls that certainly did nothing, such as those refused before they were proposed, have no place in a
+/// history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation<I, O> {
-    /// Who called. Only shown, never used: time alone decides what came before what.
+    /// The caller. It is only shown: time alone decides what came before what.
     pub client: u64,
-    /// What was asked.
+    /// The input.
     pub input: I,
-    /// What was answered; `None` if that is unknown. It may then have been done, may be done at any later
-    /// time (also after the caller gave up), or never.
+    /// The answer; `None` if it is unknown. The operation may then have been done, may be done at any later time (also
+    /// after the caller has given up), or never.
     pub output: Option<O>,
-    /// When it was called, in any unit that only grows. Of an operation that returned before another one was called, the
-    /// first is before the second; equal times overlap. So a fine clock finds more, and a counter of events the most.
+    /// Time of the call, in any unit that never goes back. An operation that returned before another one was called comes
+    /// before it; equal times overlap. So a fine clock finds more violations, and a counter of events the most.
     pub called: u64,
-    /// When it returned, in the same unit; `None` if that never happened. An operation with an answer but
-    /// without a return was done at some time after its call. One that returned before it was called counts as an
-    /// instant, at the call.
+    /// Time of the return, in the same unit; `None` if the call never returned. An operation with an answer and without a
+    /// return was done at some time after its call. A return before the call counts as one at the time of the call.
     pub returned: Option<u64>,
 }
 
-/// What is known of an operation of unknown outcome all the same.
+/// Facts about an operation of unknown outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inferred<I, O> {
-    /// What was asked, or what in this history comes to the same.
+    /// The input, or another one that is equivalent to it in this history.
     pub input: I,
-    /// Its answer, if it was done for certain.
+    /// The answer, if the operation was certainly done.
     pub output: Option<O>,
-    /// The return of some operation by which it was done, if it was done and changed the state; `None` if there is none.
+    /// Time of a return before which the operation was done, if it was done and changed the state; `None` if no such time is
+    /// known.
     pub done_by: Option<u64>,
 }
 
-/// What was asked of an object, and what it answered.
+/// The operations on an object, with their answers.
 pub struct History<M: Model> {
     operations: Vec<Operation<M::Input, M::Output>>,
 }
 
 impl<M: Model> History<M> {
-    /// A history without operations.
+    /// Creates a history without operations.
     #[must_use]
     pub fn new() -> Self {
         Self { operations: Vec::new() }
@@ -133,13 +134,13 @@ impl<M: Model> History<M> {
         self.operations.push(operation);
     }
 
-    /// All of them, in the order in which they were added.
+    /// All operations, in the order in which they were added.
     #[must_use]
     pub fn operations(&self) -> &[Operation<M::Input, M::Output>] {
         &self.operations
     }
 
-    /// Whether it is linearizable: [`check`].
+    /// Checks whether the history is linearizable, by [`check`].
     #[must_use]
     pub fn check(&self, budget: Budget) -> Verdict<M> {
         check(&self.operations, budget)
@@ -164,11 +165,11 @@ impl<M: Model> Debug for History<M> {
     }
 }
 
-/// How long the search may be.
+/// Bound on the length of the search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// So many steps for each key. A step is an operation tried on a state, or a comparison of about that cost.
-    /// A step takes about 100 ns and keeps about 50 bytes.
+    /// Upper bound on the steps for each key. A step tries an operation on a state, or makes comparisons of about the same
+    /// cost. It takes about 100 ns and keeps about 50 bytes.
     pub steps_max: u64,
 }
 
@@ -178,27 +179,27 @@ impl Default for Budget {
     }
 }
 
-/// What a check came to.
+/// The result of a check.
 pub enum Verdict<M: Model> {
-    /// There is an order that explains every answer.
+    /// Some order explains every answer.
     Linearizable,
-    /// There is none.
+    /// No order explains every answer.
     Violation(Box<Violation<M>>),
-    /// The search for an order of the operations on this key ended without a result, and no other key has a violation.
+    /// The search for an order of the operations on a key exceeded its budget, and no other key has a violation.
     OutOfBudget {
-        /// Which key, the first such one.
+        /// The first such key.
         key: M::Key,
     },
 }
 
 impl<M: Model> Verdict<M> {
-    /// Whether there is an order that explains every answer.
+    /// True if some order explains every answer.
     #[must_use]
     pub fn is_linearizable(&self) -> bool {
         matches!(self, Self::Linearizable)
     }
 
-    /// Why there is none, if that was found.
+    /// The violation, if one was found.
     #[must_use]
     pub fn violation(&self) -> Option<&Violation<M>> {
         match self {
@@ -235,7 +236,7 @@ pub fn check<M: Model>(history: &[Operation<M::Input, M::Output>], budget: Budge
     for (key, operations) in parts {
         match search::search::<M>(&key, operations, budget) {
             Verdict::Linearizable => {}
-            // A violation tells more than a search without a result, so the other keys are looked at all the same.
+            // The other keys are checked all the same, as a violation tells more than a search without a result.
             Verdict::OutOfBudget { key } => unfinished = unfinished.or(Some(key)),
             violation @ Verdict::Violation(_) => return violation,
         }

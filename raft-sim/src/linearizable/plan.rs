@@ -1,4 +1,4 @@
-//! One key's history, prepared for the search: what is pending when, and which bit stands for it.
+//! The history of one key, prepared for the search: which operations are pending at each return, and the bit of each operation.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -6,32 +6,32 @@ use std::ops::Range;
 
 use super::{Inferred, Model, Operation};
 
-/// The operations of one key, in the order of their calls, and their returns in the order of time.
+/// The operations on one key in the order of their calls, and their returns in the order of time.
 pub(super) struct Plan<'a, M: Model> {
     pub(super) operations: Vec<&'a Operation<M::Input, M::Output>>,
-    /// What is known of each, also by others' answers.
+    /// Facts about each operation: its own input and answer, or those inferred from other answers.
     calls: Vec<Inferred<M::Input, M::Output>>,
     pub(super) duties: Vec<Duty>,
     pub(super) returns: Vec<Return>,
-    /// The operations that are pending at each return, one after another, with the optional ones that are of use there
-    /// and not for ever.
+    /// Operations that are pending at each return, concatenated return by return. Optional operations are among them if
+    /// they may still change the state there and will cease to at some return.
     pending: Vec<usize>,
-    /// The optional operations that may be of use for ever, in the order of their calls.
+    /// Optional operations that may change the state at any time after their call, in the order of their calls.
     lasting: Vec<usize>,
-    /// The bits of the others, in the order in which they cease to be of use.
+    /// Bits of the other optional operations, in the order in which these cease to be able to change the state.
     expired: Vec<usize>,
 }
 
-/// What the search owes to an operation.
+/// States whether the search must do an operation or only may.
 #[derive(Clone, Copy)]
 pub(super) enum Duty {
-    /// It has to be done before it returns.
+    /// The operation must be done before it returns.
     Certain(Certain),
-    /// Its outcome is unknown: it may be done at any time after its call.
+    /// The outcome is unknown: the operation may be done at any time after its call.
     Optional {
-        /// Its bit in the set of used ones: its own for the whole history.
+        /// Bit in the set of used operations. It belongs to this operation for the whole history.
         bit: usize,
-        /// The bit of the one called before it that can stand for it, and that is used up first.
+        /// Bit of the last earlier operation with the same input and the same expiry, which must be used before this one.
         twin: Option<usize>,
     },
 }
@@ -39,26 +39,27 @@ pub(super) enum Duty {
 /// An operation whose answer is known.
 #[derive(Clone, Copy)]
 pub(super) struct Certain {
-    /// Its bit in the set of done ones; free for another operation after the return.
+    /// Bit in the set of done operations; another operation takes it after the return.
     pub(super) bit: usize,
-    /// Returns number so many to so many come after its call; the last one of them is its own.
+    /// Number of the first return after the call.
     pub(super) called: usize,
+    /// Number of the operation's own return.
     returned: usize,
-    /// The operation whose answer says that it comes right before this one.
+    /// The operation with the next lower position by its answer ([`Model::position`]).
     predecessor: Option<usize>,
 }
 
-/// A point in time at which an operation has to have been done.
+/// The return of an operation: the point in time by which the operation must have been done.
 pub(super) struct Return {
-    /// Which operation.
+    /// The operation that returns.
     pub(super) operation: usize,
-    /// Its bit in the set of done ones.
+    /// Bit of that operation in the set of done operations.
     pub(super) bit: usize,
-    /// What is pending just before, itself included: a range of `Plan::pending`.
+    /// Operations that are pending just before, that one included: a range of `Plan::pending`.
     pending: Range<usize>,
-    /// So many of `Plan::lasting` were called before.
+    /// Number of operations in `Plan::lasting` that were called before.
     pub(super) lasting: usize,
-    /// The bits of optional operations that change nothing after it: a range of `Plan::expired`.
+    /// Bits of optional operations that can change nothing after this return: a range of `Plan::expired`.
     expired: Range<usize>,
 }
 
@@ -67,25 +68,25 @@ pub(super) struct Return {
 enum Point {
     Call,
     Return,
-    /// From here on an optional operation changes nothing: after the returns of the same time.
+    /// Time from which on an optional operation can change nothing. It comes after the returns of the same time.
     Expiry,
-    /// Answered, but nobody knows when.
+    /// Return of an operation with an answer, at an unknown time: after everything else.
     ReturnAtLast,
 }
 
 impl<'a, M: Model> Plan<'a, M> {
-    /// Prepares a history; none if that alone is more work than `steps_max`, namely the sum of all overlaps.
+    /// Prepares a history. Returns none if the operations that are pending at all returns together are more than `steps_max`.
     pub(super) fn new(
         mut operations: Vec<&'a Operation<M::Input, M::Output>>,
         steps_max: u64,
     ) -> Option<Self> {
-        // A read without an answer neither changes nor tells anything.
+        // A read of unknown outcome neither changes nor tells anything.
         operations.retain(|operation| operation.output.is_some() || !M::is_read(&operation.input));
         operations.sort_by_key(|operation| operation.called);
         let mut inferred = M::inferred(&operations);
         let call = |(number, operation): (usize, &&Operation<M::Input, M::Output>)| {
             let Operation { input, output, returned, .. } = (*operation).clone();
-            // Of unknown outcome: that its caller gave up says nothing about when it was done.
+            // Without an answer the time of the return is that at which the caller gave up, which says nothing.
             let done_by = returned.filter(|_| output.is_some());
             let told = Inferred { input, output, done_by };
             if told.output.is_some() { told } else { inferred.remove(&number).unwrap_or(told) }
@@ -105,28 +106,28 @@ impl<'a, M: Model> Plan<'a, M> {
         Some(plan)
     }
 
-    /// The state after an operation, if that is possible.
+    /// Returns the state after an operation, or none if its answer is not possible in `state`.
     pub(super) fn step(&self, state: &M::State, operation: usize) -> Option<M::State> {
         let call = &self.calls[operation];
         M::step(state, &call.input, call.output.as_ref())
     }
 
-    /// Whether an operation only looks.
+    /// True if an operation is a read.
     pub(super) fn is_read(&self, operation: usize) -> bool {
         M::is_read(&self.calls[operation].input)
     }
 
-    /// The bits of optional operations that change nothing after a return, used or not.
+    /// Bits of the optional operations that can change nothing after a return, whether they were used or not.
     pub(super) fn expired(&self, at: &Return) -> &[usize] {
         &self.expired[at.expired.clone()]
     }
 
-    /// What may be done just before a return.
+    /// Operations that may be done just before a return.
     pub(super) fn pending(&self, at: &Return) -> impl Iterator<Item = usize> {
         self.pending[at.pending.clone()].iter().chain(&self.lasting[..at.lasting]).copied()
     }
 
-    /// What may be done just before a return, and was or will be done for certain.
+    /// Those of them that must be done, with their data.
     pub(super) fn pending_certain(&self, at: &Return) -> impl Iterator<Item = (usize, Certain)> {
         self.pending[at.pending.clone()].iter().filter_map(|&operation| match self.duties[operation] {
             Duty::Certain(certain) => Some((operation, certain)),
@@ -134,7 +135,7 @@ impl<'a, M: Model> Plan<'a, M> {
         })
     }
 
-    /// The operation whose answer says that it comes right before this one.
+    /// The operation with the next lower position by its answer ([`Model::position`]).
     pub(super) fn predecessor(&self, operation: usize) -> Option<usize> {
         match self.duties[operation] {
             Duty::Certain(certain) => certain.predecessor,
@@ -142,7 +143,8 @@ impl<'a, M: Model> Plan<'a, M> {
         }
     }
 
-    /// What has to be done before `certain` by the answers' own word, and is perhaps not done yet.
+    /// The operation that must be done before `certain` by the positions that the answers tell, if it may not be done yet at
+    /// return number `event`.
     pub(super) fn waits_for(&self, certain: &Certain, event: usize) -> Wait {
         let Some(Duty::Certain(before)) = certain.predecessor.map(|before| self.duties[before]) else {
             return Wait::Nothing;
@@ -156,7 +158,7 @@ impl<'a, M: Model> Plan<'a, M> {
         }
     }
 
-    /// Gives each operation its duty; those of certain ones are filled in by the next steps.
+    /// Decides for each operation whether it must be done. The data of those that must is filled in by the next steps.
     fn number_optional(&mut self) {
         let mut newest_alike = BTreeMap::new();
         let mut bits = 0..;
@@ -171,7 +173,7 @@ impl<'a, M: Model> Plan<'a, M> {
         }
     }
 
-    /// All points in time, in their order.
+    /// Calls, returns and expiries in the order of time.
     fn points(&self) -> Vec<(u64, Point, usize)> {
         let mut points = Vec::with_capacity(2 * self.operations.len());
         for (number, (operation, call)) in self.operations.iter().zip(&self.calls).enumerate() {
@@ -188,7 +190,7 @@ impl<'a, M: Model> Plan<'a, M> {
         points
     }
 
-    /// Walks through calls and returns, and notes what is pending at each return.
+    /// Walks through all points in time and records the operations that are pending at each return.
     fn follow_time(&mut self, steps_max: u64) -> Option<()> {
         let mut now: Vec<usize> = Vec::new();
         let mut free_bits = BinaryHeap::new();
@@ -238,7 +240,7 @@ impl<'a, M: Model> Plan<'a, M> {
         Some(())
     }
 
-    /// Lets each answer that tells its position wait for the one before it.
+    /// Lets each operation whose answer tells a position wait for the one with the next lower position.
     fn chain_positions(&mut self) {
         let mut positions: Vec<(u64, usize)> = Vec::new();
         for (number, call) in self.calls.iter().enumerate() {
@@ -257,12 +259,12 @@ impl<'a, M: Model> Plan<'a, M> {
     }
 }
 
-/// Whether an operation has to wait for another one.
+/// The operation that another one must wait for.
 pub(super) enum Wait {
-    /// No.
+    /// No operation that is not done yet.
     Nothing,
-    /// For the one that this bit stands for.
+    /// The pending operation with this bit.
     Bit(usize),
-    /// For one that is called only later: never to be done in time.
+    /// An operation that is called only after the waiting one has returned, so that it cannot be done in time.
     Future,
 }

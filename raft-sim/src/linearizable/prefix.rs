@@ -1,31 +1,34 @@
-//! The prefixes that a search goes, and which of them it has gone.
+//! Prefixes of orders, and the record of those that a search has seen.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::bits::Bits;
 
-/// A part of an order that holds so far.
+/// The beginning of an order, up to a return, that explains the answers of its operations.
 pub(super) struct Prefix<S> {
-    /// What is done of that which is pending.
+    /// Bits of the pending operations that are done.
     pub(super) done: Bits,
-    /// Which operations of unknown outcome are done that could be of use from here on, and how many.
+    /// Bits of the operations of unknown outcome that were used and have not expired.
     pub(super) used: Bits,
+    /// Number of bits in `used`.
     pub(super) used_count: usize,
+    /// State of the object after the prefix.
     pub(super) state: S,
-    /// The last operation of the order, and how many are in it that have to be done.
+    /// The order itself, as a node of the tree of orders.
     pub(super) trail: Option<usize>,
+    /// Number of operations in the prefix that must be done.
     pub(super) certain_count: usize,
 }
 
 impl<S: Clone + Ord> Prefix<S> {
-    /// The prefix on which nothing is done.
+    /// Creates the empty prefix.
     pub(super) fn new(state: S) -> Self {
         let (done, used) = (Bits::default(), Bits::default());
         Self { done, used, used_count: 0, state, trail: None, certain_count: 0 }
     }
 
-    /// This prefix with an operation more that has to be done.
+    /// Returns this prefix with an operation appended that must be done.
     pub(super) fn with_certain(&self, bit: usize, state: S, trail: usize) -> Self {
         let mut done = self.done.clone();
         done.insert(bit);
@@ -33,7 +36,7 @@ impl<S: Clone + Ord> Prefix<S> {
         Self { done, used, used_count: self.used_count, state, trail: Some(trail), certain_count }
     }
 
-    /// This prefix with an operation more of unknown outcome.
+    /// Returns this prefix with an operation of unknown outcome appended.
     pub(super) fn with_optional(&self, bit: usize, state: S, trail: usize) -> Self {
         let mut used = self.used.clone();
         used.insert(bit);
@@ -41,7 +44,7 @@ impl<S: Clone + Ord> Prefix<S> {
         Self { done, used, used_count, state, trail: Some(trail), certain_count: self.certain_count }
     }
 
-    /// Forgets whether an operation of unknown outcome was used, as it is of no use from here on.
+    /// Forgets whether an operation of unknown outcome was used, as it can change nothing any more.
     pub(super) fn forget(&mut self, bit: usize) {
         if self.used.contains(bit) {
             self.used.remove(bit);
@@ -50,8 +53,8 @@ impl<S: Clone + Ord> Prefix<S> {
     }
 }
 
-/// The prefixes that were seen: by return, by what is done, and by state, what they used up. Of the sets of one place none holds
-/// another one.
+/// The prefixes that a search has seen: for each return, set of done operations and state, the sets of used operations. None of
+/// these sets contains another one.
 pub(super) struct Seen<S>(BTreeMap<(usize, Bits, S), Vec<Bits>>);
 
 impl<S> Default for Seen<S> {
@@ -61,7 +64,8 @@ impl<S> Default for Seen<S> {
 }
 
 impl<S: Clone + Ord> Seen<S> {
-    /// Notes a prefix as seen before a return; false if one that is as good was seen there. Comparing costs steps.
+    /// Records a prefix as seen before a return. Returns false if one that used no more was seen there. Comparisons count as
+    /// steps.
     pub(super) fn is_new(&mut self, event: usize, prefix: &Prefix<S>, steps: &mut u64) -> bool {
         match self.0.entry((event, prefix.done.clone(), prefix.state.clone())) {
             Entry::Vacant(place) => {
@@ -81,7 +85,7 @@ impl<S: Clone + Ord> Seen<S> {
         }
     }
 
-    /// The states before the last return that any prefix came to.
+    /// States of all prefixes that were seen before return number `event`, which must be the last one that any prefix reached.
     pub(super) fn states_at_last(&self, event: usize) -> BTreeSet<S> {
         let here = self.0.keys().rev().take_while(|(at, ..)| *at == event);
         here.map(|(_, _, state)| state.clone()).collect()

@@ -1,26 +1,26 @@
-//! The search for an order of one key's operations, as Lowe's "just in time" one: return by return.
+//! The search for an order of the operations on one key, return by return (Lowe's "just in time" linearization).
 //!
-//! A [`Prefix`] stands before a return. It holds what was done of that which is pending, which operations of unknown
-//! outcome were used up, and the state. All that returned earlier is done, so it need not be named: prefixes that differ only
-//! in the order of a finished prefix are one prefix, and where nothing is pending a prefix is no more than a state.
-//! To get past a return its operation is done, at once or after others that are pending. The furthest prefix goes
-//! first, and the one that used up fewest.
+//! A [`Prefix`] of an order stands before a return. It holds the pending operations that are done, the operations of unknown
+//! outcome that were used, and the state. Every operation that has returned is done, so these are not listed: prefixes that differ
+//! only in the order of returned operations are the same, and with nothing pending a prefix is no more than a state.
+//! To get past a return, its operation is done, at once or after other pending ones. The prefix that is past the most returns is
+//! continued first; among these, the one that used the fewest operations of unknown outcome.
 //!
-//! What is left out, and why no order is missed by that:
-//! - **A prefix that used up more.** Two prefixes before one return, with the same operations done and the same state, where
-//!   what the first one used up of unknown outcome is a subset of the second's: each end of the second prefix is one
-//!   of the first, as operations of unknown outcome need not be done. Without unknown outcomes this is Lowe's memo.
-//!   So an unknown put that nobody saw is forgotten with the next known put.
-//! - **An operation of unknown outcome that leaves the state as it is.** The same, with itself as the difference.
-//! - **A twin before its elder.** Of two calls of unknown outcome that ask for the same only the one called first is
-//!   tried, and the second one after it. Where an order uses the second and not the first, exchange them; where
-//!   it uses both, exchange them if needed. The first may be done wherever the second was, as it
-//!   was called before and need not return.
-//! - **An operation of unknown outcome after the time by which it was done if at all** ([`Model::inferred`]). Where that
-//!   time is past it is not even remembered whether it was used up.
-//! - **Waiting with a read that fits and leaves the state as it is.** Take any end of the prefix, and move the read to the
-//!   front: it fits there, and whatever followed it at its old place still fits without it ([`Model::is_read`]).
-//! - **An answer before one of a lower position** ([`Model::position`]): the lower one would not fit any more.
+//! The search leaves out the following, and misses no order by that:
+//! - **A prefix that used more.** Let two prefixes before one return have the same operations done and the same state, and let the
+//!   operations of unknown outcome that the first one used be a subset of the second's. Whatever completes the second one also
+//!   completes the first, as operations of unknown outcome need not be done. Without unknown outcomes this is Lowe's
+//!   memoization. A put of unknown outcome that no read saw is forgotten in this way with the next known put.
+//! - **An operation of unknown outcome that leaves the state as it is.** This is the same case, with the operation as the
+//!   difference.
+//! - **A later twin first.** Of two calls of unknown outcome with the same input only the earlier one is tried, and the later
+//!   one after it. In an order that uses only the later one, or the later one first, exchange the two: the earlier one may be done
+//!   wherever the later one was, as it was called before and need not return.
+//! - **An operation of unknown outcome after its expiry**, the time before which it was done if it was done and changed the state
+//!   ([`Model::inferred`]). After that time a prefix also forgets whether it used the operation.
+//! - **Delaying a read whose answer fits and that leaves the state as it is.** In any completion, move the read to the front: its
+//!   answer fits there, and the operations that followed it are possible without it too ([`Model::is_read`]).
+//! - **An answer before one of a lower position** ([`Model::position`]): the answer of lower position would not fit any more.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -57,21 +57,21 @@ pub(super) fn search<M: Model>(
     }
 }
 
-/// What to do next with a prefix.
+/// The operations to try next after a prefix, in the order in which they are tried.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Next {
-    /// The operation that returns.
+    /// The operation that returns next.
     Returning,
-    /// Another one before it that is certain.
+    /// Another pending operation that must be done.
     Certain,
-    /// One of unknown outcome before it.
+    /// An operation of unknown outcome.
     Optional,
 }
 
-/// Which prefix goes first: the furthest one, of these the one that used up fewest, the oldest one.
+/// Rank of a prefix, lowest first: most returns passed, fewest operations of unknown outcome used, next operations, age.
 type Rank = (Reverse<usize>, usize, Next, u64);
 
-/// How far a prefix came: up to which return, with how many operations that have to be done; the order is its trail.
+/// The furthest prefix so far: the return it stands before, the number of operations in it that must be done, and its order.
 #[derive(Clone, Copy, Default)]
 struct Furthest {
     event: usize,
@@ -85,11 +85,11 @@ enum Outcome {
     Unfinished,
 }
 
-/// Whether there is a return left.
+/// Result of continuing a prefix.
 enum Opened {
-    /// The prefix is noted, or was not needed.
+    /// The prefix stands before a return: it was recorded, or is not needed.
     Waits,
-    /// All returns are passed: the prefix is an order of the whole history.
+    /// The prefix is past all returns: it is an order of the whole history.
     Ended,
 }
 
@@ -124,7 +124,7 @@ impl<M: Model> Search<'_, '_, M> {
         Outcome::NoOrder
     }
 
-    /// Does the operation that returns; the others are for later, when the furthest prefixes have come to nothing.
+    /// Continues a prefix with the operation that returns. The others come later, once every prefix that got further has failed.
     fn do_returning(&mut self, event: usize, prefix: Prefix<M::State>) -> Opened {
         let operation = self.plan.returns[event].operation;
         let opened = match self.after(event, &prefix, operation) {
@@ -135,7 +135,7 @@ impl<M: Model> Search<'_, '_, M> {
         opened
     }
 
-    /// Does each of the others that are certain.
+    /// Continues a prefix with each other operation that must be done.
     fn do_certain(&mut self, event: usize, prefix: Prefix<M::State>) -> Opened {
         let plan = self.plan;
         let at = &plan.returns[event];
@@ -151,7 +151,7 @@ impl<M: Model> Search<'_, '_, M> {
         Opened::Waits
     }
 
-    /// Does each of those of unknown outcome.
+    /// Continues a prefix with each operation of unknown outcome.
     fn do_optional(&mut self, event: usize, prefix: &Prefix<M::State>) -> Opened {
         let plan = self.plan;
         self.steps += plan.returns[event].lasting as u64 / 16; // to look at one is far cheaper than a step
@@ -166,7 +166,7 @@ impl<M: Model> Search<'_, '_, M> {
         Opened::Waits
     }
 
-    /// The prefix with an operation more, if that fits and is worth it.
+    /// Appends an operation to a prefix. Returns none if its answer does not fit or the search leaves it out here.
     fn after(
         &mut self,
         event: usize,
@@ -192,7 +192,7 @@ impl<M: Model> Search<'_, '_, M> {
         }
     }
 
-    /// Whether all that comes before it by its own answer is done.
+    /// True if the operation with the next lower position, by the answers, is done.
     fn is_next(&self, certain: &Certain, event: usize, prefix: &Prefix<M::State>) -> bool {
         match self.plan.waits_for(certain, event) {
             Wait::Nothing => true,
@@ -206,7 +206,7 @@ impl<M: Model> Search<'_, '_, M> {
         self.plan.step(state, operation)
     }
 
-    /// Takes a prefix past all returns of what is done, and notes it before the first one that is not.
+    /// Moves a prefix past the returns of all operations that it has done, and records it before the next return.
     fn open(&mut self, mut event: usize, mut prefix: Prefix<M::State>) -> Opened {
         let plan = self.plan;
         let start = event;
@@ -215,7 +215,7 @@ impl<M: Model> Search<'_, '_, M> {
                 return Opened::Ended;
             };
             for (operation, certain) in plan.pending_certain(at) {
-                // On the prefix the state is the same, so only those count that were called there.
+                // The state does not change in this loop, so at later returns only newly called operations are tried.
                 if event == start || certain.called == event {
                     self.do_idle_read(event, &mut prefix, operation, certain);
                 }
@@ -228,7 +228,7 @@ impl<M: Model> Search<'_, '_, M> {
             event += 1;
         }
         if self.seen.is_new(event, &prefix, &mut self.steps) {
-            // Of equally far ones the first is the one that used up fewest.
+            // Of equally far prefixes keep the first one: it used the fewest operations of unknown outcome.
             if (event, prefix.certain_count) > (self.furthest.event, self.furthest.certain_count) {
                 self.furthest = Furthest { event, certain_count: prefix.certain_count, trail: prefix.trail };
             }
@@ -237,7 +237,7 @@ impl<M: Model> Search<'_, '_, M> {
         Opened::Waits
     }
 
-    /// Does the operation if it is a read that fits and leaves the state as it is.
+    /// Appends an operation if it is a read whose answer fits and that leaves the state as it is.
     fn do_idle_read(
         &mut self,
         event: usize,
@@ -261,7 +261,7 @@ impl<M: Model> Search<'_, '_, M> {
         self.open.insert((Reverse(event), prefix.used_count, next, self.opened), prefix);
     }
 
-    /// What the search came to, for a person.
+    /// Reports why the search has found no order.
     fn violation(&self, key: M::Key) -> Violation<M> {
         let Furthest { event, trail, .. } = self.furthest;
         Violation::new(key, self.plan, event, &self.trails.order(trail), self.seen.states_at_last(event))

@@ -1,6 +1,6 @@
-//! The orders that a search has tried, as a tree that shares their beginnings.
+//! The orders that a search has tried, as a tree in which orders with the same beginning share it.
 
-/// Orders of operations, each named by its last one; none is the empty order.
+/// Orders of operations. An order is identified by the node of its last operation; none is the empty order.
 #[derive(Default)]
 pub(super) struct Trails(Vec<Trail>);
 
@@ -10,13 +10,13 @@ struct Trail {
 }
 
 impl Trails {
-    /// The order `before` with an operation more.
+    /// Appends an operation to the order `before`.
     pub(super) fn push(&mut self, before: Option<usize>, operation: usize) -> usize {
         self.0.push(Trail { operation, before });
         self.0.len() - 1
     }
 
-    /// The operations of an order, the first one first.
+    /// Returns the operations of an order, first to last.
     pub(super) fn order(&self, last: Option<usize>) -> Vec<usize> {
         let mut order = Vec::new();
         let mut next = last;

@@ -1,4 +1,4 @@
-//! Why a history is not linearizable, for a person to read.
+//! The report of a history that is not linearizable.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,29 +6,31 @@ use std::fmt;
 use super::plan::Plan;
 use super::{Model, Operation};
 
-/// So many operations of the order are shown, the last ones, and so many of the pending ones.
+/// Upper bound on the operations of the order that are shown (the last ones), and on the pending ones.
 const SHOWN_MAX: usize = 12;
 
-/// So many columns are for the lines of time.
+/// Upper bound on the width of the time lines, in columns.
 const COLUMNS_MAX: usize = 48;
 
-/// Why the operations on one key are not linearizable. Shown (`Display`) as a table in which each operation has a
-/// line from its call to its return, so that one sees what overlapped what.
+/// The reason why the operations on one key are not linearizable. `Display` shows a table in which each operation has a line
+/// from its call to its return, so that a reader sees which operations overlap.
 pub struct Violation<M: Model> {
-    /// Which key.
+    /// The key.
     pub key: M::Key,
-    /// An order of operations that explains their answers and goes as far as any does.
+    /// One of the longest orders that explain the answers of their operations.
     pub order: Vec<Linearized<M>>,
-    /// The states to which such orders lead, this one and others.
+    /// The states after all orders of that length.
     pub states: Vec<M::State>,
-    /// What then fits in no state: first the operation that had to be done next because it returned, then others that
-    /// were pending with it.
+    /// Operations whose answers are possible in none of these states. The first one had to be done next, as it returned;
+    /// the others were pending at the same time.
     pub misfits: Vec<Operation<M::Input, M::Output>>,
-    /// What has to come before the first misfit by the misfit's own answer ([`Model::position`]), if it is not done.
+    /// The operation that must come before the first misfit by the positions that answers tell ([`Model::position`]), if it is
+    /// not done.
     pub after: Option<Operation<M::Input, M::Output>>,
-    /// What was pending with the misfits and would fit in some of the states, without making room for the first misfit.
+    /// Operations that were pending with the misfits and that are possible in some of the states. The first misfit is not
+    /// possible after them either.
     pub pending: Vec<Operation<M::Input, M::Output>>,
-    /// So many operations there are on this key, without reads of unknown outcome.
+    /// Number of operations on this key, without reads of unknown outcome.
     pub operations: usize,
 }
 
@@ -81,7 +83,8 @@ impl<M: Model> fmt::Debug for Violation<M> {
 }
 
 impl<M: Model> Violation<M> {
-    /// Tells why no order gets past a return: `order` is the longest one up to there, `states` are those before it.
+    /// Explains why no order gets past a return. `order` is the longest order up to the return, `states` are the states
+    /// before it.
     pub(super) fn new(
         key: M::Key,
         plan: &Plan<'_, M>,
@@ -115,7 +118,7 @@ impl<M: Model> Violation<M> {
         }
     }
 
-    /// The columns for all that is shown.
+    /// Lays out the columns for the operations that are shown.
     fn scale(&self, hidden: usize) -> Scale {
         let order = self.order.iter().skip(hidden).map(|linearized| &linearized.operation);
         let misfits = self.misfits.iter().take(SHOWN_MAX).chain(&self.after);
@@ -129,7 +132,7 @@ impl<M: Model> Violation<M> {
     }
 }
 
-/// Writes the first ones, and how many more there are.
+/// Writes the first items of a list, and the number of those left out.
 fn list<T>(
     f: &mut fmt::Formatter<'_>,
     all: &[T],
@@ -144,7 +147,7 @@ fn list<T>(
     }
 }
 
-/// Which time stands in which column: the times that occur are evenly spread.
+/// Maps times to columns. The times that occur are evenly spread, so that columns say nothing about durations.
 struct Scale {
     times: BTreeSet<u64>,
     client_digits: usize,
@@ -152,7 +155,7 @@ struct Scale {
 
 impl Scale {
     fn columns(&self) -> usize {
-        // Two columns a time, so that what follows closely can be told from what overlaps.
+        // Two columns for each time, so that a call right after a return does not look like an overlap.
         (2 * self.times.len()).clamp(1, COLUMNS_MAX)
     }
 
@@ -161,7 +164,7 @@ impl Scale {
         rank * (self.columns() - 1) / self.times.len().saturating_sub(1).max(1)
     }
 
-    /// An operation: who, the line from call to return, the times, what.
+    /// Formats an operation: the client, the line from call to return, both times, and the call with its answer.
     fn row<M: Model>(&self, operation: &Operation<M::Input, M::Output>) -> String {
         let Operation { client, input, output, called, returned } = operation;
         let returned = returned.filter(|_| output.is_some());

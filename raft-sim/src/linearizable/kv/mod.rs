@@ -1,10 +1,10 @@
-//! What the key-value store of raftkit-kv does to one key, as a [`Model`].
+//! A [`Model`] of one key in the store of raftkit-kv.
 //!
-//! Reads show the index of the entry that wrote the value, so a state holds indexes, too. Those that no answer has told yet
-//! are ranges, which get narrower with what is learned: a put of unknown outcome leaves an index above all that
-//! were applied before, a later write with a known index bounds it from above, a read tells it, and so does a check-and-set
-//! that was done. One that was not done rules out one index; that is kept where the index is the first or
-//! last of the range, and forgotten in its midst. A forgotten fact can let a violation pass, never make one up.
+//! Reads show the index of the entry that wrote the value, so a state holds indexes too. An index that no answer has told yet is a
+//! range, which later answers narrow: a put of unknown outcome has an index above all that were applied before, a later write
+//! with a known index bounds it from above, and a read or a check-and-set that was done tells it. A check-and-set that was not
+//! done rules out one index. This is kept if that index is the first or last of the range, and forgotten otherwise. A forgotten
+//! fact can hide a violation, but never report a false one.
 
 mod unknown;
 mod version;
@@ -14,84 +14,84 @@ use std::collections::BTreeMap;
 use self::version::{change, if_fails, if_holds};
 use super::{Inferred, Model, Operation};
 
-/// A key-value store with versions, as raftkit-kv has it.
+/// The model of raftkit-kv's key-value store, with its versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KvModel {}
 
 /// A call on one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KvInput {
-    /// Which key.
+    /// The key.
     pub key: u64,
-    /// What to do.
+    /// The call.
     pub call: KvCall,
 }
 
-/// What to do with a key.
+/// A call, without its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KvCall {
-    /// Store a value. What is there already, with the same value, keeps its indexes.
+    /// Stores a value. A key that already has the value keeps its indexes.
     Put {
-        /// The value. Different values show more than equal ones.
+        /// The value. A history in which every put has another value finds the most.
         value: u64,
-        /// Only while the modify index is this; 0: only while the key is not there.
+        /// The modify index that the key must have, 0 for an absent key; none for an unconditional put.
         cas: Option<u64>,
     },
-    /// Store a value that no read shows and that no other call puts: then it makes no difference which. The checker itself
-    /// makes this of a `Put` of unknown outcome; a history can have it, too.
+    /// Stores a value that no read shows and that no other call stores, so that the value itself does not matter. The checker
+    /// turns such puts of unknown outcome into this call; a history may contain it as well.
     PutUnseen {
-        /// As for `Put`.
+        /// The condition, as for `Put`.
         cas: Option<u64>,
     },
-    /// Remove the key. Where it is not there this is done, whatever the condition.
+    /// Removes the key. The removal of an absent key succeeds, whatever the condition.
     Delete {
-        /// Only while the modify index is this; 0: never.
+        /// The modify index that the key must have; with 0 an existing key is never removed. None for an unconditional removal.
         cas: Option<u64>,
     },
-    /// Read it, with the promise of linearizability.
+    /// Reads the key, by a default or consistent read.
     Get,
 }
 
-/// What the store answered.
+/// An answer of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KvOutput {
-    /// To a put or delete.
+    /// The answer to a put or delete.
     Written {
-        /// Whether the condition held.
+        /// True if the condition held.
         done: bool,
-        /// The index of the log entry, also where it changed nothing. If the call was proposed more than once: of the
-        /// entry that counted.
+        /// Index of the log entry, also if it changed nothing. Of a call that was proposed more than once it is the entry
+        /// that the answer is about.
         index: u64,
     },
-    /// To a put or delete, over a protocol that does not tell the index: HTTP.
+    /// The answer to a put or delete over a protocol that does not tell the index, such as HTTP.
     Acknowledged {
-        /// Whether the condition held.
+        /// True if the condition held.
         done: bool,
     },
-    /// To a read.
+    /// The answer to a read.
     Read {
-        /// The value, its modify index, and its create index; none if the key is not there.
+        /// The value, its modify index and its create index; none for an absent key.
         value: Option<(u64, u64, u64)>,
     },
 }
 
-/// What is known of a key.
+/// The state of a key, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KvState {
-    /// At least everything up to this index is applied.
+    /// Lower bound on the applied index.
     pub applied: u64,
-    /// What is stored under the key.
+    /// The stored version; none if the key is absent.
     pub version: Option<KvVersion>,
 }
 
-/// A value with its indexes, each as the lowest and the highest that it can be.
+/// A value with its indexes. An index is a range: its lowest and its highest possible value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KvVersion {
-    /// The value; none if it is one that no read shows.
+    /// The value; none for one that no read shows.
     pub value: Option<u64>,
     /// The modify index.
     pub modified: (u64, u64),
-    /// The create index; none if it is the modify index.
+    /// The create index; none if it equals the modify index.
     pub created: Option<(u64, u64)>,
 }
 
@@ -110,7 +110,7 @@ fn written(state: &KvState, call: KvCall, done: bool, index: u64) -> Option<KvSt
     if index <= state.applied {
         return None;
     }
-    // All that was written before has a lower index, also where nobody told which.
+    // Everything that was written before has a lower index, also if no answer has told that index.
     let version = match state.version {
         Some(version) => Some(version.modified_in((0, index - 1))?),
         None => None,
@@ -120,7 +120,7 @@ fn written(state: &KvState, call: KvCall, done: bool, index: u64) -> Option<KvSt
     Some(KvState { applied: index, version })
 }
 
-/// The state after a call that was answered without its index.
+/// Returns the state after a call whose answer does not tell the index.
 fn acknowledged(state: &KvState, call: KvCall, done: bool) -> Option<KvState> {
     if done {
         if_holds(state.version, call)?;
@@ -130,16 +130,16 @@ fn acknowledged(state: &KvState, call: KvCall, done: bool) -> Option<KvState> {
     }
 }
 
-/// The state after a call of unknown outcome that took effect; without an effect the state is what it was.
+/// Returns the state after a call of unknown outcome that took effect, or the same state if it can have none.
 fn perhaps_written(state: &KvState, call: KvCall) -> Option<KvState> {
     let Some(before) = if_holds(state.version, call) else {
         return Some(*state);
     };
-    // A condition that held tells the index of an earlier write, perhaps as the first.
+    // A condition that held tells the index of the write before, which no answer may have told yet.
     let known = before.filter(|before| before.modified.0 == before.modified.1);
     let applied = state.applied.max(known.map_or(0, |before| before.modified.0));
-    // Not above the one of an earlier write of unknown outcome, though that would be true: this way the state after a
-    // put is the same whether or not others of unknown outcome went before it, and those need not be tried.
+    // The range does not start above the index of an earlier write of unknown outcome, although that would be right. Then the
+    // state after a put does not depend on whether other puts of unknown outcome came before, and these need not be tried.
     let index = (applied.checked_add(1)?, u64::MAX);
     let version = change(before, call, index);
     Some(if version == before { *state } else { KvState { applied, version } })

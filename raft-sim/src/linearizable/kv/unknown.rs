@@ -1,20 +1,20 @@
-//! What the answers of others tell about calls of unknown outcome.
+//! Facts about calls of unknown outcome, inferred from the answers to other calls.
 
 use std::collections::BTreeMap;
 
 use super::super::{Inferred, Operation};
 use super::{KvCall, KvInput, KvOutput};
 
-/// What is known of a value in the history of one key.
+/// Occurrences of a value in the history of one key.
 #[derive(Default)]
 struct Value {
-    /// So many calls put it.
+    /// Number of calls that put the value.
     puts: usize,
-    /// Of the read that returned first of those that show it: when it did, and the modify index it shows.
+    /// Return time, and modify index, of the read that returned first among those that show the value.
     shown: Option<(Option<u64>, u64)>,
 }
 
-/// When an operation returned; not before it was called.
+/// Return time of an operation, at least the time of its call.
 fn returned(operation: &Operation<KvInput, KvOutput>) -> Option<u64> {
     operation.returned.map(|returned| returned.max(operation.called))
 }
@@ -40,16 +40,15 @@ fn values(operations: &[&Operation<KvInput, KvOutput>]) -> BTreeMap<u64, Value> 
     values
 }
 
-/// What is known of the calls of unknown outcome on one key.
+/// Infers facts about the calls of unknown outcome on one key.
 ///
-/// A put of a value that no other put has:
-/// - If a read shows it, it was done before the read, and changed the key as the entry that the read names, since nothing
-///   else can have brought the value there.
-/// - If none does, it makes no difference which value it is: it is another one than that which is there, and than all
-///   that follow.
+/// A put of a value that no other call puts:
+/// - If a read shows the value, the put was done before the read, as the entry that the read names: nothing else can have
+///   stored the value.
+/// - If no read shows it, the value itself does not matter: it differs from the value before and from all later ones.
 ///
-/// A call on the condition of a modify index changes nothing any more once the key has a higher one, as they only
-/// grow. So, if at all, it was done before what first shows that.
+/// A call with a modify index as its condition can change nothing once the key has a higher one, as modify indexes only
+/// grow. If it was done, it was done before the first operation that shows a higher one.
 pub(super) fn inferred(
     operations: &[&Operation<KvInput, KvOutput>],
 ) -> BTreeMap<usize, Inferred<KvInput, KvOutput>> {
@@ -80,7 +79,7 @@ pub(super) fn inferred(
     inferred
 }
 
-/// By which time a key had a modify index as high as this or higher, or was deleted as such an entry.
+/// For each modify index, a time by which the key had that index or a higher one, or was deleted by such an entry.
 fn passed(operations: &[&Operation<KvInput, KvOutput>], values: &BTreeMap<u64, Value>) -> BTreeMap<u64, u64> {
     let mut passed: BTreeMap<u64, u64> = BTreeMap::new();
     for operation in operations {
@@ -88,7 +87,7 @@ fn passed(operations: &[&Operation<KvInput, KvOutput>], values: &BTreeMap<u64, V
             (KvCall::Get, Some(KvOutput::Read { value: Some((_, modified, _)) })) => modified,
             (KvCall::Delete { .. }, Some(KvOutput::Written { done: true, index })) => index,
             (KvCall::PutUnseen { .. }, Some(KvOutput::Written { done: true, index })) => index,
-            // What may have been there already keeps its index.
+            // A value that another call may have stored before keeps its index, so that this put tells nothing.
             (KvCall::Put { value, .. }, Some(KvOutput::Written { done: true, index }))
                 if values.get(&value).is_some_and(|value| value.puts == 1) =>
             {

@@ -1,9 +1,9 @@
-//! What calls need and make of a version whose indexes are known only as ranges.
+//! Conditions and effects of calls on a version whose indexes are known only as ranges.
 
 use super::{KvCall, KvVersion};
 
 impl KvVersion {
-    /// The version if its modify index is in a range.
+    /// Narrows the modify index to a range; none if it cannot be in the range.
     pub(super) fn modified_in(mut self, (low, high): (u64, u64)) -> Option<Self> {
         self.modified = (self.modified.0.max(low), self.modified.1.min(high));
         if let Some(created) = &mut self.created {
@@ -14,12 +14,12 @@ impl KvVersion {
         (self.modified.0 <= self.modified.1).then_some(self)
     }
 
-    /// The version if it was modified as this entry.
+    /// Narrows the modify index to one entry; none if that is not possible.
     fn modified_at(self, index: u64) -> Option<Self> {
         self.modified_in((index, index))
     }
 
-    /// The version if it was not modified as this entry.
+    /// Excludes one entry from the modify index; none if no other is possible.
     fn not_modified_at(self, index: u64) -> Option<Self> {
         let (low, high) = self.modified;
         if low == index {
@@ -31,7 +31,7 @@ impl KvVersion {
         }
     }
 
-    /// The version if it is what a read showed.
+    /// Narrows the version to the value and indexes that a read has shown; none if they are not possible.
     pub(super) fn shown(self, (value, modified, created): (u64, u64, u64)) -> Option<Self> {
         let shown = self.modified_at(modified).filter(|_| self.value == Some(value))?;
         let Some((low, high)) = shown.created else {
@@ -42,7 +42,7 @@ impl KvVersion {
     }
 }
 
-/// The version that a condition leaves, if it holds: none where there is nothing.
+/// Narrows the version (none for an absent key) by a condition that held. Returns none if the condition cannot hold.
 pub(super) fn if_holds(version: Option<KvVersion>, call: KvCall) -> Option<Option<KvVersion>> {
     match (condition(call)?, version) {
         (Condition::Always, version) => Some(version),
@@ -55,7 +55,7 @@ pub(super) fn if_holds(version: Option<KvVersion>, call: KvCall) -> Option<Optio
     }
 }
 
-/// The version that a condition leaves, if it does not hold.
+/// Narrows the version (none for an absent key) by a condition that did not hold. Returns none if it must hold.
 pub(super) fn if_fails(version: Option<KvVersion>, call: KvCall) -> Option<Option<KvVersion>> {
     match (condition(call)?, version) {
         (Condition::Always, _) | (Condition::Delete(_), None) => None,
@@ -67,7 +67,7 @@ pub(super) fn if_fails(version: Option<KvVersion>, call: KvCall) -> Option<Optio
     }
 }
 
-/// When a call takes effect; none for a read.
+/// The condition under which a call takes effect; none for a read.
 fn condition(call: KvCall) -> Option<Condition> {
     Some(match call {
         KvCall::Get => return None,
@@ -87,7 +87,7 @@ enum Condition {
     Delete(u64),
 }
 
-/// What a call whose condition held makes of a version, as an entry with an index in this range.
+/// Returns the version after a call whose condition held, as an entry whose index is in the given range.
 pub(super) fn change(version: Option<KvVersion>, call: KvCall, index: (u64, u64)) -> Option<KvVersion> {
     let value = match call {
         KvCall::Get => return version,
