@@ -1,4 +1,4 @@
-//! What a run is made of: a seed for all that is drawn on the way, settings, and a script. As text, it is a file of choices.
+//! Plans: a seed for everything that is drawn during a run, settings, and a script. A plan as text is a file of choices.
 
 pub(crate) mod script;
 pub(crate) mod settings;
@@ -13,31 +13,31 @@ use crate::plan::settings::Settings;
 /// The first line of a file of choices.
 const HEAD: &str = "raft-sim choices 1";
 
-/// Everything that decides how a run goes.
+/// Everything that determines a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Draws what is not laid down below: how long each message takes, what is lost in a crash.
+    /// Seed for everything that the plan does not fix, such as the delay of each message and the losses in a crash.
     pub seed: u64,
-    /// Where it comes from: `swarm`, or the name of a template.
+    /// Origin of the plan: `swarm`, the name of a template, or `choices`.
     pub kind: String,
-    /// The numbers.
+    /// The settings.
     pub settings: Settings,
-    /// What is done, in order.
+    /// The steps, in the order of time.
     pub script: Vec<Step>,
 }
 
-/// Why a file of choices is not understood.
+/// The reason why a file of choices cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what}")]
 pub struct ParsePlanError {
-    /// From 1.
+    /// Number of the line, from 1; 0 if no single line is wrong.
     pub line: usize,
-    /// What is wrong.
+    /// The mistake, in words.
     pub what: String,
 }
 
 impl fmt::Display for Plan {
-    /// Settings at their neutral value are left out.
+    /// Writes a file of choices. Settings with their neutral value are left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{HEAD}")?;
         writeln!(f, "seed {}", self.seed)?;
@@ -53,10 +53,10 @@ impl fmt::Display for Plan {
 }
 
 impl Plan {
-    /// Reads what [`Display`](fmt::Display) writes. Empty lines and those that begin with `#` are passed over.
+    /// Reads a file of choices, as [`Display`](fmt::Display) writes it. Empty lines and lines that begin with `#` are ignored.
     ///
     /// # Errors
-    /// The first line that is not understood.
+    /// The first line that is wrong, or the limit that the settings exceed.
     pub fn parse(text: &str) -> Result<Self, ParsePlanError> {
         let mut plan =
             Self { seed: 0, kind: "choices".to_owned(), settings: Settings::default(), script: Vec::new() };
@@ -96,7 +96,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// What no run can be made with.
+    /// Checks the limits of the settings with which a run can be made.
     fn check(&self) -> Result<(), String> {
         let settings = &self.settings;
         let rules = [

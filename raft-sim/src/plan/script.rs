@@ -1,4 +1,4 @@
-//! What is done to a cluster, and when: a script, in words that a person can read and change.
+//! Scripts: faults and operations with their times, as text that a person can read and change.
 //!
 //! ```text
 //! at 1204 ms crash leader cut down 300 ms
@@ -12,35 +12,35 @@ use raftkit_core::NodeId;
 /// One line of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// When, in milliseconds of virtual time from the start.
+    /// Virtual time since the start, in milliseconds.
     pub at_ms: u64,
-    /// What.
+    /// The fault or operation.
     pub action: Action,
 }
 
-/// Whom it is done to; found out when it is done.
+/// The node that an action applies to, chosen at the time of the action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// This node.
+    /// The node with this id.
     Node(NodeId),
-    /// Whoever leads in the highest term; nobody while there is none.
+    /// The leader of the highest term; no node while there is no leader.
     Leader,
-    /// The so many-th running node, from 0, that does not lead.
+    /// The running node with this number, from 0, among those that do not lead.
     Follower(u64),
 }
 
-/// How a process ends.
+/// The way in which a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crash {
     /// The power is cut: each unsynced change is kept, lost or torn.
     Cut,
-    /// The power is cut, and nothing unsynced is left.
+    /// The power is cut, and every unsynced change is lost.
     LoseAll,
-    /// The process is killed; the page cache stays.
+    /// The process is killed, and the page cache survives.
     Kill,
 }
 
-/// A file of a node.
+/// A part of a node's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Area {
     /// The log's database.
@@ -49,125 +49,125 @@ pub enum Area {
     Journal,
     /// The state machine's files.
     State,
-    /// Snapshots, coming in or going out.
+    /// Snapshots, received or built.
     Snapshots,
-    /// What names the newest commit of the log's database, which falls back by one.
+    /// The slot that names the newest commit of the log's database. With it rotten, redb opens the commit before.
     LogCommit,
-    /// What names the newest commit of the state machine's database.
+    /// The slot that names the newest commit of the state machine's database.
     StateCommit,
     /// One of the newest records of the log's journal.
     Record,
 }
 
-/// A call to the disk.
+/// A kind of call to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// Of a file's content.
+    /// A sync of a file's contents.
     Sync,
-    /// Of a folder's names.
+    /// A sync of the names in a folder.
     SyncDir,
     /// A write.
     Write,
     /// A read.
     Read,
-    /// A file is made.
+    /// The creation of a file.
     Create,
-    /// A file is renamed.
+    /// The renaming of a file.
     Rename,
-    /// A file is removed.
+    /// The removal of a file.
     Remove,
 }
 
-/// A step on the way of a snapshot: in between two of them a crash leaves files that do not fit each other.
+/// A step of building or installing a snapshot. A crash between two steps leaves files of different states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// One of this node's state is made.
+    /// A snapshot of the node's own state has been built.
     Built,
-    /// A chunk of one that comes in is stored.
+    /// A chunk of a snapshot from the leader has been stored.
     Stored,
-    /// One that comes in is whole.
+    /// A snapshot from the leader is complete.
     Received,
-    /// The state machine has switched to it, and the log has not followed.
+    /// The state machine has switched to the snapshot, and the log has not been reset yet.
     Switched,
 }
 
-/// Somebody who has no business here, and calls.
+/// A process that does not belong to the cluster and dials one of its nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stranger {
-    /// A leader of another cluster, that was given a wrong address.
+    /// A leader of another cluster that was given a wrong address.
     OtherCluster,
-    /// A node of no cluster.
+    /// A node that belongs to no cluster.
     Unformed,
-    /// A process on a copy of the data folder of the very node that it calls.
+    /// A process on a copy of the data folder of the node that it dials.
     Twin,
-    /// A process on a copy of another member's data folder, which it has opened as often: it says what that one would.
+    /// A process on a copy of another member's data folder, with the same incarnation as that member.
     Copy,
 }
 
-/// What is done.
+/// A fault, or an operation of the operator or of clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
     missing_docs,
-    reason = "to whom, how often and for how long: the line above each says what they are for"
+    reason = "the fields are nodes, counts and times, and the comment above each variant says what they are for"
 )]
 pub enum Action {
     /// Ends a process at once, and starts it again later.
     Crash { who: Target, how: Crash, down_ms: u64 },
-    /// Cuts the power in the so many-th call from now that changes the disk.
+    /// Cuts the power in the call number `calls` from now, of those that change the disk.
     CrashAtCall { who: Target, calls: u64, down_ms: u64 },
-    /// Ends a process so many microseconds after the next such step of a snapshot there.
+    /// Ends a process `us` microseconds after the next step of this kind of a snapshot on that node.
     CrashAfter { who: Target, moment: Moment, how: Crash, us: u64, down_ms: u64 },
     /// Ends a process cleanly, and starts it again later.
     Stop { who: Target, down_ms: u64 },
-    /// A process stands still (SIGSTOP).
+    /// Makes a process stand still (SIGSTOP).
     Pause { who: Target, ms: u64 },
-    /// All processes stand still, as on a host that pauses its guests.
+    /// Makes all processes stand still, as on a host that pauses its guests.
     PauseAll { ms: u64 },
-    /// The next round of a node's loop takes so long between taking its inputs and reading the clock.
+    /// Makes a process stand still between the inputs of its next round and its look at the clock.
     Hiccup { who: Target, ms: u64 },
-    /// Cuts a node off, both ways.
+    /// Cuts all links of a node, in both directions.
     Isolate { who: Target, ms: u64 },
     /// Cuts one direction of one link.
     OneWay { from: Target, to: Target, ms: u64 },
-    /// Cuts the cluster in two: nodes whose bit is set, and the others.
+    /// Cuts the cluster in two: the nodes whose bit is set in `side`, and the others.
     Split { side: u64, ms: u64 },
-    /// Messages of one direction of a link take this much longer.
+    /// Delays every message in one direction of a link by `ms`.
     Clog { from: Target, to: Target, ms: u64 },
-    /// The connections between two nodes break.
+    /// Breaks the connections between two nodes.
     Reset { from: Target, to: Target },
-    /// Syncs of a node take so long.
+    /// Lets all syncs of a node hang for `ms`.
     Stall { who: Target, ms: u64 },
-    /// Syncs of a node's snapshots take so long, and no others.
+    /// Lets the syncs of a node's snapshots, and no others, hang for `ms`.
     Hold { who: Target, ms: u64 },
-    /// Snapshots of one direction of a link are lost for so long; messages are not.
+    /// Loses snapshots, and no messages, in one direction of a link for `ms`.
     Starve { from: Target, to: Target, ms: u64 },
-    /// The so many-th call of this kind from now fails.
+    /// Lets one call fail: number `nth` from now, from 0, of this kind.
     Fail { who: Target, call: Call, nth: u64 },
-    /// A node's disk has no more space for so long.
+    /// Lets a node's disk be full for `ms`.
     Full { who: Target, ms: u64 },
-    /// So many sectors of a file rot, as long as a quorum is whole.
+    /// Lets sectors of a file rot, if a sound quorum is left.
     Rot { who: Target, area: Area, sectors: u64 },
-    /// A node loses its data folder, as long as a quorum is whole, and comes back as a new one.
+    /// Loses the data folder of a node, if a sound quorum is left. The node comes back with a new one.
     Wipe { who: Target, down_ms: u64 },
-    /// A node is started on a copy of another's data folder.
+    /// Opens a copy of the data folder of node `of` as node `who`.
     Misplace { who: Target, of: Target },
-    /// Leadership is handed to the node, or to whom the leader likes where it names the leader.
+    /// Transfers leadership to a node, or to one of the leader's choice if `to` is the leader.
     Transfer { to: Target },
-    /// A spare node becomes a member.
+    /// Makes a spare host a member.
     Add,
-    /// A node is taken out of the cluster, if others stay.
+    /// Removes a member, if others stay.
     Remove { who: Target },
-    /// A member is replaced by a spare in one change.
+    /// Replaces a member by a spare host in one change.
     Swap { who: Target },
-    /// The voters become the hosts whose bit is set, all others leave: one joint change.
+    /// Makes the hosts whose bit is set in `voters` the voters, and removes all others, in one joint change.
     Reshape { voters: u64 },
-    /// A voter becomes a learner, or a learner a voter.
+    /// Makes a voter a learner, or a learner a voter.
     Demote { who: Target },
-    /// A stranger calls a node, and says what would be believed of a leader.
+    /// Lets a stranger dial a node and send what the node would believe of a leader.
     Stray { who: Target, stranger: Stranger },
-    /// So many writes at once.
+    /// Sends `writes` writes at once.
     Burst { writes: u64 },
-    /// One write of so many bytes.
+    /// Sends one write of `bytes` bytes.
     Big { bytes: u64 },
 }
 
@@ -190,7 +190,7 @@ macro_rules! words {
         }
 
         impl $type {
-            /// All of them.
+            /// All variants.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
             fn parse(word: &str) -> Option<Self> {
@@ -252,7 +252,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// Reads words one after the other. Words that only please the eye (`ms`, `for`, `down`) are passed over.
+/// Reads a line word by word. Words that are there only for the reader (`ms`, `for`, `down`) are skipped.
 struct Words<'a>(std::str::SplitWhitespace<'a>);
 
 impl<'a> Words<'a> {
@@ -326,7 +326,7 @@ impl<'a> Words<'a> {
 }
 
 impl Step {
-    /// Reads a line as [`Display`](fmt::Display) writes it; none when it is not understood.
+    /// Reads a line as [`Display`](fmt::Display) writes it; none if the line is wrong.
     #[must_use]
     pub fn parse(line: &str) -> Option<Self> {
         let mut words = Words(line.split_whitespace());

@@ -1,8 +1,8 @@
-//! The numbers that a run is made with. Each has a neutral value, at which it harms nothing: what shrinking tries first.
+//! The settings of a run. Each has a neutral value, at which it does no harm; shrinking tries that value first.
 
 macro_rules! settings {
     ($($field:ident = $neutral:literal, $what:literal;)*) => {
-        /// The numbers of a run. Faults are in thousandths of the occasions of each, unless the name says otherwise.
+        /// The settings of a run. Names end with the unit. A share is in thousandths, unless its description says otherwise.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Settings {
             $(#[doc = $what] pub $field: u64,)*
@@ -15,10 +15,10 @@ macro_rules! settings {
         }
 
         impl Settings {
-            /// Names and neutral values, in order.
+            /// Names and neutral values of all settings, in order.
             pub const ALL: &[(&str, u64)] = &[$((stringify!($field), $neutral),)*];
 
-            /// The value of this name.
+            /// Returns the value of the setting with this name.
             #[must_use]
             pub fn value(&self, name: &str) -> Option<u64> {
                 match name {
@@ -27,7 +27,7 @@ macro_rules! settings {
                 }
             }
 
-            /// Sets the value of this name; false when there is none.
+            /// Sets the setting with this name; false when there is no such setting.
             pub fn set(&mut self, name: &str, value: u64) -> bool {
                 match name {
                     $(stringify!($field) => self.$field = value,)*
@@ -40,64 +40,64 @@ macro_rules! settings {
 }
 
 settings! {
-    nodes = 3, "Founding voters, 1 to 7.";
-    spares = 0, "Hosts that belong to no cluster at first.";
-    clients = 3, "Clients, each with one request at a time.";
-    keys = 2, "Keys that they contend for.";
-    gap_ms = 600, "A client waits about so long between two requests.";
-    duration_ms = 20_000, "Faults end after so long.";
-    reads = 300, "Of requests: reads.";
-    consistent = 300, "Of reads: those that a quorum confirms.";
-    stale = 300, "Of reads: those of what a node has.";
-    watched = 0, "1: each node is followed by a client that does stale reads of it alone, the first one at its start.";
-    conditional = 300, "Of writes: those with a condition.";
-    value_bytes = 16, "The longest value.";
-    drift = 0, "Clocks run up to so many thousandths too fast or too slow.";
-    ahead_us = 0, "The distance: a message to a node with a higher id takes at least so long, also once faults have ended.";
-    back_us = 0, "The same to a node with a lower id.";
-    delay_us = 500, "A message takes up to so long.";
-    loss = 0, "Of messages: lost.";
-    duplicates = 0, "Of messages: delivered twice.";
-    reorder = 0, "Of messages: overtaken by later ones.";
-    slow = 0, "Of messages: take up to 400 ms.";
-    split = 0, "Of messages: arrive in two parts, of which the second may never come.";
-    late = 0, "Of what a cut connection had on its way: arrives all the same, in a later life.";
-    flush_us = 150, "A call to the disk takes up to so long.";
-    stalls = 0, "Of syncs: take up to 3 s.";
-    sync_errors = 0, "Of syncs, in millionths: fail.";
-    write_errors = 0, "Of writes, in millionths: fail.";
-    link_kbps = 0, "A link carries so many thousand bytes a second in each direction; 0: any number.";
-    link_queue_kib = 32, "So much is in the network in front of a link that has a rate.";
-    disk_kbps = 0, "The log's disk takes so many thousand bytes a second; 0: any number.";
-    calls_kept = 0, "1: no call from one node to another is lost while their connection stands; 0: a few are.";
-    apply_us = 0, "The state machine's thread takes up to so long beside its disk, each time that it does all that waits.";
-    hiccups = 0, "Of rounds: up to 30 ms between taking the inputs and reading the clock.";
-    dial_timeout_ms = 1000, "How long a first attempt to connect waits for an answer.";
+    nodes = 3, "Number of founding voters, 1 to 7.";
+    spares = 0, "Number of hosts that belong to no cluster at first, and that the operator may add.";
+    clients = 3, "Number of clients, each with one request at a time.";
+    keys = 2, "Number of keys that the clients contend for.";
+    gap_ms = 600, "Mean time between a client's answer and its next request.";
+    duration_ms = 20_000, "Time at which faults end.";
+    reads = 300, "Share of reads among the requests.";
+    consistent = 300, "Share of reads that a quorum confirms, among those that are not stale.";
+    stale = 300, "Share of stale reads among the reads.";
+    watched = 0, "1: a further client follows each node with stale reads of that node alone, the first one at the node's start.";
+    conditional = 300, "Share of writes with a condition.";
+    value_bytes = 16, "Length of the longest value.";
+    drift = 0, "Upper bound on how much too fast or too slow a clock runs, in thousandths.";
+    ahead_us = 0, "Least delay of a message to a node with a higher id, also after faults have ended.";
+    back_us = 0, "Least delay of a message to a node with a lower id, also after faults have ended.";
+    delay_us = 500, "Upper bound on the random delay of a message.";
+    loss = 0, "Share of messages that are lost.";
+    duplicates = 0, "Share of messages that are delivered twice.";
+    reorder = 0, "Share of messages that later ones overtake.";
+    slow = 0, "Share of messages that take up to 400 ms.";
+    split = 0, "Share of messages that arrive in two parts, of which the second may never come.";
+    late = 0, "Share of messages that arrive, in a later life of the receiver, although their connection was cut.";
+    flush_us = 150, "Upper bound on the time that a call to the disk takes.";
+    stalls = 0, "Share of syncs that take up to 3 s.";
+    sync_errors = 0, "Share of syncs that fail, in millionths.";
+    write_errors = 0, "Share of writes that fail, in millionths.";
+    link_kbps = 0, "Rate of a link in each direction, in thousand bytes a second; 0: unlimited.";
+    link_queue_kib = 32, "Size of the queue in the network before a link that has a rate.";
+    disk_kbps = 0, "Rate of the log's disk, in thousand bytes a second; 0: unlimited.";
+    calls_kept = 0, "1: a call from one node to another is never lost while their connection lives; 0: a few are.";
+    apply_us = 0, "Upper bound on the time that the state machine's thread takes for a piece of work, beside that of its disk.";
+    hiccups = 0, "Share of rounds that take up to 30 ms between their inputs and their look at the clock.";
+    dial_timeout_ms = 1000, "Time for which a first attempt to connect waits for an answer.";
     leader_timeout_ms = 500, "The protocol's setting of this name.";
-    retimed = 0, "Of starts: with another leader time-out, of 100 ms to 2 s, and what depends on it.";
+    retimed = 0, "Share of starts with another leader time-out, 100 ms to 2 s, and with the settings that depend on it.";
     election_timeout_ms = 1000, "The protocol's setting of this name.";
     write_stall_ms = 2000, "The protocol's setting of this name.";
-    commit_timeout_ms = 1000, "How long a write waits for its commit.";
-    hold_timeout_ms = 3000, "How long a request waits for a leader.";
+    commit_timeout_ms = 1000, "Time for which a write waits for its commit.";
+    hold_timeout_ms = 3000, "Time for which a request waits for a leader.";
     batch_bytes = 10_485_760, "The protocol's setting of this name.";
     inflight_messages = 256, "The protocol's setting of this name.";
     uncommitted_bytes = 67_108_864, "The protocol's setting of this name.";
     tail_bytes = 33_554_432, "The protocol's setting of this name.";
-    trailing_logs = 10_240, "So many entries are kept below the durable state.";
-    persist_ms = 1000, "The state machine is made durable so often.";
-    uneven = 0, "1: each node makes it so at another interval, up to 12 times as long.";
-    unapplied_bytes = 67_108_864, "So many bytes of committed entries wait in memory.";
-    journal_kib = 64, "The journal's ring.";
-    slack_kib = 4096, "So much longer than twice what is in it a database's file may stay.";
-    trailing_kib = 65_536, "At most so much of the log is kept below the durable state.";
-    bulk_bytes_s = 0, "So many bytes of snapshots a second go from one node to another; 0: any.";
-    chunk_bytes = 4096, "The chunks of a snapshot.";
-    priorities = 0, "1: nodes have priorities of their own as leaders.";
-    patience_ms = 90_000, "Once faults have ended all must be as it should be within so long.";
-    steady_ms = 0, "From then on until faults end the leader stays, unless this is 0.";
-    flowing = 0, "1: in that time writes succeed all along, and no more end in doubt.";
-    crippled = 0, "1: a minority stays cut off or down when faults end.";
-    apart = 0, "1: log, state and snapshots have folders of their own, and none hides what another left unsynced.";
+    trailing_logs = 10_240, "Number of entries that are kept below the last one in the durable state.";
+    persist_ms = 1000, "Interval of durable commits of the state machine.";
+    uneven = 0, "1: that interval differs from node to node, and is up to 12 times as long.";
+    unapplied_bytes = 67_108_864, "Upper bound on the committed entries that wait in memory to be applied, in bytes.";
+    journal_kib = 64, "Size of the journal's ring.";
+    slack_kib = 4096, "A database's file is copied when it is longer than twice its contents by this much.";
+    trailing_kib = 65_536, "Upper bound on the entries that are kept below the last one in the durable state.";
+    bulk_bytes_s = 0, "Rate of snapshots from one node to another, in bytes a second; 0: unlimited.";
+    chunk_bytes = 4096, "Size of a snapshot's chunks.";
+    priorities = 0, "1: nodes have different priorities as leaders.";
+    patience_ms = 90_000, "Time within which the cluster must have settled after faults have ended.";
+    steady_ms = 0, "From this time until faults end the leader must stay; 0: no such time.";
+    flowing = 0, "1: in that time writes must succeed all along, and few may end in doubt.";
+    crippled = 0, "1: a minority stays cut off or down after faults have ended.";
+    apart = 0, "1: log, state and snapshots have a folder each, so that no part's sync hides one that another has forgotten.";
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Draws a plan from a seed: which faults are on (each off about half of the time), how strong, and what is done when.
+//! Drawing of a plan from a seed: the faults that are on (each is off about half of the time), how strong they are, and the script.
 
 use raftkit_core::NodeId;
 
@@ -6,22 +6,22 @@ use crate::plan::script::{Action, Area, Call, Crash, Moment, Step, Stranger, Tar
 use crate::rng::Rng;
 use crate::{Plan, Settings};
 
-/// The kinds of lines that a script may have, each on or off for a whole run.
+/// Number of kinds of actions. Each kind is on or off for a whole run.
 const KINDS: usize = 15;
 
-/// A first start makes about so many calls that change its disk.
+/// About the number of calls in a first start that change the disk.
 pub(crate) const CALLS_OF_MAKING: u64 = 90;
 
-/// What a run of this seed is made of. `nodes` fixes the number of voters.
+/// Draws the plan of a seed. `nodes` fixes the number of voters.
 #[must_use]
 pub fn plan(seed: u64, nodes: Option<u64>) -> Plan {
     let mut plan = crate::plan::templates::plan(seed, nodes).unwrap_or_else(|| swarm(seed, nodes));
-    // Use a generator of its own, so that all else is drawn as before there was this setting.
+    // This setting has a generator of its own, as a further draw from another one would change every known seed.
     plan.settings.watched = u64::from(Rng::new(seed, "watched").permille(400));
     plan
 }
 
-/// Everything drawn.
+/// Draws a plan in which every setting and every line is random.
 fn swarm(seed: u64, nodes: Option<u64>) -> Plan {
     let mut rng = Rng::new(seed, "swarm");
     let mut settings = draw_settings(&mut rng);
@@ -33,12 +33,12 @@ fn swarm(seed: u64, nodes: Option<u64>) -> Plan {
     Plan { seed, kind: "swarm".to_owned(), settings, script }
 }
 
-/// Half of the time nothing, else 1 to `most`.
+/// Draws 0 half of the time, else 1 to `most`.
 fn some(rng: &mut Rng, most: u64) -> u64 {
     if rng.permille(500) { rng.range(1, most) } else { 0 }
 }
 
-/// The numbers.
+/// Draws the settings.
 pub(crate) fn draw_settings(rng: &mut Rng) -> Settings {
     let small = rng.permille(600);
     let neutral = Settings::default();
@@ -96,7 +96,7 @@ pub(crate) fn draw_settings(rng: &mut Rng) -> Settings {
     settings
 }
 
-/// Links and disks that carry only so much, and state machines that are slow.
+/// Draws rates of links and disks, and slow state machines.
 fn draw_rates(rng: &mut Rng, settings: &mut Settings) {
     if rng.permille(150) {
         settings.link_kbps = rng.pick(&[30, 100, 300, 1000]);
@@ -118,7 +118,7 @@ fn target(rng: &mut Rng, settings: &Settings) -> Target {
     }
 }
 
-/// The lines.
+/// Draws the script.
 fn draw_script(rng: &mut Rng, settings: &Settings) -> Vec<Step> {
     let on: Vec<usize> = (0..KINDS).filter(|_| rng.permille(500)).collect();
     let gap = rng.pick(&[300, 600, 1000, 1000, 2000]);
@@ -134,12 +134,12 @@ fn draw_script(rng: &mut Rng, settings: &Settings) -> Vec<Step> {
         }
         let kind = rng.pick(&on);
         let action = draw_action(rng, settings, kind);
-        // What comes right after often hits what it has just begun.
+        // Gaps are often short, so that an action hits what the one before has just begun.
         script.push(Step { at_ms, action });
     }
 }
 
-/// Ends that come while data folders are being made, and power cuts soon after.
+/// Draws power cuts while data folders are created, and further ones soon after.
 fn draw_first_starts(rng: &mut Rng, settings: &Settings) -> Vec<Step> {
     let mut script = Vec::new();
     if !rng.permille(250) {
@@ -158,7 +158,7 @@ fn draw_first_starts(rng: &mut Rng, settings: &Settings) -> Vec<Step> {
     script
 }
 
-/// Draws what is done to a cluster, of one kind.
+/// Draws an action of one kind.
 fn draw_action(rng: &mut Rng, settings: &Settings, kind: usize) -> Action {
     let who = target(rng, settings);
     let ms = rng.pick(&[50, 200, 500, 1000, 3000]);
@@ -171,7 +171,7 @@ fn draw_action(rng: &mut Rng, settings: &Settings, kind: usize) -> Action {
     }
 }
 
-/// Draws an end of a process, or a time in which it stands still.
+/// Draws an end of a process, or a standstill.
 fn draw_end_or_pause(rng: &mut Rng, kind: usize, (who, ms): (Target, u64)) -> Action {
     match kind {
         0..=2 => Action::Crash {
@@ -198,7 +198,7 @@ fn draw_end_or_pause(rng: &mut Rng, kind: usize, (who, ms): (Target, u64)) -> Ac
     }
 }
 
-/// Draws something that happens to links.
+/// Draws a fault of links.
 fn draw_cut(rng: &mut Rng, settings: &Settings, kind: usize, (who, ms): (Target, u64)) -> Action {
     match kind {
         6 => Action::Isolate { who, ms },
@@ -211,7 +211,7 @@ fn draw_cut(rng: &mut Rng, settings: &Settings, kind: usize, (who, ms): (Target,
     }
 }
 
-/// Draws something that happens to a disk.
+/// Draws a fault of a disk.
 fn draw_disk_fault(rng: &mut Rng, settings: &Settings, kind: usize, (who, ms): (Target, u64)) -> Action {
     match kind {
         9 => match rng.below(5) {
@@ -238,7 +238,7 @@ fn draw_disk_fault(rng: &mut Rng, settings: &Settings, kind: usize, (who, ms): (
     }
 }
 
-/// Draws what the operator or a client does, and what is rare.
+/// Draws an action of the operator or of a client, or a rare fault.
 fn draw_change(rng: &mut Rng, settings: &Settings, kind: usize, (who, ms): (Target, u64)) -> Action {
     match kind {
         12 => {

@@ -1,10 +1,10 @@
-//! Clusters that are only busy: more is asked for than a link or a disk carries, or a node has much to catch up with.
+//! Templates of clusters that are only busy: clients ask for more than a link or a disk carries, or a node is far behind.
 
 use super::Draft;
 use crate::Settings;
 use crate::plan::script::{Action, Crash, Target};
 
-/// No fault, and three nodes.
+/// Switches off all faults, and sets the number of nodes to three.
 fn calm(settings: &mut Settings) {
     let neutral = Settings::default();
     *settings = Settings {
@@ -19,10 +19,10 @@ fn calm(settings: &mut Settings) {
     settings.journal_kib = 1024;
 }
 
-/// Many clients write values of up to so many bytes.
+/// Lets many clients write large values without a pause.
 fn flood(settings: &mut Settings, draft: &mut Draft, value_bytes: u64) {
     calm(settings);
-    // They ask for 20 times as much as is carried; more often they would only be refused more often.
+    // They ask for 20 times of what can be carried. With more, only more requests would be refused.
     (settings.clients, settings.gap_ms) = (64, 100);
     (settings.reads, settings.conditional, settings.keys) = (20, 0, 64);
     settings.value_bytes = value_bytes;
@@ -30,16 +30,17 @@ fn flood(settings: &mut Settings, draft: &mut Draft, value_bytes: u64) {
     draft.at_ms = 22_000;
 }
 
-/// More is written than links carry.
+/// Writes more than links carry.
 pub(super) fn narrow_links(settings: &mut Settings, draft: &mut Draft) {
     let value_bytes = draft.rng.pick(&[10_000, 20_000, 30_000]);
     flood(settings, draft, value_bytes);
     settings.link_kbps = kbps_that_take_seconds(settings, draft);
 }
 
-/// More is written than disks take.
+/// Writes more than disks take.
 pub(super) fn slow_disks(settings: &mut Settings, draft: &mut Draft) {
-    // A node takes 2 MiB before it knows its disk: with smaller values that would be all that the disk takes in 10 s.
+    // A node accepts 2 MiB before it has measured its disk. With smaller values the disk would be drawn so slow that it takes 10 s
+    // for those alone.
     let value_bytes = draft.rng.pick(&[50_000, 100_000]);
     flood(settings, draft, value_bytes);
     settings.journal_kib = 4096;
@@ -47,13 +48,13 @@ pub(super) fn slow_disks(settings: &mut Settings, draft: &mut Draft) {
     settings.disk_kbps = 2 * kbps_that_take_seconds(settings, draft);
 }
 
-/// At this rate what all clients ask for at once takes 1.5 to 3 s.
+/// Draws a rate at which the requests of all clients together take 1.5 to 3 s.
 fn kbps_that_take_seconds(settings: &Settings, draft: &mut Draft) -> u64 {
     settings.value_bytes * settings.clients / 2 / draft.rng.range(1500, 3000)
 }
 
-/// A follower comes back far behind over a slow link, and the other one dies: nothing but the leader's patience with the
-/// one that catches up keeps it in office.
+/// Brings a follower back that is far behind, over a slow link, while the other follower is down: the leader keeps its quorum
+/// only if it counts the follower that catches up.
 pub(super) fn far_behind(settings: &mut Settings, draft: &mut Draft) {
     calm(settings);
     (settings.clients, settings.gap_ms, settings.reads, settings.conditional) = (16, 20, 0, 0);
@@ -63,13 +64,12 @@ pub(super) fn far_behind(settings: &mut Settings, draft: &mut Draft) {
     draft.act(Action::Crash { who: Target::Follower(0), how: Crash::Kill, down_ms: 8_000 });
     settings.steady_ms = draft.at_ms + 1_000;
     draft.at_ms += 8_300;
-    // The lower id is back and is the first again.
+    // The node with the lower id is back, and is follower 0 again.
     draft.act(Action::Crash { who: Target::Follower(1), how: Crash::Kill, down_ms: 60_000 });
     draft.at_ms += 12_000;
 }
 
-/// Nothing goes wrong, not even a call between two nodes is lost, so nothing may end in doubt; the next leader is asked for now
-/// and then.
+/// Injects no fault at all, so that no request may end in doubt, and transfers leadership from time to time.
 pub(super) fn quiet(settings: &mut Settings, draft: &mut Draft) {
     calm(settings);
     settings.calls_kept = 1;
@@ -81,8 +81,8 @@ pub(super) fn quiet(settings: &mut Settings, draft: &mut Draft) {
     draft.at_ms = 20_000;
 }
 
-/// Many read from nodes whose state machines are slower than their logs. Entries are applied several runs at a time, and reads
-/// wait for indexes that such a batch jumps over. Nothing goes wrong, so whoever waits is answered.
+/// Lets many clients read from nodes whose state machines are slower than their logs. Several runs of entries are applied in one
+/// batch, and reads wait for indexes in the middle of a batch. No fault is injected, so every read must be answered.
 pub(super) fn many_readers(settings: &mut Settings, draft: &mut Draft) {
     calm(settings);
     settings.calls_kept = 1;
@@ -94,7 +94,7 @@ pub(super) fn many_readers(settings: &mut Settings, draft: &mut Draft) {
     draft.at_ms = 7_000;
 }
 
-/// All nodes stand still together, as on a host that pauses its guests, and go on as they were.
+/// Makes all nodes stand still together, as on a host that pauses its guests; they must go on as they were.
 pub(super) fn standstill(settings: &mut Settings, draft: &mut Draft) {
     calm(settings);
     settings.gap_ms = draft.rng.pick(&[50, 300, 1000]);

@@ -1,4 +1,4 @@
-//! Disks that lose, rot and hang.
+//! Templates of crashes and of disks that hang or are full.
 
 use raftkit_core::NodeId;
 
@@ -7,7 +7,7 @@ use super::snapshots::purging;
 use crate::Settings;
 use crate::plan::script::{Action, Crash, Target};
 
-/// Power is cut while a node opens what a crash left, once and again.
+/// Cuts the power of a node while it opens the files that a crash has left, twice in a row.
 pub(super) fn crash_in_open(settings: &mut Settings, draft: &mut Draft) {
     purging(settings, draft);
     settings.journal_kib = 16;
@@ -25,7 +25,7 @@ pub(super) fn crash_in_open(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// A leader whose disk hangs must not hang the cluster (hashicorp/raft#503).
+/// Lets the leader's disk hang, which must not stop the cluster (hashicorp/raft#503).
 pub(super) fn stuck_leader(settings: &mut Settings, draft: &mut Draft) {
     settings.write_stall_ms = draft.rng.pick(&[400, 1000, 2000]);
     for _ in 0..6 {
@@ -42,7 +42,7 @@ pub(super) fn stuck_leader(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// Every node at once.
+/// Ends every node at about the same time.
 pub(super) fn all_lose_power(settings: &mut Settings, draft: &mut Draft) {
     for _ in 0..14 {
         draft.act(Action::Burst { writes: 6 });
@@ -59,7 +59,7 @@ pub(super) fn all_lose_power(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// Stale reads of nodes that come back from a loss.
+/// Sends stale reads to nodes that have just restarted without their unsynced changes.
 pub(super) fn stale_over_crashes(settings: &mut Settings, draft: &mut Draft) {
     (settings.reads, settings.stale) = (600, 1000);
     (settings.clients, settings.gap_ms) = (5, 60);
@@ -79,7 +79,7 @@ pub(super) fn stale_over_crashes(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// A leader that is cut off gathers what nobody else has, comes back, and loses its power as its tail is cut.
+/// Isolates a leader that goes on appending entries, brings it back, and cuts its power while its log is truncated.
 pub(super) fn crash_in_truncation(settings: &mut Settings, draft: &mut Draft) {
     settings.nodes = draft.rng.pick(&[3, 3, 5]);
     (settings.commit_timeout_ms, settings.hold_timeout_ms) = (300, 1000);
@@ -99,7 +99,7 @@ pub(super) fn crash_in_truncation(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// Disks that fill up at any time, also when a journal has not gone around once.
+/// Fills disks at any time, also before the journal has used its whole ring once.
 pub(super) fn full_disk(settings: &mut Settings, draft: &mut Draft) {
     settings.journal_kib = draft.rng.pick(&[16, 64]);
     draft.at_ms = draft.rng.range(300, 900);
@@ -111,8 +111,7 @@ pub(super) fn full_disk(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// Large values without a pause on disks that are slower than they come: neither files nor memory may grow with what has passed
-/// through.
+/// Writes large values faster than disks take them. Neither files nor memory may grow with the amount that has passed through.
 pub(super) fn large_values(settings: &mut Settings, draft: &mut Draft) {
     let neutral = Settings::default();
     (settings.nodes, settings.spares, settings.crippled) = (3, 0, 0);

@@ -1,4 +1,4 @@
-//! Clusters over a wide area.
+//! A template of a cluster over a wide area.
 
 use raftkit_core::NodeId;
 
@@ -6,8 +6,8 @@ use super::Draft;
 use crate::Settings;
 use crate::plan::script::{Action, Crash, Target};
 
-/// Nodes up to half a second apart, with time-outs to match, whose connections break again and again: both sides dial at the
-/// same moment, and a greeting takes as long as many a time-out.
+/// Breaks connections again and again between nodes that are up to half a second apart, with time-outs to match: both sides
+/// dial at the same moment, and a greeting takes as long as some of the time-outs.
 pub(super) fn far_apart(settings: &mut Settings, draft: &mut Draft) {
     settings.nodes = draft.rng.pick(&[3, 3, 5]);
     settings.ahead_us = draft.rng.pick(&[20_000, 40_000, 60_000, 100_000, 150_000, 300_000]);
@@ -27,14 +27,14 @@ pub(super) fn far_apart(settings: &mut Settings, draft: &mut Draft) {
         let action = match draft.rng.below(6) {
             0 | 1 => Action::Reset { from: one, to: two },
             2 => Action::Split { side: draft.rng.below(128), ms },
-            // Seconds, one way only.
+            // A delay of seconds, in one direction only.
             3 => Action::Clog { from: one, to: two, ms: 4 * ms },
             4 => Action::Isolate { who: one, ms: 3 * settings.election_timeout_ms },
             _ => Action::Crash { who: one, how: Crash::Kill, down_ms: ms },
         };
         draft.act(action);
         if draft.rng.permille(300) {
-            // All of them break at once, as after a change of route.
+            // All connections break at once, as after a change of route.
             for id in 2..=settings.nodes {
                 draft.act(Action::Reset { from: Target::Node(NodeId(1)), to: Target::Node(NodeId(id)) });
             }

@@ -1,4 +1,4 @@
-//! Data folders: as they are made, as their names become durable, and whose they are.
+//! Templates of data folders: their creation, the durability of their names, and their owners.
 
 use raftkit_core::NodeId;
 
@@ -7,8 +7,7 @@ use crate::Settings;
 use crate::plan::script::{Action, Area, Crash, Target};
 use crate::plan::swarm::CALLS_OF_MAKING;
 
-/// Nodes that are ended in the making of their folders, once and again, and lose their power soon after: names that were
-/// given and not made durable are lost.
+/// Ends nodes while they create their folders, and cuts their power soon after: names that were not made durable are lost.
 pub(super) fn first_starts(settings: &mut Settings, draft: &mut Draft) {
     settings.nodes = draft.rng.pick(&[3, 5, 7]);
     settings.journal_kib = 16;
@@ -48,7 +47,7 @@ fn end_in_making(settings: &Settings, draft: &mut Draft) {
     }
 }
 
-/// Copies of a node's folder are put before others, in a cluster that goes on.
+/// Opens copies of nodes' data folders as other nodes, while the cluster goes on.
 pub(super) fn wrong_folder(settings: &mut Settings, draft: &mut Draft) {
     for _ in 0..6 {
         let (who, of) = (draft.node(settings), draft.node(settings));

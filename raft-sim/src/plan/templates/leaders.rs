@@ -1,4 +1,4 @@
-//! Leaders that come and go.
+//! Templates of elections and changes of leadership.
 
 use raftkit_core::NodeId;
 
@@ -6,7 +6,7 @@ use super::Draft;
 use crate::Settings;
 use crate::plan::script::{Action, Crash, Target};
 
-/// Entries of an old leader that reach one node, and a new leader that does not have them (paper, Figure 8).
+/// Lets entries of a leader reach one node only, and elects a leader that lacks them (paper, Figure 8).
 pub(super) fn figure_8(settings: &mut Settings, draft: &mut Draft) {
     settings.nodes = 5;
     for _ in 0..12 {
@@ -25,7 +25,7 @@ pub(super) fn figure_8(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// Reads by lease while leadership goes elsewhere and the old leader stands still.
+/// Reads by the lease while leadership is transferred and the former leader stands still.
 pub(super) fn transfer_lease_pause(settings: &mut Settings, draft: &mut Draft) {
     (settings.reads, settings.consistent, settings.stale) = (650, 0, 0);
     (settings.clients, settings.gap_ms) = (5, 60);
@@ -48,7 +48,7 @@ pub(super) fn transfer_lease_pause(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// Nodes that hear and are not heard, and those that speak and hear nothing.
+/// Cuts links in one direction: some nodes receive and are not heard, others send and hear nothing.
 pub(super) fn deaf_and_mute(settings: &mut Settings, draft: &mut Draft) {
     settings.nodes = draft.rng.pick(&[3, 3, 5]);
     for _ in 0..12 {
@@ -65,7 +65,7 @@ pub(super) fn deaf_and_mute(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// Elections one after the other, with messages that are as slow as they are.
+/// Holds one election after the other, with messages that take about as long as an election.
 pub(super) fn storm_of_elections(settings: &mut Settings, draft: &mut Draft) {
     settings.nodes = draft.rng.pick(&[3, 5, 5, 7]);
     settings.leader_timeout_ms = draft.rng.pick(&[50, 100, 200]);
@@ -88,8 +88,8 @@ pub(super) fn storm_of_elections(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// Leadership goes to and fro, faster than what is on its way arrives: answers and votes of earlier terms, and voters that
-/// have forgotten whom they voted for.
+/// Moves leadership to and fro faster than messages arrive, so that nodes get answers and votes of earlier terms, and kills
+/// voters in between, which must not forget their votes.
 pub(super) fn to_and_fro(settings: &mut Settings, draft: &mut Draft) {
     settings.nodes = draft.rng.pick(&[3, 3, 5]);
     settings.leader_timeout_ms = draft.rng.pick(&[50, 100]);
@@ -113,13 +113,13 @@ pub(super) fn to_and_fro(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// A candidate that nobody elects raises its term, while a leader that is cut off has the longer log in an older one; then
-/// only these two are left (etcd's pre-vote deadlock).
+/// Lets a candidate that cannot win raise its term, while an isolated leader of an older term has the longer log, and then leaves
+/// only these two (etcd's pre-vote deadlock).
 pub(super) fn terms_apart(settings: &mut Settings, draft: &mut Draft) {
     (settings.nodes, settings.spares, settings.crippled) = (3, 0, 1);
     settings.flush_us = settings.flush_us.min(2_000);
     let timeout = settings.leader_timeout_ms;
-    // One follower answers whether it would vote, and cannot vote: its disk hangs.
+    // One follower grants pre-votes and cannot vote, as its disk hangs.
     let who = Target::Follower(draft.rng.below(2));
     draft.act(Action::Stall { who, ms: 20 * timeout });
     draft.act(Action::Isolate { who: Target::Leader, ms: 20 * timeout });
@@ -127,8 +127,8 @@ pub(super) fn terms_apart(settings: &mut Settings, draft: &mut Draft) {
     draft.pause(4 * timeout, 10 * timeout);
 }
 
-/// A leader that is cut off gathers what nobody else has. When it is back the one that came after it has lost its power: one
-/// of the two that are left has the longer log, the other one the newer (paper, section 5.4.1).
+/// Isolates a leader that goes on appending entries, and brings it back when its successor has lost its power: of the two nodes
+/// that are left one has the longer log and the other one the log with the newer last entry (paper, section 5.4.1).
 pub(super) fn longer_but_older(settings: &mut Settings, draft: &mut Draft) {
     (settings.nodes, settings.spares) = (3, 0);
     settings.flush_us = settings.flush_us.min(2_000);
@@ -145,8 +145,8 @@ pub(super) fn longer_but_older(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// An operator restarts node by node with other time-outs, down and up, while clients read by the lease; right after a voter is
-/// back the leader is cut off.
+/// Restarts node by node with shorter and longer time-outs while clients read by the lease, and isolates the leader right after
+/// a voter is back.
 pub(super) fn rolling_settings(settings: &mut Settings, draft: &mut Draft) {
     (settings.nodes, settings.spares) = (draft.rng.pick(&[3, 3, 5]), 0);
     (settings.retimed, settings.reads, settings.consistent, settings.stale) = (1000, 500, 0, 0);

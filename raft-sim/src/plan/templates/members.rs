@@ -1,10 +1,10 @@
-//! Members that come and go.
+//! Templates of changes of the membership.
 
 use super::Draft;
 use crate::Settings;
 use crate::plan::script::{Action, Crash, Stranger, Target};
 
-/// Two changes of members, one right after the other, with the leader changing in between.
+/// Changes the membership twice in quick succession, with another leader in between.
 pub(super) fn two_removals(settings: &mut Settings, draft: &mut Draft) {
     settings.nodes = draft.rng.range(4, 6);
     settings.spares = 2;
@@ -30,7 +30,7 @@ pub(super) fn two_removals(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// Data folders are lost, and their nodes come back as others.
+/// Loses data folders of voters, which come back with new store ids.
 pub(super) fn wiped_voters(settings: &mut Settings, draft: &mut Draft) {
     settings.nodes = draft.rng.range(3, 5);
     for _ in 0..7 {
@@ -46,7 +46,7 @@ pub(super) fn wiped_voters(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// Crashes and rot in the middle of changes that are joint.
+/// Restarts nodes, and lets files rot, during joint consensus.
 pub(super) fn restarts_joint(settings: &mut Settings, draft: &mut Draft) {
     (settings.nodes, settings.spares) = (draft.rng.range(3, 5), 2);
     settings.trailing_logs = draft.rng.pick(&[0, 2, 10_240]);
@@ -66,7 +66,7 @@ pub(super) fn restarts_joint(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// All voters change at once, and the old ones are cut off from the new ones before the change is through.
+/// Changes all voters at once, and cuts the old ones off from the new ones before the change is complete.
 pub(super) fn joint_under_split(settings: &mut Settings, draft: &mut Draft) {
     (settings.nodes, settings.spares) = (3, draft.rng.pick(&[2, 3, 4]));
     settings.delay_us = draft.rng.pick(&[500, 5_000, 20_000]);
@@ -105,7 +105,7 @@ pub(super) fn joint_under_split(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// Nodes that do not belong to the cluster call its members.
+/// Lets processes that do not belong to the cluster dial its members.
 pub(super) fn strangers(settings: &mut Settings, draft: &mut Draft) {
     for _ in 0..10 {
         let stranger = draft.rng.pick(Stranger::ALL);
@@ -120,7 +120,7 @@ pub(super) fn strangers(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// A voter is called to campaign, and the call comes when it is one no more.
+/// Delays the message that has a voter campaign at once, until the node is no voter any more.
 pub(super) fn called_and_demoted(settings: &mut Settings, draft: &mut Draft) {
     settings.nodes = draft.rng.range(3, 5);
     settings.election_timeout_ms = settings.leader_timeout_ms;
@@ -131,7 +131,7 @@ pub(super) fn called_and_demoted(settings: &mut Settings, draft: &mut Draft) {
         let who = draft.node(settings);
         draft.act(Action::Clog { from: Target::Leader, to: who, ms: 3 * timeout });
         draft.act(Action::Transfer { to: who });
-        // Until the leader takes the transfer for failed. What it says from then on overtakes the call.
+        // Wait until the leader takes the transfer for failed. Its later messages then overtake the delayed one.
         draft.pause(timeout, timeout + 100);
         draft.act(Action::Clog { from: Target::Leader, to: who, ms: 1 });
         draft.act(Action::Demote { who });

@@ -1,4 +1,4 @@
-//! Known ways to break a replicated log, for 30 % of the seeds: each a script with its times and places drawn.
+//! Templates: scripts of known ways to break a replicated log, with random times and nodes. 30 % of the seeds use one.
 
 mod busy;
 mod disks;
@@ -16,9 +16,10 @@ use crate::plan::swarm::draw_settings;
 use crate::rng::Rng;
 use crate::{Plan, Settings};
 
-/// A script in the making: actions one after the other, with pauses.
+/// A script that is being written: actions one after the other, with pauses.
 struct Draft {
     rng: Rng,
+    /// Time of the next action, in milliseconds.
     at_ms: u64,
     script: Vec<Step>,
 }
@@ -43,7 +44,7 @@ impl Draft {
 
 type Template = fn(&mut Settings, &mut Draft);
 
-/// Name and script of each.
+/// Names and scripts of all templates. A template that needs more seeds to show its bugs stands here several times.
 const TEMPLATES: &[(&str, Template)] = &[
     ("figure-8", leaders::figure_8),
     ("two-removals", members::two_removals),
@@ -102,7 +103,7 @@ const TEMPLATES: &[(&str, Template)] = &[
     ("far-apart", distance::far_apart),
 ];
 
-/// The template's plan, where this seed is one's.
+/// Draws the plan of a template, if the seed uses one.
 pub(crate) fn plan(seed: u64, nodes: Option<u64>) -> Option<Plan> {
     let mut rng = Rng::new(seed, "template");
     if !rng.permille(300) {
@@ -110,7 +111,7 @@ pub(crate) fn plan(seed: u64, nodes: Option<u64>) -> Option<Plan> {
     }
     let (name, template) = rng.pick(TEMPLATES);
     let mut settings = draw_settings(&mut rng);
-    // Not everything at once: the template is to get somewhere.
+    // Weaken faults that would keep most templates from getting to their point.
     (settings.sync_errors, settings.write_errors) = (0, 0);
     settings.loss = settings.loss.min(30);
     settings.nodes = settings.nodes.max(3);
@@ -120,11 +121,11 @@ pub(crate) fn plan(seed: u64, nodes: Option<u64>) -> Option<Plan> {
     if let Some(nodes) = nodes {
         settings.nodes = nodes;
         if nodes.is_multiple_of(2) {
-            // Who is steady in a template may lack a quorum where half of the nodes is none.
+            // Where half of the nodes are no quorum a leader may lose its quorum that was to stay.
             settings.steady_ms = 0;
         }
     }
-    // Farther apart than its time-outs allow for, no cluster settles.
+    // A cluster whose nodes are farther apart than its time-outs allow for never settles.
     let one_way_max = settings.leader_timeout_ms * 1000 / 8;
     settings.ahead_us = settings.ahead_us.min(2 * one_way_max);
     settings.back_us = settings.back_us.min(2 * one_way_max - settings.ahead_us);

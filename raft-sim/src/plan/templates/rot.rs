@@ -1,11 +1,11 @@
-//! Media that rot, most where it hurts: the newest commit, the newest records.
+//! Templates of rot, above all of the newest commit of a database and of the newest records of the journal.
 
 use super::Draft;
 use super::snapshots::purging;
 use crate::Settings;
 use crate::plan::script::{Action, Area, Crash, Target};
 
-/// What rotted is found at a start, or while it is read, and comes back from the others.
+/// Lets any files rot. A node notices at its start or when it reads, and gets the lost entries back from the others.
 pub(super) fn rot_and_heal(settings: &mut Settings, draft: &mut Draft) {
     if draft.rng.permille(500) {
         purging(settings, draft);
@@ -30,12 +30,12 @@ pub(super) fn rot_and_heal(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// The newest commit of a database rots, and what came since the one before must be somewhere else. The journal is small
-/// and goes around between two commits.
+/// Lets the newest commit of a database rot. Everything since the commit before must still be in the journal, whose ring is so
+/// small that it is used up between two commits.
 pub(super) fn rotten_commit(settings: &mut Settings, draft: &mut Draft) {
     settings.journal_kib = 16;
     settings.value_bytes = draft.rng.pick(&[500, 1000, 2500]);
-    // What is appended at once would else be too large for the journal.
+    // Larger batches would be too large for the journal.
     settings.batch_bytes = draft.rng.pick(&[1, 1000]);
     settings.reads = 0;
     settings.delay_us = settings.delay_us.min(2000);
@@ -58,8 +58,8 @@ pub(super) fn rotten_commit(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// A killed process leaves records in the cache alone, the next one takes them in, and then its power is cut and the
-/// commit that took them in rots.
+/// Kills a process whose records are only in the page cache; the next process replays them. Then cuts the power and lets the
+/// commit rot that the replay has made.
 pub(super) fn rotten_commit_after_kill(settings: &mut Settings, draft: &mut Draft) {
     settings.journal_kib = draft.rng.pick(&[16, 32]);
     (settings.value_bytes, settings.batch_bytes) = (3000, 1);
@@ -79,7 +79,7 @@ pub(super) fn rotten_commit_after_kill(settings: &mut Settings, draft: &mut Draf
     }
 }
 
-/// One of the newest records of a journal rots before the database has what it says.
+/// Lets one of the newest records of a journal rot before its contents are settled.
 pub(super) fn rotten_record(settings: &mut Settings, draft: &mut Draft) {
     settings.gap_ms = 150;
     for _ in 0..12 {
@@ -99,7 +99,7 @@ pub(super) fn rotten_record(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// The log's database rots, and its node loses its power when it has just voted.
+/// Lets the log's database rot, and cuts the power of the node right after it has voted.
 pub(super) fn rotten_log_after_vote(settings: &mut Settings, draft: &mut Draft) {
     settings.nodes = draft.rng.pick(&[3, 5]);
     settings.flush_us = 150;

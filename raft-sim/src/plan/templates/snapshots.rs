@@ -1,4 +1,4 @@
-//! Logs that are cut, and snapshots in their place.
+//! Templates of compaction and of snapshots.
 
 use raftkit_core::NodeId;
 
@@ -6,7 +6,7 @@ use super::Draft;
 use crate::Settings;
 use crate::plan::script::{Action, Area, Call, Crash, Moment, Target};
 
-/// Nothing is kept of the log, and somebody always lacks it.
+/// Compacts the whole log all the time, while one node always lacks entries.
 pub(super) fn purge_to_the_tip(settings: &mut Settings, draft: &mut Draft) {
     purging(settings, draft);
     for _ in 0..10 {
@@ -30,7 +30,7 @@ pub(super) fn purging(settings: &mut Settings, draft: &mut Draft) {
     settings.gap_ms = 120;
 }
 
-/// Power is cut in each call of a snapshot's way in.
+/// Cuts the power in each call to the disk while a snapshot is installed.
 pub(super) fn crash_in_install(settings: &mut Settings, draft: &mut Draft) {
     purging(settings, draft);
     for _ in 0..9 {
@@ -49,7 +49,7 @@ pub(super) fn crash_in_install(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// Power is cut while logs are cut.
+/// Cuts the power while logs are compacted.
 pub(super) fn crash_in_compaction(settings: &mut Settings, draft: &mut Draft) {
     purging(settings, draft);
     for _ in 0..14 {
@@ -63,7 +63,7 @@ pub(super) fn crash_in_compaction(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// Nothing else goes wrong: leaders stay, and what a harm does to one of them is not mended by the next one.
+/// Switches off all other faults, so that the leader stays: another leader would repair what the template has broken.
 fn calm(settings: &mut Settings) {
     let neutral = Settings::default();
     (settings.loss, settings.slow, settings.stalls, settings.hiccups) = (0, 0, 0, 0);
@@ -73,7 +73,7 @@ fn calm(settings: &mut Settings) {
     (settings.write_stall_ms, settings.priorities) = (neutral.write_stall_ms, 0);
 }
 
-/// One step of a transfer fails, or one end falls silent, and the leader stays: it has to try again by itself.
+/// Lets one step of a snapshot transfer fail, or one end fall silent, while the leader stays and must try again by itself.
 pub(super) fn snapshot_fails(settings: &mut Settings, draft: &mut Draft) {
     purging(settings, draft);
     calm(settings);
@@ -81,20 +81,20 @@ pub(super) fn snapshot_fails(settings: &mut Settings, draft: &mut Draft) {
     let who = draft.node(settings);
     let (how, call) = (draft.crash(), draft.rng.pick(&[Call::Create, Call::Rename]));
     let harm = draft.rng.pick(&[0, 1, 1, 2, 2, 2, 2, 3, 4, 5, 6, 7]);
-    // A transfer that hears nothing ends after 10 s.
+    // A transfer whose other end is silent ends after 10 s.
     let down_ms = if harm == 0 { draft.rng.range(11_500, 15_000) } else { draft.rng.range(1500, 3000) };
     draft.act(Action::Crash { who, how, down_ms });
     let back_ms = draft.at_ms + down_ms;
     draft.pause(400, 900);
     if harm == 1 {
-        // It is made while its receiver is away.
+        // The snapshot is built while its receiver is down.
         draft.act(Action::Fail { who: Target::Leader, call, nth: 0 });
     }
     draft.act(Action::Burst { writes: 8 });
     draft.pause(200, 400);
     draft.act(Action::Burst { writes: 8 });
     if harm == 2 {
-        // Nothing else is wrong, so it takes no longer than to find out and to make another one.
+        // With no other fault it takes no longer than noticing the failure and building another snapshot.
         (settings.patience_ms, settings.crippled) = (7_000, 0);
         while draft.at_ms + 100 < back_ms {
             draft.pause(80, 120);
@@ -115,14 +115,14 @@ pub(super) fn snapshot_fails(settings: &mut Settings, draft: &mut Draft) {
     draft.pause(50, if harm == 2 { 100 } else { 2500 });
 }
 
-/// A link on which a snapshot takes longer than any time-out: it is slow and not endless, whoever restarts meanwhile.
+/// Sends a snapshot over a link on which it takes longer than any time-out. It must end all the same, also with restarts meanwhile.
 pub(super) fn slow_link(settings: &mut Settings, draft: &mut Draft) {
     purging(settings, draft);
     calm(settings);
     (settings.nodes, settings.spares, settings.crippled) = (3, 0, 0);
     (settings.value_bytes, settings.keys, settings.reads) = (3000, 3, 300);
     settings.chunk_bytes = draft.rng.pick(&[128, 256, 1024]);
-    // The state has up to 9 KB, so it takes 10 to 60 s, of which the slowest chunk takes 7.
+    // The state has up to 9 KB, so that the transfer takes 10 to 60 s, and the slowest chunk 7 s.
     settings.bulk_bytes_s = draft.rng.pick(&[150, 300, 600]);
     settings.patience_ms = 240_000;
     if draft.rng.permille(500) {
@@ -149,7 +149,7 @@ pub(super) fn slow_link(settings: &mut Settings, draft: &mut Draft) {
     draft.pause(8000, 20_000);
 }
 
-/// A crash falls between the steps of an install: the snapshot is whole, the state machine switches, the log follows.
+/// Crashes a node between the steps of an install: the snapshot is complete, the state machine switches, the log is reset.
 pub(super) fn crash_between_steps(settings: &mut Settings, draft: &mut Draft) {
     purging(settings, draft);
     settings.flush_us = draft.rng.pick(&[150, 2_000, 20_000]);
@@ -168,13 +168,13 @@ pub(super) fn crash_between_steps(settings: &mut Settings, draft: &mut Draft) {
             Moment::Switched,
             Moment::Switched,
         ]);
-        // While it switches the power goes somewhere in the middle.
+        // During the switch the power is cut, which may happen at any point of it.
         let how = if moment == Moment::Received { Crash::Cut } else { draft.crash() };
         let us = draft.rng.below(3 * settings.flush_us + 200);
         let down_ms = draft.rng.range(10, 300);
         draft.act(Action::CrashAfter { who, moment, how, us, down_ms });
         if draft.rng.permille(400) {
-            // What it switches to is of an earlier term than its own.
+            // The snapshot's last entry is then of an earlier term than the node's.
             let ms = draft.rng.range(400, 1000);
             draft.act(Action::Hold { who, ms });
             draft.pause(100, 250);
@@ -184,13 +184,14 @@ pub(super) fn crash_between_steps(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// While a snapshot becomes durable, slowly, another leader gives its receiver the log: the state is ahead of it by then.
+/// Has another leader send the log to a node whose snapshot is slow to become durable, so that the state has passed the snapshot by
+/// then.
 pub(super) fn overtaken(settings: &mut Settings, draft: &mut Draft) {
     let [first, behind, second] = [1, 2, 3].map(|id| Target::Node(NodeId(id)));
     purging(settings, draft);
     calm(settings);
     (settings.nodes, settings.trailing_logs) = (3, 0);
-    // What the first one has cut the second one has.
+    // Nodes compact at different times, so that the second leader still has entries that the first one has compacted.
     (settings.persist_ms, settings.uneven) = (draft.rng.range(100, 250), 1);
     for _ in 0..8 {
         draft.act(Action::Transfer { to: first });
@@ -204,7 +205,7 @@ pub(super) fn overtaken(settings: &mut Settings, draft: &mut Draft) {
         draft.pause(30, 100);
         draft.act(Action::Burst { writes: 4 });
         if draft.rng.permille(500) {
-            // It is offered the next one before it has the last one.
+            // The next snapshot is offered before the last one is complete.
             draft.pause(300, 600);
             draft.act(Action::Transfer { to: first });
             draft.pause(50, 150);
@@ -215,7 +216,7 @@ pub(super) fn overtaken(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
-/// A node is cut off while others write.
+/// Isolates a node while the others write.
 fn miss_some(draft: &mut Draft, who: Target) {
     let ms = draft.rng.range(300, 600);
     draft.act(Action::Isolate { who, ms });
