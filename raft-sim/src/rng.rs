@@ -1,17 +1,17 @@
-//! Random numbers: one generator for each concern, so that a draw for one does not move another.
+//! Random numbers, with one generator for each concern, so that a draw for one concern does not change the draws for another.
 
 /// A seeded generator (splitmix64). The same seed gives the same numbers on any machine.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
 impl Rng {
-    /// The generator of a concern of a run.
+    /// Creates the generator of one concern of a run.
     #[must_use]
     pub fn new(seed: u64, concern: &str) -> Self {
         Self(seed ^ xxhash_rust::xxh3::xxh3_64(concern.as_bytes()))
     }
 
-    /// The next 64 bits.
+    /// Draws 64 bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -20,35 +20,36 @@ impl Rng {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `limit`; 0 for a limit of 0.
+    /// Draws a number below `limit`; 0 for a limit of 0.
     pub fn below(&mut self, limit: u64) -> u64 {
-        // The high half of the product is as even as 64 bits allow.
+        // The high half of the product is as evenly distributed as 64 bits allow.
         let product = u128::from(self.bits()) * u128::from(limit);
         u64::try_from(product >> 64).expect("the high half of a product of two u64")
     }
 
-    /// A number from `from` to `to`, both included.
+    /// Draws a number from `from` to `to`, both included.
     pub fn range(&mut self, from: u64, to: u64) -> u64 {
         from + self.below(to.saturating_sub(from).saturating_add(1))
     }
 
-    /// True in so many of a thousand cases. Nothing is drawn for none, so that what is off moves nothing.
+    /// True in `cases` of a thousand cases. For 0 cases nothing is drawn, so that a fault which is off changes no other draw.
     pub fn permille(&mut self, cases: u64) -> bool {
         cases > 0 && self.below(1000) < cases
     }
 
-    /// One of these.
+    /// Draws one of the elements.
     ///
     /// # Panics
-    /// There is none.
+    /// If `from` is empty.
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         let at = usize::try_from(self.below(from.len() as u64)).expect("below the length");
         from[at]
     }
 
-    /// A wait around `mean`: exponential, cut off at eight times of it.
+    /// Draws a waiting time: about exponential with the given mean, at most eight times the mean.
     pub fn around(&mut self, mean: u64) -> u64 {
-        // Sums of even draws are near enough to it, and are whole numbers on any machine.
+        // A sum of evenly distributed draws is close enough to an exponential one, and needs no floating point numbers, which
+        // might differ from machine to machine.
         let mut sum = 0;
         while self.below(4) != 0 && sum < mean * 8 {
             sum += self.below(mean.max(1) * 2 / 3 + 1);

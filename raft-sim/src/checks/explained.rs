@@ -1,5 +1,5 @@
-//! Doubt needs a reason. A write of unknown outcome, or a request that finds no leader in time, is right only after an
-//! event that explains it: a waiter that the node forgot to wake looks the same.
+//! The promise `explained`. A write may end with an unknown outcome, and a request without a leader, only after an event that
+//! explains it. Otherwise a request that the node has forgotten to answer could not be told from one that a fault has cost.
 
 use raftkit_core::NodeId;
 use raftkit_replica::{ProposeError, ReadRefused, Reply};
@@ -9,13 +9,13 @@ use crate::subject::Subject;
 use crate::world::{SECOND, World};
 use crate::{Mark, Marks};
 
-/// A cluster counts as calm when nothing has happened for this long, in microseconds: requests from before have ended
-/// by then.
+/// Time without an explaining event after which a cluster counts as calm, in microseconds. Requests from before have ended by
+/// then.
 const SETTLES_US: u64 = 4 * SECOND;
-/// Upper bound on the delays of links and disks, in microseconds, within which a time-out needs an explanation.
+/// Upper bound on the delays of links and disks, in microseconds. With longer ones, time-outs happen without any fault.
 const NEAR_US: u64 = 50_000;
 
-/// Marks that are met in a healthy cluster too. All other marks explain doubt.
+/// Marks that are also met in a healthy cluster. Every other mark explains doubt.
 const ALL_IS_WELL: &[Mark] = &[
     Mark::CommitOfOldTerm,
     Mark::Fetched,
@@ -40,23 +40,24 @@ const ALL_IS_WELL: &[Mark] = &[
     Mark::StateCopied,
 ];
 
-/// The events that may explain doubt.
+/// The events so far that may explain doubt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Troubles {
-    /// Number of such events until now.
+    /// Number of such events.
     count: u64,
-    /// Time at which the last lasting disturbance ends.
+    /// Time at which the last disturbance with a duration ends.
     until: u64,
 }
 
-/// The events at the last look, and the time since which there were no more.
+/// The explaining events at the last check, and the time since which there have been no more.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seen {
     troubles: Troubles,
     since: u64,
 }
 
-/// The events up to the moment at which a request was sent in a calm cluster.
+/// The explaining events up to a request in a calm cluster. If there are no more when the request ends in doubt, nothing explains
+/// that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Calm(Troubles);
 
@@ -85,7 +86,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Returns the events so far when a node is asked in a calm cluster; none in any other.
+    /// Returns the explaining events so far if the cluster is calm and the node may be asked; none otherwise.
     pub(crate) fn is_calm(&mut self, node: NodeId) -> Option<Calm> {
         let (now, settings) = (self.now, &self.settings);
         let delays =
@@ -104,7 +105,7 @@ impl<S: Subject> World<S> {
         calm.then_some(Calm(troubles))
     }
 
-    /// Checks that a request that was sent in a calm cluster may have ended in doubt.
+    /// Checks that an event explains the doubt in which a request has ended, if the cluster was calm when it was sent.
     pub(crate) fn check_doubt(&self, node: NodeId, asked: Option<Calm>, reply: &Reply) -> Checked {
         let doubt = match reply {
             Reply::Proposed(Err(why @ (ProposeError::Unknown(_) | ProposeError::NoLeader))) => {

@@ -7,15 +7,15 @@ use crate::process::folders::Folders;
 use crate::subject::Subject;
 use crate::world::World;
 
-/// Bound on the length of a log's database, as a multiple of the most bytes that were kept at once: redb doubles a file
-/// that is full, its pages are powers of two, and what is compacted is freed two commits later.
+/// Upper bound on the length of a log's database, as a multiple of the largest size that its entries have had: redb doubles a file
+/// that is full, its pages are powers of two, and compacted entries are freed two commits later.
 const LOG_TIMES: u64 = 4;
-/// Bytes that are added to that bound: what redb takes for an almost empty file, and one write that a settling may add
-/// before it frees another.
+/// Bytes that are added to that bound: the length of an almost empty file of redb, and one write that a settling may add before it
+/// frees another.
 const LOG_BYTES: u64 = 6 << 20;
-/// The same multiple for the state. A view keeps pages from being used again, which comes on top.
+/// The same multiple for the state. It is larger, as a view for readers keeps pages from being used again.
 const STATE_TIMES: u64 = 12;
-/// Bytes that are added to the bound of the state.
+/// Bytes that are added to the bound on the state.
 const STATE_BYTES: u64 = 16 << 20;
 impl<S: Subject> World<S> {
     /// Checks the size of a node's log on disk and in memory, after a step of one of its threads.
@@ -51,13 +51,13 @@ impl<S: Subject> World<S> {
         self.hosts.get(&id).and_then(|host| host.disk.len_of(&path)).unwrap_or(0)
     }
 
-    /// The largest write that a client or leader makes.
+    /// Size of the largest write that a client or leader makes, in bytes.
     fn largest_write(&self) -> u64 {
         2 * self.settings.value_bytes.max(20_000)
             + self.settings.batch_bytes.min(self.settings.uncommitted_bytes).min(8 << 20)
     }
 
-    /// The most that the keys of clients hold at once.
+    /// Largest size of all keys and values at one time, in bytes.
     fn live_most(&self) -> u64 {
         (self.settings.keys + 2) * self.settings.value_bytes.max(20_000)
     }

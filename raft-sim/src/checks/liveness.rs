@@ -1,4 +1,4 @@
-//! The promise `liveness`: what a cluster must achieve once faults have ended.
+//! The promise `liveness`: once faults have ended a cluster must settle and serve every request.
 
 use std::collections::BTreeSet;
 
@@ -11,13 +11,13 @@ use crate::plan::script::Crash;
 use crate::subject::Subject;
 use crate::world::{MS, SECOND, World};
 
-/// Time within which nothing is kept for a peer that is gone any more. The log is kept for 30 s for a peer that has
-/// installed a snapshot and comes no further; then the peer needs another snapshot, does not answer and is given up 10
-/// s later, and that snapshot goes 30 s after that. Clocks may be slow, too.
+/// Time after which nothing may be kept for an unreachable peer any more, in microseconds. The log is kept for 30 s for a peer that
+/// has installed a snapshot and gets no further. Then the peer needs another snapshot; its transfer is given up after 10 s
+/// of silence, and the snapshot is removed 30 s later. Clocks may also be slow.
 const GIVEN_UP: u64 = 80 * SECOND;
 
 impl<S: Subject> World<S> {
-    /// Ends all faults, but for a minority that may stay away, and starts whoever else is down.
+    /// Ends all faults and starts every node that is down, except for a minority that may stay away.
     pub(crate) fn heal(&mut self) {
         self.healed = true;
         self.tell(|| "all faults end".to_owned());
@@ -35,8 +35,8 @@ impl<S: Subject> World<S> {
             self.choose_away();
         }
         let away = self.away.clone();
-        // Nodes that stay away are either not heard, or hear nobody: in the second case they ask for votes, and must
-        // not disturb.
+        // Either nobody hears the nodes that stay away, or they hear nobody. In the second case they ask for pre-votes, which
+        // must not disturb the others.
         let deaf = self.rng.permille(500);
         let ids: Vec<NodeId> = self.hosts.keys().copied().collect();
         self.network.heal(|_, _| false);
@@ -65,10 +65,10 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Draws a minority without which the others are a sound quorum.
+    /// Draws the minority that stays away, so that the others are a sound quorum.
     fn choose_away(&mut self) {
         let membership = self.truth.membership_as_of(self.truth.last()).clone();
-        // Nobody knows yet who the members will be.
+        // It is not certain yet which membership will be in force.
         if membership.is_joint() || self.truth.to_come().len() > 1 {
             return;
         }
@@ -93,10 +93,10 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Waits until a healed cluster has settled, and asks it for everything once.
+    /// Waits until the cluster has settled, and sends it every kind of request.
     pub(crate) fn check_liveness(&mut self) {
         self.heal();
-        // Clients go on for a while.
+        // Clients send requests for a while longer.
         self.run_until(self.now + 2 * SECOND);
         self.clients.resting = true;
         let end = self.now + self.settings.patience_ms * MS;
@@ -114,8 +114,7 @@ impl<S: Subject> World<S> {
         self.check_let_go();
     }
 
-    /// Checks that what is kept for a peer that is gone has an end: its snapshot is given up, and then the log behind
-    /// it is cut.
+    /// Checks that a leader does not keep a snapshot and the log for an unreachable peer for ever.
     fn check_let_go(&mut self) {
         let waits = |world: &Self| {
             let leader = world.leader()?;
@@ -158,10 +157,10 @@ impl<S: Subject> World<S> {
             self.probe_reads(id, &ask);
             self.ask_subject(id, None, ask, request);
             wanted += 4;
-            // One after the other: how much may be uncommitted at once is one of the limits.
+            // The nodes are asked one after the other, as the size of uncommitted entries has a limit.
             self.run_until(self.now + patience);
             if self.marks.count(Mark::WriteOverloaded) > refused {
-                // Writes that were forwarded and given up before the faults ended count as on their way for a moment yet.
+                // A node counts forwarded writes that were given up before the faults ended as on their way for a moment longer.
                 let number = self.rng.bits();
                 let (ask, request) = self.subject.ask(&mut self.clients.rng, &settings, number);
                 self.ask_subject(id, None, ask, request);
@@ -179,7 +178,7 @@ impl<S: Subject> World<S> {
             return self.ensure(Err((Promise::Liveness, what)));
         }
         let leads = self.leader().map(|id| (id, self.term_of(id)));
-        // Leadership may be on its way to a node of a higher priority.
+        // With priorities leadership may still move to a node of a higher one.
         if leads != led && self.settings.priorities == 0 {
             let what =
                 format!("a settled cluster was led by {led:?} and now is by {leads:?}: somebody disturbs it");
@@ -196,19 +195,20 @@ impl<S: Subject> World<S> {
         Some(self.hosts.get(&id)?.process.as_ref()?.service.replica().node().term())
     }
 
-    /// The members that are not kept away.
+    /// Members that do not stay away.
     fn present(&self) -> Vec<NodeId> {
         let Some(membership) = self.leader().and_then(|id| self.membership_of(id)) else { return Vec::new() };
         membership.members().keys().copied().filter(|id| !self.away.contains(id)).collect()
     }
 
-    /// Describes what the cluster still lacks to be settled; none when it is settled.
+    /// Returns the reason why the cluster is not settled yet; none if it is settled.
     pub(crate) fn unsettled(&self) -> Option<String> {
         let down = |id: &&NodeId| self.hosts[id].process.is_none() && !self.away.contains(id);
         if let Some(id) = self.hosts.keys().find(down) {
             return Some(format!("{id} is down"));
         }
-        // A call that a disk was busy with when faults ended: the next write waits behind it, and a leader gives way for that.
+        // A disk may still hang in a call that began before faults ended. The next write waits for it, which can make a leader
+        // step down.
         let hangs = |id: &NodeId| self.hosts[id].process.as_ref().is_some_and(|process| process.hangs());
         if let Some(id) = self.present().into_iter().find(hangs) {
             return Some(format!("the disk of {id} still hangs"));
@@ -232,7 +232,7 @@ impl<S: Subject> World<S> {
         let rules = [
             (membership.is_joint(), "the membership is joint".to_owned()),
             (node.membership_index() > node.commit(), "the membership is not committed".to_owned()),
-            // A disk that hung when faults ended may hold it back, and it counts for what may be uncommitted at once.
+            // A disk that hung when faults ended may delay its commit, and it counts towards the limit on uncommitted entries.
             (
                 self.hosts[&leader].view.last().index > node.commit(),
                 "the leader's log is not all committed".to_owned(),

@@ -1,4 +1,4 @@
-//! Checks of the node that has just moved: its log, its commits, its leadership, its messages.
+//! Checks of a node after an event on it: its log, its commits, its leadership, its messages.
 
 pub(crate) mod explained;
 pub(crate) mod files;
@@ -32,7 +32,7 @@ const BOUNDS_EVERY: u64 = 8;
 const STATE_CHECK_EVERY: u64 = 16;
 
 impl<S: Subject> World<S> {
-    /// Applies what a node wants written to the shadow of its log.
+    /// Applies the writes that a node submits to the shadow of its log.
     pub(crate) fn shadow_writes(&mut self, id: NodeId, actions: &[ServiceAction]) {
         for action in actions {
             let ServiceAction::Do(Action::Log(write)) = action else { continue };
@@ -65,7 +65,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Checks after a round everything that the round may have broken.
+    /// Checks every promise that a round may have broken.
     pub(crate) fn check_round(&mut self, id: NodeId, before: &Before) {
         let Some(process) = self.hosts[&id].process.as_ref() else { return };
         let node = process.service.replica().node();
@@ -97,8 +97,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Checks that what is in flight from a leader, and the number of waiting requests, are within its configured
-    /// limits.
+    /// Checks that the appends in flight from a leader, and the number of waiting requests, are within their configured limits.
     fn check_bounds(&self, id: NodeId) -> Checked {
         let Some(process) = self.hosts[&id].process.as_ref() else { return Ok(()) };
         let most = usize::try_from(self.settings.inflight_messages).unwrap_or(usize::MAX);
@@ -111,7 +110,7 @@ impl<S: Subject> World<S> {
             );
             self.check_acknowledged(id, peer, status.match_index)?;
         }
-        // Clients that gave up during this round; the service hears of them in the next one.
+        // The service learns only in the next round of clients that gave up during this one.
         let unheard = process.inbox.iter().filter(|it| matches!(it, ServiceEvent::Forget(_))).count();
         let open = process.open.len() + process.callers.len() + unheard;
         let waiting = process.service.waiting();
@@ -137,7 +136,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// True when a data folder holds an entry durably, as far as a leader may count it.
+    /// True when a data folder holds an entry durably, and a leader may count it.
     fn holds(&self, id: NodeId, store: StoreId, entry: LogId) -> bool {
         match self.ghosts.get(&(id, store)) {
             Some(ghost) => ghost.holds(entry),
@@ -155,7 +154,7 @@ impl<S: Subject> World<S> {
         while index < node.commit() {
             index = index.next();
             let Some(entry) = host.view.entry(index) else {
-                // A snapshot has replaced the entry; what is below the base is committed.
+                // A snapshot has replaced the entry. Everything up to the base is committed.
                 let known = index <= host.view.base().index && self.truth.id(index).is_some();
                 if !known {
                     let what = format!(
@@ -282,7 +281,7 @@ impl<S: Subject> World<S> {
         truth.check_leader((id, store, host.life), term, &host.view)
     }
 
-    /// Checks that what a message promises is true.
+    /// Checks that the contents of a message are true.
     pub(crate) fn check_sent(&mut self, id: NodeId, message: &Message) -> Checked {
         let host = &self.hosts[&id];
         let Some(process) = &host.process else { return Ok(()) };
@@ -316,7 +315,7 @@ impl<S: Subject> World<S> {
                     durable.hard.promise
                 );
                 if let AppendOutcome::Match(index) = answer.outcome {
-                    // What it heard in a later term within this round may have cut its log since it said so.
+                    // A message of a later term in the same round may have truncated the log after this message was made.
                     let stands = |entry: &Entry| message.term < view.hard.term || view.holds(entry.id);
                     let held = index <= durable.base().index || durable.entry(index).is_some_and(stands);
                     promise!(

@@ -1,16 +1,16 @@
-//! The shadow of a log: what the log should hold, kept beside it, with a hash of all entries up to each one.
+//! The shadow of a log: its expected contents, kept outside the node, with a hash of all entries up to each one.
 
 use std::collections::VecDeque;
 
 use raftkit_core::{Entry, HardState, LogId, LogIndex, Membership, Payload, Write};
 
-/// A log as it was asked to be written.
+/// The expected contents of a log, from the writes that its node has submitted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shadow {
     base: LogId,
     base_chain: u64,
     entries: VecDeque<(Entry, u64)>,
-    /// The weight of the entries, in bytes.
+    /// Size of the entries, in bytes.
     bytes: usize,
     pub(crate) hard: HardState,
 }
@@ -41,7 +41,7 @@ impl Shadow {
         self.entries.back().map_or(self.base, |(entry, _)| entry.id)
     }
 
-    /// The weight of its entries, in bytes.
+    /// Size of the entries, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -77,7 +77,7 @@ impl Shadow {
         chain
     }
 
-    /// Applies a write. `chain_of` returns the hash of committed entries, for a log that starts anew after one.
+    /// Applies a write. `chain_of` returns the hash of the log up to a committed entry; a reset needs it for the new base.
     pub(crate) fn apply(&mut self, write: &Write, chain_of: impl FnOnce(LogId) -> Option<u64>) {
         if let Some(base) = &write.reset_to {
             *self = Self::new(base.id, chain_of(base.id).unwrap_or(0), self.hard);

@@ -1,4 +1,4 @@
-//! Checks of state machines: every look shows what a machine that never failed would show.
+//! Checks of state machines: every state that is read must be the one of a machine that never failed.
 
 use raftkit_core::{LogId, LogIndex, NodeId};
 use raftkit_replica::{Event, MachineReport};
@@ -16,7 +16,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Checks the state of a machine that has moved against a machine that never failed.
+    /// Checks the state of a node's machine, after it has changed, against a machine that never failed.
     pub(crate) fn check_state(&mut self, id: NodeId, reports: &[Event]) {
         let mut moved = None;
         for report in reports {
@@ -28,7 +28,7 @@ impl<S: Subject> World<S> {
         }
         let Some(through) = moved else { return };
         let Some(process) = self.hosts[&id].process.as_ref() else { return };
-        // A disk that fails the look is found out by the node itself.
+        // If the disk fails this read the node notices by itself.
         let Ok((digest, at)) = S::look(&process.reader) else { return };
         let seen = process.seen;
         self.with(id, |process| process.seen = at.index);
@@ -51,7 +51,7 @@ impl<S: Subject> World<S> {
         self.ensure(checked);
     }
 
-    /// Checks that a state that is seen is the state of its index.
+    /// Checks that a state which was read is the right one for its index.
     pub(crate) fn check_look(&self, id: NodeId, digest: u64, at: LogId) -> Checked {
         if at == LogId::ZERO {
             return Ok(());

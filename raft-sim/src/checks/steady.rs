@@ -1,5 +1,5 @@
-//! The promise `flow`: while a cluster is only busy its leader stays, and writes succeed though more are asked for than
-//! it can carry.
+//! The promise `flow`: a cluster that is only busy keeps its leader, and writes succeed although clients ask for more than it can
+//! carry.
 
 use raftkit_core::{NodeId, Term};
 
@@ -9,10 +9,10 @@ use crate::world::{Happening, MS, SECOND, World};
 
 /// Interval of the checks, in microseconds.
 const LOOK_US: u64 = SECOND;
-/// Number of checks in a row without an acknowledged write after which writes do not flow.
+/// Number of consecutive checks without an acknowledged write that break the promise.
 const DRY_LOOKS: u32 = 3;
-/// Number of writes that may end in doubt beside a quarter of those that succeed: those that were accepted while the
-/// pace was another.
+/// Number of writes that may end in doubt in addition to a quarter of those that succeed: writes that were accepted before the
+/// measured pace dropped.
 const DOUBTS: u64 = 20;
 
 /// Counts since the checks began.
@@ -20,10 +20,10 @@ const DOUBTS: u64 = 20;
 pub(crate) struct Steady {
     leader: NodeId,
     term: Term,
-    /// Writes that were acknowledged, and that ended in doubt, before the checks began.
+    /// Numbers of writes that were acknowledged, and that ended in doubt, before the checks began.
     writes: u64,
     doubts: u64,
-    /// Writes that were acknowledged at the last check, and the number of checks since that changed.
+    /// Number of acknowledged writes at the last check, and the number of checks since it changed.
     last_writes: u64,
     dry: u32,
 }

@@ -1,4 +1,4 @@
-//! Snapshots on their way: what must hold of each step, and crashes between two of them.
+//! Checks of snapshot transfers, and crashes between two of their steps.
 
 use raftkit_core::{LogIndex, NodeId};
 use raftkit_replica::{
@@ -12,7 +12,7 @@ use crate::plan::script::{Crash, Moment};
 use crate::subject::Subject;
 use crate::world::{Happening, MS, World};
 
-/// True for a word to the receiving end of a transfer: with it the receiver hears what is applied.
+/// True for an input to the receiving end of a transfer. With it the receiver is also told the applied index.
 pub(crate) fn is_for_receiver(event: &ServiceEvent) -> bool {
     let ServiceEvent::Replica(Event::Transport(TransportReport::Bulk { body, .. })) = event else {
         return false;
@@ -46,7 +46,7 @@ fn moment(report: &Event) -> Option<Moment> {
 }
 
 impl<S: Subject> World<S> {
-    /// Takes note of a report: it may be the moment that a crash waits for.
+    /// Plans a waiting crash if a report is the step that it waits for.
     pub(crate) fn spring(&mut self, id: NodeId, life: u64, report: &Event) {
         let host = self.hosts.get_mut(&id).expect("known");
         if let Some(trap) = host.trap.take_if(|trap| moment(report) == Some(trap.moment)) {
@@ -61,8 +61,8 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// What a round wants done with snapshots. At its start `applied` was applied; `hears` says whether the receiving end
-    /// was told so in it.
+    /// Checks what a round does with snapshots. `applied` is the applied index at its start; `hears` is true if the round told
+    /// it to the receiving end.
     pub(crate) fn check_transfers(
         &mut self,
         id: NodeId,
@@ -102,7 +102,7 @@ impl<S: Subject> World<S> {
                 let Ok(SnapshotMessage::Offer(manifest)) = SnapshotMessage::decode(body.clone()) else {
                     return Ok(());
                 };
-                // Else its receiver needs another one at once, and so on as long as there is load (hashicorp/raft#212).
+                // Otherwise the receiver would need another snapshot at once, again and again under load (hashicorp/raft#212).
                 let (at, base) = (manifest.id, self.hosts[&id].view.base());
                 promise!(
                     NodeState,

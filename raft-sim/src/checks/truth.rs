@@ -1,4 +1,4 @@
-//! What the whole cluster has promised so far: the committed map, leaders, votes.
+//! The record of the whole cluster so far: committed entries, leaders, votes, memberships.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,41 +12,41 @@ use crate::checks::violation::{Checked, promise};
 #[derive(Clone, Debug)]
 pub(crate) struct Committed {
     pub(crate) entry: Entry,
-    /// The hash of the log up to it.
+    /// Hash of the log up to the entry.
     pub(crate) chain: u64,
-    /// In which term it was known to be committed.
+    /// Term of the first node that knew the entry to be committed.
     pub(crate) known_in: Term,
-    /// What the machine that never failed answered.
+    /// Answer of the machine that never failed.
     pub(crate) response: Bytes,
-    /// The hash of the state after it.
+    /// Digest of the state after the entry.
     pub(crate) digest: u64,
 }
 
-/// The committed map and all that follows from it.
+/// The committed entries of a cluster, and everything else that its nodes are checked against.
 #[derive(Debug)]
 pub(crate) struct Truth {
     founding_chain: u64,
-    /// Index 2 is at 0: the founding membership is entry 1.
+    /// Committed entries from index 2 on. Entry 1 is the founding membership.
     committed: Vec<Committed>,
     memberships: BTreeMap<LogIndex, Membership>,
-    /// Every membership that a leader has appended.
+    /// Every membership that any leader has appended.
     appended: BTreeMap<LogId, Membership>,
-    /// What was asked for and may yet be appended, with the index of the membership that it is to follow: a leader may stand
-    /// still with the request in its inbox.
+    /// Memberships that were requested and may still be appended, each with the index of the membership that it replaces: a
+    /// leader may stand still with the request in its inbox.
     asked: BTreeMap<raftkit_replica::ClientRequestId, (LogIndex, Membership)>,
-    /// Who led in a term, and in which of its lives.
+    /// Leader of each term: node, data folder, and number of its process.
     leaders: BTreeMap<Term, (NodeId, StoreId, u64)>,
     candidates: BTreeMap<(NodeId, Term, RequestId), StoreId>,
     votes: BTreeMap<(NodeId, StoreId, Term), (NodeId, Option<StoreId>)>,
-    /// Promises of votes that left.
+    /// Votes that have left their nodes.
     pub(crate) promised: crate::checks::rules::Promised,
-    /// The hash of the log up to each entry that any node ever had.
+    /// Hash of the log up to each entry that any node has ever had.
     chains: BTreeMap<LogId, u64>,
-    /// Commands that are committed, each by what it says, to where.
+    /// The entry of each committed command.
     pub(crate) commands: BTreeMap<Bytes, LogId>,
-    /// Commands of which a client was told that nothing was done.
+    /// Commands whose clients were told that they were not carried out.
     pub(crate) undone: BTreeSet<Bytes>,
-    /// The greatest index that any client knows to be committed.
+    /// Highest index that any client knows to be committed.
     pub(crate) known: LogIndex,
 }
 
@@ -73,7 +73,7 @@ impl Truth {
         self.committed.get(usize::try_from(index.0.checked_sub(2)?).ok()?)
     }
 
-    /// What is committed up to `to`, but for the founding membership.
+    /// Committed entries up to `to`, without the founding membership.
     pub(crate) fn entries_to(&self, to: LogIndex) -> impl Iterator<Item = &Entry> {
         self.committed.iter().map(|committed| &committed.entry).take_while(move |entry| entry.id.index <= to)
     }
@@ -86,7 +86,7 @@ impl Truth {
         }
     }
 
-    /// The hash of the log up to a committed entry.
+    /// Hash of the log up to a committed entry.
     pub(crate) fn chain(&self, id: LogId) -> Option<u64> {
         match id {
             LogId::ZERO => Some(0),
@@ -111,7 +111,7 @@ impl Truth {
         self.leaders.len() as u64
     }
 
-    /// A node has appended an entry.
+    /// Records that a node has appended an entry, and checks that the log up to it is the same as on other nodes.
     pub(crate) fn note_appended(&mut self, entry: &Entry, chain: u64) -> Checked {
         if let Payload::Membership(membership) = &entry.payload {
             self.appended.insert(entry.id, Membership::clone(membership));
@@ -121,8 +121,7 @@ impl Truth {
         Ok(())
     }
 
-    /// A node knows this entry to be committed; `at_quorum` tells who holds it, if it is the first to know. True when it
-    /// is.
+    /// Checks an entry that a node knows to be committed against the record. Returns true if no node has known it before.
     pub(crate) fn check_committed(&self, entry: &Entry) -> Result<bool, (crate::Promise, String)> {
         if let Some(known) = self.at(entry.id.index) {
             promise!(
@@ -152,7 +151,7 @@ impl Truth {
         Ok(true)
     }
 
-    /// An entry is committed. `once` where the command has no equal.
+    /// Records a committed entry. `once` is true for a command that equals no other.
     pub(crate) fn commit(
         &mut self,
         entry: &Entry,
@@ -184,14 +183,14 @@ impl Truth {
         Ok(())
     }
 
-    /// Every membership that may be in force: the newest committed one, and all that may still be committed.
+    /// Memberships that may be in force: the newest committed one, and all later ones that may still be committed.
     pub(crate) fn in_play(&self) -> Vec<&Membership> {
         let last = self.last();
         let open = self.appended.iter().filter(|(id, _)| id.index > last).map(|(_, membership)| membership);
         std::iter::once(self.membership_as_of(last)).chain(open).collect()
     }
 
-    /// A change of members was asked for.
+    /// Records a request for a change of the membership.
     pub(crate) fn note_asked(
         &mut self,
         request: raftkit_replica::ClientRequestId,
@@ -201,12 +200,12 @@ impl Truth {
         self.asked.insert(request, (seen, target));
     }
 
-    /// The index of the membership that a change, which may yet be done, is to follow.
+    /// Index of the membership that a requested change is to replace; none once the change cannot be carried out any more.
     pub(crate) fn asked_after(&self, request: raftkit_replica::ClientRequestId) -> Option<LogIndex> {
         self.asked.get(&request).map(|(seen, _)| *seen)
     }
 
-    /// Whether the leader of a term has appended a membership behind this index.
+    /// True if the leader of a term has appended a membership after this index.
     pub(crate) fn has_appended_membership(&self, term: Term, after: LogIndex) -> bool {
         self.appended.keys().any(|id| id.term == term && id.index > after)
     }

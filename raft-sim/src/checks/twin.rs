@@ -1,4 +1,4 @@
-//! A state machine that never fails: what every node's state is compared with.
+//! The twin: a state machine that never fails, with which the state of every node is compared.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ impl<S: Subject> Twin<S> {
         Ok(Self { machine: S::open(Arc::new(SimulatedDisk::new(0)), Path::new("/twin"))? })
     }
 
-    /// Applies an entry: what it answers, and the hash of the state after it.
+    /// Applies an entry, and returns the machine's answer and the digest of the state after it.
     pub(crate) fn apply(&mut self, entry: &Entry) -> Result<(Bytes, u64), MachineError> {
         let command = match &entry.payload {
             Payload::Command(command) => Some(command.clone()),
@@ -31,7 +31,7 @@ impl<S: Subject> Twin<S> {
         Ok((answer, S::look(&self.machine.reader())?.0))
     }
 
-    /// The state after these entries, in the subject's words.
+    /// Returns the state after these entries, in the subject's words.
     pub(crate) fn show_after<'a>(entries: impl Iterator<Item = &'a Entry>) -> Option<String> {
         let mut twin = Self::new().ok()?;
         for entry in entries {
@@ -40,7 +40,7 @@ impl<S: Subject> Twin<S> {
         S::show(&twin.machine.reader())
     }
 
-    /// The state's own check.
+    /// Runs the subject's own check on the state.
     pub(crate) fn check(&self) -> Result<(), String> {
         S::check(&self.machine.reader())
     }

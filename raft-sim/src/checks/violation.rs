@@ -1,24 +1,24 @@
-//! Promises, and one that was broken.
+//! The promises that are checked, and the violation of one.
 
 use std::fmt;
 
 macro_rules! promises {
     ($($name:ident $word:literal $text:literal,)*) => {
-        /// What must hold. Each can be switched off, to see that nothing else stands in for it.
+        /// A promise that every run checks. Each can be switched off, to see whether another one notices the same bug.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Promise { $(#[doc = $text] $name,)* }
 
         impl Promise {
-            /// All of them.
+            /// All promises.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
-            /// Its name on the command line.
+            /// Name of the promise on the command line.
             #[must_use]
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$name => $word,)* }
             }
 
-            /// What it says, in words.
+            /// The promise in a sentence.
             #[must_use]
             pub const fn text(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }

@@ -1,4 +1,4 @@
-//! What clients are told: whether it is true, in time, and once.
+//! Checks of the answers that clients are given: each must be true, given once, and in time.
 
 use bytes::Bytes;
 use raftkit_core::{LogId, LogIndex, NodeId};
@@ -14,7 +14,7 @@ use crate::subject::{Ended, Outcome, Subject};
 use crate::world::{Happening, World};
 
 impl<S: Subject> World<S> {
-    /// A node's service answers a client.
+    /// Handles an answer of a node's service to a client.
     pub(crate) fn replied(&mut self, node: NodeId, request: ClientRequestId, reply: Reply) {
         let life = self.hosts[&node].life;
         let Some(process) = self.host(node).process.as_mut() else { return };
@@ -42,6 +42,7 @@ impl<S: Subject> World<S> {
         self.next_turn(client);
     }
 
+    /// Checks an answer by the kind of its request, and hands its outcome to the subject.
     fn finished(&mut self, node: NodeId, request: ClientRequestId, open: Open<S>, reply: Reply) -> Checked {
         let Open { client, what, called, known: _, shown, calm: _ } = open;
         let client = client.unwrap_or(1000 + request.0);
@@ -94,7 +95,7 @@ impl<S: Subject> World<S> {
         Ok(())
     }
 
-    /// A write that is certainly not done is committed nowhere, and never will be.
+    /// Checks that a write whose client was told "not done" is not committed; a later commit of it is found by `Truth`.
     fn check_undone(&mut self, node: NodeId, command: Bytes, why: &ProposeError) -> Checked {
         let committed = self.truth.commands.get(&command).copied();
         self.truth.undone.insert(command);
@@ -107,8 +108,8 @@ impl<S: Subject> World<S> {
         Ok(())
     }
 
-    /// A stale read shows nothing older than what stale reads on this node had shown when the read was asked for. Two reads
-    /// that wait at the same time may be answered in either order: each looks at the state at a moment of its own.
+    /// Checks that a stale read shows nothing older than `shown`, what stale reads on this node had shown when the read was
+    /// sent. Two reads that wait at the same time may be answered in either order, as each reads the state at a time of its own.
     fn check_shown(&mut self, node: NodeId, at: LogId, shown: LogIndex) -> Checked {
         let host = self.host(node);
         host.shown = host.shown.max(at.index);
@@ -138,6 +139,7 @@ impl<S: Subject> World<S> {
         Ok(())
     }
 
+    /// Checks that an acknowledged write is committed as the named entry, and that its answer is right.
     fn check_written(&self, node: NodeId, command: &Bytes, id: LogId, response: &Bytes) -> Checked {
         let known = self.truth.at(id.index).filter(|known| known.entry.id == id);
         let Some(known) = known else {
@@ -157,7 +159,7 @@ impl<S: Subject> World<S> {
         Ok(())
     }
 
-    /// A client looks at the state that it was told it may read.
+    /// Lets a client read the state, after the service has said that it may.
     pub(crate) fn client_looks(&mut self, node: NodeId, life: u64, request: ClientRequestId) {
         let Some(process) = self.process(node, life) else { return };
         if !process.open.contains_key(&request) {
@@ -171,7 +173,7 @@ impl<S: Subject> World<S> {
         let reader = self.hosts[&node].process.as_ref().map(|process| process.reader.clone());
         let Some(reader) = reader else { return };
         let (Ok((digest, whole)), Ok((found, at))) = (S::look(&reader), S::find(&reader, &ask)) else {
-            // The disk fails the read: the client gets an error of the machine.
+            // The disk fails the read, so that the client is given the state machine's error.
             if let Some(process) = self.process(node, life) {
                 process.open.remove(&request);
                 process.forgotten.insert(request);

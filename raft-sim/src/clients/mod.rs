@@ -1,4 +1,4 @@
-//! Clients: what they ask of which node, and what they are told.
+//! Clients: their requests to nodes, and the ends of these requests.
 
 mod answers;
 
@@ -18,20 +18,22 @@ use crate::{Mark, Settings};
 /// Mean interval between two stale reads by the client that follows one node.
 const WATCH_MS: u64 = 100;
 
-/// A request on its way.
+/// A request without an answer yet.
 pub(crate) struct Open<S: Subject> {
-    /// None for what no client waits for to go on.
+    /// The client whose next request waits for the answer; none for a request of the operator or of a check.
     client: Option<u64>,
     what: What<S>,
+    /// Time of the request.
     called: u64,
-    /// What was known to be committed when it was asked.
+    /// Highest index that any client knew to be committed at the time of the request. A fresh read must see it.
     known: LogIndex,
-    /// The greatest index that a stale read on this node had shown when the request was made.
+    /// Highest index that a stale read on this node had shown at the time of the request.
     shown: LogIndex,
-    /// For reads and writes, where it was asked of a cluster in which all is well.
+    /// Set for a read or write that was sent in a calm cluster, where doubt needs an explanation.
     calm: Option<Calm>,
 }
 
+/// The contents of a request.
 enum What<S: Subject> {
     Write { ask: S::Ask, command: Bytes, once: bool },
     Read { ask: S::Ask, consistency: Consistency, found: Option<(S::Found, LogId)> },
@@ -39,16 +41,20 @@ enum What<S: Subject> {
     Change,
 }
 
-/// All clients.
+/// All clients of a run.
 pub(crate) struct Clients<S: Subject> {
     pub(crate) rng: Rng,
+    /// Requests without an answer yet.
     pub(crate) open: BTreeMap<ClientRequestId, Open<S>>,
+    /// Commands that equal no other.
     once: BTreeSet<Bytes>,
+    /// Commands whose outcome a client does not know.
     unknown: BTreeSet<Bytes>,
+    /// Last number that was given out.
     next: u64,
-    /// No client asks any more.
+    /// True once no client sends requests any more.
     pub(crate) resting: bool,
-    /// Probes that were answered well.
+    /// Number of reads and writes that succeeded.
     pub(crate) answered: u64,
 }
 
@@ -84,7 +90,7 @@ impl<S: Subject> Clients<S> {
 }
 
 impl<S: Subject> World<S> {
-    /// It is a client's turn.
+    /// Sends the next request of a client, to a random running node.
     pub(crate) fn client_asks(&mut self, client: u64) {
         if self.clients.resting {
             return;
@@ -99,7 +105,7 @@ impl<S: Subject> World<S> {
         self.ask_subject(node, Some(client), ask, request);
     }
 
-    /// Asks a node something of the subject.
+    /// Sends a request of the subject to a node.
     pub(crate) fn ask_subject(
         &mut self,
         node: NodeId,
@@ -136,8 +142,8 @@ impl<S: Subject> World<S> {
     }
 
     /// Sends the next stale read of the client that follows a node, as long as the node's process of this `life` runs. The first
-    /// one comes at the start, before the node has applied what its log holds. It must wait for that: before its end the node
-    /// may have shown a newer state than its state machine has kept.
+    /// read comes at the start, before the node has applied the entries of its log. The node must let the read wait for that:
+    /// before the restart it may have shown a newer state than its state machine has kept.
     pub(crate) fn watch(&mut self, node: NodeId, life: u64) {
         if self.clients.resting || self.process(node, life).is_none() {
             return;
@@ -153,7 +159,7 @@ impl<S: Subject> World<S> {
         self.at(self.now + wait, Happening::Watch(node, life));
     }
 
-    /// Asks every kind of read of a node.
+    /// Sends a read of each consistency to a node.
     pub(crate) fn probe_reads(&mut self, node: NodeId, ask: &S::Ask) {
         for consistency in [Consistency::Default, Consistency::Consistent, Consistency::Stale] {
             let request = self.name();
@@ -219,21 +225,21 @@ impl<S: Subject> World<S> {
     pub(crate) fn client_gives_up(&mut self, node: NodeId, life: u64, request: ClientRequestId) {
         let Some(process) = self.process(node, life) else { return };
         if process.open.remove(&request).is_some() {
-            // The answer may be on its way already.
+            // An answer that is on its way already is ignored.
             process.forgotten.insert(request);
             self.give(node, ServiceEvent::Forget(request));
             self.lost(request);
         }
     }
 
-    /// The process that was asked is gone.
+    /// Ends the requests to a process that has ended.
     pub(crate) fn orphan(&mut self, requests: Vec<ClientRequestId>) {
         for request in requests {
             self.lost(request);
         }
     }
 
-    /// Nobody will ever know.
+    /// Ends a request that will have no answer. The outcome of a write stays unknown.
     fn lost(&mut self, request: ClientRequestId) {
         let Some(open) = self.clients.open.remove(&request) else { return };
         let Open { client, what, called, .. } = open;

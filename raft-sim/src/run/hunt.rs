@@ -1,4 +1,5 @@
-//! Seeds one after the other, for a state machine of one's own: what came of them, or the first broken promise, made small.
+//! Runs of many seeds on a state machine of one's own. The result is a summary, or the first broken promise with a plan that was
+//! made as small as possible.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,14 +11,13 @@ use crate::subject::Subject;
 use crate::world::Counts;
 use crate::{Marks, Plan, Violation, plan_of_seed, shrink};
 
-/// [`hunt`] makes so many runs to make a failing one smaller.
+/// Upper bound on the runs that [`hunt`] makes to shrink a failing plan.
 const TRIES_MAX: u64 = 300;
-/// So many events before a broken promise are told, once messages between nodes are left out of the last so many.
+/// Upper bound on the lines before a broken promise that are shown, messages between nodes left out.
 const TOLD: usize = 40;
 const LINES: usize = 1000;
 
-/// Runs these seeds one after the other, each on a subject of its own, until one breaks a promise. That one is
-/// [examined](examine).
+/// Runs seeds one after the other, each on a new subject, until one breaks a promise. That seed is [examined](examine).
 ///
 /// # Errors
 /// The first seed that breaks a promise.
@@ -36,8 +36,8 @@ pub fn hunt<S: Subject>(seeds: Range<u64>, make: impl Fn() -> S) -> Result<Kept,
     Ok(kept)
 }
 
-/// Runs a plan. If it breaks a promise it is made smaller, in at most so many runs, and run again to be told of; with no
-/// tries it is told of as it is.
+/// Runs a plan. If it breaks a promise, the plan is shrunk with at most `tries_max` further runs, and the smallest one is run
+/// again for its report. With `tries_max` 0 the plan is reported as it is. Returns none if every promise was kept.
 #[must_use]
 pub fn examine<S: Subject>(plan: &Plan, tries_max: u64, make: impl Fn() -> S) -> Option<Found> {
     let promise = run(plan, make(), &Options::default()).violation?.promise;
@@ -55,27 +55,28 @@ pub fn examine<S: Subject>(plan: &Plan, tries_max: u64, make: impl Fn() -> S) ->
     Some(Found { plan: plan.clone(), small, violation: told.violation?, lines })
 }
 
-/// `12.345678  1 -> 2  ...`: what a state machine does rarely hangs on single messages, and there are many.
+/// True for a line about a message between nodes, such as `12.345678  1 -> 2  ...`. There are many of them, and they rarely
+/// explain what a state machine did.
 fn is_message(line: &str) -> bool {
     line.split_whitespace().nth(2) == Some("->")
 }
 
-/// What came of seeds that kept every promise.
+/// Summary of seeds that kept every promise.
 #[derive(Clone, Debug, Default)]
 pub struct Kept {
-    /// How many seeds there were.
+    /// Number of seeds.
     pub seeds: u64,
-    /// How many events.
+    /// Number of events.
     pub events: u64,
-    /// How much virtual time went by, in microseconds.
+    /// Virtual time of all runs, in microseconds.
     pub simulated_us: u64,
-    /// How many leaders were elected.
+    /// Number of elected leaders.
     pub elections: u64,
-    /// What was done, and what went wrong outside of disks.
+    /// Counts of requests, and of faults outside of disks.
     pub counts: Counts,
-    /// What disks did wrong.
+    /// Counts of the disks' faults.
     pub injected: Injected,
-    /// What happened sometimes.
+    /// Counts of the events that must happen sometimes.
     pub marks: Marks,
 }
 
@@ -120,16 +121,17 @@ impl fmt::Display for Kept {
     }
 }
 
-/// A promise that was broken. It prints as a report: which promise, the events before, and what to run to see it again.
+/// A plan that breaks a promise. `Display` shows a report: the promise, the events before, and the plan that replays them.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// What was run first.
+    /// The plan that was run first.
     pub plan: Plan,
-    /// The smallest that breaks the same promise, of those that were tried.
+    /// The smallest plan, of those that were tried, that breaks the same promise.
     pub small: Plan,
-    /// What the small plan breaks.
+    /// The violation in the run of the small plan.
     pub violation: Violation,
-    /// The last events of the small plan's run, without messages between nodes; [`Options::lines`] has those, too.
+    /// Last events in the run of the small plan, without messages between nodes. To see those too, run it with
+    /// [`Options::lines`].
     pub lines: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! One run: faults, then healing, then the verdict.
+//! One run: a time with faults, the time after them, and the verdict.
 
 pub(crate) mod hunt;
 pub(crate) mod shrink;
@@ -14,39 +14,39 @@ use crate::subject::Subject;
 use crate::world::{Counts, MS, World};
 use crate::{Marks, Plan, Promise, Violation};
 
-/// How to run.
+/// Options of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Keep the last so many lines of the story. Keeping any makes a run slower and changes nothing else.
+    /// Number of lines to keep from the end of the trace. Keeping lines makes a run slower and changes nothing else.
     pub lines: usize,
-    /// Promises that are not looked at.
+    /// Promises that are not checked.
     pub off: BTreeSet<Promise>,
 }
 
-/// How a run went.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The promise that was broken first.
     pub violation: Option<Violation>,
-    /// How many events there were.
+    /// Number of events.
     pub events: u64,
-    /// How much virtual time went by, in microseconds.
+    /// Virtual time of the run, in microseconds.
     pub simulated_us: u64,
-    /// The whole story in a number.
+    /// Digest of all events. Two runs of one plan have the same.
     pub digest: u64,
-    /// What happened sometimes.
+    /// Counts of the events that must happen sometimes.
     pub marks: Marks,
-    /// What was done, and what went wrong outside of disks.
+    /// Counts of requests, and of faults outside of disks.
     pub counts: Counts,
-    /// What disks did wrong.
+    /// Counts of the disks' faults.
     pub injected: Injected,
-    /// How many leaders were elected.
+    /// Number of elected leaders.
     pub elections: u64,
-    /// The end of the story.
+    /// Last lines of the trace.
     pub lines: Vec<String>,
 }
 
-/// Runs a plan on a subject of its own.
+/// Runs a plan on a subject.
 #[must_use]
 pub fn run<S: Subject>(plan: &Plan, subject: S, options: &Options) -> Report {
     let mut world = World::new(plan, subject, options.lines, options.off.clone());
@@ -74,7 +74,7 @@ pub fn run<S: Subject>(plan: &Plan, subject: S, options: &Options) -> Report {
 }
 
 impl<S: Subject> World<S> {
-    /// Faults, healing, and what clients saw.
+    /// Runs the time with faults and the time after them, and judges what clients saw.
     fn run_whole(&mut self) {
         let faults = self.disk_faults();
         for host in self.hosts.values() {

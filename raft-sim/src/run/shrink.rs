@@ -1,12 +1,11 @@
-//! Makes a failing plan small: fewer lines, fewer faults, fewer nodes, less time, while the same promise is broken.
+//! Shrinking of a failing plan: fewer lines, faults and nodes and less time, as long as the same promise is broken.
 
 use crate::{Plan, Settings};
 
-/// Settings that are not faults and may be small only: neutral values would make a run larger.
+/// Settings that are never set to their neutral values, as these would make a run larger.
 const KEPT: &[&str] = &["nodes", "clients", "keys", "duration_ms", "gap_ms"];
 
-/// Tries smaller plans, as long as `fails` says that one still fails and `more` that there is time; returns the smallest
-/// that failed.
+/// Tries smaller and smaller plans while `more` returns true, and returns the smallest one for which `fails` returned true.
 pub fn shrink(plan: &Plan, mut fails: impl FnMut(&Plan) -> bool, mut more: impl FnMut() -> bool) -> Plan {
     let mut best = plan.clone();
     let mut again = true;
@@ -20,7 +19,7 @@ pub fn shrink(plan: &Plan, mut fails: impl FnMut(&Plan) -> bool, mut more: impl 
     best
 }
 
-/// Takes `tried` if it fails.
+/// Replaces `best` by `tried` if that fails too.
 fn take(best: &mut Plan, tried: Plan, fails: &mut impl FnMut(&Plan) -> bool) -> bool {
     let better = tried != *best && fails(&tried);
     if better {
@@ -29,7 +28,7 @@ fn take(best: &mut Plan, tried: Plan, fails: &mut impl FnMut(&Plan) -> bool) -> 
     better
 }
 
-/// Halves of the script first, then smaller parts, then single lines.
+/// Leaves out parts of the script: first halves, then smaller parts, then single lines.
 fn drop_lines(best: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool, more: &mut impl FnMut() -> bool) {
     let mut part = best.script.len().div_ceil(2);
     while part > 0 {
@@ -45,7 +44,7 @@ fn drop_lines(best: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool, more: &mut
     }
 }
 
-/// Each number to its neutral value.
+/// Sets each setting to its neutral value, then lowers the numbers of hosts, clients and keys one by one.
 fn calm_settings(best: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool, more: &mut impl FnMut() -> bool) {
     let calmed = Settings::ALL.iter().filter(|(name, _)| !KEPT.contains(name));
     for (name, neutral) in calmed {
@@ -69,7 +68,7 @@ fn calm_settings(best: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool, more: &
     }
 }
 
-/// Ends sooner.
+/// Lets faults end sooner.
 fn shorten(best: &mut Plan, fails: &mut impl FnMut(&Plan) -> bool, more: &mut impl FnMut() -> bool) {
     for part in [2, 4, 8, 16] {
         let cut = best.settings.duration_ms / part;

@@ -1,12 +1,12 @@
-//! What happened: as a digest always, as lines on demand.
+//! The trace of a run: always a digest of all events, and on demand the last lines.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 use xxhash_rust::xxh3::Xxh3;
 
-/// The story of a run. Its digest covers every event with its time, its node and its content; two runs of one plan have
-/// the same. Lines cost time, so they are kept only when somebody wants to read them.
+/// The trace of a run. Its digest covers the time, node and content of every event; two runs of one plan have the same digest.
+/// Lines are kept only on demand, as making them costs time.
 pub struct Trace {
     hasher: Xxh3,
     events: u64,
@@ -15,13 +15,13 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// A trace that keeps the last so many lines.
+    /// Creates a trace that keeps the last `lines` lines.
     #[must_use]
     pub fn keeping(lines: usize) -> Self {
         Self { hasher: Xxh3::new(), events: 0, kept: lines, lines: VecDeque::new() }
     }
 
-    /// Takes note of an event: what kind (one of [`kind`]), on which node, with which content.
+    /// Adds an event to the digest: its kind (one of [`kind`]), its node and its content.
     pub(crate) fn note(&mut self, now: u64, kind: u8, node: u64, content: &[u64]) {
         self.events += 1;
         self.hasher.update(&now.to_le_bytes());
@@ -32,7 +32,7 @@ impl Trace {
         }
     }
 
-    /// True when lines are kept: only then is one worth making.
+    /// True when lines are kept. Otherwise callers can skip making them.
     pub(crate) fn wants_lines(&self) -> bool {
         self.kept > 0
     }
@@ -50,25 +50,25 @@ impl Trace {
         self.lines.push_back(whole);
     }
 
-    /// How many events there were.
+    /// Number of events.
     #[must_use]
     pub fn events(&self) -> u64 {
         self.events
     }
 
-    /// What all of it comes to.
+    /// Digest of all events.
     #[must_use]
     pub fn digest(&self) -> u64 {
         self.hasher.digest()
     }
 
-    /// The lines kept, oldest first.
+    /// The lines that were kept, oldest first.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         self.lines.iter().map(String::as_str)
     }
 }
 
-/// What kinds of events there are.
+/// The kinds of events, as numbers for the digest.
 pub(crate) mod kind {
     pub(crate) const ROUND: u8 = 1;
     pub(crate) const ACTION: u8 = 2;

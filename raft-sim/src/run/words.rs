@@ -1,4 +1,4 @@
-//! Messages, writes and reports in a few words each, for a timeline that a person reads.
+//! Short descriptions of messages, writes and reports for the lines of a trace.
 
 use raftkit_core::{AppendOutcome, Body, Entry, Message, Vote, Write};
 use raftkit_replica::{Event, LogReport, MachineReport, SnapshotReport};
@@ -18,7 +18,7 @@ fn granted(vote: Vote) -> &'static str {
     }
 }
 
-/// A message.
+/// Describes a message.
 pub(crate) fn message(message: &Message) -> String {
     let term = message.term;
     match &message.body {
@@ -54,7 +54,7 @@ pub(crate) fn message(message: &Message) -> String {
     }
 }
 
-/// What is to be written.
+/// Describes a write to the log.
 pub(crate) fn write(write: &Write) -> String {
     let parts = [
         write.reset_to.as_ref().map(|base| format!("a log that starts after {}", base.id)),
@@ -74,7 +74,7 @@ pub(crate) fn write(write: &Write) -> String {
     format!("#{}: {}", write.seq.0, parts.join(", "))
 }
 
-/// What a worker reports.
+/// Describes the report of a thread; none for reports that a trace leaves out.
 pub(crate) fn report(event: &Event) -> Option<String> {
     Some(match event {
         Event::Log(LogReport::Persisted(seq)) => format!("write #{} is durable", seq.0),

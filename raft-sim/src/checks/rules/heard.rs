@@ -1,4 +1,4 @@
-//! Record of what a process has heard and said, and when.
+//! The messages that a process has received and sent, with their times, as far as the rules need them.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use raftkit_core::{
 };
 use raftkit_replica::{Event, ServiceEvent, TransportReport};
 
-/// Number of rounds that are remembered; an answer is never later than that.
+/// Number of rounds that are remembered. No answer is about an older one.
 const ROUNDS: usize = 4096;
 
-/// Record of what a process has heard and said. All times are on its own clock.
+/// Record of the messages that a process has received and sent. All times are on the node's own clock.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     /// Time at which a leader was last heard.
@@ -22,9 +22,9 @@ pub(crate) struct Heard {
     pub(super) led: Option<Term>,
     /// The membership in force when the round began.
     pub(super) membership: LogIndex,
-    /// Appends that came in, with the time of each.
+    /// Appends that were received, with the time of each.
     pub(super) appends: BTreeMap<(NodeId, Term, Round), Time>,
-    /// Requests for a vote that came in, with the first time of each.
+    /// Requests for votes that were received, with the first time of each.
     pub(super) asked: BTreeMap<(NodeId, RequestId), Time>,
     /// The term of the last vote that was granted, and the time at which it was asked for.
     pub(super) granted: Option<(Term, Time)>,
@@ -102,13 +102,12 @@ impl Heard {
     }
 
     pub(super) fn answered_at(&self, peer: NodeId, term: Term) -> Time {
-        // What it answered before it was removed and named again is older than that.
+        // Answers from before the peer's removal do not count once it is a member again.
         let known = self.known.get(&peer).map_or(self.since, |(_, at)| *at);
         self.answer(peer, term).map_or(known, |answer| answer.at.max(known))
     }
 
-    /// Records the members that the node leads. A member that was just named counts as a voter that has just fallen
-    /// silent.
+    /// Records the members that the node leads. A member that has just been added counts as heard at that moment.
     pub(super) fn knows(&mut self, members: &Membership, now: Time) {
         if self.known_of != members.id() {
             self.known_of = members.id();

@@ -1,5 +1,5 @@
-//! The rules of the protocol, checked on messages alone: what a node was told, what it says, and when on its own clock.
-//! A cluster survives most breaches of these rules; one in a thousand does harm.
+//! The promise `rules`: the rules of the protocol, checked on each node by the messages that it has received and sent and by its
+//! own clock. Most breaches of a rule do a cluster no harm, so that other promises would notice one in a thousand.
 
 mod heard;
 mod said;
@@ -34,7 +34,7 @@ impl<S: Subject> World<S> {
         let leader_timeout = ms(host.leader_timeout_ms);
         let silence = (leader_timeout + leader_timeout / 2).min(election_timeout.max(leader_timeout));
         let local = host.local(now);
-        // A leader that stood still may go on until it has had time to hear the answers that came meanwhile.
+        // A leader that stood still may go on leading until it has had time to take the answers that came meanwhile.
         let resumed = host.local(host.resumed_at.max(host.paused_until).min(now));
         let Some(process) = host.process.as_mut() else { return Ok(()) };
         let node = process.service.replica().node();
@@ -94,8 +94,7 @@ impl<S: Subject> World<S> {
         Ok(())
     }
 
-    /// Checks that an unknown outcome of a change of members is told only of a change that was begun; any other is
-    /// refused at once.
+    /// Checks that a change of the membership ends with an unknown outcome only if it was begun; others must be refused.
     pub(crate) fn check_unknown_change(&self, id: NodeId, called: u64, seen: LogIndex) -> Checked {
         let host = &self.hosts[&id];
         let Some(process) = &host.process else { return Ok(()) };
@@ -155,8 +154,8 @@ impl<S: Subject> World<S> {
         let (host, other) = (&self.hosts[&id], &self.hosts[&peer]);
         let Some(process) = &host.process else { return Ok(()) };
         let node = process.service.replica().node();
-        // One of a later term may have other entries there already, one that rotted may have lost them, and one that took a
-        // snapshot has all below it in its state.
+        // A peer in a later term may have other entries there already, one with rot may have lost them, and one that has
+        // installed a snapshot has everything up to it in its state.
         let comparable = node.membership().store(peer) == Some(other.store)
             && !other.has_rotted
             && other.durable.hard.term <= node.term()
@@ -187,12 +186,13 @@ fn check_hard_state(id: NodeId, was: &HardState, is: &HardState) -> Checked {
     Ok(())
 }
 
-/// Checks what a node wants written against what it had written before.
+/// Checks a write that a node submits against its earlier writes.
 pub(crate) fn check_write(id: NodeId, before: &Shadow, write: &Write) -> Checked {
     if let Some(hard) = &write.hard_state {
         check_hard_state(id, &before.hard, hard)?;
     }
-    // A write is atomic, two are not: a crash in between would leave a log that is shorter than before and after.
+    // A truncation and the entries that replace the truncated ones belong in one write. A crash between two writes would leave a log
+    // that is shorter than before and after.
     let shrinks =
         write.reset_to.is_none() && write.truncate_from.is_some_and(|from| from <= before.last().index);
     promise!(

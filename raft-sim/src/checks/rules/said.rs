@@ -24,7 +24,7 @@ struct Speaker<'a> {
     leader_timeout: Duration,
     /// Time until which the promise of an earlier incarnation binds the node.
     bound_until: Time,
-    /// The votes of all nodes.
+    /// Votes of all nodes that have left.
     promised: &'a mut Promised,
 }
 
@@ -88,7 +88,8 @@ impl Speaker<'_> {
 
     fn may_campaign(&self) -> Checked {
         let (id, at) = (self.id, self.node.membership_index());
-        // A removal acts from its append on; a voter that perhaps alone holds it goes on until it is committed.
+        // A removal is in force from its append on. A voter that may be the only one to hold it campaigns until it is
+        // committed.
         promise!(
             Rules,
             self.node.membership().is_voter(id) || at > self.heard.commit || !self.knows_membership(),
@@ -146,7 +147,7 @@ impl Speaker<'_> {
         let at = heard.appends.get(&(message.to, message.term, answer.round)).copied();
         heard.leader_at = heard.leader_at.max(at);
         let AppendOutcome::Conflict { refused, .. } = answer.outcome else { return Ok(()) };
-        // What is committed agrees with every leader's log.
+        // A committed entry is in the log of every later leader.
         promise!(
             Rules,
             refused > heard.commit,
@@ -159,7 +160,7 @@ impl Speaker<'_> {
 
     fn may_let_read(&self, message: &Message, answer: &ReadIndexResponse) -> Checked {
         let (id, heard, membership) = (self.id, &*self.heard, self.node.membership());
-        // It may have heard of a later term since, within this round.
+        // The node may have learned of a later term in the same round.
         let (reader, term) = (message.to, message.term);
         let asked = heard.reads.get(&(reader, answer.request)).copied();
         let Some((asked, mode)) = asked.filter(|_| answer.index.is_some()) else { return Ok(()) };
@@ -167,7 +168,7 @@ impl Speaker<'_> {
         let confirms = |peer: NodeId| peer == id || sent(peer).is_some_and(|sent| sent >= asked);
         let has_time = |sent: Time| sent.after(self.leader_timeout + GRACE) >= self.now;
         let holds = |peer| peer == id || sent(peer).is_some_and(has_time);
-        // Without a lease it asks its followers as well.
+        // Without a lease the leader also asks its followers.
         let by_lease = mode == ReadMode::Lease && is_quorum(membership, holds);
         promise!(
             Rules,
