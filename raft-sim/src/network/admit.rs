@@ -36,7 +36,7 @@ fn hello(end: End, cluster: Option<ClusterId>) -> Hello {
     }
 }
 
-/// Encodes and decodes a greeting, as it comes out on the other side.
+/// Returns a greeting as the other side reads it, encoded and decoded.
 fn heard(hello: Hello) -> Option<Hello> {
     let mut greeting = BytesMut::new();
     raftkit_net::encode_frame(&Frame::Hello(hello), &mut greeting).ok()?;
@@ -48,7 +48,7 @@ fn expected<S: Subject>(hosts: &BTreeMap<NodeId, Host<S>>, at: NodeId, of: NodeI
     process.service.replica().node().membership().store(of)
 }
 
-/// Has both sides greet and check each other; true when both admit the other.
+/// Lets both sides of a connection greet and check each other. Returns true when both admit the other.
 pub(crate) fn greet<S: Subject>(hosts: &mut BTreeMap<NodeId, Host<S>>, from: End, to: End) -> bool {
     admit_dialler(hosts, from, to) && admit_dialled(hosts, from, to)
 }
@@ -96,15 +96,14 @@ pub(crate) fn message<S: Subject>(
     matches!(check_message(&own, &remote, message), Ok(Admit::Deliver))
 }
 
-/// The identity that a stranger claims, and its process.
+/// The identity that a stranger claims: its end of the connection, and its cluster.
 struct Caller {
     end: End,
     cluster: Option<ClusterId>,
 }
 
 impl<S: Subject> World<S> {
-    /// Has a stranger dial a node and claim what a leader would say. A stranger that is admitted may break every
-    /// promise.
+    /// Lets a stranger dial a node and send messages of a leader. If the node admits it, any promise may be broken.
     pub(crate) fn stray(&mut self, to: NodeId, stranger: Stranger) {
         let Some(caller) = self.caller(to, stranger) else { return };
         let Some(heard) = heard(hello(caller.end, caller.cluster)) else { return };
@@ -119,7 +118,8 @@ impl<S: Subject> World<S> {
         }
         let message = of_a_leader(caller.end, to, term, last);
         let remote = Remote::of(&heard);
-        // What becomes of a member's own connections is no question here: a stranger is met once.
+        // A copy of the record of met incarnations is used: this checks admission only, and must not end a member's own
+        // connections.
         if process.met.clone().admit(to, &remote).is_err() {
             return self.hit(Mark::Refused);
         }
@@ -142,16 +142,16 @@ impl<S: Subject> World<S> {
         let node = host.process.as_ref()?.service.replica().node();
         let end = |node, store| End { node, life: u64::MAX, store, incarnation: 1 << 20 };
         Some(match stranger {
-            // A node of that one has the id of a member here.
+            // The stranger has the id of a member of this cluster.
             Stranger::OtherCluster => {
                 let (id, member) = node.membership().members().iter().find(|(id, _)| **id != to)?;
                 Caller { end: end(*id, member.store), cluster: Some(OTHER) }
             }
-            // Its id is nobody's here: that it has another data folder than a member is no reason to refuse it.
+            // Its id is no member's, so that it cannot be refused for another member's data folder.
             Stranger::Unformed => Caller { end: end(NodeId(99), StoreId(1 << 60)), cluster: None },
-            // All data folders were copied, and their copies form a cluster of their own, with the addresses of this one.
+            // All data folders were copied, and the copies run as another cluster, with the addresses of this one.
             Stranger::Twin => Caller { end: end(to, host.store), cluster: Some(CLUSTER) },
-            // Where the member itself has been met; before, nobody could tell.
+            // Only where the member itself has been met: a copy that is met first cannot be told from the member.
             Stranger::Copy => {
                 let met_here = &host.process.as_ref()?.met;
                 let is_met = |end: &End| {
@@ -176,7 +176,7 @@ fn an_empty_snapshot(id: LogId) -> SnapshotMessage {
     })
 }
 
-/// An entry that comes right after what a node has, and is told to be committed.
+/// Returns an append of a leader, with one entry right after the node's last one and a commit index that covers it.
 fn of_a_leader(from: End, to: NodeId, term: Term, last: LogId) -> Message {
     let entry = Entry {
         id: LogId { term, index: last.index.next() },

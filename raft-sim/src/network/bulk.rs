@@ -1,4 +1,4 @@
-//! The bulk lane of a process: one frame after the other goes out to each peer, at the rate of the link.
+//! The bulk lane of a process: frames go out to each peer one after the other, at the rate of the link.
 
 use std::collections::BTreeMap;
 
@@ -15,23 +15,23 @@ use crate::process::round::encoded;
 use crate::subject::Subject;
 use crate::world::{Happening, SECOND, World};
 
-/// A frame that has left once its last byte is on the link.
+/// A frame that is being sent. It has left when its last byte is on the link.
 pub(crate) struct Leaving {
     pub(crate) to: NodeId,
     pub(crate) body: Bytes,
     pub(crate) name: Option<BulkId>,
 }
 
-/// The bulk frames that a process has given to its transport.
+/// The bulk frames that a process has handed to its transport.
 #[derive(Debug, Default)]
 pub(crate) struct BulkLane {
-    /// Time at which the link to each peer has taken all frames.
+    /// Time at which the last frame for each peer will have left.
     free: BTreeMap<NodeId, u64>,
-    /// Number of chunks for each peer that have not left.
+    /// Number of chunks for each peer that have not left yet.
     waiting: BTreeMap<NodeId, usize>,
     /// Number of times that each chunk of each snapshot was sent to each process of each peer.
     sent: BTreeMap<(NodeId, u64, LogId, u32), u64>,
-    /// Time of the first offer of each snapshot that comes in.
+    /// Time of the first offer of each snapshot that the process receives.
     pub(crate) offered: BTreeMap<LogId, u64>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct BulkLane {
 /// ([`SenderOptions`](raftkit_snapshot::SenderOptions)).
 const CHUNKS_MAX: usize = 2;
 
-/// A transfer that takes longer than this counts as slow, in microseconds.
+/// Time above which a transfer counts as slow, in microseconds.
 const SLOW: u64 = 10 * SECOND;
 
 fn chunk(body: &Bytes) -> Option<(LogId, u32)> {
@@ -69,7 +69,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Puts a frame on the link, if there is one.
+    /// Sends a frame whose turn it is, if the peer can be reached.
     pub(crate) fn leaves(&mut self, id: NodeId, life: u64, leaving: Leaving) {
         let Some(process) = self.process(id, life) else { return };
         let Leaving { to, body, name } = leaving;
@@ -86,7 +86,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Checks that a node holds few chunks in memory, and sends no chunk twice where nothing went wrong.
+    /// Checks that a node holds few chunks in memory, and that it sends no chunk twice without a fault.
     fn check_bulk(&mut self, id: NodeId, to: NodeId, body: &Bytes) -> Checked {
         let Some((snapshot, chunk)) = chunk(body) else { return Ok(()) };
         let counts = self.counts;

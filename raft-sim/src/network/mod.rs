@@ -1,4 +1,4 @@
-//! The network: frames of the real codec on links that lose, delay, cut and repeat.
+//! The network: frames of the real codec, on links that lose, delay and repeat them and that can be cut.
 
 pub(crate) mod admit;
 pub(crate) mod bulk;
@@ -31,7 +31,7 @@ pub(crate) struct End {
 pub(crate) enum Lane {
     /// Raft messages and requests.
     Control,
-    /// Answers to requests: the way back on the connection that the asker dialled.
+    /// Responses, which go back on the connection that the sender of the request dialled.
     Answers,
     /// Chunks of snapshots.
     Bulk,
@@ -41,15 +41,15 @@ pub(crate) enum Lane {
 #[derive(Clone, Debug)]
 pub(crate) struct Packet {
     pub(crate) from: NodeId,
-    /// The sender, as it had greeted.
+    /// The sender, as it has identified itself in its greeting.
     pub(crate) sender: End,
     pub(crate) to: NodeId,
     pub(crate) lane: Lane,
-    /// The number of the connection.
+    /// Number of the connection.
     pub(crate) connection: u64,
-    /// The process that the bytes are for.
+    /// Number of the process that the bytes are for.
     pub(crate) to_life: u64,
-    /// The frame that the bytes are a part of, and true for its first part; none for a whole frame.
+    /// Number of the frame that the bytes are a part of, and true for its first part; none for a whole frame.
     pub(crate) part_of: Option<(u64, bool)>,
     pub(crate) bytes: Bytes,
 }
@@ -61,10 +61,10 @@ struct Link {
     connection: u64,
     /// Both ends of the connection; none without one.
     ends: Option<(End, End)>,
-    /// True when the connection has broken and neither side has noticed.
+    /// True when the connection is broken and neither side has noticed.
     broken: bool,
     last_arrival: u64,
-    /// The part of an incomplete frame that has come, and the number of that frame.
+    /// The part of an incomplete frame that has arrived, and the number of that frame.
     buffer: BytesMut,
     part_of: u64,
 }
@@ -114,7 +114,7 @@ impl Network {
         }
     }
 
-    /// Cuts a direction until then, unless it is cut for longer.
+    /// Cuts a direction until a time, unless it is cut for longer already.
     pub(crate) fn block(&mut self, from: NodeId, to: NodeId, until: u64) {
         let way = self.ways.entry((from, to)).or_default();
         way.blocked_until = way.blocked_until.max(until);
@@ -125,12 +125,12 @@ impl Network {
         (way.clogged_until, way.clogged_us) = (until, extra_us);
     }
 
-    /// Loses what goes on the bulk lane of a direction until then.
+    /// Loses everything on the bulk lane of a direction until a time.
     pub(crate) fn starve(&mut self, from: NodeId, to: NodeId, until: u64) {
         self.ways.entry((from, to)).or_default().starved_until = until;
     }
 
-    /// Opens all that is cut, but for what is among `kept`.
+    /// Ends all cuts, except in directions for which `kept` returns true.
     pub(crate) fn heal(&mut self, kept: impl Fn(NodeId, NodeId) -> bool) {
         self.ways.retain(|(from, to), _| kept(*from, *to));
     }
@@ -145,7 +145,7 @@ impl Network {
         self.ways.values().map(ends).max().unwrap_or(0)
     }
 
-    /// Breaks the connection of one direction and lane: what is on its way is lost, half frames with it.
+    /// Breaks the connection of one direction and lane. Everything on its way is lost, incomplete frames too.
     pub(crate) fn reset_lane(&mut self, from: NodeId, to: NodeId, lane: Lane) {
         if let Some(link) = self.links.get_mut(&(from, to, lane)) {
             link.break_off();
@@ -168,13 +168,13 @@ impl Network {
         self.links.get(&(from, to, lane)).map_or(0, |link| link.connection)
     }
 
-    /// A number that was not given before.
+    /// Returns a number that was not given out before.
     pub(crate) fn next_number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
     }
 
-    /// A random byte, with which nodes spread their attempts.
+    /// Draws a byte, by which nodes vary the times of their attempts.
     pub(crate) fn spread(&mut self) -> u8 {
         self.rng.bits().to_le_bytes()[0]
     }
@@ -198,7 +198,7 @@ impl Network {
         Some(sent_at + self.delay(sent_at, settings, from, to, 1200))
     }
 
-    /// Delay of a number of bytes.
+    /// Draws the delay of a number of bytes.
     fn delay(&mut self, now: u64, settings: &Settings, from: NodeId, to: NodeId, bytes: usize) -> u64 {
         let distance = if from < to { settings.ahead_us } else { settings.back_us };
         let mut delay = 40 + distance + self.rng.below(settings.delay_us);
@@ -212,7 +212,7 @@ impl Network {
         delay + bytes as u64 / 100
     }
 
-    /// Sends a frame on a connection that stands.
+    /// Sends a frame on a live connection.
     pub(crate) fn send(
         &mut self,
         now: u64,
@@ -224,7 +224,7 @@ impl Network {
     ) -> Sent {
         let way = self.ways.get(&(from.node, to.node)).copied().unwrap_or_default();
         if now < way.blocked_until {
-            // QUIC repeats it until the connection is given up; what a transport had not handed to it yet may be dropped.
+            // QUIC repeats the frame until the connection is given up. A frame that was not handed to QUIC yet may be dropped.
             let repeated = lane != Lane::Bulk && way.blocked_until != u64::MAX && self.rng.permille(500);
             if !repeated {
                 self.lost += 1;
@@ -256,7 +256,7 @@ impl Network {
             bytes,
         };
         if frame.len() > 2 && self.rng.permille(settings.split) {
-            // The second part may never come: the connection breaks in between.
+            // The connection may break between the two parts, so that the second one never arrives.
             let middle = usize::try_from(self.rng.range(1, frame.len() as u64 - 1)).unwrap_or(1);
             self.split += 1;
             let number = self.split;
@@ -273,14 +273,15 @@ impl Network {
             return Sent::OnItsWay;
         }
         out.push((at, packet(frame.clone(), None)));
-        // Streams of requests repeat nothing; that the protocol bears it of messages is more than it needs.
+        // Only messages are repeated. QUIC repeats nothing, so this asks more of the protocol than it needs; requests would be
+        // carried out twice.
         if frame.get(4) == Some(&MESSAGE) && self.rng.permille(settings.duplicates) {
             out.push((at + self.rng.below(200_000), packet(frame.clone(), None)));
         }
         Sent::OnItsWay
     }
 
-    /// Takes what arrives, and gives the frames that are whole with it.
+    /// Takes bytes that arrive, and returns the frames that they complete.
     pub(crate) fn arrive(
         &mut self,
         settings: &Settings,
@@ -302,7 +303,7 @@ impl Network {
             return Ok(Vec::new());
         }
         if first {
-            // Half of another frame may be left: its connection is gone, and so is the half.
+            // Drop the part of a frame of an earlier connection.
             link.buffer.clear();
             link.part_of = number;
         } else if link.part_of != number {

@@ -1,6 +1,6 @@
-//! Links with a rate. What does not fit into the network yet waits at the sender as it does in the shipping transport:
-//! messages in raft-net's queue with its lanes, requests and bulk bodies behind them. Answers go on another connection,
-//! and two connections get a link in turns.
+//! Links with a rate. Frames that the network cannot take yet wait at the sender as they do in the shipping transport: messages in
+//! raft-net's queue with its lanes, requests and bulk bodies after them. Answers go on another connection, and two
+//! connections use a link in turns.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,24 +16,24 @@ use crate::world::{Happening, World};
 /// Upper bound on the bytes that the transport queues for a peer.
 const QUEUE_BYTES_MAX: usize = 32 << 20;
 
-/// All directions that have a rate.
+/// All directions, while links have a rate.
 #[derive(Debug, Default)]
 pub(crate) struct Narrow(BTreeMap<(NodeId, NodeId), Way>);
 
 /// A direction from one node to another.
 #[derive(Debug)]
 struct Way {
-    /// The sending process.
+    /// Number of the sending process.
     life: u64,
     messages: Queue,
     others: VecDeque<(Lane, Bytes)>,
-    /// Answers, each with the number of the connection that its request came in on: it goes back on that one or not at all.
+    /// Answers, each with the number of the connection of its request: an answer goes back on that connection or is dropped.
     answers: VecDeque<(u64, Bytes)>,
-    /// True when the connection with the answers had its turn.
+    /// True when the last turn was that of the connection with the answers.
     answered: bool,
-    /// Time at which the link has carried all that it was given.
+    /// Time at which the link will have carried everything that it was given.
     free_at: u64,
-    /// True when a look at this direction is planned.
+    /// True when an event is planned that gives the link more.
     planned: bool,
 }
 
@@ -53,11 +53,11 @@ impl Way {
         answer.map(|(_, frame)| (Lane::Answers, frame)).or_else(|| self.next_of_own())
     }
 
-    /// That of the connection that this node has dialled: urgent messages first, then entries, then all else, as their
-    /// streams' priorities say.
+    /// Removes and returns the next frame of the connection that this node has dialled: urgent messages first, then entries, then
+    /// everything else, by the priorities of their streams.
     fn next_of_own(&mut self) -> Option<(Lane, Bytes)> {
         let message = [Urgency::Urgent, Urgency::Bulky].into_iter().find_map(|urgency| {
-            // One at a time: no batch is that small.
+            // A limit of one byte takes one message.
             self.messages.take(urgency, 1).pop()
         });
         match message {
@@ -72,7 +72,7 @@ impl Way {
 }
 
 impl<S: Subject> World<S> {
-    /// Sends a message on a connection that stands, at once or when its link has carried what goes before.
+    /// Sends a message on a live connection, at once or when its link has carried the frames before it.
     pub(crate) fn transmit_message(&mut self, id: NodeId, message: Message) {
         let to = message.to;
         if self.settings.link_kbps == 0 {
@@ -107,13 +107,13 @@ impl<S: Subject> World<S> {
         let life = self.hosts[&id].life;
         let way = self.narrow.0.entry((id, to)).or_insert_with(|| Way::new(life));
         if way.life != life {
-            // With the process goes what waited in it.
+            // Frames that waited in the earlier process are gone with it.
             *way = Way { free_at: way.free_at, ..Way::new(life) };
         }
         way
     }
 
-    /// Gives a link what its queue in the network takes now, and comes back when that takes more.
+    /// Gives a link as many frames as its queue in the network takes now, and plans to go on when the queue takes more.
     pub(crate) fn pump(&mut self, id: NodeId, to: NodeId) {
         let (now, life, kbps) = (self.now, self.hosts[&id].life, self.settings.link_kbps);
         let queue_us = (self.settings.link_queue_kib * 1024 * 1000).checked_div(kbps).unwrap_or(u64::MAX);
@@ -142,13 +142,13 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// The queue of a link takes more.
+    /// Goes on with a link whose queue takes more.
     pub(crate) fn pump_again(&mut self, id: NodeId, to: NodeId) {
         self.way(id, to).planned = false;
         self.pump(id, to);
     }
 
-    /// A link has carried a frame. With a process, or with the connection of an answer, goes what was on its way.
+    /// Delivers a frame that a link has carried. It is lost if the sending process, or the connection of an answer, is gone.
     pub(crate) fn carried(
         &mut self,
         (id, life): (NodeId, u64),
@@ -162,7 +162,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// No link has a rate any more.
+    /// Removes the rates of all links.
     pub(crate) fn widen_all(&mut self) {
         let ways: Vec<_> = self.narrow.0.keys().copied().collect();
         for (id, to) in ways {

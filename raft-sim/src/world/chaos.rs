@@ -1,4 +1,4 @@
-//! Carries out the script line by line, on hosts, links and disks.
+//! The actions of the script, on hosts, links and disks.
 
 use std::io;
 
@@ -15,7 +15,7 @@ use crate::subject::Subject;
 use crate::world::{Happening, MS, World};
 
 impl<S: Subject> World<S> {
-    /// Carries out a line of the script.
+    /// Carries out the line of the script with this number.
     pub(crate) fn perform(&mut self, at: usize) {
         if self.healed {
             return;
@@ -26,7 +26,7 @@ impl<S: Subject> World<S> {
         self.act_out(step.action);
     }
 
-    /// The node that a line of the script means now.
+    /// Returns the node that a target means at present.
     pub(crate) fn target(&self, target: Target) -> Option<NodeId> {
         match target {
             Target::Node(id) => self.hosts.contains_key(&id).then_some(id),
@@ -41,7 +41,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Carries out a line of the script.
+    /// Carries out an action.
     #[expect(clippy::too_many_lines, reason = "a list: one arm for each action of a script")]
     fn act_out(&mut self, action: Action) {
         match action {
@@ -90,7 +90,7 @@ impl<S: Subject> World<S> {
                 world.hosts[&id].disk.fail_next(operation(call), nth, io::ErrorKind::Other);
             }),
             Action::Full { who, ms } => self.on(who, |world, id| {
-                // What is there stays; what wants more space fails.
+                // Existing files keep their space; whatever needs more space fails.
                 world.hosts[&id].disk.set_capacity(Some(0));
                 world.at(world.now + ms * MS, Happening::Space(id));
             }),
@@ -172,7 +172,7 @@ impl<S: Subject> World<S> {
         self.hit(Mark::Partitioned);
     }
 
-    /// The connections between two nodes break, and each hears of it: no answer comes any more to what it has asked.
+    /// Breaks the connections between two nodes. Both learn of it, and their calls to each other get no answers.
     fn hang_up(&mut self, one: NodeId, two: NodeId) {
         for (from, to) in [(one, two), (two, one)] {
             for lane in [Lane::Bulk, Lane::Answers] {
@@ -211,7 +211,7 @@ impl<S: Subject> World<S> {
         self.hosts[&id].disk.set_capacity(None);
     }
 
-    /// The random faults of each node's disk.
+    /// Returns the random faults of every disk.
     pub(crate) fn disk_faults(&self) -> Faults {
         let per_million = |cases| Chance::of(cases, 1_000_000);
         let error = |operation, cases| ErrorChance {

@@ -6,7 +6,7 @@ use raftkit_core::Time;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Clock {
     offset: u64,
-    /// Seconds of this clock in a thousand seconds of virtual time.
+    /// Rate of the clock: its seconds in a thousand seconds of virtual time.
     rate: u64,
 }
 

@@ -11,23 +11,23 @@ use crate::process::host::Thread;
 
 /// An event that is planned.
 pub(crate) enum Happening {
-    /// A process has something in its inbox, or a deadline.
+    /// A process has inputs in its inbox, or has reached its deadline.
     Wake(NodeId, u64),
-    /// A process that stood still reads the clock.
+    /// A process that stood still in the middle of a round goes on, and reads the clock.
     GoOn(NodeId, u64),
     /// Bytes arrive.
     Arrive(Packet),
-    /// A process asks the dialler of its connection to a peer.
+    /// A process asks its dialler for the next step of its connection to a peer.
     Dialler(NodeId, u64, NodeId),
     /// A packet of an attempt to connect arrives.
     Shake(Shake),
-    /// A process looks after a connection that stands: to whom, and which.
+    /// A process checks a live connection: its peer and its number.
     Keep(NodeId, u64, NodeId, u64),
     /// A connection breaks.
     Lost(NodeId, u64, NodeId, u64),
     /// A thread's work is done.
     Done(NodeId, u64, Thread),
-    /// A thread of the log wakes by itself.
+    /// A thread of the log wakes by its own timer.
     Wakes(NodeId, u64, Thread),
     /// The state machine's thread has had nothing to do for a while.
     IdleMachine(NodeId, u64),
@@ -35,36 +35,36 @@ pub(crate) enum Happening {
     Start(NodeId),
     /// A line of the script is due.
     Script(usize),
-    /// A client asks.
+    /// A client sends its next request.
     Client(u64),
-    /// The client that follows a node asks for its next stale read.
+    /// The client that follows a node sends its next stale read.
     Watch(NodeId, u64),
-    /// A client reads what it was told that it may read.
+    /// A client reads the state, as the service has allowed.
     Look(NodeId, u64, ClientRequestId),
-    /// A client does not wait any more.
+    /// A client stops waiting for its answer.
     GiveUp(NodeId, u64, ClientRequestId),
-    /// A call is not answered in time.
+    /// A call from one node to another is lost, or has not been answered in time.
     CallLost(NodeId, u64, CallId, bool),
     /// A frame of the bulk lane has left a node.
     Leaves(NodeId, u64, Leaving),
-    /// A transport has lost a peer.
+    /// A transport reports a peer as unreachable.
     Unreachable(NodeId, u64, NodeId),
-    /// A crash that waited for its moment is due: how, and for how long.
+    /// A crash that waited for a step of a snapshot is due: its kind, and the time until the next start.
     Trapped(NodeId, u64, Crash, u64),
     /// A full disk has space again.
     Space(NodeId),
-    /// The operator looks after the members.
+    /// The operator checks the members.
     Operator,
-    /// A link with a rate takes more.
+    /// A link with a rate can take more.
     Pump(NodeId, NodeId),
     /// A link with a rate has carried a frame.
     Carried {
         from: NodeId,
-        /// The sending process.
+        /// Number of the sending process.
         life: u64,
         to: NodeId,
         lane: Lane,
-        /// The connection that an answer goes back on.
+        /// Number of the connection that an answer goes back on.
         asked_on: Option<u64>,
         frame: bytes::Bytes,
     },

@@ -1,4 +1,4 @@
-//! A cluster in virtual time: hosts, network and clients, and the events one after the other.
+//! A cluster in virtual time: hosts, network and clients, and the loop that runs one event after the other.
 
 pub(crate) mod chaos;
 pub(crate) mod clock;
@@ -32,7 +32,7 @@ pub(crate) use self::happening::Happening;
 
 pub(crate) const MS: u64 = 1_000;
 pub(crate) const SECOND: u64 = 1_000 * MS;
-/// The cluster that all hosts are of.
+/// Id of the simulated cluster.
 pub(crate) const CLUSTER: ClusterId = ClusterId(7);
 
 /// A simulated cluster.
@@ -48,7 +48,7 @@ pub struct World<S: Subject> {
     pub(crate) truth: Truth,
     pub(crate) twin: Twin<S>,
     pub(crate) clients: Clients<S>,
-    /// The subject, with what it has learned.
+    /// The subject, with the history of its clients.
     pub subject: S,
     /// The trace of events.
     pub trace: Trace,
@@ -56,19 +56,19 @@ pub struct World<S: Subject> {
     pub marks: Marks,
     pub(crate) counts: Counts,
     pub(crate) steady: Option<crate::checks::steady::Steady>,
-    /// Events that may explain doubt.
+    /// The events so far that may explain doubt.
     pub(crate) seen: Seen,
-    /// Calls between nodes whose connection was made to break.
+    /// Number of calls between nodes that the settings have lost.
     pub(crate) calls_broken: u64,
-    /// Last sound contents of stores that are wiped or damaged now: a leader that heard of them before may still count
-    /// them.
+    /// Last sound contents of data folders that have since been wiped or damaged. A leader that heard from them before may
+    /// still count them.
     pub(crate) ghosts: BTreeMap<(NodeId, StoreId), crate::checks::shadow::Shadow>,
     pub(crate) rng: Rng,
     pub(crate) healed: bool,
-    /// Nodes that stay away though faults have ended.
+    /// Nodes that stay down or cut off after faults have ended.
     pub(crate) away: BTreeSet<NodeId>,
     pub(crate) last_store: u128,
-    /// Faults of disks that were replaced.
+    /// Counts of the faults of disks that wiped nodes have left behind.
     pub(crate) gone: Injected,
     queue: BinaryHeap<Reverse<(u64, u64)>>,
     happenings: BTreeMap<u64, Happening>,
@@ -78,7 +78,7 @@ pub struct World<S: Subject> {
     pub(crate) packets: Vec<(u64, Packet)>,
 }
 
-/// The membership that a cluster is founded with.
+/// Returns the founding membership.
 fn founders(settings: &Settings, rng: &mut Rng) -> Membership {
     let member = |id: u64| {
         let priority = if settings.priorities == 1 { rng.pick(&[50, 100, 100, 200]) } else { 100 };
@@ -92,7 +92,7 @@ impl<S: Subject> World<S> {
     /// Creates a founded cluster in which nothing has happened. The last `lines` lines of its trace are kept.
     ///
     /// # Panics
-    /// The subject cannot be opened on a disk that works.
+    /// If the subject cannot be opened on a disk without faults.
     #[must_use]
     pub fn new(plan: &Plan, subject: S, lines: usize, off: BTreeSet<Promise>) -> Self {
         let settings = plan.settings.clone();
@@ -134,7 +134,7 @@ impl<S: Subject> World<S> {
         world
     }
 
-    /// Puts the machines in place and plans what happens by itself: starts, the script, clients, the operator.
+    /// Creates the machines and plans the first events: starts, the script, clients, the operator.
     fn plan_all(&mut self) {
         for id in (1..=self.settings.nodes + self.settings.spares).map(NodeId) {
             let drift = self.settings.drift;
@@ -168,7 +168,7 @@ impl<S: Subject> World<S> {
         SimulatedDisk::new(seed)
     }
 
-    /// Plans something for a moment.
+    /// Plans an event for a virtual time.
     pub(crate) fn at(&mut self, at: u64, happening: Happening) {
         self.next += 1;
         self.happenings.insert(self.next, happening);
@@ -252,7 +252,7 @@ impl<S: Subject> World<S> {
         self.now
     }
 
-    /// Faults of all disks so far.
+    /// Counts of the faults of all disks so far.
     #[must_use]
     pub fn injected(&self) -> Injected {
         let mut sum = self.gone;
@@ -262,7 +262,7 @@ impl<S: Subject> World<S> {
         sum
     }
 
-    /// Other faults so far, and the requests of clients.
+    /// Counts of all other faults, and of the requests of clients, so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts { lost: self.network.lost, split: self.network.split, ..self.counts }
@@ -278,13 +278,13 @@ impl<S: Subject> World<S> {
         self.hosts.get_mut(&id).expect("known")
     }
 
-    /// The process of a node, if it is still the one of that number.
+    /// Returns the process of a node, if it is still the one with this number.
     pub(crate) fn process(&mut self, id: NodeId, life: u64) -> Option<&mut Process<S>> {
         let host = self.hosts.get_mut(&id)?;
         if host.life == life { host.process.as_mut() } else { None }
     }
 
-    /// The leader of the highest term that anyone leads.
+    /// Returns the leader of the highest term.
     pub(crate) fn leader(&self) -> Option<NodeId> {
         let leading = self.hosts.values().filter_map(|host| {
             let node = host.process.as_ref()?.service.replica().node();
@@ -297,7 +297,7 @@ impl<S: Subject> World<S> {
         self.hosts.values().filter(|host| host.process.is_some()).map(|host| host.id).collect()
     }
 
-    /// A member as it would be added now.
+    /// Returns the member that a node would be added as, with its present data folder.
     pub(crate) fn member(&self, id: NodeId) -> Member {
         let host = &self.hosts[&id];
         Member::new(host.store, format!("node-{id}"))
@@ -308,13 +308,13 @@ impl<S: Subject> World<S> {
     }
 
     pub(crate) fn tell(&mut self, line: impl FnOnce() -> String) {
-        // A story ends with what was broken in it, even where the event goes on.
+        // The violation is the last line of a trace, even if its event goes on.
         if self.violation.is_none() {
             self.trace.tell(self.now, line);
         }
     }
 
-    /// Adds a final note of every disk, so that the digest covers them.
+    /// Adds the state of every disk to the digest, at the end of a run.
     pub(crate) fn seal(&mut self) {
         let notes: Vec<_> = self
             .hosts

@@ -1,4 +1,4 @@
-//! The operator, who changes the membership; and the losses that are allowed: a sound quorum is always left.
+//! The operator, who changes the membership, and the limit on losses of data: a sound quorum is always left.
 
 use raftkit_core::{Membership, NodeId, Suffrage};
 
@@ -8,7 +8,7 @@ use crate::process::host::{Harm, Host};
 use crate::subject::Subject;
 use crate::world::{Happening, MS, World};
 
-/// True while a node runs and has lost nothing, as far as it is known.
+/// True while a node runs and is not known to have lost anything.
 fn is_able<S: Subject>(host: &Host<S>) -> bool {
     host.process.is_some() && host.harm == Harm::None
 }
@@ -19,13 +19,12 @@ impl<S: Subject> World<S> {
         membership.store(id).is_some_and(|store| host.is_some_and(|host| host.is_sound(store)))
     }
 
-    /// True when a quorum of `membership` is sound, `without` not counted.
+    /// True when a quorum of `membership` is sound, not counting the node `without`.
     pub(crate) fn has_sound_quorum(&self, membership: &Membership, without: Option<NodeId>) -> bool {
         is_quorum(membership, |id| Some(id) != without && self.is_sound(membership, id))
     }
 
-    /// True when a node may lose data. A node that is about to be promoted by itself may not, as it will count in a
-    /// moment.
+    /// True when a node may lose data. A staging learner may not, as it will count as a voter in a moment.
     pub(crate) fn may_harm(&self, id: NodeId) -> bool {
         self.truth.to_come().into_iter().all(|membership| {
             let counts = membership.is_voter(id);
@@ -33,7 +32,7 @@ impl<S: Subject> World<S> {
         })
     }
 
-    /// Members that came back with another data folder than `membership` names.
+    /// Returns members that run on another data folder than the one that `membership` names.
     pub(crate) fn strangers(&self, membership: &Membership) -> Vec<NodeId> {
         let other = |id: &NodeId| membership.store(*id) != self.hosts.get(id).map(|host| host.store);
         membership.members().keys().copied().filter(other).collect()
@@ -49,7 +48,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// The membership that a line of the script asks for; none where it asks for none, or nobody is there for it.
+    /// Returns the membership that an action asks for; none for other actions, or if no node fits.
     fn changed(&self, current: &Membership, action: Action) -> Option<Membership> {
         let is_spare = |id: &NodeId| !current.contains(*id) && is_able(&self.hosts[id]);
         let spare = self.hosts.keys().copied().find(is_spare);
@@ -101,7 +100,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// The membership whose voters are the nodes of these bits, as far as they run and lost nothing.
+    /// Returns the membership whose voters are the hosts with these bits, as far as they run and have lost nothing.
     fn reshaped(&self, current: &Membership, voters: u64) -> Membership {
         let mut target = current.clone();
         for id in self.hosts.keys().copied() {
@@ -121,7 +120,7 @@ impl<S: Subject> World<S> {
         Some(process.service.replica().node().membership().clone())
     }
 
-    /// Removes members that came back without their data, and adds those that are to be members again.
+    /// Removes members that came back without their data, and adds wiped nodes again.
     pub(crate) fn operate(&mut self) {
         let pause = if self.healed { 300 * MS } else { 1200 * MS + self.rng.below(800 * MS) };
         self.at(self.now + pause, Happening::Operator);

@@ -1,4 +1,4 @@
-//! Rot: which areas, where it does the most harm, and when it is allowed. A sound quorum is always left.
+//! Rot of a node's files: the places where it does the most harm, and the conditions under which it is allowed.
 
 use std::path::PathBuf;
 
@@ -11,29 +11,29 @@ use crate::process::host::Harm;
 use crate::subject::Subject;
 use crate::world::World;
 
-/// Where a journal's records begin, behind its witnesses (raft-log's documentation).
+/// Offset of the ring in the journal, after the two witnesses (raft-log's documentation).
 const RING_START: u64 = 8192;
-/// Where the two witnesses are.
+/// Offsets of the two witnesses in the journal.
 const WITNESSES: [usize; 2] = [0, 4096];
-/// Records start at sectors, of so many bytes.
+/// Size of a sector, in bytes. Records start at sectors.
 const SECTOR: usize = 512;
-/// What a record and a witness start with.
+/// Magic bytes at the start of a record and of a witness.
 const RECORD: &[u8] = b"RKJ2";
 const WITNESS: &[u8] = b"RKW2";
-/// A record's head, in bytes; its hard state comes next.
+/// Length of a record's head, in bytes. The hard state follows it.
 const RECORD_HEAD: u64 = 40;
-/// Number of newest records that may rot.
+/// Number of records, from the newest one back, that may rot.
 const NEWEST: u64 = 4;
 
 impl<S: Subject> World<S> {
     pub(crate) fn rot(&mut self, id: NodeId, area: Area, sectors: u64) {
         let host = &self.hosts[&id];
         let Some(process) = host.process.as_ref() else { return };
-        // What was flushed within the last moment is known to no witness yet: rot of it and a power cut at once cannot be
-        // told from a torn write (raft-log's README, Shortcomings).
+        // The witness may not cover the last flush yet: rot of that flush together with a power cut cannot be told from a
+        // torn write (raft-log's README, Shortcomings).
         let settled = process.flush.is_idle() && process.flush.is_witnessed();
         let in_place = matches!(area, Area::Journal | Area::Snapshots);
-        // One that is to be a member again would be promoted with rot that nobody has noticed yet, and count as sound.
+        // A wiped node is about to become a voter again. With unnoticed rot it would count as sound then.
         if host.harm != Harm::None || host.returning || (in_place && !settled) || !self.may_harm(id) {
             return;
         }
@@ -42,15 +42,15 @@ impl<S: Subject> World<S> {
         host.has_rotted = true;
         match area {
             Area::Journal | Area::Snapshots => self.rot_sectors(id, area, sectors),
-            // redb checks its pages when it opens a file. One that rots after that makes it panic, and panic again on the
-            // way out, which ends the process as a kill does: here that would be the simulation's.
+            // redb checks its pages when it opens a file. At a page that rots later it panics, and panics again while that
+            // unwinds, which aborts the process: here that would be the simulator.
             Area::Log | Area::State | Area::LogCommit | Area::StateCommit | Area::Record => {
                 host.rots_at_rest.push((area, sectors));
             }
         }
     }
 
-    /// What is to rot while a node is down has.
+    /// Lets the planned areas rot, while the node is down.
     pub(crate) fn rot_at_rest(&mut self, id: NodeId) {
         for (area, sectors) in std::mem::take(&mut self.host(id).rots_at_rest) {
             match area {
@@ -69,7 +69,7 @@ impl<S: Subject> World<S> {
 
     fn rot_sectors(&mut self, id: NodeId, area: Area, sectors: u64) {
         let files = self.files(id, area);
-        // Either the witnesses of the journal or its records: with both gone a record cannot be told from a torn one.
+        // Either the witnesses of the journal rot or its records: with both rotten a record cannot be told from a torn one.
         let of_journal = area == Area::Journal;
         let (from, to) = match of_journal {
             true if self.rng.permille(150) => (0, RING_START),
@@ -95,10 +95,11 @@ impl<S: Subject> World<S> {
         self.marks.hit(Mark::Rotted);
     }
 
-    /// Lets the slot rot that names the newest commit of a database: redb falls back to the other one. What the log's
-    /// newest commit holds is in the journal too, all but what was too large for that, so nothing is lost with it.
+    /// Lets the slot that names the newest commit of a database rot, so that redb opens the commit before. With the log's
+    /// database nothing is lost: whatever the newest commit holds is also in the journal, except for writes that were too
+    /// large for it.
     ///
-    /// Unless the end came within the next commit: that may have written over what only the commit before needed.
+    /// This is not done if the process ended within the next commit, which may have overwritten pages of the commit before.
     fn rot_commit(&mut self, id: NodeId, area: Area) {
         let Some((file, bytes)) = self.files(id, area).into_iter().find_map(|file| {
             let bytes = self.hosts[&id].disk.durable(&file)?;
@@ -107,7 +108,7 @@ impl<S: Subject> World<S> {
             return;
         };
         let Some(at) = newest_slot(&bytes) else { return };
-        // The first byte is the version of redb's file format: where that rots the whole database cannot be read.
+        // The first byte of a slot is the version of redb's file format. With it rotten the whole database cannot be read.
         let byte = self.rng.below(SLOT_BYTES);
         self.flip(id, &file, at + byte);
         self.hit(Mark::CommitRotted);
@@ -117,8 +118,8 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Lets one of the journal's newest records rot: one that the witness knows, or that has a whole one behind it. Only
-    /// the last that is there may be torn.
+    /// Lets one of the journal's newest records rot: one that the witness covers, or that has an intact record after it. Any
+    /// other record could be taken for a torn one, with which nothing acknowledged is lost.
     fn rot_record(&mut self, id: NodeId) {
         let files = self.files(id, Area::Record);
         let Some((file, bytes)) =
@@ -135,17 +136,18 @@ impl<S: Subject> World<S> {
             return;
         }
         let (_, at) = self.rng.pick(&may);
-        // Behind the head: a wrong number there would mislead the next look at what is newest.
+        // The rotten byte is after the head, as the next search for the newest records reads the sequence in the head.
         let at = at + RECORD_HEAD + self.rng.below(24);
         self.flip(id, file, at);
         self.hit(Mark::RecordRotted);
     }
 }
 
-/// redb's header: magic, a byte that says which slot is the newer, and from byte 64 on two slots.
+/// Size of a slot in redb's header, in bytes. The header has magic bytes, a byte that says which slot is the newer one, and two
+/// slots from byte 64 on.
 const SLOT_BYTES: u64 = 128;
 
-/// Where the slot of the newest commit is.
+/// Returns the offset of the slot of the newest commit.
 fn newest_slot(bytes: &[u8]) -> Option<u64> {
     let primary = u64::from(bytes.get(9)? & 1);
     (bytes.len() > 320).then_some(64 + primary * SLOT_BYTES)
@@ -155,7 +157,7 @@ fn number(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 
-/// The journal's records, by sequence, each with its place in the file. A torn one may be among them.
+/// Returns the journal's records in the order of their sequence numbers, each with its offset. One of them may be torn.
 fn records(bytes: &[u8]) -> Vec<(u64, u64)> {
     let start = usize::try_from(RING_START).unwrap_or(usize::MAX);
     let places = (start..bytes.len()).step_by(SECTOR);
@@ -163,7 +165,7 @@ fn records(bytes: &[u8]) -> Vec<(u64, u64)> {
     places.filter_map(|at| Some((claims(at)?, at as u64))).collect()
 }
 
-/// Sequence of the last record that the journal's witness knows.
+/// Returns the sequence number of the last record that the journal's witness covers.
 fn witnessed(bytes: &[u8]) -> u64 {
     let known = |at: usize| bytes.get(at..)?.starts_with(WITNESS).then(|| number(bytes, at + 32)).flatten();
     WITNESSES.into_iter().filter_map(known).max().unwrap_or(0)

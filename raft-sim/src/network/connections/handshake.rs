@@ -1,4 +1,4 @@
-//! Attempts to connect: their packets in both directions, and what each side decides.
+//! Attempts to connect: their packets in both directions, and the decisions of both sides.
 
 use raftkit_core::{Incarnation, NodeId};
 use raftkit_net::dialling::{Called, PeerIncarnation, Progress, Step};
@@ -10,10 +10,10 @@ use crate::network::{End, Lane};
 use crate::subject::Subject;
 use crate::world::{Happening, MS, World};
 
-/// Time in microseconds after which a packet without an answer is repeated, doubled each time (QUIC's time-out for a
-/// path that is not measured yet).
+/// Time after which a packet without an answer is repeated, in microseconds. It doubles each time, as QUIC's time-out does on a
+/// path that it has not measured yet.
 const REPEATED_AFTER: u64 = 99 * MS;
-/// Upper bound on the repetitions of a packet; an attempt ends before.
+/// Upper bound on the repetitions of a packet. An attempt ends earlier.
 const REPEATS_MAX: u32 = 7;
 
 /// A packet of a handshake.
@@ -23,14 +23,14 @@ pub(crate) struct Shake {
     from: End,
     /// The node that is dialled.
     to: NodeId,
-    /// The process that has answered, once one has.
+    /// The process that has answered; none before the first answer.
     other: Option<End>,
     number: u64,
     stage: Stage,
-    /// Time at which this packet, or the one that it answers, was sent: for the round trip.
+    /// Time at which this packet, or the one that it answers, was sent. The round trip is measured by it.
     sent_at: u64,
     answers: u64,
-    /// Number of times that the packet came to a process that was not there.
+    /// Number of times that the packet arrived while no process was there.
     tries: u32,
 }
 
@@ -39,7 +39,7 @@ enum Stage {
     First,
     Answer,
     Greeting,
-    /// The other side's greeting, or its refusal.
+    /// The other side's greeting (true) or its refusal.
     Greeted(bool),
 }
 
@@ -126,7 +126,7 @@ impl<S: Subject> World<S> {
         if !self.hosts.contains_key(&receiver) {
             return;
         }
-        // Lost ones are repeated, and so are those that meet a cut.
+        // Packets that are lost, or that meet a cut, are repeated.
         let mut sent_at = self.now;
         for repeat in 0..REPEATS_MAX {
             if let Some(at) = self.network.carry(sent_at, &self.settings, sender, receiver) {
@@ -160,11 +160,11 @@ impl<S: Subject> World<S> {
             Stage::Greeting if shake.other.is_some_and(|other| other.life == host.life) => {
                 self.greeted_by(shake)
             }
-            // For a process that is gone.
+            // The greeting is for a process that has ended.
             Stage::Greeting => {}
             Stage::Answer if self.is_current(shake) => self.answered(shake),
             Stage::Greeted(welcome) if self.is_current(shake) => self.welcomed(shake, welcome),
-            // Of an attempt that was thrown away.
+            // The packet belongs to an attempt that was given up.
             Stage::Answer | Stage::Greeted(_) => {}
         }
     }
@@ -273,7 +273,7 @@ impl<S: Subject> World<S> {
         self.part_if_due(id, peer);
     }
 
-    /// Tells what waits for an attempt that it has failed.
+    /// Fails the calls that wait for an attempt.
     fn attempt_failed(&mut self, id: NodeId, peer: NodeId) {
         let life = self.hosts[&id].life;
         let Some(Some(calls)) = self.with(id, |process| {

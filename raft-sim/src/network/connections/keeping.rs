@@ -13,7 +13,7 @@ use crate::world::{Happening, MS, SECOND, World};
 const PARTING_MAX: u64 = 60 * SECOND;
 
 impl<S: Subject> World<S> {
-    /// Brings a process's connections in line with its membership. Returns those to let go of once its round is sent.
+    /// Adjusts the connections of a process to its membership. Returns the peers to disconnect once the round's messages are sent.
     pub(crate) fn follow_contacts(&mut self, id: NodeId) -> Vec<NodeId> {
         let Some(change) = self.with(id, |process| process.contacts.update(process.service.replica().node()))
         else {
@@ -39,7 +39,7 @@ impl<S: Subject> World<S> {
         self.look_by(id, peer, self.now);
     }
 
-    /// Stops keeping a connection to a node. What is queued for it is sent if possible.
+    /// Stops keeping a connection to a node. Queued messages are still sent if possible.
     pub(crate) fn let_go(&mut self, id: NodeId, peer: NodeId) {
         let until = self.now + PARTING_MAX;
         self.with(id, |process| {
@@ -50,7 +50,7 @@ impl<S: Subject> World<S> {
         self.part_if_due(id, peer);
     }
 
-    /// Ends the connection to a node that is no peer any more, once nothing waits for it.
+    /// Ends the connection to a node that is no peer any more, once no message waits for it.
     pub(super) fn part_if_due(&mut self, id: NodeId, peer: NodeId) {
         let gone = self.with(id, |process| {
             let over = process
@@ -71,7 +71,7 @@ impl<S: Subject> World<S> {
     /// Sends a message, or keeps it until there is a connection.
     pub(crate) fn send_message(&mut self, id: NodeId, message: Message) {
         let to = message.to;
-        // Whoever asks and is not named by the membership is dialled when there is something to answer.
+        // A node that the membership does not name is dialled when there is an answer for it.
         if let Some(Some(caller)) = self.with(id, |process| process.contacts.tells(to)) {
             self.hit(Mark::StrangerAnswered);
             self.begin_to_dial(id, to, caller.store);
@@ -81,7 +81,7 @@ impl<S: Subject> World<S> {
             return;
         };
         match outgoing {
-            // No such peer.
+            // The process keeps no connection to this node.
             None => {}
             Some(None) => {
                 self.hit(Mark::MessageWaited);
@@ -95,7 +95,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Puts a frame on the connection that it belongs on; without one it is lost.
+    /// Sends a frame on its connection. Without one the frame is lost.
     pub(crate) fn put_on(&mut self, id: NodeId, to: NodeId, lane: Lane, frame: &bytes::Bytes) {
         match lane {
             Lane::Control => {
@@ -111,7 +111,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Sends on a connection that stands. It may break in the middle of a frame.
+    /// Sends a frame on a live connection, which may break in the middle of the frame.
     fn send_on(&mut self, own: End, other: End, number: u64, frame: &bytes::Bytes) {
         if self.send(own, other, Lane::Control, frame) == Sent::Broken {
             let at = self.now + 60 * MS;
@@ -119,7 +119,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Sends an answer back on the connection that the asker has dialled.
+    /// Sends a response on the connection that the sender of the request has dialled.
     fn answer_on(&mut self, id: NodeId, asker: NodeId, frame: &bytes::Bytes) {
         let own = self.end_of(id);
         let connected =
@@ -136,7 +136,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Makes a call, or keeps it until there is a connection; where there is none to wait for, it is certainly not sent.
+    /// Makes a call, or keeps it until there is a connection. If no connection is being made, the call fails as certainly not sent.
     pub(crate) fn make_call(&mut self, id: NodeId, call: CallId, to: NodeId, frame: bytes::Bytes) {
         let connected = self.with(id, |process| process.outgoing.get(&to).map(Outgoing::connected)).flatten();
         match connected {
@@ -173,7 +173,7 @@ impl<S: Subject> World<S> {
             (host.process.is_some() && now >= host.paused_until, host.life == standing.other.life);
         let passes = !self.network.is_blocked(id, peer, now) && !self.network.is_blocked(peer, id, now);
         if passes && is_there && !is_it {
-            // Its stateless reset is good for connections of the process before (RFC 9000, section 10.3).
+            // A process answers packets for connections of its predecessor with a stateless reset (RFC 9000, section 10.3).
             return self.connection_lost(id, peer, "the other process no longer knows it");
         }
         let heard_at = if passes && is_there { now } else { standing.heard_at };
@@ -195,7 +195,7 @@ impl<S: Subject> World<S> {
         self.at(at, Happening::Keep(id, life, peer, number));
     }
 
-    /// Breaks a connection, unless it was replaced meanwhile.
+    /// Breaks a connection, unless another one has replaced it.
     pub(crate) fn lose(&mut self, id: NodeId, life: u64, peer: NodeId, number: u64) {
         let process = self.process(id, life);
         let outgoing = process.and_then(|process| process.outgoing.get(&peer));
@@ -219,7 +219,7 @@ impl<S: Subject> World<S> {
         }
         self.tell(|| format!("{}  connection lost: {why}", pair(id, peer)));
         self.network.reset_lane(id, peer, Lane::Control);
-        // The answers to what it asked come back on the same connection.
+        // Responses to the node's requests were to come back on the same connection.
         self.network.reset_lane(peer, id, Lane::Answers);
         self.at(now, Happening::Unreachable(id, life, peer));
         self.look_by(id, peer, now);
@@ -242,7 +242,7 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// The first of these nodes that has no connection to another one, which it knows for a member.
+    /// Describes the first of these nodes that has no connection to another one which its membership names; none if there is none.
     pub(crate) fn unconnected(&self, among: &[NodeId]) -> Option<String> {
         let lacks = |from: &NodeId, to: &NodeId| {
             let Some(process) = self.hosts[from].process.as_ref() else { return true };

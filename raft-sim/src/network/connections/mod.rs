@@ -2,14 +2,14 @@
 //! (`raftkit_net::dialling`), who may come in (`admission`) and what waits meanwhile (`queue`).
 //!
 //! ```text
-//! look       asks the dialler                     Dial: the first packet goes out; GiveUp: what waits is told
+//! look       asks the dialler                     Dial: the first packet goes out; GiveUp: waiting calls fail
 //! shake      a packet of a handshake arrives      first ->, <- answer, greeting ->, <- the greeting's answer
 //! keep       now and then while a connection      lost, once the other side was silent for too long
 //!            stands
 //! ```
 //!
-//! A handshake's packets take as long as any, are lost as any, and are repeated as QUIC repeats them. What carries messages
-//! once a connection stands is `network`.
+//! A handshake's packets are delayed and lost like any others, and are repeated as QUIC repeats them. Frames on live connections
+//! are the subject of `network`.
 
 mod handshake;
 mod keeping;
@@ -30,22 +30,22 @@ use crate::network::End;
 /// Upper bound on the bytes that are queued for a peer, as in the transport.
 const QUEUE_BYTES_MAX: usize = 32 << 20;
 
-/// The connection from one node to another, as the dialling side sees it. It ends with its process.
+/// The connection from one node to another, as the dialling side sees it. It ends with the dialling process.
 pub(crate) struct Outgoing {
-    /// The peer's data folder, as the membership names it.
+    /// Store id of the peer, as the membership names it.
     store: StoreId,
     dialler: Dialler,
     /// Number of the attempt or connection, unique in the run, which tells it from an earlier one.
     number: u64,
     standing: Option<Standing>,
-    /// True when the last attempt has failed: calls do not wait for the next one.
+    /// True when the last attempt has failed. Calls do not wait for the next attempt then.
     down: bool,
     queue: Queue,
-    /// Calls that wait for the attempt's end.
+    /// Calls that wait for the end of the present attempt.
     waiting: Vec<(CallId, Bytes)>,
     /// Time at which the dialler is asked next.
     look_at: Option<u64>,
-    /// Set for a removed peer: the time until which it is dialled for what is queued.
+    /// Set for a removed peer: time until which the peer is still dialled, for messages that are queued.
     parts_at: Option<u64>,
 }
 
@@ -78,13 +78,13 @@ impl Outgoing {
         self.standing.map(|standing| (standing.other, self.number))
     }
 
-    /// Keeps a message until there is a connection.
+    /// Queues a message until there is a connection.
     pub(crate) fn queue(&mut self, message: Message) {
-        // That an append was dropped the core hears with the connection that is not there.
+        // The core learns of a dropped append by the report that the peer is unreachable.
         let _ = self.queue.push(message);
     }
 
-    /// Keeps a call until there is a connection, if one is being made; false when there is none to wait for.
+    /// Queues a call until there is a connection. Returns false, and queues nothing, if no connection is being made.
     pub(crate) fn wait(&mut self, call: CallId, frame: Bytes) -> bool {
         if !self.down {
             self.waiting.push((call, frame));
@@ -93,12 +93,12 @@ impl Outgoing {
     }
 }
 
-/// Converts a time for diallers.
+/// Converts microseconds to the time that diallers use.
 fn moment(us: u64) -> Duration {
     Duration::from_micros(us)
 }
 
-/// Converts a time to microseconds, rounded up, so that the dialler is due when it is asked.
+/// Converts a dialler's time to microseconds, rounded up, so that the dialler is never asked too early.
 fn us(span: Duration) -> u64 {
     u64::try_from(span.as_nanos().div_ceil(1000)).unwrap_or(u64::MAX)
 }
