@@ -1,4 +1,4 @@
-//! `raft-sim`: runs many seeds of the key-value store, or one, or a file of choices, and shows what came of it.
+//! `raft-sim`: runs many seeds of the key-value store, one seed, or a file of choices, and shows the results.
 
 #![allow(
     clippy::disallowed_methods,
@@ -18,7 +18,7 @@ use clap::Parser;
 use crate::flags::Flags;
 
 fn main() -> ExitCode {
-    // A panic in a run is a violation, and told as one.
+    // A panic in a run is reported as a violation, not printed.
     std::panic::set_hook(Box::new(|panic| many::note_panic(&panic.to_string())));
     let flags = Flags::parse();
     if flags.with_parent {
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// One that is killed cannot stop what it has started.
+/// Asks the system to kill this process together with its parent: a parent that is killed cannot do so itself.
 fn end_with_parent() {
     #[cfg(target_os = "linux")]
     {

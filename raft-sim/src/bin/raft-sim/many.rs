@@ -1,4 +1,4 @@
-//! Many seeds at once, until they are done, time is up, or one fails.
+//! Runs of many seeds on several threads, until all are done, time is up, or one fails.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,18 +16,18 @@ use crate::flags::Flags;
 use crate::one;
 use crate::show::{self, Sums};
 
-/// Processor time after which a seed is taken not to end: others take a thousandth of it. Time on the clock says nothing on a
-/// machine that is busy with other work.
+/// Processor time after which a seed counts as one that never ends; others take a thousandth of it. Time on the clock would say
+/// nothing on a machine that is busy with other work.
 const STUCK: Duration = Duration::from_secs(30);
-/// Time on the clock after which a seed is taken not to end, for one that waits for something and so uses no processor.
+/// Time on the clock after which a seed counts as one that never ends, for a seed that waits and so uses no processor time.
 const STANDS_STILL: Duration = Duration::from_secs(300);
 
 thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Keeps what a panic said, instead of printing it: redb's at a rotten page are caught, and another's is told as a violation.
-/// One in a destructor, while another unwinds, ends the program at once: what both said is printed.
+/// Keeps the words of a panic instead of printing them: redb's panics at a rotten page are caught, and others are reported as
+/// violations. A panic in a destructor while another one unwinds aborts the program, so then the words of both are printed.
 pub(crate) fn note_panic(words: &str) {
     PANIC.with(|panic| {
         let mut panic = panic.borrow_mut();
@@ -47,10 +47,10 @@ pub(crate) fn last_panic() -> Option<String> {
     PANIC.with(|panic| panic.borrow().clone())
 }
 
-/// When a seed began.
+/// The time at which a seed began.
 struct Start {
     clock: Instant,
-    /// The processor time that the whole process had used.
+    /// Processor time that the whole process had used.
     processor: Duration,
 }
 
@@ -59,27 +59,27 @@ impl Start {
         Self { clock: Instant::now(), processor: show::processor_time() }
     }
 
-    /// Whether a seed that began then, beside `jobs - 1` others that use as much, has run for far longer than any that ends.
+    /// True if a seed that began at this time has run far longer than any seed that ends. `jobs` seeds share the processor time.
     fn is_too_long_ago(&self, jobs: u32) -> bool {
         let used = show::processor_time().saturating_sub(self.processor);
         used >= STUCK * jobs || self.clock.elapsed() >= STANDS_STILL
     }
 }
 
-/// What all threads share.
+/// The data that all threads share.
 struct Shared<'a> {
     flags: &'a Flags,
     next: AtomicU64,
     end: AtomicBool,
     sums: Mutex<Sums>,
-    /// A thread has ended.
+    /// Notified when a thread has ended.
     done: Condvar,
-    /// The seeds that run now, and since when.
+    /// The seeds that are running, with their start times.
     running: Mutex<BTreeMap<u64, Start>>,
     failed: Mutex<Option<(Plan, Report)>>,
 }
 
-/// Runs them; true when every promise was kept and every mark met that had to be.
+/// Runs the seeds. Returns true when every promise was kept, and with `--all-marks` every mark was met.
 pub(crate) fn run(flags: &Flags) -> Result<bool, String> {
     let first = flags.first_seed.unwrap_or_else(|| RandomState::new().build_hasher().finish() >> 24);
     let is_endless = flags.seeds.is_none() && flags.core_seconds.is_none();
@@ -169,8 +169,8 @@ fn work(shared: &Shared<'_>, last: Option<u64>, until: Option<Instant>) {
     shared.done.notify_all();
 }
 
-/// Shows each second how far it is: over one line on a terminal, now and then a line elsewhere. A seed that does not end takes
-/// the whole process with it, as nothing can stop its thread.
+/// Shows the progress, every second in one line of a terminal, and from time to time in a new line elsewhere. A seed that does not
+/// end also ends the whole process, as its thread cannot be stopped.
 fn watch(shared: &Shared<'_>, start: Instant, time: Option<Duration>) {
     let jobs =
         shared.flags.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, |it| it.get() as u64));
@@ -214,7 +214,7 @@ fn watch(shared: &Shared<'_>, start: Instant, time: Option<Duration>) {
     }
 }
 
-/// A seed that does not end.
+/// Returns a seed that does not end, if there is one.
 fn stuck(shared: &Shared<'_>) -> Option<u64> {
     let running = shared.running.lock().ok()?;
     let jobs = u32::try_from(running.len()).unwrap_or(u32::MAX);

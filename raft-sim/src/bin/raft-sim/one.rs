@@ -1,4 +1,4 @@
-//! One run: a seed, or a file of choices. And what is done with one that fails.
+//! A single run, of a seed or of a file of choices, and the handling of a run that fails.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -8,12 +8,12 @@ use raftkit_sim::{Kv, Options, Plan, Report, plan_of_seed, shrink};
 use crate::flags::Flags;
 use crate::{many, show};
 
-/// How many events before a broken promise are shown.
+/// Number of events before a broken promise that are shown.
 const LINES: usize = 60;
-/// So long is a failing run made smaller, at most.
+/// Upper bound on the time for making a failing run smaller.
 const SHRINK: Duration = Duration::from_secs(60);
 
-/// Runs it; true when every promise was kept.
+/// Runs the seed or the file of choices. Returns true when every promise was kept.
 pub(crate) fn run(flags: &Flags) -> Result<bool, String> {
     let plan = match (&flags.choices, flags.seed) {
         (Some(file), _) => {
@@ -46,7 +46,7 @@ pub(crate) fn run(flags: &Flags) -> Result<bool, String> {
     Ok(report.violation.is_none())
 }
 
-/// Runs a plan; where it panics the panic's place is told, too.
+/// Runs a plan. The report of a panic names its place in the code.
 pub(crate) fn simulate(plan: &Plan, flags: &Flags, lines: usize) -> Report {
     let options = Options { lines, off: flags.without.iter().copied().collect() };
     many::forget_panic();
@@ -59,7 +59,7 @@ pub(crate) fn simulate(plan: &Plan, flags: &Flags, lines: usize) -> Report {
     report
 }
 
-/// Tells of a broken promise, makes its run smaller, and keeps that.
+/// Reports a broken promise, makes its run smaller, and writes that as a file of choices.
 pub(crate) fn fail(plan: &Plan, report: &Report, flags: &Flags) -> Result<(), String> {
     let Some(violation) = &report.violation else { return Ok(()) };
     let promise = violation.promise;
@@ -90,7 +90,7 @@ pub(crate) fn fail(plan: &Plan, report: &Report, flags: &Flags) -> Result<(), St
     Ok(())
 }
 
-/// The flag that replays a run on so many nodes, if there was one.
+/// Returns the `--nodes` flag that replaying a seed needs, or an empty string.
 pub(crate) fn nodes(flags: &Flags) -> String {
     flags.nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"))
 }

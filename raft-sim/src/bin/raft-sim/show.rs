@@ -1,18 +1,18 @@
-//! What is shown: progress, the table at the end, lists.
+//! Output: the progress, the table at the end, and lists.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use raftkit_sim::{Kept, Mark, Promise, Report};
 
-/// So many characters of what happened stand in a line for programs.
+/// Upper bound on the length of a violation's words in a line for programs, in characters.
 const WHAT_MAX: usize = 400;
 
-/// What all runs came to.
+/// Sums over all runs.
 #[derive(Debug, Default)]
 pub(crate) struct Sums {
     pub(crate) kept: Kept,
-    /// Threads that have ended.
+    /// Number of threads that have ended.
     pub(crate) done: u64,
     violations: u64,
 }
@@ -27,7 +27,7 @@ impl Sums {
         self.violations += u64::from(report.violation.is_some());
     }
 
-    /// A line while it runs.
+    /// Returns the line that is shown while seeds are run.
     pub(crate) fn progress(&self, elapsed: Duration, time: Option<Duration>) -> String {
         let wall = elapsed.as_secs_f64().max(0.001);
         let of = time.map_or_else(String::new, |time| format!(" of {}", time.as_secs()));
@@ -46,7 +46,7 @@ impl Sums {
         )
     }
 
-    /// The table at the end.
+    /// Returns the table at the end.
     pub(crate) fn table(&self, elapsed: Duration, jobs: u64) -> String {
         let wall = elapsed.as_secs_f64().max(0.001);
         let (counts, disks) = (&self.kept.counts, &self.kept.injected);
@@ -94,7 +94,8 @@ impl Sums {
     }
 }
 
-/// One line for programs: `violation` or `none`, promise, events of all seeds, seconds of processor time, seeds, what happened.
+/// Prints one line for programs: `violation` or `none`, the promise, the numbers of events, of seconds of processor time and of
+/// seeds, and the violation in words.
 pub(crate) fn terse(report: &Report, events: u64, seeds: u64) {
     let (state, promise, what) = match &report.violation {
         Some(violation) => ("violation", violation.promise.word(), one_line(&violation.what)),
@@ -107,19 +108,19 @@ pub(crate) fn terse_sums(sums: &Sums) {
     println!("none\t\t{}\t{:.2}\t{}\t", sums.kept.events, processor_time().as_secs_f64(), sums.kept.seeds);
 }
 
-/// A seed that does not end, as [`terse`] tells of it: it is the last of so many.
+/// Prints the same line for a seed that does not end, which is the last of those that were run.
 pub(crate) fn terse_stuck(sums: &Sums, seed: u64) {
     let (time, seeds) = (processor_time().as_secs_f64(), sums.kept.seeds + 1);
     println!("stuck\t\t{}\t{time:.2}\t{seeds}\tseed {seed} does not end", sums.kept.events);
 }
 
-/// What stands on several lines, and may have tabs in it, on one line that is not too long.
+/// Joins a text of several lines into one line without tabs, and shortens it.
 fn one_line(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     words.join(" ").chars().take(WHAT_MAX).collect()
 }
 
-/// How much all threads of this process have worked so far.
+/// Returns the processor time that all threads of this process have used so far.
 pub(crate) fn processor_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::try_from(time).unwrap_or_default()
