@@ -12,7 +12,8 @@ use raftkit_core::{
 };
 
 use crate::codec::{RunBuilder, RunCursor, run_prefix, seal, unseal};
-use crate::journal::record::{Encoder, Sealed, claimed_seq};
+use crate::journal::claim::claimed_seq;
+use crate::journal::record::{Encoder, Sealed};
 use crate::journal::salt;
 use crate::journal::witness::Witness;
 use crate::layout::{

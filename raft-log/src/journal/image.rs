@@ -11,7 +11,8 @@ use std::io;
 use raftkit_core::{HardState, LogId};
 use raftkit_disk::DiskFile;
 
-use super::record::{Claim, HEAD, Record, Sealed, claimed_seq, possible_sums};
+use super::claim::{Claim, claimed_seq, possible_sums};
+use super::record::{HEAD, Record, Sealed};
 use super::witness::Witness;
 use super::{RING_BYTES_MIN, RING_START, SECTOR, salt};
 use crate::error::Damage;

@@ -10,6 +10,7 @@
 //! the ring is overwritten only after two later commits of redb are durable: if the newest commit is rotten, redb falls
 //! back to the one before, and the ring must still hold everything since then.
 
+pub(crate) mod claim;
 pub(crate) mod image;
 mod recheck;
 pub(crate) mod record;

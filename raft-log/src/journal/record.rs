@@ -40,7 +40,7 @@ pub(crate) const HEAD: usize = 40;
 pub(crate) const RECORD_BYTES_MIN: usize = HEAD + HARD_STATE_BYTES + ID_BYTES;
 const ENTRY_HEAD: usize = 13;
 /// Name of a record in error messages.
-const NAME: &str = "journal record";
+pub(super) const NAME: &str = "journal record";
 
 /// Tags that precede the parts of a record.
 pub(super) mod tag {
@@ -170,7 +170,7 @@ impl Encoder {
     }
 }
 
-fn checksum(salt: u64, len: [u8; 4], rest: &[u8]) -> u64 {
+pub(super) fn checksum(salt: u64, len: [u8; 4], rest: &[u8]) -> u64 {
     let mut hasher = Xxh3::with_seed(salt);
     hasher.update(&len);
     hasher.update(rest);
@@ -206,60 +206,8 @@ pub(crate) struct Record {
     pub(crate) elsewhere: bool,
 }
 
-/// Returns the sequence number that a possible record at the start of `bytes` states, unchecked. Used to find
-/// candidates.
-pub(crate) fn claimed_seq(bytes: &[u8]) -> Option<u64> {
-    let mut fields = Fields::new(NAME, bytes.get(..HEAD)?);
-    hard_state_bytes(fields.u32().ok()?)?;
-    let mut seq = Fields::new(NAME, bytes.get(24..32)?);
-    seq.u64().ok()
-}
-
-/// Claims made by the first sector of a possible record, whose remaining sectors may be torn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Claim {
-    /// Checksum of the record before it.
-    pub(crate) prev: u64,
-    pub(crate) seq: u64,
-    /// Position at which the record starts, counted without wrapping.
-    pub(crate) at: u64,
-    /// The hard state after the record.
-    pub(crate) hard_state: HardState,
-    /// The last entry of the log after the record.
-    pub(crate) last: LogId,
-}
-
-impl Claim {
-    /// Reads the claims of a possible record at the start of `bytes`, without checking them.
-    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
-        let mut fields = Fields::new(NAME, bytes.get(..SECTOR)?);
-        let hard_state_bytes = hard_state_bytes(fields.u32().ok()?)?;
-        let _len = fields.u32().ok()?;
-        let _sum = fields.u64().ok()?;
-        let (prev, seq, at) = (fields.u64().ok()?, fields.u64().ok()?, fields.u64().ok()?);
-        let hard_state = decode_hard_state(fields.bytes(hard_state_bytes).ok()?).ok()?;
-        let last = fields.log_id().ok()?;
-        Some(Self { prev, seq, at, hard_state, last })
-    }
-}
-
-/// Returns the checksums that a damaged record at the start of `bytes` may have had: the stated one, and the one
-/// computed from its content. Either the stated checksum or the content may be the rotten part.
-pub(crate) fn possible_sums(bytes: &[u8], salt: u64) -> [Option<u64>; 2] {
-    let head = || {
-        let mut fields = Fields::new(NAME, bytes.get(..HEAD)?);
-        let _magic = fields.u32().ok()?;
-        Some((fields.u32().ok()?, fields.u64().ok()?))
-    };
-    let Some((len, said)) = head() else { return [None; 2] };
-    let end = usize::try_from(len).ok().and_then(|len| HEAD.checked_add(len));
-    let rest = end.and_then(|end| bytes.get(16..end));
-    // A stated checksum of zero means that nothing was ever written here.
-    [Some(said).filter(|said| *said != 0), rest.map(|rest| checksum(salt, len.to_le_bytes(), rest))]
-}
-
 /// Returns the length of the hard state in a record with this magic, in bytes; `None` if no record has this magic.
-fn hard_state_bytes(magic: u32) -> Option<usize> {
+pub(super) fn hard_state_bytes(magic: u32) -> Option<usize> {
     match magic {
         MAGIC => Some(HARD_STATE_BYTES),
         MAGIC_BEFORE_3 => Some(HARD_STATE_BYTES_BEFORE_3),
