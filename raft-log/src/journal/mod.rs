@@ -12,6 +12,7 @@
 
 pub(crate) mod claim;
 pub(crate) mod image;
+mod parts;
 mod recheck;
 pub(crate) mod record;
 pub(crate) mod witness;

@@ -3,13 +3,13 @@
 //! A record is read only at the next opening. A bug in its encoding would be found when the entries that it alone holds
 //! are needed, so the record is compared with what it was meant to say while nothing is acknowledged yet.
 
-use raftkit_core::{HardState, LogId, LogIndex, Term};
+use raftkit_core::{HardState, LogId};
 
 use super::SECTOR;
-use super::record::{Sealed, tag};
+use super::parts::{Appended, Part, Parts};
+use super::record::Sealed;
 use crate::error::Damage;
-use crate::fields::Fields;
-use crate::layout::{IDENTITY_BYTES, Mark, as_stored, decode_identity};
+use crate::layout::{Mark, as_stored};
 
 /// What a record must say.
 #[derive(Clone, Copy, Debug)]
@@ -46,49 +46,21 @@ pub(super) fn assert_says(bytes: &[u8], salt: u64, meant: &Meant) {
     assert!(appended.is_none_or(|id| id == last), "the record appends up to {appended:?}, not {last}");
 }
 
-/// Walks through the parts of a record without copying any payload. Returns the id of the last entry appended, unless a
-/// truncation or reset follows.
-fn last_appended(parts: &[u8]) -> Result<Option<LogId>, Damage> {
-    let mut fields = Fields::new("journal record", parts);
-    let mut last = None;
-    while !fields.rest().is_empty() {
-        match fields.u8()? {
-            tag::IDENTITY => {
-                let identity = decode_identity(fields.bytes(IDENTITY_BYTES)?)?;
-                identity.map_err(|_newer_format| fields.shape())?;
-            }
-            tag::RESET => {
-                fields.log_id()?;
-                let len = fields.len()?;
-                fields.bytes(len)?;
-                last = None;
-            }
-            tag::TRUNCATE => {
-                fields.index()?;
-                last = None;
-            }
-            tag::APPEND => last = skip_entries(&mut fields)?,
-            tag::COMPACT => drop(fields.index()?),
-            tag::ELSEWHERE => {}
-            _ => return Err(fields.shape()),
-        }
-    }
-    Ok(last)
-}
-
-/// Skips the entries of an append. Returns the id of the last one.
-fn skip_entries(fields: &mut Fields<'_>) -> Result<Option<LogId>, Damage> {
-    let count = fields.len()?;
-    let mut next = fields.index()?;
+/// Returns the id of the last entry that these parts append; `None` if a truncation or reset follows.
+fn last_appended(mut parts: Parts<'_>) -> Result<Option<LogId>, Damage> {
     let mut last: Option<LogId> = None;
-    for _ in 0..count {
-        let len = fields.len()?;
-        let term = Term(fields.u64()?);
-        let _kind = fields.u8()?;
-        fields.bytes(len)?;
-        assert!(last.is_none_or(|last| last.term <= term), "the terms of appended entries do not go back");
-        last = Some(LogId { term, index: next });
-        next = LogIndex(next.0.checked_add(1).ok_or_else(|| fields.shape())?);
+    while let Some(part) = parts.next()? {
+        match part {
+            Part::Reset { .. } | Part::Truncate(_) => last = None,
+            Part::Append => {
+                while let Some(Appended { id, .. }) = parts.next_entry()? {
+                    let follows = |last: LogId| last.index.next() == id.index && last.term <= id.term;
+                    assert!(last.is_none_or(follows), "entry {id} is appended after {last:?}");
+                    last = Some(id);
+                }
+            }
+            Part::Identity(_) | Part::Compact(_) | Part::Elsewhere => {}
+        }
     }
     Ok(last)
 }
@@ -97,7 +69,7 @@ fn skip_entries(fields: &mut Fields<'_>) -> Result<Option<LogId>, Damage> {
 mod tests {
     use std::time::Duration;
 
-    use raftkit_core::{Entry, Payload, Write};
+    use raftkit_core::{Entry, LogIndex, Payload, Term, Write};
 
     use super::super::record::Encoder;
     use super::*;

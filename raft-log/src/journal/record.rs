@@ -20,16 +20,17 @@
 //! `len` is the length of everything after the head, without the padding. `sum` covers everything except the magic and
 //! itself, and starts from the journal's salt. `prev` is the `sum` of the record before.
 
-use bytes::{Buf, Bytes};
-use raftkit_core::{Base, Entries, Entry, HardState, LogId, LogIndex, Membership, Payload, Term, Write};
+use bytes::Bytes;
+use raftkit_core::{Base, Entries, Entry, HardState, LogId, LogIndex, Membership, Payload, Write};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::parts::{Appended, Part, Parts};
 use super::{SECTOR, padded};
 use crate::error::Damage;
 use crate::fields::Fields;
 use crate::layout::{
-    HARD_STATE_BYTES, HARD_STATE_BYTES_BEFORE_3, ID_BYTES, IDENTITY_BYTES, Identity, Mark, decode_hard_state,
-    decode_identity, encode_hard_state, encode_id, encode_identity,
+    HARD_STATE_BYTES, HARD_STATE_BYTES_BEFORE_3, ID_BYTES, Identity, Mark, decode_hard_state,
+    encode_hard_state, encode_id, encode_identity,
 };
 
 const MAGIC: u32 = u32::from_le_bytes(*b"RKJ2");
@@ -38,7 +39,8 @@ const MAGIC_BEFORE_3: u32 = u32::from_le_bytes(*b"RKJ1");
 pub(crate) const HEAD: usize = 40;
 /// Length of a record without parts, in bytes.
 pub(crate) const RECORD_BYTES_MIN: usize = HEAD + HARD_STATE_BYTES + ID_BYTES;
-const ENTRY_HEAD: usize = 13;
+/// Length of an entry without its payload, in bytes.
+pub(super) const ENTRY_HEAD: usize = 13;
 /// Name of a record in error messages.
 pub(super) const NAME: &str = "journal record";
 
@@ -238,8 +240,12 @@ impl<'a> Sealed<'a> {
         self.mark.at - padded(HEAD + self.body.len()) as u64
     }
 
-    /// Returns the encoded parts of the record, which follow the hard state and the last entry.
-    pub(super) fn parts(&self) -> &'a [u8] {
+    /// Returns the parts of the record, which follow the hard state and the last entry.
+    pub(super) fn parts(&self) -> Parts<'a> {
+        Parts::new(self.mark.seq, self.part_bytes())
+    }
+
+    fn part_bytes(&self) -> &'a [u8] {
         &self.body[self.hard_state_bytes + ID_BYTES..]
     }
 
@@ -265,25 +271,18 @@ impl<'a> Sealed<'a> {
             elsewhere: false,
         };
         // Copy once for all payloads: slices of the image would keep the whole ring in memory.
-        let mut rest = Bytes::copy_from_slice(self.parts());
-        while !rest.is_empty() {
-            let mut fields = Fields::keyed(NAME, self.mark.seq, &rest);
-            let before = fields.rest().len();
+        let bytes = Bytes::copy_from_slice(self.part_bytes());
+        let mut parts = Parts::new(self.mark.seq, &bytes);
+        while let Some(part) = parts.next()? {
             let mut write = Write::default();
-            match fields.u8()? {
-                tag::IDENTITY => {
-                    let identity = decode_identity(fields.bytes(IDENTITY_BYTES)?)?;
-                    record.identity = Some(identity.map_err(|_| fields.shape())?);
-                }
-                tag::RESET => write.reset_to = Some(Box::new(reset(&mut fields)?)),
-                tag::TRUNCATE => write.truncate_from = Some(fields.index()?),
-                tag::APPEND => write.append = append(&mut fields, &rest)?,
-                tag::COMPACT => write.compact_to = Some(fields.index()?),
-                tag::ELSEWHERE => record.elsewhere = true,
-                _ => return Err(fields.shape()),
+            match part {
+                Part::Identity(identity) => record.identity = Some(identity),
+                Part::Reset { id, membership } => write.reset_to = Some(Box::new(reset(id, membership)?)),
+                Part::Truncate(from) => write.truncate_from = Some(from),
+                Part::Append => write.append = append(&mut parts, &bytes)?,
+                Part::Compact(to) => write.compact_to = Some(to),
+                Part::Elsewhere => record.elsewhere = true,
             }
-            let read = before - fields.rest().len();
-            rest.advance(read);
             if write != Write::default() {
                 record.writes.push(write);
             }
@@ -293,29 +292,19 @@ impl<'a> Sealed<'a> {
     }
 }
 
-fn reset(fields: &mut Fields<'_>) -> Result<Base, Damage> {
-    let id = fields.log_id()?;
-    let len = fields.len()?;
-    let membership = Membership::decode(fields.bytes(len)?)
+fn reset(id: LogId, membership: &[u8]) -> Result<Base, Damage> {
+    let membership = Membership::decode(membership)
         .map_err(|source| Damage::Payload { index: LogIndex::ZERO, source })?;
     Ok(Base { id, membership })
 }
 
-/// Decodes entries. Their payloads share `buffer`, which holds the same bytes as `fields`.
-fn append(fields: &mut Fields<'_>, buffer: &Bytes) -> Result<Entries, Damage> {
-    let count = fields.len()?;
-    let mut index = fields.index()?;
-    // Reserve no more than the remaining bytes can hold: the count itself may be wrong.
-    let mut entries = Vec::with_capacity(count.min(fields.rest().len() / ENTRY_HEAD));
-    for _ in 0..count {
-        let len = fields.len()?;
-        let term = Term(fields.u64()?);
-        let kind = fields.u8()?;
-        let payload = buffer.slice_ref(fields.bytes(len)?);
-        let payload =
-            Payload::from_parts(kind, payload).map_err(|source| Damage::Payload { index, source })?;
-        entries.push(Entry { id: LogId { term, index }, payload });
-        index = LogIndex(index.0.checked_add(1).ok_or_else(|| fields.shape())?);
+/// Decodes the entries of an append. Their payloads share `buffer`, which holds the bytes that `parts` decodes.
+fn append(parts: &mut Parts<'_>, buffer: &Bytes) -> Result<Entries, Damage> {
+    let mut entries = Vec::with_capacity(parts.entries_max());
+    while let Some(Appended { id, kind, payload }) = parts.next_entry()? {
+        let payload = Payload::from_parts(kind, buffer.slice_ref(payload))
+            .map_err(|source| Damage::Payload { index: id.index, source })?;
+        entries.push(Entry { id, payload });
     }
     Ok(entries.into())
 }
