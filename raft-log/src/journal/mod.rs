@@ -26,7 +26,7 @@ use raftkit_disk::{Disk, DiskFile, create_aside, replace_durably};
 
 use crate::layout::{Identity, Mark};
 use recheck::{Meant, assert_says};
-use record::Encoder;
+use record::{Encoder, Seal};
 use witness::Witness;
 
 /// Name of the journal's file in the log's folder.
@@ -107,9 +107,9 @@ impl Journal {
         let len = self.encoder.padded() as u64;
         let at = place(self.next.at, len, self.ring);
         let seq = self.next.seq + 1;
-        let sum = self.encoder.seal(self.salt, seq, at, self.next.sum);
+        let Seal { sum, body_bytes } = self.encoder.seal(self.salt, seq, at, self.next.sum);
         let mark = Mark { seq, at: at + len, sum };
-        let meant = Meant { start: at, prev: self.next.sum, mark, hard_state: *hard_state, last };
+        let meant = Meant { start: at, prev: self.next.sum, mark, body_bytes, hard_state: *hard_state, last };
         assert_says(self.encoder.bytes(), self.salt, &meant);
         mark
     }

@@ -70,6 +70,15 @@ pub(crate) fn payload_len(entry: &Entry) -> usize {
     }
 }
 
+/// What sealing a record has hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seal {
+    /// The record's checksum.
+    pub(crate) sum: u64,
+    /// Number of bytes after the head that the checksum covers.
+    pub(crate) body_bytes: usize,
+}
+
 /// Builds one record at a time, reusing the same buffer.
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
@@ -152,9 +161,10 @@ impl Encoder {
         padded(self.bytes.len())
     }
 
-    /// Finishes the record and returns its checksum.
-    pub(crate) fn seal(&mut self, salt: u64, seq: u64, at: u64, prev: u64) -> u64 {
-        let len = u32::try_from(self.bytes.len() - HEAD).expect("a record is far below 4 GiB").to_le_bytes();
+    /// Finishes the record: fills in its head and pads it.
+    pub(crate) fn seal(&mut self, salt: u64, seq: u64, at: u64, prev: u64) -> Seal {
+        let body_bytes = self.bytes.len() - HEAD;
+        let len = u32::try_from(body_bytes).expect("a record is far below 4 GiB").to_le_bytes();
         self.bytes[..4].copy_from_slice(&MAGIC.to_le_bytes());
         self.bytes[4..8].copy_from_slice(&len);
         for (place, number) in [(16, prev), (24, seq), (32, at)] {
@@ -163,7 +173,7 @@ impl Encoder {
         let sum = checksum(salt, len, &self.bytes[16..]);
         self.bytes[8..16].copy_from_slice(&sum.to_le_bytes());
         self.bytes.resize(padded(self.bytes.len()), 0);
-        sum
+        Seal { sum, body_bytes }
     }
 
     /// Returns the bytes of the record sealed last.
@@ -220,6 +230,14 @@ pub(super) fn hard_state_bytes(magic: u32) -> Option<usize> {
 impl<'a> Sealed<'a> {
     /// Returns the record at the start of `bytes`, if there is one and its checksum matches.
     pub(crate) fn find(bytes: &'a [u8], salt: u64) -> Option<Self> {
+        let found = Self::find_unchecked(bytes)?;
+        let len = u32::try_from(found.body.len()).ok()?.to_le_bytes();
+        let sound = checksum(salt, len, bytes.get(16..HEAD + found.body.len())?) == found.mark.sum;
+        sound.then_some(found)
+    }
+
+    /// As [`find`](Self::find), but believes the checksum.
+    pub(super) fn find_unchecked(bytes: &'a [u8]) -> Option<Self> {
         let mut fields = Fields::new(NAME, bytes.get(..HEAD)?);
         let hard_state_bytes = hard_state_bytes(fields.u32().ok()?)?;
         let len = fields.u32().ok()?;
@@ -227,12 +245,16 @@ impl<'a> Sealed<'a> {
         let (prev, seq, at) = (fields.u64().ok()?, fields.u64().ok()?, fields.u64().ok()?);
         let end = HEAD.checked_add(usize::try_from(len).ok()?)?;
         let body = bytes.get(HEAD..end)?;
-        let sound = checksum(salt, len.to_le_bytes(), bytes.get(16..end)?) == sum;
-        if body.len() < hard_state_bytes + ID_BYTES || !sound {
+        if body.len() < hard_state_bytes + ID_BYTES {
             return None;
         }
         let at = at.checked_add(padded(end) as u64)?;
         Some(Self { prev, mark: Mark { seq, at, sum }, hard_state_bytes, body })
+    }
+
+    /// Returns the number of bytes after the head.
+    pub(super) fn body_bytes(&self) -> usize {
+        self.body.len()
     }
 
     /// Returns the position at which the record starts, counted without wrapping.
