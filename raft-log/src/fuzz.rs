@@ -13,8 +13,9 @@ use raftkit_core::{
 
 use crate::codec::{RunBuilder, RunCursor, run_prefix, seal, unseal};
 use crate::journal::claim::claimed_seq;
-use crate::journal::record::{Encoder, Sealed};
+use crate::journal::record::Encoder;
 use crate::journal::salt;
+use crate::journal::sealed::Sealed;
 use crate::journal::witness::Witness;
 use crate::layout::{
     FORMAT, Identity, Mark, decode_hard_state, decode_identity, decode_mark, encode_hard_state,

@@ -12,7 +12,8 @@ use raftkit_core::{HardState, LogId};
 use raftkit_disk::DiskFile;
 
 use super::claim::{Claim, claimed_seq, possible_sums};
-use super::record::{HEAD, Record, Sealed};
+use super::record::HEAD;
+use super::sealed::{Record, Sealed};
 use super::witness::Witness;
 use super::{RING_BYTES_MIN, RING_START, SECTOR, salt};
 use crate::error::Damage;

@@ -15,6 +15,7 @@ pub(crate) mod image;
 mod parts;
 mod recheck;
 pub(crate) mod record;
+pub(crate) mod sealed;
 pub(crate) mod witness;
 
 use std::io;

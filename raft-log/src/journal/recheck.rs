@@ -7,7 +7,7 @@ use raftkit_core::{HardState, LogId};
 
 use super::SECTOR;
 use super::parts::{Appended, Part, Parts};
-use super::record::Sealed;
+use super::sealed::Sealed;
 use crate::error::Damage;
 use crate::layout::{Mark, as_stored};
 

@@ -10,7 +10,7 @@ use super::report::{LogDamage, Lost, OpenReport, Replayed};
 use super::{in_opening, newest};
 use crate::error::{Damage, OpenError, Trouble};
 use crate::journal::image::{Chain, Image};
-use crate::journal::record::Record;
+use crate::journal::sealed::Record;
 use crate::layout::Mark;
 use crate::layout::{FORMAT, Identity};
 use crate::settler::write_flushes;
