@@ -5,6 +5,7 @@
 pub(crate) mod folder;
 pub(crate) mod golden;
 pub(crate) mod plan;
+pub(crate) mod roomy;
 
 use std::path::Path;
 use std::sync::Arc;
