@@ -11,9 +11,11 @@
 //! ```
 //!
 //! If redb's newest commit is rotten, redb silently falls back to the commit before, which must therefore hold the
-//! complete log too. Hence three commits. Without the second, redb would fall back to a commit from before the last
-//! copy step. Closing makes a commit of its own and cuts off free pages at the end of the file, which the commit before
-//! it still refers to; the third commit, after reopening, makes the closing's commit the one to fall back to.
+//! complete log too. It does not fall back behind a commit of two phases, as closing makes one: it refuses the file, and
+//! the log is rebuilt from what is left. Hence the third commit, of one phase, after reopening: if that one is rotten, redb
+//! falls back to the closing's, which is complete. Until then, rot in the closing's commit is damage, as after any orderly
+//! close. The second commit makes the one before the closing's complete as well. redb 4 never falls back to it, since
+//! nobody reads the copy before its closing; it is there in case a later version closes in one phase.
 
 use std::io;
 use std::path::PathBuf;
