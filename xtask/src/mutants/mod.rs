@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crate::console::{self, complain, say};
 use crate::flags::MutantsFlags;
 use crate::mutants::read::TestBinary;
-use crate::mutants::trial::{Stage, Verdict};
+use crate::mutants::trial::{End, Stage, Verdict};
 use crate::mutants::weaving::{Mutant, UNIT};
 use crate::workspace::{self, Failure};
 
@@ -221,17 +221,21 @@ fn choose(mutants: Vec<Mutant>, only: &[String]) -> Result<Vec<Mutant>, Failure>
         .collect())
 }
 
-/// With no mutant switched on everything passes; how long each stage takes then tells a hang from a slow test.
+/// Checks that each stage passes without a mutant, and records how long it takes, so that later a hang can be told from a
+/// slow test. The stages run as many at a time as the trials do, so that their times are comparable.
 fn check_sound(stages: &mut [Stage], logs: &Path) -> Result<(), Failure> {
-    for stage in stages {
-        let end = trial::run(stage, None, logs)?;
-        match end.failed {
-            None => complain(&format!("no mutant: {} passes in {}", stage.name, console::seconds(end.time))),
-            Some(words) => {
-                return Err(Failure::new(format!("with no mutant {} fails already: {words}", stage.name)));
-            }
+    let of = |stage: &Stage| match trial::run(stage, None, logs)? {
+        End { time, failed: None } => Ok(time),
+        End { failed: Some(words), .. } => {
+            Err(Failure::new(format!("with no mutant {} fails already: {words}", stage.name)))
         }
-        stage.sound_time = Some(end.time);
+    };
+    let shown = |stage: &Stage, time: &Duration| {
+        format!("no mutant: {} passes in {}", stage.name, console::seconds(*time))
+    };
+    let times = pool::each(stages, AT_A_TIME, of, shown)?;
+    for (stage, time) in stages.iter_mut().zip(times) {
+        stage.sound_time = Some(time);
     }
     Ok(())
 }
