@@ -1,6 +1,6 @@
-//! `cargo xtask mutants`: does the simulator notice known bugs, or the test suite of a crate? The bugs, mutants, are text files
-//! in `mutation/`. A copy of the workspace in `target/mutants` has all of them woven in behind a switch, is built once, and
-//! is run with one after the other switched on. The workspace itself never has any.
+//! `cargo xtask mutants`: tests whether the simulator, or the test suite of a crate, notices known bugs. These bugs, the
+//! mutants, are text files in `mutation/`. A copy of the workspace in `target/mutants` has all of them woven in behind a
+//! switch. It is built once and run once for each mutant, with that mutant switched on. The workspace itself has no mutant.
 
 mod pool;
 mod read;
@@ -20,23 +20,23 @@ use crate::mutants::trial::{End, Stage, Verdict};
 use crate::mutants::weaving::{Mutant, UNIT};
 use crate::workspace::{self, Failure};
 
-/// The crate that has none itself: its program is tried with the mutants of all others.
+/// The crate of the simulator. It has no mutants: its program is run with the mutants of the other crates.
 const SIMULATION: &str = "raft-sim";
-/// These take longer, and are steps of the gate of their own.
+/// Crates whose mutants take so long that each is a step of the gate of its own.
 const LARGE: &[&str] = &["raft-core", "raft-log"];
-/// The crates that have mutants beside these, and whether they are built without their default features, because those
-/// take minutes to build.
+/// The other crates whose mutants the gate tries, in one step. True for those that are built without their default
+/// features, because these take minutes to build.
 const OTHERS: &[(&str, bool)] =
     &[("raft-snapshot", false), ("raft-replica", false), ("raft-kv", false), ("raft-net", true)];
 /// The crates whose mutants are no step of the gate, because building them takes minutes.
 const ALONE: &[&str] = &["raft-node"];
-/// So many mutants at a time.
+/// Number of trials that run at the same time.
 const AT_A_TIME: usize = 2;
 
 /// Tries the mutants of whole nodes in the simulator, or those of one crate with its tests.
 ///
 /// # Errors
-/// There is no such crate, the flags are not for it, it does not build, no mutant is called so, or one lives.
+/// The crate has no mutants or does not build, a flag or the name of a mutant does not fit it, or a mutant lives.
 pub(crate) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
     let is_simulation = flags.krate == SIMULATION;
     let others = OTHERS.iter().map(|(krate, _)| krate);
@@ -54,7 +54,7 @@ pub(crate) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
     if is_simulation { simulation::run(flags) } else { run_suite(flags) }
 }
 
-/// Builds, checks that all passes without a mutant, and tries each.
+/// Builds the tests of a crate, checks that they pass without a mutant, and tries each mutant.
 fn run_suite(flags: &MutantsFlags) -> Result<(), Failure> {
     let mutants = choose(catalogue(flags)?, &flags.only)?;
     if flags.list {
@@ -68,12 +68,12 @@ fn run_suite(flags: &MutantsFlags) -> Result<(), Failure> {
     report(&mutants, &verdicts, start.elapsed(), &suite)
 }
 
-/// Where all is built with the mutants in it, and what was said is written.
+/// Returns the folder of the copy with the mutants, its build, and the output of its tests.
 fn target() -> PathBuf {
     workspace::root().join("target/mutants")
 }
 
-/// The tests of a crate, which pass without a mutant.
+/// The tests of a crate, built with its mutants and checked to pass while none is switched on.
 struct Suite {
     krate: String,
     stages: Vec<Stage>,
@@ -81,10 +81,10 @@ struct Suite {
 }
 
 impl Suite {
-    /// Those of a crate in the form that its step of the gate tries.
+    /// Builds the tests of a crate with the features that the gate uses, and checks them.
     ///
     /// # Errors
-    /// They do not build, or fail already.
+    /// The tests do not build, or fail without a mutant.
     fn built(krate: &str) -> Result<Self, Failure> {
         let no_default_features = OTHERS.contains(&(krate, true));
         let flags = MutantsFlags { krate: krate.to_owned(), no_default_features, ..MutantsFlags::default() };
@@ -99,7 +99,7 @@ impl Suite {
         Ok(Self { krate: krate.to_owned(), stages, logs })
     }
 
-    /// Tries a mutant, `<crate>/<name>`, with these test targets, or with all where none is named.
+    /// Tries the mutant `<crate>/<name>` with these test targets; with all of them if `tests` is empty.
     ///
     /// # Errors
     /// A test cannot be run.
@@ -114,22 +114,22 @@ fn logs() -> Result<PathBuf, Failure> {
     Ok(logs)
 }
 
-/// A few mutants in the simulator: a step of the gate.
+/// Tries a few mutants in the simulator: a step of the gate.
 pub(crate) fn of_simulation() -> Result<(), Failure> {
     simulation::in_gate()
 }
 
-/// All mutants of the core: a step of the gate.
+/// Tries all mutants of raft-core: a step of the gate.
 pub(crate) fn of_core() -> Result<(), Failure> {
     run_all("raft-core", false)
 }
 
-/// All mutants of the log: a step of the gate.
+/// Tries all mutants of raft-log: a step of the gate.
 pub(crate) fn of_log() -> Result<(), Failure> {
     run_all("raft-log", false)
 }
 
-/// All mutants of the crates around these two: a step of the gate. Each crate is tried, also when one before it fails.
+/// Tries all mutants of the other crates: a step of the gate. All crates are tried, even after one has failed.
 pub(crate) fn of_others() -> Result<(), Failure> {
     let run = |&(krate, no_default_features): &(&str, bool)| run_all(krate, no_default_features);
     let failed: Vec<String> =
@@ -145,7 +145,7 @@ fn print(text: &str) -> Result<(), Failure> {
     say(text).map_err(Failure::of("cannot print"))
 }
 
-/// The test targets that these mutants name; empty where one of them is to be tried with all.
+/// Returns the test targets that these mutants name; an empty list, for all targets, if one of the mutants names none.
 fn wanted_tests(mutants: &[Mutant]) -> Vec<String> {
     if mutants.iter().any(|mutant| mutant.tests.is_empty()) {
         return Vec::new();
@@ -154,7 +154,7 @@ fn wanted_tests(mutants: &[Mutant]) -> Vec<String> {
     names.into_iter().cloned().collect()
 }
 
-/// Builds these test targets of the crate, or all where none is named, with the mutants in them.
+/// Builds these test targets of the crate with its mutants; all targets if `tests` is empty.
 fn build(flags: &MutantsFlags, tests: &[String]) -> Result<Vec<TestBinary>, Failure> {
     let krate = &flags.krate;
     let package = format!("raftkit-{}", krate.strip_prefix("raft-").unwrap_or(krate));
@@ -183,14 +183,14 @@ fn build(flags: &MutantsFlags, tests: &[String]) -> Result<Vec<TestBinary>, Fail
     Ok(binaries)
 }
 
-/// Cargo, in the copy of the workspace that has the mutants.
+/// Returns a cargo command that builds the copy of the workspace with the mutants, after bringing that copy up to date.
 fn cargo() -> Result<Command, Failure> {
     let mut cargo = workspace::cargo();
     cargo.current_dir(weaving::copy(&target())?).env("CARGO_TARGET_DIR", target());
     Ok(cargo)
 }
 
-/// What is wrong with the text files, a line each; a check of `cargo xtask tidy`.
+/// Returns one line for each mistake in the text files; a check of `cargo xtask tidy`.
 ///
 /// # Errors
 /// A file cannot be read.
@@ -202,14 +202,14 @@ pub(crate) fn problems(root: &Path) -> Result<Vec<String>, Failure> {
     Ok(problems)
 }
 
-/// The mutants of the crate that are in this build.
+/// Returns the mutants of the crate whose code is in this build.
 fn catalogue(flags: &MutantsFlags) -> Result<Vec<Mutant>, Failure> {
     let mut mutants = weaving::mutants()?;
     mutants.retain(|it| it.krate() == flags.krate && !(flags.no_default_features && it.feature.is_some()));
     Ok(mutants)
 }
 
-/// The mutants of these names, with or without their crate; all, if none is given.
+/// Returns the mutants with these names, which may leave out the crate; all mutants if no name is given.
 fn choose(mutants: Vec<Mutant>, only: &[String]) -> Result<Vec<Mutant>, Failure> {
     let is = |mutant: &Mutant, wanted: &String| mutant.name == *wanted || mutant.short() == wanted;
     if let Some(unknown) = only.iter().find(|wanted| !mutants.iter().any(|it| is(it, wanted))) {
@@ -240,14 +240,14 @@ fn check_sound(stages: &mut [Stage], logs: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Tries the mutants, a few at a time; in their order.
+/// Tries the mutants, [`AT_A_TIME`] at a time, and returns the verdicts in the order of the mutants.
 fn try_all(suite: &Suite, mutants: &[Mutant]) -> Result<Vec<Verdict>, Failure> {
     let of = |mutant: &Mutant| suite.verdict(&mutant.name, &mutant.tests);
     let shown = |mutant: &Mutant, verdict: &Verdict| format!("{}: {}", mutant.short(), verdict.shown());
     pool::each(mutants, AT_A_TIME, of, shown)
 }
 
-/// The table and the score.
+/// Prints a table of the verdicts and the score.
 fn report(mutants: &[Mutant], verdicts: &[Verdict], time: Duration, suite: &Suite) -> Result<(), Failure> {
     let rows: Vec<Vec<String>> =
         mutants.iter().zip(verdicts).map(|(mutant, verdict)| verdict.row(mutant)).collect();
@@ -268,14 +268,14 @@ fn report(mutants: &[Mutant], verdicts: &[Verdict], time: Duration, suite: &Suit
     Err(Failure::new(format!("{what}; what the tests said is in {}", suite.logs.display())))
 }
 
-/// How long a trial in the middle took.
+/// Returns the median duration of a trial.
 fn median(verdicts: &[Verdict]) -> Duration {
     let mut times: Vec<Duration> = verdicts.iter().map(|verdict| verdict.time).collect();
     times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
-/// The file for what was said in one stage.
+/// Returns the path of the file for the output of a stage.
 fn log_file(logs: &Path, mutant: Option<&str>, stage: &str) -> PathBuf {
     let mutant = mutant.unwrap_or("none").replace('/', ".");
     logs.join(format!("{mutant}.{}.txt", stage.replace(' ', "_")))

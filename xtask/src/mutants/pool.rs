@@ -1,4 +1,4 @@
-//! Many trials, a few of them at a time.
+//! Runs many trials, a few of them at the same time.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -8,10 +8,11 @@ use std::thread;
 use crate::console::complain;
 use crate::workspace::Failure;
 
-/// Tries each of `all`, so many at a time, and gives what came of them in their order. `shown` tells of each as it is done.
+/// Calls `of` for each item of `all`, for `at_a_time` items at the same time, and returns the results in the order of the
+/// items. `shown` returns the line that is printed as soon as an item is done.
 ///
 /// # Errors
-/// What the first of them, in their order, could not do; the others are tried nevertheless.
+/// The first failure in the order of the items. The other items are tried nevertheless.
 pub(super) fn each<T: Sync, R: Send>(
     all: &[T],
     at_a_time: usize,
@@ -55,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_that_fails_is_told() {
+    fn the_first_failure_is_returned() {
         let odd = |it: &u64| if it % 2 == 1 { Ok(()) } else { Err(Failure::new(format!("{it} is even"))) };
         let failure = each(&[1, 4, 2], 2, odd, |_, ()| String::new()).expect_err("two fail");
         assert_eq!(failure.to_string(), "4 is even");

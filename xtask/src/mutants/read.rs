@@ -1,4 +1,4 @@
-//! What cargo and failing tests print, as far as it is needed here.
+//! Reads the output of cargo and of failing tests.
 
 use std::path::PathBuf;
 
@@ -8,12 +8,13 @@ use serde_json::Value;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TestBinary {
     pub(super) name: String,
-    /// It holds the unit tests of the library.
+    /// True if the binary holds the unit tests of the library.
     pub(super) is_unit: bool,
     pub(super) path: PathBuf,
 }
 
-/// The test binaries among cargo's messages, one JSON object a line. Examples are built, too, and test nothing.
+/// Returns the test binaries that cargo's messages name; each message is a line with a JSON object. Examples are left out:
+/// cargo builds them with the tests, but they test nothing.
 pub(super) fn test_binaries(messages: &str) -> Vec<TestBinary> {
     let binary = |line: &str| {
         let message: Value = serde_json::from_str(line).ok()?;
@@ -28,10 +29,10 @@ pub(super) fn test_binaries(messages: &str) -> Vec<TestBinary> {
     messages.lines().filter_map(binary).collect()
 }
 
-/// So much of what a failing test said fits into a table.
+/// Maximum length of a failure in the table, in characters.
 const WORDS_MAX: usize = 120;
 
-/// The test that failed first and what it said, in a line: `rules_hold: two leaders of term 3`.
+/// Returns the name and the message of the test that failed first, in one line: `rules_hold: two leaders of term 3`.
 pub(super) fn failure(printed: &str) -> Option<String> {
     let mut lines = printed.lines();
     let head = lines.find(|line| line.starts_with("thread '") && line.contains("panicked at"))?;
@@ -43,9 +44,9 @@ pub(super) fn failure(printed: &str) -> Option<String> {
         let more: Vec<&str> = said.take(3).collect();
         words = format!("{words} {}", more.join(", "));
     }
-    let told = test.map_or(words.clone(), |test| format!("{test}: {words}"));
-    let cut: String = told.chars().take(WORDS_MAX).collect();
-    Some(if cut == told { told } else { format!("{cut}...") })
+    let line = test.map_or(words.clone(), |test| format!("{test}: {words}"));
+    let cut: String = line.chars().take(WORDS_MAX).collect();
+    Some(if cut == line { line } else { format!("{cut}...") })
 }
 
 #[cfg(test)]
@@ -77,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_in_the_first_words_of_its_assertion() {
+    fn a_failure_is_summarized_by_the_first_words_of_its_assertion() {
         let printed =
             "\nthread 'a_rule' (12) panicked at tests/rules.rs:3:5:\nentry 2.3 has changed\nnote: run with\n";
         assert_eq!(failure(printed).as_deref(), Some("a_rule: entry 2.3 has changed"));

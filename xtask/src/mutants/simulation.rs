@@ -1,10 +1,10 @@
-//! The simulator against the bugs that real systems had: which promise notices each, and after how much.
+//! Tries the bugs that real systems had in the simulator: which promise notices each bug, and after how much work.
 
 mod blind;
 mod by_tests;
 mod catalogue;
+mod run_report;
 mod table;
-mod told;
 mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,19 +24,20 @@ use crate::flags::MutantsFlags;
 use crate::simulate;
 use crate::workspace::{self, Failure};
 
-/// All mutants get the same seeds, so that the table can be repeated.
+/// First seed of every mutant. All mutants get the same seeds, so that the table can be reproduced.
 const FIRST_SEED: u64 = 1;
-/// How much processor time each gets.
+/// Processor time for each mutant, in seconds.
 const SECONDS: u64 = 60;
-/// How much those get that are known to live: whether one needs its excuse yet.
+/// Processor time for each mutant that is known to live, in seconds: enough to see whether it still does.
 const SECONDS_OF_EXCUSED: u64 = 10;
-/// What came of each mutant.
+/// Results by name of the mutant.
 type Trials = BTreeMap<String, Trial>;
 
 /// Builds the simulator with the mutants in it, tries each of them, and prints the table.
 ///
 /// # Errors
-/// The simulator does not build, knows no such mutant, a promise is broken without any, or a mutant lives that may not.
+/// The simulator does not build or does not know a mutant, a promise is broken without a mutant, or a mutant lives that has
+/// no excuse.
 pub(super) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
     let Catalogue { bugs, excuses, .. } = catalogue()?;
     let bugs = catalogue::choose(bugs, &flags.only)
@@ -78,7 +79,7 @@ pub(super) fn run(flags: &MutantsFlags) -> Result<(), Failure> {
     judge(&trials, &tests, &excuses, &simulator).and(blind)
 }
 
-/// A few mutants that are caught quickly: a step of the gate.
+/// Tries a few mutants that are caught quickly: a step of the gate.
 pub(super) fn in_gate() -> Result<(), Failure> {
     run(&MutantsFlags {
         krate: super::SIMULATION.to_owned(),
@@ -91,7 +92,8 @@ fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The profile is that of tests: a release build refuses mutants, and an optimized one runs no more events a second.
+/// Builds the simulator with the profile of tests: a release build refuses mutants, and an optimized one runs no more
+/// events a second.
 fn build() -> Result<PathBuf, Failure> {
     complain("building raft-sim with the mutants of all crates");
     let mut cargo = super::cargo()?;
@@ -107,7 +109,7 @@ fn catalogue() -> Result<Catalogue, Failure> {
     catalogue::read(&weaving::simulated()?).map_err(Failure::of("mutation/simulated.txt"))
 }
 
-/// What is wrong with the list of the bugs, a line each, where these are the mutants that there are.
+/// Returns one line for each mistake in the list of bugs. `known` are all mutants.
 ///
 /// # Errors
 /// The list cannot be read.
@@ -122,7 +124,7 @@ pub(super) fn problems(known: &[Mutant]) -> Result<Vec<String>, Failure> {
     Ok(unknown.map(|name| format!("mutation/simulated.txt: {name} is no mutant")).collect())
 }
 
-/// All promises that there are.
+/// Returns the names of all promises that the simulator checks.
 fn promises(binary: &Path) -> Result<Vec<String>, Failure> {
     let mut command = Command::new(binary);
     command.arg("--list-promises");
@@ -149,7 +151,8 @@ fn try_all(
     Ok(mutants.iter().map(|&mutant| mutant.clone()).zip(trials).collect())
 }
 
-/// Fails when a mutant lives that may not, or does not and might, or when a promise is broken without any.
+/// Fails if a mutant without an excuse lives, if one with an excuse is caught or is not noticed by the tests of its crate,
+/// or if a promise is broken without a mutant.
 fn judge(trials: &Trials, tests: &ByTests, excuses: &Excuses, simulator: &Simulator) -> Result<(), Failure> {
     let lives = |(name, trial): &(&String, &Trial)| trial.caught.is_none() && !excuses.contains_key(*name);
     let alive: Vec<&str> = trials.iter().filter(lives).map(|(name, _)| name.as_str()).collect();
@@ -181,7 +184,7 @@ fn judge(trials: &Trials, tests: &ByTests, excuses: &Excuses, simulator: &Simula
 mod tests {
     use super::trial::Unsound;
     use super::*;
-    use crate::mutants::simulation::told::Broken;
+    use crate::mutants::simulation::run_report::Broken;
 
     const EXCUSED: &str = "raft-net/unseen";
 

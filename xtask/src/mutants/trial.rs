@@ -1,4 +1,4 @@
-//! One mutant against the stages of a test suite: quick ones first, until one fails.
+//! Tries one mutant: runs the stages of a test suite, the quick ones first, until one fails.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -12,48 +12,48 @@ use crate::mutants::read::{self, TestBinary};
 use crate::mutants::weaving::{Mutant, UNIT};
 use crate::workspace::Failure;
 
-/// Switches a mutant on.
+/// The environment variable that switches a mutant on.
 pub(super) const VARIABLE: &str = "RAFTKIT_MUTANT";
-/// A stage may take so long, and so many times what it takes without a mutant: one that takes longer is stopped, and hangs.
+/// A stage counts as hanging, and is stopped, after this time plus [`LIMIT_FACTOR`] times what it takes without a mutant.
 const LIMIT: Duration = Duration::from_secs(10);
 const LIMIT_FACTOR: u32 = 8;
-/// How long a stage may take without a mutant.
+/// Longest time that a stage may take without a mutant.
 const SOUND_LIMIT: Duration = Duration::from_secs(180);
-/// Whether a test binary has ended is looked at this often.
+/// Time between two checks whether a test binary has ended.
 const POLL: Duration = Duration::from_millis(10);
-/// The simulation runs so many seeds, then more: most bugs need few.
+/// Numbers of seeds of the simulation's stages. Most bugs need few seeds.
 const SEEDS: [&str; 3] = ["50", "400", "1500"];
 
 /// A run of one test binary.
 #[derive(Debug)]
 pub(super) struct Stage {
     pub(super) name: String,
-    /// The test target, as mutants name it.
+    /// The test target's name in the text files of mutants.
     target: String,
     binary: std::path::PathBuf,
     seeds: Option<&'static str>,
-    /// How long it takes without a mutant, once that is known.
+    /// Duration without a mutant; `None` before it is measured.
     pub(super) sound_time: Option<Duration>,
 }
 
-/// How a stage ended.
+/// Result of a stage.
 #[derive(Debug)]
 pub(super) struct End {
     pub(super) time: Duration,
-    /// What failed, in a line.
+    /// The failure in one line; `None` if every test passed.
     pub(super) failed: Option<String>,
 }
 
-/// What the suite says about a mutant.
+/// Result of a trial: whether some test notices the mutant.
 #[derive(Debug)]
 pub(super) struct Verdict {
     pub(super) time: Duration,
-    /// By which stage it was caught, with which words; none when it lives.
+    /// The stage that failed, and its failure in one line; `None` if the mutant lives.
     pub(super) caught: Option<(String, String)>,
 }
 
 impl Verdict {
-    /// A line of progress.
+    /// Returns the line that reports the trial while others still run.
     pub(super) fn shown(&self) -> String {
         match &self.caught {
             Some((stage, words)) => format!("caught by {stage} in {}: {words}", console::seconds(self.time)),
@@ -61,7 +61,7 @@ impl Verdict {
         }
     }
 
-    /// A row of the table.
+    /// Returns the mutant's row of the final table.
     pub(super) fn row(&self, mutant: &Mutant) -> Vec<String> {
         let seconds = format!("{:.1}", self.time.as_secs_f64());
         let [state, stage, words] = match &self.caught {
@@ -72,7 +72,7 @@ impl Verdict {
     }
 }
 
-/// What to run: the unit tests, then the other tests by name.
+/// Returns the stages of these test binaries: the unit tests, then the other tests by name.
 pub(super) fn stages(binaries: &[TestBinary]) -> Vec<Stage> {
     let mut sorted: Vec<&TestBinary> = binaries.iter().collect();
     sorted.sort_by_key(|binary| (!binary.is_unit, binary.name.clone()));
@@ -93,13 +93,13 @@ pub(super) fn stages(binaries: &[TestBinary]) -> Vec<Stage> {
     sorted.into_iter().flat_map(of).collect()
 }
 
-/// Puts those that take long without a mutant last. Times that differ by less than a factor of four count as the same, so
-/// that a mutant is caught by the same stage each time.
+/// Sorts the stages by their duration without a mutant. Durations that differ by less than a factor of four count as equal,
+/// so that a mutant is caught by the same stage in every run.
 pub(super) fn quick_ones_first(stages: &mut [Stage]) {
     stages.sort_by_key(|stage| stage.sound_time.map(|time| time.as_millis().max(1).ilog2() / 2));
 }
 
-/// A test binary, with this mutant switched on: `<crate>/<name>`.
+/// Returns a command that runs a test binary with the mutant `<crate>/<name>` switched on.
 pub(super) fn command(binary: &Path, mutant: Option<&str>) -> Command {
     let mut command = Command::new(binary);
     command.env(VARIABLE, mutant.unwrap_or_default());
@@ -112,7 +112,7 @@ pub(super) fn command(binary: &Path, mutant: Option<&str>) -> Command {
     command
 }
 
-/// The stages of these test targets, in the order of the targets; all stages where none is named.
+/// Returns the stages of these test targets, in the order of the targets; all stages if `tests` is empty.
 fn chosen<'s>(stages: &'s [Stage], tests: &[String]) -> Vec<&'s Stage> {
     if tests.is_empty() {
         return stages.iter().collect();
@@ -120,7 +120,7 @@ fn chosen<'s>(stages: &'s [Stage], tests: &[String]) -> Vec<&'s Stage> {
     tests.iter().flat_map(|test| stages.iter().filter(move |stage| stage.target == *test)).collect()
 }
 
-/// Runs the stages of these test targets, or all stages where none is named, until one fails.
+/// Runs the stages of these test targets until one fails; all stages if `tests` is empty.
 pub(super) fn of(mutant: &str, tests: &[String], stages: &[Stage], logs: &Path) -> Result<Verdict, Failure> {
     let mut time = Duration::ZERO;
     for stage in chosen(stages, tests) {
@@ -133,7 +133,7 @@ pub(super) fn of(mutant: &str, tests: &[String], stages: &[Stage], logs: &Path) 
     Ok(Verdict { time, caught: None })
 }
 
-/// Runs one stage; what it says goes to a file.
+/// Runs one stage, with its output in a file.
 pub(super) fn run(stage: &Stage, mutant: Option<&str>, logs: &Path) -> Result<End, Failure> {
     let path = log_file(logs, mutant, &stage.name);
     let log = File::create(&path).map_err(Failure::of(format!("cannot write {}", path.display())))?;
@@ -167,7 +167,7 @@ pub(super) fn run(stage: &Stage, mutant: Option<&str>, logs: &Path) -> Result<En
     Ok(End { time, failed })
 }
 
-/// How long a stage may take.
+/// Returns the longest time that a stage may take.
 fn limit(sound_time: Option<Duration>) -> Duration {
     sound_time.map_or(SOUND_LIMIT, |sound_time| LIMIT + sound_time * LIMIT_FACTOR)
 }

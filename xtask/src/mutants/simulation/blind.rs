@@ -1,21 +1,21 @@
-//! Whether the promises are needed: those mutants again that each of them caught, without it.
+//! Tests whether each promise is needed: tries the mutants that it caught again, with the promise left out.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Trials;
-use super::told::{CRASH, STUCK};
+use super::run_report::{CRASH, STUCK};
 use super::trial::{Simulator, Trial};
 use crate::console;
 use crate::mutants::{pool, print};
 use crate::workspace::Failure;
 
-/// So many mutants are tried without each promise: those that it caught soonest.
+/// Number of mutants that are tried without each promise: those that the promise caught soonest.
 const MUTANTS_MAX: usize = 2;
-/// How much processor time each of them gets, at most.
+/// Maximum processor time of each of these trials.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Tries them, and prints which live once the promise that caught them is not looked at.
+/// Tries these mutants, and prints which of them live while the promise that caught them is not checked.
 ///
 /// # Errors
 /// The simulator cannot be run.
@@ -29,7 +29,7 @@ pub(super) fn run(simulator: &Simulator, trials: &Trials, jobs: usize) -> Result
     print(&format!("\n{}", report(&again, &results)))
 }
 
-/// Promises, each with the mutants that it caught soonest.
+/// Returns pairs of a promise and a mutant: for each promise, the mutants that it caught soonest.
 fn sample(trials: &Trials) -> Vec<(String, String)> {
     let mut caught: BTreeMap<&str, Vec<(Duration, &String)>> = BTreeMap::new();
     for (name, trial) in trials {
@@ -71,7 +71,7 @@ fn report(again: &[(String, String)], results: &[Trial]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mutants::simulation::told::Broken;
+    use crate::mutants::simulation::run_report::Broken;
 
     fn caught(promise: &str, ms: u64) -> Trial {
         let broken = Broken { promise: promise.to_owned(), what: String::new() };

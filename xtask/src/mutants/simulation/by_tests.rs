@@ -1,5 +1,5 @@
-//! Mutants that the simulator has no code for, tried with the tests of their own crates: an excuse is no more than that
-//! somebody else notices them.
+//! Tries mutants in code that the simulator does not run with the tests of their crates: they are excused only if these
+//! tests notice them.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use super::Trials;
 use super::catalogue::Excuses;
 use crate::workspace::Failure;
 
-/// What the tests of its crate say about each mutant that is excused and lived.
+/// The verdict of its crate's tests on each mutant that lived and has an excuse.
 pub(super) type ByTests = BTreeMap<String, Verdict>;
 
-/// Builds the tests of the crates that have such mutants, and tries these.
+/// Builds the tests of the crates that have such mutants, and tries these mutants.
 ///
 /// # Errors
 /// The tests do not build, fail without a mutant, or cannot be run.

@@ -1,4 +1,4 @@
-//! The bugs that whole nodes are tried with, as `mutation/simulated.txt` lists them.
+//! Reads `mutation/simulated.txt`, the list of the bugs that simulations of whole nodes must notice.
 
 use std::collections::BTreeMap;
 
@@ -6,22 +6,22 @@ use std::collections::BTreeMap;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Bug {
     pub(super) phrase: String,
-    /// The mutants that stand for it, `<crate>/<name>`.
+    /// The mutants that reproduce the bug, as `<crate>/<name>`.
     pub(super) mutants: Vec<String>,
-    /// Why it has none yet.
+    /// The reason why the bug has no mutants yet.
     pub(super) not_yet: Option<String>,
 }
 
-/// The mutants that no simulation of whole nodes can notice, each with why that is so. The tests of their own crates are
-/// run against them.
+/// The mutants that no simulation of whole nodes can notice, each with the reason. The tests of their own crates must notice
+/// them.
 pub(super) type Excuses = BTreeMap<String, String>;
 
-/// All that the file says.
+/// The content of the file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Catalogue {
     pub(super) bugs: Vec<Bug>,
     pub(super) excuses: Excuses,
-    /// The mutants that the gate tries: some of each crate, and for each promise the one that it notices soonest.
+    /// The mutants that the gate tries: some of each crate, and for each promise the mutant that it notices soonest.
     pub(super) in_gate: Vec<String>,
 }
 
@@ -32,8 +32,8 @@ const NOT_YET: &str = "not yet: ";
 /// Reads the file.
 ///
 /// # Errors
-/// A line is not one of those that the file's own head names, a mutant stands there twice, or a bug has neither a mutant
-/// nor a reason.
+/// A line is of no kind that the file's head describes, a mutant is listed twice, or a bug has neither a mutant nor a
+/// reason.
 pub(super) fn read(text: &str) -> Result<Catalogue, String> {
     let mut read = Catalogue::default();
     for (number, line) in (1..).zip(text.lines()) {
@@ -76,8 +76,11 @@ pub(super) fn read(text: &str) -> Result<Catalogue, String> {
     }
 }
 
-/// Those bugs and mutants alone that `wanted` names: a bug by words of its phrase, a mutant by its name, with or without its
-/// crate. All, if it names none; else the first of its names that fits nothing.
+/// Returns the bugs and mutants that `wanted` names, or all if `wanted` is empty. A bug is named by words of its phrase, a
+/// mutant by its name, with or without its crate.
+///
+/// # Errors
+/// The first name that fits nothing.
 pub(super) fn choose(bugs: Vec<Bug>, wanted: &[String]) -> Result<Vec<Bug>, String> {
     if wanted.is_empty() {
         return Ok(bugs);
@@ -141,7 +144,7 @@ disk full
     }
 
     #[test]
-    fn what_is_not_understood_is_told() {
+    fn what_is_not_understood_is_reported() {
         let said = |more: &str| read(&format!("{TEXT}{more}")).expect_err("refused");
         assert_eq!(said("        seen: often\n"), "line 12: \"seen: often\" is not understood");
         assert_eq!(said("another\n    raft-core/vote-first\n"), "raft-core/vote-first stands below two bugs");

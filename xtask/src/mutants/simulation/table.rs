@@ -1,4 +1,4 @@
-//! What is printed at the end.
+//! The tables and the score that are printed at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::catalogue::{Bug, Excuses};
 use super::trial::Trial;
 use crate::console;
 
-/// The bugs with their mutants.
+/// Returns the list of the bugs with their mutants.
 pub(super) fn list(bugs: &[Bug], excuses: &Excuses) -> String {
     let lines = bugs.iter().flat_map(|bug| {
         let mutants = bug.mutants.iter().map(|mutant| match excuses.get(mutant) {
@@ -23,8 +23,8 @@ pub(super) fn list(bugs: &[Bug], excuses: &Excuses) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Each bug in a line, and below it what came of its mutants; of those that live also in how many seeds they changed
-/// anything, where it is known how these run without.
+/// Returns the table of the trials: a line for each bug, and below it a line for each of its mutants. If `sound`, the run
+/// without a mutant, is given, the lines of living mutants say in how many seeds the mutant changed anything.
 pub(super) fn trials(
     bugs: &[Bug],
     excuses: &Excuses,
@@ -80,7 +80,8 @@ fn row(
     row
 }
 
-/// Whether nothing looks where the mutant does harm, or it never comes to that.
+/// Says whether a living mutant changed the runs at all: if so, no promise looks where it does harm; if not, its code had no
+/// effect.
 fn effect(trial: &Trial, sound: Option<&Trial>) -> String {
     match sound.map(|sound| trial.difference(sound)) {
         Some((0, seeds)) => format!("no effect in {seeds} seeds"),
@@ -89,7 +90,7 @@ fn effect(trial: &Trial, sound: Option<&Trial>) -> String {
     }
 }
 
-/// How many were caught, by what, and how soon.
+/// Returns the score: how many mutants were caught, by which promises, and how soon.
 pub(super) fn score(bugs: &[Bug], trials: &Trials, tests: &ByTests, elapsed: Duration) -> String {
     let is_caught = |name: &String| trials.get(name).is_some_and(|trial| trial.caught.is_some());
     let is_noticed = |name: &String| tests.get(name).is_some_and(|verdict| verdict.caught.is_some());
@@ -119,7 +120,7 @@ pub(super) fn score(bugs: &[Bug], trials: &Trials, tests: &ByTests, elapsed: Dur
     )
 }
 
-/// The promises that caught none: nothing shows yet that they can.
+/// Returns the promises that caught no mutant: nothing shows that they can.
 pub(super) fn idle<'a>(promises: &'a [String], trials: &Trials) -> Vec<&'a str> {
     let has_caught = |promise: &String| {
         trials.values().any(|trial| trial.caught.as_ref().is_some_and(|broken| broken.promise == *promise))
@@ -135,7 +136,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mutants::simulation::told::Broken;
+    use crate::mutants::simulation::run_report::Broken;
 
     fn bugs() -> Vec<Bug> {
         let text = "\
@@ -202,7 +203,7 @@ disk full
     }
 
     #[test]
-    fn a_promise_that_caught_none_is_told() {
+    fn a_promise_that_caught_none_is_reported() {
         let promises = ["lease", "one-vote", "recovery"].map(str::to_owned);
         assert_eq!(idle(&promises, &results()), ["lease"]);
     }

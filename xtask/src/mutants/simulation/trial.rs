@@ -1,4 +1,4 @@
-//! One mutant in the simulator, seed after seed, until a promise is broken that the same seed keeps without the mutant.
+//! Tries one mutant in the simulator, seed after seed, until a seed breaks a promise that it keeps without the mutant.
 
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
@@ -7,45 +7,45 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::told::{self, Broken, CRASH, Digests, End, Told};
+use super::run_report::{self, Broken, CRASH, Digests, End, RunReport};
 use crate::console;
 use crate::mutants::log_file;
 use crate::mutants::trial::VARIABLE;
 use crate::workspace::Failure;
 
-/// Whether the simulator has ended is looked at this often.
+/// Time between two checks whether the simulator has ended.
 const POLL: Duration = Duration::from_millis(5);
-/// It ends by itself once it has worked for long enough, and when a seed hangs. Where it gets so little of a processor that
-/// this takes so much longer, it is stopped.
-const PATIENCE: Duration = Duration::from_secs(90);
-const PATIENCE_FACTOR: u32 = 10;
-/// What a mutant that does not exist panics with.
+/// The simulator ends by itself after its limit of processor time, or when a seed hangs. On a busy machine this may take
+/// long; the simulator is stopped after this time plus [`STOP_FACTOR`] times its limit.
+const STOP_AFTER: Duration = Duration::from_secs(90);
+const STOP_FACTOR: u32 = 10;
+/// Part of the message with which a woven program refuses a mutant that does not exist.
 const UNKNOWN: &str = "is no mutant";
 /// The exit code of a program that panicked.
 const PANICKED: i32 = 101;
 
-/// How all mutants are tried.
+/// The simulator, and the settings for all trials.
 #[derive(Clone, Debug)]
 pub(super) struct Simulator {
     pub(super) binary: PathBuf,
-    /// Arguments of every run.
+    /// Arguments for every run.
     pub(super) args: Vec<String>,
-    /// What it says goes here.
+    /// Folder for the simulator's output.
     pub(super) logs: PathBuf,
     pub(super) first_seed: u64,
-    /// How much processor time each mutant gets.
+    /// Processor time for each mutant.
     pub(super) limit: Duration,
 }
 
-/// What came of one mutant.
+/// Result of trying one mutant.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trial {
     pub(super) caught: Option<Broken>,
     pub(super) events: u64,
-    /// Processor time.
+    /// Processor time used.
     pub(super) time: Duration,
     pub(super) seeds: u64,
-    /// Seeds that break a promise without a mutant as well: they say nothing about this one.
+    /// Seeds that break a promise without a mutant as well, and so say nothing about this one.
     pub(super) unsound: Vec<Unsound>,
     pub(super) digests: Digests,
 }
@@ -59,7 +59,7 @@ pub(super) struct Unsound {
 }
 
 impl Trial {
-    /// A line of progress.
+    /// Returns the line that reports the trial while others still run.
     pub(super) fn shown(&self) -> String {
         let after = format!("{} and {} seeds", console::seconds(self.time), self.seeds);
         match &self.caught {
@@ -68,14 +68,14 @@ impl Trial {
         }
     }
 
-    fn add(&mut self, told: &Told) {
-        self.events += told.events;
-        self.time += told.time;
-        self.seeds += told.seeds;
-        self.digests.extend(told.digests.iter().map(|(seed, digest)| (*seed, digest.clone())));
+    fn add(&mut self, report: &RunReport) {
+        self.events += report.events;
+        self.time += report.time;
+        self.seeds += report.seeds;
+        self.digests.extend(report.digests.iter().map(|(seed, digest)| (*seed, digest.clone())));
     }
 
-    /// How many seeds ran otherwise than in `other`, and of how many that both have.
+    /// Returns the number of seeds that ran differently in `other`, and the number of seeds that both have.
     pub(super) fn difference(&self, other: &Self) -> (usize, usize) {
         let both = self.digests.iter().filter_map(|(seed, digest)| Some((digest, other.digests.get(seed)?)));
         let differs: Vec<bool> = both.map(|(one, two)| one != two).collect();
@@ -84,10 +84,10 @@ impl Trial {
 }
 
 impl Simulator {
-    /// The same seeds without a mutant.
+    /// Runs the same seeds without a mutant.
     ///
     /// # Errors
-    /// The simulator cannot be run, or tells nothing.
+    /// The simulator cannot be run, or reports nothing.
     pub(super) fn sound(&self) -> Result<Trial, Failure> {
         self.trial("")
     }
@@ -95,23 +95,23 @@ impl Simulator {
     /// Tries one mutant, `<crate>/<name>`.
     ///
     /// # Errors
-    /// The simulator cannot be run, tells nothing, or knows no such mutant.
+    /// The simulator cannot be run, reports nothing, or does not know the mutant.
     pub(super) fn trial(&self, mutant: &str) -> Result<Trial, Failure> {
         let mut trial = Trial::default();
         let mut next = self.first_seed;
         while trial.time < self.limit {
-            let told = self.seeds_from(mutant, next, self.limit - trial.time)?;
-            trial.add(&told);
-            let End::Broken(broken) = told.end else { break };
+            let report = self.seeds_from(mutant, next, self.limit - trial.time)?;
+            trial.add(&report);
+            let End::Broken(broken) = report.end else { break };
             if broken.what.contains(UNKNOWN) {
                 return Err(Failure::new(format!("{mutant}: {}", broken.what)));
             }
-            if told.seeds == 0 {
+            if report.seeds == 0 {
                 // Which seed it was that ended the process is not known.
                 trial.caught = Some(broken);
                 break;
             }
-            let seed = next + told.seeds - 1;
+            let seed = next + report.seeds - 1;
             let Some(unsound) = self.unsound(seed)? else {
                 trial.caught = Some(broken);
                 break;
@@ -122,7 +122,7 @@ impl Simulator {
         Ok(trial)
     }
 
-    /// What this seed breaks without a mutant.
+    /// Returns the promise that this seed breaks without a mutant, if any.
     fn unsound(&self, seed: u64) -> Result<Option<Unsound>, Failure> {
         let mut command = self.command("");
         command.args(["--seeds", "1", "--first-seed", &seed.to_string()]);
@@ -132,7 +132,7 @@ impl Simulator {
         }
     }
 
-    fn seeds_from(&self, mutant: &str, first: u64, limit: Duration) -> Result<Told, Failure> {
+    fn seeds_from(&self, mutant: &str, first: u64, limit: Duration) -> Result<RunReport, Failure> {
         let mut command = self.command(mutant);
         command.args([
             "--first-seed",
@@ -150,16 +150,16 @@ impl Simulator {
         command
     }
 
-    fn run(&self, mut command: Command, log: &Path, limit: Duration) -> Result<Told, Failure> {
+    fn run(&self, mut command: Command, log: &Path, limit: Duration) -> Result<RunReport, Failure> {
         let file = File::create(log).map_err(Failure::of(format!("cannot write {}", log.display())))?;
         let twin = file.try_clone().map_err(Failure::of("cannot share a file"))?;
         command.stdin(Stdio::null()).stdout(file).stderr(twin);
         let mut child = command.spawn().map_err(Failure::of("cannot run the simulator"))?;
-        let (start, patience) = (Instant::now(), PATIENCE + limit * PATIENCE_FACTOR);
+        let (start, stop_after) = (Instant::now(), STOP_AFTER + limit * STOP_FACTOR);
         let status = loop {
             match child.try_wait().map_err(Failure::of("cannot wait for the simulator"))? {
                 Some(status) => break status,
-                None if start.elapsed() > patience => {
+                None if start.elapsed() > stop_after => {
                     child.kill().map_err(Failure::of("cannot stop the simulator"))?;
                     break child.wait().map_err(Failure::of("cannot wait for the simulator"))?;
                 }
@@ -168,18 +168,27 @@ impl Simulator {
         };
         let printed = fs::read(log).map_err(Failure::of(format!("cannot read {}", log.display())))?;
         let printed = String::from_utf8_lossy(&printed);
-        told::read(&printed).or_else(|| died(status, start.elapsed())).ok_or_else(|| {
+        run_report::read(&printed).or_else(|| died(status, start.elapsed())).ok_or_else(|| {
             let said = printed.trim_end();
-            Failure::new(format!("{} ended with {status} and told nothing: {said}", self.binary.display()))
+            Failure::new(format!(
+                "{} ended with {status} and reported nothing: {said}",
+                self.binary.display()
+            ))
         })
     }
 }
 
-/// How a process ended that could not tell it.
-fn died(status: ExitStatus, time: Duration) -> Option<Told> {
+/// Returns the report for a process that crashed before it could print one.
+fn died(status: ExitStatus, time: Duration) -> Option<RunReport> {
     let is_crash = status.signal().is_some() || status.code() == Some(PANICKED);
     let broken = Broken { promise: CRASH.to_owned(), what: format!("the process ended with {status}") };
-    is_crash.then_some(Told { end: End::Broken(broken), events: 0, time, seeds: 0, digests: Digests::new() })
+    is_crash.then_some(RunReport {
+        end: End::Broken(broken),
+        events: 0,
+        time,
+        seeds: 0,
+        digests: Digests::new(),
+    })
 }
 
 #[cfg(test)]

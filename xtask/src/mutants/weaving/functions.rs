@@ -1,4 +1,4 @@
-//! Where the functions of a Rust file are, by its braces: enough to find lines in one, and no parser.
+//! Finds the functions of a Rust file by its braces. This is no parser, but enough to find lines in a function.
 
 use std::ops::Range;
 
@@ -6,14 +6,14 @@ use std::ops::Range;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Function {
     name: String,
-    /// What stands before the brace of the block that the function is in: `impl Display for Journal`.
+    /// The text before the brace of the block that the function is in, for example `impl Display for Journal`.
     around: String,
-    /// Its lines between the braces, counted from 0.
+    /// The lines between the function's braces, counted from 0.
     pub(super) body: Range<usize>,
 }
 
 impl Function {
-    /// Whether `wanted` may mean this function: `name`, `Type::name`, or `::name` for one that no type has.
+    /// Returns true if `wanted` may mean this function: `name`, `Type::name`, or `::name` for a function outside of types.
     pub(super) fn is(&self, wanted: &str) -> bool {
         match wanted.rsplit_once("::") {
             None => self.name == wanted,
@@ -23,7 +23,7 @@ impl Function {
     }
 }
 
-/// All functions of a file in which the body begins and ends on lines of its own.
+/// Returns all functions of a file whose body begins and ends on lines of its own.
 pub(super) fn functions(text: &str) -> Vec<Function> {
     let code = without_words(text);
     let mut found = Vec::new();
@@ -46,7 +46,7 @@ pub(super) fn functions(text: &str) -> Vec<Function> {
                     found.push(Function { name: name.to_owned(), around, body: start + 1..line });
                 }
             }
-            // One between brackets is part of an array's type.
+            // A semicolon between brackets is part of an array's type.
             ';' if head.matches('[').count() == head.matches(']').count() => head.clear(),
             _ => head.push(c),
         }
@@ -58,7 +58,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty())
 }
 
-/// The code alone: comments and what stands in quotes are blanks, and every line stays where it is.
+/// Replaces comments and quoted text by blanks, so that only code is left, each line in its place.
 fn without_words(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let mut code = String::with_capacity(text.len());
@@ -94,7 +94,7 @@ fn is_in_word(chars: &[char], at: usize) -> bool {
     is_word(before(1)) && (before(1) != Some('b') || is_word(before(2)))
 }
 
-/// The end of a comment that may hold others.
+/// Returns the end of a block comment, which may contain other block comments.
 fn comment(chars: &[char], start: usize) -> usize {
     let (mut at, mut depth) = (start, 0);
     while at < chars.len() {
@@ -118,7 +118,7 @@ fn string(chars: &[char], start: usize) -> usize {
     at + 1
 }
 
-/// The end of `r"..."` or `r#"..."#`, with any number of #; of the r alone where it begins a word such as `r#type`.
+/// Returns the end of `r"..."` or `r#"..."#`, with any number of #; the end of the r if it begins a word such as `r#type`.
 fn raw_string(chars: &[char], start: usize) -> usize {
     let fences = length(&chars[start + 1..], |it| it == '#');
     let mut at = start + 1 + fences;
@@ -132,7 +132,7 @@ fn raw_string(chars: &[char], start: usize) -> usize {
     at + 1 + fences
 }
 
-/// The end of a character; of the quote alone where it begins a lifetime.
+/// Returns the end of a character literal; the end of the quote if it begins a lifetime.
 fn character(chars: &[char], start: usize) -> usize {
     match (chars.get(start + 1), chars.get(start + 2)) {
         (Some('\\'), _) => {

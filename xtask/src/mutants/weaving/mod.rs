@@ -1,4 +1,4 @@
-//! The mutants in `mutation/`, and the copy of the workspace that they are woven into. The workspace itself has none.
+//! Reads the mutants in `mutation/` and weaves them into a copy of the workspace. The workspace itself has no mutant.
 
 mod functions;
 mod scratch;
@@ -13,14 +13,14 @@ pub(crate) use self::text::Mutant;
 use self::text::{Edit, Texts};
 use crate::workspace::{self, Failure};
 
-/// The folder of the text files, one folder in it for each crate.
+/// The folder of the text files, with a folder for each crate.
 const FOLDER: &str = "mutation";
-/// Stands for the unit tests of a library among the names of test targets.
+/// The name of a library's unit tests among the names of test targets.
 pub(crate) const UNIT: &str = "unit";
-/// The bugs that whole nodes are tried with.
+/// The file that lists the bugs that simulations of whole nodes must notice.
 const SIMULATED: &str = "mutation/simulated.txt";
 
-/// The text of the list of what whole nodes are tried with.
+/// Reads the list of the bugs that simulations of whole nodes must notice.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -29,16 +29,16 @@ pub(crate) fn simulated() -> Result<String, Failure> {
         .map_err(Failure::of(format!("cannot read {SIMULATED}")))
 }
 
-/// All mutants, in the order of the files and in their order there.
+/// Reads all mutants, in the order of the files and of their lines.
 ///
 /// # Errors
-/// A file cannot be read, or says something else.
+/// A file cannot be read, or has a mistake.
 pub(crate) fn mutants() -> Result<Vec<Mutant>, Failure> {
     let (texts, problems) = read(workspace::root())?;
     if problems.is_empty() { Ok(texts.mutants) } else { Err(Failure::new(problems.join("\n"))) }
 }
 
-/// What is wrong with the text files, a line each: among it every edit whose lines are not found once.
+/// Returns one line for each mistake in the text files, such as an edit whose lines are not found exactly once.
 ///
 /// # Errors
 /// A file cannot be read.
@@ -51,7 +51,7 @@ pub(crate) fn problems(root: &Path) -> Result<Vec<String>, Failure> {
     Ok(problems)
 }
 
-/// A line for each test target that a mutant names and that its crate does not have.
+/// Returns one line for each test target that a mutant names and its crate does not have.
 fn missing_tests(root: &Path, mutant: &Mutant) -> Vec<String> {
     let is_there = |name: &String| {
         let test = root.join(mutant.krate()).join("tests").join(name);
@@ -61,7 +61,7 @@ fn missing_tests(root: &Path, mutant: &Mutant) -> Vec<String> {
     missing.map(|name| format!("{}: its crate has no tests called {name}", mutant.name)).collect()
 }
 
-/// Brings the copy of the workspace with all mutants in it up to date. The result is its folder.
+/// Brings the copy of the workspace with all mutants up to date, and returns its folder.
 ///
 /// # Errors
 /// A file cannot be read or written, or a mutant does not fit.
@@ -109,7 +109,7 @@ fn listed(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(paths)
 }
 
-/// The text of every file that mutants change, by its path; or what does not fit.
+/// The text of every file that mutants change, by its path; or one line for each edit that does not fit.
 type Woven = Result<BTreeMap<String, String>, Vec<String>>;
 
 fn woven_files(root: &Path, texts: &Texts) -> Result<Woven, Failure> {
@@ -151,10 +151,10 @@ fn woven_files(root: &Path, texts: &Texts) -> Result<Woven, Failure> {
     Ok(if problems.is_empty() { Ok(woven) } else { Err(problems) })
 }
 
-/// Wrong code need not be clean.
+/// Allows every lint in the copy, because a mutant's code may leave variables unused.
 const LINTS: &str = "#![allow(warnings, missing_docs, unreachable_pub, unsafe_code)]\n";
 
-/// The module that says which mutant of its crate is switched on.
+/// Returns the text of the module that says which mutant of its crate is switched on.
 fn switch(krate: &str, mutants: &[&Mutant]) -> String {
     let mut names = String::new();
     for mutant in mutants {

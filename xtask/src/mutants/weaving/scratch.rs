@@ -1,5 +1,5 @@
-//! The copy of the workspace that the mutants are woven into. What has not changed is not written again, so that cargo
-//! builds again only what has.
+//! Writes the copy of the workspace that the mutants are woven into. Files that have not changed are not written again, so
+//! that cargo does not build them again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use crate::workspace::Failure;
 
-/// What is not copied, wherever it is. Names that begin with a dot are not either.
+/// Names that are not copied, in any folder; neither are names that begin with a dot.
 const SKIPPED: &[&str] = &["target", "raftkit-data"];
 
-/// Makes `folder` a copy of `root`, with these files in the place of its own.
+/// Makes `folder` a copy of `root` in which the files of `woven` replace the original ones.
 ///
 /// # Errors
 /// A file cannot be read, written or removed.
@@ -42,7 +42,7 @@ fn write_changed(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     fs::write(path, bytes).map_err(failed())
 }
 
-/// The files in a folder and all below it, each by its path from there.
+/// Returns the paths of all files below a folder, relative to it.
 fn files(root: &Path) -> Result<Vec<PathBuf>, Failure> {
     let (mut found, mut open) = (Vec::new(), vec![root.to_path_buf()]);
     while let Some(folder) = open.pop() {

@@ -1,4 +1,4 @@
-//! The text files in `mutation/`: what each mutant is called, what it does wrong, and which lines it changes.
+//! Reads the text files in `mutation/`: the name of each mutant, what it does wrong, and the lines that it changes.
 //!
 //! ```text
 //! # A comment.
@@ -14,35 +14,35 @@
 
 use std::fmt;
 
-/// A known bug that can be put in.
+/// A known bug that can be put into a copy of the code.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mutant {
     /// `<crate>/<name>`.
     pub(crate) name: String,
-    /// What it does wrong, in a sentence.
+    /// What the mutant does wrong, in a sentence.
     pub(crate) wrong: String,
-    /// The section that it breaks, or the system that had it.
+    /// The section of the paper that the bug violates, or the system that had the bug.
     pub(crate) source: String,
-    /// The feature of its crate that its code is in, if it is in one.
+    /// The feature of its crate that must be on for the mutant's code to be built, if any.
     pub(crate) feature: Option<String>,
-    /// The test targets of its crate that are tried, in this order; `unit` is the library's own. Empty: all of them.
+    /// Test targets of its crate to run, in this order; `unit` means the library's unit tests. All targets if empty.
     pub(crate) tests: Vec<String>,
     pub(crate) edits: Vec<Edit>,
 }
 
 impl Mutant {
-    /// The folder of the crate that the mutant is in.
+    /// Returns the name of the crate that the mutant is in.
     pub(crate) fn krate(&self) -> &str {
         self.name.split_once('/').map_or("", |(krate, _)| krate)
     }
 
-    /// The name without its crate.
+    /// Returns the name without the crate.
     pub(crate) fn short(&self) -> &str {
         self.name.split_once('/').map_or(&self.name, |(_, short)| short)
     }
 
-    /// The number that stands for the mutant at run time (FNV-1a of its name): it stays the same when others come and go,
-    /// so that only the files with a changed mutant are built again.
+    /// Returns the number that stands for the mutant at run time, the FNV-1a hash of its name. The number does not change
+    /// when other mutants are added or removed, so only files with a changed mutant are built again.
     pub(crate) fn number(&self) -> u32 {
         self.name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
     }
@@ -54,30 +54,30 @@ pub(crate) struct Edit {
     pub(super) place: Place,
     /// Path from the root of the workspace.
     pub(super) file: String,
-    /// `name`, or `Type::name` where several are called so.
+    /// The function's name; `Type::name` if several functions of the file have this name.
     pub(super) function: String,
     pub(super) lines: Vec<(Kind, String)>,
 }
 
-/// What a line of an edit is.
+/// Kind of a line in an edit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A line that stays, and says where the edit is.
+    /// A line that stays, and only locates the edit.
     Same,
-    /// A line of the right code alone.
+    /// A line that only the right code has.
     Right,
-    /// A line of the wrong code alone.
+    /// A line that only the mutant has.
     Wrong,
 }
 
-/// Code for the end of a file, which mutants call: whatever is wrong in more than a few lines.
+/// Code that is appended to a file, for mutants that need more than a few lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Addition {
     pub(super) file: String,
     pub(super) lines: Vec<String>,
 }
 
-/// Where something stands in the text files, for a complaint.
+/// A place in the text files, for messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(super) file: String,
@@ -90,14 +90,14 @@ impl fmt::Display for Place {
     }
 }
 
-/// All that the text files say.
+/// The content of all text files.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Texts {
     pub(super) mutants: Vec<Mutant>,
     pub(super) additions: Vec<Addition>,
 }
 
-/// What the lines with a marker belong to.
+/// The element of a text file that lines with a marker belong to.
 #[derive(Clone, Copy)]
 enum Open {
     Nothing,
@@ -106,7 +106,7 @@ enum Open {
 }
 
 impl Texts {
-    /// Reads one file more. The result is what is wrong with it, a line each.
+    /// Adds the content of one file, and returns one line for each mistake in it.
     pub(super) fn read(&mut self, file: &str, text: &str) -> Vec<String> {
         let mut problems = Vec::new();
         let mut open = Open::Nothing;
@@ -172,7 +172,7 @@ impl Texts {
         Ok(Open::Nothing)
     }
 
-    /// What is wrong with the names and sentences of the mutants, a line each.
+    /// Returns one line for each mistake in the names and sentences of the mutants.
     pub(super) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         for (at, mutant) in self.mutants.iter().enumerate() {
@@ -239,7 +239,7 @@ add to raft-log/src/journal.rs
     }
 
     #[test]
-    fn what_is_no_mutant_is_told_with_its_line() {
+    fn what_is_no_mutant_is_reported_with_its_line() {
         let said = |text: &str| read(text).1.join("; ");
         assert!(said("wrong: Too early.\n").starts_with("mutation/a.txt:1: a file begins with"));
         assert!(said(&format!("{TEXT}\n- lost\n")).starts_with("mutation/a.txt:15: a line of code"));

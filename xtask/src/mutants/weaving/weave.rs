@@ -1,4 +1,5 @@
-//! Puts mutants into a file: a function that has some becomes a `match` with a whole body for each, and the right one.
+//! Puts mutants into a file. The body of a function with mutants becomes a `match` that has a whole body for each mutant,
+//! and one for the right code.
 //!
 //! ```text
 //! fn commit(&mut self) -> io::Result<()> {
@@ -10,9 +11,9 @@
 //! }
 //! ```
 //!
-//! So the lines that a mutant replaces may be any: part of an expression, a `let`, an arm, a condition. Where bodies may
-//! not stand side by side, as each closure has a type of its own and the function returns `impl Iterator`, an edit decides
-//! by itself: it replaces its lines in all bodies, and `{{on}}` in them is true while its mutant is switched on.
+//! A mutant can therefore replace any lines: part of an expression, a `let`, an arm, a condition. Bodies cannot stand side
+//! by side in a function that returns `impl Iterator`, because each closure has a type of its own. There an edit replaces
+//! its lines in the only body, and `{{on}}` in these lines is true while its mutant is switched on.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -20,10 +21,10 @@ use std::ops::Range;
 use super::functions::{Function, functions};
 use super::text::{Edit, Kind, Mutant};
 
-/// Stands for the test whether the mutant is switched on.
+/// The text that is replaced by a test whether the mutant is switched on.
 const ON: &str = "{{on}}";
 
-/// An edit, where it applies.
+/// An edit whose place in the file is known.
 struct Located<'a> {
     mutant: &'a Mutant,
     lines: Range<usize>,
@@ -31,10 +32,10 @@ struct Located<'a> {
     in_place: bool,
 }
 
-/// The file with these edits in it, each with the mutant that it is of.
+/// Returns the file's text with these edits, each given with its mutant.
 ///
 /// # Errors
-/// The edits that fit nowhere, fit twice or touch each other, a line each.
+/// One line for each edit that fits nowhere, fits twice, or touches another one.
 pub(super) fn weave(text: &str, edits: &[(&Mutant, &Edit)]) -> Result<String, Vec<String>> {
     let lines: Vec<&str> = text.lines().collect();
     let all = functions(text);
@@ -67,7 +68,7 @@ pub(super) fn weave(text: &str, edits: &[(&Mutant, &Edit)]) -> Result<String, Ve
     if problems.is_empty() { Ok(woven.join("\n")) } else { Err(problems) }
 }
 
-/// The one place in one function where the lines of an edit stand.
+/// Finds the only place in the edit's function where the edit's lines stand.
 fn locate<'a, 'f>(
     lines: &[&str],
     all: &'f [Function],
@@ -98,7 +99,7 @@ fn locate<'a, 'f>(
     Ok((function, Located { mutant, lines: start..start + wanted.len(), instead, in_place }))
 }
 
-/// The lines of a body for all mutants.
+/// Returns the lines of a function's body with all its mutants.
 fn body(lines: &[&str], body: &Range<usize>, edits: &[Located<'_>]) -> Result<Vec<String>, String> {
     let in_place = || edits.iter().filter(|edit| edit.in_place);
     let right = with(lines, body, in_place().collect())?;
@@ -125,7 +126,7 @@ fn body(lines: &[&str], body: &Range<usize>, edits: &[Located<'_>]) -> Result<Ve
     Ok(woven)
 }
 
-/// The lines of a body with these edits.
+/// Returns the lines of a function's body with these edits.
 fn with(lines: &[&str], body: &Range<usize>, mut edits: Vec<&Located<'_>>) -> Result<Vec<String>, String> {
     edits.sort_by_key(|edit| edit.lines.start);
     let (mut out, mut done): (Vec<String>, usize) = (Vec::new(), body.start);
