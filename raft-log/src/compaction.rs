@@ -12,7 +12,7 @@ const RUNS_PER_STEP: usize = 64;
 /// Each settling frees at least this many bytes of entries, if that many are compacted.
 const BYTES_PER_SETTLING_MIN: u64 = 1 << 20;
 
-/// Progress of compaction.
+/// Whether compaction has more to free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compaction {
     /// Nothing is left below the base, except the lower part of the run that contains it.

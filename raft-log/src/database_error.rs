@@ -9,7 +9,7 @@ pub enum DatabaseError {
     /// The disk failed, or is full.
     #[error("I/O error")]
     Disk {
-        /// The disk's error.
+        /// The error that the disk returned.
         source: io::Error,
     },
     /// The file is damaged, or is not of the format that every log has.

@@ -51,7 +51,7 @@ pub enum Damage {
         /// Length of the run, in bytes.
         got: usize,
     },
-    /// Entries are missing.
+    /// Entries are missing between others.
     #[error("entry {wanted} is missing")]
     Hole {
         /// Index of the first missing entry.
@@ -76,7 +76,7 @@ pub enum Damage {
     Payload {
         /// Index of the entry; 0 for the base's membership.
         index: LogIndex,
-        /// Why decoding failed.
+        /// The error that decoding returned.
         source: DecodeError,
     },
     /// Records of the journal that were once durable are missing or do not match their checksums.
@@ -92,13 +92,13 @@ pub enum Damage {
     /// redb reports that the file is damaged.
     #[error("the database is damaged")]
     Database {
-        /// The database's error.
+        /// The error that redb returned.
         source: DatabaseError,
     },
     /// redb panicked, as it does on some damage.
     #[error("the database panicked: {message}")]
     Panicked {
-        /// The panic message.
+        /// The message of the panic.
         message: String,
     },
 }
@@ -106,12 +106,12 @@ pub enum Damage {
 /// Reasons why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The disk failed.
+    /// A call to the disk failed.
     #[error("{path} cannot be opened: the disk failed")]
     Disk {
         /// Path of the file or folder.
         path: PathBuf,
-        /// The disk's error.
+        /// The error that the disk returned.
         source: io::Error,
     },
     /// Another process, or another store in this process, uses the folder.
@@ -147,7 +147,7 @@ pub enum OpenError {
     NewerFormat {
         /// Path of the file.
         path: PathBuf,
-        /// The log's format.
+        /// The format that the log states.
         found: u32,
         /// The newest format that this version reads.
         known: u32,
@@ -168,7 +168,7 @@ pub enum OpenError {
     Database {
         /// Path of the database.
         path: PathBuf,
-        /// The database's error.
+        /// The error that redb returned.
         source: DatabaseError,
     },
 }
@@ -231,12 +231,12 @@ pub enum StoreError {
         #[source]
         damage: Damage,
     },
-    /// The disk failed.
+    /// A call to the disk failed.
     #[error("a write to the journal {path} failed")]
     Disk {
         /// Path of the file.
         path: PathBuf,
-        /// The disk's error.
+        /// The error that the disk returned.
         source: io::Error,
     },
     /// redb failed, usually because the disk did.
@@ -244,7 +244,7 @@ pub enum StoreError {
     Database {
         /// Path of the database.
         path: PathBuf,
-        /// The database's error.
+        /// The error that redb returned.
         source: DatabaseError,
     },
     /// One of the store's threads panicked, which is a bug.
@@ -252,7 +252,7 @@ pub enum StoreError {
     Panicked {
         /// Name of the thread.
         thread: &'static str,
-        /// The panic message.
+        /// The message of the panic.
         message: String,
     },
 }
@@ -317,7 +317,7 @@ pub enum ReadError {
         last: LogIndex,
         /// Path of the database.
         file: PathBuf,
-        /// The database's error.
+        /// The error that redb returned.
         source: DatabaseError,
     },
 }

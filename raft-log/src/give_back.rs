@@ -44,7 +44,7 @@ pub(crate) struct Home {
 
 /// Result of a copy step.
 pub(crate) enum Copied {
-    /// More steps follow.
+    /// The step is done, and more steps follow.
     Some,
     /// The copy has replaced the old file and is open.
     All(Database, Arc<dyn DiskFile>),
@@ -117,8 +117,8 @@ impl Home {
         let finished = copy_the_rest(old, new).and_then(|()| {
             match replace_durably(&*self.disk, &*file, &from, &to) {
                 Err(error) if error.name == FinalName::Old => Err(error.source.into()),
-                // The copy is now the log. An error after that ends the store, even on a full disk, because it is unknown which
-                // file the next opening will find. Both hold the same log, so either is fine.
+                // The copy is now the log. An error after that ends the store, even on a full disk, because it is
+                // unknown which file the next opening will find. Both hold the same log, so either is fine.
                 replaced => Ok(replaced),
             }
         });

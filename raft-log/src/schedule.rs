@@ -56,7 +56,7 @@ pub enum Next<C> {
     Do(C),
     /// Wait until this time, or until woken by a write or by a [nudge](Nudge).
     At(Duration),
-    /// Wait until woken.
+    /// Wait without a deadline until woken.
     WhenWoken,
 }
 

@@ -29,7 +29,7 @@ pub struct Settler {
     shared: Arc<Shared>,
 }
 
-/// Progress of settling.
+/// Whether settling has more to move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
     /// Everything flushed is in redb.
@@ -145,7 +145,7 @@ pub(crate) struct SettleCore {
     /// Journal position in the last durable commit.
     pub(crate) settled: Mark,
     pub(crate) home: Home,
-    /// The database file.
+    /// The file that the database is in, to learn its length.
     pub(crate) file: Arc<dyn DiskFile>,
     /// The copy under way, if any.
     pub(crate) copy: Option<Copy>,
@@ -193,7 +193,7 @@ impl SettleCore {
         }
     }
 
-    /// Settles everything flushed.
+    /// Settles all flushed writes, however many transactions that takes.
     pub(crate) fn settle_all(&mut self) -> Result<(), Trouble> {
         while self.settle()? == Settled::More {
             self.show();

@@ -134,7 +134,7 @@ impl Shared {
         if self.has_ended() { Err(StoreError::Ended) } else { Ok(()) }
     }
 
-    /// Ends the store.
+    /// Ends the store: nothing is written afterwards.
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::Release);
     }
@@ -209,7 +209,7 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
 /// their checksums. A rotten page could make it panic, and panic again while unwinding, which would abort the process.
 /// redb writes nothing if it is dropped while the thread unwinds, so this function drops it during a panic of its own.
 pub(crate) fn close_unwritten<T>(database: Option<T>) {
-    // No panic hook is told of it: nothing is wrong here.
+    // This runs no panic hook, because nothing is wrong here.
     let _ = catch_unwind(AssertUnwindSafe(|| {
         let _dropped_while_unwinding = database;
         resume_unwind(Box::new(()));

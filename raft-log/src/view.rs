@@ -26,7 +26,7 @@ pub(crate) struct View {
     generation: u64,
 }
 
-/// Entries of one write.
+/// The entries that one write appends, with their weight in bytes.
 #[derive(Debug)]
 struct Chunk {
     entries: Entries,
@@ -48,7 +48,7 @@ impl Chunk {
     }
 }
 
-/// Location of an entry.
+/// Where a reader finds an entry.
 #[derive(Debug)]
 pub(crate) enum Place {
     /// At or below the base: compacted.

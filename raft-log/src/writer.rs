@@ -29,7 +29,7 @@ pub enum Written {
     Failed(StoreError),
 }
 
-/// A store driven by threads of its own. Dropping it flushes the writes handed over and closes the files.
+/// A store driven by threads of its own. Dropping it flushes the writes submitted before and closes the files.
 #[derive(Debug)]
 pub struct Writer {
     inbox: Option<Sender<Write>>,
@@ -114,7 +114,7 @@ fn watched(thread: &'static str, report: &dyn Fn(Written), work: impl FnOnce()) 
 #[expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "threads have a clock; what decides is told the time"
+    reason = "threads have a clock; the schedules that decide are given the time"
 )]
 fn clock() -> impl Fn() -> Duration + Copy + Send + 'static {
     let start = std::time::Instant::now();

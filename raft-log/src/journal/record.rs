@@ -66,10 +66,10 @@ pub(crate) fn payload_len(entry: &Entry) -> usize {
     }
 }
 
-/// What sealing a record has hashed.
+/// The checksum of a record just sealed, and the number of bytes that it covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seal {
-    /// The record's checksum.
+    /// Checksum of the record.
     pub(crate) sum: u64,
     /// Number of bytes after the head that the checksum covers.
     pub(crate) body_bytes: usize,

@@ -1,4 +1,4 @@
-//! Decodes whole records.
+//! Decodes a record whose bytes are complete: finds it, checks its checksum, and reads its content.
 
 use bytes::Bytes;
 use raftkit_core::{Base, Entries, Entry, HardState, LogId, LogIndex, Membership, Payload, Write};
@@ -22,7 +22,7 @@ pub(crate) struct Sealed<'a> {
     body: &'a [u8],
 }
 
-/// A decoded record.
+/// The content of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     /// The journal position after the record.
@@ -127,8 +127,8 @@ impl<'a> Sealed<'a> {
 }
 
 fn reset(id: LogId, membership: &[u8]) -> Result<Base, Damage> {
-    let membership = Membership::decode(membership)
-        .map_err(|source| Damage::Payload { index: LogIndex::ZERO, source })?;
+    let membership =
+        Membership::decode(membership).map_err(|source| Damage::Payload { index: LogIndex::ZERO, source })?;
     Ok(Base { id, membership })
 }
 

@@ -34,11 +34,11 @@ pub struct Replayed {
 /// Damage found by an opening, and its consequences.
 #[derive(Debug)]
 pub struct LogDamage {
-    /// The damaged file.
+    /// Path of the damaged file.
     pub file: PathBuf,
     /// What is wrong with the file.
     pub damage: Damage,
-    /// What is lost.
+    /// The entries that are lost, if any.
     pub lost: Lost,
 }
 

@@ -90,12 +90,12 @@ pub enum InspectError {
         /// Path of the folder.
         dir: PathBuf,
     },
-    /// The disk failed.
+    /// A call to the disk failed.
     #[error("{path} cannot be read: {source}")]
     Disk {
         /// Path of the file or folder.
         path: PathBuf,
-        /// The disk's error.
+        /// The error that the disk returned.
         source: io::Error,
     },
 }
@@ -278,7 +278,7 @@ impl Inspector {
         match shadow.exists(&self.path) {
             Ok(true) => {}
             Ok(false) => {
-                self.told(self.path.clone(), None, Damage::Missing { record: recovery::FILE });
+                self.found(self.path.clone(), None, Damage::Missing { record: recovery::FILE });
                 return Base::default();
             }
             Err(_) => return Base::default(),
@@ -305,10 +305,10 @@ impl Inspector {
         let Ok(file) = self.disk.open(&self.path, OpenMode::ReadOnly) else { return Base::default() };
         let scan = if matches!(damage, Damage::Empty) { Scan::default() } else { scan::scan(file) };
         if scan.damages.is_empty() {
-            self.told(self.path.clone(), None, damage);
+            self.found(self.path.clone(), None, damage);
         }
         for (entries, damage) in scan.damages {
-            self.told(self.path.clone(), entries, damage);
+            self.found(self.path.clone(), entries, damage);
         }
         Base { settled: scan.settled, last: scan.last.map(|last| last.index), contents: None }
     }
@@ -319,7 +319,7 @@ impl Inspector {
         let image = match self.image.take() {
             Some(Ok(image)) => image,
             Some(Err(damage)) => {
-                self.told(path, None, damage);
+                self.found(path, None, damage);
                 return None;
             }
             None => {
@@ -327,7 +327,7 @@ impl Inspector {
                 if base.settled == Some(Mark::default()) {
                     return Some(Unsettled::default());
                 }
-                self.told(path, None, Damage::Missing { record: journal::FILE });
+                self.found(path, None, Damage::Missing { record: journal::FILE });
                 return None;
             }
         };
@@ -336,7 +336,7 @@ impl Inspector {
         let (chain, newest) = match followed {
             Ok(followed) => followed,
             Err(damage) => {
-                self.told(path, None, damage);
+                self.found(path, None, damage);
                 return None;
             }
         };
@@ -344,26 +344,26 @@ impl Inspector {
         if let Some(lost) = lost {
             let entries = lost.before.or(base.last).map(|last| last.next()..=newest.last.index);
             let entries = entries.filter(|entries| !entries.is_empty());
-            self.told(path, entries, Damage::Journal { first: lost.first, last: lost.last });
+            self.found(path, entries, Damage::Journal { first: lost.first, last: lost.last });
         }
         Some(unsettled)
     }
 
     fn unreadable(&mut self, error: ReadError) {
         match error {
-            ReadError::Damaged { first, last, file, damage } => self.told(file, Some(first..=last), damage),
+            ReadError::Damaged { first, last, file, damage } => self.found(file, Some(first..=last), damage),
             ReadError::Database { first, last, file, source } => {
-                self.told(file, Some(first..=last), Damage::Database { source });
+                self.found(file, Some(first..=last), Damage::Database { source });
             }
             ReadError::Closed | ReadError::BeyondEnd { .. } => {}
         }
     }
 
-    fn told(&mut self, file: PathBuf, entries: Option<RangeInclusive<LogIndex>>, damage: Damage) {
+    fn found(&mut self, file: PathBuf, entries: Option<RangeInclusive<LogIndex>>, damage: Damage) {
         let found = FoundDamage { file, entries, damage };
         // One page may hold several records, so report the same damage only once.
         let text = found.to_string();
-        if self.damages.iter().all(|told| told.to_string() != text) {
+        if self.damages.iter().all(|known| known.to_string() != text) {
             self.damages.push(found);
         }
     }

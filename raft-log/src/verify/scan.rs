@@ -48,7 +48,7 @@ pub(super) fn scan(file: Arc<dyn DiskFile>) -> Scan {
         opened = Some(recovery::database(file, CACHE_BYTES, false)?);
         Ok(())
     });
-    scan.told(None, result);
+    scan.note(None, result);
     if let Some(database) = &opened {
         let ends = scan.meta(database);
         scan.tables(database);
@@ -82,7 +82,7 @@ struct Followed {
 }
 
 impl Scan {
-    fn told<T>(&mut self, range: Option<Range>, result: Result<T, Trouble>) -> Option<T> {
+    fn note<T>(&mut self, range: Option<Range>, result: Result<T, Trouble>) -> Option<T> {
         result.map_err(|trouble| self.damages.push((range, damage(trouble)))).ok()
     }
 
@@ -91,7 +91,7 @@ impl Scan {
         database: &Database,
         act: impl FnOnce(&ReadTransaction) -> Result<T, Trouble>,
     ) -> Option<T> {
-        self.told(None, contain(|| act(&database.begin_read()?)))
+        self.note(None, contain(|| act(&database.begin_read()?)))
     }
 
     /// Reads the records of `meta`.
