@@ -16,7 +16,7 @@ pub(crate) const SECTOR: usize = 512;
 /// Maximum length of a file, in bytes, so that a bug in a program cannot exhaust the memory of its test.
 const FILE_BYTES_MAX: u64 = 1 << 36;
 
-/// A simulated file.
+/// A simulated file: the content that reads show, the content of the medium, and the changes between them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FileImages {
     /// The content that reads show.
@@ -180,9 +180,9 @@ impl FileImages {
 
     /// Cuts the power. Changes at or after a cut are lost. Without a generator all other pending changes are lost as
     /// well; with one, each is kept, lost or torn.
-    pub(crate) fn crash(&mut self, cuts: &Cuts, mut rng: Option<&mut Rng>, mut tell: impl FnMut(Fate)) {
+    pub(crate) fn crash(&mut self, cuts: &Cuts, mut rng: Option<&mut Rng>, mut report: impl FnMut(Fate)) {
         for (moment, change) in &self.pending {
-            tell(match &mut rng {
+            report(match &mut rng {
                 Some(rng) if cuts.has_happened(*moment) => {
                     change.survive(&mut self.durable, &mut self.unreadable, rng)
                 }

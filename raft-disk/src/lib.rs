@@ -120,7 +120,7 @@ pub enum OpenMode {
     Either,
 }
 
-/// An open file.
+/// An open file of a [`Disk`].
 pub trait DiskFile: Debug + Send + Sync + 'static {
     /// Returns the file's length in bytes.
     ///

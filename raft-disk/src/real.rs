@@ -94,7 +94,7 @@ impl Disk for RealDisk {
     }
 }
 
-/// An open file.
+/// An open file of the operating system.
 #[derive(Debug)]
 struct RealFile {
     file: File,

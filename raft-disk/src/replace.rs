@@ -4,8 +4,8 @@
 //!   create_aside --> write --> replace_durably: sync the file, rename it, sync the folder
 //! ```
 //!
-//! Each step is needed. Without the sync of the file, a power cut could keep the rename and lose the bytes. Without the sync of the
-//! folder, it could bring back the old file after the new one was reported to be durable.
+//! Each step is needed. Without the sync of the file, a power cut could keep the rename and lose the bytes. Without the
+//! sync of the folder, it could bring back the old file after the new one was reported to be durable.
 
 use std::fmt;
 use std::io;
@@ -20,7 +20,7 @@ use crate::{Disk, DiskFile, OpenMode};
 pub struct ReplaceError {
     /// The file or folder that the failed call was made on.
     pub path: PathBuf,
-    /// The disk's error.
+    /// The error that the disk returned.
     pub source: io::Error,
     /// State of the final name when the call failed.
     pub name: FinalName,
@@ -62,12 +62,12 @@ pub fn create_aside(disk: &dyn Disk, aside: &Path) -> io::Result<Arc<dyn DiskFil
     disk.open(aside, OpenMode::New)
 }
 
-/// Makes `file`, which is complete and has the temporary name `aside`, durable under the name `path`. A file that had that name is
-/// replaced. Both names must be in the same folder.
+/// Makes `file`, which is complete and has the temporary name `aside`, durable under the name `path`. A file that had
+/// that name is replaced. Both names must be in the same folder.
 ///
 /// # Errors
-/// The first call that fails, with the state of the final name at that time. Nothing may be tried again: after a failed sync it is
-/// unknown what is durable.
+/// The first call that fails, with the state of the final name at that time. Nothing may be tried again: after a failed
+/// sync it is unknown what is durable.
 pub fn replace_durably(
     disk: &dyn Disk,
     file: &dyn DiskFile,

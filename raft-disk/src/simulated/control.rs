@@ -1,4 +1,4 @@
-//! Faults that a simulated disk can be told to produce.
+//! Planned faults of a simulated disk: a test chooses the calls that fail and the moment of the power cut.
 
 use std::io;
 use std::ops::Range;

@@ -98,9 +98,9 @@ impl SimulatedDisk {
     #[must_use]
     pub fn take_new_deferred(&self) -> Vec<DeferredSync> {
         let state = &mut *self.state();
-        let from = state.deferred.partition_point(|outstanding| outstanding.mark <= state.told_until);
+        let from = state.deferred.partition_point(|outstanding| outstanding.mark <= state.reported_until);
         let new = &state.deferred[from..];
-        state.told_until = new.last().map_or(state.told_until, |last| last.mark);
+        state.reported_until = new.last().map_or(state.reported_until, |last| last.mark);
         new.iter().map(|outstanding| outstanding.sync.clone()).collect()
     }
 

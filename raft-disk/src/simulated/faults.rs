@@ -117,11 +117,11 @@ impl Faults {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Injected {
-    /// Power cuts.
+    /// Number of power cuts.
     pub crashes: u64,
     /// Power cuts that lost or tore a write, a change of length, or a change of a name.
     pub crashes_with_loss: u64,
-    /// Killed processes.
+    /// Number of killed processes.
     pub kills: u64,
     /// Kills that left a write, a change of length, or a change of a name unsynced in the cache.
     pub kills_with_unsynced: u64,
@@ -139,7 +139,7 @@ pub struct Injected {
     pub io_errors: u64,
     /// Syncs that stalled randomly.
     pub stalls: u64,
-    /// Bytes that rotted.
+    /// Number of bytes that rotted.
     pub rotten_bytes: u64,
 }
 

@@ -8,33 +8,33 @@ pub enum Operation {
     Open,
     /// [`Disk::open`](crate::Disk::open) in a mode that may create the file.
     Create,
-    /// [`Disk::rename`](crate::Disk::rename).
+    /// A call of [`Disk::rename`](crate::Disk::rename).
     Rename,
-    /// [`Disk::remove`](crate::Disk::remove).
+    /// A call of [`Disk::remove`](crate::Disk::remove).
     Remove,
-    /// [`Disk::create_dir_all`](crate::Disk::create_dir_all).
+    /// A call of [`Disk::create_dir_all`](crate::Disk::create_dir_all).
     CreateDir,
-    /// [`Disk::list`](crate::Disk::list).
+    /// A call of [`Disk::list`](crate::Disk::list).
     List,
-    /// [`Disk::exists`](crate::Disk::exists).
+    /// A call of [`Disk::exists`](crate::Disk::exists).
     Exists,
-    /// [`Disk::sync_dir`](crate::Disk::sync_dir).
+    /// A call of [`Disk::sync_dir`](crate::Disk::sync_dir).
     SyncDir,
-    /// [`Disk::free_bytes`](crate::Disk::free_bytes).
+    /// A call of [`Disk::free_bytes`](crate::Disk::free_bytes).
     FreeBytes,
-    /// [`Disk::lock_dir`](crate::Disk::lock_dir).
+    /// A call of [`Disk::lock_dir`](crate::Disk::lock_dir).
     Lock,
-    /// [`DiskFile::len`](crate::DiskFile::len).
+    /// A call of [`DiskFile::len`](crate::DiskFile::len).
     Len,
-    /// [`DiskFile::set_len`](crate::DiskFile::set_len).
+    /// A call of [`DiskFile::set_len`](crate::DiskFile::set_len).
     SetLen,
-    /// [`DiskFile::read_at`](crate::DiskFile::read_at).
+    /// A call of [`DiskFile::read_at`](crate::DiskFile::read_at).
     Read,
-    /// [`DiskFile::write_at`](crate::DiskFile::write_at).
+    /// A call of [`DiskFile::write_at`](crate::DiskFile::write_at).
     Write,
-    /// [`DiskFile::sync`](crate::DiskFile::sync).
+    /// A call of [`DiskFile::sync`](crate::DiskFile::sync).
     Sync,
-    /// [`DiskFile::drop_cache`](crate::DiskFile::drop_cache).
+    /// A call of [`DiskFile::drop_cache`](crate::DiskFile::drop_cache).
     DropCache,
 }
 

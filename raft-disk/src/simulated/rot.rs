@@ -1,4 +1,4 @@
-//! Random rot.
+//! Lets random sectors of a simulated disk rot.
 
 use super::faults::Chance;
 use super::state::State;

@@ -36,7 +36,7 @@ pub(super) struct State {
     /// Deferred syncs, in the order of their calls.
     pub(super) deferred: Vec<Outstanding>,
     /// The driver knows of all deferred syncs called up to this moment.
-    pub(super) told_until: u64,
+    pub(super) reported_until: u64,
     /// Cuts made by failed deferred syncs: what their threads did later has not happened, unless it is durable.
     pub(super) cuts: Cuts,
     pub(super) calls: u64,
@@ -59,7 +59,7 @@ struct Fault {
 
 /// Outcome of a call.
 pub(super) enum Verdict {
-    /// The call works.
+    /// The call succeeds.
     Go,
     /// The call fails with this error.
     Fail(io::Error),
@@ -94,7 +94,7 @@ impl State {
             releases: 0,
             deferring: false,
             deferred: Vec::new(),
-            told_until: 0,
+            reported_until: 0,
             cuts: Cuts::default(),
             calls: 0,
             mutations: 0,
