@@ -11,12 +11,12 @@ use crate::manifest::ManifestError;
 /// Reasons why a snapshot file cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// The disk failed.
+    /// A call to the disk failed.
     #[error("{path}: {source}", path = path.display())]
     Disk {
         /// Path of the file or folder.
         path: PathBuf,
-        /// The disk's error.
+        /// The error that the disk returned.
         source: io::Error,
     },
     /// The snapshot does not exist.

@@ -16,7 +16,7 @@ const MEMBERSHIP_BYTES_MAX: usize = 1 << 20;
 /// Maximum size of an encoded manifest, in bytes.
 pub(crate) const MANIFEST_BYTES_MAX: usize = FIXED + MEMBERSHIP_BYTES_MAX + CHUNKS_MAX as usize * HASH;
 
-/// A SHA-256 hash.
+/// A SHA-256 hash of a chunk or of a manifest.
 pub type Hash = [u8; 32];
 
 const HASH: usize = 32;
@@ -80,7 +80,7 @@ pub enum ManifestError {
         field: &'static str,
         /// Value of the field.
         found: u64,
-        /// Maximum value allowed.
+        /// Maximum value that the field may have.
         max: u64,
     },
     /// Length, chunk size and number of chunks contradict each other.
@@ -90,7 +90,7 @@ pub enum ManifestError {
         length: u64,
         /// Chunk size, in bytes.
         chunk_bytes: u32,
-        /// Number of chunks.
+        /// Number of chunks that the manifest states.
         chunks: u32,
     },
     /// The membership cannot be decoded.

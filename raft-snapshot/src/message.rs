@@ -56,12 +56,12 @@ pub enum SnapshotMessage {
     },
     /// From the receiver: the snapshot is installed durably.
     Installed {
-        /// The snapshot installed.
+        /// Id of the installed snapshot.
         snapshot: LogId,
     },
     /// From either end: the transfer is over, or never began.
     Refused {
-        /// The snapshot concerned.
+        /// Id of the snapshot of this transfer.
         snapshot: LogId,
         /// Why the transfer is over.
         reason: Refusal,
@@ -89,7 +89,7 @@ pub enum Refusal {
 pub enum Audience {
     /// The [`Sender`](crate::Sender) of that snapshot.
     Sender,
-    /// The [`Receiver`](crate::Receiver).
+    /// The [`Receiver`](crate::Receiver) of the snapshot.
     Receiver,
 }
 
@@ -166,7 +166,7 @@ impl SnapshotMessage {
         }
     }
 
-    /// Encodes the message.
+    /// Encodes the message for the transport.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();

@@ -69,9 +69,9 @@ impl Pace {
 
     /// Returns how long a transfer may go without a good chunk before it fails.
     pub(crate) fn give_up(&self, options: &ReceiverOptions) -> Duration {
-        let patience = options.give_up.saturating_mul(1 << self.fruitless);
+        let by_attempts = options.give_up.saturating_mul(1 << self.fruitless);
         let by_link = self.gap.saturating_mul(GIVE_UP_GAPS);
-        patience.max(by_link).clamp(options.give_up, options.give_up_max.max(options.give_up))
+        by_attempts.max(by_link).clamp(options.give_up, options.give_up_max.max(options.give_up))
     }
 }
 

@@ -69,7 +69,7 @@ pub enum ReceiverInput {
     Message {
         /// The node that sent the message.
         from: NodeId,
-        /// The message.
+        /// Content of the message.
         message: SnapshotMessage,
         /// Last index that this node's state machine has applied.
         applied: LogIndex,
@@ -102,7 +102,7 @@ pub enum ReceiverOutput {
     Send {
         /// The node to send to.
         to: NodeId,
-        /// The message.
+        /// The message to send.
         message: SnapshotMessage,
     },
     /// Open what is stored of this snapshot, and report [`ReceiverInput::Opened`].
@@ -131,7 +131,7 @@ pub enum ReceiverOutput {
 ///                                          +--no progress, bad chunks, sender gone--> Closing --all stores done--> Idle
 /// ```
 ///
-/// [`ReceiverInput::Failed`] leads to Idle from every state, and the sender is told.
+/// [`ReceiverInput::Failed`] leads to Idle from every state, and sends [`Refusal::Failed`] to the sender.
 #[derive(Clone, Debug)]
 pub struct Receiver {
     options: ReceiverOptions,
@@ -394,7 +394,7 @@ impl Receiver {
         }
     }
 
-    /// Ends the transfer, if there is one. If a reason is given, the sender is told.
+    /// Ends the transfer, if there is one. If a reason is given, it is sent to the sender.
     fn abandon(&mut self, reason: Option<Refusal>, out: &mut Vec<ReceiverOutput>) {
         if let Some(transfer) = self.transfer.take() {
             out.push(ReceiverOutput::Discard);
