@@ -9,7 +9,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use raftkit_core::{Incarnation, StoreId};
 use raftkit_net::dialling::{
-    Attempt, Called, Dialler, PATIENCE_MAX, Paths, PeerIncarnation, Progress, Step, Verdict,
+    ANSWER_TIMEOUT_MAX, Attempt, Called, Dialler, Paths, PeerIncarnation, Progress, Step, Verdict,
 };
 
 const DIAL_TIMEOUT: Duration = ms(1000);
@@ -29,7 +29,7 @@ fn dialler() -> Dialler {
 /// A dialler that has begun its first attempt at time zero.
 fn dialling() -> Dialler {
     let mut dialler = dialler();
-    assert_eq!(dialler.step(ms(0), 0), Step::Dial { patience: DIAL_TIMEOUT });
+    assert_eq!(dialler.step(ms(0), 0), Step::Dial { answer_timeout: DIAL_TIMEOUT });
     dialler
 }
 
@@ -50,15 +50,17 @@ fn an_attempt_that_nobody_answers_is_given_up_and_the_next_one_waits_longer() {
     assert_eq!(dialler.step(ms(999), 0), wait(1000));
     assert_eq!(dialler.step(ms(1000), 0), Step::GiveUp { waited: ms(1000) });
     assert_eq!(dialler.step(ms(1000), 0), wait(1020), "a pause");
-    assert_eq!(dialler.step(ms(1020), 0), Step::Dial { patience: ms(2000) });
+    assert_eq!(dialler.step(ms(1020), 0), Step::Dial { answer_timeout: ms(2000) });
     assert_eq!(dialler.step(ms(3020), 0), Step::GiveUp { waited: ms(2000) });
-    assert_eq!(dialler.step(ms(3060), 0), Step::Dial { patience: ms(4000) });
+    assert_eq!(dialler.step(ms(3060), 0), Step::Dial { answer_timeout: ms(4000) });
     let mut now = ms(3060);
     for _ in 0..20 {
         now += ms(10_000);
-        assert!(matches!(dialler.step(now, 0), Step::GiveUp { waited } if waited <= PATIENCE_MAX));
+        assert!(matches!(dialler.step(now, 0), Step::GiveUp { waited } if waited <= ANSWER_TIMEOUT_MAX));
         now += ms(500);
-        assert!(matches!(dialler.step(now, 0), Step::Dial { patience } if patience <= PATIENCE_MAX));
+        assert!(
+            matches!(dialler.step(now, 0), Step::Dial { answer_timeout } if answer_timeout <= ANSWER_TIMEOUT_MAX)
+        );
     }
 }
 
@@ -70,7 +72,11 @@ fn pauses_double_up_to_half_a_second_and_are_spread_by_a_quarter() {
         dialler.failed(now, 0);
         assert_eq!(dialler.step(now, 0), Step::Wait { until: Some(now + ms(pause)) });
         now += ms(pause);
-        assert_eq!(dialler.step(now, 0), Step::Dial { patience: DIAL_TIMEOUT }, "a refusal is no silence");
+        assert_eq!(
+            dialler.step(now, 0),
+            Step::Dial { answer_timeout: DIAL_TIMEOUT },
+            "a refusal is no silence"
+        );
     }
     dialler.failed(now, 255);
     assert_eq!(dialler.step(now, 0), Step::Wait { until: Some(now + ms(375)) });
@@ -78,14 +84,14 @@ fn pauses_double_up_to_half_a_second_and_are_spread_by_a_quarter() {
 
 #[test]
 fn an_attempt_waits_as_long_as_the_measured_round_trip_makes_necessary() {
-    let attempt = |timeouts, round_trip| Attempt::new(ms(0), ms(1000), timeouts, round_trip).patience();
+    let attempt = |timeouts, round_trip| Attempt::new(ms(0), ms(1000), timeouts, round_trip).answer_timeout();
     assert_eq!(attempt(0, None), ms(1000));
     assert_eq!(attempt(0, Some(ms(100))), ms(1000));
     assert_eq!(attempt(0, Some(ms(600))), ms(1800), "three round trips");
     assert_eq!(attempt(2, Some(ms(600))), ms(7200));
-    assert_eq!(attempt(3, Some(ms(600))), PATIENCE_MAX);
+    assert_eq!(attempt(3, Some(ms(600))), ANSWER_TIMEOUT_MAX);
     assert_eq!(attempt(9, Some(ms(4000))), ms(12_000), "a longer path is never waited for too short");
-    assert_eq!(Attempt::new(ms(0), ms(60_000), 9, None).patience(), ms(60_000), "as it was set");
+    assert_eq!(Attempt::new(ms(0), ms(60_000), 9, None).answer_timeout(), ms(60_000), "as it was set");
 }
 
 #[test]
@@ -98,7 +104,7 @@ fn what_comes_on_has_its_time_from_then_on() {
     dialler.greeted(ms(3000), incarnation(1, 1));
     assert_eq!(dialler.step(ms(3000), 0), Step::Wait { until: None });
     dialler.lost(ms(99_000), ms(650), 0);
-    assert_eq!(dialler.step(ms(99_000), 0), Step::Dial { patience: ms(1950) }, "the path is known now");
+    assert_eq!(dialler.step(ms(99_000), 0), Step::Dial { answer_timeout: ms(1950) }, "the path is known now");
 }
 
 #[test]
@@ -106,7 +112,7 @@ fn a_call_ends_a_pause() {
     let mut dialler = dialling();
     dialler.failed(ms(10), 0);
     assert_eq!(dialler.called(ms(12), incarnation(1, 1), ms(1)), Called::Changed);
-    assert_eq!(dialler.step(ms(12), 0), Step::Dial { patience: DIAL_TIMEOUT });
+    assert_eq!(dialler.step(ms(12), 0), Step::Dial { answer_timeout: DIAL_TIMEOUT });
 }
 
 #[test]
@@ -122,7 +128,7 @@ fn a_call_does_not_end_an_attempt_that_was_answered() {
     dialler.progress(ms(1), Progress::Connected { round_trip: ms(1) });
     dialler.called(ms(50), incarnation(1, 1), ms(1));
     assert_eq!(dialler.step(ms(50), 0), wait(50 + 6 + 100));
-    assert_eq!(dialler.step(ms(156), 0), Step::Dial { patience: DIAL_TIMEOUT }, "at once: no failure");
+    assert_eq!(dialler.step(ms(156), 0), Step::Dial { answer_timeout: DIAL_TIMEOUT }, "at once: no failure");
 }
 
 #[test]
@@ -130,10 +136,10 @@ fn a_call_makes_an_unanswered_attempt_start_again_once_its_answer_is_overdue() {
     let mut dialler = dialling();
     dialler.called(ms(50), incarnation(1, 1), ms(40));
     assert_eq!(dialler.step(ms(50), 0), wait(140), "the answer may be on its way");
-    assert_eq!(dialler.step(ms(140), 0), Step::Dial { patience: DIAL_TIMEOUT });
+    assert_eq!(dialler.step(ms(140), 0), Step::Dial { answer_timeout: DIAL_TIMEOUT });
     let mut dialler = dialling();
     dialler.called(ms(600), incarnation(1, 1), ms(40));
-    assert_eq!(dialler.step(ms(600), 0), Step::Dial { patience: DIAL_TIMEOUT });
+    assert_eq!(dialler.step(ms(600), 0), Step::Dial { answer_timeout: DIAL_TIMEOUT });
     assert_eq!(dialler.step(ms(600), 0), wait(1600), "a call is used up with the attempt that it was for");
 }
 
@@ -143,7 +149,7 @@ fn a_call_of_the_same_life_leaves_a_connection_alone_and_one_of_a_later_life_end
     assert_eq!(dialler.called(ms(10), incarnation(1, 3), ms(1)), Called::Stays);
     assert_eq!(dialler.step(ms(10), 0), Step::Wait { until: None });
     assert_eq!(dialler.called(ms(10), incarnation(1, 4), ms(1)), Called::Outlived);
-    assert_eq!(dialler.step(ms(10), 0), Step::Dial { patience: DIAL_TIMEOUT });
+    assert_eq!(dialler.step(ms(10), 0), Step::Dial { answer_timeout: DIAL_TIMEOUT });
     dialler.greeted(ms(20), incarnation(1, 4));
     // The end of the connection that was closed is no news.
     dialler.lost(ms(21), ms(1), 0);
@@ -183,7 +189,7 @@ fn a_connection_that_ends_soon_counts_as_a_failure() {
     assert_eq!(dialler.step(ms(999), 0), wait(1019));
     let mut dialler = connected(incarnation(1, 1));
     dialler.lost(ms(1000), ms(1), 0);
-    assert_eq!(dialler.step(ms(1000), 0), Step::Dial { patience: DIAL_TIMEOUT });
+    assert_eq!(dialler.step(ms(1000), 0), Step::Dial { answer_timeout: DIAL_TIMEOUT });
     let mut dialler = connected(incarnation(1, 1));
     dialler.lost(ms(2399), ms(600), 0);
     assert_eq!(dialler.step(ms(2399), 0), wait(2419), "on a long path soon is later");
@@ -193,17 +199,17 @@ fn a_connection_that_ends_soon_counts_as_a_failure() {
 fn an_address_is_given_more_time_each_time_that_it_did_not_answer_in_time() {
     let (near, far): (SocketAddr, SocketAddr) = (([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into());
     let mut paths = Paths::default();
-    let patience = |paths: &Paths, address| paths.attempt(ms(0), ms(1000), address).patience();
+    let timeout = |paths: &Paths, address| paths.attempt(ms(0), ms(1000), address).answer_timeout();
     paths.timed_out(far);
-    assert_eq!((patience(&paths, near), patience(&paths, far)), (ms(1000), ms(2000)));
+    assert_eq!((timeout(&paths, near), timeout(&paths, far)), (ms(1000), ms(2000)));
     paths.timed_out(far);
     paths.measured(far, ms(1100));
-    assert_eq!((patience(&paths, near), patience(&paths, far)), (ms(1000), ms(3300)));
+    assert_eq!((timeout(&paths, near), timeout(&paths, far)), (ms(1000), ms(3300)));
     for port in 3..2000 {
         paths.timed_out(([127, 0, 0, 1], port).into());
     }
-    assert_eq!(patience(&paths, ([127, 0, 0, 1], 1999).into()), ms(1000), "not all are remembered");
-    assert_eq!(patience(&paths, far), ms(3300), "what is known of an address is kept");
+    assert_eq!(timeout(&paths, ([127, 0, 0, 1], 1999).into()), ms(1000), "not all are remembered");
+    assert_eq!(timeout(&paths, far), ms(3300), "what is known of an address is kept");
 }
 
 #[test]

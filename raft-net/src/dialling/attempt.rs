@@ -2,19 +2,19 @@
 
 use core::time::Duration;
 
-/// Patience for the first answer, in round trips. An answer takes one; after three, packets were lost or nobody is
+/// Time-out of the first answer, in round trips. An answer takes one; after three, packets were lost or nobody is
 /// there.
 const ANSWER_ROUND_TRIPS: u32 = 3;
 
-/// Patience for the greeting, in round trips. The greeting takes one. QUIC repeats a lost packet after three (RFC 9002,
+/// Time-out of the greeting, in round trips. The greeting takes one. QUIC repeats a lost packet after three (RFC 9002,
 /// section 6.2.1: the smoothed round trip and four times its variation, which starts at half of it), and the repetition
 /// takes another one: six bear one loss, with a margin.
 const GREETING_ROUND_TRIPS: u32 = 6;
 
-/// Upper bound on the patience of an attempt. Each attempt that times out doubles the patience of the next one, so that
+/// Upper bound on the time-out of an attempt. Each attempt that times out doubles the time-out of the next one, so that
 /// a path of some seconds is found in the end; the bound keeps attempts at a peer that is down frequent. A longer
 /// `dial_timeout` is not cut.
-pub const PATIENCE_MAX: Duration = Duration::from_secs(8);
+pub const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(8);
 
 /// Extra time for an attempt at a peer that is known to be there, beside the round trips that the path needs: the
 /// peer's process may be busy.
@@ -65,7 +65,7 @@ pub struct Attempt {
     heard: Duration,
     stage: Stage,
     /// Upper bound on the time from `heard` until the other side is heard again.
-    patience: Duration,
+    answer_timeout: Duration,
     /// The peer's own dial during this attempt, which shows that the peer is there.
     call: Option<Call>,
 }
@@ -82,14 +82,14 @@ impl Attempt {
     #[must_use]
     pub fn new(now: Duration, dial_timeout: Duration, timeouts: u32, round_trip: Option<Duration>) -> Self {
         let first = dial_timeout.max(round_trip.unwrap_or_default().saturating_mul(ANSWER_ROUND_TRIPS));
-        let patience = first.saturating_mul(1 << timeouts.min(16)).min(PATIENCE_MAX).max(first);
-        Self { begun: now, heard: now, stage: Stage::Silent, patience, call: None }
+        let answer_timeout = first.saturating_mul(1 << timeouts.min(16)).min(ANSWER_TIMEOUT_MAX).max(first);
+        Self { begun: now, heard: now, stage: Stage::Silent, answer_timeout, call: None }
     }
 
-    /// Patience for the first answer.
+    /// Time-out of the first answer.
     #[must_use]
-    pub fn patience(&self) -> Duration {
-        self.patience
+    pub fn answer_timeout(&self) -> Duration {
+        self.answer_timeout
     }
 
     /// Records progress: the next answer has its full time from now on.
@@ -97,7 +97,7 @@ impl Attempt {
         self.heard = now;
         self.stage = Stage::Answered;
         if let Progress::Connected { round_trip } = progress {
-            self.patience = self.patience.max(round_trip.saturating_mul(GREETING_ROUND_TRIPS));
+            self.answer_timeout = self.answer_timeout.max(round_trip.saturating_mul(GREETING_ROUND_TRIPS));
         }
     }
 
@@ -114,7 +114,7 @@ impl Attempt {
     /// Decides on the attempt at time `now`.
     #[must_use]
     pub fn verdict(&self, now: Duration) -> Verdict {
-        let patience_ends = self.heard.saturating_add(self.patience);
+        let timeout_ends = self.heard.saturating_add(self.answer_timeout);
         let again = self.call.map(|Call { at, round_trip }| match self.stage {
             // Its first packet would have been answered within one round trip. QUIC repeats it less and less often.
             Stage::Silent => self.begun.saturating_add(round_trip),
@@ -124,9 +124,9 @@ impl Attempt {
         });
         match again.map(|again| again.saturating_add(MARGIN)) {
             Some(again) if again <= now => Verdict::Again,
-            Some(_) | None if patience_ends <= now => Verdict::TimedOut { waited: self.patience },
-            Some(again) => Verdict::GoOn { until: patience_ends.min(again) },
-            None => Verdict::GoOn { until: patience_ends },
+            Some(_) | None if timeout_ends <= now => Verdict::TimedOut { waited: self.answer_timeout },
+            Some(again) => Verdict::GoOn { until: timeout_ends.min(again) },
+            None => Verdict::GoOn { until: timeout_ends },
         }
     }
 }

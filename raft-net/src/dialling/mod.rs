@@ -35,7 +35,7 @@ use core::time::Duration;
 
 use raftkit_core::{Incarnation, StoreId};
 
-pub use attempt::{Attempt, PATIENCE_MAX, Progress, Verdict};
+pub use attempt::{ANSWER_TIMEOUT_MAX, Attempt, Progress, Verdict};
 pub use paths::Paths;
 
 /// Pause after the first failure; doubled with each failure in a row.
@@ -75,8 +75,8 @@ pub enum Step {
     },
     /// Start an attempt, and drop the one before it.
     Dial {
-        /// Patience for the first answer.
-        patience: Duration,
+        /// Time-out of the first answer.
+        answer_timeout: Duration,
     },
     /// The attempt has failed: drop it. Another one follows after a pause.
     GiveUp {
@@ -119,7 +119,7 @@ pub struct Dialler {
 
 impl Dialler {
     /// Starts without a connection; the first attempt is due at once. `store` is the peer's data folder as the
-    /// membership names it, and `dial_timeout` the patience of the first attempt.
+    /// membership names it, and `dial_timeout` the time-out of the first attempt.
     #[must_use]
     pub fn new(store: StoreId, dial_timeout: Duration) -> Self {
         let state = State::Idle { until: Duration::ZERO };
@@ -225,7 +225,7 @@ impl Dialler {
     fn begin(&mut self, now: Duration) -> Step {
         let attempt = Attempt::new(now, self.dial_timeout, self.timeouts, self.round_trip);
         self.state = State::Attempting(attempt);
-        Step::Dial { patience: attempt.patience() }
+        Step::Dial { answer_timeout: attempt.answer_timeout() }
     }
 
     /// Starts a pause: 20 ms, doubled with each failure in a row up to 500 ms, less up to a quarter at random.

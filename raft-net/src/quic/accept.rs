@@ -9,12 +9,12 @@ use tokio::time::timeout;
 
 use super::config::RemoteIdentity;
 use super::error::{Cause, VIOLATION, cause, describe, refuse};
-use super::handshake::{check, heed, remote};
+use super::handshake::{check, read_greeting, remote};
 use super::inbound::Inbound;
 use super::inner::Inner;
 use super::serve::serve;
 use super::warnings::STRANGER;
-use crate::dialling::PATIENCE_MAX;
+use crate::dialling::ANSWER_TIMEOUT_MAX;
 use crate::door::{Address, Ending, FLOOD_WINDOW, Place, Standing, Verdict};
 use crate::frame::{Frame, FrameError, encode_frame};
 use crate::refusal::{Hello, Lane, Refusal};
@@ -95,9 +95,9 @@ async fn greet(inner: &Inner, incoming: Incoming) -> Option<(Connection, Lane, R
         Some(config) => incoming.accept_with(config),
         None => incoming.accept(),
     };
-    let patience = inner.config.dial_timeout.max(PATIENCE_MAX);
+    let limit = inner.config.dial_timeout.max(ANSWER_TIMEOUT_MAX);
     let subject = || format!("{STRANGER}{address}");
-    let connection = match timeout(patience, async { accepted?.await }).await {
+    let connection = match timeout(limit, async { accepted?.await }).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
             warn_tls(inner, &subject(), &inner.name_address(address), &error);
@@ -105,7 +105,7 @@ async fn greet(inner: &Inner, incoming: Incoming) -> Option<(Connection, Lane, R
         }
         Err(_) => return None,
     };
-    let heard = timeout(patience, heed(&connection)).await.ok().flatten();
+    let heard = timeout(limit, read_greeting(&connection)).await.ok().flatten();
     let Some((frame, mut answer)) = heard else {
         // A node that trusts us not, or a dialler that found whom it looked for to be somebody else.
         let reason =

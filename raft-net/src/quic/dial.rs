@@ -44,15 +44,15 @@ fn reachable(listen: IpAddr, found: impl IntoIterator<Item = SocketAddr>) -> Opt
 }
 
 /// Connects, greets, and checks who is there. The caller is told of `progress`, and drops the future when that does not
-/// come in time; QUIC itself gives up no sooner than after `patience`.
+/// come in time; QUIC itself gives up no sooner than after `answer_timeout`.
 pub(crate) async fn dial(
     inner: &Inner,
     target: Target<'_>,
     resolved: SocketAddr,
-    patience: Duration,
+    answer_timeout: Duration,
     progress: impl Fn(Progress),
 ) -> Result<(Connection, RemoteIdentity), HelloError> {
-    let connection = connect(inner, target, resolved, patience, &progress).await?;
+    let connection = connect(inner, target, resolved, answer_timeout, &progress).await?;
     progress(Progress::Connected { round_trip: connection.rtt() });
     match greet(inner, target, &connection).await {
         Ok(remote) => Ok((connection, remote)),
@@ -67,11 +67,11 @@ async fn connect(
     inner: &Inner,
     Target { address, lane, .. }: Target<'_>,
     resolved: SocketAddr,
-    patience: Duration,
+    answer_timeout: Duration,
     progress: &impl Fn(Progress),
 ) -> Result<Connection, HelloError> {
     let bad = |reason: String| HelloError::BadAddress { address: address.to_owned(), reason };
-    let config = inner.quic.client(resolved.ip(), lane, patience);
+    let config = inner.quic.client(resolved.ip(), lane, answer_timeout);
     let mut connecting: Connecting =
         inner.endpoint.connect_with(config, resolved, GENERIC_NAME).map_err(|error| match error {
             ConnectError::EndpointStopping => HelloError::Stopping,
@@ -85,7 +85,7 @@ async fn connect(
     if connecting.handshake_data().await.is_ok() {
         progress(Progress::Answered);
     }
-    connecting.await.map_err(|error| dial_error(address, patience, &error))
+    connecting.await.map_err(|error| dial_error(address, answer_timeout, &error))
 }
 
 /// Dials for a caller that waits for the result, and records what that shows of the path.
@@ -110,9 +110,9 @@ async fn try_once(
 ) -> Option<Result<(Connection, RemoteIdentity), HelloError>> {
     let begun = inner.now();
     let attempt = lock(&inner.paths).attempt(begun, inner.config.dial_timeout, resolved);
-    let patience = attempt.patience();
+    let answer_timeout = attempt.answer_timeout();
     let attempt = Mutex::new(attempt);
-    let dialled = dial(inner, target, resolved, patience, |progress| {
+    let dialled = dial(inner, target, resolved, answer_timeout, |progress| {
         if let Progress::Connected { round_trip } = progress {
             lock(&inner.paths).measured(resolved, round_trip);
         }

@@ -67,12 +67,12 @@ struct Current {
 }
 
 impl QuicConfigs {
-    /// Settings for dialling an address with this patience for an answer. After the answer the other side's
+    /// Settings for dialling an address with this time-out of the answer. After the answer the other side's
     /// `peer_timeout` holds for the connection, as QUIC takes the smaller of both. Bulk gives way to everything else on
     /// the same link.
-    pub(crate) fn client(&self, remote: IpAddr, lane: Lane, patience: Duration) -> ClientConfig {
+    pub(crate) fn client(&self, remote: IpAddr, lane: Lane, answer_timeout: Duration) -> ClientConfig {
         let mut transport = transport(self.peer_timeout, is_loopback(remote).then_some(LOOPBACK_MTU));
-        transport.max_idle_timeout(Some(idle(self.peer_timeout.max(patience))));
+        transport.max_idle_timeout(Some(idle(self.peer_timeout.max(answer_timeout))));
         match lane {
             Lane::Bulk => drop(transport.congestion_controller_factory(Arc::new(GentleFactory))),
             Lane::Control | Lane::Discovery => {}

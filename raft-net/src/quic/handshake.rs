@@ -60,7 +60,9 @@ pub(crate) async fn greet(
 
 /// Reads the other side's greeting on an accepted connection. Returns it with the stream for the answer; none when the
 /// stream broke.
-pub(crate) async fn heed(connection: &Connection) -> Option<(Result<Frame, FrameError>, quinn::SendStream)> {
+pub(crate) async fn read_greeting(
+    connection: &Connection,
+) -> Option<(Result<Frame, FrameError>, quinn::SendStream)> {
     let (send, recv) = connection.accept_bi().await.ok()?;
     Some((read_one(recv).await?, send))
 }

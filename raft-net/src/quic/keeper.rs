@@ -28,7 +28,7 @@ pub(crate) async fn keep(inner: Arc<Inner>, peer: Arc<Peer>) {
         let step = lock(&peer.dialler).step(inner.now(), spread());
         match step {
             Step::Wait { until } => keeper.wait(until, &mut stop).await,
-            Step::Dial { patience } => keeper.attempt(patience, &mut stop).await,
+            Step::Dial { answer_timeout } => keeper.attempt(answer_timeout, &mut stop).await,
             // An attempt that is given up is given up while it is under way, in `attempt`.
             Step::GiveUp { .. } => {}
         }
@@ -59,9 +59,9 @@ impl Keeper<'_> {
     }
 
     /// Makes one attempt or, when the dialler says so, several; and serves the connection that they lead to.
-    async fn attempt(&self, patience: Duration, stop: &mut watch::Receiver<bool>) {
+    async fn attempt(&self, answer_timeout: Duration, stop: &mut watch::Receiver<bool>) {
         let said = self.inner.cluster();
-        let Some(dialled) = self.dial(patience, stop).await else { return };
+        let Some(dialled) = self.dial(answer_timeout, stop).await else { return };
         match dialled.and_then(|(connection, remote)| self.connected(connection, remote)) {
             Ok(link) => self.serve(&link, said).await,
             Err(error) => {
@@ -86,17 +86,17 @@ impl Keeper<'_> {
     /// when the peer was told to stop.
     async fn dial(
         &self,
-        patience: Duration,
+        answer_timeout: Duration,
         stop: &mut watch::Receiver<bool>,
     ) -> Option<Result<(Connection, RemoteIdentity), HelloError>> {
-        let dialled = self.dialled(patience);
+        let dialled = self.dialled(answer_timeout);
         tokio::pin!(dialled);
         loop {
             let step = lock(&self.peer.dialler).step(self.inner.now(), spread());
             let until = match step {
                 Step::Wait { until } => until,
-                Step::Dial { patience } => {
-                    dialled.set(self.dialled(patience));
+                Step::Dial { answer_timeout } => {
+                    dialled.set(self.dialled(answer_timeout));
                     continue;
                 }
                 Step::GiveUp { waited } => {
@@ -113,12 +113,12 @@ impl Keeper<'_> {
     }
 
     /// Makes one attempt, from resolving the peer's name to its greeting.
-    async fn dialled(&self, patience: Duration) -> Result<(Connection, RemoteIdentity), HelloError> {
+    async fn dialled(&self, answer_timeout: Duration) -> Result<(Connection, RemoteIdentity), HelloError> {
         let Self { inner, peer } = self;
         let resolved = resolve(inner, &peer.address).await?;
         peer.dials(resolved);
         let target = Target { address: &peer.address, lane: Lane::Control, expected: Some(peer.node) };
-        dial(inner, target, resolved, patience, |progress| {
+        dial(inner, target, resolved, answer_timeout, |progress| {
             lock(&peer.dialler).progress(inner.now(), progress);
         })
         .await

@@ -44,8 +44,8 @@ pub(crate) async fn drive(
     let stopped = async {
         let _ = stop.wait_for(|stop| *stop).await;
         // The message loop flushes and closes; this is for one that cannot.
-        let patience = inner.config.close_timeout.max(connection.rtt().saturating_mul(FLUSH_ROUND_TRIPS));
-        tokio::time::sleep(patience).await;
+        let limit = inner.config.close_timeout.max(connection.rtt().saturating_mul(FLUSH_ROUND_TRIPS));
+        tokio::time::sleep(limit).await;
         connection.close(STOPPING, b"the node is stopping");
         "this node let go of it".to_owned()
     };

@@ -239,7 +239,7 @@ impl Transport {
         let peers = self.inner.peers();
         peers.iter().for_each(|peer| peer.stop());
         let farthest = peers.iter().filter_map(|peer| peer.round_trip()).max().unwrap_or_default();
-        let patience = self.inner.config.close_timeout.max(farthest.saturating_mul(FLUSH_ROUND_TRIPS));
+        let limit = self.inner.config.close_timeout.max(farthest.saturating_mul(FLUSH_ROUND_TRIPS));
         let flushed = async {
             for peer in peers {
                 let task = lock(&peer.task).take();
@@ -249,9 +249,9 @@ impl Transport {
                 }
             }
         };
-        let _ = timeout(patience, flushed).await;
+        let _ = timeout(limit, flushed).await;
         self.inner.endpoint.close(STOPPING, b"the node is stopping");
-        let _ = timeout(patience, self.inner.endpoint.wait_idle()).await;
+        let _ = timeout(limit, self.inner.endpoint.wait_idle()).await;
     }
 
     async fn discover(&self, address: &str) -> Result<(quinn::Connection, RemoteIdentity), HelloError> {
