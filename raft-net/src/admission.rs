@@ -2,7 +2,7 @@
 //! the connections are the transport's.
 //!
 //! ```text
-//! greeting   check_hello  -> Refusal, or it may speak
+//! greeting   check_hello  -> Refusal, or the node may speak
 //!            Incarnations::admit -> Refusal, or whether a later incarnation has come
 //! later on   check_message, check_cluster, check_again -> Violation, or whether to deliver
 //! ```
@@ -19,7 +19,7 @@ use crate::refusal::{Hello, Refusal};
 /// The identity of this node that greetings and messages of others are checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Own {
-    /// The node id.
+    /// Id of the node.
     pub node: NodeId,
     /// The id of the node's data folder.
     pub store: StoreId,
@@ -32,7 +32,7 @@ pub struct Own {
 /// The identity of the node at the other end of a connection, as its greeting stated it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remote {
-    /// The node id.
+    /// Id of the node.
     pub node: NodeId,
     /// The id of the node's data folder.
     pub store: StoreId,

@@ -23,39 +23,41 @@ use std::collections::VecDeque;
 
 use raftkit_core::Time;
 
-/// Handshakes of senders whose address is not proven yet. A cluster that starts, or heals, fits in: its nodes are then
-/// spared the round trip of a Retry.
+/// Maximum number of handshakes at a time of senders whose address is not proven yet. It suffices for a cluster that
+/// starts or heals, whose nodes are then spared the round trip of a Retry.
 pub const CLAIMED_MAX: usize = 8;
 
-/// Handshakes of strangers whose address is proven, in all.
+/// Maximum number of handshakes at a time of all strangers whose address is proven.
 pub const STRANGERS_MAX: usize = 64;
 
-/// Handshakes of strangers from one source, so that a few machines cannot take all places of strangers.
+/// Maximum number of handshakes at a time of strangers from one source, so that a few machines cannot take all places
+/// of strangers.
 pub const SOURCE_MAX: usize = 8;
 
-/// Handshakes from one proven address of a member: its control and bulk connections and a discovery, several times over,
-/// as attempts that it gave up are noticed only after a while.
+/// Maximum number of handshakes at a time from one proven address of a member: enough for its control and bulk
+/// connections and a discovery, several times over, as attempts that it gave up are noticed only after a while.
 pub const MEMBER_MAX: usize = 16;
 
-/// Addresses remembered from greetings of members; the one that greeted longest ago is forgotten first.
+/// Maximum number of addresses remembered from greetings of members. The address that greeted longest ago is forgotten
+/// first.
 pub const MET_MAX: usize = 64;
 
 /// A handshake that failed keeps its place for this long, unless it came from a proven address of a member. Otherwise
 /// first packets that fail at once would never fill the places, and could be sent as fast as they can be checked.
 pub const FAILED_HOLD: Duration = Duration::from_millis(250);
 
-/// Retries in each [`RETRY_WINDOW`]; above, claimed addresses are ignored. A Retry costs about as much as ten ignored
-/// packets, so a flood must not decide how many are made.
+/// Maximum number of Retries in each [`RETRY_WINDOW`]; above it, packets from unproven addresses are ignored. A Retry
+/// costs about as much as ten ignored packets, so a flood must not decide how many are made.
 pub const RETRIES_MAX: usize = 2_000;
 
 /// The interval that [`RETRIES_MAX`] is counted in.
 pub const RETRY_WINDOW: Duration = Duration::from_millis(100);
 
-/// Interval at which an operator is told of a flood, see [`Door::flood`].
+/// Shortest time between two warnings of a flood to the operator, see [`Door::flood`].
 pub const FLOOD_WINDOW: Duration = Duration::from_secs(30);
 
-/// First packets in a [`FLOOD_WINDOW`] that make a flood: members that start together, or that cannot get in for another
-/// reason, make fewer.
+/// Number of refused first packets in a [`FLOOD_WINDOW`] from which on they count as a flood. Members that start together,
+/// or that cannot get in for another reason, send fewer.
 pub const FLOOD_MIN: u64 = 1_000;
 
 /// Trust in a sender's address.
@@ -72,7 +74,7 @@ pub enum Address {
 pub enum Standing {
     /// The address of a peer, or of a node with a certificate of our CA that has greeted before.
     Member,
-    /// Any other case.
+    /// Any other address.
     Stranger,
 }
 
@@ -83,7 +85,7 @@ pub enum Verdict {
     Accept(Place),
     /// Ask the sender to prove its address.
     Retry,
-    /// Drop the packet.
+    /// Drop the packet without an answer.
     Ignore,
 }
 
@@ -96,7 +98,7 @@ pub struct Place(u64);
 pub enum Ending {
     /// The node greeted and was admitted.
     Greeted,
-    /// Any other case.
+    /// The handshake or the greeting failed, or the node was refused.
     Failed,
 }
 

@@ -55,19 +55,19 @@ pub enum FrameError {
     /// The kind is unknown to this version, or does not belong on this stream.
     #[error("a frame of kind {kind}, which is not expected here")]
     UnexpectedKind {
-        /// The kind byte.
+        /// The frame's kind byte.
         kind: u8,
     },
     /// The frame names another group than the one that this version serves.
     #[error("a frame for group {group}; only group {GROUP} is served")]
     UnknownGroup {
-        /// The group.
+        /// The group that the frame names.
         group: u32,
     },
     /// The header has the wrong size or an unknown tag.
     #[error("a frame of kind {kind} with a malformed header of {got} bytes")]
     BadHeader {
-        /// The frame's kind.
+        /// The frame's kind byte.
         kind: u8,
         /// The header's length, in bytes.
         got: usize,
@@ -83,9 +83,9 @@ pub enum FrameError {
     /// An entry's payload cannot be decoded as its kind.
     #[error("entry {id} is malformed: {source}")]
     BadEntry {
-        /// The entry.
+        /// Id of the entry.
         id: LogId,
-        /// The decoder's error.
+        /// The error that decoding the payload returned.
         source: DecodeError,
     },
     /// The greeting has another protocol version.
@@ -99,7 +99,7 @@ pub enum FrameError {
     BadAddress,
 }
 
-/// A decoded frame.
+/// A decoded frame, of any kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// The first frame of a connection, from the side that dialled; on the control lane also later, when the node has
@@ -115,19 +115,19 @@ pub enum Frame {
     Request {
         /// An id that is unique on its stream.
         id: u64,
-        /// The request's body.
+        /// Content of the request.
         body: Bytes,
     },
     /// The answer to a [`Request`](Self::Request).
     Response {
-        /// The request's id.
+        /// Id of the request that this answers.
         id: u64,
         /// The answer's body; none when the request was dropped without an answer.
         body: Option<Bytes>,
     },
-    /// A large body.
+    /// A large body, such as a chunk of a snapshot.
     Bulk {
-        /// The body.
+        /// Content of the body.
         body: Bytes,
     },
 }

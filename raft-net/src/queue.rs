@@ -72,7 +72,7 @@ impl Queue {
     }
 
     /// Queues a message and returns its lane. Returns none when the message was dropped; it carried entries, so the
-    /// core must be told.
+    /// core must learn of it.
     pub fn push(&mut self, message: Message) -> Option<Urgency> {
         let (subject, weight, urgency) =
             (subject(&message.body), weight(&message), self.urgency(&message.body));

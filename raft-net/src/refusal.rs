@@ -5,7 +5,7 @@ use raftkit_core::{ClusterId, Incarnation, NodeId, StoreId};
 
 use crate::PROTOCOL_VERSION;
 
-/// The first thing that either side of a connection says.
+/// The first message that either side of a connection sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
     /// The purpose of the connection; the answer repeats it.
@@ -18,12 +18,12 @@ pub struct Hello {
     pub store: StoreId,
     /// The number of the process's run on its data folder.
     pub incarnation: Incarnation,
-    /// Random, drawn at the start of the process: tells a node that dialled itself from a twin on a copied folder, and
-    /// two processes on copies of one folder from one that dials again.
+    /// A random number, drawn at the start of the process. It distinguishes a node that dialled itself from a twin on a
+    /// copied folder, and two processes on copies of one folder from one that dials again.
     pub process: u64,
     /// The address at which the node's transport is reached, `host:port`.
     pub address: String,
-    /// The node's own words to its peers; not interpreted here.
+    /// Application data for the peers; the transport does not interpret it.
     pub attributes: Bytes,
 }
 
@@ -49,7 +49,7 @@ pub enum Refusal {
     Version {
         /// The refusing side's version.
         refuser: u32,
-        /// The other side's.
+        /// The refused side's version.
         refused: u32,
     },
     /// The nodes belong to different clusters.
@@ -93,13 +93,13 @@ pub enum Refusal {
         node: NodeId,
         /// The refusing node's store.
         refuser_store: StoreId,
-        /// The other's store.
+        /// The refused node's store.
         refused_store: StoreId,
     },
     /// The node dialled its own address.
     #[error("node {node} reached itself")]
     Myself {
-        /// The node.
+        /// This node, at both ends.
         node: NodeId,
     },
     /// The certificate does not name the node that is claimed.
@@ -128,8 +128,8 @@ pub enum Refusal {
         /// The incarnation in the greeting.
         claimed: Incarnation,
     },
-    /// Two processes run on copies of one data folder, as the same incarnation: one of them would vote and acknowledge what the
-    /// other does not know.
+    /// Two processes run on copies of one data folder, as the same incarnation: one of them would vote and acknowledge
+    /// what the other does not know.
     #[error(
         "node {refuser} refused node {refused} in incarnation {incarnation}: another process runs with the same store and \
          incarnation; its data folder was copied, or an older copy of it was put back: stop one of the two, and add the \

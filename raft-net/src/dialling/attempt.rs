@@ -1,4 +1,4 @@
-//! One attempt to connect: the time that it is given, and what ends it.
+//! One attempt to connect: how long it may take, and what ends it early.
 
 use core::time::Duration;
 
@@ -11,7 +11,7 @@ const ANSWER_ROUND_TRIPS: u32 = 3;
 /// takes another one: six bear one loss, with a margin.
 const GREETING_ROUND_TRIPS: u32 = 6;
 
-/// Upper bound on the time-out of an attempt. Each attempt that times out doubles the time-out of the next one, so that
+/// Upper bound on an attempt's time-out. Each attempt that times out doubles the time-out of the next one, so that
 /// a path of some seconds is found in the end; the bound keeps attempts at a peer that is down frequent. A longer
 /// `dial_timeout` is not cut.
 pub const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(8);
@@ -20,7 +20,7 @@ pub const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(8);
 /// peer's process may be busy.
 const MARGIN: Duration = Duration::from_millis(100);
 
-/// A step that an attempt has come forward.
+/// Progress of an attempt: the other side was heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// The other side has answered: the node is there, and packets pass in both directions.
@@ -86,7 +86,7 @@ impl Attempt {
         Self { begun: now, heard: now, stage: Stage::Silent, answer_timeout, call: None }
     }
 
-    /// Time-out of the first answer.
+    /// Returns the time-out of the first answer.
     #[must_use]
     pub fn answer_timeout(&self) -> Duration {
         self.answer_timeout

@@ -88,7 +88,7 @@ pub enum Step {
 /// Effect of the peer's greeting, on a connection of its own, on the connection that this node keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Called {
-    /// No effect.
+    /// The connection is not affected.
     Stays,
     /// [`Dialler::step`] may decide differently now: ask it.
     Changed,
@@ -119,7 +119,7 @@ pub struct Dialler {
 
 impl Dialler {
     /// Starts without a connection; the first attempt is due at once. `store` is the peer's data folder as the
-    /// membership names it, and `dial_timeout` the time-out of the first attempt.
+    /// membership names it, and `dial_timeout` is the time-out of the first attempt.
     #[must_use]
     pub fn new(store: StoreId, dial_timeout: Duration) -> Self {
         let state = State::Idle { until: Duration::ZERO };

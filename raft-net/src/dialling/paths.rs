@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use super::Attempt;
 
-/// Upper bound on the addresses that are remembered. A node asks those that it was told to join and those of its peers.
+/// Upper bound on the addresses that are remembered. A node dials the addresses to join from its configuration, and
+/// those of its peers.
 const PATHS_MAX: usize = 256;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

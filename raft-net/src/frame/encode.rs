@@ -1,4 +1,4 @@
-//! Encodes frames.
+//! Encodes frames into a buffer.
 
 use bytes::{BufMut, BytesMut};
 use raftkit_core::{Body, Message};

@@ -31,7 +31,8 @@ pub(crate) async fn send(inner: &Inner, peer: &Peer, body: Bytes) -> Result<(), 
         })
     })?;
     let mut slot = peer.bulk.lock().await;
-    // Taken out while it is used: when the caller loses patience half-way, the connection goes with the half body.
+    // Take the link out while it is in use: if the caller drops this future half-way, the connection is dropped with the
+    // half body.
     let mut link = match slot.take().filter(|link| link.connection.close_reason().is_none()) {
         Some(link) => link,
         None => open(inner, peer).await.map_err(BulkError::NotSent)?,

@@ -1,4 +1,5 @@
-//! Makes certificates: an authority for a cluster, and one certificate a node. They do not end, unless a node's is told to.
+//! Makes certificates: an authority for a cluster, and a certificate for each node. They do not expire, unless an end is
+//! given for a node's.
 
 use core::time::Duration;
 use std::path::Path;
@@ -14,7 +15,7 @@ use super::tls_files::{GENERIC_NAME, TlsFiles, node_name};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A certificate authority: who holds its key can make nodes.
+/// A certificate authority. Anyone who holds its key can make certificates for nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaPem {
     /// The authority's certificate, which every node needs.
@@ -23,10 +24,10 @@ pub struct CaPem {
     pub key: String,
 }
 
-/// A node's certificate.
+/// A node's certificate with its private key, both as PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodePem {
-    /// The certificate.
+    /// The certificate, for the node to present.
     pub cert: String,
     /// The certificate's private key, for that node alone.
     pub key: String,
@@ -38,7 +39,7 @@ pub enum CertificateError {
     /// The authority's certificate or key cannot be used.
     #[error("the CA's {part} cannot be used: {reason}")]
     BadCa {
-        /// `certificate` or `key`.
+        /// The part that cannot be used: `certificate` or `key`.
         part: &'static str,
         /// The problem with it.
         reason: rcgen::Error,
@@ -46,7 +47,7 @@ pub enum CertificateError {
     /// A host is neither a DNS name nor an IP address.
     #[error("{host:?} is neither a DNS name nor an IP address: {reason}")]
     BadHost {
-        /// The host.
+        /// The malformed host.
         host: String,
         /// The problem with it.
         reason: rcgen::Error,
@@ -59,8 +60,9 @@ pub enum CertificateError {
     Failed(#[from] rcgen::Error),
 }
 
-/// What nodes on one machine need to try something out: an authority in `dir`, made by whichever node comes first, and a
-/// certificate for `node`, made anew each time. For anything else make them apart and keep the authority's key away.
+/// Makes what nodes on one machine need for trying something out: an authority in `dir`, made by the node that comes
+/// first, and a certificate for `node`, made anew each time. For anything else make them apart and keep the authority's
+/// key away.
 ///
 /// # Errors
 /// The folder cannot be used, or what it holds is no authority.

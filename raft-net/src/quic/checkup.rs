@@ -1,4 +1,4 @@
-//! Looks at the PEM files of a node before they are used, and says in words which is wrong, how, and what to do.
+//! Checks the PEM files of a node before they are used, and explains which one is wrong, how, and what to do.
 //!
 //! TLS libraries say no; an operator with certificates from a PKI of their own needs to know why.
 
@@ -17,20 +17,20 @@ use x509_parser::prelude::FromDer;
 use super::tls_files::{GENERIC_NAME, TlsFiles, node_name};
 use super::tls_problem::{TlsError, TlsFile, TlsProblem};
 
-/// A certificate, as far as an operator looks at it.
+/// The facts of a certificate that matter to an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFacts {
     /// The file that contains the certificate.
     pub file: TlsFile,
     /// The subject that the certificate is for.
     pub subject: String,
-    /// The issuer.
+    /// The authority that issued the certificate.
     pub issuer: String,
-    /// The first and last second in which it is valid, in seconds since 1970.
+    /// The first and the last second in which the certificate is valid, in seconds since 1970.
     pub valid: (i64, i64),
-    /// The last day, as people write it.
+    /// The last day on which the certificate is valid, for display.
     pub end: String,
-    /// The DNS names that it carries.
+    /// The DNS names that the certificate carries.
     pub names: BTreeSet<String>,
 }
 
@@ -80,7 +80,7 @@ impl Checkup {
     }
 }
 
-/// The certificates in a PEM file.
+/// Reads the certificates in a PEM file.
 pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsProblem> {
     sections(pem, "CERTIFICATE", "x509", |label| label == "CERTIFICATE")?;
     let found = CertificateDer::pem_slice_iter(pem)
@@ -96,7 +96,7 @@ pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, T
     Ok(found)
 }
 
-/// The private key in a PEM file.
+/// Reads the private key in a PEM file.
 pub(super) fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsProblem> {
     let labels = sections(pem, "PRIVATE KEY", "pkey", |label| label.ends_with("PRIVATE KEY"))?;
     let text = String::from_utf8_lossy(pem);
@@ -107,7 +107,7 @@ pub(super) fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsProblem> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|error| TlsProblem::BrokenPem { reason: error.to_string() })
 }
 
-/// The labels of all PEM sections; one of them must be wanted.
+/// Reads the labels of all PEM sections; at least one of them must be of a wanted kind.
 fn sections(
     pem: &[u8],
     wanted: &'static str,
@@ -231,7 +231,7 @@ fn holds(
     Ok(())
 }
 
-/// Follows the chain up as far as the file goes: who issued the last certificate.
+/// Returns the issuer of the chain's last certificate in the file.
 fn top_issuer(chain: &[CertificateDer<'static>]) -> String {
     let all: Vec<CertificateFacts> = chain.iter().filter_map(|it| facts(TlsFile::Certificate, it)).collect();
     let Some(first) = all.first() else { return "nobody".to_owned() };
@@ -246,7 +246,7 @@ fn top_issuer(chain: &[CertificateDer<'static>]) -> String {
     issuer
 }
 
-/// The facts of a certificate that an operator needs; none when it cannot be read.
+/// Returns the facts of a certificate that an operator needs; none when the certificate cannot be read.
 pub(super) fn facts(file: TlsFile, certificate: &CertificateDer<'_>) -> Option<CertificateFacts> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let validity = parsed.validity();
@@ -269,12 +269,12 @@ fn names(parsed: &X509Certificate<'_>) -> BTreeSet<String> {
     dns.collect()
 }
 
-/// A day, as people write it.
+/// Formats the day of a time for display.
 fn day(time: &x509_parser::time::ASN1Time) -> String {
     time.to_datetime().date().to_string()
 }
 
-/// The day of a second since 1970, as people write it.
+/// Formats the day of a time in seconds since 1970 for display.
 #[must_use]
 pub fn date(seconds: i64) -> String {
     let time = x509_parser::time::ASN1Time::from_timestamp(seconds);

@@ -42,7 +42,7 @@ pub struct RemoteIdentity {
     pub process: u64,
     /// The cluster that the node named last; none before it has formed or joined one.
     pub cluster: Option<ClusterId>,
-    /// The address at which the node says that it is reached, `host:port`.
+    /// The address at which peers can reach the node, according to its greeting, `host:port`.
     pub address: String,
     /// Application data of the node, from its greeting.
     pub attributes: Bytes,
@@ -51,19 +51,19 @@ pub struct RemoteIdentity {
 }
 
 impl RemoteIdentity {
-    /// The part of the identity that admission checks.
+    /// Returns the part of the identity that admission checks.
     pub(crate) fn admitted(&self) -> Remote {
         let Self { node, store, incarnation, process, cluster, .. } = *self;
         Remote { node, store, incarnation, process, cluster }
     }
 
-    /// The part of the identity that dialling compares.
+    /// Returns the part of the identity that dialling compares.
     pub(crate) fn peer_incarnation(&self) -> PeerIncarnation {
         PeerIncarnation { store: self.store, incarnation: self.incarnation }
     }
 }
 
-/// A transport's settings.
+/// The settings of a transport.
 #[derive(Clone, Debug)]
 pub struct TransportConfig {
     /// The address to listen on; port 0 takes any free port.

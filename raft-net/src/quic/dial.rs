@@ -43,7 +43,7 @@ fn reachable(listen: IpAddr, found: impl IntoIterator<Item = SocketAddr>) -> Opt
     found.into_iter().filter(reaches).min_by_key(SocketAddr::is_ipv6)
 }
 
-/// Connects, greets, and checks who is there. The caller is told of `progress`, and drops the future when that does not
+/// Connects, greets, and checks who is there. Reports `progress` to the caller, who drops the future when that does not
 /// come in time; QUIC itself gives up no sooner than after `answer_timeout`.
 pub(crate) async fn dial(
     inner: &Inner,

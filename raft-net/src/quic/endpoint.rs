@@ -67,7 +67,7 @@ struct Current {
 }
 
 impl QuicConfigs {
-    /// Settings for dialling an address with this time-out of the answer. After the answer the other side's
+    /// Returns the settings for dialling an address with this time-out of the answer. After the answer the other side's
     /// `peer_timeout` holds for the connection, as QUIC takes the smaller of both. Bulk gives way to everything else on
     /// the same link.
     pub(crate) fn client(&self, remote: IpAddr, lane: Lane, answer_timeout: Duration) -> ClientConfig {

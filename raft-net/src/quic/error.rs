@@ -37,7 +37,7 @@ pub enum StartError {
     Socket {
         /// The address to listen on.
         addr: SocketAddr,
-        /// The reason.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The certificate names another node.
@@ -45,7 +45,7 @@ pub enum StartError {
         "the certificate does not name node {node} (node-{node}.raftkit); use the one that was made for this node"
     )]
     OtherNodesCertificate {
-        /// This node.
+        /// Id of this node.
         node: NodeId,
     },
     /// The attributes would not fit a greeting.
@@ -69,7 +69,7 @@ pub enum HelloError {
     BadAddress {
         /// The address as it was given.
         address: String,
-        /// The reason.
+        /// The reason, in words.
         reason: String,
     },
     /// Nothing was heard in time.
@@ -106,7 +106,7 @@ pub enum HelloError {
     Lost {
         /// The address that was dialled.
         address: String,
-        /// The reason.
+        /// The reason, in words.
         reason: String,
     },
     /// The other side does not speak this protocol.
@@ -131,7 +131,7 @@ pub enum RequestError {
     /// The request was sent, and its outcome is unknown.
     #[error("the request was sent and its answer is lost: {reason}; whether it was done is not known")]
     Lost {
-        /// The reason.
+        /// The reason, in words.
         reason: String,
     },
 }
@@ -145,7 +145,7 @@ pub enum BulkError {
     /// The connection ended while the body was being sent. It may have arrived whole or not at all.
     #[error("the connection ended while a bulk body was being sent: {reason}")]
     Lost {
-        /// The reason.
+        /// The reason, in words.
         reason: String,
     },
 }
@@ -156,7 +156,7 @@ pub enum NotSent {
     /// No address is known for the node.
     #[error("node {node} is not known to this node")]
     UnknownPeer {
-        /// The node.
+        /// The node that the request or body was for.
         node: NodeId,
     },
     /// There is no connection.
@@ -165,7 +165,7 @@ pub enum NotSent {
     /// The connection ended before the request or body was written.
     #[error("the connection to node {node} ended before it was sent")]
     Disconnected {
-        /// The node.
+        /// The node that the request or body was for.
         node: NodeId,
     },
     /// The request or body exceeds a limit.
@@ -182,7 +182,7 @@ pub enum NotSent {
     /// The other node has no cluster yet.
     #[error("node {node} does not belong to a cluster yet")]
     PeerHasNoCluster {
-        /// The node.
+        /// The node that the request or body was for.
         node: NodeId,
     },
 }

@@ -13,15 +13,15 @@ use std::time::Instant;
 use quinn::congestion::{Controller, ControllerFactory};
 use quinn_proto::RttEstimator;
 
-/// How long a packet may wait in queues because of what bulk has on its way: a small part of the shortest leader time-out
-/// that is sensible (500 ms by default), and enough to keep a link busy in spite of jitter.
+/// Longest time that a packet should wait in queues because of bulk data on its way: a small part of the shortest
+/// leader time-out that is sensible (500 ms by default), and enough to keep a link busy in spite of jitter.
 const QUEUE_TARGET: Duration = Duration::from_millis(40);
 
-/// The window at first and at least: what QUIC allows any new connection (RFC 9002, section 7.2). Below this bulk would
+/// Initial and smallest window, in bytes: what QUIC allows any new connection (RFC 9002, section 7.2). Below this bulk would
 /// starve beside another sender that fills the queue; on a link of 250 KiB/s it is 60 ms.
 const WINDOW_MIN: u64 = 14_720;
 
-/// The window at most: the bytes on their way on a link of 1 Gbit/s and 130 ms.
+/// Largest window, in bytes: the bytes on their way on a link of 1 Gbit/s and 130 ms.
 const WINDOW_MAX: u64 = 16 << 20;
 
 /// The round trip of an empty link is the shortest in this time or in the one before; paths change.
@@ -30,7 +30,7 @@ const BASE_AGE: Duration = Duration::from_secs(300);
 /// After this many round trips at the smallest window the delay is not of bulk's making: it counts as the path's own.
 const FOREIGN_ROUNDS: u32 = 16;
 
-/// What remains of the window after a loss, in tenths.
+/// The share of the window that remains after a loss, in tenths.
 const AFTER_LOSS: u64 = 7;
 
 /// Makes a [`Gentle`] for each connection.
@@ -55,9 +55,9 @@ pub(crate) struct Gentle {
     base_since: Instant,
     /// The round in progress: it ends with the first packet that was sent after this.
     round_began: Instant,
-    /// The shortest round trip in it.
+    /// The shortest round trip during the round.
     round_least: Option<Duration>,
-    /// Whether anything in it waited for the window, rather than for more to send.
+    /// True if data waited for the window during the round, and not the window for data.
     round_was_full: bool,
     /// Rounds in a row at the smallest window in which the delay was above the target.
     crowded: u32,

@@ -16,19 +16,19 @@ pub enum Inbound {
     Message(Message),
     /// A request that wants an answer.
     Request {
-        /// The sender.
+        /// Identity of the sender.
         from: Arc<RemoteIdentity>,
-        /// The request's body.
+        /// Content of the request.
         body: Bytes,
-        /// The way back for the answer. Dropped without one, it tells the sender so.
+        /// The way back for the answer. If it is dropped without an answer, the sender learns that there will be none.
         reply: Reply,
     },
     /// A bulk body from a node of the same cluster. It counts against
     /// [`bulk_bytes_max`](super::TransportConfig::bulk_bytes_max) as long as any slice of it is in memory.
     Bulk {
-        /// The sender.
+        /// Node id of the sender.
         from: NodeId,
-        /// The body.
+        /// Content of the body.
         body: Bytes,
     },
     /// The connection to a peer was lost or could not be made, or an append to it was dropped: messages on their way
@@ -84,7 +84,7 @@ impl Reply {
         Self { id, answers: Some(answers), _permit: permit }
     }
 
-    /// Sends the answer. When the connection has ended the answer is lost, and the sender is told that the outcome is
+    /// Sends the answer. When the connection has ended the answer is lost, and the sender learns that the outcome is
     /// unknown.
     pub fn send(mut self, body: Bytes) {
         if let Some(answers) = self.answers.take() {

@@ -111,7 +111,7 @@ impl Inner {
         }
     }
 
-    /// The ends of the certificates of met nodes and of this one.
+    /// Returns when the certificates of met nodes and of this node end, in seconds since 1970.
     pub(crate) fn certificates(&self) -> BTreeMap<NodeId, i64> {
         lock(&self.certificates).clone()
     }
@@ -129,13 +129,13 @@ impl Inner {
         *self.cluster.borrow()
     }
 
-    /// The identity of this node that others are checked against.
+    /// Returns the identity of this node, which others are checked against.
     pub(crate) fn own(&self) -> Own {
         let identity = &self.config.identity;
         Own { node: identity.node, store: identity.store, cluster: self.cluster(), process: self.process }
     }
 
-    /// This node's greeting.
+    /// Returns the greeting that this node sends.
     pub(crate) fn hello(&self, lane: Lane) -> Hello {
         let identity = &self.config.identity;
         Hello {
@@ -180,7 +180,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Records a connection that `remote` dialled, and tells the peer of that node about it.
+    /// Records a connection that `remote` dialled, and passes it on to the data of that peer.
     pub(crate) fn admit(&self, remote: &RemoteIdentity, connection: &Connection) -> Result<(), Refusal> {
         self.meet(remote)?;
         let mut met = lock(&self.met);
@@ -225,7 +225,7 @@ impl Inner {
         }
     }
 
-    /// Time since the start, which [`dialling`](crate::dialling) counts in.
+    /// Returns the time since the start, in which [`dialling`](crate::dialling) counts.
     pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
     }
@@ -236,12 +236,12 @@ impl Inner {
     }
 }
 
-/// A random number, good enough to tell processes apart and to spread retries.
+/// Returns a random number, good enough to distinguish processes and to spread retries.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// A random byte, to spread retries.
+/// Returns a random byte, to spread retries.
 pub(crate) fn spread() -> u8 {
     random().to_le_bytes()[0]
 }

@@ -20,7 +20,7 @@ use super::peer::{Link, Peer};
 use crate::dialling::Step;
 use crate::refusal::Lane;
 
-/// Keeps the connection to `peer` until the peer is told to stop.
+/// Keeps the connection to `peer` until the peer is stopped.
 pub(crate) async fn keep(inner: Arc<Inner>, peer: Arc<Peer>) {
     let keeper = Keeper { inner: &inner, peer: &peer };
     let mut stop = peer.stopped();
@@ -42,7 +42,7 @@ struct Keeper<'a> {
 }
 
 impl Keeper<'_> {
-    /// Waits until a time, until the dialler may decide differently, or until the peer is told to stop.
+    /// Waits until a time, until the dialler may decide differently, or until the peer is stopped.
     async fn wait(&self, until: Option<Duration>, stop: &mut watch::Receiver<bool>) {
         let until = until.map(|until| self.inner.instant(until));
         let due = async {
@@ -83,7 +83,7 @@ impl Keeper<'_> {
     }
 
     /// Dials until an attempt ends by itself. Returns none when the dialler has given up, which is reported here, or
-    /// when the peer was told to stop.
+    /// when the peer was stopped.
     async fn dial(
         &self,
         answer_timeout: Duration,

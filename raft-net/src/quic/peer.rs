@@ -17,8 +17,9 @@ use crate::dialling::{Called, Dialler, PeerIncarnation};
 use crate::queue::{Queue, Urgency};
 use crate::refusal::Refusal;
 
-/// Time for which a removed peer is still dialled because messages are queued for it: long enough for a restart of its
-/// machine. A member that was removed while it was away for longer asks for pre-votes in vain when it is back.
+/// Longest time that a removed peer is still dialled because messages are queued for it: long enough for a restart of its
+/// machine. A member that was removed while it was down for longer never learns of its removal, and asks for pre-votes in
+/// vain when it is back.
 const PARTING_MAX: Duration = Duration::from_secs(60);
 
 /// A live connection to a peer.
@@ -98,7 +99,7 @@ impl Peer {
         }
     }
 
-    /// Queues a message.
+    /// Queues a message for the peer, and wakes the task that writes its lane.
     pub(crate) fn push(&self, message: Message) {
         let pushed = lock(&self.queue).push(message);
         match pushed {
@@ -107,7 +108,7 @@ impl Peer {
         }
     }
 
-    /// The notification for messages that wait in a lane.
+    /// Returns the notification for messages that wait in a lane.
     pub(crate) fn queued(&self, urgency: Urgency) -> &Notify {
         match urgency {
             Urgency::Urgent => &self.urgent,
@@ -123,7 +124,7 @@ impl Peer {
         lock(&self.queue).bytes()
     }
 
-    /// The round trip to the peer; none without a connection.
+    /// Returns the round trip to the peer; none without a connection.
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         if let LinkState::Up(link) = &*self.state.borrow() { Some(link.connection.rtt()) } else { None }
     }

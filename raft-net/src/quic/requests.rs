@@ -1,4 +1,4 @@
-//! Requests to one peer, many at once on one pair of streams, and their waiting senders.
+//! Requests to one peer, many at once on one pair of streams, and the callers that wait for their answers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
@@ -108,7 +108,7 @@ impl Requests {
         }
     }
 
-    /// Records that the connection has ended, and tells all who wait.
+    /// Records that the connection has ended, and fails all requests that wait for an answer.
     pub(crate) fn end(&self, reason: &str) {
         self.budget.close();
         let mut state = lock(&self.state);

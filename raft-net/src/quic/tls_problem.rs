@@ -9,11 +9,11 @@ use super::tls_files::{GENERIC_NAME, node_name};
 /// One of the three PEM files of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsFile {
-    /// The authorities' certificates.
+    /// The file with the certificates of the authorities.
     Ca,
-    /// The node's certificate.
+    /// The file with the node's certificate.
     Certificate,
-    /// The node's private key.
+    /// The file with the node's private key.
     Key,
 }
 
@@ -50,7 +50,7 @@ pub enum TlsProblem {
     /// A PEM section is broken.
     #[error("it is broken PEM ({reason}); write it anew, whole")]
     BrokenPem {
-        /// The parser's error.
+        /// The error that parsing returned.
         reason: String,
     },
     /// A certificate cannot be read.
@@ -60,7 +60,7 @@ pub enum TlsProblem {
     Unreadable {
         /// The certificate's number in the file, from 1.
         number: usize,
-        /// The parser's error.
+        /// The error that parsing returned.
         reason: String,
     },
     /// The key needs a passphrase.
@@ -77,19 +77,19 @@ pub enum TlsProblem {
         /// The error of TLS.
         reason: String,
     },
-    /// The key is another certificate's.
+    /// The key does not belong to the certificate.
     #[error("the key is not that of the certificate; use the two that were made together")]
     OtherKey,
-    /// The certificate is over.
+    /// The certificate has expired.
     #[error("the certificate has ended on {end}; renew it, or correct this machine's clock if it is wrong")]
     Expired {
-        /// The date.
+        /// The last day on which the certificate was valid.
         end: String,
     },
-    /// The certificate has not begun.
+    /// The certificate is not valid yet.
     #[error("the certificate is valid from {begin} on; correct this machine's clock if it is wrong, or wait")]
     NotYetValid {
-        /// The date.
+        /// The first day on which the certificate will be valid.
         begin: String,
     },
     /// An extended key usage is missing.
@@ -98,7 +98,7 @@ pub enum TlsProblem {
          usages serverAuth and clientAuth"
     )]
     MissingUsage {
-        /// `server` or `client`.
+        /// The missing usage: `server` or `client`.
         usage: &'static str,
     },
     /// The name that every node has is missing.
@@ -107,21 +107,21 @@ pub enum TlsProblem {
         listed(names)
     )]
     MissingName {
-        /// The names that it has.
+        /// The names that the certificate has.
         names: BTreeSet<String>,
     },
     /// The certificate names another node.
     #[error("the certificate does not name {}, so it is not node {node}'s; use the one that was issued for this node, or correct node-id (it names {})", node_name(*node), listed(names))]
     OtherNode {
-        /// This node.
+        /// Id of this node.
         node: NodeId,
-        /// The names that it has.
+        /// The names that the certificate has.
         names: BTreeSet<String>,
     },
     /// The certificate is an authority's.
     #[error("the certificate is an authority's; use a node's certificate, as `raft-node cert node` makes")]
     Authority,
-    /// The CA file has nobody of the issuer's name.
+    /// No certificate in the CA file has the issuer's name.
     #[error(
         "the certificate was issued by {issuer}, and the CA file holds {}; use the CA file of that issuer, or put the \
          intermediate certificates behind the node's own in the certificate file",
@@ -133,13 +133,13 @@ pub enum TlsProblem {
         /// The subjects in the CA file.
         authorities: BTreeSet<String>,
     },
-    /// The CA file has somebody of the issuer's name, with another key.
+    /// A certificate in the CA file has the issuer's name, but another key.
     #[error(
         "the certificate was issued by {issuer}, but not with the key of the authority of this name in the CA file: \
          there are two of the name; use the CA file that the certificate was issued with"
     )]
     OtherAuthority {
-        /// The issuer.
+        /// The issuer that the certificate names.
         issuer: String,
     },
     /// Anything else that is wrong with the chain.
@@ -147,7 +147,7 @@ pub enum TlsProblem {
         "the certificate does not hold under the CA file ({reason}); issue it anew under one of its authorities"
     )]
     BadChain {
-        /// The verifier's error.
+        /// The error that verifying the chain returned.
         reason: String,
     },
 }
@@ -171,7 +171,7 @@ fn listed(names: &BTreeSet<String>) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file} cannot be used: {problem}")]
 pub struct TlsError {
-    /// The file.
+    /// The file that cannot be used.
     pub file: TlsFile,
     /// The problem with it.
     pub problem: TlsProblem,

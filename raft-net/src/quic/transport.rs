@@ -42,7 +42,7 @@ pub struct Transport {
 /// State of the connection to a peer.
 #[derive(Clone, Debug)]
 pub struct PeerStats {
-    /// The peer.
+    /// Node id of the peer.
     pub node: NodeId,
     /// The address at which the peer is dialled.
     pub address: String,
@@ -116,7 +116,7 @@ impl Transport {
         self.inner.certificates()
     }
 
-    /// Records that this node has formed or joined a cluster. Connections are kept, and peers are told on them.
+    /// Records that this node has formed or joined a cluster. Connections are kept, and this node greets again on them.
     pub fn set_cluster(&self, cluster: ClusterId) {
         self.inner.cluster.send_replace(Some(cluster));
     }

@@ -37,26 +37,26 @@ pub(crate) struct EntryHeader {
     pub(crate) length: U32,
 }
 
-/// The body of a message; entries follow behind.
+/// The fields of a message's body, by kind; the entries of an append follow the envelope.
 #[derive(Archive, Serialize)]
 enum BodyHeader {
-    /// Campaign term, last entry, request.
+    /// Fields: campaign term, last entry, request id.
     PreVote(U64, LogIdHeader, RequestIdHeader),
-    /// Vote, campaign term, request.
+    /// Fields: vote, campaign term, request id.
     PreVoteResponse(VoteHeader, U64, RequestIdHeader),
-    /// Last entry, reason, request.
+    /// Fields: last entry, reason of the campaign, request id.
     RequestVote(LogIdHeader, ReasonHeader, RequestIdHeader),
-    /// Vote, request.
+    /// Fields: vote, request id.
     RequestVoteResponse(VoteHeader, RequestIdHeader),
-    /// Entry before, commit index, round.
+    /// Fields: entry before the first one, commit index, round.
     AppendEntries(LogIdHeader, U64, U64),
-    /// Outcome, round, leader's incarnation, promise in nanoseconds, health.
+    /// Fields: outcome, round, leader's incarnation, promise in nanoseconds, health.
     AppendEntriesResponse(OutcomeHeader, U64, U64, U64, HealthHeader),
-    /// Mode, the asker's health, request.
+    /// Fields: mode, the sender's health, request id.
     ReadIndex(ModeHeader, HealthHeader, RequestIdHeader),
-    /// Index, request.
+    /// Fields: read index, request id.
     ReadIndexResponse(IndexHeader, RequestIdHeader),
-    /// No further fields.
+    /// This message has no fields.
     TimeoutNow(()),
 }
 
@@ -101,7 +101,7 @@ enum IndexHeader {
 enum OutcomeHeader {
     Match(U64),
     Heard,
-    /// Refused index, hint.
+    /// Fields: the refused index, the conflict hint.
     Conflict(U64, LogIdHeader),
 }
 

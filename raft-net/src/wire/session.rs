@@ -44,23 +44,23 @@ pub(crate) enum ClusterHeader {
 /// The reason for which a node is refused.
 #[derive(Archive, Serialize)]
 pub(crate) enum RefusalHeader {
-    /// Refuser's and refused version.
+    /// Fields: the refusing side's version, the refused side's version.
     Version(U32, U32),
-    /// Refuser, its cluster, refused, its cluster.
+    /// Fields: refusing node, its cluster, refused node, its cluster.
     OtherCluster(U64, U128, U64, U128),
-    /// Refuser, refused, expected store, claimed store.
+    /// Fields: refusing node, refused node, expected store, claimed store.
     OtherStore(U64, U64, U128, U128),
-    /// Node, refuser's store, refused store.
+    /// Fields: node id that both claim, the refusing side's store, the refused side's store.
     Twin(U64, U128, U128),
-    /// Node.
+    /// Field: the node that dialled itself.
     Myself(U64),
-    /// Refuser, refused.
+    /// Fields: refusing node, refused node.
     Certificate(U64, U64),
-    /// Refuser, refused, newest incarnation, claimed incarnation.
+    /// Fields: refusing node, refused node, newest incarnation, claimed incarnation.
     Stale(U64, U64, U64, U64),
-    /// Refuser, expected, refused.
+    /// Fields: refusing node, expected node, refused node.
     OtherNode(U64, U64, U64),
-    /// Refuser, refused, incarnation.
+    /// Fields: refusing node, refused node, incarnation that both claim.
     Copy(U64, U64, U64),
 }
 
@@ -93,7 +93,7 @@ pub(crate) struct BulkHeader {
 }
 
 impl HelloHeader {
-    /// The header of a greeting, whose strings are so long.
+    /// Returns the header of a greeting with strings of these lengths, in bytes.
     pub(crate) fn of(hello: &Hello, address_length: u32, attributes_length: u32) -> Self {
         Self {
             version: PROTOCOL_VERSION.into(),
@@ -116,7 +116,7 @@ impl HelloHeader {
 }
 
 impl ArchivedHelloHeader {
-    /// The greeting, its strings still empty.
+    /// Converts the header to a greeting whose strings are still empty.
     pub(crate) fn to_hello(&self) -> Hello {
         Hello {
             lane: match self.lane {
@@ -139,7 +139,7 @@ impl ArchivedHelloHeader {
 }
 
 impl RefusalHeader {
-    /// The header of a refusal; nothing follows it.
+    /// Returns the header of a refusal; nothing follows it.
     pub(crate) fn of(refusal: &Refusal) -> Self {
         match *refusal {
             Refusal::Version { refuser, refused } => Self::Version(refuser.into(), refused.into()),
@@ -175,7 +175,7 @@ impl RefusalHeader {
 }
 
 impl ArchivedRefusalHeader {
-    /// The refusal.
+    /// Converts the header to a refusal.
     pub(crate) fn to_refusal(&self) -> Refusal {
         let node = |id: &u64_ule| NodeId(id.to_native());
         let store = |id: &u128_ule| StoreId(id.to_native());
