@@ -99,16 +99,25 @@ impl Following<'_> {
             }
             Accepted::Conflict(outcome) => self.answer_leader(outcome, effects),
             Accepted::Verified(index) => {
-                // Only as far as this message proves: what follows in this log may be another leader's.
-                // Suppose the leader's commit index is 9, and it probes with prev = 5. Entries 6 to 9 here
-                // may be leftovers of a deposed leader, and applying them would break state machine safety
-                // (paper, Figure 2, AppendEntries rule 5: "index of last new entry").
-                self.common.raise_commit(commit.min(index));
                 self.follower.verified = self.follower.verified.max(index).max(self.common.commit);
+                self.learn_commit(commit);
                 self.acknowledge_append(round, is_heartbeat, effects);
             }
         }
         Ok(())
+    }
+
+    /// Takes a commit index of the leader. It is remembered, as the entries that it covers may still be on
+    /// their way, in appends that were sent before they were committed.
+    ///
+    /// Only what is known to match the leader's log is committed here: what follows in this log may be
+    /// another leader's. Suppose the leader's commit index is 9, and it probes with prev = 5. Entries 6 to 9
+    /// here may be leftovers of a deposed leader, and applying them would break state machine safety (paper,
+    /// Figure 2, AppendEntries rule 5: "index of last new entry").
+    pub(crate) fn learn_commit(&mut self, commit: LogIndex) {
+        let Follower { leader_commit, verified, .. } = &mut *self.follower;
+        *leader_commit = commit.max(*leader_commit);
+        self.common.raise_commit((*leader_commit).min(*verified));
     }
 
     /// Makes the log match what the leader sent (paper, section 5.3).

@@ -117,8 +117,8 @@ pub struct AppendEntries {
     pub prev: LogId,
     /// Consecutive entries, the first at `prev.index + 1`.
     pub entries: Entries,
-    /// The leader's commit index. The follower adopts it only as far as this message proves that the logs
-    /// match.
+    /// The leader's commit index. The follower adopts it only as far as its log is known to match the
+    /// leader's.
     pub commit: LogIndex,
     /// The leader's round number, rising within its incarnation. The answer confirms this round, and leases
     /// and quorum reads count from the time the round was *sent*.

@@ -36,6 +36,9 @@ pub(crate) struct Progress {
     pub(crate) sent_round: Round,
     /// The newest commit index sent to the peer.
     pub(crate) sent_commit: LogIndex,
+    /// When a newer commit index is sent to the peer alone, if no append has carried it by then; none while
+    /// the newest one was sent.
+    pub(crate) commit_due: Option<Time>,
     /// The peer's incarnation that acknowledged `match_index`.
     pub(crate) match_incarnation: Incarnation,
     /// True when the peer has lost part of what it acknowledged. Until it has acknowledged `match_index`
@@ -112,6 +115,7 @@ impl Progress {
             heartbeat_at: now,
             sent_round: Round(0),
             sent_commit: LogIndex::ZERO,
+            commit_due: None,
             match_incarnation: Incarnation(0),
             regressed: false,
             fetch: None,
@@ -131,6 +135,14 @@ impl Progress {
     /// The match index that counts for commits; zero while the peer is damaged or has regressed.
     pub(crate) fn counted_match(&self) -> LogIndex {
         if self.regressed || self.health == Health::Damaged { LogIndex::ZERO } else { self.match_index }
+    }
+
+    /// True when the peer holds committed entries without having been sent a commit index that says so, and
+    /// can be sent one: the log, which starts after `base`, still has the term of the peer's last entry.
+    pub(crate) fn lacks_commit(&self, commit: LogIndex, base: LogIndex) -> bool {
+        self.state == ProgressState::Replicate
+            && self.match_index >= base
+            && self.sent_commit < commit.min(self.match_index)
     }
 
     /// Records the peer's health. Once damaged, its old match index counts again only after it is

@@ -162,6 +162,13 @@ impl Node {
         if self.leader() != Some(from) {
             return;
         }
+        if let Some(index) = answer.index
+            && let Some(mut following) = self.following()
+        {
+            // The read waits until this index is applied here. It must not wait for the leader to send its
+            // commit index as well, which the leader does later.
+            following.learn_commit(index);
+        }
         let common = &mut self.common;
         common.on_heal_answer(answer);
         for mode in [ReadMode::Lease, ReadMode::Quorum] {

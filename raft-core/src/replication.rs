@@ -32,6 +32,18 @@ impl Leading<'_> {
         }
     }
 
+    /// Tells all peers the commit index at once, as this leader is about to step down or to hand over. No
+    /// append of it follows that could carry the index, and the next leader must first commit an entry of its
+    /// own.
+    pub(crate) fn tell_commit(&mut self, effects: &mut Effects) {
+        let peers = Peers::of(self.common);
+        let Common { log, config, .. } = &*self.common;
+        let Leader { progress, rounds, .. } = &mut *self.leader;
+        for (to, peer) in progress {
+            Sender { log, config, peers, to: *to, peer, rounds, effects }.tell_commit();
+        }
+    }
+
     /// Keeps a progress for every other member, and for a removed one until its removal is committed. Removed
     /// peers that never learnt of it would go on campaigning (thesis, section 4.2.3).
     fn sync_progress(&mut self, effects: &mut Effects) {
@@ -66,6 +78,7 @@ impl Leading<'_> {
         if self.gives_up_leading() {
             // Check-quorum: a leader that hears from no quorum may have been replaced already (thesis,
             // section 6.2). Its clients would wait for commits that cannot happen.
+            self.tell_commit(effects);
             return Tenure::Ends;
         }
         if self.is_stalled() {
@@ -281,7 +294,11 @@ impl Common {
             (Some(heartbeat), Some(heard)) if heartbeat <= heard.after(self.silence_max()) => None,
             (Some(_), _) | (None, _) => self.quorum_deadline(leader),
         };
-        [self.stall_deadline(), quorum, heartbeat].into_iter().flatten().min().unwrap_or(Time(u64::MAX))
+        let (index, base) = (self.commit, self.log.base().index);
+        let untold = leader.progress.values().filter(|peer| peer.lacks_commit(index, base));
+        let commit = untold.filter_map(|peer| peer.commit_due).min();
+        let all = [self.stall_deadline(), quorum, heartbeat, commit];
+        all.into_iter().flatten().min().unwrap_or(Time(u64::MAX))
     }
 
     /// When a leader gives up because its disk is stuck.

@@ -72,6 +72,8 @@ pub(crate) struct Follower {
     pub(crate) answered: Round,
     /// Everything up to this index is known to match the leader's log.
     pub(crate) verified: LogIndex,
+    /// The highest index that the leader has said to be committed. This log may not reach it yet.
+    pub(crate) leader_commit: LogIndex,
     /// The highest match index acknowledged to the leader.
     pub(crate) acked: LogIndex,
 }

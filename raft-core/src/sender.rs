@@ -2,6 +2,7 @@
 //! (thesis, section 10.2.1).
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::common::{Common, Envelope};
 use crate::progress::{Progress, ProgressState, Window};
@@ -12,6 +13,15 @@ use crate::{
 /// Upper bound on the bytes of entries in a probe, as it may well be refused.
 const PROBE_BYTES_MAX: usize = 64 << 10;
 
+/// How long a leader waits for an append to carry a new commit index before it sends the index alone.
+///
+/// A client that writes again as soon as it is answered does so within a millisecond, and the append of that
+/// write carries the index for nothing. Sent at once, the index would cost each follower a message for every
+/// write, and all nodes would be busy with it while the client waits for its answer. A longer wait would show
+/// in stale reads: a follower should be at most 5 ms behind its leader, and the message and the state machine
+/// take their share of that.
+pub(crate) const COMMIT_DELAY: Duration = Duration::from_millis(2);
+
 /// The values that all appends of one call have in common.
 #[derive(Clone, Copy)]
 pub(crate) struct Peers {
@@ -19,11 +29,23 @@ pub(crate) struct Peers {
     now: Time,
     commit: LogIndex,
     applied: LogIndex,
+    /// The index of the membership entry in force.
+    membership: LogIndex,
+    /// How long a new commit index waits for an append to carry it.
+    commit_delay: Duration,
 }
 
 impl Peers {
     pub(crate) fn of(common: &Common) -> Self {
-        Self { envelope: common.envelope(), now: common.now, commit: common.commit, applied: common.applied }
+        Self {
+            envelope: common.envelope(),
+            now: common.now,
+            commit: common.commit,
+            applied: common.applied,
+            membership: common.memberships.current().id().index,
+            // During a transfer no proposals are accepted, so no append follows.
+            commit_delay: if common.is_transferring() { Duration::ZERO } else { COMMIT_DELAY },
+        }
     }
 }
 
@@ -44,7 +66,10 @@ impl Sender<'_> {
         match self.peer.state {
             ProgressState::Probe { paused: true } => {}
             ProgressState::Probe { paused: false } => self.probe(),
-            ProgressState::Replicate => self.pipeline(next_fetch),
+            ProgressState::Replicate => {
+                self.pipeline(next_fetch);
+                self.send_commit();
+            }
             ProgressState::Snapshot { asked: true, .. } | ProgressState::Snapshot { asked: false, .. } => {}
         }
     }
@@ -78,7 +103,6 @@ impl Sender<'_> {
                 }
             }
         }
-        self.send_commit();
     }
 
     /// Sends entries fetched from the log, if they are still the next ones to send.
@@ -102,18 +126,32 @@ impl Sender<'_> {
         self.append(prev, entries);
     }
 
-    /// Sends the commit index on its own once a peer holds the whole log. While entries are still to be sent,
-    /// they carry it.
+    /// Sends the commit index alone if no append has carried it for [`COMMIT_DELAY`], in one message for
+    /// everything that was committed meanwhile.
+    ///
+    /// The commit of a membership change is sent at once: a peer keeps its connections to removed nodes until
+    /// it knows of it.
     fn send_commit(&mut self) {
-        let last = self.log.last_index();
-        if self.peers.commit == last
-            && self.peer.match_index == last
-            && self.peer.sent_commit < self.peers.commit
+        let Peers { commit, membership, now, commit_delay, .. } = self.peers;
+        if self.peer.sent_commit >= commit {
+            return;
+        }
+        let changes_members = (self.peer.sent_commit.next()..=commit).contains(&membership);
+        let due = if changes_members { now } else { now.after(commit_delay) };
+        let due = self.peer.commit_due.map_or(due, |earlier| earlier.min(due));
+        self.peer.commit_due = Some(due);
+        if due <= now {
+            self.tell_commit();
+        }
+    }
+
+    /// Sends the commit index alone, as far as the peer is known to hold the log, so that it is not refused.
+    pub(crate) fn tell_commit(&mut self) {
+        if self.peer.lacks_commit(self.peers.commit, self.log.base().index)
+            && let Some(prev) = self.log.id(self.peer.match_index)
         {
             let round = self.peer.sent_round; // No new round, so no answer is needed.
-            if let Some(prev) = self.log.id(last) {
-                self.push(prev, Entries::EMPTY, round);
-            }
+            self.push(prev, Entries::EMPTY, round);
         }
     }
 
@@ -181,6 +219,9 @@ impl Sender<'_> {
         self.peer.sent_round = self.peer.sent_round.max(round);
         let proven = commit.min(prev.index.plus(entries.len() as u64));
         self.peer.sent_commit = self.peer.sent_commit.max(proven);
+        if self.peer.sent_commit >= commit {
+            self.peer.commit_due = None;
+        }
         let body = AppendEntries { prev, entries, commit, round };
         self.effects.messages.push(self.peers.envelope.to(self.to, Body::AppendEntries(body)));
     }

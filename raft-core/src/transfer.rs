@@ -75,6 +75,7 @@ impl Leading<'_> {
                 Some(to) if to == common.config.node => Outcome::Transferred(to),
                 Some(to) if common.may_lead(to) => {
                     let deadline = common.now.after(common.config.election_timeout);
+                    self.tell_commit(effects);
                     self.common.transfer = Some(Transfer { ticket: Some(ticket), to, deadline });
                     return self.continue_transfer(to, effects);
                 }
@@ -126,6 +127,7 @@ impl Leading<'_> {
     /// Tells the best successor to campaign, right before this leader steps down: it was removed, or its disk
     /// is stuck so that it can make nothing durable. It steps down whether or not the successor wins.
     pub(crate) fn hand_over(&mut self, effects: &mut Effects) {
+        self.tell_commit(effects);
         let promised = self.promised_successor();
         if let Some(to) = promised.or_else(|| self.best_successor()) {
             self.send_timeout_now(to, LogIndex::ZERO, effects);

@@ -94,6 +94,10 @@ impl Cluster {
     /// are on the wire.
     pub fn campaign(&mut self, id: u64, granting: &[u64]) {
         self.tick(id);
+        // A node that is called too late concludes that it stood still, and waits once more.
+        if self.node(id).role() == RoleName::Follower {
+            self.tick(id);
+        }
         granting.iter().for_each(|to| self.deliver(id, *to));
         self.wire.retain(|message| matches!(message.body, Body::PreVoteResponse(_)) || message.from.0 != id);
         granting.iter().for_each(|from| self.deliver(*from, id));

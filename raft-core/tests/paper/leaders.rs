@@ -37,6 +37,8 @@ fn leaders_1_everyone_hears_of_the_election_at_once() {
 fn leaders_1_idle_periods_have_heartbeats() {
     let mut it = leader();
     it.hear(3, 2, answer(matches(2), 1));
+    it.wait(); // The commit index is sent once by itself, as no append follows that could carry it.
+    assert!(it.appends().iter().all(|(_, append)| append.commit == LogIndex(2)), "{:?}", it.appends());
     for round in 2..12 {
         let before = it.now;
         it.wait();

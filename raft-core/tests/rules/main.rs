@@ -9,6 +9,7 @@
     reason = "test"
 )]
 
+mod commit_index;
 mod damaged;
 #[path = "../common/driven.rs"]
 #[allow(dead_code, reason = "shared with other tests, which use all of it")]

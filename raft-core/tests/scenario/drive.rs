@@ -8,6 +8,9 @@ use raftkit_core::{Input, NodeId, RoleName, Time};
 use crate::backing::Backing;
 use crate::cluster::{Cluster, Host};
 
+/// How long a leader waits for an append to carry a new commit index before it sends the index alone.
+const COMMIT_DELAY: Duration = Duration::from_millis(2);
+
 /// The limits that a command sets.
 #[derive(Default)]
 pub struct Limits {
@@ -73,8 +76,27 @@ impl<B: Backing> Cluster<B> {
         }
     }
 
-    /// Processes everything that needs no time to pass.
+    /// Processes everything that needs no time to pass, and then the commit indexes that leaders send alone once no
+    /// append has carried them for a moment.
     pub fn settle(&mut self, limits: &Limits) {
+        self.exchange(limits);
+        while let Some((at, id)) = self.next_untold_commit() {
+            self.now = self.now.max(at);
+            self.input(id, Input::Tick);
+            self.exchange(limits);
+        }
+    }
+
+    /// The next deadline of a leader within the time that a commit index waits for an append.
+    fn next_untold_commit(&self) -> Option<(Time, NodeId)> {
+        let leads = |host: &Host<B>| host.node.as_ref().is_some_and(raftkit_core::Node::is_leader);
+        let leaders = self.hosts.iter().filter(|(_, host)| leads(host));
+        let deadlines = leaders.filter_map(|(id, host)| host.deadline().map(|at| (at, *id)));
+        deadlines.min().filter(|(at, _)| *at <= self.now.after(COMMIT_DELAY))
+    }
+
+    /// Processes everything that needs no time to pass.
+    fn exchange(&mut self, limits: &Limits) {
         for _ in 0..1000 {
             let mut moved = !self.wire.is_empty();
             let ids: Vec<_> = self.hosts.keys().copied().collect();
@@ -126,6 +148,6 @@ impl<B: Backing> Cluster<B> {
             self.input(id, Input::Tick);
             after(self);
         }
-        self.now = end;
+        self.now = self.now.max(end);
     }
 }
