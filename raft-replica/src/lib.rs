@@ -22,6 +22,7 @@ mod applier;
 mod compaction;
 mod contacts;
 mod event;
+mod forming;
 mod log;
 mod memory;
 mod open;
@@ -39,6 +40,7 @@ pub use event::{
     Action, Answer, Answers, AppliedBatch, BulkId, Committed, Ended, Event, LogReport, MachineReport,
     MachineWork, NotDone, Output, SnapshotReport, SnapshotWork, TransportReport,
 };
+pub use forming::{Forming, Founding, Outlook, Place, Seen, Sight};
 pub use log::{fetch, in_words};
 pub use memory::{Application, InMemory, InMemoryReader, Typed, TypedError};
 #[doc(hidden)]

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use raftkit_core::{ClusterId, Health, Incarnation, LogIndex, Member, Membership, NodeId, RoleName, StoreId};
 use raftkit_net::Transport;
-use raftkit_replica::{Event, Service, StateMachine};
+use raftkit_replica::{Event, Founding, Service, StateMachine};
 use tokio::sync::{mpsc, watch};
 
 pub use config::{Formation, ServerConfig};
@@ -35,7 +35,6 @@ pub use server::{Server, StartError, Stopped};
 use crate::{ClusterName, MemberStatus, NodeStatus};
 use node_loop::LoopEvent;
 use outreach::Outreach;
-use requests::Founding;
 use tasks::Tasks;
 use troubles::Troubles;
 
@@ -154,14 +153,7 @@ impl<M: StateMachine> Shared<M> {
 
     pub(crate) fn founding(&self) -> Founding {
         let Some(running) = self.running.get() else { return Founding::None };
-        let cluster = running.cluster;
-        let service = self.service();
-        let node = service.replica().node();
-        if node.membership_index() == raftkit_core::LogId::GENESIS.index {
-            Founding::Members { cluster, membership: node.membership().clone() }
-        } else {
-            Founding::Changed { cluster }
-        }
+        Founding::of(running.cluster, self.service().replica().node())
     }
 
     pub(crate) fn status(&self) -> NodeStatus {

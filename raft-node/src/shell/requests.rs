@@ -4,8 +4,7 @@
 //! A request is a kind byte; an answer is postcard.
 
 use bytes::Bytes;
-use raftkit_core::{ClusterId, Membership};
-use raftkit_replica::StateMachine;
+use raftkit_replica::{Founding, StateMachine};
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
@@ -16,27 +15,8 @@ use crate::NodeStatus;
 pub(crate) enum OwnRequest {
     /// Asks for the node's status.
     Status,
-    /// Asks for the members that the node's cluster was founded with.
+    /// Asks for the members that the node's cluster was founded with. The answer is a [`Founding`].
     Founding,
-}
-
-/// The answer to [`OwnRequest::Founding`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Founding {
-    /// The node belongs to no cluster either.
-    None,
-    /// The cluster was founded with these members, and the membership has not changed since.
-    Members {
-        /// The cluster's id.
-        cluster: ClusterId,
-        /// The founding membership.
-        membership: Membership,
-    },
-    /// The membership has changed since: a new member must be added by the leader.
-    Changed {
-        /// The cluster's id.
-        cluster: ClusterId,
-    },
 }
 
 const STATUS: u8 = 3;
