@@ -68,3 +68,45 @@ fn what_a_peer_acknowledged_while_it_was_damaged_counts_once_it_has_healed() {
         assert_eq!(it.node.commit(), LogIndex(expected));
     }
 }
+
+/// The entries that the node still has may be of a deposed leader, in place of those that it has lost.
+#[test]
+fn a_damaged_node_does_not_heal_by_entries_that_its_leader_has_not_confirmed() {
+    let restored = Restored {
+        term_runs: vec![TermRun { term: Term(2), first: LogIndex(2) }],
+        last: LogIndex(5),
+        hard_state: HardState { term: Term(2), health: Health::Damaged, ..HardState::default() },
+        ..Restored::founded(voters(&[1, 2, 3]))
+    };
+    let mut it = Driven::restored(restored);
+    it.hear(2, 3, append(LogId::new(2, 2), vec![], 2, 1));
+    let ask = it.bodies().into_iter().find_map(|body| match body {
+        Body::ReadIndex(ask) => Some(ask),
+        _ => None,
+    });
+    let request = ask.expect("it asks").request;
+    it.persist();
+    it.hear(2, 3, Body::ReadIndexResponse(ReadIndexResponse { index: Some(LogIndex(5)), request }));
+    assert_eq!((it.node.health(), it.node.commit()), (Health::Damaged, LogIndex(2)));
+    it.hear(2, 3, append(LogId::new(2, 5), vec![], 5, 2));
+    assert_eq!((it.node.health(), it.node.commit()), (Health::Sound, LogIndex(5)));
+}
+
+/// It has acknowledged entry 3 and lost it with the damage. It heals without it, as it was not committed.
+#[test]
+fn what_a_peer_acknowledged_before_its_damage_does_not_count_when_it_has_healed() {
+    let mut it = Driven::founded(voters(&[1, 2, 3]));
+    it.elect(&[2]);
+    it.hear(2, 2, answer(matches(2), 1)).hear(3, 2, answer(matches(2), 1));
+    it.propose(1, "x");
+    let seq = it.effects.writes[0].seq;
+    it.hear(3, 2, answer(matches(3), 1));
+    for health in [Health::Damaged, Health::Sound] {
+        let Body::AppendEntriesResponse(said) = answer(matches(2), 1) else { panic!("an answer") };
+        it.hear(3, 2, Body::AppendEntriesResponse(AppendEntriesResponse { health, ..said }));
+    }
+    it.give(Input::Persisted(seq));
+    assert_eq!(it.node.commit(), LogIndex(2), "only node 1 holds entry 3");
+    it.hear(3, 2, answer(matches(3), 1));
+    assert_eq!(it.node.commit(), LogIndex(3));
+}
