@@ -91,8 +91,8 @@ pub enum Response {
 /// Why bytes are not a valid command or answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
-    /// The bytes end early.
-    #[error("the bytes end early: {wanted} more were expected, {got} are there")]
+    /// The encoding ends early.
+    #[error("the encoding ends early: {wanted} more bytes were expected, {got} are left")]
     Truncated {
         /// Number of bytes that the next field needs.
         wanted: usize,
@@ -100,13 +100,13 @@ pub enum CodecError {
         got: usize,
     },
     /// The bytes were written by another version.
-    #[error("version {found} is not known, only {VERSION} is")]
+    #[error("unknown version {found}: only version {VERSION} is supported")]
     UnknownVersion {
         /// The version byte.
         found: u8,
     },
     /// A byte that selects a variant has a value without a meaning.
-    #[error("the {field} {found} is not known")]
+    #[error("unknown {field} {found}")]
     UnknownKind {
         /// The field that the byte is in.
         field: &'static str,

@@ -40,7 +40,9 @@ pub struct Answer {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The address is invalid.
-    #[error("`{addr}`, given {origin}, is no address: it must be a host with a port, such as 127.0.0.1:8500")]
+    #[error(
+        "`{addr}`, given {origin}, is not an address: it must be a host with a port, such as 127.0.0.1:8500"
+    )]
     Address {
         /// The text that was given.
         addr: String,
@@ -49,7 +51,7 @@ pub enum ClientError {
     },
     /// Connecting failed.
     #[error(
-        "nothing answers at {addr}, given {origin} ({source}): is the node running? --addr or RAFT_NODE_ADDR name another one"
+        "nothing answers at {addr}, given {origin} ({source}): is the node running? --addr or RAFT_NODE_ADDR name another node"
     )]
     NobodyThere {
         /// The node's address.
@@ -69,7 +71,7 @@ pub enum ClientError {
     },
     /// The connection broke, or the answer is not HTTP.
     #[error(
-        "the connection to {addr} broke before the answer was there ({source}): is it a raft-node's HTTP address?"
+        "the connection to {addr} broke before the answer arrived ({source}): is it a raft-node's HTTP address?"
     )]
     Broken {
         /// The node's address.

@@ -130,10 +130,10 @@ async fn what_goes_wrong_is_said_with_what_to_do() {
     assert_eq!((code, out.as_str()), (1, ""));
     let begin = format!("raft-node: nothing answers at {nobody}, given on the command line (");
     assert!(err.starts_with(&begin), "{err}");
-    assert!(err.ends_with("is the node running? --addr or RAFT_NODE_ADDR name another one\n"), "{err}");
+    assert!(err.ends_with("is the node running? --addr or RAFT_NODE_ADDR name another node\n"), "{err}");
     let wrong = failed(
         2,
-        "`nowhere`, given on the command line, is no address: it must be a host with a port, such as 127.0.0.1:8500",
+        "`nowhere`, given on the command line, is not an address: it must be a host with a port, such as 127.0.0.1:8500",
     );
     assert_eq!(run(&served, &["status", "--addr", "nowhere"], b"").await, wrong);
     for args in

@@ -113,7 +113,7 @@ enum Failure {
     #[error("{0}")]
     Panicked(String),
     /// The reader of stdout has closed it (`| head`), which is not a failure.
-    #[error("nobody reads the output any more")]
+    #[error("the output is not read any more")]
     OutputClosed,
 }
 

@@ -44,10 +44,10 @@ pub(super) fn check(head: &[u8]) -> Result<BodyLength, Problem> {
 /// Refuses bytes that do not begin like a request. Waiting for the end of the line could take forever.
 pub(super) fn check_first_byte(byte: u8) -> Result<(), Problem> {
     if byte == 0x16 {
-        return Err(bad("this is plain HTTP, and the client speaks TLS: use http:// instead of https://"));
+        return Err(bad("this port serves plain HTTP, but the client speaks TLS: use http:// instead of https://"));
     }
     if !is_token(byte) {
-        return Err(bad("this is no HTTP request: it must begin with a method, such as GET"));
+        return Err(bad("this is not an HTTP request: it must begin with a method, such as GET"));
     }
     Ok(())
 }
@@ -103,19 +103,19 @@ fn check_request_line(line: &[u8]) -> Result<Version, Problem> {
         ));
     };
     if method.is_empty() || !method.iter().all(|byte| is_token(*byte)) {
-        return Err(bad("the request's method is not made of letters"));
+        return Err(bad("the request's method has characters that are not allowed in a method"));
     }
     if method == b"CONNECT" {
         return Err(Problem::new(
             StatusCode::NOT_IMPLEMENTED,
-            "this server is no proxy: there is no CONNECT",
+            "CONNECT is not supported: this server is not a proxy",
         ));
     }
     let version = match version {
         b"HTTP/1.1" => Version::Http11,
         b"HTTP/1.0" => Version::Http10,
         other if other.starts_with(b"HTTP/") => {
-            let text = "this server speaks HTTP/1.1 and HTTP/1.0";
+            let text = "this server supports HTTP/1.1 and HTTP/1.0 only";
             return Err(Problem::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, text));
         }
         _ => return Err(bad("the request line must end with HTTP/1.1; a space in a key is sent as %20")),
@@ -166,7 +166,7 @@ impl Headers {
             return Err(bad("the request has two Host headers"));
         }
         let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:%[]!$&'()*+,;=".contains(byte);
-        if value.iter().all(allowed) { Ok(()) } else { Err(bad("the Host header is no host with a port")) }
+        if value.iter().all(allowed) { Ok(()) } else { Err(bad("the Host header is not a host with an optional port")) }
     }
 
     fn content_length(&mut self, value: &[u8]) -> Result<(), Problem> {
@@ -175,7 +175,7 @@ impl Headers {
         }
         let digits = (1..=LENGTH_DIGITS_MAX).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
         let length = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
-        self.length = Some(length.ok_or_else(|| bad("the Content-Length is no number of bytes"))?);
+        self.length = Some(length.ok_or_else(|| bad("the Content-Length is not a number of bytes"))?);
         Ok(())
     }
 
@@ -184,7 +184,7 @@ impl Headers {
             return Err(bad("the request has two Transfer-Encoding headers"));
         }
         if !value.eq_ignore_ascii_case(b"chunked") {
-            let text = "the Transfer-Encoding is another one than chunked, which is the only one served";
+            let text = "the Transfer-Encoding is not chunked, which is the only one that is supported";
             return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, text));
         }
         self.chunked = true;
@@ -198,10 +198,10 @@ impl Headers {
         }
         match (self.chunked, self.length) {
             (true, _) if version == Version::Http10 => {
-                Err(bad("HTTP/1.0 has no Transfer-Encoding: the request says both"))
+                Err(bad("the request is HTTP/1.0, which has no Transfer-Encoding, but has that header"))
             }
             (true, Some(_)) => {
-                Err(bad("the request has both Content-Length and Transfer-Encoding: its end is in doubt"))
+                Err(bad("the request has both Content-Length and Transfer-Encoding, so its end is ambiguous"))
             }
             (true, None) => Ok(BodyLength::Chunked),
             (false, length) => Ok(BodyLength::Bytes(length.unwrap_or(0))),

@@ -193,7 +193,7 @@ async fn propose(state: &HttpState, command: &Command) -> Result<bool, Problem> 
 
 fn too_many_keys(max: u32) -> Problem {
     let text = format!(
-        "the tree has more than {max} keys, which are more than one request may delete: nothing was deleted. Delete smaller \
+        "the tree has more than {max} keys, the limit for one request: nothing was deleted. Delete smaller \
          trees one after the other (?keys&separator=/ lists them), or raise the node's kv-delete-keys-max"
     );
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text)

@@ -51,7 +51,7 @@ impl Sending {
         if let Err(error) = self.socket.set_zero_linger() {
             tracing::debug!(%error, "a connection that is given up cannot be reset");
         }
-        let text = format!("the client took nothing of its answer for {patience:?}");
+        let text = format!("the client has read nothing of its answer for {patience:?}");
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, text)))
     }
 }

@@ -161,8 +161,8 @@ async fn serve_client(
 /// is a lock on the service, and a panic while that lock is held does end the node.
 async fn unless_it_panics<E>(answer: impl Future<Output = Result<Response, E>>) -> Result<Response, E> {
     caught(answer).await.unwrap_or_else(|message| {
-        tracing::error!(message, "a request met a bug");
-        let text = "this request met a bug in the node, which its log tells of; whether a write was carried out is not \
+        tracing::error!(message, "a handler panicked");
+        let text = "this request hit a bug in the node, which the node has logged. Whether a write was carried out is not \
                     known: read before you write again";
         Ok(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text).into_response())
     })

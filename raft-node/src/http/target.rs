@@ -19,7 +19,7 @@ pub(super) fn check(method: &[u8], target: &[u8]) -> Result<(), Problem> {
         match *byte {
             b'#' => {
                 return Err(bad(
-                    "the request target has a raw `#`, from which on HTTP drops it: a `#` in a key is sent as %23",
+                    "the request target has a raw `#`, and HTTP drops it and everything after it: send a `#` in a key as %23",
                 ));
             }
             b'?' => queries += 1,
@@ -29,13 +29,13 @@ pub(super) fn check(method: &[u8], target: &[u8]) -> Result<(), Problem> {
     }
     if queries > 1 {
         return Err(bad(
-            "the request target has two raw `?`: parameters are separated by `&`, and a `?` in a key or value is sent \
+            "the request target has two raw `?`: parameters are separated by `&`; send a `?` in a key or value \
              as %3F",
         ));
     }
     if std::str::from_utf8(target).is_err() {
         return Err(bad(
-            "the request target is not UTF-8: a key must be UTF-8, with each byte above 127 sent like %C3%A4",
+            "the request target is not UTF-8: a key must be UTF-8, with each byte above 127 percent-encoded, such as %C3%A4",
         ));
     }
     check_form(method, target)
@@ -73,7 +73,7 @@ fn raw_byte(byte: u8) -> Problem {
         0x21..=0x7e => format!("a raw `{}`", char::from(byte)),
         _ => "a raw control character".to_owned(),
     };
-    bad(format!("the request target has {shown}: it is sent as %{byte:02X}"))
+    bad(format!("the request target has {shown}: send it as %{byte:02X}"))
 }
 
 fn bad(text: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
