@@ -3,19 +3,107 @@
 use std::borrow::Cow;
 
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderValue, Method, StatusCode};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::meta::Meta;
 use crate::{ProposeError, ReadError, ReadRefused};
 
 /// The header that says on every answer what a request without a token may do. There are no tokens here, so it may do all.
-pub(crate) const DEFAULT_ACL_POLICY: HeaderName = HeaderName::from_static("x-consul-default-acl-policy");
+const DEFAULT_ACL_POLICY: (&str, &str) = ("X-Consul-Default-Acl-Policy", "allow");
+const CLOSE: (&str, &str) = ("Connection", "close");
 
-const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// An answer whose whole body is in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    content_type: Option<&'static str>,
+    /// The freshness of what was read, and the index for the client's next blocking query.
+    freshness: Option<(Meta, u64)>,
+    /// Additional headers, by their names on the wire.
+    headers: Vec<(&'static str, &'static str)>,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// An answer without a body.
+    pub(crate) fn empty(status: StatusCode) -> Self {
+        Self { status, content_type: None, freshness: None, headers: Vec::new(), body: Bytes::new() }
+    }
+
+    fn full(status: StatusCode, content_type: &'static str, body: Bytes) -> Self {
+        Self { content_type: Some(content_type), body, ..Self::empty(status) }
+    }
+
+    /// An answer with JSON that was made by [`to_json`].
+    pub(crate) fn json(status: StatusCode, body: Bytes) -> Self {
+        Self::full(status, JSON, body)
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn truth(value: bool) -> Self {
+        Self::json(StatusCode::OK, Bytes::from_static(if value { b"true" } else { b"false" }))
+    }
+
+    /// An answer to `OPTIONS`.
+    pub(crate) fn options(allow: &'static str) -> Self {
+        Self { headers: vec![("Allow", allow)], ..Self::empty(StatusCode::OK) }
+    }
+
+    /// The bytes of a value as they were stored. Anyone may have stored a web page: two headers keep a browser from running it
+    /// as a page of this server.
+    pub(crate) fn value(value: Bytes) -> Self {
+        let headers = vec![("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox")];
+        Self { headers, ..Self::full(StatusCode::OK, "text/plain", value) }
+    }
+
+    /// Adds the headers that say how fresh the answer is.
+    pub(crate) fn fresh(self, meta: Meta, index: u64) -> Self {
+        Self { freshness: Some((meta, index)), ..self }
+    }
+
+    /// Calls `each` for every header but those about the transfer: length, date, and whether the connection is kept.
+    pub(crate) fn each_header(&self, mut each: impl FnMut(&'static str, &[u8])) {
+        each(DEFAULT_ACL_POLICY.0, DEFAULT_ACL_POLICY.1.as_bytes());
+        if let Some(content_type) = self.content_type {
+            each("Content-Type", content_type.as_bytes());
+        }
+        for (name, value) in &self.headers {
+            each(name, value.as_bytes());
+        }
+        if let Some((meta, index)) = &self.freshness {
+            meta.each_header(*index, each);
+        }
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.status;
+        self.each_header(|name, value| insert(&mut response, name, value));
+        if !self.body.is_empty() {
+            *response.body_mut() = Body::from(self.body);
+        }
+        response
+    }
+}
+
+/// Sets a header of a response.
+pub(crate) fn insert(response: &mut Response, name: &str, value: &[u8]) {
+    let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value))
+    else {
+        debug_assert!(false, "the header {name} is malformed");
+        return;
+    };
+    response.headers_mut().insert(name, value);
+}
 
 /// The refusal of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +111,7 @@ pub(crate) struct Problem {
     status: StatusCode,
     text: Cow<'static, str>,
     /// Additional headers.
-    headers: Vec<(HeaderName, HeaderValue)>,
+    headers: Vec<(&'static str, &'static str)>,
 }
 
 impl Problem {
@@ -40,15 +128,15 @@ impl Problem {
     /// The refusal of a method that the path does not support (405).
     pub(crate) fn method(method: &Method, allow: &'static str) -> Self {
         let text = format!("method {method} not allowed");
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, text).with(ALLOW, HeaderValue::from_static(allow))
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, text).with("Allow", allow)
     }
 
     /// Closes the connection after this answer: the request's body was not read to its end, so the next request cannot be found.
     pub(crate) fn closing(self) -> Self {
-        self.with(CONNECTION, HeaderValue::from_static("close"))
+        self.with(CLOSE.0, CLOSE.1)
     }
 
-    fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+    fn with(mut self, name: &'static str, value: &'static str) -> Self {
         self.headers.push((name, value));
         self
     }
@@ -66,14 +154,20 @@ impl Problem {
     }
 
     /// Makes the answer.
-    pub(crate) fn into_response(self) -> Response {
+    pub(crate) fn into_answer(self) -> Answer {
         let body = match self.text {
             Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
             Cow::Owned(text) => Bytes::from(text),
         };
-        let mut response = if body.is_empty() { empty(self.status) } else { full(self.status, TEXT, body) };
-        response.headers_mut().extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
-        response
+        let answer =
+            if body.is_empty() { Answer::empty(self.status) } else { Answer::full(self.status, TEXT, body) };
+        Answer { headers: self.headers, ..answer }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        self.into_answer().into_response()
     }
 }
 
@@ -113,36 +207,8 @@ impl From<ReadError> for Problem {
 impl Problem {
     /// The refusal of a request that may be tried again soon (503).
     pub(crate) fn unavailable(text: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, text).with(RETRY_AFTER, HeaderValue::from_static("1"))
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, text).with("Retry-After", "1")
     }
-}
-
-/// An answer without a body.
-pub(crate) fn empty(status: StatusCode) -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = status;
-    response.headers_mut().insert(DEFAULT_ACL_POLICY, HeaderValue::from_static("allow"));
-    response
-}
-
-/// An answer with a body.
-pub(crate) fn full(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response {
-    let mut response = empty(status);
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
-    *response.body_mut() = Body::from(body);
-    response
-}
-
-/// An answer to `OPTIONS`.
-pub(crate) fn options(allow: &'static str) -> Response {
-    let mut response = empty(StatusCode::OK);
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
-    response
-}
-
-/// `true` or `false`.
-pub(crate) fn truth(value: bool) -> Response {
-    full(StatusCode::OK, JSON, Bytes::from_static(if value { b"true" } else { b"false" }))
 }
 
 /// Whether JSON is indented.
@@ -176,15 +242,10 @@ pub(crate) fn to_json(value: &impl Serialize, layout: Layout) -> Result<Bytes, P
 
 /// An answer whose body is JSON that is sent in pieces.
 pub(crate) fn json_body(body: Body) -> Response {
-    let mut response = empty(StatusCode::OK);
-    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    let mut response = Answer::empty(StatusCode::OK).into_response();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
     *response.body_mut() = body;
     response
-}
-
-/// An answer with JSON that was made by [`to_json`].
-pub(crate) fn json(status: StatusCode, body: Bytes) -> Response {
-    full(status, JSON, body)
 }
 
 #[cfg(test)]
@@ -215,5 +276,13 @@ mod tests {
         let problem = Problem::from(ReadError::from(ReadRefused::NotConfirmed));
         assert_eq!((problem.status().as_u16(), problem.text()), (500, "Not ready to serve consistent reads"));
         assert_eq!(Problem::from(ReadError::from(ReadRefused::Stopping)).status().as_u16(), 503);
+    }
+
+    #[test]
+    fn a_raw_value_cannot_run_in_a_browser() {
+        let response = Answer::value(Bytes::from_static(b"<script>")).into_response();
+        assert_eq!(response.headers()[CONTENT_TYPE], "text/plain");
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+        assert_eq!(response.headers()["content-security-policy"], "sandbox");
     }
 }

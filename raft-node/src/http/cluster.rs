@@ -2,12 +2,11 @@
 
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
-use axum::response::Response;
 use raftkit_core::LogIndex;
 use serde::Serialize;
 
 use super::HttpState;
-use super::answer::{Problem, json, options, to_json};
+use super::answer::{Answer, Problem, to_json};
 use super::options::Options;
 use super::query::Query;
 use crate::NodeStatus;
@@ -20,7 +19,7 @@ pub(crate) enum Look {
     /// The client asks for the content, with these parameters.
     At(Query, Options),
     /// The request is answered without the content.
-    Answered(Response),
+    Answered(Answer),
 }
 
 /// Parses a request to a read-only endpoint.
@@ -31,7 +30,7 @@ pub(crate) fn look(state: &HttpState, request: &Request) -> Result<Look, Problem
             let options = Options::parse(&query, &state.datacenter)?;
             Ok(Look::At(query, options))
         }
-        Method::OPTIONS => Ok(Look::Answered(options(ALLOW))),
+        Method::OPTIONS => Ok(Look::Answered(Answer::options(ALLOW))),
         ref method => Err(Problem::method(method, ALLOW)),
     }
 }
@@ -41,18 +40,18 @@ fn shown<T: Serialize>(
     state: &HttpState,
     request: &Request,
     show: impl FnOnce(&NodeStatus) -> T,
-) -> Result<Response, Problem> {
+) -> Result<Answer, Problem> {
     match look(state, request)? {
         Look::At(_, options) => {
-            Ok(json(StatusCode::OK, to_json(&show(&state.handle.status()), options.layout)?))
+            Ok(Answer::json(StatusCode::OK, to_json(&show(&state.handle.status()), options.layout)?))
         }
-        Look::Answered(response) => Ok(response),
+        Look::Answered(answer) => Ok(answer),
     }
 }
 
 /// `GET /v1/status/leader`: the leader's address, or `""` if no leader is known.
-pub(crate) async fn leader(State(state): State<HttpState>, request: Request) -> Response {
-    shown(&state, &request, leader_address).unwrap_or_else(Problem::into_response)
+pub(crate) async fn leader(State(state): State<HttpState>, request: Request) -> Answer {
+    shown(&state, &request, leader_address).unwrap_or_else(Problem::into_answer)
 }
 
 fn leader_address(status: &NodeStatus) -> String {
@@ -61,32 +60,32 @@ fn leader_address(status: &NodeStatus) -> String {
 }
 
 /// `GET /v1/status/peers`: the members' addresses.
-pub(crate) async fn peers(State(state): State<HttpState>, request: Request) -> Response {
+pub(crate) async fn peers(State(state): State<HttpState>, request: Request) -> Answer {
     let addresses = |status: &NodeStatus| -> Vec<String> {
         status.members.iter().map(|member| member.address.clone()).collect()
     };
-    shown(&state, &request, addresses).unwrap_or_else(Problem::into_response)
+    shown(&state, &request, addresses).unwrap_or_else(Problem::into_answer)
 }
 
 /// `GET /v1/catalog/datacenters`: a list with the one datacenter.
-pub(crate) async fn datacenters(State(state): State<HttpState>, request: Request) -> Response {
-    shown(&state, &request, |_| [state.datacenter.to_string()]).unwrap_or_else(Problem::into_response)
+pub(crate) async fn datacenters(State(state): State<HttpState>, request: Request) -> Answer {
+    shown(&state, &request, |_| [state.datacenter.to_string()]).unwrap_or_else(Problem::into_answer)
 }
 
 /// `GET /v1/operator/raft/configuration`: the members, confirmed by the leader unless the request is `?stale`.
-pub(crate) async fn configuration(State(state): State<HttpState>, request: Request) -> Response {
+pub(crate) async fn configuration(State(state): State<HttpState>, request: Request) -> Answer {
     let looked = look(&state, &request);
     let answer = async {
         let options = match looked? {
             Look::At(_, options) => options,
-            Look::Answered(response) => return Ok(response),
+            Look::Answered(answer) => return Ok(answer),
         };
         // Once this read may be served, this node has every change of membership that was committed before the request.
         state.handle.read(options.consistency, |reader| Ok(((), reader.applied()?))).await?;
         let configuration = Configuration::of(&state.handle.status());
-        Ok(json(StatusCode::OK, to_json(&configuration, options.layout)?))
+        Ok(Answer::json(StatusCode::OK, to_json(&configuration, options.layout)?))
     };
-    answer.await.unwrap_or_else(Problem::into_response)
+    answer.await.unwrap_or_else(Problem::into_answer)
 }
 
 #[derive(Debug, Serialize)]

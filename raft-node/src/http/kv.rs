@@ -2,16 +2,15 @@
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, StatusCode};
-use axum::response::Response;
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use raftkit_kv::{Command, Condition, KEY_BYTES_MAX, KvEntry};
 
-use super::answer::{Layout, Problem, empty, full, json, options, to_json, truth};
+use super::answer::{Answer, Layout, Problem, to_json};
 use super::body;
 use super::entry::EntryJson;
 use super::lists::{ListKey, What};
-use super::meta::forbid_active_content;
 use super::options::Options;
 use super::query::{Query, decode};
 use super::reading::{self, Seen};
@@ -40,19 +39,22 @@ async fn answer(state: &HttpState, request: Request) -> Result<Response, Problem
         ignore(body).await;
         Bytes::new()
     };
-    let ask = || -> Result<Asked, Problem> {
-        let query = Query::parse(parts.uri.query().unwrap_or(""))?;
-        let options = Options::parse(&query, &state.datacenter)?;
-        Ok(Asked { key: key(parts.uri.path())?, query, options })
-    };
-    match parts.method {
+    let ask = || Asked::parse(state, parts.uri.path(), parts.uri.query().unwrap_or(""));
+    let answer = match parts.method {
         // HEAD is answered like GET; the HTTP library leaves the body out.
-        Method::GET | Method::HEAD => get(state, client, ask()?).await,
-        Method::PUT => put(state, ask()?, value).await,
-        Method::DELETE => delete(state, ask()?).await,
-        Method::OPTIONS => Ok(options(ALLOW)),
-        method => Err(Problem::method(&method, ALLOW)),
-    }
+        Method::GET | Method::HEAD => {
+            let asked = ask()?;
+            if let Some(what) = asked.list() {
+                return list(state, client, what, asked).await;
+            }
+            get(state, client, asked).await?
+        }
+        Method::PUT => put(state, ask()?, value).await?,
+        Method::DELETE => delete(state, ask()?).await?,
+        Method::OPTIONS => Answer::options(ALLOW),
+        method => return Err(Problem::method(&method, ALLOW)),
+    };
+    Ok(answer.into_response())
 }
 
 /// Reads and discards a body that has no meaning for the request.
@@ -62,14 +64,31 @@ async fn ignore(body: Body) {
     }
 }
 
-/// A parsed request.
-struct Asked {
+/// The parsed path and query of a request.
+#[derive(Debug)]
+pub(crate) struct Asked {
     key: String,
     query: Query,
     options: Options,
 }
 
 impl Asked {
+    pub(crate) fn parse(state: &HttpState, path: &str, query: &str) -> Result<Self, Problem> {
+        let query = Query::parse(query)?;
+        let options = Options::parse(&query, &state.datacenter)?;
+        Ok(Self { key: key(path)?, query, options })
+    }
+
+    /// The list that a `GET` asks for, if it does not ask for one key.
+    pub(crate) fn list(&self) -> Option<What> {
+        if self.query.has("keys") {
+            // Some clients use the misspelt name that the parameter had in early versions of Consul.
+            let separator = self.query.filled("separator").or_else(|| self.query.filled("seperator"));
+            return Some(What::Keys { separator: separator.map(str::to_owned) });
+        }
+        self.query.has("recurse").then_some(What::Entries)
+    }
+
     fn need_key(&self) -> Result<(), Problem> {
         if self.key.is_empty() { Err(Problem::bad_request("Missing key name")) } else { Ok(()) }
     }
@@ -106,25 +125,17 @@ fn key(path: &str) -> Result<String, Problem> {
     Ok(key)
 }
 
-async fn get(state: &HttpState, client: Client, asked: Asked) -> Result<Response, Problem> {
-    if asked.query.has("keys") {
-        // Some clients use the misspelt name that the parameter had in early versions of Consul.
-        let separator = asked.query.filled("separator").or_else(|| asked.query.filled("seperator"));
-        let what = What::Keys { separator: separator.map(str::to_owned) };
-        return list(state, client, what, asked).await;
-    }
-    if asked.query.has("recurse") {
-        return list(state, client, What::Entries, asked).await;
-    }
+/// Reads one key.
+pub(crate) async fn get(state: &HttpState, client: Client, asked: Asked) -> Result<Answer, Problem> {
     asked.need_key()?;
     let Asked { key, query, options } = asked;
     let Seen { value, index, meta } = reading::entry(state, &options, &key).await?;
-    let response = match value {
-        None => empty(StatusCode::NOT_FOUND),
-        Some(entry) if query.has("raw") => raw(state.lists.budget.count(entry.value)?),
-        Some(entry) => json(StatusCode::OK, one(state, client, entry, options.layout).await?),
+    let answer = match value {
+        None => Answer::empty(StatusCode::NOT_FOUND),
+        Some(entry) if query.has("raw") => Answer::value(state.lists.budget.count(entry.value)?),
+        Some(entry) => Answer::json(StatusCode::OK, one(state, client, entry, options.layout).await?),
     };
-    Ok(meta.describe(response, Some(index)))
+    Ok(answer.fresh(meta, index))
 }
 
 /// An entry as JSON. A large value is written on another thread because that takes milliseconds.
@@ -138,21 +149,15 @@ async fn one(state: &HttpState, client: Client, entry: KvEntry, layout: Layout) 
     state.lists.budget.count(body)
 }
 
-/// The answer with the value's bytes as they were stored.
-fn raw(value: Bytes) -> Response {
-    let mut response = full(StatusCode::OK, HeaderValue::from_static("text/plain"), value);
-    forbid_active_content(response.headers_mut());
-    response
-}
-
 async fn list(state: &HttpState, client: Client, what: What, asked: Asked) -> Result<Response, Problem> {
     let Asked { key: prefix, options, .. } = asked;
     let key = ListKey { what, prefix, layout: options.layout };
     let Seen { value, index, meta } = reading::list(state, client, &options, &key).await?;
-    Ok(meta.describe(value.into_response(&state.lists, client)?, Some(index)))
+    Ok(meta.describe(value.into_response(&state.lists, client)?, index))
 }
 
-async fn put(state: &HttpState, asked: Asked, value: Bytes) -> Result<Response, Problem> {
+/// Stores a value.
+pub(crate) async fn put(state: &HttpState, asked: Asked, value: Bytes) -> Result<Answer, Problem> {
     asked.need_key()?;
     asked.query.plain(CHANGES)?;
     asked.query.conflict(&["cas", "acquire", "release"])?;
@@ -160,10 +165,11 @@ async fn put(state: &HttpState, asked: Asked, value: Bytes) -> Result<Response, 
     let condition = asked.condition()?;
     asked.refuse_sessions()?;
     let done = propose(state, &Command::Put { key: asked.key, value, flags, condition }).await?;
-    Ok(truth(done))
+    Ok(Answer::truth(done))
 }
 
-async fn delete(state: &HttpState, asked: Asked) -> Result<Response, Problem> {
+/// Deletes one key, or all keys with a prefix.
+pub(crate) async fn delete(state: &HttpState, asked: Asked) -> Result<Answer, Problem> {
     asked.query.plain(CHANGES)?;
     asked.query.conflict(&["recurse", "cas"])?;
     let condition = asked.condition()?;
@@ -174,7 +180,7 @@ async fn delete(state: &HttpState, asked: Asked) -> Result<Response, Problem> {
         asked.need_key()?;
         Command::Delete { key: asked.key, condition }
     };
-    Ok(truth(propose(state, &command).await?))
+    Ok(Answer::truth(propose(state, &command).await?))
 }
 
 /// Proposes a command, waits until it is applied, and returns whether its condition held.
@@ -201,8 +207,6 @@ fn too_many_keys(max: u32) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::header::CONTENT_TYPE;
-
     use super::*;
 
     #[test]
@@ -219,13 +223,5 @@ mod tests {
         let longest = "k".repeat(KEY_BYTES_MAX);
         assert!(key(&format!("/v1/kv/{longest}")).is_ok());
         assert!(key(&format!("/v1/kv/{longest}k")).is_err());
-    }
-
-    #[test]
-    fn a_raw_value_cannot_run_in_a_browser() {
-        let response = raw(Bytes::from_static(b"<script>"));
-        assert_eq!(response.headers()[CONTENT_TYPE], "text/plain");
-        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
-        assert_eq!(response.headers()["content-security-policy"], "sandbox");
     }
 }

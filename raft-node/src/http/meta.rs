@@ -2,16 +2,10 @@
 
 use std::time::Duration;
 
-use axum::http::header::HeaderName;
-use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 
+use super::answer::insert;
 use crate::Consistency;
-
-const INDEX: HeaderName = HeaderName::from_static("x-consul-index");
-const KNOWN_LEADER: HeaderName = HeaderName::from_static("x-consul-knownleader");
-const LAST_CONTACT: HeaderName = HeaderName::from_static("x-consul-lastcontact");
-const EFFECTIVE_CONSISTENCY: HeaderName = HeaderName::from_static("x-consul-effective-consistency");
 
 /// Maximum number of milliseconds in a header, which also stands for "never": clients convert the number to nanoseconds in an
 /// `i64`.
@@ -29,41 +23,73 @@ pub(crate) struct Meta {
 }
 
 impl Meta {
-    /// Adds the headers to an answer.
-    pub(crate) fn describe(&self, mut response: Response, index: Option<u64>) -> Response {
-        let headers = response.headers_mut();
-        if let Some(index) = index {
-            headers.insert(INDEX, HeaderValue::from(index));
-        }
-        let known = if self.known_leader { "true" } else { "false" };
-        headers.insert(KNOWN_LEADER, HeaderValue::from_static(known));
+    /// Calls `each` for every header. `index` is the one that the client's next blocking query should name.
+    pub(crate) fn each_header(&self, index: u64, mut each: impl FnMut(&'static str, &[u8])) {
+        each("X-Consul-Index", Digits::of(index).text());
+        each("X-Consul-Knownleader", if self.known_leader { b"true" } else { b"false" });
         let millis = u64::try_from(self.last_contact.as_millis()).unwrap_or(u64::MAX).min(MILLIS_MAX);
-        headers.insert(LAST_CONTACT, HeaderValue::from(millis));
-        let consistency = match self.consistency {
-            Consistency::Default => "leader",
-            Consistency::Consistent => "consistent",
-            Consistency::Stale => "stale",
+        each("X-Consul-Lastcontact", Digits::of(millis).text());
+        let consistency: &[u8] = match self.consistency {
+            Consistency::Default => b"leader",
+            Consistency::Consistent => b"consistent",
+            Consistency::Stale => b"stale",
         };
-        headers.insert(EFFECTIVE_CONSISTENCY, HeaderValue::from_static(consistency));
+        each("X-Consul-Effective-Consistency", consistency);
+    }
+
+    /// Adds the headers to a response whose body is sent in pieces.
+    pub(crate) fn describe(&self, mut response: Response, index: u64) -> Response {
+        self.each_header(index, |name, value| insert(&mut response, name, value));
         response
     }
 }
 
-/// Adds headers that keep a browser from running a stored value as a page: anyone may have stored it.
-pub(crate) fn forbid_active_content(headers: &mut HeaderMap) {
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    headers.insert("content-security-policy", HeaderValue::from_static("sandbox"));
+/// A number in decimal digits, made without an allocation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Digits {
+    /// The digits are at the end.
+    digits: [u8; 20],
+    start: usize,
+}
+
+impl Digits {
+    /// The digits of `number`.
+    pub(crate) fn of(mut number: u64) -> Self {
+        let mut digits = [b'0'; 20];
+        let mut start = digits.len();
+        loop {
+            start -= 1;
+            digits[start] += u8::try_from(number % 10).unwrap_or(0);
+            number /= 10;
+            if number == 0 {
+                return Self { digits, start };
+            }
+        }
+    }
+
+    /// The digits as ASCII text.
+    pub(crate) fn text(&self) -> &[u8] {
+        &self.digits[self.start..]
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
+    use axum::http::HeaderValue;
 
     use super::*;
 
     fn last_contact(last_contact: Duration) -> HeaderValue {
         let meta = Meta { known_leader: false, last_contact, consistency: Consistency::Stale };
-        meta.describe(Response::new(Body::empty()), None).headers()[LAST_CONTACT].clone()
+        meta.describe(Response::new(Body::empty()), 1).headers()["x-consul-lastcontact"].clone()
+    }
+
+    #[test]
+    fn digits_are_those_of_the_number() {
+        for number in [0, 1, 9, 10, 99, 100, 1_000_007, u64::MAX - 1, u64::MAX] {
+            assert_eq!(Digits::of(number).text(), number.to_string().as_bytes());
+        }
     }
 
     #[test]

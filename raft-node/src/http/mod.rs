@@ -22,7 +22,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
-use axum::response::Response;
 use axum::routing::any;
 use raftkit_kv::KvMachine;
 use tokio::sync::watch;
@@ -49,6 +48,7 @@ mod server;
 mod stream;
 mod target;
 
+use answer::{Answer, Problem};
 pub use budget::ANSWER_BYTES_MAX;
 use budget::Budget;
 use lists::{Lists, Readers};
@@ -166,16 +166,16 @@ pub fn router(state: HttpState) -> Router {
 }
 
 /// Answers requests for unknown paths. The answer is empty, like Consul's.
-async fn unknown(request: Request) -> Response {
+async fn unknown(request: Request) -> Answer {
     if request.method() == Method::OPTIONS && request.uri().path() == "*" {
-        return answer::options(kv::ALLOW);
+        return Answer::options(kv::ALLOW);
     }
     let sensible =
         query::decode(request.uri().path()).is_some_and(|path| !path.chars().any(char::is_control));
     if sensible {
-        answer::empty(StatusCode::NOT_FOUND)
+        Answer::empty(StatusCode::NOT_FOUND)
     } else {
         let text = "Invalid path: it is not percent-encoded UTF-8, or has a control character in it";
-        answer::Problem::bad_request(text).into_response()
+        Problem::bad_request(text).into_answer()
     }
 }

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::response::Response;
 use raftkit_core::{LogIndex, NodeId};
 use serde::{Deserialize, Serialize};
 
 use super::HttpState;
-use super::answer::{Layout, Problem, json, to_json};
+use super::answer::{Answer, Layout, Problem, to_json};
 use super::cluster::{Look, look};
 use crate::NodeStatus;
 
@@ -20,21 +19,21 @@ const ALL_TIMEOUT: Duration = Duration::from_secs(2);
 const BEHIND_MAX: u64 = 10_000;
 
 /// `GET /v1/raft/status`: the status of this node, or with `?all` of every member.
-pub(crate) async fn status(State(state): State<HttpState>, request: Request) -> Response {
+pub(crate) async fn status(State(state): State<HttpState>, request: Request) -> Answer {
     let looked = look(&state, &request);
     let answer = async {
         let (query, options) = match looked? {
             Look::At(query, options) => (query, options),
-            Look::Answered(response) => return Ok(response),
+            Look::Answered(answer) => return Ok(answer),
         };
         let body = if query.has("all") {
             all(&state, options.layout).await?
         } else {
             to_json(&state.handle.status(), options.layout)?
         };
-        Ok(json(StatusCode::OK, body))
+        Ok(Answer::json(StatusCode::OK, body))
     };
-    answer.await.unwrap_or_else(Problem::into_response)
+    answer.await.unwrap_or_else(Problem::into_answer)
 }
 
 /// The answer of `?all` for one member: its status, or why there is none.
@@ -80,17 +79,17 @@ async fn all(state: &HttpState, layout: Layout) -> Result<bytes::Bytes, Problem>
 }
 
 /// `GET /health`: 200 while a leader is known and the state keeps up with the commits, otherwise 503 with the reason.
-pub(crate) async fn health(State(state): State<HttpState>, request: Request) -> Response {
+pub(crate) async fn health(State(state): State<HttpState>, request: Request) -> Answer {
     let answer = || {
         let options = match look(&state, &request)? {
             Look::At(_, options) => options,
-            Look::Answered(response) => return Ok(response),
+            Look::Answered(answer) => return Ok(answer),
         };
         let health = Health::of(&state.handle.status());
         let status = if health.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        Ok(json(status, to_json(&health, options.layout)?))
+        Ok(Answer::json(status, to_json(&health, options.layout)?))
     };
-    answer().unwrap_or_else(Problem::into_response)
+    answer().unwrap_or_else(Problem::into_answer)
 }
 
 #[derive(Debug, Serialize)]

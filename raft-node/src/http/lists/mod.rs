@@ -18,13 +18,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use raftkit_core::{LogId, LogIndex};
 use raftkit_kv::{KvReader, Listing, Step};
 
 use super::Client;
-use super::answer::{Layout, Problem};
+use super::answer::{Answer, Layout, Problem};
 use super::budget::Budget;
 use encoding::{Encoder, ListError};
 use shelf::{Kept, KeptBody, Place, Shelf};
@@ -204,7 +204,7 @@ impl List {
     /// Too many bytes of answers are on their way.
     pub(crate) fn into_response(self, lists: &Lists, client: Client) -> Result<Response, Problem> {
         let body = match self.body {
-            ListBody::Empty => return Ok(super::answer::empty(axum::http::StatusCode::NOT_FOUND)),
+            ListBody::Empty => return Ok(Answer::empty(axum::http::StatusCode::NOT_FOUND).into_response()),
             ListBody::Whole(pieces) => Body::new(streaming::Whole::new(&pieces)),
             ListBody::Long(listing) => Body::new(streaming::stream(lists, client, &self.key, &listing)?),
         };
