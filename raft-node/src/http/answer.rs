@@ -68,6 +68,11 @@ impl Answer {
         Self { freshness: Some((meta, index)), ..self }
     }
 
+    /// Whether the connection ends after this answer, whatever the client asks for.
+    pub(crate) fn closes(&self) -> bool {
+        self.headers.contains(&CLOSE)
+    }
+
     /// Calls `each` for every header but those about the transfer: length, date, and whether the connection is kept.
     pub(crate) fn each_header(&self, mut each: impl FnMut(&'static str, &[u8])) {
         each(DEFAULT_ACL_POLICY.0, DEFAULT_ACL_POLICY.1.as_bytes());

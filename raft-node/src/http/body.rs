@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::answer::Problem;
 
 /// Maximum time for a body to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum time for reading the rest of a refused body, which lets the client see the answer.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum number of bytes of a refused body that are read.
@@ -34,14 +34,20 @@ pub(crate) async fn read(headers: &HeaderMap, mut body: Body, max: usize) -> Res
             let got = drain(body, read).await;
             Err(too_large(got, limit).closing())
         }
-        Ok(Err(Failed::Broken)) => {
-            Err(Problem::bad_request("the request body ended early or is malformed").closing())
-        }
-        Err(_) => {
-            let text = format!("the request body did not arrive within {} s", BODY_TIMEOUT.as_secs());
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, text).closing())
-        }
+        Ok(Err(Failed::Broken)) => Err(ended_early()),
+        Err(_) => Err(late()),
     }
+}
+
+/// The refusal of a request whose body is not whole.
+pub(super) fn ended_early() -> Problem {
+    Problem::bad_request("the request body ended early or is malformed").closing()
+}
+
+/// The refusal of a request whose body took too long to arrive.
+pub(super) fn late() -> Problem {
+    let text = format!("the request body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+    Problem::new(StatusCode::REQUEST_TIMEOUT, text).closing()
 }
 
 /// Reads and discards the rest of a body, within limits. If a connection is closed with unread bytes, it is reset, and the

@@ -1,9 +1,8 @@
-//! Follows a client's bytes through the heads and bodies of requests, so that each head is checked before the HTTP library
-//! sees it.
+//! Follows a client's bytes through the head and the body of a request.
 //!
 //! ```text
-//!           whole and good: admitted             all bytes of the body
-//!   Head -------------------------------> Body ------------------------> Head
+//!           whole and good                       all bytes of the body
+//!   Head -------------------------------> Body ------------------------> the next Head
 //!    |                                      |
 //!    | anything doubtful                    | a malformed chunk
 //!    v                                      v
@@ -11,7 +10,7 @@
 //! ```
 
 use super::answer::Problem;
-use super::head::{BodyLength, HEAD_BYTES_MAX, check, check_first_byte, too_long};
+use super::head::{BodyLength, HEAD_BYTES_MAX, Head, check, check_first_byte, too_long};
 use super::target::TARGET_BYTES_MAX;
 
 /// Maximum length of a request line besides its target, in bytes.
@@ -23,130 +22,126 @@ const CHUNK_DIGITS_MAX: u8 = 15;
 /// Upper bound on the extensions of chunks and on trailers, each summed over a body.
 const EXTRA_BYTES_MAX: usize = 8 << 10;
 
-/// The position in the sequence of a connection's requests.
-#[derive(Debug)]
-pub(super) struct Framing {
-    at: At,
-    /// Number of heads that were admitted.
-    heads: u64,
+/// The search for the end of a request's head.
+#[derive(Debug, Default)]
+pub(super) struct HeadSearch {
+    /// The end is not in the first `scanned` bytes.
+    scanned: usize,
 }
 
+/// What the bytes of a connection begin with.
 #[derive(Debug)]
-enum At {
-    /// In a head. Its end is not in the first `scanned` bytes.
-    Head { scanned: usize },
-    /// In a body that ends after `left` more bytes.
-    Body { left: u64 },
-    /// In a chunked body.
+pub(super) enum Found<'a> {
+    /// A part of a head: more bytes are needed.
+    Part,
+    /// A whole head of `length` bytes, with the empty lines before it and the one at its end.
+    Whole { length: usize, head: Head<'a> },
+    /// Something that is refused.
+    Refused(Problem),
+}
+
+impl HeadSearch {
+    /// Looks at the bytes that have arrived and belong to no earlier request. They must begin with those of the last call until
+    /// a head is found.
+    pub(super) fn look<'a>(&mut self, bytes: &'a [u8]) -> Found<'a> {
+        let found = head(bytes, &mut self.scanned);
+        if matches!(found, Found::Whole { .. }) {
+            self.scanned = 0;
+        }
+        found
+    }
+}
+
+/// The rest of a request's body.
+#[derive(Debug)]
+pub(super) enum BodyRest {
+    /// The body ends after `left` more bytes.
+    Bytes { left: u64 },
+    /// The body is chunked.
     Chunked(Chunked),
-}
-
-/// The bytes that may be handed on to the HTTP library, and what follows them.
-#[derive(Debug)]
-pub(super) struct Taken {
-    /// Number of bytes that may be handed on.
-    pub(super) admitted: usize,
-    pub(super) then: Then,
-}
-
-#[derive(Debug)]
-pub(super) enum Then {
-    /// More bytes are needed.
-    More,
-    /// The request that follows is refused.
-    Refused(Problem),
-    /// The bytes that follow are not a valid chunked body.
+    /// The body was malformed, so that its end cannot be found.
     Broken,
 }
 
-impl Framing {
-    pub(super) fn new() -> Self {
-        Self { at: At::Head { scanned: 0 }, heads: 0 }
+impl BodyRest {
+    /// The whole body that follows a head.
+    pub(super) fn after(length: BodyLength) -> Self {
+        match length {
+            BodyLength::Bytes(left) => Self::Bytes { left },
+            BodyLength::Chunked => Self::Chunked(Chunked { at: Chunk::START, extra: 0 }),
+        }
     }
 
-    /// Number of heads that were admitted.
-    pub(super) fn heads(&self) -> u64 {
-        self.heads
+    /// Whether all of the body has been taken.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self, Self::Bytes { left: 0 })
     }
 
-    /// Examines `bytes`, which are all bytes that have arrived and were not admitted yet.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Taken {
-        let mut admitted = 0;
-        loop {
-            let rest = &bytes[admitted..];
-            let step = match &mut self.at {
-                At::Head { scanned } => head(rest, scanned),
-                At::Body { left } => Step::body(rest, left),
-                At::Chunked(chunked) => chunked.take(rest),
-            };
-            match step {
-                Step::Next { length, at } => {
-                    admitted += length;
-                    self.heads += u64::from(matches!(self.at, At::Head { .. }));
-                    self.at = at;
-                }
-                Step::Stay { length } => return Taken { admitted: admitted + length, then: Then::More },
-                Step::Refused(problem) => return Taken { admitted, then: Then::Refused(problem) },
-                Step::Broken => return Taken { admitted, then: Then::Broken },
+    /// Takes bytes that have arrived. Returns how many at their beginning are the body's.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> usize {
+        match self {
+            Self::Bytes { left } => {
+                let here = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                *left -= u64::try_from(here).unwrap_or(u64::MAX);
+                here
             }
+            Self::Chunked(chunked) => match chunked.take(bytes) {
+                Step::End { length } => {
+                    *self = Self::Bytes { left: 0 };
+                    length
+                }
+                Step::More { length } => length,
+                Step::Broken => {
+                    *self = Self::Broken;
+                    0
+                }
+            },
+            Self::Broken => 0,
         }
     }
 }
 
+/// The bytes of a chunked body among those that have arrived.
 enum Step {
-    /// `length` bytes are admitted, and the next part of the connection begins behind them.
-    Next {
-        length: usize,
-        at: At,
-    },
-    /// `length` bytes are admitted, and more bytes of the same part must come.
-    Stay {
+    /// The body ends after `length` bytes.
+    End {
         length: usize,
     },
-    Refused(Problem),
+    /// All `length` bytes are the body's, and more must come.
+    More {
+        length: usize,
+    },
     Broken,
-}
-
-impl Step {
-    fn body(bytes: &[u8], left: &mut u64) -> Self {
-        let here = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
-        *left -= u64::try_from(here).unwrap_or(u64::MAX);
-        if *left == 0 {
-            Self::Next { length: here, at: At::Head { scanned: 0 } }
-        } else {
-            Self::Stay { length: here }
-        }
-    }
 }
 
 /// Looks for the end of a head, and checks the head once it is complete.
-fn head(bytes: &[u8], scanned: &mut usize) -> Step {
+fn head<'a>(bytes: &'a [u8], scanned: &mut usize) -> Found<'a> {
     // Skip a few empty lines before a request, as RFC 9112, section 2.2, asks for.
     let mut start = 0;
     while bytes[start..].starts_with(b"\r\n") {
         start += 2;
         if start > EMPTY_BYTES_MAX {
-            return Step::Refused(Problem::bad_request("the request begins with too many empty lines"));
+            return Found::Refused(Problem::bad_request("the request begins with too many empty lines"));
         }
     }
-    let Some(first) = bytes.get(start) else { return Step::Stay { length: 0 } };
+    let Some(first) = bytes.get(start) else { return Found::Part };
     if *first != b'\r'
         && let Err(problem) = check_first_byte(*first)
     {
-        return Step::Refused(problem);
+        return Found::Refused(problem);
     }
     let mut at = start.max(*scanned);
     while let Some(found) = bytes[at..].iter().position(|byte| *byte == b'\n') {
         let end = at + found;
         if end == 0 || bytes[end - 1] != b'\r' {
-            return Step::Refused(Problem::bad_request(
+            return Found::Refused(Problem::bad_request(
                 "a line of the request ends with LF alone, without CR",
             ));
         }
         if bytes[start..end].ends_with(b"\r\n\r") {
             return match check(&bytes[start..end - 1]) {
-                Ok(body) => Step::Next { length: end + 1, at: At::after(body) },
-                Err(problem) => Step::Refused(problem),
+                Ok(head) => Found::Whole { length: end + 1, head },
+                Err(problem) => Found::Refused(problem),
             };
         }
         at = end + 1;
@@ -154,27 +149,17 @@ fn head(bytes: &[u8], scanned: &mut usize) -> Step {
     *scanned = bytes.len();
     let over = bytes.len() - start > TARGET_BYTES_MAX + REQUEST_LINE_OVERHEAD;
     if over && !bytes[start..].contains(&b'\n') {
-        Step::Refused(too_long(true))
+        Found::Refused(too_long(true))
     } else if bytes.len() > HEAD_BYTES_MAX {
-        Step::Refused(too_long(false))
+        Found::Refused(too_long(false))
     } else {
-        Step::Stay { length: 0 }
-    }
-}
-
-impl At {
-    fn after(body: BodyLength) -> Self {
-        match body {
-            BodyLength::Bytes(0) => Self::Head { scanned: 0 },
-            BodyLength::Bytes(left) => Self::Body { left },
-            BodyLength::Chunked => Self::Chunked(Chunked { at: Chunk::START, extra: 0 }),
-        }
+        Found::Part
     }
 }
 
 /// A chunked body (RFC 9112, section 7.1).
 #[derive(Debug)]
-struct Chunked {
+pub(super) struct Chunked {
     at: Chunk,
     /// Number of bytes of extensions and trailers so far.
     extra: usize,
@@ -226,7 +211,7 @@ impl Chunked {
                 continue;
             }
             if self.at == (Chunk::TrailerEnd { length: 0 }) && *byte == b'\n' {
-                return Step::Next { length: at + 1, at: At::Head { scanned: 0 } };
+                return Step::End { length: at + 1 };
             }
             match self.next(*byte) {
                 Some(next) => self.at = next,
@@ -234,7 +219,7 @@ impl Chunked {
             }
             at += 1;
         }
-        Step::Stay { length: at }
+        Step::More { length: at }
     }
 
     /// The state after a byte that is not data; none if the byte is not allowed in this state.
@@ -291,14 +276,55 @@ mod tests {
 
     const CHUNKED: &str = "PUT /c HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n";
 
+    /// What follows the bytes that were admitted.
+    #[derive(Debug)]
+    enum Then {
+        More,
+        Refused(Problem),
+        Broken,
+    }
+
+    /// The requests of a connection, one after the other.
+    struct Framing {
+        search: HeadSearch,
+        body: BodyRest,
+    }
+
+    impl Framing {
+        fn new() -> Self {
+            Self { search: HeadSearch::default(), body: BodyRest::Bytes { left: 0 } }
+        }
+
+        fn take(&mut self, bytes: &[u8]) -> (usize, Then) {
+            let mut admitted = 0;
+            loop {
+                admitted += self.body.take(&bytes[admitted..]);
+                if matches!(self.body, BodyRest::Broken) {
+                    return (admitted, Then::Broken);
+                }
+                if !self.body.is_over() {
+                    return (admitted, Then::More);
+                }
+                match self.search.look(&bytes[admitted..]) {
+                    Found::Part => return (admitted, Then::More),
+                    Found::Refused(problem) => return (admitted, Then::Refused(problem)),
+                    Found::Whole { length, head } => {
+                        admitted += length;
+                        self.body = BodyRest::after(head.body);
+                    }
+                }
+            }
+        }
+    }
+
     /// Feeds `bytes` in pieces of `size`, as a connection would; returns what was admitted, and how it ended.
     fn feed(bytes: &[u8], size: usize) -> (Vec<u8>, Then) {
         let (mut framing, mut pending, mut admitted) = (Framing::new(), Vec::new(), Vec::new());
         for piece in bytes.chunks(size) {
             pending.extend_from_slice(piece);
-            let taken = framing.take(&pending);
-            admitted.extend(pending.drain(..taken.admitted));
-            match taken.then {
+            let (taken, then) = framing.take(&pending);
+            admitted.extend(pending.drain(..taken));
+            match then {
                 Then::More => {}
                 then @ (Then::Refused(_) | Then::Broken) => return (admitted, then),
             }
@@ -324,9 +350,9 @@ mod tests {
     fn a_head_is_admitted_only_when_it_is_whole_and_a_body_as_it_comes() {
         let mut framing = Framing::new();
         let head = b"PUT /a HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r";
-        assert_eq!(framing.take(head).admitted, 0);
+        assert_eq!(framing.take(head).0, 0);
         let more = [head, &b"\n01234"[..]].concat();
-        assert_eq!(framing.take(&more).admitted, more.len());
+        assert_eq!(framing.take(&more).0, more.len());
     }
 
     #[test]

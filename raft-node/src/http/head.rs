@@ -5,14 +5,13 @@
 use axum::http::StatusCode;
 
 use super::answer::Problem;
+use super::headers::Headers;
 use super::target::{self, TARGET_BYTES_MAX};
 
 /// Upper bound on a whole head, in bytes.
 pub(super) const HEAD_BYTES_MAX: usize = 128 << 10;
 /// Upper bound on the number of header lines, the same as the HTTP library's.
 const HEADERS_MAX: usize = 100;
-/// Upper bound on the digits of a Content-Length: more than any body needs, and too few to overflow.
-const LENGTH_DIGITS_MAX: usize = 18;
 
 /// How the end of a request's body is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +22,32 @@ pub(super) enum BodyLength {
     Chunked,
 }
 
+/// What a checked head says of its request, as far as the server needs it to find the request's end and to choose who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head<'a> {
+    pub(super) method: &'a [u8],
+    pub(super) target: &'a [u8],
+    pub(super) body: BodyLength,
+    pub(super) wishes: Wishes,
+}
+
+/// What a client asks of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wishes {
+    /// The connection stays open for the next request.
+    KeepAlive,
+    /// The connection ends after the answer.
+    Close,
+    /// Something that is left to the HTTP library: HTTP/1.0, `Expect`, `Upgrade`, or an unusual `Connection`.
+    Unusual,
+}
+
 /// Checks a head: the request line and the header lines with their line ends, without the empty line at the end.
-pub(super) fn check(head: &[u8]) -> Result<BodyLength, Problem> {
+pub(super) fn check(head: &[u8]) -> Result<Head<'_>, Problem> {
     let mut lines = Lines(head);
     let request_line = lines.next().ok_or_else(|| bad("the request is empty"))?;
-    let version = check_request_line(request_line)?;
-    let mut headers = Headers::default();
+    let RequestLine { method, target, version } = check_request_line(request_line)?;
+    let mut headers = Headers::new();
     let mut count = 0;
     for line in lines {
         count += 1;
@@ -38,13 +57,16 @@ pub(super) fn check(head: &[u8]) -> Result<BodyLength, Problem> {
         }
         headers.take(line)?;
     }
-    headers.body(version)
+    let wishes = if version == Version::Http10 { Wishes::Unusual } else { headers.wishes };
+    Ok(Head { method, target, body: headers.body(version)?, wishes })
 }
 
 /// Refuses bytes that do not begin like a request. Waiting for the end of the line could take forever.
 pub(super) fn check_first_byte(byte: u8) -> Result<(), Problem> {
     if byte == 0x16 {
-        return Err(bad("this port serves plain HTTP, but the client speaks TLS: use http:// instead of https://"));
+        return Err(bad(
+            "this port serves plain HTTP, but the client speaks TLS: use http:// instead of https://",
+        ));
     }
     if !is_token(byte) {
         return Err(bad("this is not an HTTP request: it must begin with a method, such as GET"));
@@ -63,7 +85,7 @@ pub(super) fn too_long(request_line_only: bool) -> Problem {
     }
 }
 
-fn bad(text: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+pub(super) fn bad(text: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
     Problem::bad_request(text)
 }
 
@@ -87,12 +109,18 @@ impl<'a> Iterator for Lines<'a> {
 
 /// The versions of HTTP that are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
+pub(super) enum Version {
     Http10,
     Http11,
 }
 
-fn check_request_line(line: &[u8]) -> Result<Version, Problem> {
+struct RequestLine<'a> {
+    method: &'a [u8],
+    target: &'a [u8],
+    version: Version,
+}
+
+fn check_request_line(line: &[u8]) -> Result<RequestLine<'_>, Problem> {
     let mut parts = line.split(|byte| *byte == b' ');
     let (Some(method), Some(target), Some(version), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
@@ -121,96 +149,12 @@ fn check_request_line(line: &[u8]) -> Result<Version, Problem> {
         _ => return Err(bad("the request line must end with HTTP/1.1; a space in a key is sent as %20")),
     };
     target::check(method, target)?;
-    Ok(version)
+    Ok(RequestLine { method, target, version })
 }
 
 /// Whether a byte may stand in a method or in a header's name (RFC 9110, section 5.6.2).
-fn is_token(byte: u8) -> bool {
+pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-/// The headers that determine where a request ends and which host it is for.
-#[derive(Debug, Default)]
-struct Headers {
-    hosts: usize,
-    length: Option<u64>,
-    chunked: bool,
-}
-
-impl Headers {
-    fn take(&mut self, line: &[u8]) -> Result<(), Problem> {
-        if matches!(line, [b' ' | b'\t', ..]) {
-            return Err(bad("a header is folded over two lines, which HTTP/1.1 does not allow any more"));
-        }
-        let colon = line.iter().position(|byte| *byte == b':');
-        let colon = colon.ok_or_else(|| bad("a header line has no colon"))?;
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
-            return Err(bad("a header's name has characters that are not allowed in it, such as a space"));
-        }
-        if value.iter().any(|byte| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f) {
-            return Err(bad(format!("the header {} has a control character in it", text(name))));
-        }
-        // Compare the length first, because this runs for every header of every request.
-        match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => self.host(value),
-            14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(value),
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.transfer_encoding(value),
-            _ => Ok(()),
-        }
-    }
-
-    fn host(&mut self, value: &[u8]) -> Result<(), Problem> {
-        self.hosts += 1;
-        if self.hosts > 1 {
-            return Err(bad("the request has two Host headers"));
-        }
-        let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:%[]!$&'()*+,;=".contains(byte);
-        if value.iter().all(allowed) { Ok(()) } else { Err(bad("the Host header is not a host with an optional port")) }
-    }
-
-    fn content_length(&mut self, value: &[u8]) -> Result<(), Problem> {
-        if self.length.is_some() {
-            return Err(bad("the request has two Content-Length headers"));
-        }
-        let digits = (1..=LENGTH_DIGITS_MAX).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
-        let length = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
-        self.length = Some(length.ok_or_else(|| bad("the Content-Length is not a number of bytes"))?);
-        Ok(())
-    }
-
-    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Problem> {
-        if self.chunked {
-            return Err(bad("the request has two Transfer-Encoding headers"));
-        }
-        if !value.eq_ignore_ascii_case(b"chunked") {
-            let text = "the Transfer-Encoding is not chunked, which is the only one that is supported";
-            return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, text));
-        }
-        self.chunked = true;
-        Ok(())
-    }
-
-    /// How the end of the body is found, once all headers were read.
-    fn body(self, version: Version) -> Result<BodyLength, Problem> {
-        if self.hosts == 0 && version == Version::Http11 {
-            return Err(bad("the request has no Host header, which HTTP/1.1 needs"));
-        }
-        match (self.chunked, self.length) {
-            (true, _) if version == Version::Http10 => {
-                Err(bad("the request is HTTP/1.0, which has no Transfer-Encoding, but has that header"))
-            }
-            (true, Some(_)) => {
-                Err(bad("the request has both Content-Length and Transfer-Encoding, so its end is ambiguous"))
-            }
-            (true, None) => Ok(BodyLength::Chunked),
-            (false, length) => Ok(BodyLength::Bytes(length.unwrap_or(0))),
-        }
-    }
-}
-
-fn text(name: &[u8]) -> String {
-    String::from_utf8_lossy(name).into_owned()
 }
 
 #[cfg(test)]
@@ -218,7 +162,37 @@ mod tests {
     use super::*;
 
     fn check_text(head: &str) -> Result<BodyLength, (u16, String)> {
-        check(head.as_bytes()).map_err(|problem| (problem.status().as_u16(), problem.text().to_owned()))
+        let checked = check(head.as_bytes()).map(|head| head.body);
+        checked.map_err(|problem| (problem.status().as_u16(), problem.text().to_owned()))
+    }
+
+    #[test]
+    fn wishes_beyond_keeping_or_closing_are_left_to_the_library() {
+        let wishes = |version: &str, headers: &str| {
+            let head = format!("GET /k HTTP/{version}\r\nHost: t\r\n{headers}");
+            check(head.as_bytes()).map(|head| head.wishes).expect("the head is well-formed")
+        };
+        for headers in
+            ["", "Connection: keep-alive\r\n", "CONNECTION: Keep-Alive \r\n", "X-Upgrade: close\r\n"]
+        {
+            assert_eq!(wishes("1.1", headers), Wishes::KeepAlive, "{headers:?}");
+        }
+        for headers in ["Connection: close\r\n", "connection:CLOSE\r\nConnection: close\r\n"] {
+            assert_eq!(wishes("1.1", headers), Wishes::Close, "{headers:?}");
+        }
+        for headers in [
+            "Connection: close, keep-alive\r\n",
+            "Connection: Upgrade\r\n",
+            "Connection:\r\n",
+            "Connection: Upgrade\r\nConnection: close\r\n",
+            "Connection: close\r\nConnection: keep-alive\r\n",
+            "Upgrade: h2c\r\nConnection: close\r\n",
+            "Expect: 100-continue\r\n",
+            "expect: x\r\nConnection: keep-alive\r\n",
+        ] {
+            assert_eq!(wishes("1.1", headers), Wishes::Unusual, "{headers:?}");
+        }
+        assert_eq!(wishes("1.0", "Connection: keep-alive\r\n"), Wishes::Unusual);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::{Client, HttpState};
 pub(crate) const ALLOW: &str = "OPTIONS,GET,PUT,DELETE";
 /// The query parameters that change the effect of a write.
 const CHANGES: &[&str] = &["acquire", "cas", "flags", "recurse", "release"];
-const PREFIX: &str = "/v1/kv/";
+pub(crate) const PREFIX: &str = "/v1/kv/";
 
 /// Maximum size of a value, in bytes, that the node's own thread writes as JSON. It takes about 100 us for this size.
 const LIGHT_VALUE_MAX: usize = 64 << 10;

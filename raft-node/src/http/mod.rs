@@ -4,13 +4,16 @@
 //! | --- | --- |
 //! | `server.rs` | accepts connections, up to a limit |
 //! | `client.rs` | notices when a connection's client is gone |
-//! | `stream.rs`, `framing.rs`, `head.rs`, `target.rs` | check requests before the HTTP library sees them |
+//! | `connection.rs` | takes the requests of a connection in turn, and decides who answers each |
+//! | `framing.rs`, `head.rs`, `headers.rs`, `target.rs` | check requests, and find where they end |
+//! | `direct.rs`, `wire.rs` | plain requests for one key, and their answers, without the HTTP library |
+//! | `library.rs` | all other requests, one by one to the HTTP library and the router below |
 //! | `kv.rs`, `entry.rs` | `/v1/kv/..` |
 //! | `cluster.rs` | `/v1/status/..`, `/v1/operator/raft/configuration`, `/v1/catalog/datacenters` |
 //! | `own.rs` | `/v1/raft/status`, `/health` |
 //! | `reading.rs` | reads and blocking queries |
 //! | `lists/` | lists: made beside the node's thread, once for all requests for the same list, and sent in pieces |
-//! | `budget.rs`, `sending.rs` | bound the bytes on their way to clients, and the time that a client may take |
+//! | `budget.rs`, `socket.rs` | bound the bytes on their way to clients, and the time that a client may take |
 //! | `query.rs`, `options.rs`, `body.rs` | parse requests |
 //! | `answer.rs`, `meta.rs` | make answers |
 
@@ -33,28 +36,32 @@ mod body;
 mod budget;
 mod client;
 mod cluster;
+mod connection;
+mod direct;
 mod entry;
 mod framing;
 mod head;
+mod headers;
 mod kv;
+mod library;
 mod lists;
 mod meta;
 mod options;
 mod own;
 mod query;
 mod reading;
-mod sending;
 mod server;
-mod stream;
+mod socket;
 mod target;
+mod wire;
 
 use answer::{Answer, Problem};
 pub use budget::ANSWER_BYTES_MAX;
 use budget::Budget;
 use lists::{Lists, Readers};
 pub(crate) use own::Member;
-pub use sending::SEND_TIMEOUT;
 pub use server::{CONNECTIONS_MAX, serve};
+pub use socket::SEND_TIMEOUT;
 
 /// Default maximum size of a value that a `PUT` may store, in bytes.
 pub const VALUE_BYTES_MAX: usize = 524_288;

@@ -2,33 +2,20 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::http::{Request, StatusCode};
-use axum::response::{IntoResponse, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use raftkit_net::caught;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
-use super::answer::Problem;
-use super::sending::Sending;
-use super::stream::{ClientStream, Objection};
+use super::connection::{Connection, Endpoints, Unread};
+use super::socket::Socket;
 use super::{Client, HttpState, client as peer, router};
 use crate::seldom::Seldom;
 
 /// Default maximum number of open connections; further ones wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 4096;
-/// Maximum time for a request's headers to arrive, and hence for a connection to be idle.
-const HEADERS_TIMEOUT: Duration = Duration::from_secs(60);
 /// Maximum time for requests under way once the server is asked to end.
 const GRACE: Duration = Duration::from_secs(5);
 /// Minimum interval between two log lines about connections that cannot be accepted.
@@ -42,14 +29,14 @@ const SWEEP_EVERY: Duration = Duration::from_millis(500);
 /// at once, and returns when all other requests are done, at most after five seconds.
 #[expect(
     clippy::disallowed_methods,
-    reason = "a panic of one request does not end the node: see unless_it_panics"
+    reason = "a panic of one request does not end the node: see library::bug"
 )]
 pub async fn serve(listener: TcpListener, state: HttpState, shutdown: impl Future<Output = ()>) {
     let stopping = Arc::clone(&state.stopping);
     let permits = Arc::new(Semaphore::new(state.connections_max));
     let (send_timeout, lists) = (state.send_timeout, state.lists.clone());
     let mut sweep = interval(SWEEP_EVERY);
-    let router = router(state);
+    let endpoints = Endpoints { router: router(state.clone()), state: Arc::new(state) };
     tracing::debug!(connections = permits.available_permits(), "HTTP is served");
     let mut connections = JoinSet::new();
     let mut refused = Seldom::new(ACCEPT_SAID_EVERY);
@@ -63,10 +50,10 @@ pub async fn serve(listener: TcpListener, state: HttpState, shutdown: impl Futur
             () = &mut shutdown => break,
             (permit, accepted) = accept => match accepted {
                 Ok((stream, peer)) => {
-                    let (router, stopping) = (router.clone(), stopping.subscribe());
+                    let (endpoints, stopping) = (endpoints.clone(), stopping.subscribe());
                     let client = Client(peer.ip());
                     connections.spawn(async move {
-                        connection(stream, send_timeout, client, router, stopping).await;
+                        connection(stream, send_timeout, client, endpoints, stopping).await;
                         drop(permit);
                     });
                 }
@@ -95,7 +82,7 @@ async fn connection(
     stream: TcpStream,
     send_timeout: Duration,
     client: Client,
-    router: Router,
+    endpoints: Endpoints,
     stopping: watch::Receiver<bool>,
 ) {
     if let Err(error) = peer::prepare(&stream) {
@@ -103,67 +90,11 @@ async fn connection(
         return;
     }
     let stream = Arc::new(stream);
-    let objection = Objection::default();
-    let io = ClientStream::new(Arc::clone(&stream), objection.clone());
-    let io = Sending::new(io, Arc::clone(&stream), send_timeout);
-    let served = serve_client(io, client, router, objection.clone(), stopping);
+    let socket = Socket::new(Arc::clone(&stream), send_timeout);
+    let mut unread = Unread::Nothing;
+    let served = async { unread = Connection::new(socket, endpoints, client, stopping).serve().await };
     peer::while_there(&stream, served).await;
-    if objection.left_unread() {
+    if unread == Unread::Something {
         peer::linger(&stream).await;
     }
-}
-
-/// Answers a client's requests until the client or the server closes the connection.
-async fn serve_client(
-    io: Sending,
-    client: Client,
-    router: Router,
-    objection: Objection,
-    mut stopping: watch::Receiver<bool>,
-) {
-    let router = TowerToHyperService::new(router);
-    let number = AtomicU64::new(0);
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(client);
-        let refused = objection.to(number.fetch_add(1, Ordering::Relaxed));
-        let answer = refused.is_none().then(|| router.call(request));
-        async move {
-            match (refused, answer) {
-                (None, Some(answer)) => unless_it_panics(answer).await,
-                (refused, _) => Ok(refused.map(Problem::into_response).unwrap_or_default()),
-            }
-        }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_TIMEOUT)
-        // A client that closes its sending side still waits for its answer.
-        .half_close(true)
-        // Write `X-Consul-Index` like Consul, because some clients compare the names of headers with their case.
-        .title_case_headers(true)
-        .serve_connection(TokioIo::new(io), service);
-    let mut connection = std::pin::pin!(connection);
-    let stop = async { drop(stopping.wait_for(|stopping| *stopping).await) };
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended with an error");
-    }
-}
-
-/// Answers with 500 if the handler panics. Unlike any other panic, this one does not end the node: otherwise the same request,
-/// sent to one node after the other, would end the whole cluster. The only thing that a request's task shares with the node
-/// is a lock on the service, and a panic while that lock is held does end the node.
-async fn unless_it_panics<E>(answer: impl Future<Output = Result<Response, E>>) -> Result<Response, E> {
-    caught(answer).await.unwrap_or_else(|message| {
-        tracing::error!(message, "a handler panicked");
-        let text = "this request hit a bug in the node, which the node has logged. Whether a write was carried out is not \
-                    known: read before you write again";
-        Ok(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text).into_response())
-    })
 }
