@@ -1,5 +1,5 @@
-//! Requests as bytes: all forms of target, everything malformed, and clients that close their side early. What is refused is
-//! refused with a reason, touches no key, and is never carried out on another one.
+//! Requests as bytes: all forms of target, malformed requests, and clients that close their side early. A refused request is
+//! refused with a reason, touches no key, and is never carried out on another key.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
@@ -7,38 +7,12 @@ mod http_support;
 
 use std::time::Duration;
 
-use http_support::{Answer, Served};
+use http_support::{Answer, Served, exchange, untouched, with_tree};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 const LONG: Duration = Duration::from_secs(60);
-
-/// Sends bytes, and reads to the end of the connection.
-async fn exchange(served: &Served, bytes: &[u8]) -> Vec<u8> {
-    let mut stream = TcpStream::connect(served.addr).await.unwrap();
-    stream.write_all(bytes).await.unwrap();
-    let mut all = Vec::new();
-    timeout(LONG, stream.read_to_end(&mut all)).await.expect("the connection is closed").unwrap();
-    all
-}
-
-/// A node with a tree under `app`.
-async fn with_tree() -> Served {
-    let served = Served::alone().await;
-    for key in ["app", "app/a", "app#old", "apple"] {
-        let target = format!("/v1/kv/{}", key.replace('#', "%23"));
-        assert_eq!(served.request("PUT", &target, key.as_bytes()).await.text(), "true");
-    }
-    served
-}
-
-/// The tree is as it was.
-async fn untouched(served: &Served, what: &str) {
-    let keys = served.get("/v1/kv/?keys").await.json();
-    assert_eq!(keys, serde_json::json!(["app", "app#old", "app/a", "apple"]), "{what}");
-    assert_eq!(served.get("/v1/kv/app?raw").await.text(), "app", "{what}");
-}
 
 #[tokio::test]
 async fn a_target_that_would_be_cut_is_refused_and_no_other_key_is_touched() {
@@ -94,14 +68,14 @@ async fn a_write_whose_parameters_are_in_doubt_is_refused_and_carried_out_on_not
 #[tokio::test]
 async fn every_form_of_target_is_taken_literally_or_refused_in_words() {
     let served = Served::alone().await;
-    // Absolute, as proxies send it; the host is not looked at.
+    // The absolute form, which proxies send. The server ignores the host in it.
     assert_eq!(served.request("PUT", "http://any:80/v1/kv/abs?flags=7", b"v").await.text(), "true");
     assert_eq!(served.get("/v1/kv/abs").await.json()[0]["Flags"], 7);
     let options = served.request("OPTIONS", "*", b"").await;
     assert_eq!((options.status, options.header("Allow")), (200, Some("OPTIONS,GET,PUT,DELETE")));
-    // Dots, slashes and all that is not forbidden stay as they are.
+    // Dots, slashes and all other characters that are allowed are kept as they are.
     let plain = ["/lead", "//two", "a/../b", "./c", "d//", "e{}|\\^[]f", "g!$&'()*+,;=:@~h"];
-    // So do letters of any length in UTF-8, one of them made of two that must not become one.
+    // So are letters of any length in UTF-8. One of them consists of two code points, which must not be composed into one.
     let letters = ["\u{e4}", "\u{65e5}\u{672c}", "\u{1f980}", "e\u{301}", "\u{e9}"];
     for key in plain.into_iter().chain(letters) {
         assert_eq!(
@@ -155,7 +129,7 @@ async fn every_printable_character_comes_back_in_its_key() {
         let (key, sent) = (format!("k{}", char::from(byte)), format!("k%{byte:02X}"));
         assert_eq!(served.request("PUT", &format!("/v1/kv/{sent}"), &[byte]).await.text(), "true", "{key}");
         assert_eq!(served.get(&format!("/v1/kv/{sent}")).await.json()[0]["Key"], key.as_str());
-        // Raw it is the same key, or refused.
+        // Sent without encoding, the character names the same key or is refused.
         let raw = served.get(&format!("/v1/kv/{key}?raw")).await;
         match byte {
             b' ' | b'"' | b'#' | b'<' | b'>' | b'?' | b'`' => assert_eq!(raw.status, 400, "{key}"),
@@ -163,85 +137,6 @@ async fn every_printable_character_comes_back_in_its_key() {
             _ => assert_eq!((raw.status, raw.body), (200, vec![byte]), "{key}"),
         }
     }
-    served.stop().await;
-}
-
-/// A request that must not be carried out: it stands behind what is malformed.
-const DELETE: &str = "DELETE /v1/kv/app?recurse HTTP/1.1\r\nHost: t\r\n\r\n";
-
-/// What is malformed in a request, the status of its refusal, and the bytes.
-fn malformed() -> Vec<(&'static str, u16, String)> {
-    let put = |headers: &str, body: &str| {
-        format!("PUT /v1/kv/new HTTP/1.1\r\nHost: t\r\n{headers}\r\n{body}{DELETE}")
-    };
-    let chunked = |chunks: &str| put("Transfer-Encoding: chunked\r\n", chunks);
-    vec![
-        ("length and chunks", 400, put("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n")),
-        ("chunks and length", 400, put("Transfer-Encoding: chunked\r\nContent-Length: 3\r\n", "0\r\n\r\n")),
-        ("two lengths", 400, put("Content-Length: 0\r\nContent-Length: 49\r\n", "")),
-        ("two lengths in one", 400, put("Content-Length: 0, 0\r\n", "")),
-        ("a length with a sign", 400, put("Content-Length: +0\r\n", "")),
-        ("a length too large", 400, put("Content-Length: 18446744073709551616\r\n", "")),
-        (
-            "two codings",
-            400,
-            put("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
-        ),
-        ("another coding", 501, put("Transfer-Encoding: gzip, chunked\r\n", "0\r\n\r\n")),
-        ("a coding in disguise", 400, put("Transfer-Encoding : chunked\r\n", "0\r\n\r\n")),
-        ("a folded header", 400, put("X: a\r\n b: c\r\n", "")),
-        ("a NUL in a header", 400, put("X: a\0b\r\n", "")),
-        ("a CR in a header", 400, put("X: a\rb\r\n", "")),
-        ("a header without a colon", 400, put("X\r\n", "")),
-        ("a header without a name", 400, put(": x\r\n", "")),
-        ("two hosts", 400, put("Host: u\r\n", "")),
-        ("no host", 400, format!("GET /v1/kv/app HTTP/1.1\r\n\r\n{DELETE}")),
-        ("a host that is none", 400, format!("GET /v1/kv/app HTTP/1.1\r\nHost: a/b\r\n\r\n{DELETE}")),
-        ("bare LFs", 400, format!("GET /v1/kv/app HTTP/1.1\nHost: t\n\n{DELETE}")),
-        ("no version", 400, format!("GET /v1/kv/app\r\n\r\n{DELETE}")),
-        ("another version", 505, format!("GET /v1/kv/app HTTP/3.0\r\nHost: t\r\n\r\n{DELETE}")),
-        ("HTTP/2", 505, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned()),
-        ("two spaces", 400, format!("GET  /v1/kv/app HTTP/1.1\r\nHost: t\r\n\r\n{DELETE}")),
-        ("a tunnel", 501, format!("CONNECT h:80 HTTP/1.1\r\nHost: t\r\n\r\n{DELETE}")),
-        ("a method of other characters", 400, format!("G\u{e9}T / HTTP/1.1\r\nHost: t\r\n\r\n{DELETE}")),
-        ("empty lines", 400, "\r\n".repeat(20)),
-        ("TLS", 400, "\u{16}\u{3}\u{1}".to_owned()),
-        ("many headers", 431, put(&"X: y\r\n".repeat(101), "")),
-        ("long headers", 431, put(&format!("X: {}\r\n", "y".repeat(200_000)), "")),
-        ("a long target", 414, format!("GET /v1/kv/{} HTTP/1.1\r\nHost: t\r\n\r\n", "k".repeat(70_000))),
-        ("a chunk's size that is none", 400, chunked("x\r\n\r\n")),
-        ("a chunk's size too large", 400, chunked("fffffffffffffffff\r\n")),
-        ("a chunk longer than it says", 400, chunked("1\r\nab\r\n0\r\n\r\n")),
-        ("a chunk with a bare LF", 400, chunked("1\na\n0\n\n")),
-        ("a trailer with a bare LF", 400, chunked("0\r\nX: y\n\r\n")),
-    ]
-}
-
-#[tokio::test]
-async fn what_is_malformed_is_refused_in_words_and_smuggles_nothing() {
-    let served = with_tree().await;
-    for (what, status, bytes) in malformed() {
-        // A good request before it in the same packet is answered all the same.
-        for before in ["", "GET /v1/kv/app?raw HTTP/1.1\r\nHost: t\r\n\r\n"] {
-            let all = exchange(&served, &[before.as_bytes(), bytes.as_bytes()].concat()).await;
-            let text = String::from_utf8(all).unwrap();
-            let refused = match before {
-                "" => text.as_str(),
-                // The words of a refusal may name the version too, those of the good answer do not.
-                _ => text[1..].find("HTTP/1.1 ").map(|at| &text[at + 1..]).unwrap_or_default(),
-            };
-            let answer = Answer::parse(refused.as_bytes());
-            assert_eq!(answer.status, status, "{what}: {text}");
-            assert!(answer.text().len() > 20, "{what}: {text}");
-            assert_eq!(answer.header("Connection"), Some("close"), "{what}: {text}");
-            let answers = text.matches("X-Consul-Default-Acl-Policy").count();
-            assert_eq!(answers, if before.is_empty() { 1 } else { 2 }, "{what}: {text}");
-        }
-        untouched(&served, what).await;
-    }
-    // The answer to HEAD has no body, to a refused one either.
-    let head = exchange(&served, b"HEAD /v1/kv/app#x HTTP/1.1\r\nHost: t\r\n\r\n").await;
-    assert!(head.starts_with(b"HTTP/1.1 400 ") && head.ends_with(b"\r\n\r\n"));
     served.stop().await;
 }
 
@@ -258,21 +153,21 @@ async fn a_client_that_sends_on_and_on_still_sees_why_it_was_refused() {
 #[tokio::test]
 async fn bodies_come_whole_whatever_the_client_does_with_them() {
     let served = Served::alone().await;
-    // Chunks in later packets, each sent once the one before it has been taken.
+    // Chunks that arrive in later packets, each sent after the server has read the previous one.
     let mut stream = TcpStream::connect(served.addr).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let head = "PUT /v1/kv/late HTTP/1.1\r\nHost: t\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n";
     for piece in [head, "\r", "\n", "5\r\nfirst\r", "\n6;ext=1\r", "\nsecond\r\n0", "\r\nTrailer: x\r\n\r\n"]
     {
         stream.write_all(piece.as_bytes()).await.unwrap();
-        // Another request passes through the node meanwhile.
+        // Meanwhile the node answers another request.
         served.get("/v1/kv/none").await;
     }
     let mut all = Vec::new();
     stream.read_to_end(&mut all).await.unwrap();
     assert_eq!(Answer::parse(&all).text(), "true");
     assert_eq!(served.get("/v1/kv/late?raw").await.text(), "firstsecond");
-    // A client that asks before it sends.
+    // A client that waits for `100 Continue` before it sends the body.
     let mut stream = TcpStream::connect(served.addr).await.unwrap();
     let head = "PUT /v1/kv/asks HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nConnection: close\r\nContent-Length: 4\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -302,7 +197,7 @@ async fn a_client_that_closes_its_side_after_its_request_is_answered() {
         assert_eq!(Answer::parse(&all).text(), "true", "request {number}");
     }
     assert_eq!(served.get("/v1/kv/half/?keys").await.json().as_array().unwrap().len(), 40);
-    // Cut within its head, or within its body, it is told so.
+    // A request that ends within its head or its body is refused.
     for cut in ["GET /v1/kv/half", "PUT /v1/kv/cut HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\nhalf"] {
         let mut stream = TcpStream::connect(served.addr).await.unwrap();
         stream.write_all(cut.as_bytes()).await.unwrap();
@@ -316,7 +211,7 @@ async fn a_client_that_closes_its_side_after_its_request_is_answered() {
     served.stop().await;
 }
 
-/// Opens a connection with a query that waits for ten minutes.
+/// Opens a connection and sends a blocking query on it that waits for ten minutes.
 async fn waiting(served: &Served) -> TcpStream {
     let index = served.get("/v1/kv/k").await.index();
     let mut stream = TcpStream::connect(served.addr).await.unwrap();
@@ -332,7 +227,7 @@ async fn a_query_that_waits_is_answered_soon_after_its_client_has_closed_its_sid
     let mut stream = waiting(&served).await;
     stream.shutdown().await.unwrap();
     let mut all = Vec::new();
-    // Writes to other keys meanwhile do not begin its patience anew.
+    // Writes to other keys do not restart the time after which the query is answered.
     let others = async {
         for number in 0.. {
             served.request("PUT", "/v1/kv/other", format!("{number}").as_bytes()).await;
@@ -344,7 +239,7 @@ async fn a_query_that_waits_is_answered_soon_after_its_client_has_closed_its_sid
     }
     let answer = Answer::parse(&all);
     assert_eq!((answer.status, &answer.json()[0]["Value"]), (200, &serde_json::json!("dg==")));
-    // A change wakes it before.
+    // A change of the key answers it earlier.
     let mut stream = waiting(&served).await;
     stream.shutdown().await.unwrap();
     served.request("PUT", "/v1/kv/k", b"w").await;
@@ -358,10 +253,10 @@ async fn a_query_that_waits_is_answered_soon_after_its_client_has_closed_its_sid
 async fn a_query_whose_client_is_gone_leaves_its_place_to_others() {
     let served = Served::alone_with(|state| state.with_connections_max(1)).await;
     served.request("PUT", "/v1/kv/k", b"v").await;
-    // Closed, and reset.
+    // The client closes the connection, and resets it.
     for linger in [None, Some(Duration::ZERO)] {
         let stream = waiting(&served).await;
-        // It waits: there is room for one connection, and it is not given to another one.
+        // The query still waits: it occupies the only connection, so the next client is not served.
         let mut other = TcpStream::connect(served.addr).await.unwrap();
         other.write_all(b"GET /v1/kv/k?raw HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").await.unwrap();
         let mut first = [0];
@@ -384,7 +279,7 @@ async fn a_query_whose_client_is_gone_leaves_its_place_to_others() {
 #[tokio::test]
 async fn what_known_clients_send_is_accepted() {
     let served = Served::alone().await;
-    // Headers of Traefik's and Vault's library, of consul-template, of python-consul, and of browsers.
+    // Headers that are sent by the library of Traefik and Vault, by consul-template, by python-consul, and by browsers.
     let headers = [
         "User-Agent: Go-http-client/1.1\r\nAccept-Encoding: gzip\r\n",
         "User-Agent: Go-http-client/1.1\r\nX-Consul-Token: \r\nContent-Type: application/octet-stream\r\n",
@@ -415,10 +310,10 @@ async fn what_known_clients_send_is_accepted() {
 async fn an_index_that_lies_ahead_waits_and_one_that_was_seen_never_goes_back() {
     let served = Served::alone().await;
     served.request("PUT", "/v1/kv/k", b"v").await;
-    // A client may come with the index of another cluster: it waits, then gets what there is.
+    // A client may send an index from another cluster: the query waits, and is then answered with the present value.
     let answer = served.get("/v1/kv/k?index=999999999&wait=100ms").await;
     assert_eq!((answer.status, answer.json()[0]["Value"].as_str()), (200, Some("dg==")));
-    // Nor does an absent key make a watch go round and round.
+    // A watch on an absent key does not return again and again.
     let index = served.get("/v1/kv/absent").await.index();
     let began = std::time::Instant::now();
     let answer = served.get(&format!("/v1/kv/absent?index={index}&wait=200ms")).await;

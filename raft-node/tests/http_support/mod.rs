@@ -24,6 +24,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 pub struct Served {
     pub addr: SocketAddr,
@@ -132,6 +133,35 @@ impl Served {
         self.serving.await.unwrap();
         self.server.stop().await;
     }
+}
+
+/// Sends bytes, and reads to the end of the connection.
+pub async fn exchange(served: &Served, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(served.addr).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut all = Vec::new();
+    timeout(Duration::from_secs(60), stream.read_to_end(&mut all))
+        .await
+        .expect("the connection is closed")
+        .unwrap();
+    all
+}
+
+/// Starts a node that stores keys under `app` and next to it.
+pub async fn with_tree() -> Served {
+    let served = Served::alone().await;
+    for key in ["app", "app/a", "app#old", "apple"] {
+        let target = format!("/v1/kv/{}", key.replace('#', "%23"));
+        assert_eq!(served.request("PUT", &target, key.as_bytes()).await.text(), "true");
+    }
+    served
+}
+
+/// Asserts that the keys of [`with_tree`] are unchanged.
+pub async fn untouched(served: &Served, what: &str) {
+    let keys = served.get("/v1/kv/?keys").await.json();
+    assert_eq!(keys, serde_json::json!(["app", "app#old", "app/a", "apple"]), "{what}");
+    assert_eq!(served.get("/v1/kv/app?raw").await.text(), "app", "{what}");
 }
 
 /// Waits for all futures.
