@@ -1,4 +1,4 @@
-//! The effects of power cuts on a simulated disk, and the faults it can be told to produce.
+//! The effects of power cuts on a simulated disk, and the planned faults that it can produce.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 

@@ -1,4 +1,4 @@
-//! What is wrong with a node's certificate files is said in words, beforehand and by both sides of a handshake.
+//! Problems of a node's certificate files are explained in words, by a check beforehand and by both sides of a handshake.
 #![cfg(feature = "quic")]
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "test")]
 
@@ -22,7 +22,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// What `raft-node cert node` makes, changed by a test.
+/// Returns the parameters of a certificate by `raft-node cert node`, for a test to change.
 fn params(names: &[&str]) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.subject_alt_names =
@@ -45,13 +45,13 @@ fn issued(ca: &CaPem, params: &CertificateParams) -> TlsFiles {
     TlsFiles { ca_pem: ca.cert.clone().into(), cert_pem: cert.into(), key_pem: key.serialize_pem().into() }
 }
 
-/// What is wrong, file by file.
+/// Returns the problems of all three files.
 fn problems(files: &TlsFiles) -> Vec<(TlsFile, TlsProblem)> {
     let checkup = check_up(files, Some(NodeId(1)), now());
     checkup.problems.into_iter().map(|error| (error.file, error.problem)).collect()
 }
 
-/// The one thing that is wrong, in words, with the file that it is wrong with.
+/// Returns the text of the only problem, and the file that has it.
 fn only(files: &TlsFiles) -> (TlsFile, String) {
     let problems = problems(files);
     assert!(matches!(problems.as_slice(), [_]), "{problems:?}");
@@ -232,7 +232,7 @@ fn all_problems_are_told_at_once() {
     assert_eq!(kinds, [TlsFile::Key, certificate, certificate, certificate, certificate]);
 }
 
-/// A node that trusts and shows what it is given, with no look at it beforehand.
+/// Starts a node with these files, unchecked.
 fn node(ca: &CaPem, id: u64, own: &TlsFiles) -> Transport {
     let mut config = Plan { node: id, ..plan(ca, id) }.config();
     config.tls = TlsIdentity::unchecked(own).unwrap();

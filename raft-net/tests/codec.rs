@@ -1,4 +1,4 @@
-//! Frames: what is encoded is decoded, and what is not a frame is refused without a panic.
+//! Frames: encoded frames are decoded again, and bytes that are no frame are refused without a panic.
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -241,7 +241,7 @@ proptest! {
     }
 }
 
-/// A frame with any header and payload, its outer lengths right.
+/// Returns a frame with an arbitrary header and payload, whose outer lengths are right.
 fn raw(kind: u8, group: u32, header: &[u8], payload: &[u8]) -> Bytes {
     let length = u32::try_from(9 + header.len() + payload.len()).unwrap();
     let mut frame = length.to_le_bytes().to_vec();

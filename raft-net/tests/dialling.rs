@@ -1,4 +1,4 @@
-//! When a node dials, how long it waits, and what the peer's own dial changes: the decisions alone, in made-up time.
+//! When a node dials, how long it waits, and what the peer's own dial changes: only the decisions, in virtual time.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, missing_docs, reason = "test")]
 
 use std::cmp::Reverse;
@@ -26,14 +26,14 @@ fn dialler() -> Dialler {
     Dialler::new(StoreId(1), DIAL_TIMEOUT)
 }
 
-/// A dialler that has begun its first attempt at time zero.
+/// Returns a dialler that has begun its first attempt at time zero.
 fn dialling() -> Dialler {
     let mut dialler = dialler();
     assert_eq!(dialler.step(ms(0), 0), Step::Dial { answer_timeout: DIAL_TIMEOUT });
     dialler
 }
 
-/// A dialler that was connected to this incarnation at time zero.
+/// Returns a dialler that was connected to this incarnation at time zero.
 fn connected(peer: PeerIncarnation) -> Dialler {
     let mut dialler = dialling();
     dialler.greeted(ms(0), peer);
@@ -234,18 +234,18 @@ fn an_attempt_alone_says_when_it_is_over() {
     assert_eq!(attempt.verdict(ms(1005)), Verdict::TimedOut { waited: ms(1000) });
 }
 
-/// What is on its way to a side, or is due there: of which attempt of which side.
+/// An event that is due at a side, with the attempt that it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    /// The first packet of an attempt comes to the other side.
+    /// The first packet of an attempt arrives at the other side.
     First { of: usize, attempt: u32 },
-    /// Its answer comes back.
+    /// The answer to the first packet arrives.
     Answer { of: usize, attempt: u32 },
-    /// The greeting comes to the other side.
+    /// The greeting arrives at the other side.
     Greeting { of: usize, attempt: u32 },
-    /// The greeting's answer comes back.
+    /// The answer to the greeting arrives.
     Greeted { of: usize, attempt: u32 },
-    /// The side looks at its dialler.
+    /// The side asks its dialler for the next step.
     Look { at: usize },
 }
 
@@ -283,7 +283,7 @@ impl Two {
         self.queue.push(Reverse((at, self.number, event)));
     }
 
-    /// Puts a packet of `side` on its way, unless it is one of those that are lost.
+    /// Sends a packet of `side`, unless it is one of those that get lost.
     fn send(&mut self, side: usize, event: Event) {
         if !self.losses.pop().unwrap_or(false) {
             self.plan(self.now + self.delays[side], event);
@@ -329,7 +329,7 @@ impl Two {
         }
     }
 
-    /// How long it takes until both are connected; none within two minutes.
+    /// Returns the time until both sides are connected; none if that takes more than two minutes.
     fn run(mut self) -> Option<(Duration, [u32; 2])> {
         while self.connected != [true, true] {
             let Reverse((at, _, event)) = self.queue.pop()?;
@@ -344,7 +344,7 @@ impl Two {
 }
 
 proptest! {
-    /// Whenever they begin, and however far apart they are: nothing is thrown away that would have come on.
+    /// Whenever the two begin and however long the path is, no attempt is dropped that would have succeeded.
     #[test]
     fn two_nodes_that_dial_each_other_both_connect_with_few_attempts(
         there in 0_u64..2500, back in 0_u64..2500, begin in 0_u64..6000

@@ -1,4 +1,4 @@
-//! Two transports with a long way between them: they connect, however far apart they are, and stay connected.
+//! Two transports on a path with a long delay: they connect, however long the delay is, and stay connected.
 #![cfg(feature = "quic")]
 #![allow(
     clippy::unwrap_used,
@@ -19,13 +19,14 @@ use raftkit_test_links::{Conditions, Proxy, Way};
 use support::{Node, Plan, authority, heartbeat, plan, round, start_again, within};
 use tokio::task::JoinSet;
 
-/// What a busy machine may take beside what the distance makes necessary.
+/// Extra time for a busy machine, beside the time that the delay makes necessary.
 const MARGIN: Duration = Duration::from_secs(8);
 
-/// Dialling takes two round trips and a message half of one; a lost packet costs some more.
+/// Round trips until a message must have arrived: dialling takes two, the message half of one, and a lost packet some
+/// more.
 const ROUND_TRIPS: u32 = 6;
 
-/// The ways between two nodes: what goes to node 2, and what goes to node 1.
+/// The two directions between two nodes: to node 2, and to node 1.
 #[derive(Clone, Copy, Debug)]
 struct Path {
     there: Conditions,
@@ -43,7 +44,7 @@ impl Path {
     }
 }
 
-/// A proxy in front of `node`, which the other one dials.
+/// Starts a proxy before `node`, which the other node dials.
 fn before(node: &Node, to: Conditions, from: Conditions) -> Proxy {
     let proxy = Proxy::start(node.transport.local_addr()).unwrap();
     proxy.set(Way::In, to);
@@ -51,7 +52,7 @@ fn before(node: &Node, to: Conditions, from: Conditions) -> Proxy {
     proxy
 }
 
-/// Nodes 1 and 2 with a path between them.
+/// Nodes 1 and 2, and the path between them.
 struct Pair {
     one: Node,
     two: Node,
@@ -79,7 +80,7 @@ impl Pair {
         self.two.transport.set_peer(NodeId(1), self.one.store, &self.to_one.address().to_string());
     }
 
-    /// A message of each arrives at the other, on the connection that its sender has dialled.
+    /// Checks that a message of each node arrives at the other, on the connection that its sender has dialled.
     async fn exchange(&mut self, number: u64) {
         self.one.transport.send(heartbeat(&self.one, 2, number));
         self.two.transport.send(heartbeat(&self.two, 1, number));
@@ -88,7 +89,7 @@ impl Pair {
     }
 }
 
-/// Has pairs of nodes with these paths dial each other at the same moment, and returns how long each took.
+/// Lets pairs of nodes with these paths dial each other at the same moment, and returns how long each pair took.
 async fn dial_at_once(paths: Vec<Path>) -> Vec<(Path, Duration)> {
     let ca = authority();
     let mut pairs = JoinSet::new();

@@ -1,4 +1,4 @@
-//! Whose handshakes begin: no sender takes room that is kept for another kind of sender.
+//! Admission of first packets: no sender takes places that are kept for another kind of sender.
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
 use core::net::SocketAddr;
@@ -13,7 +13,7 @@ use raftkit_net::door::{
 
 const START: Time = Time(1_000_000);
 
-/// A stranger's address: the last number is the port.
+/// Returns the address of a stranger with this port.
 fn stranger(source: u8, port: u16) -> SocketAddr {
     ([192, 0, 2, source], port).into()
 }
@@ -29,7 +29,7 @@ fn accepted(verdict: Verdict) -> Place {
     }
 }
 
-/// Has strangers knock until none is accepted; returns their places.
+/// Sends first packets of strangers until none is accepted; returns the places of those that were.
 fn filled(door: &mut Door, address: Address) -> Vec<Place> {
     let knocks = (0..100).flat_map(|source| (0..10).map(move |port| stranger(source, port)));
     let verdicts = knocks.map(|from| door.knock(START, from, address, Standing::Stranger));
@@ -182,7 +182,7 @@ fn an_operator_is_told_of_a_flood_and_not_of_a_few_strangers() {
     assert_eq!(door.flood(end.after(FLOOD_WINDOW).after(FLOOD_WINDOW)), None, "it has ended");
 }
 
-/// Something that happens at a door.
+/// An event at a door.
 #[derive(Clone, Debug)]
 enum Event {
     Knock { source: u8, port: u16, address: Address, standing: Standing },
@@ -205,7 +205,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     proptest::collection::vec(event, 0..600)
 }
 
-/// A door with the places that are open at it, of senders with a proven address and of others.
+/// A door, and the places that are taken at it: by senders with a proven address, and by others.
 #[derive(Default)]
 struct Played {
     door: Door,
@@ -227,7 +227,8 @@ impl Played {
 }
 
 proptest! {
-    /// Whoever can prove an address is told the same, and frees the same, whether or not others claim addresses.
+    /// Senders with a proven address get the same decisions, and free the same places, whether or not others claim
+    /// addresses.
     #[test]
     fn claims_take_nothing_from_those_who_can_prove_their_address(events in events()) {
         let (mut with, mut without) = (Played::default(), Played::default());
@@ -267,7 +268,7 @@ proptest! {
         }
     }
 
-    /// A member that can prove its address, and has few handshakes under way, is let in after anything.
+    /// A member that can prove its address and has few handshakes under way is accepted, whatever came before.
     #[test]
     fn a_member_is_always_let_in(events in events()) {
         let mut played = Played::default();
@@ -286,7 +287,7 @@ proptest! {
         accepted(played.knock(now, member(2), Address::Proven, Standing::Stranger));
     }
 
-    /// Every place is free again in the end, and never are more taken than there are.
+    /// Every place becomes free again, and there are never more places taken than exist.
     #[test]
     fn places_are_bounded_and_given_back(events in events()) {
         let mut played = Played::default();

@@ -1,5 +1,5 @@
-//! The bytes of each kind of frame, spelt out: nodes of different builds must understand each other. A change here is
-//! a change of protocol and needs another `PROTOCOL_VERSION`.
+//! The bytes of each kind of frame, because nodes of different builds must understand each other. A change of these bytes
+//! is a change of the protocol and needs another `PROTOCOL_VERSION`.
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
 use std::fmt::Write as _;
@@ -21,7 +21,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Compares with `golden`, in which spaces are only for the eye, and reads it back.
+/// Compares a frame with `golden`, in which spaces do not count, and decodes it again.
 fn check(frame: &Frame, golden: &str) {
     let mut buffer = BytesMut::new();
     encode_frame(frame, &mut buffer).unwrap();

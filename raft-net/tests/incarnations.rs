@@ -1,4 +1,5 @@
-//! Connections of one incarnation of a peer, or of one data folder, end with that and with nothing else.
+//! Connections to an incarnation of a peer, or to a data folder, end with that incarnation or folder, and for no other
+//! reason.
 #![cfg(feature = "quic")]
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Two and three transports on loopback: what is sent arrives.
+//! Two and three transports on loopback: messages, requests and bodies arrive.
 #![cfg(feature = "quic")]
 #![allow(
     clippy::disallowed_methods,

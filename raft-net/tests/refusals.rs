@@ -1,4 +1,4 @@
-//! Who is not let in, and what both sides say about it.
+//! Nodes that are refused, and how both sides report it.
 #![cfg(feature = "quic")]
 #![allow(
     clippy::unwrap_used,

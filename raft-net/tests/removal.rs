@@ -1,4 +1,4 @@
-//! Peers that are no peers any more: they hear what was meant for them, and are left alone.
+//! Removed peers: messages that were queued for them are still delivered, and then nobody dials them any more.
 #![cfg(feature = "quic")]
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use raftkit_core::NodeId;
 use support::{Plan, authority, heartbeat, plan, round, store, within};
 
-/// A dialled peer hears nothing for so long only when nobody dials it: attempts follow each other faster at first.
+/// A peer that hears nothing for this long is not dialled: attempts follow each other faster at first.
 const SILENCE: Duration = Duration::from_secs(2);
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Peers that restart: each is found again, and its earlier incarnation is known to be over.
+//! Peers that restart: each is found again, and connections to its earlier incarnation are closed.
 #![cfg(feature = "quic")]
 #![allow(
     clippy::disallowed_methods,
@@ -50,7 +50,7 @@ async fn a_peer_that_restarts_is_reached_again() {
     while round(&two.message().await) != 2 {}
 }
 
-/// A node in a thread of its own, which can end as a killed process does: without a word to anybody.
+/// A node in a thread of its own, which can end as a killed process does: without closing its connections.
 struct Mortal {
     address: std::net::SocketAddr,
     kill: tokio::sync::oneshot::Sender<()>,
@@ -59,7 +59,7 @@ struct Mortal {
 }
 
 impl Mortal {
-    /// Starts it; it keeps a connection to `peer` if there is one.
+    /// Starts the node, which keeps a connection to `peer` if one is given.
     fn start(config: TransportConfig, peer: Option<(NodeId, StoreId, String)>) -> Self {
         let (started, address) = std::sync::mpsc::channel();
         let (kill, killed) = tokio::sync::oneshot::channel();
@@ -99,14 +99,15 @@ impl Mortal {
     }
 }
 
-/// One node that would wait for ten minutes before it gives up a silent connection.
+/// A node that keeps a silent connection for ten minutes.
 fn patient(plan: &support::Plan) -> (Transport, Inbox) {
     let mut config = plan.config();
     config.peer_timeout = Duration::from_secs(600);
     Transport::start(config).unwrap()
 }
 
-/// Starts node 2, which is as patient, lets node 1 meet it, and kills it. Returns how to start it again where it was.
+/// Starts node 2, which keeps silent connections for as long, waits until node 1 has met it, and kills it. Returns the
+/// settings for starting it again at the same address.
 async fn met_and_killed(ca: &CaPem, one_plan: &support::Plan, one: &Transport) -> TransportConfig {
     let mut config = plan(ca, 2).config();
     config.peer_timeout = Duration::from_secs(600);
@@ -118,14 +119,14 @@ async fn met_and_killed(ca: &CaPem, one_plan: &support::Plan, one: &Transport) -
     config
 }
 
-/// Node 1 sends its first heartbeat to node 2, which takes it in.
+/// Checks that the first heartbeat of node 1 to node 2 arrives.
 async fn meet(one_plan: &support::Plan, one: &Transport, two: &mut Mortal) {
     one.set_peer(NodeId(2), store(2), &two.address.to_string());
     one.send(heartbeat_of(one_plan, 2, 1));
     assert_eq!(two.round().await, 1);
 }
 
-/// Node 1 is told that it has lost node 2.
+/// Waits until node 1 reports that it has lost node 2.
 async fn loss(events: &mut Inbox) {
     while !matches!(within("the loss", events.recv()).await.unwrap(), Inbound::Unreachable(NodeId(2))) {}
 }

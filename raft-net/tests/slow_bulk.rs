@@ -1,4 +1,5 @@
-//! Bulk bodies on a slow link: little of them is on its way at a time, and messages on the same link do not wait for them.
+//! Bulk bodies on a slow link: few of their bytes are on their way at a time, and messages on the same link do not wait
+//! for them.
 #![cfg(feature = "quic")]
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, unreachable_pub, reason = "test")]
 
@@ -18,11 +19,12 @@ const BODY: usize = 256 << 10;
 const BODIES: usize = 6;
 const RATE: u64 = 250 << 10;
 
-/// How much later a message may be than on an empty link: below any sensible leader time-out, and far below the four
+/// Longest delay of a message beyond that of an empty link: below any sensible leader time-out, and far below the four
 /// seconds that a full queue of this link would take.
 const LATE: Duration = Duration::from_millis(400);
 
-/// Sends a heartbeat every 50 ms until it is done. The number of each is when it was sent, in milliseconds since `began`.
+/// Sends a heartbeat every 50 ms until `done`. The round of each is the time at which it was sent, in milliseconds since
+/// `began`.
 async fn beat_until(
     done: Arc<AtomicBool>,
     transport: Transport,

@@ -1,4 +1,4 @@
-//! Members get in however many strangers are at the door.
+//! Members are admitted however many strangers try to connect.
 #![cfg(feature = "quic")]
 #![allow(
     clippy::unwrap_used,
@@ -15,7 +15,7 @@ mod support;
 use strangers::{Back, Flood, dial_in_vain, first_packets};
 use support::{Node, authority, plan, within};
 
-/// Greets `times` times, each on a connection of its own; one that fails is tried again.
+/// Greets `times` times, each time on a connection of its own; a failed greeting is tried again.
 async fn greets(node: &Node, address: &str, times: usize) {
     let greetings = async {
         for _ in 0..times {
@@ -25,7 +25,7 @@ async fn greets(node: &Node, address: &str, times: usize) {
     within("greetings", greetings).await;
 }
 
-/// With a bound on handshakes and a queue for the others, whatever leaves the queue is too old to be of use to anybody.
+/// If handshakes were bounded and the others queued, those that leave the queue would be too old to be of use.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silent_strangers_keep_no_member_out() {
     let ca = authority();

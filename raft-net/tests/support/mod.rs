@@ -1,4 +1,4 @@
-//! Nodes on loopback, and what is waited for: every wait has a time-out, none is a sleep.
+//! Nodes on loopback, and helpers that wait for their events. Every wait has a time-out, and none is a sleep.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "what a test does not wait for is passed over")]
 #![allow(clippy::result_large_err, reason = "an event that is passed over is no error")]
@@ -21,12 +21,12 @@ use raftkit_net::{
 };
 use tokio::sync::Notify;
 
-/// Longer than anything here takes, also on a busy machine.
+/// Time-out of every wait: longer than anything here takes, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub const CLUSTER: ClusterId = ClusterId(0xc1);
 
-/// Waits, but not for ever.
+/// Waits for a future, for at most [`PATIENCE`].
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
@@ -35,7 +35,7 @@ pub fn store(node: u64) -> StoreId {
     StoreId(u128::from(node) * 100)
 }
 
-/// How a node of a test is made; each field may be changed.
+/// The settings of a node in a test. Each field may be changed.
 pub struct Plan {
     pub ca: CaPem,
     pub node: u64,
@@ -102,7 +102,7 @@ impl Plan {
     }
 }
 
-/// A running transport and what came out of it.
+/// A running transport, and its events.
 pub struct Node {
     pub id: u64,
     pub store: StoreId,
@@ -120,7 +120,7 @@ impl Node {
         self.transport.set_peer(NodeId(other.id), other.store, &other.address());
     }
 
-    /// How many of the events that came and that nobody has asked for are such.
+    /// Returns how many of the events that came, and that no test has taken, match.
     pub fn passed_over(&mut self, such: impl Fn(&Inbound) -> bool) -> usize {
         while let Some(event) = self.events.try_recv() {
             self.passed_over.push_back(event);
@@ -128,7 +128,7 @@ impl Node {
         self.passed_over.iter().filter(|event| such(event)).count()
     }
 
-    /// The next event that `pick` wants; others are kept for later calls.
+    /// Waits for the next event that `pick` accepts; other events are kept for later calls.
     pub async fn next<T>(&mut self, what: &str, mut pick: impl FnMut(Inbound) -> Result<T, Inbound>) -> T {
         for _ in 0..self.passed_over.len() {
             match pick(self.passed_over.pop_front().unwrap()) {
@@ -175,7 +175,7 @@ impl Node {
         .await
     }
 
-    /// Waits until its connection to `other` stands (this side's event comes from dialling, or from being dialled; both
+    /// Waits until the connection to `other` exists (the event comes after this side dialled, or was dialled; both
     /// mean that the other node is there).
     pub async fn connected(&mut self, other: u64) -> raftkit_net::RemoteIdentity {
         self.next("a connection", |event| match event {
@@ -186,7 +186,7 @@ impl Node {
     }
 }
 
-/// The port of a transport that was dropped is free once its tasks have ended.
+/// Starts a node again, as soon as its port is free: the tasks of a dropped transport may still hold it.
 pub async fn start_again(plan: &Plan) -> Node {
     within("a free port", async {
         loop {
@@ -207,7 +207,7 @@ pub async fn start_again(plan: &Plan) -> Node {
     .await
 }
 
-/// An append from one node to another, numbered by its round, with one entry of so many bytes.
+/// Returns an append from one node to another, numbered by its round, with one entry of this many bytes.
 pub fn append(from: &Node, to: u64, round: u64, bytes: usize) -> Message {
     append_of(from.id, from.store, to, round, bytes)
 }
@@ -229,12 +229,12 @@ fn append_of(from: u64, from_store: StoreId, to: u64, round: u64, bytes: usize) 
     }
 }
 
-/// A heartbeat: an append without entries.
+/// Returns a heartbeat: an append without entries.
 pub fn heartbeat(from: &Node, to: u64, round: u64) -> Message {
     emptied(append(from, to, round, 0))
 }
 
-/// The same, from a node that was started some other way.
+/// Returns a heartbeat from the node with this plan, however it was started.
 pub fn heartbeat_of(from: &Plan, to: u64, round: u64) -> Message {
     emptied(append_of(from.node, from.store, to, round, 0))
 }
@@ -257,7 +257,7 @@ thread_local! {
     static LISTENER: RefCell<Log> = RefCell::default();
 }
 
-/// What was logged on this thread, at level warn and above.
+/// The lines that were logged on this thread, at level warn and above.
 #[derive(Clone, Default)]
 pub struct Log {
     text: Arc<Mutex<String>>,
@@ -265,7 +265,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Listens from now on, on this thread, where the test's runtime runs too.
+    /// Starts to record the log of this thread, on which the test's runtime runs too.
     pub fn listen() -> Self {
         // One subscriber for the process: with one a thread, tracing may remember from another thread that nobody
         // listens.
@@ -280,7 +280,7 @@ impl Log {
         LISTENER.with_borrow(Self::clone)
     }
 
-    /// Waits for a line that holds all of `parts`, and returns it.
+    /// Waits for a line that contains all of `parts`, and returns the line.
     pub async fn line(&self, parts: &[&str]) -> String {
         within(&format!("a line with {parts:?}"), async {
             loop {

@@ -1,4 +1,4 @@
-//! Strangers: real first packets of handshakes from a foreign certificate, sent from anywhere, whose answers go nowhere.
+//! Strangers: real first packets of handshakes with a foreign certificate, sent from any address, whose answers get lost.
 #![allow(
     dead_code,
     clippy::disallowed_methods,
@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use raftkit_net::Transport;
 
-/// First packets of so many attempts of `foreign` to connect, each with connection ids of its own. They were sent to a
-/// socket that nobody serves.
+/// Returns the first packets of this many attempts of `foreign` to connect, each with connection ids of its own. They
+/// were recorded at a socket that nobody serves.
 pub async fn first_packets(foreign: &Transport, count: usize) -> Vec<Vec<u8>> {
     let nowhere = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = nowhere.local_addr().unwrap().to_string();
@@ -43,12 +43,12 @@ pub async fn first_packets(foreign: &Transport, count: usize) -> Vec<Vec<u8>> {
     found
 }
 
-/// The id that the sender of a long header drew for the other side (RFC 9000, section 17.2).
+/// Returns the connection id that the sender of a long header chose for the other side (RFC 9000, section 17.2).
 fn destination(packet: &[u8]) -> &[u8] {
     &packet[6..6 + usize::from(packet[5])]
 }
 
-/// Sends first packets over and over, until it is dropped.
+/// Sends first packets again and again, until it is dropped.
 pub struct Flood {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
@@ -56,7 +56,7 @@ pub struct Flood {
 }
 
 impl Flood {
-    /// Sends to `target`, from `sources` addresses, in turn, so many a second.
+    /// Sends this many packets a second to `target`, from `sources` addresses in turn.
     pub fn start(target: SocketAddr, packets: Vec<Vec<u8>>, sources: u16, per_second: u32) -> Self {
         let sockets: Vec<UdpSocket> = (0..sources)
             .map(|source| {
@@ -100,16 +100,16 @@ impl Drop for Flood {
     }
 }
 
-/// What comes back through [`one_way`].
+/// The packets that [`one_way`] lets back to the dialler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Back {
-    /// Nothing: the dialler repeats itself until it gives up.
+    /// No packet: the dialler repeats its first packet until it gives up.
     Nothing,
-    /// Retry packets alone: the dialler proves its address, and then hears nothing more.
+    /// Only Retry packets: the dialler proves its address, and then hears nothing more.
     Retry,
 }
 
-/// A place between a dialler and `target` that lets little or nothing back. Returns where to dial. Ends with the runtime.
+/// Starts a proxy before `target` that lets few or no packets back. Returns the address to dial. Ends with the runtime.
 pub async fn one_way(target: SocketAddr, lets_back: Back) -> SocketAddr {
     let front = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let back = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -136,8 +136,7 @@ pub async fn one_way(target: SocketAddr, lets_back: Back) -> SocketAddr {
     address
 }
 
-/// Has `foreign` dial `target` through so many places that let little back, again and again, until what is returned is
-/// dropped.
+/// Lets `foreign` dial `target` again and again through this many such proxies, until the returned value is dropped.
 pub async fn dial_in_vain(
     foreign: &Transport,
     target: SocketAddr,
