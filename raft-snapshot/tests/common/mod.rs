@@ -1,6 +1,8 @@
 //! Helpers shared by the tests.
 
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part")]
+
+pub(crate) mod receiver;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
