@@ -7,7 +7,7 @@ use raftkit_core::{
     Apply, Fatal, Fetch, FetchId, Fetched, LogId, LogIndex, Membership, Message, NodeId, RoleChange, Ticket,
     Write, WriteSeq,
 };
-use raftkit_snapshot::{Manifest, SnapshotFile};
+use raftkit_snapshot::{ChunkNumber, Manifest, SnapshotFile};
 
 use crate::{ChangeError, SnapshotView, TransferError};
 
@@ -107,14 +107,14 @@ pub enum SnapshotReport {
         /// The snapshot's last entry.
         snapshot: LogId,
         /// The chunk's number.
-        chunk: u32,
+        chunk: ChunkNumber,
         /// The chunk's bytes.
         bytes: Result<Bytes, String>,
     },
     /// There is a place for the incoming snapshot, which holds these chunks already.
-    PartialOpened(Result<BTreeSet<u32>, String>),
+    PartialOpened(Result<BTreeSet<ChunkNumber>, String>),
     /// A chunk of the incoming snapshot was stored.
-    ChunkStored(Result<u32, String>),
+    ChunkStored(Result<ChunkNumber, String>),
     /// The incoming snapshot is complete and durable.
     Received(Result<SnapshotFile, String>),
 }
@@ -230,14 +230,14 @@ pub enum SnapshotWork {
         /// The last entry of the snapshot.
         snapshot: LogId,
         /// The chunk's number.
-        chunk: u32,
+        chunk: ChunkNumber,
     },
     /// Make or resume a place for an incoming snapshot: answer [`SnapshotReport::PartialOpened`].
     OpenPartial(Manifest),
     /// Store a chunk of the incoming snapshot: answer [`SnapshotReport::ChunkStored`].
     StoreChunk {
         /// The chunk's number.
-        chunk: u32,
+        chunk: ChunkNumber,
         /// The chunk's bytes.
         bytes: Bytes,
     },

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use raftkit_core::LogId;
-use raftkit_snapshot::{Manifest, Partial, SnapshotDir, SnapshotFile};
+use raftkit_snapshot::{ChunkNumber, Manifest, Partial, SnapshotDir, SnapshotFile};
 
 use crate::{SnapshotReport, SnapshotWork};
 
@@ -84,7 +84,10 @@ impl SnapshotWorker {
         Ok(self.open.get(&id).expect("it was put there if it was not"))
     }
 
-    fn open_partial(&mut self, manifest: &Manifest) -> Result<std::collections::BTreeSet<u32>, String> {
+    fn open_partial(
+        &mut self,
+        manifest: &Manifest,
+    ) -> Result<std::collections::BTreeSet<ChunkNumber>, String> {
         let partial = self.dir.partial(manifest).map_err(|error| error.to_string())?;
         let have = partial.have().clone();
         self.partial = Some(partial);

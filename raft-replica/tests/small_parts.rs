@@ -14,7 +14,7 @@ use raftkit_replica::{
     Application, Applied, InMemory, MachineError, SnapshotReport, SnapshotWork, SnapshotWorker, StateMachine,
     TypedError,
 };
-use raftkit_snapshot::{Manifest, SnapshotDir};
+use raftkit_snapshot::{ChunkNumber, Manifest, SnapshotDir};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -113,7 +113,7 @@ fn worker() -> (SnapshotWorker, Manifest) {
 }
 
 fn read(worker: &mut SnapshotWorker, snapshot: LogId) -> Result<Bytes, String> {
-    let read = worker.run(SnapshotWork::ReadChunk { to: NodeId(2), snapshot, chunk: 0 });
+    let read = worker.run(SnapshotWork::ReadChunk { to: NodeId(2), snapshot, chunk: ChunkNumber(0) });
     let Some(SnapshotReport::ChunkRead { bytes, .. }) = read else {
         panic!("a read is answered with a chunk")
     };
@@ -136,11 +136,11 @@ fn no_chunk_is_stored_for_a_snapshot_that_was_given_up() {
     let bytes = read(&mut maker, manifest.id).unwrap();
     let (mut worker, _) = worker();
     worker.run(SnapshotWork::Keep(Vec::new()));
-    let store = || SnapshotWork::StoreChunk { chunk: 0, bytes: bytes.clone() };
+    let store = || SnapshotWork::StoreChunk { chunk: ChunkNumber(0), bytes: bytes.clone() };
     assert!(matches!(worker.run(store()), Some(SnapshotReport::ChunkStored(Err(_)))), "nothing is coming in");
     let opened = worker.run(SnapshotWork::OpenPartial(manifest));
     assert!(matches!(opened, Some(SnapshotReport::PartialOpened(Ok(_)))));
-    assert!(matches!(worker.run(store()), Some(SnapshotReport::ChunkStored(Ok(0)))));
+    assert!(matches!(worker.run(store()), Some(SnapshotReport::ChunkStored(Ok(ChunkNumber(0))))));
     worker.run(SnapshotWork::DropPartial);
     assert!(matches!(worker.run(store()), Some(SnapshotReport::ChunkStored(Err(_)))), "it was given up");
 }

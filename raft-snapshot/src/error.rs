@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use raftkit_core::LogId;
 use raftkit_disk::ReplaceError;
 
-use crate::manifest::ManifestError;
+use crate::manifest::{ChunkNumber, ManifestError};
 
 /// Reasons why a snapshot file cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,7 @@ pub enum SnapshotError {
         /// Path of the file.
         path: PathBuf,
         /// Number of the chunk.
-        chunk: u32,
+        chunk: ChunkNumber,
     },
     /// The manifest of a file, read or to be written, is invalid.
     #[error("{path}: {source}", path = path.display())]
@@ -53,7 +53,7 @@ pub enum SnapshotError {
     #[error("the snapshot has {count} chunks, there is no chunk {chunk}")]
     NoSuchChunk {
         /// Number of the chunk.
-        chunk: u32,
+        chunk: ChunkNumber,
         /// Number of chunks in the snapshot.
         count: u32,
     },
@@ -61,7 +61,7 @@ pub enum SnapshotError {
     #[error("the {got} bytes given are not chunk {chunk}: length or hash differ")]
     WrongChunk {
         /// Number of the chunk.
-        chunk: u32,
+        chunk: ChunkNumber,
         /// Number of bytes given.
         got: usize,
     },

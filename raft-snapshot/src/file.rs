@@ -15,7 +15,7 @@ use bytes::Bytes;
 use raftkit_disk::{Disk, DiskFile, OpenMode, replace_durably};
 
 use crate::error::SnapshotError;
-use crate::manifest::{MANIFEST_BYTES_MAX, Manifest};
+use crate::manifest::{ChunkNumber, MANIFEST_BYTES_MAX, Manifest};
 
 const MAGIC: [u8; 8] = *b"RKSNAPF1";
 const FOOTER: u64 = 16;
@@ -55,7 +55,7 @@ impl SnapshotFile {
     ///
     /// # Errors
     /// The chunk does not exist or is damaged, or the disk fails.
-    pub fn read_chunk(&self, chunk: u32) -> Result<Bytes, SnapshotError> {
+    pub fn read_chunk(&self, chunk: ChunkNumber) -> Result<Bytes, SnapshotError> {
         let count = self.manifest.count();
         let length = self.manifest.chunk_length(chunk).ok_or(SnapshotError::NoSuchChunk { chunk, count })?;
         let mut bytes = vec![0; length];
@@ -72,7 +72,7 @@ impl SnapshotFile {
     /// chunk in memory.
     #[must_use]
     pub fn reader(&self) -> SnapshotReader {
-        SnapshotReader { file: self.clone(), next: 0, current: Bytes::new() }
+        SnapshotReader { file: self.clone(), next: ChunkNumber(0), current: Bytes::new() }
     }
 }
 
@@ -80,18 +80,18 @@ impl SnapshotFile {
 #[derive(Debug)]
 pub struct SnapshotReader {
     file: SnapshotFile,
-    next: u32,
+    next: ChunkNumber,
     current: Bytes,
 }
 
 impl Read for SnapshotReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.current.is_empty() {
-            if self.next == self.file.manifest.count() {
+            if self.next.0 == self.file.manifest.count() {
                 return Ok(0);
             }
             self.current = self.file.read_chunk(self.next)?;
-            self.next += 1;
+            self.next.0 += 1;
         }
         let length = buffer.len().min(self.current.len());
         buffer[..length].copy_from_slice(&self.current.split_to(length));

@@ -25,7 +25,7 @@ mod writer;
 pub use dir::SnapshotDir;
 pub use error::SnapshotError;
 pub use file::{SnapshotFile, SnapshotReader};
-pub use manifest::{CHUNK_BYTES, CHUNK_BYTES_MAX, CHUNKS_MAX, Hash, Manifest, ManifestError};
+pub use manifest::{CHUNK_BYTES, CHUNK_BYTES_MAX, CHUNKS_MAX, ChunkNumber, Hash, Manifest, ManifestError};
 pub use message::{Audience, MessageError, Refusal, SnapshotMessage};
 #[doc(hidden)]
 pub use partial::Partial;

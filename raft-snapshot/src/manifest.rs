@@ -1,5 +1,7 @@
 //! The manifest of a snapshot: its id, the membership, and the hash of each chunk.
 
+use std::fmt;
+
 use bytes::{BufMut, BytesMut};
 use raftkit_core::{DecodeError, LogId, Membership};
 use sha2::{Digest, Sha256};
@@ -22,6 +24,16 @@ pub type Hash = [u8; 32];
 const HASH: usize = 32;
 const MAGIC: [u8; 4] = *b"RKSM";
 const FORMAT: u32 = 1;
+/// The number of a chunk in its snapshot, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChunkNumber(pub u32);
+
+impl fmt::Display for ChunkNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
 /// Size of everything except the membership and the hashes of the chunks, in bytes.
 const FIXED: usize = 4 + 4 + 8 + 8 + 4 + 8 + 4 + 4 + HASH;
 
@@ -108,16 +120,21 @@ impl Manifest {
         u32::try_from(self.chunks.len()).expect("a manifest has at most CHUNKS_MAX chunks")
     }
 
+    /// Returns the numbers of all chunks, in order.
+    pub fn numbers(&self) -> impl Iterator<Item = ChunkNumber> + use<> {
+        (0..self.count()).map(ChunkNumber)
+    }
+
     /// Returns the offset of a chunk in the snapshot, in bytes.
     #[must_use]
-    pub fn offset(&self, chunk: u32) -> u64 {
-        u64::from(chunk) * u64::from(self.chunk_bytes)
+    pub fn offset(&self, chunk: ChunkNumber) -> u64 {
+        u64::from(chunk.0) * u64::from(self.chunk_bytes)
     }
 
     /// Returns the length of a chunk in bytes, or `None` if the chunk does not exist.
     #[must_use]
-    pub fn chunk_length(&self, chunk: u32) -> Option<usize> {
-        if chunk >= self.count() {
+    pub fn chunk_length(&self, chunk: ChunkNumber) -> Option<usize> {
+        if chunk.0 >= self.count() {
             return None;
         }
         let left = self.length.checked_sub(self.offset(chunk))?;
@@ -127,8 +144,8 @@ impl Manifest {
 
     /// Returns true if `bytes` match the chunk's length and hash.
     #[must_use]
-    pub fn matches(&self, chunk: u32, bytes: &[u8]) -> bool {
-        let expected = usize::try_from(chunk).ok().and_then(|at| self.chunks.get(at));
+    pub fn matches(&self, chunk: ChunkNumber, bytes: &[u8]) -> bool {
+        let expected = usize::try_from(chunk.0).ok().and_then(|at| self.chunks.get(at));
         self.chunk_length(chunk) == Some(bytes.len()) && expected == Some(&hash(bytes))
     }
 

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use raftkit_core::{LogId, LogIndex};
 
-use crate::manifest::{CHUNK_BYTES_MAX, Manifest, ManifestError};
+use crate::manifest::{CHUNK_BYTES_MAX, ChunkNumber, Manifest, ManifestError};
 
 const VERSION: u8 = 1;
 
@@ -38,14 +38,14 @@ pub enum SnapshotMessage {
         /// The snapshot that the chunk belongs to.
         snapshot: LogId,
         /// Number of the chunk.
-        chunk: u32,
+        chunk: ChunkNumber,
     },
     /// From the sender: delivers a chunk.
     Chunk {
         /// The snapshot that the chunk belongs to.
         snapshot: LogId,
         /// Number of the chunk.
-        chunk: u32,
+        chunk: ChunkNumber,
         /// Bytes of the chunk. The receiver checks their hash.
         bytes: Bytes,
     },
@@ -178,13 +178,13 @@ impl SnapshotMessage {
             }
             Self::Want { snapshot, chunk } => {
                 put_head(&mut out, WANT, *snapshot);
-                out.put_u32_le(*chunk);
+                out.put_u32_le(chunk.0);
             }
             Self::Chunk { snapshot, chunk, bytes } => {
                 const HEAD: usize = 1 + 16 + 4;
                 out.reserve(HEAD + bytes.len());
                 put_head(&mut out, CHUNK, *snapshot);
-                out.put_u32_le(*chunk);
+                out.put_u32_le(chunk.0);
                 out.put_slice(bytes);
             }
             Self::Working { snapshot } => put_head(&mut out, WORKING, *snapshot),
@@ -218,13 +218,13 @@ impl SnapshotMessage {
         let message = match kind {
             OFFER => return Ok(Self::Offer(Manifest::decode(&rest)?)),
             CHUNK => {
-                let (snapshot, chunk) = (take_id(&mut rest)?, u32::from_le_bytes(take(&mut rest)?));
+                let (snapshot, chunk) = (take_id(&mut rest)?, take_chunk(&mut rest)?);
                 if rest.len() > CHUNK_BYTES_MAX as usize {
                     return Err(MessageError::ChunkTooLong { got: rest.len() });
                 }
                 return Ok(Self::Chunk { snapshot, chunk, bytes: rest });
             }
-            WANT => Self::Want { snapshot: take_id(&mut rest)?, chunk: u32::from_le_bytes(take(&mut rest)?) },
+            WANT => Self::Want { snapshot: take_id(&mut rest)?, chunk: take_chunk(&mut rest)? },
             WORKING => Self::Working { snapshot: take_id(&mut rest)? },
             INSTALLED => Self::Installed { snapshot: take_id(&mut rest)? },
             REFUSED => Self::Refused { snapshot: take_id(&mut rest)?, reason: take_reason(&mut rest)? },
@@ -252,6 +252,11 @@ fn take_reason(rest: &mut Bytes) -> Result<Refusal, MessageError> {
         [GONE] => Ok(Refusal::Gone),
         [found] => Err(MessageError::UnknownKind { field: "refusal", found }),
     }
+}
+
+/// Takes the number of a chunk.
+fn take_chunk(rest: &mut Bytes) -> Result<ChunkNumber, MessageError> {
+    take(rest).map(|bytes| ChunkNumber(u32::from_le_bytes(bytes)))
 }
 
 /// Takes the next `N` bytes.

@@ -9,7 +9,7 @@ use raftkit_disk::{Disk, DiskFile, OpenMode};
 
 use crate::error::SnapshotError;
 use crate::file::{SnapshotFile, seal};
-use crate::manifest::{Hash, Manifest, hash};
+use crate::manifest::{ChunkNumber, Hash, Manifest, hash};
 
 /// Chunks of one snapshot, stored at their final places in the file. Their hashes alone tell which of them are good, so
 /// nothing else has to survive a crash.
@@ -19,7 +19,7 @@ pub struct Partial {
     path: PathBuf,
     target: PathBuf,
     manifest: Manifest,
-    have: BTreeSet<u32>,
+    have: BTreeSet<ChunkNumber>,
 }
 
 impl fmt::Debug for Partial {
@@ -51,7 +51,7 @@ impl Partial {
     fn check(&mut self) -> Result<(), SnapshotError> {
         let there = self.file.len().map_err(SnapshotError::disk(&self.path))?;
         let mut buffer = Vec::new();
-        for chunk in 0..self.manifest.count() {
+        for chunk in self.manifest.numbers() {
             let offset = self.manifest.offset(chunk);
             let length = self.manifest.chunk_length(chunk).expect("the chunk is below the count");
             if offset + length as u64 > there {
@@ -96,9 +96,9 @@ impl Partial {
         Ok(())
     }
 
-    fn missing_by_hash(&self) -> BTreeMap<Hash, Vec<u32>> {
-        let mut missing: BTreeMap<Hash, Vec<u32>> = BTreeMap::new();
-        for (chunk, hash) in (0..).zip(&self.manifest.chunks) {
+    fn missing_by_hash(&self) -> BTreeMap<Hash, Vec<ChunkNumber>> {
+        let mut missing: BTreeMap<Hash, Vec<ChunkNumber>> = BTreeMap::new();
+        for (chunk, hash) in self.manifest.numbers().zip(&self.manifest.chunks) {
             if !self.have.contains(&chunk) {
                 missing.entry(*hash).or_default().push(chunk);
             }
@@ -114,7 +114,7 @@ impl Partial {
 
     /// Returns the numbers of the chunks that are stored and good.
     #[must_use]
-    pub fn have(&self) -> &BTreeSet<u32> {
+    pub fn have(&self) -> &BTreeSet<ChunkNumber> {
         &self.have
     }
 
@@ -122,7 +122,7 @@ impl Partial {
     ///
     /// # Errors
     /// The bytes do not match the chunk's length and hash, or the disk fails.
-    pub fn store(&mut self, chunk: u32, bytes: &[u8]) -> Result<(), SnapshotError> {
+    pub fn store(&mut self, chunk: ChunkNumber, bytes: &[u8]) -> Result<(), SnapshotError> {
         if !self.manifest.matches(chunk, bytes) {
             return Err(SnapshotError::WrongChunk { chunk, got: bytes.len() });
         }

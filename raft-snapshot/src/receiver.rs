@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use raftkit_core::{LogId, LogIndex, NodeId, Time};
 
-use crate::manifest::Manifest;
+use crate::manifest::{ChunkNumber, Manifest};
 use crate::message::{Refusal, SnapshotMessage};
 use crate::pace::Pace;
 use crate::transfer::{Chunks, Phase, Transfer, refused, working};
@@ -144,7 +144,7 @@ impl Receiver {
         now: Time,
         from: NodeId,
         snapshot: LogId,
-        chunk: u32,
+        chunk: ChunkNumber,
         bytes: Bytes,
         out: &mut Vec<ReceiverOutput>,
     ) {
@@ -184,17 +184,17 @@ impl Receiver {
         }
     }
 
-    fn opened(&mut self, now: Time, have: &BTreeSet<u32>, out: &mut Vec<ReceiverOutput>) {
+    fn opened(&mut self, now: Time, have: &BTreeSet<ChunkNumber>, out: &mut Vec<ReceiverOutput>) {
         let Some(transfer) = &mut self.transfer else { return };
         if !matches!(transfer.phase, Phase::Opening) {
             return;
         }
-        let missing = (0..transfer.manifest.count()).filter(|chunk| !have.contains(chunk)).collect();
+        let missing = transfer.manifest.numbers().filter(|chunk| !have.contains(chunk)).collect();
         transfer.phase = Phase::Fetching(Chunks::new(now, missing));
         transfer.advance(now, self.pace.window(&self.options, transfer.manifest.chunk_bytes), out);
     }
 
-    fn stored(&mut self, now: Time, chunk: u32, out: &mut Vec<ReceiverOutput>) {
+    fn stored(&mut self, now: Time, chunk: ChunkNumber, out: &mut Vec<ReceiverOutput>) {
         let Some(transfer) = &mut self.transfer else { return };
         match &mut transfer.phase {
             Phase::Fetching(chunks) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use raftkit_core::{LogId, NodeId, SnapshotSent, Time};
 
-use crate::manifest::Manifest;
+use crate::manifest::{ChunkNumber, Manifest};
 use crate::message::{Refusal, SnapshotMessage};
 
 /// Maximum number of chunks that a receiver may have asked for and not received yet. Requests beyond it are ignored,
@@ -38,7 +38,7 @@ pub enum Cargo {
     /// The offer. Its manifest has 32 bytes for each chunk.
     Offer,
     /// The chunk with this number.
-    Chunk(u32),
+    Chunk(ChunkNumber),
 }
 
 /// Inputs of a sender.
@@ -51,7 +51,7 @@ pub enum SenderInput {
     /// A chunk was read, as asked by [`SenderOutput::ReadChunk`].
     ChunkRead {
         /// Number of the chunk.
-        chunk: u32,
+        chunk: ChunkNumber,
         /// Bytes of the chunk.
         bytes: Bytes,
     },
@@ -78,7 +78,7 @@ pub enum SenderOutput {
     /// Read a chunk, and answer with [`SenderInput::ChunkRead`] or [`SenderInput::ReadFailed`].
     ReadChunk {
         /// Number of the chunk.
-        chunk: u32,
+        chunk: ChunkNumber,
     },
     /// The transfer has ended. This is the last output.
     Done(SnapshotSent),
@@ -98,7 +98,7 @@ pub struct Sender {
     manifest: Manifest,
     options: SenderOptions,
     /// Chunks handed to the driver that have not left yet, including those of earlier senders to this node.
-    leaving: BTreeSet<(LogId, u32)>,
+    leaving: BTreeSet<(LogId, ChunkNumber)>,
     state: State,
 }
 
@@ -114,9 +114,9 @@ enum State {
         /// Whether an offer has left.
         offered: bool,
         /// Chunks asked for that wait for room on the way, in the order of the requests.
-        wanted: VecDeque<u32>,
+        wanted: VecDeque<ChunkNumber>,
         /// Chunks that the driver is reading.
-        reading: BTreeSet<u32>,
+        reading: BTreeSet<ChunkNumber>,
     },
     Ended,
 }
@@ -131,7 +131,7 @@ impl Sender {
     /// Adds the chunks that earlier senders to this node handed to the driver and that have not left yet; they take up
     /// room on the way too.
     #[must_use]
-    pub fn after(mut self, leaving: impl IntoIterator<Item = (LogId, u32)>) -> Self {
+    pub fn after(mut self, leaving: impl IntoIterator<Item = (LogId, ChunkNumber)>) -> Self {
         self.leaving.extend(leaving);
         self
     }
@@ -244,12 +244,12 @@ impl Sender {
     }
 
     /// Queues a chunk that the receiver asks for, unless it is already on its way.
-    fn want(&mut self, chunk: u32) {
+    fn want(&mut self, chunk: ChunkNumber) {
         let State::Serving { wanted, reading, .. } = &mut self.state else { return };
         let on_its_way = reading.contains(&chunk)
             || self.leaving.contains(&(self.manifest.id, chunk))
             || wanted.contains(&chunk);
-        if chunk < self.manifest.count() && !on_its_way && wanted.len() < WANTED_MAX {
+        if chunk.0 < self.manifest.count() && !on_its_way && wanted.len() < WANTED_MAX {
             wanted.push_back(chunk);
         }
     }

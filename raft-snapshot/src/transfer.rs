@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use raftkit_core::{LogId, NodeId, Time};
 
-use crate::manifest::Manifest;
+use crate::manifest::{ChunkNumber, Manifest};
 use crate::message::{Refusal, SnapshotMessage};
 use crate::receiver::ReceiverOutput;
 
@@ -36,13 +36,13 @@ pub(crate) enum Phase {
 #[derive(Clone, Debug)]
 pub(crate) struct Chunks {
     /// Chunks not requested yet.
-    pub(crate) missing: BTreeSet<u32>,
+    pub(crate) missing: BTreeSet<ChunkNumber>,
     /// Chunks requested, and when.
-    pub(crate) asked: BTreeMap<u32, Asked>,
+    pub(crate) asked: BTreeMap<ChunkNumber, Asked>,
     /// Chunks handed to the driver to be stored.
-    pub(crate) storing: BTreeSet<u32>,
+    pub(crate) storing: BTreeSet<ChunkNumber>,
     /// Number of times that each chunk arrived with a wrong hash.
-    pub(crate) bad: BTreeMap<u32, u32>,
+    pub(crate) bad: BTreeMap<ChunkNumber, u32>,
     /// Time at which a good chunk last arrived or was stored.
     pub(crate) progress: Time,
     /// Whether a good chunk has arrived from a sender in this transfer.
@@ -64,20 +64,20 @@ impl Asked {
 }
 
 impl Chunks {
-    pub(crate) fn new(now: Time, missing: BTreeSet<u32>) -> Self {
+    pub(crate) fn new(now: Time, missing: BTreeSet<ChunkNumber>) -> Self {
         let (asked, storing, bad) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
         Self { missing, asked, storing, bad, progress: now, any_came: false }
     }
 
     /// Records a request for a chunk.
-    pub(crate) fn ask(&mut self, now: Time, chunk: u32) {
+    pub(crate) fn ask(&mut self, now: Time, chunk: ChunkNumber) {
         let asked = self.asked.entry(chunk).or_insert(Asked { at: now, times: 0 });
         (asked.at, asked.times) = (now, asked.times.saturating_add(1));
     }
 
     /// Returns the chunks due to be requested again, and records a new request for each.
-    pub(crate) fn late(&mut self, now: Time, ask_again: impl Fn(u32) -> Duration) -> Vec<u32> {
-        let late: Vec<u32> = self
+    pub(crate) fn late(&mut self, now: Time, ask_again: impl Fn(u32) -> Duration) -> Vec<ChunkNumber> {
+        let late: Vec<ChunkNumber> = self
             .asked
             .iter()
             .filter(|(_, asked)| now >= asked.due(&ask_again))
@@ -160,7 +160,7 @@ impl Transfer {
         }
     }
 
-    pub(crate) fn want(&mut self, now: Time, chunk: u32, out: &mut Vec<ReceiverOutput>) {
+    pub(crate) fn want(&mut self, now: Time, chunk: ChunkNumber, out: &mut Vec<ReceiverOutput>) {
         self.spoke = now;
         let message = SnapshotMessage::Want { snapshot: self.manifest.id, chunk };
         out.push(ReceiverOutput::Send { to: self.from, message });

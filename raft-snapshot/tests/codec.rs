@@ -8,7 +8,9 @@ use bytes::Bytes;
 use common::{data, manifest, membership};
 use proptest::prelude::*;
 use raftkit_core::{LogId, LogIndex};
-use raftkit_snapshot::{CHUNK_BYTES_MAX, Manifest, ManifestError, MessageError, Refusal, SnapshotMessage};
+use raftkit_snapshot::{
+    CHUNK_BYTES_MAX, ChunkNumber, Manifest, ManifestError, MessageError, Refusal, SnapshotMessage,
+};
 use sha2::{Digest, Sha256};
 
 /// Encodes a manifest by hand, with a correct checksum.
@@ -42,9 +44,9 @@ fn bytes_of_a_manifest_are_fixed() {
     let bytes = by_hand(1500, 1000, 2, &[[1; 32], [2; 32]]);
     assert_eq!(manifest.encode(), bytes);
     assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);
-    assert_eq!(manifest.chunk_length(0), Some(1000));
-    assert_eq!(manifest.chunk_length(1), Some(500));
-    assert_eq!(manifest.chunk_length(2), None);
+    assert_eq!(manifest.chunk_length(ChunkNumber(0)), Some(1000));
+    assert_eq!(manifest.chunk_length(ChunkNumber(1)), Some(500));
+    assert_eq!(manifest.chunk_length(ChunkNumber(2)), None);
 }
 
 #[test]
@@ -55,9 +57,12 @@ fn bytes_of_messages_are_fixed() {
     let offered = manifest(snapshot, 3);
     let golden: [(SnapshotMessage, Vec<u8>); 9] = [
         (SnapshotMessage::Offer(offered.clone()), [b"\x01\x01", &offered.encode()[..]].concat()),
-        (SnapshotMessage::Want { snapshot, chunk: 258 }, [b"\x01\x02", &id[..], b"\x02\x01\0\0"].concat()),
         (
-            SnapshotMessage::Chunk { snapshot, chunk: 3, bytes: Bytes::from_static(b"abc") },
+            SnapshotMessage::Want { snapshot, chunk: ChunkNumber(258) },
+            [b"\x01\x02", &id[..], b"\x02\x01\0\0"].concat(),
+        ),
+        (
+            SnapshotMessage::Chunk { snapshot, chunk: ChunkNumber(3), bytes: Bytes::from_static(b"abc") },
             [b"\x01\x03", &id[..], b"\x03\0\0\0abc"].concat(),
         ),
         (SnapshotMessage::Working { snapshot }, [b"\x01\x04", &id[..]].concat()),
@@ -118,7 +123,8 @@ fn manifests_that_contradict_themselves_are_refused() {
 fn chunk_above_the_limit_is_refused_and_others_are_not_copied() {
     let snapshot = LogId::new(1, 1);
     let bytes = Bytes::from(vec![0; CHUNK_BYTES_MAX as usize + 1]);
-    let message = |bytes: &Bytes| SnapshotMessage::Chunk { snapshot, chunk: 0, bytes: bytes.clone() };
+    let message =
+        |bytes: &Bytes| SnapshotMessage::Chunk { snapshot, chunk: ChunkNumber(0), bytes: bytes.clone() };
     let refused = SnapshotMessage::decode(message(&bytes).encode());
     assert_eq!(refused, Err(MessageError::ChunkTooLong { got: bytes.len() }));
     let encoded = message(&bytes.slice(1..)).encode();
@@ -139,10 +145,11 @@ fn any_message() -> impl Strategy<Value = SnapshotMessage> {
     prop_oneof![
         (1_u64..20, 0_usize..5)
             .prop_map(|(index, chunks)| SnapshotMessage::Offer(manifest(LogId::new(1, index), chunks))),
-        (id.clone(), any::<u32>()).prop_map(|(snapshot, chunk)| SnapshotMessage::Want { snapshot, chunk }),
+        (id.clone(), any::<u32>())
+            .prop_map(|(snapshot, chunk)| SnapshotMessage::Want { snapshot, chunk: ChunkNumber(chunk) }),
         (id.clone(), any::<u32>(), 0_usize..300).prop_map(|(snapshot, chunk, size)| SnapshotMessage::Chunk {
             snapshot,
-            chunk,
+            chunk: ChunkNumber(chunk),
             bytes: data(size, 1).into()
         }),
         id.clone().prop_map(|snapshot| SnapshotMessage::Working { snapshot }),

@@ -10,7 +10,7 @@ use std::io::{ErrorKind, Read, Write};
 use common::{CHUNK, content, data, folder, membership, open, source, write};
 use raftkit_core::LogId;
 use raftkit_disk::{Disk, OpenMode, Operation, SimulatedDisk};
-use raftkit_snapshot::{Manifest, SnapshotDir, SnapshotError};
+use raftkit_snapshot::{ChunkNumber, Manifest, SnapshotDir, SnapshotError};
 
 fn id(index: u64) -> LogId {
     LogId::new(2, index)
@@ -33,12 +33,15 @@ fn snapshot_comes_back_as_it_was_written() {
         let manifest = file.manifest();
         assert_eq!((manifest.id, &manifest.membership), (id(5), &membership()));
         assert_eq!(manifest.count() as usize, length.div_ceil(CHUNK as usize));
-        for chunk in 0..manifest.count() {
+        for chunk in manifest.numbers() {
             let at = usize::try_from(manifest.offset(chunk)).unwrap();
             let read = file.read_chunk(chunk).unwrap();
             assert_eq!(read, bytes[at..][..read.len()]);
         }
-        assert!(matches!(file.read_chunk(manifest.count()), Err(SnapshotError::NoSuchChunk { .. })));
+        assert!(matches!(
+            file.read_chunk(ChunkNumber(manifest.count())),
+            Err(SnapshotError::NoSuchChunk { .. })
+        ));
     }
 }
 
@@ -61,11 +64,14 @@ fn leftovers_of_an_earlier_life_are_removed_but_received_chunks_stay() {
     let from = source(id(9), &data(3000, 1));
     let mut writer = dir.create(membership()).unwrap();
     writer.write_all(&data(5000, 1)).unwrap();
-    dir.partial(from.manifest()).unwrap().store(1, &from.read_chunk(1).unwrap()).unwrap();
+    dir.partial(from.manifest())
+        .unwrap()
+        .store(ChunkNumber(1), &from.read_chunk(ChunkNumber(1)).unwrap())
+        .unwrap();
     std::mem::forget(writer);
     let dir = open(&disk).unwrap();
     assert_eq!(disk.list(&folder()).unwrap().len(), 1);
-    assert_eq!(dir.partial(from.manifest()).unwrap().have(), &BTreeSet::from([1]));
+    assert_eq!(dir.partial(from.manifest()).unwrap().have(), &BTreeSet::from([ChunkNumber(1)]));
 }
 
 #[test]
@@ -147,7 +153,8 @@ fn crash_at_any_point_of_writing_leaves_a_whole_snapshot_or_none() {
 /// Receives the missing chunks; stops at the first error.
 fn receive(disk: &SimulatedDisk, manifest: &Manifest, bytes: &[u8]) -> Result<usize, std::io::Error> {
     let mut partial = open(disk)?.partial(manifest)?;
-    let missing: Vec<u32> = (0..manifest.count()).filter(|chunk| !partial.have().contains(chunk)).collect();
+    let missing: Vec<ChunkNumber> =
+        manifest.numbers().filter(|chunk| !partial.have().contains(chunk)).collect();
     for chunk in missing.iter().rev() {
         let at = usize::try_from(manifest.offset(*chunk)).unwrap();
         partial.store(*chunk, &bytes[at..][..manifest.chunk_length(*chunk).unwrap()])?;
@@ -255,16 +262,16 @@ fn chunk_with_a_wrong_hash_length_or_number_is_refused() {
     let from = source(id(5), &data(2500, 1));
     let dir = open(&SimulatedDisk::new(1)).unwrap();
     let mut partial = dir.partial(from.manifest()).unwrap();
-    let chunk = from.read_chunk(0).unwrap();
+    let chunk = from.read_chunk(ChunkNumber(0)).unwrap();
     let wrong =
         |result: Result<(), SnapshotError>| assert!(matches!(result, Err(SnapshotError::WrongChunk { .. })));
-    wrong(partial.store(1, &chunk));
-    wrong(partial.store(0, &chunk[1..]));
-    wrong(partial.store(3, &chunk));
+    wrong(partial.store(ChunkNumber(1), &chunk));
+    wrong(partial.store(ChunkNumber(0), &chunk[1..]));
+    wrong(partial.store(ChunkNumber(3), &chunk));
     assert!(partial.have().is_empty());
-    partial.store(0, &chunk).unwrap();
+    partial.store(ChunkNumber(0), &chunk).unwrap();
     assert!(matches!(partial.finish(), Err(SnapshotError::Incomplete { missing: 2 })));
-    assert_eq!(dir.partial(from.manifest()).unwrap().have(), &BTreeSet::from([0]));
+    assert_eq!(dir.partial(from.manifest()).unwrap().have(), &BTreeSet::from([0].map(ChunkNumber)));
 }
 
 #[test]
@@ -273,7 +280,7 @@ fn chunks_of_another_snapshot_are_not_taken_for_good() {
     let dir = open(&disk).unwrap();
     let (one, other) = (source(id(5), &data(3000, 1)), source(id(5), &data(3000, 2)));
     let mut partial = dir.partial(one.manifest()).unwrap();
-    partial.store(0, &one.read_chunk(0).unwrap()).unwrap();
+    partial.store(ChunkNumber(0), &one.read_chunk(ChunkNumber(0)).unwrap()).unwrap();
     drop(partial);
     assert!(dir.partial(other.manifest()).unwrap().have().is_empty());
     let newer = source(id(6), &data(3000, 3));
@@ -292,8 +299,12 @@ fn equal_chunks_of_other_snapshots_need_not_come_again() {
     later[0] ^= 1;
     let from = source(id(5), &later);
     let mut partial = dir.partial(from.manifest()).unwrap();
-    assert_eq!(partial.have(), &BTreeSet::from([1]), "its first chunk has changed, its last was cut short");
-    for chunk in [3, 5, 6] {
+    assert_eq!(
+        partial.have(),
+        &BTreeSet::from([ChunkNumber(1)]),
+        "its first chunk has changed, its last was cut short"
+    );
+    for chunk in [3, 5, 6].map(ChunkNumber) {
         partial.store(chunk, &from.read_chunk(chunk).unwrap()).unwrap();
     }
     drop(partial);
@@ -303,7 +314,7 @@ fn equal_chunks_of_other_snapshots_need_not_come_again() {
     newest[6400] ^= 1;
     let from = source(id(6), &newest);
     let partial = dir.partial(from.manifest()).unwrap();
-    assert_eq!(partial.have(), &BTreeSet::from([1, 5]), "3 and 6 have changed");
+    assert_eq!(partial.have(), &BTreeSet::from([1, 5].map(ChunkNumber)), "3 and 6 have changed");
     drop((partial, whole));
     receive(&disk, from.manifest(), &newest).unwrap();
     assert_eq!(content(&open(&disk).unwrap().open(id(6)).unwrap()), newest);
@@ -318,7 +329,7 @@ fn an_equal_chunk_is_taken_to_every_place_where_it_belongs_and_none_that_has_rot
     receive(&disk, from.manifest(), &bytes).unwrap();
     let shifted: Vec<u8> = [&bytes[1000..2000], &bytes[1000..2000], &bytes[..1000], &bytes[2000..]].concat();
     let newer = source(id(6), &shifted);
-    assert_eq!(dir.partial(newer.manifest()).unwrap().have(), &BTreeSet::from([0, 1, 2, 3]));
+    assert_eq!(dir.partial(newer.manifest()).unwrap().have(), &BTreeSet::from([0, 1, 2, 3].map(ChunkNumber)));
 
     let path = folder().join("00000000000000000002-00000000000000000005.snapshot");
     disk.open(&path, OpenMode::Existing).unwrap().write_at(1500, &[!bytes[1500]]).unwrap();
@@ -327,7 +338,7 @@ fn an_equal_chunk_is_taken_to_every_place_where_it_belongs_and_none_that_has_rot
     {
         disk.remove(partial).unwrap();
     }
-    assert_eq!(dir.partial(newer.manifest()).unwrap().have(), &BTreeSet::from([2, 3]));
+    assert_eq!(dir.partial(newer.manifest()).unwrap().have(), &BTreeSet::from([2, 3].map(ChunkNumber)));
 }
 
 #[test]

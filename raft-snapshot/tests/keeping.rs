@@ -10,7 +10,7 @@ use std::io::Write;
 use common::{content, data, folder, membership, open, source, write};
 use raftkit_core::LogId;
 use raftkit_disk::{Disk, OpenMode, SimulatedDisk};
-use raftkit_snapshot::SnapshotError;
+use raftkit_snapshot::{ChunkNumber, SnapshotError};
 
 fn id(index: u64) -> LogId {
     LogId::new(2, index)
@@ -33,7 +33,7 @@ fn newest_is_found_by_entry_and_the_rest_removed() {
     assert_eq!(content(&newest), data(10, 11), "an open file can be read on");
     let mut partial = dir.partial(new.manifest()).unwrap();
     dir.remove_all_but(&[LogId::new(2, 100)]).unwrap();
-    for chunk in 0..2 {
+    for chunk in (0..2).map(ChunkNumber) {
         partial.store(chunk, &new.read_chunk(chunk).unwrap()).unwrap();
     }
     partial.finish().unwrap();
@@ -46,12 +46,12 @@ fn what_comes_in_and_is_to_be_kept_goes_on_coming_in() {
     let dir = open(&disk).unwrap();
     let from = source(id(9), &data(2000, 1));
     let mut partial = dir.partial(from.manifest()).unwrap();
-    partial.store(0, &from.read_chunk(0).unwrap()).unwrap();
+    partial.store(ChunkNumber(0), &from.read_chunk(ChunkNumber(0)).unwrap()).unwrap();
     for keep in [&[][..], &[id(9)], &[id(5), id(9), id(12)]] {
         dir.remove_all_but(keep).unwrap();
         assert_eq!(disk.list(&folder()).unwrap().len(), 1, "kept were {keep:?}");
     }
-    partial.store(1, &from.read_chunk(1).unwrap()).unwrap();
+    partial.store(ChunkNumber(1), &from.read_chunk(ChunkNumber(1)).unwrap()).unwrap();
     assert_eq!(content(&partial.finish().unwrap()), data(2000, 1));
 }
 
@@ -98,5 +98,5 @@ fn equal_chunks_behind_one_that_cannot_be_read_need_not_come_again() {
     assert!(disk.fail_reads(&path, 1000..1001));
     let newer = source(id(6), &bytes);
     // The sector that cannot be read touches the first two chunks.
-    assert_eq!(dir.partial(newer.manifest()).unwrap().have(), &BTreeSet::from([2, 3, 4]));
+    assert_eq!(dir.partial(newer.manifest()).unwrap().have(), &BTreeSet::from([2, 3, 4].map(ChunkNumber)));
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use common::manifest;
 use common::receiver::*;
 use raftkit_core::LogIndex;
-use raftkit_snapshot::{ReceiverInput, ReceiverOutput, Refusal, SnapshotMessage};
+use raftkit_snapshot::{ChunkNumber, ReceiverInput, ReceiverOutput, Refusal, SnapshotMessage};
 
 #[test]
 fn receiver_takes_a_snapshot_from_offer_to_install() {
@@ -18,14 +18,14 @@ fn receiver_takes_a_snapshot_from_offer_to_install() {
     assert_eq!(bench.give(opened(&[1])), [0, 2, 3, 4].map(|chunk| want(A, id(9), chunk)), "a window of four");
     assert_eq!(bench.chunk(A, &file, 3), [store(&file, 3)]);
     assert_eq!(bench.chunk(A, &file, 3), [], "a second copy");
-    assert_eq!(bench.give(ReceiverInput::Stored { chunk: 3 }), [want(A, id(9), 5)]);
+    assert_eq!(bench.give(ReceiverInput::Stored { chunk: ChunkNumber(3) }), [want(A, id(9), 5)]);
     for chunk in [0, 2, 4, 5] {
         bench.chunk(A, &file, chunk);
     }
     for chunk in [0, 2, 4] {
-        assert_eq!(bench.give(ReceiverInput::Stored { chunk }), []);
+        assert_eq!(bench.give(ReceiverInput::Stored { chunk: ChunkNumber(chunk) }), []);
     }
-    assert_eq!(bench.give(ReceiverInput::Stored { chunk: 5 }), [ReceiverOutput::Finish]);
+    assert_eq!(bench.give(ReceiverInput::Stored { chunk: ChunkNumber(5) }), [ReceiverOutput::Finish]);
     assert_eq!(bench.give(ReceiverInput::Finished), [ReceiverOutput::Install(manifest)]);
     assert_eq!(bench.tick(1), [working(A, id(9))], "a long install is no silence");
     assert_eq!(
@@ -57,7 +57,7 @@ fn other_offers_are_refused_while_one_is_older_or_work_is_in_hand() {
     assert_eq!(bench.offer(B, &manifest(id(9), 2)), [busy(9)], "the same name with other bytes");
     bench.chunk(A, &file, 0);
     assert_eq!(bench.offer(B, &newer), [busy(10)], "while storing");
-    bench.give(ReceiverInput::Stored { chunk: 0 });
+    bench.give(ReceiverInput::Stored { chunk: ChunkNumber(0) });
     let expected = [
         ReceiverOutput::Discard,
         refused(A, id(9), Refusal::Busy),
@@ -83,7 +83,11 @@ fn chunk_with_a_wrong_hash_is_asked_for_again_and_then_given_up() {
     let (mut bench, file) = (Bench::new(), snapshot(9, 2));
     bench.offer(A, file.manifest());
     bench.give(opened(&[]));
-    let bad = |chunk| SnapshotMessage::Chunk { snapshot: id(9), chunk, bytes: Bytes::from_static(b"no") };
+    let bad = |chunk| SnapshotMessage::Chunk {
+        snapshot: id(9),
+        chunk: ChunkNumber(chunk),
+        bytes: Bytes::from_static(b"no"),
+    };
     assert_eq!(bench.hear(B, bad(1)), [], "not from whom it was asked of");
     for _ in 0..3 {
         assert_eq!(bench.hear(A, bad(1)), [want(A, id(9), 1)]);
@@ -102,7 +106,11 @@ fn chunk_that_was_not_asked_for_is_dropped() {
     let other = snapshot(8, 6);
     assert_eq!(bench.chunk(A, &other, 0), [], "of another snapshot");
     let (snapshot, bytes) = (id(9), Bytes::new());
-    assert_eq!(bench.hear(A, SnapshotMessage::Chunk { snapshot, chunk: 99, bytes }), [], "no such chunk");
+    assert_eq!(
+        bench.hear(A, SnapshotMessage::Chunk { snapshot, chunk: ChunkNumber(99), bytes }),
+        [],
+        "no such chunk"
+    );
 }
 
 #[test]
@@ -117,7 +125,7 @@ fn sender_that_is_gone_ends_the_transfer_once_chunks_in_hand_are_stored() {
     assert_eq!(bench.hear(A, gone(9)), []);
     assert_eq!(bench.receiver.next_deadline(), None);
     assert_eq!(bench.chunk(A, &file, 1), [], "it is over");
-    assert_eq!(bench.give(ReceiverInput::Stored { chunk: 0 }), [ReceiverOutput::Discard]);
+    assert_eq!(bench.give(ReceiverInput::Stored { chunk: ChunkNumber(0) }), [ReceiverOutput::Discard]);
     assert_eq!(bench.receiver.receiving(), None);
 }
 
@@ -130,7 +138,7 @@ fn offer_of_the_same_snapshot_revives_a_transfer_that_was_ending() {
     bench.hear(A, SnapshotMessage::Refused { snapshot: id(9), reason: Refusal::Gone });
     let expected = [working(B, id(9)), want(B, id(9), 1), want(B, id(9), 2)];
     assert_eq!(bench.offer(B, file.manifest()), expected);
-    assert_eq!(bench.give(ReceiverInput::Stored { chunk: 0 }), []);
+    assert_eq!(bench.give(ReceiverInput::Stored { chunk: ChunkNumber(0) }), []);
 }
 
 #[test]

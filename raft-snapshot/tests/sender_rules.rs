@@ -10,7 +10,7 @@ use bytes::Bytes;
 use common::manifest;
 use raftkit_core::{LogId, LogIndex, NodeId, SnapshotSent, Time};
 use raftkit_snapshot::{
-    Cargo, Manifest, Refusal, Sender, SenderInput, SenderOptions, SenderOutput, SnapshotMessage,
+    Cargo, ChunkNumber, Manifest, Refusal, Sender, SenderInput, SenderOptions, SenderOutput, SnapshotMessage,
 };
 
 /// The node that receives.
@@ -46,16 +46,16 @@ fn sender_offers_reads_what_is_wanted_and_ends() {
     let manifest = manifest(id(9), 2);
     let (mut sender, out) = sender(&manifest);
     assert_eq!(out, [SenderOutput::Send(SnapshotMessage::Offer(manifest))]);
-    let want = SnapshotMessage::Want { snapshot: id(9), chunk: 1 };
-    assert_eq!(hear(&mut sender, 0, want.clone()), [SenderOutput::ReadChunk { chunk: 1 }]);
+    let want = SnapshotMessage::Want { snapshot: id(9), chunk: ChunkNumber(1) };
+    assert_eq!(hear(&mut sender, 0, want.clone()), [SenderOutput::ReadChunk { chunk: ChunkNumber(1) }]);
     assert_eq!(hear(&mut sender, 0, want), [], "it is being read");
     let bytes = Bytes::from_static(b"x");
-    let chunk = SnapshotMessage::Chunk { snapshot: id(9), chunk: 1, bytes: bytes.clone() };
-    let read = SenderInput::ChunkRead { chunk: 1, bytes };
+    let chunk = SnapshotMessage::Chunk { snapshot: id(9), chunk: ChunkNumber(1), bytes: bytes.clone() };
+    let read = SenderInput::ChunkRead { chunk: ChunkNumber(1), bytes };
     assert_eq!(give(&mut sender, 0, read.clone()), [SenderOutput::Send(chunk)]);
     assert_eq!(give(&mut sender, 0, read), [], "read once, sent once");
     assert_eq!(
-        hear(&mut sender, 0, SnapshotMessage::Want { snapshot: id(9), chunk: 2 }),
+        hear(&mut sender, 0, SnapshotMessage::Want { snapshot: id(9), chunk: ChunkNumber(2) }),
         [],
         "no such chunk"
     );
@@ -68,7 +68,10 @@ fn sender_offers_reads_what_is_wanted_and_ends() {
 
 /// The input that an offer or chunk has left.
 fn left(chunk: Option<u32>) -> SenderInput {
-    SenderInput::Left { snapshot: id(9), cargo: chunk.map_or(Cargo::Offer, Cargo::Chunk) }
+    SenderInput::Left {
+        snapshot: id(9),
+        cargo: chunk.map_or(Cargo::Offer, |chunk| Cargo::Chunk(ChunkNumber(chunk))),
+    }
 }
 
 #[test]
@@ -131,19 +134,20 @@ fn sender_that_cannot_read_says_so() {
 /// The chunks that a sender's outputs ask to read.
 fn reads(out: &[SenderOutput]) -> Vec<u32> {
     let read =
-        |it: &SenderOutput| if let SenderOutput::ReadChunk { chunk } = it { Some(*chunk) } else { None };
+        |it: &SenderOutput| if let SenderOutput::ReadChunk { chunk } = it { Some(chunk.0) } else { None };
     out.iter().filter_map(read).collect()
 }
 
 #[test]
 fn sender_holds_two_chunks_and_reads_the_next_when_one_has_left() {
     let (mut sender, _) = sender(&manifest(id(9), 200));
-    let want = |chunk| SnapshotMessage::Want { snapshot: id(9), chunk };
+    let want = |chunk| SnapshotMessage::Want { snapshot: id(9), chunk: ChunkNumber(chunk) };
     let read: Vec<u32> = (0..200).flat_map(|chunk| reads(&hear(&mut sender, 0, want(chunk)))).collect();
     assert_eq!(read, [0, 1]);
     let bytes = Bytes::from_static(b"x");
     for chunk in [0, 1] {
-        let out = give(&mut sender, 0, SenderInput::ChunkRead { chunk, bytes: bytes.clone() });
+        let out =
+            give(&mut sender, 0, SenderInput::ChunkRead { chunk: ChunkNumber(chunk), bytes: bytes.clone() });
         assert_eq!(
             (out.len(), reads(&out)),
             (1, vec![]),
@@ -158,7 +162,7 @@ fn sender_holds_two_chunks_and_reads_the_next_when_one_has_left() {
     // The requests waiting at a sender are bounded; the receiver repeats the others.
     let mut served = 4;
     for chunk in 2.. {
-        give(&mut sender, 0, SenderInput::ChunkRead { chunk, bytes: bytes.clone() });
+        give(&mut sender, 0, SenderInput::ChunkRead { chunk: ChunkNumber(chunk), bytes: bytes.clone() });
         match reads(&give(&mut sender, 0, left(Some(chunk))))[..] {
             [] => break,
             ref next => served += next.len(),
@@ -169,13 +173,13 @@ fn sender_holds_two_chunks_and_reads_the_next_when_one_has_left() {
 
 #[test]
 fn chunks_of_an_earlier_try_that_have_not_left_are_not_sent_again_and_take_their_place() {
-    let mut sender =
-        Sender::new(B, manifest(id(9), 9), SenderOptions::default()).after([(id(9), 3), (id(8), 0)]);
+    let mut sender = Sender::new(B, manifest(id(9), 9), SenderOptions::default())
+        .after([(id(9), ChunkNumber(3)), (id(8), ChunkNumber(0))]);
     give(&mut sender, 0, SenderInput::Start);
-    let want = |chunk| SnapshotMessage::Want { snapshot: id(9), chunk };
+    let want = |chunk| SnapshotMessage::Want { snapshot: id(9), chunk: ChunkNumber(chunk) };
     assert_eq!(hear(&mut sender, 0, want(3)), []);
     assert_eq!(hear(&mut sender, 0, want(4)), []);
-    let other = SenderInput::Left { snapshot: id(8), cargo: Cargo::Chunk(0) };
+    let other = SenderInput::Left { snapshot: id(8), cargo: Cargo::Chunk(ChunkNumber(0)) };
     assert_eq!(reads(&give(&mut sender, 0, other)), [4]);
     assert_eq!(reads(&give(&mut sender, 0, left(Some(3)))), []);
     assert_eq!(reads(&hear(&mut sender, 0, want(3))), [3], "it has left, so it may be lost");
@@ -184,7 +188,7 @@ fn chunks_of_an_earlier_try_that_have_not_left_are_not_sent_again_and_take_their
 #[test]
 fn sender_does_nothing_before_its_start() {
     let mut sender = Sender::new(B, manifest(id(9), 1), SenderOptions::default());
-    assert_eq!(hear(&mut sender, 0, SnapshotMessage::Want { snapshot: id(9), chunk: 0 }), []);
+    assert_eq!(hear(&mut sender, 0, SnapshotMessage::Want { snapshot: id(9), chunk: ChunkNumber(0) }), []);
     assert_eq!((sender.next_deadline(), sender.to()), (None, B));
 }
 

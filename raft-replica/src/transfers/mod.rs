@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use raftkit_core::{LogId, LogIndex, NodeId, PeerStatus, SnapshotSent, Time, WriteSeq};
-use raftkit_snapshot::{Audience, Manifest, ReceiverInput, SnapshotFile, SnapshotMessage};
+use raftkit_snapshot::{Audience, ChunkNumber, Manifest, ReceiverInput, SnapshotFile, SnapshotMessage};
 
 use crate::transfers::incoming::Incoming;
 use crate::transfers::outgoing::Outgoing;
@@ -133,7 +133,7 @@ impl Transfers {
     pub(crate) fn chunk_read(
         &mut self,
         now: Time,
-        chunk: (NodeId, LogId, u32),
+        chunk: (NodeId, LogId, ChunkNumber),
         bytes: Result<Bytes, String>,
         out: &mut Vec<Output>,
     ) -> Ended {
@@ -146,7 +146,7 @@ impl Transfers {
     pub(crate) fn partial_opened(
         &mut self,
         now: Time,
-        result: Result<BTreeSet<u32>, String>,
+        result: Result<BTreeSet<ChunkNumber>, String>,
         out: &mut Vec<Output>,
     ) {
         self.incoming.answered(now, result.map(|have| ReceiverInput::Opened { have }), out);
@@ -154,7 +154,12 @@ impl Transfers {
     }
 
     /// A chunk of the incoming snapshot was stored, or could not be.
-    pub(crate) fn chunk_stored(&mut self, now: Time, result: Result<u32, String>, out: &mut Vec<Output>) {
+    pub(crate) fn chunk_stored(
+        &mut self,
+        now: Time,
+        result: Result<ChunkNumber, String>,
+        out: &mut Vec<Output>,
+    ) {
         self.incoming.answered(now, result.map(|chunk| ReceiverInput::Stored { chunk }), out);
         self.let_go(out);
     }

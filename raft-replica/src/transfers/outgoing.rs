@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use raftkit_core::{LogId, LogIndex, NodeId, PeerStatus, SnapshotSent, Time};
-use raftkit_snapshot::{Cargo, Manifest, Sender, SenderInput, SenderOptions, SenderOutput, SnapshotMessage};
+use raftkit_snapshot::{
+    Cargo, ChunkNumber, Manifest, Sender, SenderInput, SenderOptions, SenderOutput, SnapshotMessage,
+};
 
 use crate::transfers::Ended;
 use crate::transfers::peer::{Peer, RETRY_AFTER};
@@ -230,7 +232,7 @@ impl Outgoing {
     pub(crate) fn chunk_read(
         &mut self,
         now: Time,
-        (to, snapshot, chunk): (NodeId, LogId, u32),
+        (to, snapshot, chunk): (NodeId, LogId, ChunkNumber),
         bytes: Result<Bytes, String>,
         out: &mut Vec<Output>,
     ) -> Ended {

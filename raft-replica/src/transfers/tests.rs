@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use raftkit_core::{Health, Membership, PeerState};
 use raftkit_disk::SimulatedDisk;
-use raftkit_snapshot::{Refusal, SnapshotDir};
+use raftkit_snapshot::{ChunkNumber, Refusal, SnapshotDir};
 
 use crate::MachineWork;
 
@@ -170,10 +170,10 @@ fn for_a_peer_that_is_gone_the_snapshot_and_the_log_behind_it_are_kept_for_half_
 #[test]
 fn a_snapshot_that_cannot_be_read_is_made_anew_for_the_next_try() {
     let (mut transfers, mut out) = offered();
-    let want = SnapshotMessage::Want { snapshot: LogId::new(2, 9), chunk: 0 }.encode();
+    let want = SnapshotMessage::Want { snapshot: LogId::new(2, 9), chunk: ChunkNumber(0) }.encode();
     transfers.message(ms(1), PEER, want, LogIndex(12), &mut out);
     let rotten = Err("chunk 0 is damaged".to_owned());
-    let ended = transfers.chunk_read(ms(2), (PEER, LogId::new(2, 9), 0), rotten, &mut out);
+    let ended = transfers.chunk_read(ms(2), (PEER, LogId::new(2, 9), ChunkNumber(0)), rotten, &mut out);
     assert_eq!(ended, [(PEER, SnapshotSent::Failed)]);
     transfers.wanted(ms(2000), PEER, LogIndex(5), LogIndex(12), &mut out);
     assert_eq!(offers_and_views(&out), (vec![], 1));
@@ -215,7 +215,7 @@ fn what_fails_of_a_transfer_that_was_given_up_does_not_end_the_next_one() {
     let offer = SnapshotMessage::Offer(file.manifest().clone());
     tell(&mut transfers, offer.clone());
     transfers.partial_opened(ms(1), Ok(BTreeSet::new()), &mut out);
-    for chunk in 0..2 {
+    for chunk in (0..2).map(ChunkNumber) {
         let bytes = file.read_chunk(chunk).unwrap();
         tell(&mut transfers, SnapshotMessage::Chunk { snapshot, chunk, bytes });
     }
@@ -227,7 +227,7 @@ fn what_fails_of_a_transfer_that_was_given_up_does_not_end_the_next_one() {
     out.clear();
     transfers.chunk_stored(ms(3), full(), &mut out);
     assert!(out.is_empty(), "the other chunk of the first try");
-    transfers.partial_opened(ms(4), Ok(BTreeSet::from([0])), &mut out);
+    transfers.partial_opened(ms(4), Ok(BTreeSet::from([ChunkNumber(0)])), &mut out);
     assert_eq!(out.len(), 3, "it asks for the three that are missing");
 }
 
@@ -237,7 +237,7 @@ fn cargo(out: &[Output]) -> Vec<(Option<u32>, BulkId)> {
         let Output::Do(Action::SendBulk { to: PEER, body, id: Some(id) }) = action else { return None };
         match SnapshotMessage::decode(body.clone()).unwrap() {
             SnapshotMessage::Offer(_) => Some((None, *id)),
-            SnapshotMessage::Chunk { chunk, .. } => Some((Some(chunk), *id)),
+            SnapshotMessage::Chunk { chunk, .. } => Some((Some(chunk.0), *id)),
             other @ (SnapshotMessage::Want { .. }
             | SnapshotMessage::Working { .. }
             | SnapshotMessage::Installed { .. }
@@ -251,7 +251,7 @@ fn cargo(out: &[Output]) -> Vec<(Option<u32>, BulkId)> {
 fn reads(out: &[Output]) -> Vec<u32> {
     let read = |action: &Output| {
         let Output::Do(Action::Snapshot(SnapshotWork::ReadChunk { chunk, .. })) = action else { return None };
-        Some(*chunk)
+        Some(chunk.0)
     };
     out.iter().filter_map(read).collect()
 }
@@ -268,7 +268,7 @@ fn chunks_that_have_not_left_are_bounded_and_not_sent_twice_by_the_next_try() {
     transfers.viewed(snapshot);
     transfers.built(ms(0), Ok(file.manifest().clone()), LogIndex(9), &mut out);
     let want = |transfers: &mut Transfers, out: &mut Vec<Output>| {
-        for chunk in 0..6 {
+        for chunk in (0..6).map(ChunkNumber) {
             let want = SnapshotMessage::Want { snapshot, chunk }.encode();
             transfers.message(ms(1), PEER, want, LogIndex(12), out);
         }
@@ -276,7 +276,7 @@ fn chunks_that_have_not_left_are_bounded_and_not_sent_twice_by_the_next_try() {
     want(&mut transfers, &mut out);
     assert_eq!(reads(&out), [0, 1]);
     out.clear();
-    for chunk in [0, 1] {
+    for chunk in [0, 1].map(ChunkNumber) {
         let bytes = file.read_chunk(chunk).unwrap();
         transfers.chunk_read(ms(1), (PEER, snapshot, chunk), Ok(bytes), &mut out);
     }

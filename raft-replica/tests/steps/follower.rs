@@ -14,7 +14,7 @@ use raftkit_replica::{
     Action, Applied, Ended, Event, MachineWork, OpenReplicaError, Opened, Output, SnapshotWork, StateMachine,
     TransportReport,
 };
-use raftkit_snapshot::{SnapshotDir, SnapshotFile, SnapshotMessage};
+use raftkit_snapshot::{ChunkNumber, SnapshotDir, SnapshotFile, SnapshotMessage};
 
 use super::{DIR, Machine, command, flush, membership, open, try_open};
 
@@ -111,8 +111,16 @@ impl Follower {
         let snapshot = file.manifest().id;
         self.tell(&SnapshotMessage::Offer(file.manifest().clone()));
         self.work_on_snapshots();
-        assert!(self.said.contains(&SnapshotMessage::Want { snapshot, chunk: 0 }), "{:?}", self.said);
-        self.tell(&SnapshotMessage::Chunk { snapshot, chunk: 0, bytes: file.read_chunk(0).unwrap() });
+        assert!(
+            self.said.contains(&SnapshotMessage::Want { snapshot, chunk: ChunkNumber(0) }),
+            "{:?}",
+            self.said
+        );
+        self.tell(&SnapshotMessage::Chunk {
+            snapshot,
+            chunk: ChunkNumber(0),
+            bytes: file.read_chunk(ChunkNumber(0)).unwrap(),
+        });
         let store = self.snapshots.pop_front().unwrap();
         self.give_all(|it| it.opened.snapshots.run(store).into_iter().map(Event::from).collect());
         assert!(matches!(self.snapshots.front(), Some(SnapshotWork::FinishPartial)));

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use raftkit_core::{LogId, NodeId};
 use raftkit_net::Frame;
 use raftkit_replica::{BulkId, Event, ServiceEvent, TransportReport};
-use raftkit_snapshot::SnapshotMessage;
+use raftkit_snapshot::{ChunkNumber, SnapshotMessage};
 
 use crate::Mark;
 use crate::checks::violation::{Checked, promise};
@@ -30,7 +30,7 @@ pub(crate) struct BulkLane {
     /// Number of chunks for each peer that have not left yet.
     waiting: BTreeMap<NodeId, usize>,
     /// Number of times that each chunk of each snapshot was sent to each process of each peer.
-    sent: BTreeMap<(NodeId, u64, LogId, u32), u64>,
+    sent: BTreeMap<(NodeId, u64, LogId, ChunkNumber), u64>,
     /// Time of the first offer of each snapshot that the process receives.
     pub(crate) offered: BTreeMap<LogId, u64>,
 }
@@ -42,7 +42,7 @@ const CHUNKS_MAX: usize = 2;
 /// Time above which a transfer counts as slow, in microseconds.
 const SLOW: u64 = 10 * SECOND;
 
-fn chunk(body: &Bytes) -> Option<(LogId, u32)> {
+fn chunk(body: &Bytes) -> Option<(LogId, ChunkNumber)> {
     match SnapshotMessage::decode(body.clone()) {
         Ok(SnapshotMessage::Chunk { snapshot, chunk, .. }) => Some((snapshot, chunk)),
         Ok(_) | Err(_) => None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use raftkit_core::{LogIndex, NodeId};
 
-use crate::manifest::Manifest;
+use crate::manifest::{ChunkNumber, Manifest};
 use crate::message::SnapshotMessage;
 
 /// Settings of a [`Receiver`](crate::Receiver).
@@ -75,12 +75,12 @@ pub enum ReceiverInput {
     /// The driver has carried out [`ReceiverOutput::Open`].
     Opened {
         /// The chunks that are stored and good ([`Partial::have`](crate::Partial::have)).
-        have: BTreeSet<u32>,
+        have: BTreeSet<ChunkNumber>,
     },
     /// The driver has carried out [`ReceiverOutput::Store`].
     Stored {
         /// Number of the chunk.
-        chunk: u32,
+        chunk: ChunkNumber,
     },
     /// The driver has carried out [`ReceiverOutput::Finish`].
     Finished,
@@ -109,7 +109,7 @@ pub enum ReceiverOutput {
     /// Store a chunk, and report [`ReceiverInput::Stored`].
     Store {
         /// Number of the chunk.
-        chunk: u32,
+        chunk: ChunkNumber,
         /// Bytes of the chunk, whose hash is already checked.
         bytes: Bytes,
     },

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use raftkit_core::{LogId, LogIndex, NodeId, Time};
 use raftkit_snapshot::{
-    Manifest, Receiver, ReceiverInput, ReceiverOptions, ReceiverOutput, Refusal, SnapshotFile,
+    ChunkNumber, Manifest, Receiver, ReceiverInput, ReceiverOptions, ReceiverOutput, Refusal, SnapshotFile,
     SnapshotMessage,
 };
 
@@ -54,6 +54,7 @@ impl Bench {
     }
 
     pub(crate) fn chunk(&mut self, from: NodeId, file: &SnapshotFile, chunk: u32) -> Vec<ReceiverOutput> {
+        let chunk = ChunkNumber(chunk);
         let (snapshot, bytes) = (file.manifest().id, file.read_chunk(chunk).unwrap());
         self.hear(from, SnapshotMessage::Chunk { snapshot, chunk, bytes })
     }
@@ -69,7 +70,7 @@ pub(crate) fn say(to: NodeId, message: SnapshotMessage) -> ReceiverOutput {
 }
 
 pub(crate) fn want(to: NodeId, snapshot: LogId, chunk: u32) -> ReceiverOutput {
-    say(to, SnapshotMessage::Want { snapshot, chunk })
+    say(to, SnapshotMessage::Want { snapshot, chunk: ChunkNumber(chunk) })
 }
 
 pub(crate) fn working(to: NodeId, snapshot: LogId) -> ReceiverOutput {
@@ -81,11 +82,12 @@ pub(crate) fn refused(to: NodeId, snapshot: LogId, reason: Refusal) -> ReceiverO
 }
 
 pub(crate) fn store(file: &SnapshotFile, chunk: u32) -> ReceiverOutput {
+    let chunk = ChunkNumber(chunk);
     ReceiverOutput::Store { chunk, bytes: file.read_chunk(chunk).unwrap() }
 }
 
 pub(crate) fn opened(have: &[u32]) -> ReceiverInput {
-    ReceiverInput::Opened { have: have.iter().copied().collect::<BTreeSet<_>>() }
+    ReceiverInput::Opened { have: have.iter().copied().map(ChunkNumber).collect::<BTreeSet<_>>() }
 }
 
 pub(crate) fn snapshot(index: u64, chunks: usize) -> SnapshotFile {

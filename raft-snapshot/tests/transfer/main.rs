@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::CHUNK;
 use raftkit_core::{LogId, LogIndex, NodeId};
-use raftkit_snapshot::{ReceiverOptions, SenderOptions};
+use raftkit_snapshot::{ChunkNumber, ReceiverOptions, SenderOptions};
 use world::{CHUNK_HEADER, Event, Faults, HEAL, World};
 
 #[test]
@@ -116,7 +116,7 @@ fn restarted_receiver_asks_only_for_what_it_lacks() {
     world.faults = Faults { lost: 0, doubled: 0, changed: 0, unreadable: 0 };
     world.delay = 1000;
     let mut partial = world.dir.partial(world.sources[&NodeId(1)].file.manifest()).unwrap();
-    for chunk in 0..15 {
+    for chunk in (0..15).map(ChunkNumber) {
         partial.store(chunk, &world.sources[&NodeId(1)].file.read_chunk(chunk).unwrap()).unwrap();
     }
     drop(partial);
