@@ -16,8 +16,8 @@ use crate::standstill::Standstill;
 use crate::transfer::Transfer;
 use crate::writes::Writes;
 use crate::{
-    Body, Config, Effects, HardState, Incarnation, LogIndex, Message, NodeId, RequestId, Round, StoreId,
-    Term, Time,
+    Body, Config, Effects, HardState, Incarnation, LogIndex, Message, NodeId, RequestId, RequestNumber,
+    Round, StoreId, Term, Time,
 };
 
 /// A commit index that no write has carried is written on its own once no write has been issued for this
@@ -145,6 +145,6 @@ impl Common {
     /// Draws the id of a new request.
     pub(crate) fn next_request(&mut self) -> RequestId {
         self.last_number += 1;
-        RequestId { incarnation: self.config.incarnation, number: self.last_number }
+        RequestId { incarnation: self.config.incarnation, number: RequestNumber(self.last_number) }
     }
 }

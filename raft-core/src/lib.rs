@@ -162,6 +162,7 @@ pub use raft::Node;
 pub use role::RoleName;
 pub use status::{PeerState, PeerStatus, Status};
 pub use types::{
-    ClusterId, FetchId, Incarnation, LogId, LogIndex, NodeId, Round, StoreId, Term, Ticket, Time, WriteSeq,
+    ClusterId, FetchId, Incarnation, LogId, LogIndex, NodeId, RequestNumber, Round, StoreId, Term, Ticket,
+    Time, WriteSeq,
 };
 pub use what_if::{Loss, Stage, Survival, what_if};

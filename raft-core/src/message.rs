@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use crate::{Entries, Incarnation, LogId, LogIndex, NodeId, Round, StoreId, Term};
+use crate::{Entries, Incarnation, LogId, LogIndex, NodeId, RequestNumber, Round, StoreId, Term};
 
 /// A message with its envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,6 +191,6 @@ pub struct TimeoutNow {}
 pub struct RequestId {
     /// The incarnation of the node that sent the request.
     pub incarnation: Incarnation,
-    /// A number that rises within that incarnation.
-    pub number: u64,
+    /// The number of the request within that incarnation.
+    pub number: RequestNumber,
 }

@@ -66,6 +66,10 @@ number! {
     FetchId(u64)
 }
 number! {
+    /// The number of a request within the incarnation of the node that sent it. It rises with each request.
+    RequestNumber(u64)
+}
+number! {
     /// A caller's id for a proposal, read, change or transfer, returned with the outcome. The core does not
     /// interpret it.
     Ticket(u64)

@@ -44,7 +44,10 @@ fn log_id() -> impl Strategy<Value = LogId> {
 }
 
 fn request() -> impl Strategy<Value = RequestId> {
-    (0_u64..4, number()).prop_map(|(life, number)| RequestId { incarnation: Incarnation(life), number })
+    (0_u64..4, number()).prop_map(|(life, number)| RequestId {
+        incarnation: Incarnation(life),
+        number: RequestNumber(number),
+    })
 }
 
 fn vote() -> impl Strategy<Value = Vote> {

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use raftkit_core::{
     AppendEntries, AppendEntriesResponse, AppendOutcome, Body, CampaignReason, ClusterId, Entry, Health,
     Incarnation, LogId, LogIndex, Member, Membership, Message, NodeId, Payload, PreVote, PreVoteResponse,
-    ReadIndex, ReadIndexResponse, ReadMode, RequestId, RequestVote, RequestVoteResponse, Round, StoreId,
-    Term, TimeoutNow, Vote,
+    ReadIndex, ReadIndexResponse, ReadMode, RequestId, RequestNumber, RequestVote, RequestVoteResponse,
+    Round, StoreId, Term, TimeoutNow, Vote,
 };
 use raftkit_net::frame::{PREFIX_BYTES, encode_bulk_prefix};
 use raftkit_net::{
@@ -24,7 +24,10 @@ fn log_id() -> impl Strategy<Value = LogId> {
 }
 
 fn request_id() -> impl Strategy<Value = RequestId> {
-    any::<(u64, u64)>().prop_map(|(life, number)| RequestId { incarnation: Incarnation(life), number })
+    any::<(u64, u64)>().prop_map(|(life, number)| RequestId {
+        incarnation: Incarnation(life),
+        number: RequestNumber(number),
+    })
 }
 
 fn vote() -> impl Strategy<Value = Vote> {

@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use raftkit_core::{
     AppendEntries, AppendEntriesResponse, AppendOutcome, Body, CampaignReason, ClusterId, Entry, Health,
     Incarnation, LogId, LogIndex, Message, NodeId, Payload, PreVote, PreVoteResponse, ReadIndex,
-    ReadIndexResponse, ReadMode, RequestId, RequestVote, RequestVoteResponse, Round, StoreId, Term,
-    TimeoutNow, Vote,
+    ReadIndexResponse, ReadMode, RequestId, RequestNumber, RequestVote, RequestVoteResponse, Round, StoreId,
+    Term, TimeoutNow, Vote,
 };
 use raftkit_net::{Frame, Hello, Lane, Refusal, decode, encode_frame};
 
@@ -41,7 +41,7 @@ fn check_body(body: Body, golden: &str) {
     check(&Frame::Message(message), golden);
 }
 
-const REQUEST: RequestId = RequestId { incarnation: Incarnation(0x11), number: 0x12 };
+const REQUEST: RequestId = RequestId { incarnation: Incarnation(0x11), number: RequestNumber(0x12) };
 
 #[test]
 fn pre_vote() {

@@ -1,6 +1,6 @@
 //! Figure 2, "Rules for Servers", candidates.
 
-use raftkit_core::{Body, LogId, NodeId, RequestId, RoleName, Term, Vote};
+use raftkit_core::{Body, LogId, NodeId, RequestId, RequestNumber, RoleName, Term, Vote};
 
 use crate::driven::Driven;
 use crate::members::voters;
@@ -61,7 +61,11 @@ fn candidates_2_a_majority_of_votes_makes_a_leader() {
     it.persist();
     it.hear(2, 2, vote_response(Vote::Granted, request));
     it.hear(2, 2, vote_response(Vote::Granted, request));
-    it.hear(3, 2, vote_response(Vote::Granted, RequestId { number: request.number + 1, ..request }));
+    it.hear(
+        3,
+        2,
+        vote_response(Vote::Granted, RequestId { number: RequestNumber(request.number.0 + 1), ..request }),
+    );
     it.hear(4, 2, vote_response(Vote::Refused, request));
     assert_eq!(it.node.role(), RoleName::Candidate, "two votes of five");
     it.hear(5, 2, vote_response(Vote::Granted, request));

@@ -32,7 +32,7 @@ fn a_damaged_peer_that_asks_how_far_to_heal_does_not_count_for_the_answer() {
     let mut it = Driven::founded(voters(&[1, 2, 3]));
     it.elect(&[2]);
     it.hear(3, 2, answer(matches(2), 1));
-    let request = RequestId { incarnation: Incarnation(6), number: 1 };
+    let request = RequestId { incarnation: Incarnation(6), number: RequestNumber(1) };
     it.hear(3, 2, Body::ReadIndex(ReadIndex { mode: ReadMode::Quorum, asker: Health::Damaged, request }));
     assert_eq!(it.node.status().peers[&NodeId(3)].health, Health::Damaged);
 }
@@ -49,7 +49,7 @@ fn a_damaged_node_heals_by_the_answer_to_its_own_question() {
     });
     let own = ask.expect("it asks").request;
     it.persist();
-    let other = RequestId { number: own.number + 1, ..own };
+    let other = RequestId { number: RequestNumber(own.number.0 + 1), ..own };
     for (request, expected) in [(other, Health::Damaged), (own, Health::Sound)] {
         it.hear(2, 2, Body::ReadIndexResponse(ReadIndexResponse { index: Some(LogIndex(1)), request }));
         assert_eq!(it.node.health(), expected);

@@ -9,7 +9,7 @@ use core::time::Duration;
 use raftkit_core as core_types;
 use raftkit_core::{
     AppendEntriesResponse, AppendOutcome, Body, CampaignReason, Health, Incarnation, LogId, LogIndex, NodeId,
-    PreVote, PreVoteResponse, ReadIndex, ReadIndexResponse, ReadMode, RequestId, RequestVote,
+    PreVote, PreVoteResponse, ReadIndex, ReadIndexResponse, ReadMode, RequestId, RequestNumber, RequestVote,
     RequestVoteResponse, StoreId, Term, TimeoutNow, Vote,
 };
 use rkyv::{Archive, Serialize};
@@ -270,7 +270,7 @@ fn log_id(id: LogId) -> LogIdHeader {
 }
 
 fn request_id(id: RequestId) -> RequestIdHeader {
-    RequestIdHeader(id.incarnation.0.into(), id.number.into())
+    RequestIdHeader(id.incarnation.0.into(), id.number.0.into())
 }
 
 fn vote(vote: Vote) -> VoteHeader {
@@ -304,7 +304,7 @@ impl ArchivedLogIdHeader {
 
 impl ArchivedRequestIdHeader {
     fn read(&self) -> RequestId {
-        RequestId { incarnation: Incarnation(self.0.to_native()), number: self.1.to_native() }
+        RequestId { incarnation: Incarnation(self.0.to_native()), number: RequestNumber(self.1.to_native()) }
     }
 }
 
