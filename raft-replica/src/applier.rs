@@ -1,5 +1,5 @@
-//! The applier. It owns the state machine and applies committed entries to it, batch by batch, off the protocol's
-//! thread.
+//! The applier. It owns the state machine, applies committed entries to it batch by batch, and decides when the state is made
+//! durable and when applying waits for that.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,13 +7,23 @@ use std::time::Duration;
 use raftkit_core::{Apply, Entry, LogId, LogIndex, Membership, Payload};
 use raftkit_log::{GiveBackPace, Progress, ReadError, ReadResult, Reader};
 
+use crate::background::Lane;
 use crate::log::in_words;
 use crate::{
-    Answers, Applied, AppliedBatch, Event, LogReport, MachineError, MachineReport, MachineWork, StateMachine,
+    Answers, Applied, AppliedBatch, BackgroundDone, BackgroundEnd, BackgroundWork, Begun, Event, LogReport,
+    MachineError, MachineReport, MachineWork, StateMachine,
 };
 
 /// Upper bound on the bytes of entries applied in one step, when the entries are read from the log.
 const READ_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of changes after which the state is made durable without being asked. It bounds the memory for changes that are not
+/// durable, and what a restart has to apply again.
+const PERSIST_BYTES: u64 = 16 << 20;
+
+/// Bytes of changes above which nothing more is applied until background work has ended: the next round of persisting cannot
+/// begin before that. Twice the bytes after which persisting begins, so a disk that keeps up never holds up applying.
+const STALL_BYTES: u64 = 2 * PERSIST_BYTES;
 
 /// Owns a state machine and does its [`MachineWork`], in order.
 ///
@@ -34,10 +44,12 @@ pub struct Applier<M: StateMachine> {
     through: LogIndex,
     /// The membership as of `through`. It goes into a snapshot's manifest.
     membership: Membership,
-    /// Bytes applied since the state was last made durable.
+    /// Bytes of entries applied since the state machine last began to persist.
     unpersisted_bytes: u64,
-    /// The state is made durable without being asked once this many bytes were applied.
-    persist_bytes: u64,
+    /// True if the state is to be made durable as soon as no background work is under way.
+    persist_asked: bool,
+    /// The state machine's work in the background.
+    background: Lane<M>,
     /// Decides when disk space is given back.
     give_back: GiveBackPace,
     /// True if work was done since `give_back` was last asked.
@@ -89,15 +101,15 @@ impl<M: StateMachine> Applier<M> {
     /// which is the state machine's last entry, or an earlier one if a damaged log ended before that; `membership` is
     /// the one as of `through`.
     pub fn new(machine: M, log: Reader, through: LogIndex, membership: Membership) -> Self {
-        let (persist_bytes, give_back) = (4 << 20, GiveBackPace::default());
         Self {
             machine,
             log,
             through,
             membership,
             unpersisted_bytes: 0,
-            persist_bytes,
-            give_back,
+            persist_asked: false,
+            background: Lane::Idle,
+            give_back: GiveBackPace::default(),
             worked: false,
             taken: VecDeque::new(),
             rest: None,
@@ -110,33 +122,87 @@ impl<M: StateMachine> Applier<M> {
     }
 
     /// The time at which the next step of [`give_back`](Self::give_back) is due, unless there is work before; none
-    /// while there is nothing to do. A step is due now and then under load as well, so ask when all work that was
-    /// taken is done.
+    /// while there is nothing to do, or other background work is under way. A step is due now and then under load as well,
+    /// so ask when all work that was taken is done.
     pub fn next(&mut self, now: Duration) -> Option<Duration> {
         if std::mem::take(&mut self.worked) {
             self.give_back.busy(now);
             self.give_back.changed();
         }
-        self.give_back.due()
+        if self.background.is_idle() { self.give_back.due() } else { None }
     }
 
-    /// Does one bounded step of giving disk space back. Times are durations since any fixed moment.
-    ///
-    /// # Errors
-    /// The state machine has failed.
-    pub fn give_back(&mut self, now: Duration) -> Result<Progress, MachineError> {
-        let result = self.machine.give_back();
+    /// Begins one bounded step of giving disk space back, unless other background work is under way. Ask for
+    /// [`background`](Self::background) work afterwards; if there is none, the step is done already and is returned. Times
+    /// are durations since any fixed moment.
+    pub fn give_back(&mut self, now: Duration) -> Option<BackgroundEnd> {
+        if !self.background.is_idle() {
+            return None;
+        }
+        match self.machine.begin_give_back() {
+            Ok(Begun::Background(work)) => {
+                self.background = Lane::Begun(BackgroundWork::GiveBack(work));
+                None
+            }
+            Ok(Begun::Done(progress)) => Some(self.gave_back(now, Ok(progress))),
+            Err(error) => Some(self.gave_back(now, Err(error))),
+        }
+    }
+
+    fn gave_back(&mut self, now: Duration, result: Result<Progress, MachineError>) -> BackgroundEnd {
         // After an error the node ends, so there is nothing more to give back.
         self.give_back.did(now, *result.as_ref().unwrap_or(&Progress::Nothing));
-        result
+        match result {
+            Ok(progress) => BackgroundEnd::GaveBack(progress),
+            Err(error) => BackgroundEnd::Report(ApplyError::from(error).into_event()),
+        }
+    }
+
+    /// The background work that was begun and has to be run, on another thread. Hand its end to
+    /// [`end_background`](Self::end_background). Ask after each [`advance`](Self::advance) and each
+    /// [`give_back`](Self::give_back).
+    pub fn background(&mut self) -> Option<BackgroundWork<M>> {
+        self.background.take()
+    }
+
+    /// Ends background work. What had to wait for it can go on: see [`advance`](Self::advance).
+    ///
+    /// # Panics
+    /// No background work is under way.
+    pub fn end_background(&mut self, now: Duration, done: BackgroundDone<M>) -> BackgroundEnd {
+        assert!(matches!(self.background, Lane::Running), "work that ends has been taken before");
+        self.background = Lane::Idle;
+        match done {
+            BackgroundDone::Persist(end) => {
+                let durable = end.by(&mut self.machine).map(MachineReport::Durable);
+                let report = durable.map_or_else(|error| ApplyError::from(error).into_event(), Event::from);
+                BackgroundEnd::Report(report)
+            }
+            BackgroundDone::GiveBack(end) => {
+                let result = end.by(&mut self.machine);
+                self.gave_back(now, result)
+            }
+        }
+    }
+
+    /// True if no work is left, neither taken nor in the background.
+    pub fn is_idle(&self) -> bool {
+        self.taken.is_empty() && self.rest.is_none() && !self.persist_asked && self.background.is_idle()
     }
 
     /// Does all of `works` in order, and reports each piece as soon as it is done: [`take`](Self::take), then
-    /// [`advance`](Self::advance) until nothing is left.
+    /// [`advance`](Self::advance) until nothing is left. Background work that begins with that is run in between, on this
+    /// thread: for drivers that have no other.
     pub fn run(&mut self, works: Vec<MachineWork>, report: &mut dyn FnMut(Event)) {
         self.take(works);
-        while let Some(event) = self.advance() {
-            report(event);
+        loop {
+            let event = self.advance();
+            let ended = self.background().map(|work| self.end_background(Duration::ZERO, work.run()));
+            let ended = ended.and_then(BackgroundEnd::report);
+            if event.is_none() && ended.is_none() {
+                return;
+            }
+            event.into_iter().chain(ended).for_each(&mut *report);
         }
     }
 
@@ -162,26 +228,59 @@ impl<M: StateMachine> Applier<M> {
     }
 
     /// Does the next piece of the work that was taken, and returns its report, so that requests that wait for it are
-    /// answered before the next piece begins. None if nothing is left.
+    /// answered before the next piece begins. None if nothing is left, or if what is left has to wait for the end of the
+    /// background work.
     pub fn advance(&mut self) -> Option<Event> {
-        let result = if self.unpersisted_bytes >= self.persist_bytes {
-            self.persist()
-        } else if let Some(rest) = self.rest.take() {
-            self.read_on(rest)
-        } else {
-            match self.taken.pop_front()? {
-                MachineWork::Apply { apply, answers } => self.try_apply(apply, answers),
-                MachineWork::Persist => self.persist(),
-                MachineWork::View => self.view(),
-                MachineWork::Restore(file) => self.restore(&file),
+        loop {
+            let result = if self.begins_to_persist() {
+                self.begin_persist().transpose()
+            } else if self.waits_for_background() {
+                return None;
+            } else if let Some(rest) = self.rest.take() {
+                Some(self.read_on(rest))
+            } else {
+                match self.taken.pop_front()? {
+                    MachineWork::Apply { apply, answers } => Some(self.try_apply(apply, answers)),
+                    MachineWork::Persist => {
+                        self.persist_asked = true;
+                        None
+                    }
+                    MachineWork::View => Some(self.view()),
+                    MachineWork::Restore(file) => Some(self.restore(&file)),
+                }
+            };
+            if let Some(result) = result {
+                return Some(result.map_or_else(ApplyError::into_event, Event::from));
             }
-        };
-        Some(result.map_or_else(ApplyError::into_event, Event::from))
+        }
     }
 
-    fn persist(&mut self) -> Result<MachineReport, ApplyError> {
-        self.unpersisted_bytes = 0;
-        Ok(MachineReport::Durable(self.machine.persist()?))
+    /// Bytes of changes that persisting would make durable.
+    fn unpersisted_bytes(&self) -> u64 {
+        self.unpersisted_bytes.max(self.machine.unpersisted_bytes())
+    }
+
+    fn begins_to_persist(&self) -> bool {
+        self.background.is_idle() && (self.persist_asked || self.unpersisted_bytes() >= PERSIST_BYTES)
+    }
+
+    /// Whether the next piece has to wait for the end of background work. A restore does: it replaces the files that the
+    /// work is about. Applying does, once its changes have taken up too much memory.
+    fn waits_for_background(&self) -> bool {
+        let restores = self.rest.is_none() && matches!(self.taken.front(), Some(MachineWork::Restore(_)));
+        !self.background.is_idle() && (restores || self.unpersisted_bytes() >= STALL_BYTES)
+    }
+
+    /// Begins to make the state durable. Returns a report if it is durable already.
+    fn begin_persist(&mut self) -> Result<Option<MachineReport>, ApplyError> {
+        (self.unpersisted_bytes, self.persist_asked) = (0, false);
+        match self.machine.begin_persist()? {
+            Begun::Done(durable) => Ok(Some(MachineReport::Durable(durable))),
+            Begun::Background(work) => {
+                self.background = Lane::Begun(BackgroundWork::Persist(work));
+                Ok(None)
+            }
+        }
     }
 
     fn view(&mut self) -> Result<MachineReport, ApplyError> {
@@ -209,7 +308,8 @@ impl<M: StateMachine> Applier<M> {
         // Otherwise the snapshot's entries were applied from the log while the snapshot came in, and there is nothing
         // to switch to. But what is reported as restored counts as durable, and the log is cut up to there.
         if id.index > self.machine.durable().index {
-            self.persist()?;
+            self.unpersisted_bytes = 0;
+            self.machine.persist()?;
         }
         if id.index > self.through {
             self.through = id.index;

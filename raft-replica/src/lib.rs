@@ -19,6 +19,7 @@
 
 mod addresses;
 mod applier;
+mod background;
 mod compaction;
 mod contacts;
 mod event;
@@ -34,6 +35,7 @@ mod transfers;
 
 pub use addresses::{Addresses, Source};
 pub use applier::Applier;
+pub use background::{BackgroundDone, BackgroundEnd, BackgroundWork};
 pub use compaction::CompactionOptions;
 pub use contacts::{ContactChange, Contacts};
 pub use event::{
@@ -52,4 +54,4 @@ pub use service::{
     ReadRefused, Reply, Service, ServiceAction, ServiceEvent, ServiceOptions, TransferError, is_for_service,
 };
 pub use snapshot_worker::SnapshotWorker;
-pub use state_machine::{Applied, MachineError, SnapshotView, StateMachine};
+pub use state_machine::{Applied, Background, Begun, MachineError, SnapshotView, StateMachine, TakeOver};

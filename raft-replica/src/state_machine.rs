@@ -1,5 +1,6 @@
 //! The state machine that is replicated, as a trait.
 
+use std::fmt;
 use std::io::{Read, Write};
 
 use bytes::Bytes;
@@ -10,7 +11,9 @@ use raftkit_log::Progress;
 /// every node. It looks at no clock, draws no random number and lets no order of a hash map be seen.
 ///
 /// One thread calls [`apply`](Self::apply), [`persist`](Self::persist), [`snapshot`](Self::snapshot) and
-/// [`restore`](Self::restore), one at a time; reads go through [`Reader`](Self::Reader) beside it.
+/// [`restore`](Self::restore), one at a time; reads go through [`Reader`](Self::Reader) beside it. A state machine that
+/// keeps changes in memory in front of its files can do the work on the files in the background: see
+/// [`begin_persist`](Self::begin_persist).
 ///
 /// The state machine stores its state itself. What [`durable`](Self::durable) covers must survive a crash. What was
 /// applied after that need not, because the log is cut only below it and is applied again.
@@ -44,6 +47,31 @@ pub trait StateMachine: Send + 'static {
     /// As [`apply`](Self::apply).
     fn persist(&mut self) -> Result<LogId, MachineError>;
 
+    /// Begins to make everything applied so far durable. A state machine for which that takes long returns the long part
+    /// as [`Begun::Background`] work: another thread runs it while this one goes on with [`apply`](Self::apply) and
+    /// [`snapshot`](Self::snapshot), and what the work returns is handed back to the state machine at the end. Until then
+    /// [`durable`](Self::durable) stays as it was.
+    ///
+    /// At most one background work, of this method or of [`begin_give_back`](Self::begin_give_back), is under way at a
+    /// time; [`persist`](Self::persist), [`give_back`](Self::give_back) and [`restore`](Self::restore) are called only
+    /// while none is.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    fn begin_persist(&mut self) -> Result<Begun<Self, LogId>, MachineError>
+    where
+        Self: Sized,
+    {
+        self.persist().map(Begun::Done)
+    }
+
+    /// Memory in bytes that changes take up which are applied and not durable, as far as the state machine keeps them in
+    /// memory until they are. When it is large the applier begins to persist, and waits for the end of that before it
+    /// applies more.
+    fn unpersisted_bytes(&self) -> u64 {
+        0
+    }
+
     /// A frozen view of the state as of [`applied`](Self::applied), to be written out while more is applied.
     ///
     /// # Errors
@@ -63,12 +91,80 @@ pub trait StateMachine: Send + 'static {
         Ok(Progress::Nothing)
     }
 
+    /// Begins one step of [`give_back`](Self::give_back), which may be done in the background as
+    /// [`begin_persist`](Self::begin_persist) describes.
+    ///
+    /// # Errors
+    /// As [`give_back`](Self::give_back).
+    fn begin_give_back(&mut self) -> Result<Begun<Self, Progress>, MachineError>
+    where
+        Self: Sized,
+    {
+        self.give_back().map(Begun::Done)
+    }
+
     /// Replaces the whole state by that of a snapshot, durably and atomically: a crash at any moment leaves either
     /// the old state or the new one. Afterwards [`applied`](Self::applied) and [`durable`](Self::durable) are `id`.
     ///
     /// # Errors
     /// The snapshot is not one of this state machine, or the state cannot be stored. The old state stays.
     fn restore(&mut self, id: LogId, source: &mut dyn Read) -> Result<(), MachineError>;
+}
+
+/// Work of a state machine of type `M` that was begun and comes to a `T`.
+#[derive(Debug)]
+pub enum Begun<M, T> {
+    /// The work is done.
+    Done(T),
+    /// The rest of the work is to be run on another thread.
+    Background(Background<M, T>),
+}
+
+/// The part of a work that runs beside the state machine, on another thread.
+pub struct Background<M, T>(Box<dyn FnOnce() -> TakeOver<M, T> + Send>);
+
+impl<M, T> Background<M, T> {
+    /// Work to be run once. It must own what it works on, and returns how the state machine takes the result over.
+    pub fn new(work: impl FnOnce() -> TakeOver<M, T> + Send + 'static) -> Self {
+        Self(Box::new(work))
+    }
+
+    /// Runs the work, which may block.
+    pub fn run(self) -> TakeOver<M, T> {
+        self.0()
+    }
+}
+
+impl<M, T> fmt::Debug for Background<M, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Background").finish_non_exhaustive()
+    }
+}
+
+/// The end of background work: the state machine takes over what came of it.
+pub struct TakeOver<M, T>(End<M, T>);
+
+type End<M, T> = Box<dyn FnOnce(&mut M) -> Result<T, MachineError> + Send>;
+
+impl<M, T> TakeOver<M, T> {
+    /// An end that is handed the state machine.
+    pub fn new(end: impl FnOnce(&mut M) -> Result<T, MachineError> + Send + 'static) -> Self {
+        Self(Box::new(end))
+    }
+
+    /// Lets the state machine that began the work take over its result.
+    ///
+    /// # Errors
+    /// The work has failed, with the meaning of an error of the method that began it.
+    pub fn by(self, machine: &mut M) -> Result<T, MachineError> {
+        self.0(machine)
+    }
+}
+
+impl<M, T> fmt::Debug for TakeOver<M, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TakeOver").finish_non_exhaustive()
+    }
 }
 
 /// A committed entry, as the state machine gets it.

@@ -9,6 +9,7 @@ mod distance;
 mod expiry;
 mod formation;
 mod intake;
+mod machine;
 mod node_loop;
 mod outreach;
 mod replies;

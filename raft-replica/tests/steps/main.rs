@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test")]
 
+mod background;
 mod behind;
 mod follower;
 mod installing;

@@ -17,7 +17,7 @@ use crate::world::{MS, World};
 /// thread was doing, and reaches the disk only if that did. Readers of the state are dropped first, so that the machine's
 /// thread is the one that closes the state's file.
 fn close<S: Subject>(disk: &SimulatedDisk, process: Process<S>) {
-    let Process { flush, settle, machine, io, log_reader, reader, .. } = process;
+    let Process { flush, settle, machine, background, io, log_reader, reader, .. } = process;
     drop((log_reader, reader));
     disk.act_as(Thread::Io as u8);
     drop(io);
@@ -25,8 +25,11 @@ fn close<S: Subject>(disk: &SimulatedDisk, process: Process<S>) {
     drop(flush);
     disk.act_as(Thread::Settle as u8);
     drop(settle);
-    disk.act_as(Thread::Machine as u8);
-    drop(machine);
+    // The state's file is closed by whichever of the two holds it last, after its own work: in the server the applier's thread
+    // waits for the end of the background work.
+    let last = if background.work.is_some() { Thread::Background } else { Thread::Machine };
+    disk.act_as(last as u8);
+    drop((background, machine));
 }
 
 impl<S: Subject> World<S> {

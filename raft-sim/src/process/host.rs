@@ -8,8 +8,8 @@ use raftkit_disk::{Injected, SimulatedDisk, SyncId};
 use raftkit_log::{Chore, FlushChore, Flushing, Reader as LogReader, Settling, Store};
 use raftkit_net::admission::Incarnations;
 use raftkit_replica::{
-    Applier, CallId, CallerId, ClientRequestId, Contacts, Event, MachineWork, Service, ServiceEvent,
-    SnapshotWork, SnapshotWorker,
+    Applier, BackgroundDone, CallId, CallerId, ClientRequestId, Contacts, Event, MachineWork, Service,
+    ServiceEvent, SnapshotWork, SnapshotWorker,
 };
 
 use crate::checks::rules::Heard;
@@ -130,6 +130,7 @@ pub(crate) struct Process<S: Subject> {
     pub(crate) flush: FlushLane,
     pub(crate) settle: SettleLane,
     pub(crate) machine: MachineLane<S>,
+    pub(crate) background: BackgroundLane<S>,
     pub(crate) io: IoLane,
     pub(crate) log_reader: LogReader,
     pub(crate) reader: Reader<S>,
@@ -226,6 +227,13 @@ pub(crate) struct MachineLane<S: Subject> {
     pub(crate) idle_planned: bool,
 }
 
+/// The state machine's thread for background work.
+pub(crate) struct BackgroundLane<S: Subject> {
+    /// The end of the work that is under way, which the state machine takes over when the disk is done with it.
+    pub(crate) done: Option<BackgroundDone<S::Machine>>,
+    pub(crate) work: Option<Work>,
+}
+
 impl<S: Subject> MachineLane<S> {
     pub(crate) fn new(applier: Applier<S::Machine>) -> Self {
         Self { applier, queue: Vec::new(), work: None, idle_planned: false }
@@ -258,6 +266,7 @@ pub(crate) enum Thread {
     Settle,
     Machine,
     Io,
+    Background,
 }
 
 impl<S: Subject> Host<S> {
@@ -346,6 +355,7 @@ impl<S: Subject> Process<S> {
             flush: FlushLane::new(Flushing::new(flusher)),
             settle: SettleLane::new(Settling::new(settler)),
             machine: MachineLane::new(applier),
+            background: BackgroundLane { done: None, work: None },
             io: IoLane::new(snapshots),
             incarnation,
             service,
@@ -371,7 +381,8 @@ impl<S: Subject> Process<S> {
 
     /// True while the work of any thread waits for a disk that hangs.
     pub(crate) fn hangs(&self) -> bool {
-        let works = [&self.flush.work, &self.settle.work, &self.machine.work, &self.io.work];
+        let works =
+            [&self.flush.work, &self.settle.work, &self.machine.work, &self.io.work, &self.background.work];
         works.into_iter().flatten().any(|work| work.hangs)
     }
 
@@ -381,6 +392,7 @@ impl<S: Subject> Process<S> {
             Thread::Settle => &mut self.settle.work,
             Thread::Machine => &mut self.machine.work,
             Thread::Io => &mut self.io.work,
+            Thread::Background => &mut self.background.work,
         }
     }
 }

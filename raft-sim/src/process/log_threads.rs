@@ -42,7 +42,7 @@ impl<S: Subject> Process<S> {
         let other = match thread {
             Thread::Flush => &mut self.settle.work,
             Thread::Settle => &mut self.flush.work,
-            Thread::Machine | Thread::Io => return writing_us,
+            Thread::Machine | Thread::Io | Thread::Background => return writing_us,
         };
         let Some(other) = other else { return writing_us };
         let shared = writing_us.min(other.writes_until.saturating_sub(now));
@@ -65,7 +65,7 @@ impl<S: Subject> World<S> {
         let (other, other_waits) = match thread {
             Thread::Flush => (Thread::Settle, process.settle.waits.is_some()),
             Thread::Settle => (Thread::Flush, process.flush.waits.is_some()),
-            Thread::Machine | Thread::Io => return,
+            Thread::Machine | Thread::Io | Thread::Background => return,
         };
         // Either thread may be faster: waking the waiting one takes a moment, in which the other one may take the shared
         // part of the log again that it has just put back.
@@ -79,7 +79,7 @@ impl<S: Subject> World<S> {
             match thread {
                 Thread::Flush => self.go_on_flushing(id),
                 Thread::Settle => self.go_on_settling(id),
-                Thread::Machine | Thread::Io => {}
+                Thread::Machine | Thread::Io | Thread::Background => {}
             }
         }
     }
@@ -252,7 +252,7 @@ impl<S: Subject> World<S> {
         let wakes_at = match thread {
             Thread::Flush => &mut process.flush.wakes_at,
             Thread::Settle => &mut process.settle.wakes_at,
-            Thread::Machine | Thread::Io => return,
+            Thread::Machine | Thread::Io | Thread::Background => return,
         };
         if wakes_at.is_none_or(|planned| at < planned) {
             *wakes_at = Some(at);
@@ -268,7 +268,7 @@ impl<S: Subject> World<S> {
         let wakes_at = match thread {
             Thread::Flush => &mut process.flush.wakes_at,
             Thread::Settle => &mut process.settle.wakes_at,
-            Thread::Machine | Thread::Io => return,
+            Thread::Machine | Thread::Io | Thread::Background => return,
         };
         // The thread was woken earlier, and has since asked for another time.
         if wakes_at.is_none_or(|at| at > now) {
@@ -284,7 +284,7 @@ impl<S: Subject> World<S> {
         match thread {
             Thread::Flush => self.go_on_flushing(id),
             Thread::Settle => self.go_on_settling(id),
-            Thread::Machine | Thread::Io => {}
+            Thread::Machine | Thread::Io | Thread::Background => {}
         }
     }
 }

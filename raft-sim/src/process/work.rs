@@ -4,8 +4,8 @@ use raftkit_core::{Fetched, Health, NodeId};
 use raftkit_disk::Injected;
 use raftkit_log::Progress;
 use raftkit_replica::{
-    Ended, Event, LogReport, MachineReport, MachineWork, ServiceEvent, SnapshotReport, SnapshotWork, fetch,
-    in_words,
+    BackgroundEnd, Ended, Event, LogReport, MachineReport, MachineWork, ServiceEvent, SnapshotReport,
+    SnapshotWork, fetch,
 };
 
 use crate::Mark;
@@ -43,10 +43,38 @@ impl<S: Subject> World<S> {
         if process.machine.work.is_some() {
             return;
         }
-        let Some(report) = process.machine.applier.advance() else { return };
+        let report = process.machine.applier.advance();
+        self.start_background(id);
+        let Some(report) = report else { return };
         let reports = vec![report];
         self.check_state(id, &reports);
         self.begun(id, Thread::Machine, reports, 0);
+    }
+
+    /// Runs the background work that the state machine has begun, if it has. The state machine goes on meanwhile, and takes the
+    /// result over when the disk is done with it.
+    fn start_background(&mut self, id: NodeId) {
+        let host = self.host(id);
+        let Some(process) = host.process.as_mut() else { return };
+        let Some(work) = process.machine.applier.background() else { return };
+        host.disk.act_as(Thread::Background as u8);
+        process.background.done = Some(work.run());
+        self.begun(id, Thread::Background, Vec::new(), 0);
+        self.host(id).disk.act_as(Thread::Machine as u8);
+    }
+
+    /// The state machine takes over the result of background work, in which the power has not gone.
+    fn end_background(&mut self, id: NodeId) -> Option<Event> {
+        let now = self.thread_time();
+        let process = self.host(id).process.as_mut()?;
+        let done = process.background.done.take()?;
+        let ended = process.machine.applier.end_background(now, done);
+        self.note_given_back(ended)
+    }
+
+    fn note_given_back(&mut self, ended: BackgroundEnd) -> Option<Event> {
+        self.marks.hit_if(matches!(ended, BackgroundEnd::GaveBack(Progress::Done)), Mark::StateCopied);
+        ended.report()
     }
 
     /// Lets the state machine's thread go on: with work that it has taken, then with giving space back, if that is due,
@@ -86,10 +114,12 @@ impl<S: Subject> World<S> {
         let host = self.host(id);
         host.disk.act_as(Thread::Machine as u8);
         let Some(process) = host.process.as_mut() else { return };
-        let result = process.machine.applier.give_back(now);
-        self.marks.hit_if(matches!(result, Ok(Progress::Done)), Mark::StateCopied);
-        let report = result.err().map(|error| Event::Machine(MachineReport::Failed(in_words(&error))));
-        self.begun(id, Thread::Machine, report.into_iter().collect(), 0);
+        let ended = process.machine.applier.give_back(now);
+        self.start_background(id);
+        if let Some(ended) = ended {
+            let report = self.note_given_back(ended);
+            self.begun(id, Thread::Machine, report.into_iter().collect(), 0);
+        }
     }
 
     /// Begins the next work of the thread for reads and snapshots, if it is idle.
@@ -192,6 +222,7 @@ impl<S: Subject> World<S> {
         match thread {
             Thread::Flush => reports.extend(self.end_flush(id, work.injected)),
             Thread::Settle => reports.extend(self.end_settling(id, work.injected)),
+            Thread::Background => reports.extend(self.end_background(id)),
             Thread::Machine | Thread::Io => {}
         }
         for report in reports {
@@ -225,7 +256,8 @@ impl<S: Subject> World<S> {
         }
         match thread {
             Thread::Flush | Thread::Settle => self.go_on_with_log(id, thread),
-            Thread::Machine => self.go_on_with_machine(id),
+            // Applying may have waited for the end of the background work.
+            Thread::Machine | Thread::Background => self.go_on_with_machine(id),
             Thread::Io => self.start_io(id),
         }
         self.maybe_finish(id);
@@ -245,6 +277,7 @@ impl<S: Subject> World<S> {
         let idle = process.flush.is_idle()
             && process.settle.work.is_none()
             && process.machine.work.is_none()
+            && process.background.work.is_none()
             && process.io.work.is_none();
         if process.stopped && idle {
             self.finish_stop(id);
