@@ -8,7 +8,6 @@
 //! Each step reads the present state in a transaction of its own, so the copy keeps no old pages in use. A crash at any moment
 //! leaves the old file or the complete new one.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
@@ -18,8 +17,8 @@ use raftkit_disk::{Disk, DiskFile, FinalName, RedbFile, create_aside, replace_du
 use redb::{Builder, Database, ReadOnlyTable, ReadableDatabase, Table};
 
 use crate::fault::Fault;
-use crate::machine::{CACHE_BYTES, FILE, FILE_NEW};
-use crate::notes::Touched;
+use crate::layer::{Key, Layer, Place};
+use crate::store::{CACHE_BYTES, FILE, FILE_NEW};
 use crate::tables::{ENTRIES, GRAVES, META, META_KEY, Meta, TOMBSTONES};
 
 /// Approximate number of bytes that one step copies and syncs. Commands wait until the step is done.
@@ -61,26 +60,15 @@ macro_rules! copy_range {
     };
 }
 
-/// Makes the copy's row under a key the same as the state's: stores its value, or removes the row.
-macro_rules! mirror {
-    ($both:expr, $key:expr) => {{
-        let (old, new) = &mut $both;
-        match old.get($key)? {
-            Some(value) => drop(new.insert($key, value.value())?),
-            None => drop(new.remove($key)?),
-        }
-    }};
-}
-
 /// A copy that is being made.
 #[derive(Debug)]
 pub(crate) struct Copy {
     database: Database,
     file: Arc<dyn DiskFile>,
     /// The progress in each table.
-    entries: Reached<String>,
-    tombstones: Reached<(u64, String)>,
-    graves: Reached<String>,
+    entries: Reached<Key>,
+    tombstones: Reached<Place>,
+    graves: Reached<Key>,
 }
 
 /// The progress of the copy in one table.
@@ -126,8 +114,8 @@ impl Copy {
         Ok(Self { database, file, entries, tombstones, graves })
     }
 
-    /// Takes over the changed rows and copies further rows of `old`.
-    pub(crate) fn step(&mut self, old: &Database, touched: BTreeSet<Touched>) -> Result<Left, Fault> {
+    /// Takes over the changes of rows that are copied, oldest first, and copies further rows of `old`.
+    pub(crate) fn step(&mut self, old: &Database, touched: &[Layer]) -> Result<Left, Fault> {
         let read = old.begin_read()?;
         let txn = self.database.begin_write()?;
         let mut tables = Tables {
@@ -135,15 +123,8 @@ impl Copy {
             tombstones: (read.open_table(TOMBSTONES)?, txn.open_table(TOMBSTONES)?),
             graves: (read.open_table(GRAVES)?, txn.open_table(GRAVES)?),
         };
-        for touched in touched {
-            match &touched {
-                Touched::Entry(key) if self.entries.has_passed(key) => mirror!(tables.entries, key.as_str()),
-                Touched::Grave(key) if self.graves.has_passed(key) => mirror!(tables.graves, key.as_str()),
-                Touched::Tombstone(place) if self.tombstones.has_passed(place) => {
-                    mirror!(tables.tombstones, (place.0, place.1.as_str()));
-                }
-                Touched::Entry(_) | Touched::Grave(_) | Touched::Tombstone(_) => {}
-            }
+        for changes in touched {
+            self.take_over(changes, &mut tables)?;
         }
         let left = self.copy_some(&mut tables)?;
         drop(tables);
@@ -151,14 +132,40 @@ impl Copy {
         Ok(left)
     }
 
+    /// Makes the changes of a layer to the rows that are copied. Rows behind those are copied later, in their newest form.
+    fn take_over(&self, changes: &Layer, tables: &mut Tables<'_>) -> Result<(), Fault> {
+        let Tables { entries: (_, entries), tombstones: (_, tombstones), graves: (_, graves) } = tables;
+        for (key, slot) in changes.entries().filter(|(key, _)| self.entries.has_passed(key)) {
+            match slot {
+                Some(stored) => drop(entries.insert(key.as_ref(), stored.as_ref())?),
+                None => drop(entries.remove(key.as_ref())?),
+            }
+        }
+        if let Some((index, key)) = changes.trimmed() {
+            tombstones.retain_in::<(u64, &str), _>(..=(*index, key.as_ref()), |_, _| false)?;
+        }
+        for (place, created) in changes.tombstones_after(None) {
+            if self.tombstones.has_passed(place) {
+                tombstones.insert((place.0, place.1.as_ref()), created)?;
+            }
+        }
+        for (key, index) in changes.graves().filter(|(key, _)| self.graves.has_passed(key)) {
+            match index {
+                Some(index) => drop(graves.insert(key.as_ref(), index)?),
+                None => drop(graves.remove(key.as_ref())?),
+            }
+        }
+        Ok(())
+    }
+
     fn copy_some(&mut self, tables: &mut Tables<'_>) -> Result<Left, Fault> {
         let mut room = STEP_BYTES;
         copy_range! { &str; self.entries, tables.entries, room;
-        |key| key.as_str(); |key| key.to_owned(); |value| value.len() }
+        |key| key.as_ref(); |key| key.into(); |value| value.len() }
         copy_range! { (u64, &str); self.tombstones, tables.tombstones, room;
-        |place| (place.0, place.1.as_str()); |place| (place.0, place.1.to_owned()); |_value| TOMBSTONE_BYTES }
+        |place| (place.0, place.1.as_ref()); |place| (place.0, place.1.into()); |_value| TOMBSTONE_BYTES }
         copy_range! { &str; self.graves, tables.graves, room;
-        |key| key.as_str(); |key| key.to_owned(); |_value| TOMBSTONE_BYTES }
+        |key| key.as_ref(); |key| key.into(); |_value| TOMBSTONE_BYTES }
         Ok(if self.graves == Reached::End { Left::Nothing } else { Left::Some })
     }
 

@@ -1,7 +1,6 @@
 //! Gives unused space back to the file system: decides when copying the state's file is worthwhile, and makes the copy step
 //! by step.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,9 +11,10 @@ use redb::{Database, ReadableDatabase, ReadableTableMetadata};
 
 use crate::copy::{Copy, Left, STEP_BYTES, remove_left_over};
 use crate::fault::{Fault, guard};
-use crate::machine::{Health, KvMachine};
 use crate::notes::{Live, Notes};
+use crate::store::{Health, Store};
 use crate::tables::{ENTRIES, TOMBSTONES};
+use crate::view::Base;
 
 /// Approximate size of a tombstone with its grave in a file, in bytes.
 const TOMBSTONE_BYTES: u64 = 128;
@@ -47,10 +47,10 @@ impl GiveBack {
     }
 }
 
-impl KvMachine {
-    /// Makes one bounded step; see [`StateMachine::give_back`](raftkit_replica::StateMachine::give_back).
-    pub(crate) fn step_back(&mut self) -> Result<Progress, MachineError> {
-        self.sound()?;
+impl Store {
+    /// Makes one bounded step; see [`StateMachine::give_back`](raftkit_replica::StateMachine::give_back). Returns the tables of
+    /// the new file, if the step has switched to one.
+    pub(crate) fn step_back(&mut self) -> Result<(Progress, Option<Base>), MachineError> {
         let result = guard(|| self.try_to_step_back());
         if result.is_err() {
             self.notes.touched = None;
@@ -59,48 +59,47 @@ impl KvMachine {
             // Only the copy was written, so the state is sound: try again when there is more space.
             Err(error) if is_full(&error) && self.health == Health::Sound => {
                 guard(|| remove_left_over(&*self.give_back.disk, &self.give_back.dir))?;
-                Ok(Progress::Postponed)
+                Ok((Progress::Postponed, None))
             }
             Err(error) => {
                 self.health = Health::Unknown;
                 Err(error)
             }
-            Ok(progress) => Ok(progress),
+            Ok(done) => Ok(done),
         }
     }
 
-    fn try_to_step_back(&mut self) -> Result<Progress, Fault> {
-        let database = self.database.get();
+    fn try_to_step_back(&mut self) -> Result<(Progress, Option<Base>), Fault> {
         if let Some(copy) = self.give_back.copy.take() {
-            return self.go_on(copy, &database);
+            return self.go_on(copy);
         }
         let file_bytes = self.give_back.file.len()?;
         if !self.give_back.slack.may_be_much(file_bytes) {
-            return Ok(Progress::Nothing);
+            return Ok((Progress::Nothing, None));
         }
         let Some(entries) = self.notes.live.bytes() else {
-            count_some(&mut self.notes.live, &database)?;
-            return Ok(Progress::More);
+            count_some(&mut self.notes.live, &self.database)?;
+            return Ok((Progress::More, None));
         };
-        let tombstones = database.begin_read()?.open_table(TOMBSTONES)?.len()?;
+        let tombstones = self.database.begin_read()?.open_table(TOMBSTONES)?.len()?;
         let live = entries + tombstones * TOMBSTONE_BYTES;
         if !self.give_back.is_worth_a_copy(file_bytes, live)? {
-            return Ok(Progress::Nothing);
+            return Ok((Progress::Nothing, None));
         }
         self.give_back.copy = Some(Copy::begin(&*self.give_back.disk, &self.give_back.dir)?);
-        self.notes.touched = Some(BTreeSet::new());
-        Ok(Progress::More)
+        self.notes.touched = Some(Vec::new());
+        Ok((Progress::More, None))
     }
 
-    fn go_on(&mut self, mut copy: Copy, database: &Database) -> Result<Progress, Fault> {
+    fn go_on(&mut self, mut copy: Copy) -> Result<(Progress, Option<Base>), Fault> {
         let Some(touched) = self.notes.touched.as_mut().map(std::mem::take) else {
             drop(copy);
             remove_left_over(&*self.give_back.disk, &self.give_back.dir)?;
-            return Ok(Progress::Postponed);
+            return Ok((Progress::Postponed, None));
         };
-        if copy.step(database, touched)? == Left::Some {
+        if copy.step(&self.database, &touched)? == Left::Some {
             self.give_back.copy = Some(copy);
-            return Ok(Progress::More);
+            return Ok((Progress::More, None));
         }
         let health = &mut self.health;
         let GiveBack { disk, dir, .. } = &self.give_back;
@@ -108,12 +107,12 @@ impl KvMachine {
         // must not go on: its changes could go to the file that is not found.
         let (database, file) = copy.finish(&**disk, dir, &self.meta, || *health = Health::Unknown)?;
         self.health = Health::Sound;
-        self.durable = self.meta.applied;
         self.notes.touched = None;
-        self.database.replace(database);
+        // Reads that have begun go on with the old database, which is closed after the last of them.
+        self.database = Arc::new(database);
         self.give_back.last = self.notes.live.bytes().map(|live| (file.len().unwrap_or(0), live));
         self.give_back.file = file;
-        Ok(Progress::Done)
+        Ok((Progress::Done, Some(self.base()?)))
     }
 }
 

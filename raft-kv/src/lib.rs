@@ -10,12 +10,14 @@
 //! | `command.rs` | commands and answers as bytes |
 //! | `entry.rs` | the entry of one key: what readers see, and how it is stored |
 //! | `tables.rs` | the tables and the meta record |
-//! | `state.rs` | what commands do to the tables |
-//! | `machine.rs` | opening, applying, persisting, restoring |
+//! | `layer.rs` | changes in memory, which are not in the file yet |
+//! | `view.rs` | one state: the file's tables and the changes in memory in front of them |
+//! | `state.rs` | what commands do to the state |
+//! | `machine.rs` | applying in memory; persisting, in the background; restoring |
+//! | `store.rs` | the file: opening, and the transactions that change it |
 //! | `give_back.rs` | when unused space is given back to the file system |
 //! | `notes.rs` | how much of the file is live, and what changes while a copy is made |
 //! | `copy.rs` | a copy of the state in a new file, made step by step |
-//! | `current.rs` | the database that holds the state at present |
 //! | `reader.rs` | get, list, keys |
 //! | `listing.rs` | the entries under a prefix, read step by step |
 //! | `watch/` | which waiting tasks a change wakes |
@@ -24,17 +26,19 @@
 
 mod command;
 mod copy;
-mod current;
 mod entry;
 mod fault;
 mod give_back;
+mod layer;
 mod listing;
 mod machine;
 mod notes;
 mod reader;
 mod snapshot;
 mod state;
+mod store;
 mod tables;
+mod view;
 mod watch;
 
 pub use command::{CodecError, Command, Condition, KEY_BYTES_MAX, Response, VALUE_BYTES_MAX};

@@ -10,7 +10,7 @@ use raftkit_replica::MachineError;
 
 use crate::entry::KvEntryRef;
 use crate::fault::guard;
-use crate::reader::View;
+use crate::view::View;
 
 /// A list that is being read.
 ///
@@ -68,18 +68,15 @@ impl Listing {
                 Some(last) => Bound::Excluded(last.as_str()),
             };
             let (mut last, mut newest) = (None, self.newest);
-            for found in self.view.entries.range::<&str>((from, Bound::Unbounded))? {
-                let (key, stored) = found?;
-                if !key.value().starts_with(&self.prefix) {
-                    break;
-                }
-                let entry = KvEntryRef::load(key.value(), stored.value())?;
+            self.view.scan(&self.prefix, from, |key, stored| {
+                let entry = KvEntryRef::load(key, stored)?;
                 newest = newest.max(entry.modify_index);
-                if visit(entry).is_break() {
-                    last = Some(entry.key.to_owned());
-                    break;
+                let flow = visit(entry);
+                if flow.is_break() {
+                    last = Some(key.to_owned());
                 }
-            }
+                Ok(flow)
+            })?;
             self.newest = newest;
             match last {
                 Some(last) => {

@@ -1,39 +1,31 @@
 //! Notes on changes as they are applied, for giving space back: the size of the live entries, and the changes that a copy
 //! must take over.
 
-use std::collections::BTreeSet;
+use crate::layer::Layer;
 
-/// Maximum number of changes that are noted for a copy that is under way. With more, the copy is given up: then a large tree
-/// was deleted, and a copy that begins after that has less to do.
-const TOUCHED_MAX: usize = 65_536;
+/// Maximum number of bytes of changes that are noted for a copy that is under way. With more, the copy is given up: then a
+/// large tree was deleted or most of the state was written anew, and a copy that begins after that has less to do.
+const TOUCHED_BYTES_MAX: u64 = 128 << 20;
 
 /// Size of redb's pages, in bytes.
 const PAGE_BYTES: usize = 4096;
 /// Approximate overhead of redb for a key with its value in a page, in bytes.
 const PAIR_BYTES: usize = 16;
 
-/// A row of the tables that was changed.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Touched {
-    Entry(String),
-    Tombstone((u64, String)),
-    Grave(String),
-}
-
 /// The notes on changes.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     pub(crate) live: Live,
-    /// The rows that were changed since the last step of the copy; none if no copy is under way.
-    pub(crate) touched: Option<BTreeSet<Touched>>,
+    /// The changes since the last step of the copy, oldest first; none if no copy is under way.
+    pub(crate) touched: Option<Vec<Layer>>,
 }
 
 impl Notes {
-    /// Notes that a row was changed, if a copy is under way.
-    pub(crate) fn touch(&mut self, touched: impl FnOnce() -> Touched) {
+    /// Notes changes that went into the file, if a copy is under way.
+    pub(crate) fn touch(&mut self, changes: &Layer) {
         if let Some(all) = &mut self.touched {
-            all.insert(touched());
-            if all.len() > TOUCHED_MAX {
+            all.push(changes.clone());
+            if all.iter().map(Layer::bytes).sum::<u64>() > TOUCHED_BYTES_MAX {
                 self.touched = None;
             }
         }
@@ -151,12 +143,15 @@ mod tests {
 
     #[test]
     fn too_many_changes_are_noted_as_none() {
-        let mut notes = Notes { touched: Some(BTreeSet::new()), ..Notes::default() };
-        for key in 0..TOUCHED_MAX {
-            notes.touch(|| Touched::Grave(key.to_string()));
+        let mut changes = Layer::default();
+        let stored: std::sync::Arc<[u8]> = vec![0; 1 << 20].into();
+        for key in 0..100 {
+            changes.set_entry(key.to_string().into(), Some(std::sync::Arc::clone(&stored)));
         }
-        assert_eq!(notes.touched.as_ref().map(BTreeSet::len), Some(TOUCHED_MAX));
-        notes.touch(|| Touched::Entry(String::new()));
-        assert_eq!(notes.touched, None);
+        let mut notes = Notes { touched: Some(Vec::new()), ..Notes::default() };
+        notes.touch(&changes);
+        assert_eq!(notes.touched.as_ref().map(Vec::len), Some(1));
+        notes.touch(&changes);
+        assert!(notes.touched.is_none(), "200 MiB are too many");
     }
 }

@@ -1,25 +1,25 @@
-//! Reads beside the thread that applies commands. Each read uses one read transaction, so it sees exactly one state.
+//! Reads beside the thread that applies commands. Each read uses one view, so it sees exactly one state.
 
+use std::fmt;
+use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use raftkit_core::LogId;
 use raftkit_replica::MachineError;
-use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase};
 
-use crate::current::Current;
 use crate::entry::{KvEntry, KvEntryRef};
-use crate::fault::{Fault, guard};
+use crate::fault::guard;
 use crate::listing::Listing;
-use crate::tables::{ENTRIES, GRAVES, META, Meta};
+use crate::view::Published;
 use crate::watch::{Watch, Watched, Watches};
 
 /// A handle for reads. The handle stays valid when a snapshot is restored: each read sees the state before or after that.
 ///
-/// Reads and the thread that applies commands never wait for each other. But a read keeps the pages of its state in use, so
-/// a slow read makes the file grow.
-#[derive(Clone, Debug)]
+/// Reads and the thread that applies commands never wait for each other. But a read keeps its state in use, so a slow read
+/// makes the file grow.
+#[derive(Clone)]
 pub struct KvReader {
-    database: Current,
+    published: Published,
     watches: Arc<Watches>,
 }
 
@@ -37,8 +37,8 @@ pub struct Read<T> {
 }
 
 impl KvReader {
-    pub(crate) fn new(database: Current, watches: Arc<Watches>) -> Self {
-        Self { database, watches }
+    pub(crate) fn new(published: Published, watches: Arc<Watches>) -> Self {
+        Self { published, watches }
     }
 
     /// Creates a watch on a key or prefix.
@@ -58,8 +58,7 @@ impl KvReader {
     /// # Errors
     /// The state cannot be read.
     pub fn listing(&self, prefix: &str) -> Result<Listing, MachineError> {
-        let view = guard(|| View::open(self.database.get()))?;
-        Ok(Listing::new(Arc::new(view), prefix))
+        Ok(Listing::new(self.published.get(), prefix))
     }
 
     /// The last log entry whose effects a read sees now.
@@ -67,7 +66,7 @@ impl KvReader {
     /// # Errors
     /// The state cannot be read.
     pub fn applied(&self) -> Result<LogId, MachineError> {
-        guard(|| Ok(View::open(self.database.get())?.meta.applied))
+        Ok(self.published.get().meta.applied)
     }
 
     /// Reads one key.
@@ -76,9 +75,10 @@ impl KvReader {
     /// The state cannot be read.
     pub fn get(&self, key: &str) -> Result<Read<Option<KvEntry>>, MachineError> {
         guard(|| {
-            let view = View::open(self.database.get())?;
-            let stored = view.entries.get(key)?;
-            let entry = stored.map(|stored| KvEntry::load(key, stored.value())).transpose()?;
+            let view = self.published.get();
+            let entry = view.with_entry(key, |stored| {
+                Ok(stored.map(|stored| KvEntry::load(key, stored)).transpose()?)
+            })?;
             let index = entry.as_ref().map_or(view.meta.visible(), |entry| entry.modify_index);
             Ok(Read { value: entry, index, applied: view.meta.applied })
         })
@@ -91,15 +91,15 @@ impl KvReader {
     /// The state cannot be read.
     pub fn list(&self, prefix: &str) -> Result<Read<Vec<KvEntry>>, MachineError> {
         guard(|| {
-            let view = View::open(self.database.get())?;
-            let mut entries = Vec::new();
-            let newest = view.scan(prefix, |key, stored| {
+            let view = self.published.get();
+            let (mut entries, mut newest) = (Vec::new(), 0);
+            view.scan(prefix, Bound::Included(prefix), |key, stored| {
                 let entry = KvEntry::load(key, stored)?;
-                let modified = entry.modify_index;
+                newest = newest.max(entry.modify_index);
                 entries.push(entry);
-                Ok(modified)
+                Ok(ControlFlow::Continue(()))
             })?;
-            view.answer(prefix, newest, entries)
+            Ok(Read { value: entries, index: view.index(prefix, newest)?, applied: view.meta.applied })
         })
     }
 
@@ -113,82 +113,27 @@ impl KvReader {
         // An empty separator would match everywhere; Consul treats it as no separator.
         let separator = separator.filter(|separator| !separator.is_empty());
         guard(|| {
-            let view = View::open(self.database.get())?;
-            let mut names: Vec<String> = Vec::new();
-            let newest = view.scan(prefix, |key, stored| {
+            let view = self.published.get();
+            let (mut names, mut newest) = (Vec::<String>::new(), 0);
+            view.scan(prefix, Bound::Included(prefix), |key, stored| {
                 let entry = KvEntryRef::load(key, stored)?;
                 let name = separator.map_or(key, |separator| entry.name_up_to(prefix.len(), separator));
                 // Keys with the same beginning follow each other, so comparing with the last name finds duplicates.
                 if names.last().is_none_or(|last| last != name) {
                     names.push(name.to_owned());
                 }
-                Ok(entry.modify_index)
+                newest = newest.max(entry.modify_index);
+                Ok(ControlFlow::Continue(()))
             })?;
-            view.answer(prefix, newest, names)
+            Ok(Read { value: names, index: view.index(prefix, newest)?, applied: view.meta.applied })
         })
     }
 }
 
-/// One state, kept readable by a read transaction.
-pub(crate) struct View {
-    pub(crate) entries: ReadOnlyTable<&'static str, &'static [u8]>,
-    transaction: ReadTransaction,
-    pub(crate) meta: Meta,
-    /// Keeps the database open while the transaction lives. Fields are dropped in order, so it must be the last one.
-    _database: Arc<Database>,
-}
-
-impl View {
-    fn open(database: Arc<Database>) -> Result<Self, Fault> {
-        let transaction = database.begin_read()?;
-        let meta = Meta::load(&transaction.open_table(META)?)?;
-        Ok(Self { entries: transaction.open_table(ENTRIES)?, transaction, meta, _database: database })
-    }
-
-    /// Calls `visit` with every entry under a prefix; `visit` returns the entry's `ModifyIndex`. Returns the highest
-    /// `ModifyIndex`, or 0 if there is no entry.
-    fn scan(
-        &self,
-        prefix: &str,
-        mut visit: impl FnMut(&str, &[u8]) -> Result<u64, MachineError>,
-    ) -> Result<u64, Fault> {
-        let mut newest = 0;
-        for found in self.entries.range(prefix..)? {
-            let (key, stored) = found?;
-            if !key.value().starts_with(prefix) {
-                break;
-            }
-            newest = newest.max(visit(key.value(), stored.value())?);
-        }
-        Ok(newest)
-    }
-
-    /// The result of a read of a prefix; `newest` is the highest `ModifyIndex` under the prefix, 0 if there is no entry.
-    fn answer<T>(&self, prefix: &str, newest: u64, value: T) -> Result<Read<T>, Fault> {
-        Ok(Read { value, index: self.index(prefix, newest)?, applied: self.meta.applied })
-    }
-
-    /// The index to block on for a prefix; `newest` is the highest `ModifyIndex` under it, 0 if there is no entry.
-    pub(crate) fn index(&self, prefix: &str, newest: u64) -> Result<u64, Fault> {
-        let newest = newest.max(self.newest_grave(prefix)?);
-        Ok(if newest == 0 {
-            self.meta.visible()
-        } else {
-            // A dropped tombstone may have been the newest change under this prefix. The floor is at least that
-            // tombstone's index, so the index of the answer does not go back.
-            newest.max(self.meta.floor)
-        })
-    }
-
-    fn newest_grave(&self, prefix: &str) -> Result<u64, Fault> {
-        let mut newest = 0;
-        for found in self.transaction.open_table(GRAVES)?.range(prefix..)? {
-            let (key, index) = found?;
-            if !key.value().starts_with(prefix) {
-                break;
-            }
-            newest = newest.max(index.value());
-        }
-        Ok(newest)
+impl fmt::Debug for KvReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KvReader")
+            .field("applied", &self.published.get().meta.applied)
+            .finish_non_exhaustive()
     }
 }

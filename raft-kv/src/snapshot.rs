@@ -1,4 +1,4 @@
-//! Snapshots: the state as one stream of bytes, written from a read transaction and restored in one write transaction.
+//! Snapshots: the state as one stream of bytes, written from one view and restored in one write transaction.
 //!
 //! The layout, little-endian:
 //!
@@ -12,17 +12,17 @@
 //! The order of records is strict, so the same state always gives the same bytes.
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::sync::Arc;
+use std::ops::{Bound, ControlFlow};
 
 use raftkit_core::LogId;
 use raftkit_replica::{MachineError, SnapshotView};
-use redb::{Database, ReadTransaction, ReadableTable};
 
 use crate::command::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::entry::Header;
 use crate::fault::{Fault, damaged, guard};
-use crate::state::State;
-use crate::tables::{ENTRIES, FORMAT, Meta, TOMBSTONES};
+use crate::store::Restoring;
+use crate::tables::{FORMAT, Meta};
+use crate::view::View;
 
 const MAGIC: [u8; 8] = *b"RKKVSNAP";
 const END: u8 = 0;
@@ -35,29 +35,26 @@ const ENTRY_BYTES_MAX: usize = VALUE_BYTES_MAX + 1024;
 /// Size of the buffer between the stream and its target or source, in bytes.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// The state as of one entry, kept readable by a read transaction of redb.
+/// The state as of one entry, to be written out.
 pub(crate) struct FrozenState {
-    transaction: ReadTransaction,
-    meta: Meta,
-    /// Keeps the database open while the transaction lives. Fields are dropped in order, so it must be the last one.
-    _database: Arc<Database>,
+    view: View,
 }
 
 impl FrozenState {
-    pub(crate) fn new(transaction: ReadTransaction, database: Arc<Database>, meta: Meta) -> Self {
-        Self { transaction, meta, _database: database }
+    pub(crate) fn new(view: View) -> Self {
+        Self { view }
     }
 }
 
 impl SnapshotView for FrozenState {
     fn id(&self) -> LogId {
-        self.meta.applied
+        self.view.meta.applied
     }
 
     fn write_to(self: Box<Self>, target: &mut dyn Write) -> Result<(), MachineError> {
         guard(|| {
             let mut out = SummedWriter::new(target);
-            write_header(&mut out, &self.meta)?;
+            write_header(&mut out, &self.view.meta)?;
             let entries = self.write_entries(&mut out)?;
             let tombstones = self.write_tombstones(&mut out)?;
             out.put(&[END])?;
@@ -71,27 +68,26 @@ impl SnapshotView for FrozenState {
 impl FrozenState {
     fn write_entries(&self, out: &mut SummedWriter<'_>) -> Result<u64, Fault> {
         let mut count = 0_u64;
-        for found in self.transaction.open_table(ENTRIES)?.iter()? {
-            let (key, stored) = found?;
+        self.view.scan("", Bound::Unbounded, |key, stored| {
             out.put(&[ENTRY])?;
-            out.put_sized(key.value().as_bytes())?;
-            out.put_sized(stored.value())?;
+            out.put_sized(key.as_bytes())?;
+            out.put_sized(stored)?;
             count += 1;
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
         Ok(count)
     }
 
     fn write_tombstones(&self, out: &mut SummedWriter<'_>) -> Result<u64, Fault> {
         let mut count = 0_u64;
-        for found in self.transaction.open_table(TOMBSTONES)?.iter()? {
-            let (place, created) = found?;
-            let (index, key) = place.value();
+        self.view.tombstones(|index, key, created| {
             out.put(&[TOMBSTONE])?;
             out.put(&index.to_le_bytes())?;
-            out.put(&created.value().to_le_bytes())?;
+            out.put(&created.to_le_bytes())?;
             out.put_sized(key.as_bytes())?;
             count += 1;
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
         Ok(count)
     }
 }
@@ -105,11 +101,10 @@ fn write_header(out: &mut SummedWriter<'_>, meta: &Meta) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Reads the snapshot of the entry `id` into empty tables.
-pub(crate) fn read_into(state: &mut State<'_>, id: LogId, source: &mut dyn Read) -> Result<(), Fault> {
+/// Reads the snapshot of the entry `id` into empty tables. Returns the meta record of its state.
+pub(crate) fn read_into(tables: &mut Restoring<'_>, id: LogId, source: &mut dyn Read) -> Result<Meta, Fault> {
     let mut from = SummedReader::new(source);
-    state.meta = read_header(&mut from)?;
-    let meta = state.meta;
+    let meta = read_header(&mut from)?;
     if meta.applied != id {
         return Err(damaged(format!("the snapshot is of entry {}, not of {id}", meta.applied)));
     }
@@ -120,7 +115,7 @@ pub(crate) fn read_into(state: &mut State<'_>, id: LogId, source: &mut dyn Read)
                 let key = from.take_key()?;
                 let stored = from.take_sized(ENTRY_BYTES_MAX)?;
                 check_entry(&key, &stored, &meta)?;
-                state.restore_entry(&key, &stored)?;
+                tables.entry(&key, &stored)?;
                 entries.next(key)?;
             }
             [TOMBSTONE] => {
@@ -131,7 +126,7 @@ pub(crate) fn read_into(state: &mut State<'_>, id: LogId, source: &mut dyn Read)
                         "the tombstone of {key:?} has indexes {created} and {index}"
                     )));
                 }
-                state.restore_tombstone(index, &key, created)?;
+                tables.tombstone(index, &key, created)?;
                 tombstones.next((index, key))?;
             }
             [END] => break,
@@ -145,7 +140,8 @@ pub(crate) fn read_into(state: &mut State<'_>, id: LogId, source: &mut dyn Read)
             "the snapshot says {counts:?} entries and tombstones, it holds {found:?}"
         )));
     }
-    from.finish()
+    from.finish()?;
+    Ok(meta)
 }
 
 fn read_header(from: &mut SummedReader<'_>) -> Result<Meta, Fault> {

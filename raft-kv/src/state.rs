@@ -1,32 +1,30 @@
-//! What commands do to the tables: the semantics of Consul's KV store.
+//! What commands do to the state: the semantics of Consul's KV store.
+
+use std::iter::repeat_n;
+use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
 
 use raftkit_core::LogId;
-use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use crate::command::{Command, Condition, Response};
 use crate::entry::Header;
 use crate::fault::Fault;
-use crate::notes::{Notes, Touched};
-use crate::tables::{ENTRIES, GRAVES, META, META_KEY, Meta, TOMBSTONES};
+use crate::layer::Key;
+use crate::view::View;
 
 /// Number of tombstones that are kept, the newest ones. The limit is part of the state: every node keeps the same
 /// tombstones.
 pub(crate) const TOMBSTONES_MAX: u64 = 65_536;
 
-/// Number of keys of a tree that are read into memory at a time while the tree is deleted.
+/// Number of keys of a tree that are collected at a time while the tree is deleted.
 const TREE_STEP: usize = 1024;
 
-/// The tables of the state, open in one write transaction.
-pub(crate) struct State<'txn> {
-    entries: Table<'txn, &'static str, &'static [u8]>,
-    tombstones: Table<'txn, (u64, &'static str), u64>,
-    graves: Table<'txn, &'static str, u64>,
-    pub(crate) meta: Meta,
+/// A state to which commands are applied. Nobody else sees it until it is published.
+pub(crate) struct State {
+    pub(crate) view: View,
     tombstones_max: u64,
     /// Whether the command that is being applied has changed a key so far.
     touched: Changed,
-    /// Notes on the changes, for giving space back.
-    pub(crate) notes: Notes,
 }
 
 /// Whether a command changed any key. A command changes nothing if its condition does not hold, if it stores the value
@@ -37,18 +35,27 @@ pub(crate) enum Changed {
     Something,
 }
 
-impl<'txn> State<'txn> {
-    /// Opens the tables and creates missing ones. `meta` is the meta record that the transaction starts from.
-    pub(crate) fn open(txn: &'txn WriteTransaction, meta: Meta, tombstones_max: u64) -> Result<Self, Fault> {
-        Ok(Self {
-            entries: txn.open_table(ENTRIES)?,
-            tombstones: txn.open_table(TOMBSTONES)?,
-            graves: txn.open_table(GRAVES)?,
-            meta,
-            tombstones_max,
-            touched: Changed::Nothing,
-            notes: Notes::default(),
-        })
+/// What a put must know of the entry that it replaces.
+struct Before {
+    created: u64,
+    lock_index: u64,
+    session: String,
+}
+
+/// What becomes of a put.
+enum Put {
+    /// The condition does not hold.
+    Refused,
+    /// The key has this value and these flags already.
+    Same,
+    /// The value is stored; the entry replaces another one, or none.
+    Stores(Option<Before>),
+}
+
+impl State {
+    /// A state that begins as `view`.
+    pub(crate) fn new(view: View, tombstones_max: u64) -> Self {
+        Self { view, tombstones_max, touched: Changed::Nothing }
     }
 
     /// Applies one command as the log entry `id`.
@@ -72,13 +79,6 @@ impl<'txn> State<'txn> {
         Ok((response, self.touched))
     }
 
-    /// Writes the meta record, as the last step before the commit.
-    pub(crate) fn finish(self, txn: &WriteTransaction) -> Result<Meta, Fault> {
-        let Self { meta, .. } = self;
-        txn.open_table(META)?.insert(META_KEY, meta.encode().as_slice())?;
-        Ok(meta)
-    }
-
     fn put(
         &mut self,
         index: u64,
@@ -87,139 +87,136 @@ impl<'txn> State<'txn> {
         flags: u64,
         when: Condition,
     ) -> Result<bool, Fault> {
-        let stored = self.entries.get(key)?;
-        let before = stored.as_ref().map(|stored| Header::of(key, stored.value())).transpose()?;
-        let modified = before.map(|(header, _)| header.modify_index);
-        let holds = match when {
-            Condition::Always => true,
-            Condition::Cas(0) => modified.is_none(),
-            Condition::Cas(wanted) => modified == Some(wanted),
+        let put = self.view.with_entry(key, |stored| {
+            let before = stored.map(|stored| Header::of(key, stored)).transpose()?;
+            let modified = before.map(|(header, _)| header.modify_index);
+            let holds = match when {
+                Condition::Always => true,
+                Condition::Cas(0) => modified.is_none(),
+                Condition::Cas(wanted) => modified == Some(wanted),
+            };
+            // An unchanged key keeps its ModifyIndex, so that writing the same value again wakes no blocking query.
+            Ok(match before {
+                _ if !holds => Put::Refused,
+                Some((header, old)) if header.flags == flags && old == value => Put::Same,
+                // A plain put keeps the lock: its count and its holder.
+                before => Put::Stores(before.map(|(header, _)| Before {
+                    created: header.create_index,
+                    lock_index: header.lock_index,
+                    session: header.session.to_owned(),
+                })),
+            })
+        })?;
+        let before = match put {
+            Put::Refused => return Ok(false),
+            Put::Same => return Ok(true),
+            Put::Stores(before) => before,
         };
-        if !holds {
-            return Ok(false);
-        }
-        // An unchanged key keeps its ModifyIndex, so that writing the same value again wakes no blocking query.
-        if before.is_some_and(|(header, old)| header.flags == flags && old == value) {
-            return Ok(true);
-        }
-        // A plain put keeps the lock: its count and its holder.
-        let (created, lock_index, session) = before
-            .map_or((index, 0, String::new()), |(h, _)| (h.create_index, h.lock_index, h.session.to_owned()));
-        let old_len = stored.as_ref().map(|stored| stored.value().len());
-        drop(stored);
-        let header =
-            Header { flags, create_index: created, modify_index: index, lock_index, session: &session };
-        let mut slot = self.entries.insert_reserve(key, header.len() + value.len())?;
-        header.write(value, slot.as_mut());
-        drop(slot);
-        self.notes.live.changed(key, old_len, Some(header.len() + value.len()));
-        self.notes.touch(|| Touched::Entry(key.to_owned()));
-        self.meta.changed = index;
-        self.touched = Changed::Something;
+        let before = before.unwrap_or(Before { created: index, lock_index: 0, session: String::new() });
+        let Before { created: create_index, lock_index, session } = &before;
+        let header = Header {
+            flags,
+            create_index: *create_index,
+            modify_index: index,
+            lock_index: *lock_index,
+            session,
+        };
+        let mut stored: Arc<[u8]> = repeat_n(0, header.len() + value.len()).collect();
+        header.write(value, Arc::get_mut(&mut stored).expect("nobody else has it yet"));
+        self.view.recent.set_entry(key.into(), Some(stored));
+        self.changed(index);
         Ok(true)
     }
 
     fn delete(&mut self, index: u64, key: &str, when: Condition) -> Result<bool, Fault> {
-        let stored = self.entries.get(key)?;
-        let Some((header, _)) = stored.as_ref().map(|stored| Header::of(key, stored.value())).transpose()?
-        else {
+        let before = self.view.with_entry(key, |stored| {
+            let Some(stored) = stored else { return Ok(None) };
+            let (header, _) = Header::of(key, stored)?;
+            Ok(Some((header.create_index, header.modify_index)))
+        })?;
+        let Some((created, modified)) = before else {
             // Deleting a key that does not exist succeeds, whatever the condition, as in Consul.
             return Ok(true);
         };
         let holds = match when {
             Condition::Always => true,
-            Condition::Cas(wanted) => wanted != 0 && header.modify_index == wanted,
+            Condition::Cas(wanted) => wanted != 0 && modified == wanted,
         };
         if !holds {
             return Ok(false);
         }
-        let created = header.create_index;
-        drop(stored);
-        self.bury(index, key, created)?;
+        self.bury(index, key.into(), created);
         Ok(true)
     }
 
     /// Whether there are more than `max` keys under a prefix. Reads at most `max` + 1 keys.
     fn has_more_under(&self, prefix: &str, max: Option<u32>) -> Result<bool, Fault> {
         let Some(max) = max else { return Ok(false) };
-        let beyond = usize::try_from(max).unwrap_or(usize::MAX);
-        match self.entries.range(prefix..)?.nth(beyond) {
-            None => Ok(false),
-            Some(found) => Ok(found?.0.value().starts_with(prefix)),
-        }
+        let (mut found, max) = (0_u64, u64::from(max));
+        self.view.scan(prefix, Bound::Included(prefix), |_, _| {
+            found += 1;
+            Ok(if found > max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(found > max)
     }
 
     fn delete_tree(&mut self, index: u64, prefix: &str) -> Result<bool, Fault> {
+        let mut last: Option<Key> = None;
         loop {
-            let keys = self.first_under(prefix)?;
-            if keys.is_empty() {
-                return Ok(true);
-            }
+            // From the last key on: the rows before it are deletions by now, which would all be passed over again.
+            let from = last.as_deref().map_or(Bound::Included(prefix), Bound::Excluded);
+            let keys = self.first_under(prefix, from)?;
             for (key, created) in &keys {
-                self.bury(index, key, *created)?;
+                self.bury(index, Arc::clone(key), *created);
             }
             self.trim()?;
+            match keys.into_iter().next_back() {
+                Some((key, _)) => last = Some(key),
+                None => return Ok(true),
+            }
         }
     }
 
-    /// The first [`TREE_STEP`] keys under a prefix, with their create indexes.
-    fn first_under(&self, prefix: &str) -> Result<Vec<(String, u64)>, Fault> {
+    /// The first [`TREE_STEP`] keys under a prefix from a key on, with their create indexes.
+    fn first_under(&self, prefix: &str, from: Bound<&str>) -> Result<Vec<(Key, u64)>, Fault> {
         let mut keys = Vec::new();
-        for found in self.entries.range(prefix..)? {
-            let (key, stored) = found?;
-            let key = key.value();
-            if !key.starts_with(prefix) || keys.len() == TREE_STEP {
-                break;
-            }
-            let (header, _) = Header::of(key, stored.value())?;
-            keys.push((key.to_owned(), header.create_index));
-        }
+        self.view.scan(prefix, from, |key, stored| {
+            let (header, _) = Header::of(key, stored)?;
+            keys.push((key.into(), header.create_index));
+            Ok(if keys.len() == TREE_STEP { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
         Ok(keys)
     }
 
     /// Removes a key and leaves a tombstone for it.
-    fn bury(&mut self, index: u64, key: &str, created: u64) -> Result<(), Fault> {
-        let old_len = self.entries.remove(key)?.map(|stored| stored.value().len());
-        self.tombstones.insert((index, key), created)?;
-        self.graves.insert(key, index)?;
-        self.notes.live.changed(key, old_len, None);
-        self.notes.touch(|| Touched::Entry(key.to_owned()));
-        self.notes.touch(|| Touched::Tombstone((index, key.to_owned())));
-        self.notes.touch(|| Touched::Grave(key.to_owned()));
-        self.touched = Changed::Something;
-        self.meta.changed = index;
-        Ok(())
+    fn bury(&mut self, index: u64, key: Key, created: u64) {
+        self.view.recent.set_entry(Arc::clone(&key), None);
+        self.view.recent.add_tombstone((index, Arc::clone(&key)), created);
+        self.view.recent.set_grave(key, Some(index));
+        self.view.tombstones += 1;
+        self.changed(index);
     }
 
     /// Drops the oldest tombstones above the limit and raises the floor to the newest dropped one. Without the floor the
     /// index of a prefix would go back when a tombstone under the prefix is dropped.
     fn trim(&mut self) -> Result<(), Fault> {
-        while self.tombstones.len()? > self.tombstones_max {
-            let Some((oldest, _)) = self.tombstones.pop_first()? else {
+        while self.view.tombstones > self.tombstones_max {
+            let Some(oldest) = self.view.oldest_tombstone()? else {
                 return Ok(());
             };
-            let (index, key) = oldest.value();
-            self.notes.touch(|| Touched::Tombstone((index, key.to_owned())));
-            if self.graves.get(key)?.is_some_and(|newest| newest.value() == index) {
-                self.graves.remove(key)?;
-                self.notes.touch(|| Touched::Grave(key.to_owned()));
+            let (index, key) = (oldest.0, Arc::clone(&oldest.1));
+            self.view.recent.trim(oldest);
+            self.view.tombstones -= 1;
+            if self.view.grave(&key)? == Some(index) {
+                self.view.recent.set_grave(key, None);
             }
-            self.meta.floor = index;
+            self.view.meta.floor = index;
         }
         Ok(())
     }
 
-    /// Stores an entry of a snapshot unchanged, with its indexes.
-    pub(crate) fn restore_entry(&mut self, key: &str, stored: &[u8]) -> Result<(), Fault> {
-        self.notes.live.changed(key, None, Some(stored.len()));
-        self.entries.insert(key, stored)?;
-        Ok(())
-    }
-
-    /// Stores a tombstone of a snapshot. Tombstones come oldest first, so the last one of a key becomes its grave.
-    pub(crate) fn restore_tombstone(&mut self, index: u64, key: &str, created: u64) -> Result<(), Fault> {
-        self.tombstones.insert((index, key), created)?;
-        self.graves.insert(key, index)?;
-        Ok(())
+    fn changed(&mut self, index: u64) {
+        self.view.meta.changed = index;
+        self.touched = Changed::Something;
     }
 }

@@ -44,6 +44,7 @@ fn roomy(seed: u64, filled: u64, kept: u64) -> (SimulatedDisk, KvMachine) {
     for key in 0..filled {
         apply(&mut machine, &put(&format!("gone/{key:06}"), &"v".repeat(60_000)));
     }
+    machine.persist().unwrap();
     apply(&mut machine, &delete_tree("gone/"));
     machine.persist().unwrap();
     apply(&mut machine, &delete("key/000001", Condition::Always));
@@ -75,7 +76,7 @@ fn a_file_much_larger_than_what_is_in_it_shrinks_after_a_delete() {
     assert_eq!(give_back(&mut machine).unwrap(), Progress::Done);
     assert!(file_bytes(&disk) < EMPTY, "{} bytes", file_bytes(&disk));
     assert!(!has_left_over(&disk));
-    assert_eq!(machine.durable(), machine.applied(), "the copy is durable");
+    assert!(machine.durable() < machine.applied(), "what is in memory only is not in the copy");
     assert!(state_bytes(&mut machine) == state);
     assert_eq!(reader.applied().unwrap(), machine.applied(), "a reader goes on");
     assert_eq!(give_back(&mut machine).unwrap(), Progress::Nothing, "nothing more is to be gained");
@@ -127,7 +128,12 @@ fn what_is_changed_while_a_copy_is_made_is_in_it() {
         steps += 1;
         change(&mut machine, steps).unwrap();
         change(&mut twin, steps).unwrap();
+        // Several changes go into the file at once now and then.
+        if steps % 3 != 0 {
+            machine.persist().unwrap();
+        }
     }
+    machine.persist().unwrap();
     assert!(steps > 5, "{steps}");
     assert!(file_bytes(&disk) < 16 << 20);
     assert!(state_bytes(&mut machine) == state_bytes(&mut twin));
@@ -150,6 +156,7 @@ fn a_change_of_the_very_key_that_a_copy_has_reached_is_in_it() {
             apply(&mut machine, &command);
             apply(&mut twin, &command);
         }
+        machine.persist().unwrap();
     }
     assert!(steps > 5, "{steps}");
     assert!(state_bytes(&mut machine) == state_bytes(&mut twin));
@@ -171,6 +178,7 @@ fn a_restore_gives_a_copy_up() {
     let (_disk, mut other) = roomy(2, 61, 30);
     let (id, state) = (other.applied(), state_bytes(&mut other));
     begin(&disk, &mut machine);
+    machine.persist().unwrap();
     machine.restore(id, &mut state.as_slice()).unwrap();
     assert_eq!(machine.give_back().unwrap(), Progress::Postponed);
     assert!(!has_left_over(&disk));
@@ -206,6 +214,7 @@ fn live(machine: &mut KvMachine, states: &mut Vec<Vec<u8>>) -> Result<Progress, 
         if step <= 2 {
             change(machine, step)?;
             states.push(state_bytes(machine));
+            machine.persist()?;
         }
     }
 }

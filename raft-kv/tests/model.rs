@@ -11,12 +11,18 @@ use proptest::prelude::*;
 use raftkit_core::LogId;
 use raftkit_disk::SimulatedDisk;
 use raftkit_kv::{Command, Condition, KvMachine, Response, Step};
-use raftkit_replica::{Applied, StateMachine};
+use raftkit_replica::{Applied, Background, Begun, StateMachine, TakeOver};
 
 #[derive(Clone, Debug)]
 enum Op {
     Apply(Vec<Option<Command>>),
     Persist,
+    /// Persisting begins; the work in the background is not run yet.
+    Begin,
+    /// The work in the background is run; the machine has not taken over its result yet.
+    Run,
+    /// The machine takes over the result of the work in the background.
+    End,
     /// The power is cut at the call with this number, counted from here, that changes the disk, or at the end of the next steps.
     CrashAt(u64),
     Crash,
@@ -54,6 +60,9 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         10 => batch.prop_map(Op::Apply),
         2 => Just(Op::Persist),
+        3 => Just(Op::Begin),
+        2 => Just(Op::Run),
+        2 => Just(Op::End),
         1 => (0_u64..20).prop_map(Op::CrashAt),
         1 => Just(Op::Crash),
         1 => Just(Op::Reopen),
@@ -170,11 +179,59 @@ fn catch_up(disk: &SimulatedDisk, mut machine: KvMachine, log: &Log) -> KvMachin
     }
 }
 
+/// Persisting that goes on in the background.
+enum UnderWay {
+    Nothing,
+    Begun(Background<KvMachine, LogId>),
+    Ran(TakeOver<KvMachine, LogId>),
+}
+
+impl UnderWay {
+    fn begin(self, machine: &mut KvMachine) -> Self {
+        match self {
+            Self::Nothing => match machine.begin_persist() {
+                Ok(Begun::Done(_)) | Err(_) => Self::Nothing,
+                Ok(Begun::Background(work)) => Self::Begun(work),
+            },
+            Self::Begun(_) | Self::Ran(_) => self,
+        }
+    }
+
+    fn run(self) -> Self {
+        match self {
+            Self::Begun(work) => Self::Ran(work.run()),
+            Self::Nothing | Self::Ran(_) => self,
+        }
+    }
+
+    fn end(self, machine: &mut KvMachine, disk: &SimulatedDisk) {
+        let before = machine.durable();
+        if let Self::Ran(ran) = self.run() {
+            match ran.by(machine) {
+                Ok(durable) => assert_eq!((durable, before < durable), (machine.durable(), true)),
+                Err(error) => assert!(disk.is_frozen(), "{error}"),
+            }
+        }
+    }
+}
+
 fn run(seed: u64, ops: &[Op]) {
     let (disk, mut machine) = fresh(seed);
+    let mut under_way = UnderWay::Nothing;
     let mut log = Log::new();
     for op in ops {
+        under_way = match op {
+            Op::Begin => under_way.begin(&mut machine),
+            Op::Run => under_way.run(),
+            Op::End | Op::Persist | Op::Restore => {
+                under_way.end(&mut machine, &disk);
+                UnderWay::Nothing
+            }
+            Op::Crash | Op::Reopen => UnderWay::Nothing,
+            Op::Apply(_) | Op::CrashAt(_) => under_way,
+        };
         match op {
+            Op::Begin | Op::Run | Op::End => {}
             Op::Apply(commands) => {
                 for command in commands {
                     log.append(command.clone());
@@ -200,6 +257,7 @@ fn run(seed: u64, ops: &[Op]) {
             }
         }
         if disk.is_frozen() {
+            under_way = UnderWay::Nothing;
             machine = crash(&disk, machine, &log);
         }
         machine = catch_up(&disk, machine, &log);

@@ -1,5 +1,8 @@
 //! Tombstones, their limit and the floor.
 
+use std::ops::ControlFlow;
+
+use proptest::prelude::*;
 use raftkit_disk::SimulatedDisk;
 
 use super::*;
@@ -27,10 +30,16 @@ fn delete(machine: &mut KvMachine, key: &str) -> u64 {
 }
 
 fn graves(machine: &KvMachine) -> Vec<(u64, String)> {
-    use redb::ReadableTable;
-    let table = machine.database.get().begin_read().unwrap().open_table(TOMBSTONES).unwrap();
-    let name = |found: redb::AccessGuard<'_, (u64, &str)>| (found.value().0, found.value().1.to_owned());
-    table.iter().unwrap().map(|found| name(found.unwrap().0)).collect()
+    let mut found = Vec::new();
+    machine
+        .view
+        .tombstones(|index, key, _| {
+            found.push((index, key.to_owned()));
+            Ok(ControlFlow::Continue(()))
+        })
+        .map_err(|fault| fault.0)
+        .unwrap();
+    found
 }
 
 #[test]
@@ -42,7 +51,7 @@ fn oldest_tombstones_go_first_and_the_floor_tells() {
     let deleted: Vec<_> = ["e", "d", "c", "b", "a"].map(|key| delete(&mut machine, key)).into();
     let expected: Vec<_> = deleted[2..].iter().copied().zip(["c", "b", "a"].map(str::to_owned)).collect();
     assert_eq!(graves(&machine), expected);
-    assert_eq!(machine.meta.floor, deleted[1]);
+    assert_eq!(machine.view.meta.floor, deleted[1]);
 }
 
 #[test]
@@ -62,7 +71,7 @@ fn index_of_a_prefix_never_goes_back_when_a_tombstone_goes() {
         assert!(index >= last, "{index} after {last}");
         last = index;
     }
-    assert!(machine.meta.floor >= deleted, "the tombstone under the prefix is gone");
+    assert!(machine.view.meta.floor >= deleted, "the tombstone under the prefix is gone");
 }
 
 #[test]
@@ -90,7 +99,7 @@ fn floor_comes_along_in_a_snapshot() {
     machine.snapshot().unwrap().write_to(&mut bytes).unwrap();
     let mut restored = open();
     restored.restore(machine.applied(), &mut bytes.as_slice()).unwrap();
-    assert_eq!((restored.meta, restored.meta.floor), (machine.meta, 4));
+    assert_eq!((restored.view.meta, restored.view.meta.floor), (machine.view.meta, 4));
 }
 
 #[test]
@@ -101,7 +110,7 @@ fn tree_larger_than_the_limit_leaves_that_many_tombstones() {
     }
     let deleted = apply(&mut machine, &Command::DeleteTree { prefix: "t/".into(), keys_max: None });
     assert_eq!(graves(&machine).len(), 3);
-    assert_eq!(machine.meta.floor, deleted);
+    assert_eq!(machine.view.meta.floor, deleted);
     assert_eq!(machine.reader().list("t/").unwrap().index, deleted);
 }
 
@@ -124,6 +133,7 @@ fn a_tombstone_that_is_dropped_while_a_copy_is_made_is_not_in_the_copy() {
         .zip(puts)
         .map(|(index, command)| Applied { id: LogId::new(1, index), command: Some(command.encode()) });
     machine.apply(&entries.collect::<Vec<_>>()).unwrap();
+    machine.persist().unwrap();
     apply(&mut machine, &Command::DeleteTree { prefix: "gone/".into(), keys_max: None });
     machine.persist().unwrap();
     let mut steps = 0;
@@ -134,13 +144,98 @@ fn a_tombstone_that_is_dropped_while_a_copy_is_made_is_not_in_the_copy() {
                 break assert_eq!(progress, Progress::Done);
             }
         }
-        steps += u64::from(machine.notes.touched.is_some());
+        steps += u64::from(machine.store.as_ref().unwrap().notes.touched.is_some());
         put(&mut machine, "more");
         delete(&mut machine, "more");
+        machine.persist().unwrap();
     }
     assert!(steps > 2, "{steps}");
     let kept = graves(&machine);
-    let newest = machine.meta.changed;
+    let newest = machine.view.meta.changed;
     assert_eq!(kept.len() as u64, MANY);
     assert_eq!(kept.iter().filter(|(_, key)| key == "more").map(|(index, _)| *index).max(), Some(newest));
+}
+
+/// Runs commands on two machines with a low limit of tombstones. One never persists; the other persists and restarts as
+/// `steps` says: 1 begins, 2 ends what was begun, 3 restarts. Their states must be the same after every command.
+fn compare(commands: &[(u8, u8)], steps: &[u8]) {
+    let disk = SimulatedDisk::new(1);
+    let open_other =
+        || KvMachine::open_with(Arc::new(disk.clone()), Path::new("/other"), MAX, Slack::default()).unwrap();
+    let (mut one, mut other, mut begun) = (open(), open_other(), None);
+    let bytes = |machine: &mut KvMachine| {
+        let mut bytes = Vec::new();
+        machine.snapshot().unwrap().write_to(&mut bytes).unwrap();
+        bytes
+    };
+    for ((command, key), step) in commands.iter().zip(steps) {
+        match step {
+            1 if begun.is_none() => {
+                begun = match other.begin_persist().unwrap() {
+                    Begun::Done(_) => None,
+                    Begun::Background(work) => Some(work),
+                };
+            }
+            2 | 3 => {
+                if let Some(work) = begun.take() {
+                    work.run().by(&mut other).unwrap();
+                }
+                if *step == 3 {
+                    other.persist().unwrap();
+                    drop(other);
+                    other = open_other();
+                }
+            }
+            _ => {}
+        }
+        for machine in [&mut one, &mut other] {
+            let key = format!("{}/{key}", key % 3);
+            match command {
+                0 | 1 => put(machine, &key),
+                2 | 3 => delete(machine, &key),
+                _ => {
+                    let (prefix, keys_max) = (key[..2].to_owned(), Some(u32::from(*command) - 4));
+                    apply(machine, &Command::DeleteTree { prefix, keys_max })
+                }
+            };
+        }
+        assert_eq!(bytes(&mut one), bytes(&mut other), "after {}", one.applied());
+        for prefix in ["", "0/", "1/", "2/"] {
+            let (one, other) = (one.reader().list(prefix).unwrap(), other.reader().list(prefix).unwrap());
+            assert_eq!(one, other, "{prefix}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_cannot_be_seen_how_much_of_the_state_is_in_the_file(
+        commands in proptest::collection::vec((0_u8..8, 0_u8..9), 1..60),
+        steps in proptest::collection::vec(0_u8..4, 60),
+    ) {
+        compare(&commands, &steps);
+    }
+}
+
+#[test]
+fn after_a_flush_that_failed_nothing_more_is_applied_or_flushed() {
+    let disk = SimulatedDisk::new(1);
+    let mut machine =
+        KvMachine::open_with(Arc::new(disk.clone()), Path::new("/state"), MAX, Slack::default()).unwrap();
+    put(&mut machine, "a");
+    let Begun::Background(work) = machine.begin_persist().unwrap() else {
+        panic!("there is something to do")
+    };
+    put(&mut machine, "b");
+    // The first call of the flush fails: the file is as it was.
+    disk.fail_call(0, std::io::ErrorKind::Other);
+    assert!(work.run().by(&mut machine).is_err());
+    disk.clear_faults();
+    assert_eq!(machine.durable(), LogId::ZERO);
+    let refused = machine.persist().unwrap_err();
+    assert!(refused.to_string().contains("until it is opened again"), "{refused}");
+    let reader = machine.reader();
+    assert!(reader.get("a").unwrap().value.is_some() && reader.get("b").unwrap().value.is_some());
 }
