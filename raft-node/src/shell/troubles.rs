@@ -110,6 +110,8 @@ impl Troubles {
 
 #[cfg(test)]
 mod tests {
+    use raftkit_snapshot::ChunkNumber;
+
     use super::*;
 
     fn failed() -> Event {
@@ -128,7 +130,7 @@ mod tests {
         assert_eq!(line.as_deref(), Some(&*format!("{said}; it is tried again (failed 31 times so far)")));
         assert_eq!(troubles.shown(at(31)), [format!("{said} (failed 31 times)")]);
         assert!(troubles.shown(at(91)).is_empty(), "nobody tries any more");
-        let stored = SnapshotReport::ChunkStored(Ok(3)).into();
+        let stored = SnapshotReport::ChunkStored(Ok(ChunkNumber(3))).into();
         assert!(troubles.hear(&stored, at(31)).is_none());
         assert_eq!(troubles.shown(at(31)).len(), 1, "other work that succeeds ends nothing");
     }
@@ -138,7 +140,7 @@ mod tests {
         let (mut troubles, start) = (Troubles::default(), Instant::now());
         let stored = |result| SnapshotReport::ChunkStored(result).into();
         assert!(troubles.hear(&stored(Err("no space".into())), start).is_some());
-        assert!(troubles.hear(&stored(Ok(1)), start).is_none());
+        assert!(troubles.hear(&stored(Ok(ChunkNumber(1))), start).is_none());
         assert!(troubles.shown(start).is_empty());
         assert!(troubles.hear(&stored(Err("no space".into())), start).is_some(), "it is new");
     }
