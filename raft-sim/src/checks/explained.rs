@@ -80,9 +80,10 @@ impl<S: Subject> World<S> {
         });
         let hosts = self.hosts.values();
         let hosts = hosts.map(|host| host.paused_until.max(host.stalled_until).max(host.held_until));
+        let lags = self.lags.values().map(|lag| lag.until);
         Troubles {
             count: self.marks.troubles() + network + processes + disks.sum::<u64>() + self.calls_broken,
-            until: hosts.max().unwrap_or(0).max(self.network.disturbed_until()),
+            until: hosts.chain(lags).max().unwrap_or(0).max(self.network.disturbed_until()),
         }
     }
 

@@ -46,6 +46,7 @@ impl<S: Subject> World<S> {
                 self.network.block(*from, *to, u64::MAX);
             }
         }
+        self.lags.clear();
         let (now, usual_timeout) = (self.now, self.settings.leader_timeout_ms);
         for id in ids {
             let host = self.host(id);

@@ -139,6 +139,8 @@ pub enum Action {
     Stall { who: Target, ms: u64 },
     /// Lets the syncs of a node's snapshots, and no others, hang for `ms`.
     Hold { who: Target, ms: u64 },
+    /// Makes each step that settles a node's log, or that copies its database, take `each_ms` longer for `ms`.
+    Lag { who: Target, each_ms: u64, ms: u64 },
     /// Loses snapshots, and no messages, in one direction of a link for `ms`.
     Starve { from: Target, to: Target, ms: u64 },
     /// Lets one call fail: number `nth` from now, from 0, of this kind.
@@ -233,6 +235,7 @@ impl fmt::Display for Action {
             Self::Reset { from, to } => write!(f, "reset {from} {to}"),
             Self::Stall { who, ms } => write!(f, "stall {who} for {ms} ms"),
             Self::Hold { who, ms } => write!(f, "hold {who} for {ms} ms"),
+            Self::Lag { who, each_ms, ms } => write!(f, "lag {who} {each_ms} ms for {ms} ms"),
             Self::Starve { from, to, ms } => write!(f, "starve {from} {to} for {ms} ms"),
             Self::Fail { who, call, nth } => write!(f, "fail {who} {call} {nth}"),
             Self::Full { who, ms } => write!(f, "full {who} for {ms} ms"),
@@ -301,6 +304,7 @@ impl<'a> Words<'a> {
             "reset" => Action::Reset { from: self.target()?, to: self.target()? },
             "stall" => Action::Stall { who: self.target()?, ms: self.number()? },
             "hold" => Action::Hold { who: self.target()?, ms: self.number()? },
+            "lag" => Action::Lag { who: self.target()?, each_ms: self.number()?, ms: self.number()? },
             "starve" => Action::Starve { from: self.target()?, to: self.target()?, ms: self.number()? },
             "fail" => {
                 Action::Fail { who: self.target()?, call: Call::parse(self.word()?)?, nth: self.number()? }
@@ -355,6 +359,7 @@ mod tests {
             Action::Reset { from: node, to: leader },
             Action::Stall { who: node, ms: 3 },
             Action::Hold { who: node, ms: 3 },
+            Action::Lag { who: node, each_ms: 5, ms: 3 },
             Action::Starve { from: node, to: leader, ms: 3 },
             Action::Full { who: node, ms: 3 },
             Action::Wipe { who: node, down_ms: 3 },

@@ -132,14 +132,24 @@ impl<S: Subject> World<S> {
     /// many bytes they write.
     fn begin_on_log(&mut self, id: NodeId, thread: Thread, begin: impl FnOnce(&mut Process<S>) -> u64) {
         let rate = self.settings.disk_kbps;
+        let lag_us = self.lag_of(id, thread);
         let host = self.host(id);
         let before = host.disk.injected();
         host.disk.act_as(thread as u8);
         let Some(process) = host.process.as_mut() else { return };
         let bytes = begin(process);
         let injected = (before, host.disk.injected());
-        self.begun(id, thread, Vec::new(), (bytes * 1000).checked_div(rate).unwrap_or(0));
+        self.begun(id, thread, Vec::new(), (bytes * 1000).checked_div(rate).unwrap_or(0) + lag_us);
         self.note_injected(id, thread, injected);
+    }
+
+    /// Time in microseconds that a step of a thread takes longer, by the script.
+    fn lag_of(&mut self, id: NodeId, thread: Thread) -> u64 {
+        let now = self.now;
+        let lag = self.lags.get(&id).filter(|lag| thread == Thread::Settle && now < lag.until);
+        let us = lag.map_or(0, |lag| lag.us);
+        self.marks.hit_if(us > 0, Mark::Stalled);
+        us
     }
 
     pub(crate) fn end_flush(&mut self, id: NodeId, injected: Option<(Injected, Injected)>) -> Option<Event> {

@@ -12,7 +12,7 @@ use crate::plan::script::{Action, Call, Crash, Target};
 use crate::process::host::Trap;
 use crate::run::trace::kind;
 use crate::subject::Subject;
-use crate::world::{Happening, MS, World};
+use crate::world::{Happening, Lag, MS, World};
 
 impl<S: Subject> World<S> {
     /// Carries out the line of the script with this number.
@@ -76,6 +76,9 @@ impl<S: Subject> World<S> {
                 world.network.clog(from, to, world.now + ms * MS, extra);
             }),
             Action::Reset { from, to } => self.between(from, to, Self::hang_up),
+            Action::Lag { who, each_ms, ms } => self.on(who, |world, id| {
+                world.lags.insert(id, Lag { until: world.now + ms * MS, us: each_ms * MS });
+            }),
             Action::Starve { from, to, ms } => self.between(from, to, |world, from, to| {
                 world.network.starve(from, to, world.now + ms * MS);
             }),

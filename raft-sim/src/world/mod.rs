@@ -35,6 +35,14 @@ pub(crate) const SECOND: u64 = 1_000 * MS;
 /// Id of the simulated cluster.
 pub(crate) const CLUSTER: ClusterId = ClusterId(7);
 
+/// A time in which each step of a node's settling takes longer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lag {
+    pub(crate) until: u64,
+    /// Time that is added to a step, in microseconds.
+    pub(crate) us: u64,
+}
+
 /// A simulated cluster.
 pub struct World<S: Subject> {
     pub(crate) now: u64,
@@ -67,6 +75,8 @@ pub struct World<S: Subject> {
     pub(crate) healed: bool,
     /// Nodes that stay down or cut off after faults have ended.
     pub(crate) away: BTreeSet<NodeId>,
+    /// Nodes whose settling is slow.
+    pub(crate) lags: BTreeMap<NodeId, Lag>,
     pub(crate) last_store: u128,
     /// Counts of the faults of disks that wiped nodes have left behind.
     pub(crate) gone: Injected,
@@ -120,6 +130,7 @@ impl<S: Subject> World<S> {
             rng,
             healed: false,
             away: BTreeSet::new(),
+            lags: BTreeMap::new(),
             last_store: 100,
             gone: Injected::default(),
             queue: BinaryHeap::new(),

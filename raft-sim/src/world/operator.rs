@@ -87,6 +87,7 @@ impl<S: Subject> World<S> {
             | Action::Reset { .. }
             | Action::Stall { .. }
             | Action::Hold { .. }
+            | Action::Lag { .. }
             | Action::Starve { .. }
             | Action::Fail { .. }
             | Action::Full { .. }
