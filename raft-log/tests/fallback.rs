@@ -6,6 +6,7 @@ mod common;
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::time::Duration;
 
 use common::golden::{self, disk_of};
 use common::*;
@@ -86,6 +87,42 @@ fn a_stretch_of_the_ring_is_reused_only_when_two_commits_have_it() {
         settle(&mut store);
         watch.look(&disk);
     }
+}
+
+/// While a commit is not durable the one before it is the newest: if that rots, redb falls back behind it.
+#[test]
+fn a_stretch_of_the_ring_is_not_reused_before_the_commit_after_it_is_durable() {
+    let disk = SimulatedDisk::new(1);
+    let (mut store, mut model) = formed(&disk);
+    settle(&mut store);
+    let mut watch = Watch::new(&disk);
+    (0..6).for_each(|_| flush_one(&mut store, &mut model, 1));
+    settle(&mut store);
+    watch.look(&disk);
+    (0..6).for_each(|_| flush_one(&mut store, &mut model, 1));
+    let (flusher, settler) = store.split();
+    let (mut flushing, mut settling) = (Flushing::new(flusher), Settling::new(settler));
+    disk.defer_syncs();
+    settling.begin(Chore::Settle);
+    assert!(!disk.take_new_deferred().is_empty(), "the commit is under way");
+    let mut flushed = 0;
+    loop {
+        let next = model.last().index.0 + 1;
+        let write = append(next, vec![command(1, next, 700)]);
+        flushing.take(std::iter::once(write.clone()));
+        assert_eq!(flushing.next(Duration::ZERO), Next::Do(FlushChore::Flush));
+        if flushing.would_wait() {
+            break;
+        }
+        flushing.begin(FlushChore::Flush);
+        disk.take_new_deferred().iter().for_each(|sync| assert!(disk.complete_sync(sync.id)));
+        assert!(matches!(flushing.end(Duration::ZERO).written, Some(Written::Persisted(_))));
+        model.apply(&write);
+        assert_nothing_lost(&watch.rotten(&disk), &model);
+        flushed += 1;
+    }
+    assert!(flushed > 0, "some entries fit beside the commit");
+    disk.freeze();
 }
 
 #[test]
