@@ -140,3 +140,38 @@ pub(super) fn large_values(settings: &mut Settings, draft: &mut Draft) {
     }
     draft.pause(1000, 2000);
 }
+
+/// Restarts an isolated leader with a long uncommitted tail: its start copies the log's database in several steps, and the new
+/// leader's entries truncate the tail between two of them. A second restart reads the copy.
+pub(super) fn copy_beside_truncation(settings: &mut Settings, draft: &mut Draft) {
+    // Two entries fill a run of the log.
+    const BYTES: u64 = 120_000;
+    let neutral = Settings::default();
+    *settings = Settings { leader_timeout_ms: settings.leader_timeout_ms, apart: settings.apart, ..neutral };
+    (settings.clients, settings.gap_ms, settings.reads) = (2, 500, 0);
+    (settings.journal_kib, settings.slack_kib, settings.trailing_kib) = (512, 64, 800);
+    (settings.chunk_bytes, settings.persist_ms) = (65_536, 300);
+    (settings.batch_bytes, settings.uncommitted_bytes) = (1 << 20, 8 << 20);
+    (settings.delay_us, settings.flush_us) = (2_000, 2_000);
+    for round in 0..3 {
+        let who = Target::Node(NodeId(1 + round));
+        draft.flow_of_big(12, BYTES, 20);
+        draft.at_ms += 600;
+        draft.act(Action::Transfer { to: who });
+        draft.pause(300, 500);
+        let ms = draft.rng.range(1_900, 2_100);
+        draft.act(Action::Isolate { who, ms });
+        // Most of the log: with the entries before it the file becomes more than twice as long as the log that is kept.
+        draft.flow_of_big(20, BYTES, 0);
+        draft.at_ms += 1_300;
+        // More than the journal holds, so that the truncation is settled at once.
+        draft.flow_of_big(6, BYTES, 0);
+        draft.at_ms += 600;
+        draft.act(Action::Crash { who, how: Crash::Kill, down_ms: 50 });
+        let each_ms = draft.rng.range(60, 300);
+        draft.act(Action::Lag { who, each_ms, ms: 3_000 });
+        draft.pause(3_000, 3_500);
+        draft.act(Action::Crash { who, how: Crash::LoseAll, down_ms: 50 });
+        draft.pause(900, 1_200);
+    }
+}

@@ -1,4 +1,4 @@
-//! Templates: scripts of known ways to break a replicated log, with random times and nodes. 30 % of the seeds use one.
+//! Templates: scripts of known ways to break a replicated log, with random times and nodes. A third of the seeds use one.
 
 mod busy;
 mod disks;
@@ -31,6 +31,14 @@ impl Draft {
 
     fn pause(&mut self, from_ms: u64, to_ms: u64) {
         self.at_ms += self.rng.range(from_ms, to_ms);
+    }
+
+    /// Sends writes of `bytes` bytes to the leader, with a pause of `gap_ms` after each.
+    fn flow_of_big(&mut self, writes: u64, bytes: u64, gap_ms: u64) {
+        for _ in 0..writes {
+            self.act(Action::Big { bytes });
+            self.at_ms += gap_ms;
+        }
     }
 
     fn node(&mut self, settings: &Settings) -> Target {
@@ -103,13 +111,16 @@ const TEMPLATES: &[(&str, Template)] = &[
     ("far-apart", distance::far_apart),
 ];
 
+/// Templates that were added later. They take seeds that no template of the first list takes: a longer first list would give
+/// every known seed of a template another one.
+const LATER: &[(&str, Template)] = &[
+    ("rotten-commit-in-settling", rot::rotten_commit_in_settling),
+    ("copy-beside-truncation", disks::copy_beside_truncation),
+];
+
 /// Draws the plan of a template, if the seed uses one.
 pub(crate) fn plan(seed: u64, nodes: Option<u64>) -> Option<Plan> {
-    let mut rng = Rng::new(seed, "template");
-    if !rng.permille(300) {
-        return None;
-    }
-    let (name, template) = rng.pick(TEMPLATES);
+    let (mut rng, name, template) = draw(seed)?;
     let mut settings = draw_settings(&mut rng);
     // Weaken faults that would keep most templates from getting to their point.
     (settings.sync_errors, settings.write_errors) = (0, 0);
@@ -131,4 +142,16 @@ pub(crate) fn plan(seed: u64, nodes: Option<u64>) -> Option<Plan> {
     settings.back_us = settings.back_us.min(2 * one_way_max - settings.ahead_us);
     settings.duration_ms = draft.at_ms + 500;
     Some(Plan { seed, kind: name.to_owned(), settings, script: draft.script })
+}
+
+/// Draws a template, with the generator that draws everything else in its plan.
+fn draw(seed: u64) -> Option<(Rng, &'static str, Template)> {
+    for (concern, share, templates) in [("template", 300, TEMPLATES), ("later template", 40, LATER)] {
+        let mut rng = Rng::new(seed, concern);
+        if rng.permille(share) {
+            let (name, template) = rng.pick(templates);
+            return Some((rng, name, template));
+        }
+    }
+    None
 }

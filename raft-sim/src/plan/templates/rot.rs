@@ -58,6 +58,31 @@ pub(super) fn rotten_commit(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
+/// Cuts the power while a settling is under way beside flushes, and lets the commit before it rot. The records since the last
+/// commit but one must still be in the ring: a flush beside the settling may overwrite them only once the settling is durable.
+pub(super) fn rotten_commit_in_settling(settings: &mut Settings, draft: &mut Draft) {
+    (settings.nodes, settings.spares, settings.crippled) = (3, 0, 0);
+    (settings.journal_kib, settings.batch_bytes) = (16, 1);
+    settings.value_bytes = draft.rng.pick(&[600, 1000]);
+    // Slow enough that the ring is not full before the burst: a full ring makes every flush settle, and commit twice.
+    (settings.clients, settings.gap_ms, settings.reads) = (3, draft.rng.pick(&[600, 1000, 1500]), 0);
+    (settings.flush_us, settings.delay_us) = (150, settings.delay_us.min(2000));
+    (settings.stalls, settings.link_kbps, settings.apply_us) = (0, 0, 0);
+    for _ in 0..8 {
+        draft.pause(2_500, 4_000);
+        let who = draft.node(settings);
+        // A settling begins within a second and a half, and lasts until the crash.
+        draft.act(Action::Lag { who, each_ms: 2_500, ms: 2_500 });
+        draft.pause(1_500, 2_200);
+        let writes = draft.rng.range(6, 20);
+        draft.act(Action::Burst { writes });
+        draft.pause(30, 250);
+        draft.act(Action::Rot { who, area: Area::LogCommit, sectors: 1 });
+        draft.act(Action::Crash { who, how: Crash::LoseAll, down_ms: 50 });
+    }
+    draft.pause(500, 1_000);
+}
+
 /// Kills a process whose records are only in the page cache; the next process replays them. Then cuts the power and lets the
 /// commit rot that the replay has made.
 pub(super) fn rotten_commit_after_kill(settings: &mut Settings, draft: &mut Draft) {
