@@ -168,6 +168,9 @@ impl Connection {
             self.flush().await?;
             if !waits {
                 waits = true;
+                if self.input.is_empty() && self.input.capacity() > KEPT_BYTES_MAX {
+                    self.input = BytesMut::new();
+                }
                 self.timer.as_mut().reset(Instant::now() + HEADERS_TIMEOUT);
             }
             match self.receive().await? {

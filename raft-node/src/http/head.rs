@@ -1,6 +1,6 @@
-//! Checks the head of a request byte by byte before the HTTP library sees it (RFC 9112). The library refuses requests without
-//! giving a reason. And if two parsers can read a head differently, a request can be smuggled past a proxy: so everything
-//! doubtful is refused here, with a reason.
+//! Checks the head of a request byte by byte (RFC 9112). If two parsers can read a head differently, a request can be smuggled past
+//! a proxy, so everything doubtful is refused, with a reason. This holds for the requests that the HTTP library answers, too: it
+//! would refuse without a reason, and not as much.
 
 use axum::http::StatusCode;
 

@@ -1,5 +1,5 @@
-//! Checks the target of a request before the HTTP library sees it. The library drops a raw `#` and everything behind it, so
-//! that a request would be carried out on another key, or without its condition.
+//! Checks the target of a request. HTTP parsers, the library's too, drop a raw `#` and everything behind it: the request would be
+//! carried out on another key, or without its condition.
 
 use axum::http::Uri;
 
