@@ -22,6 +22,7 @@ mod own_time;
 mod peer;
 mod requests;
 mod serve;
+mod socket;
 mod stream;
 mod tasks;
 mod tls;

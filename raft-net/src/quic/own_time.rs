@@ -18,6 +18,7 @@ use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime};
 use tokio::time::{Sleep, sleep_until};
 
 use super::lock;
+use super::socket::Socket;
 use super::tasks::Tasks;
 
 /// Tokio, with a clock that stands still when the process does.
@@ -74,7 +75,7 @@ impl Runtime for OwnTime {
     }
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        TokioRuntime.wrap_udp_socket(socket)
+        Ok(Arc::new(Socket::new(socket)?))
     }
 
     fn now(&self) -> Instant {
