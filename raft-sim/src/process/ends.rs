@@ -115,6 +115,7 @@ impl<S: Subject> World<S> {
     /// Loses the data folder of a node. The next start creates another one, with another store id.
     pub(crate) fn wipe(&mut self, id: NodeId) {
         self.last_store += 1;
+        self.rotten_beyond_records.remove(&id);
         let store = StoreId(self.last_store);
         let disk = self.new_disk(id, u64::try_from(self.last_store).unwrap_or(0));
         let host = self.host(id);

@@ -109,8 +109,8 @@ impl<S: Subject> World<S> {
         }
     }
 
-    /// Handles a start that has failed. A fault of the disk excuses it, and so does rot: the folder is wiped then. A node that
-    /// lost nothing must start.
+    /// Handles a start that has failed. A fault of the disk excuses it, and so does rot of anything but records of the journal:
+    /// the folder is wiped then. Any other node must start.
     fn failed_to_start(&mut self, id: NodeId, why: &str, before: raftkit_disk::Injected) {
         let host = self.host(id);
         let now = host.disk.injected();
@@ -127,6 +127,11 @@ impl<S: Subject> World<S> {
             let checked =
                 Err((crate::Promise::NoLoss, format!("{id} lost nothing and does not start: {why}")));
             return self.ensure(checked);
+        }
+        // A log that lost records opens as damaged, with its hard state: the witness holds that of the last flush too.
+        if !self.rotten_beyond_records.contains(&id) {
+            let what = format!("{id} lost nothing but records of its journal, and does not start: {why}");
+            return self.ensure(Err((crate::Promise::Recovery, what)));
         }
         // The operator follows the error's advice: remove the data folder and let the node join anew.
         self.hit(Mark::StateRotten);

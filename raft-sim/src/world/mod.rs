@@ -75,6 +75,8 @@ pub struct World<S: Subject> {
     pub(crate) healed: bool,
     /// Nodes that stay down or cut off after faults have ended.
     pub(crate) away: BTreeSet<NodeId>,
+    /// Nodes in whose present data folder anything but records of the journal has rotted.
+    pub(crate) rotten_beyond_records: BTreeSet<NodeId>,
     /// Nodes whose settling is slow.
     pub(crate) lags: BTreeMap<NodeId, Lag>,
     pub(crate) last_store: u128,
@@ -130,6 +132,7 @@ impl<S: Subject> World<S> {
             rng,
             healed: false,
             away: BTreeSet::new(),
+            rotten_beyond_records: BTreeSet::new(),
             lags: BTreeMap::new(),
             last_store: 100,
             gone: Injected::default(),

@@ -37,6 +37,9 @@ impl<S: Subject> World<S> {
         if host.harm != Harm::None || host.returning || (in_place && !settled) || !self.may_harm(id) {
             return;
         }
+        if area != Area::Record {
+            self.rotten_beyond_records.insert(id);
+        }
         let host = self.host(id);
         host.harm = Harm::Rotten;
         host.has_rotted = true;

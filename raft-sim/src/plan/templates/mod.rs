@@ -116,6 +116,7 @@ const TEMPLATES: &[(&str, Template)] = &[
 const LATER: &[(&str, Template)] = &[
     ("rotten-commit-in-settling", rot::rotten_commit_in_settling),
     ("copy-beside-truncation", disks::copy_beside_truncation),
+    ("rotten-record-at-rest", rot::rotten_record_at_rest),
 ];
 
 /// Draws the plan of a template, if the seed uses one.

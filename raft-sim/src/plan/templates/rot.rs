@@ -124,6 +124,24 @@ pub(super) fn rotten_record(settings: &mut Settings, draft: &mut Draft) {
     }
 }
 
+/// Lets one of the newest records rot in a log that is quiet: the witness covers all records, and holds the hard state of the last.
+pub(super) fn rotten_record_at_rest(settings: &mut Settings, draft: &mut Draft) {
+    (settings.clients, settings.gap_ms, settings.reads) = (1, 2_000, 0);
+    (settings.flush_us, settings.delay_us, settings.stalls) = (150, settings.delay_us.min(2_000), 0);
+    for _ in 0..10 {
+        let (who, to) = (draft.node(settings), Target::Follower(draft.rng.below(2)));
+        draft.act(Action::Transfer { to });
+        draft.pause(20, 200);
+        let writes = draft.rng.range(1, 3);
+        draft.act(Action::Burst { writes });
+        draft.pause(40, 400);
+        draft.act(Action::Rot { who, area: Area::Record, sectors: 1 });
+        let how = draft.rng.pick(&[Crash::Cut, Crash::LoseAll]);
+        draft.act(Action::Crash { who, how, down_ms: 50 });
+        draft.pause(1_200, 2_500);
+    }
+}
+
 /// Lets the log's database rot, and cuts the power of the node right after it has voted.
 pub(super) fn rotten_log_after_vote(settings: &mut Settings, draft: &mut Draft) {
     settings.nodes = draft.rng.pick(&[3, 5]);
