@@ -222,20 +222,53 @@ proptest! {
 #[test]
 fn after_a_flush_that_failed_nothing_more_is_applied_or_flushed() {
     let disk = SimulatedDisk::new(1);
-    let mut machine =
-        KvMachine::open_with(Arc::new(disk.clone()), Path::new("/state"), MAX, Slack::default()).unwrap();
-    put(&mut machine, "a");
-    let Begun::Background(work) = machine.begin_persist().unwrap() else {
-        panic!("there is something to do")
-    };
-    put(&mut machine, "b");
-    // The first call of the flush fails: the file is as it was.
-    disk.fail_call(0, std::io::ErrorKind::Other);
-    assert!(work.run().by(&mut machine).is_err());
-    disk.clear_faults();
-    assert_eq!(machine.durable(), LogId::ZERO);
-    let refused = machine.persist().unwrap_err();
-    assert!(refused.to_string().contains("until it is opened again"), "{refused}");
-    let reader = machine.reader();
-    assert!(reader.get("a").unwrap().value.is_some() && reader.get("b").unwrap().value.is_some());
+    let open =
+        || KvMachine::open_with(Arc::new(disk.clone()), Path::new("/state"), MAX, Slack::default()).unwrap();
+    let mut machine = open();
+    for key in 0..500 {
+        put(&mut machine, &format!("{key:0300}"));
+    }
+    machine.persist().unwrap();
+    // Each call of a flush fails once: reads of pages, which leave the file as it was, and writes.
+    let mut failed = 0;
+    loop {
+        drop(machine);
+        machine = open();
+        let durable = machine.durable();
+        put(&mut machine, "a");
+        delete(&mut machine, "a");
+        put(&mut machine, &format!("{failed:0300}/new"));
+        let Begun::Background(work) = machine.begin_persist().unwrap() else {
+            panic!("there is something to do")
+        };
+        put(&mut machine, "later");
+        disk.fail_call(failed, std::io::ErrorKind::Other);
+        let ended = work.run().by(&mut machine);
+        disk.clear_faults();
+        if ended.is_ok() {
+            break;
+        }
+        assert_eq!(machine.durable(), durable, "call {failed}");
+        let refused = machine.persist().unwrap_err();
+        assert!(refused.to_string().contains("until it is opened again"), "call {failed}: {refused}");
+        let reader = machine.reader();
+        assert!(reader.get("a").unwrap().value.is_none(), "call {failed}");
+        assert!(reader.get("later").unwrap().value.is_some(), "call {failed}");
+        failed += 1;
+    }
+    assert!(failed > 5, "{failed} calls failed");
+}
+
+#[test]
+fn a_tree_that_is_deleted_in_steps_leaves_no_key_between_two_of_them() {
+    let mut machine = open();
+    // The last key of the first step begins the key after it.
+    for number in 0..1023 {
+        put(&mut machine, &format!("t/{number:04}"));
+    }
+    for key in ["t/2", "t/2a", "t/2\u{10ffff}", "t/3"] {
+        put(&mut machine, key);
+    }
+    apply(&mut machine, &Command::DeleteTree { prefix: "t/".into(), keys_max: None });
+    assert_eq!(machine.reader().list("").unwrap().value, []);
 }
