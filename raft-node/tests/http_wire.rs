@@ -108,9 +108,11 @@ async fn bodies_in_chunks_are_taken_up_to_the_limit() {
     };
     assert_eq!(served.exchange(&chunked(&[1, 2, 100_000])).await.text(), "true");
     assert_eq!(served.get("/v1/kv/c?raw").await.body.len(), 100_003);
+    assert_eq!(served.exchange(&chunked(&[1000, MAX - 1000])).await.text(), "true");
+    assert_eq!(served.get("/v1/kv/c?raw").await.body.len(), MAX);
     let answer = served.exchange(&chunked(&[MAX, 1, 1000])).await;
     assert_eq!((answer.status, answer.text()), (413, too_large(MAX + 1001).as_str()));
-    assert_eq!(served.get("/v1/kv/c?raw").await.body.len(), 100_003);
+    assert_eq!(served.get("/v1/kv/c?raw").await.body.len(), MAX);
     served.stop().await;
 }
 
