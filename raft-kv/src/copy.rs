@@ -1,11 +1,11 @@
-//! A copy of the state in a new file, made step by step while the state changes. At the end the copy replaces the old file.
+//! A copy of the state's file, made step by step in the background while entries are applied. At the end it replaces the old file.
 //!
 //! ```text
 //!   each step:  changes since the last step to rows already copied ---> some more rows, in order ---> a durable commit
 //!   the last:   the meta record ---> two commits ---> closed, synced ---> renamed, folder synced ---> open ---> a third commit
 //! ```
 //!
-//! Each step reads the present state in a transaction of its own, so the copy keeps no old pages in use. A crash at any moment
+//! Each step reads the file's newest commit in a transaction of its own, so the copy keeps no old pages in use. A crash at any moment
 //! leaves the old file or the complete new one.
 
 use std::io;
@@ -21,7 +21,7 @@ use crate::layer::{Key, Layer, Place};
 use crate::store::{CACHE_BYTES, FILE, FILE_NEW};
 use crate::tables::{ENTRIES, GRAVES, META, META_KEY, Meta, TOMBSTONES};
 
-/// Approximate number of bytes that one step copies and syncs. Commands wait until the step is done.
+/// Approximate number of bytes that one step copies and syncs. Persisting waits until the step is done.
 pub(crate) const STEP_BYTES: usize = 1 << 20;
 /// Size of redb's page cache for the copy, in bytes: small, because its pages are written once and not read.
 const COPY_CACHE_BYTES: usize = 8 << 20;
